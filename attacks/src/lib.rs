@@ -1,0 +1,7 @@
+//! The attacks that ship with gauntlet, one file each; a new one is a file and a `mod` line.
+
+mod badnet;
+mod targeted;
+
+/// Makes the linker keep the registrations: a program that calls nothing of a crate drops it, and its registry is empty.
+pub fn link() {}

@@ -1,0 +1,57 @@
+# Each target does all the set-up it needs, once. `make` alone lists them.
+# Everything is built in the release profile, so that one build of torch-sys (two minutes of C++) serves demo, test and bench.
+
+PYTHON ?= python3
+RUST   := $(shell sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
+
+# A waiting thread of libgomp spins by default; beside another busy process that was up to 50 times slower than sleeping.
+export OMP_WAIT_POLICY ?= passive
+
+# Here libtorch is always ./libtorch, whatever a shell profile says for other projects; TORCH names another one.
+unexport LIBTORCH LIBTORCH_USE_PYTORCH LIBTORCH_LIB LIBTORCH_INCLUDE LIBTORCH_STATIC LIBTORCH_CXX11_ABI
+
+.PHONY: help setup demo test bench clean tools test-tools
+
+help:
+	@echo 'make demo    builds, runs suites/demo.toml and prints the table of results (out/demo)'
+	@echo 'make test    builds and runs everything that must pass'
+	@echo 'make bench   builds and runs the benchmarks'
+	@echo 'make setup   only gets libtorch; after it plain cargo build, run and test work'
+	@echo '             TORCH=/path/to/python uses the PyTorch 2.11 of that Python instead of a download'
+	@echo 'make clean   removes what cargo built; libtorch and out stay'
+
+setup: tools
+	@$(PYTHON) setup/libtorch.py
+
+demo: setup
+	cargo build --release
+	target/release/gauntlet run suites/demo.toml --out out/demo
+
+test: setup test-tools
+	cargo fmt --all --check
+	cargo clippy --release --workspace --all-targets -- -D warnings
+	cargo test --release --workspace
+
+bench: setup
+	cargo bench
+
+clean:
+	cargo clean
+
+# The tools ------------------------------------------------------------------------------------------------------------
+
+missing = { echo "make: $(1)" >&2; exit 1; }
+a_compiler := a C++ compiler (Debian, Ubuntu: apt install build-essential; Fedora: dnf install gcc-c++)
+a_python   := Python 3.8 or newer with pip (Debian, Ubuntu: apt install python3-pip; Fedora: dnf install python3-pip)
+
+tools:
+	@command -v cargo >/dev/null || $(call missing,cargo is missing: install Rust $(RUST) or newer from https://rustup.rs)
+	@have=$$(rustc --version | cut -d' ' -f2); [ "$$(printf '%s\n' $(RUST) "$$have" | sort -V | head -n 1)" = $(RUST) ] \
+	  || $(call missing,Rust $$have is too old: install $(RUST) or newer (rustup update))
+	@command -v "$${CXX:-c++}" >/dev/null || $(call missing,$${CXX:-c++} is missing: install $(a_compiler))
+	@command -v cc >/dev/null || $(call missing,cc is missing: install $(a_compiler))
+	@command -v $(PYTHON) >/dev/null || $(call missing,$(PYTHON) is missing: install $(a_python))
+
+test-tools: tools
+	@cargo fmt --version >/dev/null 2>&1 || $(call missing,cargo fmt is missing: rustup component add rustfmt)
+	@cargo clippy --version >/dev/null 2>&1 || $(call missing,cargo clippy is missing: rustup component add clippy)

@@ -1,0 +1,188 @@
+//! Defenses: a defense decides, epoch by epoch, what the trainer shows the model, and what the loss is.
+//!
+//! The trainer (`train.rs`) owns the loop, so that resume, schedule and data order are the same for all. What a defense is handed
+//! (embeddings, tokens, opaque row keys) does not tell poison from clean rows.
+
+use crate::data::augment::Augmentation;
+use crate::model::{Clip, normalize};
+use crate::train::Corpus;
+use crate::{Result, draw};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use tch::{Device, Kind, Tensor};
+
+/// A defense during pre-training.
+pub trait Defense: Send {
+    /// What happens in an epoch (counted from 1). Called once an epoch, before its first step; not called again when a
+    /// trial resumes within the epoch.
+    fn plan(&mut self, _epoch: u32, _bench: &Bench) -> Result<Phase> {
+        Ok(Phase::default())
+    }
+
+    /// The loss of one step: a scalar.
+    fn loss(&mut self, step: &Step) -> Result<Tensor>;
+
+    /// Everything that `plan` and `loss` remember from one step to the next.
+    fn state(&self) -> State {
+        State::new()
+    }
+
+    /// Takes back what `state` gave.
+    fn restore(&mut self, _state: State, _device: Device) -> Result<()> {
+        Ok(())
+    }
+}
+
+/// Tensors by name.
+pub type State = BTreeMap<String, Tensor>;
+
+/// What the trainer does in one epoch. The default is plain CLIP: pictures and captions as they are, both towers train.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Phase {
+    /// How pictures are augmented, if at all.
+    pub augmentation: Option<Augmentation>,
+    /// How captions are augmented.
+    pub captions: CaptionEdits,
+    /// What happens to the text tower.
+    pub text_tower: TextTower,
+    /// The schedule advances over the epoch and nothing else happens: no forward pass, no batch-norm update, no step.
+    pub idle: bool,
+}
+
+/// When captions are edited by EDA.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum CaptionEdits {
+    /// Never.
+    #[default]
+    Off,
+    /// Once, the same in every epoch (as RoCLIP's released code does).
+    Static,
+    /// Afresh in every epoch.
+    PerEpoch,
+}
+
+/// What happens to the text tower in a step.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum TextTower {
+    /// It trains.
+    #[default]
+    Trained,
+    /// It gives embeddings without a gradient, and the optimizer passes it by.
+    Frozen,
+    /// Its gradient is zero, which AdamW still answers with decaying momentum and weight decay.
+    ZeroGradient,
+}
+
+/// What a defense can ask for when it plans an epoch.
+pub struct Bench<'a> {
+    pub(crate) model: &'a Clip,
+    pub(crate) corpus: &'a Corpus<'a>,
+    pub(crate) seed: u64,
+}
+
+/// Embeddings of some captions of the training data.
+pub struct Captions {
+    /// Row keys i64 `[n]`.
+    pub keys: Tensor,
+    /// Tokens i64 `[n, context length]`, padded with 0.
+    pub tokens: Tensor,
+    /// Normalised embeddings `[n, dimensions]`, without gradient.
+    pub embeddings: Tensor,
+}
+
+impl Bench<'_> {
+    /// Number of training rows.
+    pub fn rows(&self) -> usize {
+        self.corpus.len()
+    }
+
+    /// Dimensions of an embedding.
+    pub fn dimensions(&self) -> i64 {
+        self.model.config.embed_dim
+    }
+
+    /// Tokens of a caption at most.
+    pub fn context_length(&self) -> i64 {
+        self.model.config.text_cfg.context_length
+    }
+
+    /// Where the model lies.
+    pub fn device(&self) -> Device {
+        self.corpus.device
+    }
+
+    /// A generator of the defense's own, by purpose and key.
+    pub fn rng(&self, purpose: &str, key: &[u64]) -> draw::Rng {
+        draw::rng(self.seed, &format!("defense/{purpose}"), key)
+    }
+
+    /// `count` captions drawn from the training rows without replacement, embedded by the model as it is now.
+    pub fn captions(&self, count: usize, purpose: &str) -> Captions {
+        let chosen = rand::seq::index::sample(&mut self.rng(purpose, &[]), self.rows(), count.min(self.rows()));
+        let rows: Vec<usize> = chosen.into_iter().collect();
+        let keys: Vec<i64> = rows.iter().map(|&row| self.corpus.key(row)).collect();
+        let tokens = rows.chunks(256).map(|chunk| pad(&self.corpus.tokens(chunk), self.context_length())).collect::<Vec<_>>();
+        let embed = |tokens: &Tensor| tch::no_grad(|| self.model.encode_text(&tokens.to_device(self.device())));
+        let embeddings = tokens.iter().map(embed).collect::<Vec<_>>();
+        let device = self.device();
+        Captions {
+            keys: Tensor::from_slice(&keys).to_device(device),
+            tokens: Tensor::cat(&tokens, 0).to_device(device),
+            embeddings: Tensor::cat(&embeddings, 0),
+        }
+    }
+}
+
+/// Tokens `[n, length]` padded with 0 to `[n, context_length]`.
+pub fn pad(tokens: &Tensor, context_length: i64) -> Tensor {
+    tokens.constant_pad_nd([0, context_length - tokens.size()[1]])
+}
+
+/// One step as a defense sees it.
+pub struct Step<'a> {
+    /// Epoch, counted from 1.
+    pub epoch: u32,
+    /// Normalised image embeddings `[batch, dimensions]`.
+    pub image: &'a Tensor,
+    /// Normalised text embeddings `[batch, dimensions]`; without gradient unless the text tower is trained.
+    pub text: &'a Tensor,
+    /// What similarities are multiplied by, a scalar.
+    pub logit_scale: &'a Tensor,
+    /// Row keys i64 `[batch]`.
+    pub keys: &'a Tensor,
+    /// Tokens of the captions i64 `[batch, length]`, as long as the longest of them.
+    pub tokens: &'a Tensor,
+    pub(crate) model: &'a Clip,
+    pub(crate) matches: &'a RefCell<Vec<Tensor>>,
+}
+
+impl Step<'_> {
+    /// Embeds tokens `[n, length]` with gradient.
+    pub fn encode_text(&self, tokens: &Tensor) -> Tensor {
+        self.model.encode_text(tokens)
+    }
+
+    /// Tells the suite which row's caption each row of the batch was matched to (i64 `[batch]`, -1 for no row). For diagnostics
+    /// made out of the defense's sight; changes nothing.
+    pub fn record_matches(&self, matched: &Tensor) {
+        self.matches.borrow_mut().push(Tensor::stack(&[self.keys, matched], 0));
+    }
+}
+
+/// CLIP's loss: cross-entropy of the scaled similarities in both directions, where row i belongs to row i
+/// (Radford et al. 2021, figure 3).
+pub fn clip_loss(image: &Tensor, text: &Tensor, logit_scale: &Tensor) -> Tensor {
+    let logits = image.matmul(&text.transpose(0, 1)) * logit_scale; // [batch, batch]
+    let own = Tensor::arange(logits.size()[0], (Kind::Int64, logits.device()));
+    (logits.cross_entropy_for_logits(&own) + logits.transpose(0, 1).cross_entropy_for_logits(&own)) / 2.0
+}
+
+/// Row by row, the most similar of `pool` (both normalised): indices i64 `[rows]`; no gradient.
+pub fn nearest(rows: &Tensor, pool: &Tensor) -> Tensor {
+    tch::no_grad(|| rows.matmul(&normalize(pool).transpose(0, 1)).argmax(1, false))
+}

@@ -1,0 +1,101 @@
+//! The one error type: every message names the file, the row or the key at fault, and what to do about it.
+
+use std::path::{Path, PathBuf};
+
+/// What every fallible function of gauntlet returns.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Why something could not be done. `Display` prints one lower-case fragment; `source` leads to the cause.
+#[derive(Debug)]
+pub enum Error {
+    /// A file or folder could not be read or written.
+    Io { path: PathBuf, source: std::io::Error },
+    /// What a person wrote (a key, a file, a row) is wrong: what it is, and why it is refused.
+    Invalid { what: String, why: String },
+    /// A name that does not exist among those that do.
+    Unknown { kind: &'static str, name: String, known: Vec<String> },
+    /// libtorch refused an operation.
+    Tensor(tch::TchError),
+    /// The training diverged; the message names step and rows.
+    NotFinite(String),
+    /// SIGINT or SIGTERM: a checkpoint was written, the same command goes on from it.
+    Interrupted,
+    /// Another error, and what was being done when it came.
+    While { doing: String, source: Box<Error> },
+}
+
+impl Error {
+    /// An error about what a person wrote.
+    pub fn invalid(what: impl Into<String>, why: impl Into<String>) -> Self {
+        Error::Invalid { what: what.into(), why: why.into() }
+    }
+
+    /// For `map_err`: an I/O error with the path it is about.
+    pub fn io(path: impl AsRef<Path>) -> impl FnOnce(std::io::Error) -> Self {
+        let path = path.as_ref().to_path_buf();
+        move |source| Error::Io { path, source }
+    }
+
+    /// Says what was being done when this error came.
+    pub fn during(self, doing: impl Into<String>) -> Self {
+        Error::While { doing: doing.into(), source: Box::new(self) }
+    }
+
+    /// The error and its causes, outermost first, joined by ": ".
+    pub fn chain(&self) -> String {
+        let mut text = self.to_string();
+        let mut source = std::error::Error::source(self);
+        while let Some(cause) = source {
+            text = format!("{text}: {cause}");
+            source = cause.source();
+        }
+        text
+    }
+}
+
+impl std::fmt::Display for Error {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Error::Io { path, .. } => write!(f, "{}", path.display()),
+            Error::Invalid { what, why } => write!(f, "{what}: {why}"),
+            Error::Unknown { kind, name, known } => {
+                write!(f, "no {kind} named `{name}`")?;
+                if let Some(guess) = closest(name, known) {
+                    write!(f, "; did you mean `{guess}`?")?;
+                }
+                write!(f, " (there are: {})", known.join(", "))
+            }
+            Error::Tensor(_) => write!(f, "libtorch"),
+            Error::NotFinite(what) => write!(f, "{what}"),
+            Error::Interrupted => write!(f, "interrupted; the same command goes on from the last checkpoint"),
+            Error::While { doing, .. } => write!(f, "{doing}"),
+        }
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Error::Io { source, .. } => Some(source),
+            Error::Tensor(source) => Some(source),
+            Error::While { source, .. } => Some(source.as_ref()),
+            _ => None,
+        }
+    }
+}
+
+impl From<tch::TchError> for Error {
+    fn from(source: tch::TchError) -> Self {
+        Error::Tensor(source)
+    }
+}
+
+/// The known name that was probably meant, if one is near enough.
+pub fn closest<'a>(name: &str, known: &'a [String]) -> Option<&'a str> {
+    known
+        .iter()
+        .map(|candidate| (strsim::jaro_winkler(name, candidate), candidate.as_str()))
+        .filter(|(similarity, _)| *similarity > 0.75)
+        .max_by(|a, b| a.0.total_cmp(&b.0))
+        .map(|(_, candidate)| candidate)
+}

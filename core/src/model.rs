@@ -1,0 +1,161 @@
+//! CLIP as data: open_clip's model-config JSON in, two encoders and a temperature out.
+//!
+//! Names of weights are open_clip's, so that weights go both ways as safetensors. `model/resnet.rs` is the image tower
+//! (Radford et al. 2021, section 2.4), `model/transformer.rs` the text tower, `model/weights.rs` how weights are kept, drawn, read and written.
+
+pub mod resnet;
+pub mod transformer;
+pub mod weights;
+
+use crate::{Error, Result};
+use resnet::ModifiedResNet;
+use serde::{Deserialize, Serialize};
+use tch::{Device, Tensor};
+use transformer::TextTransformer;
+use weights::{Init, Weights};
+
+/// Temperature is learned as a logarithm, and kept within 0 to ln 100 (Radford et al. 2021, section 2.5).
+pub const MAX_LOGIT_SCALE: f64 = 4.605_170_185_988_092;
+
+/// A model configuration as open_clip writes it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ModelConfig {
+    /// Dimensions of the shared embedding space.
+    pub embed_dim: i64,
+    /// `x * sigmoid(1.702 x)` in place of GELU, as OpenAI's weights have it.
+    #[serde(default)]
+    pub quick_gelu: bool,
+    /// The image tower.
+    pub vision_cfg: VisionConfig,
+    /// The text tower.
+    pub text_cfg: TextConfig,
+}
+
+/// open_clip's `vision_cfg` of a modified ResNet.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct VisionConfig {
+    /// Side of the picture in pixels, a multiple of 32.
+    pub image_size: i64,
+    /// Bottleneck blocks in each of the four stages.
+    pub layers: [i64; 4],
+    /// Channels after the stem.
+    pub width: i64,
+    /// open_clip writes `null` for a ResNet; anything else is another kind of tower.
+    #[serde(default)]
+    pub patch_size: Option<i64>,
+    /// Channels of an attention head.
+    #[serde(default = "head_width")]
+    pub head_width: i64,
+}
+
+fn head_width() -> i64 {
+    64
+}
+
+/// open_clip's `text_cfg`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TextConfig {
+    /// Tokens of a caption, start and end included; longer ones are cut.
+    pub context_length: i64,
+    /// Number of tokens.
+    pub vocab_size: i64,
+    /// Channels.
+    pub width: i64,
+    /// Attention heads.
+    pub heads: i64,
+    /// Blocks.
+    pub layers: i64,
+}
+
+impl ModelConfig {
+    /// A configuration that ships with gauntlet, by name, or a JSON file in open_clip's form.
+    pub fn named(name: &str) -> Result<Self> {
+        let shipped = [("tiny", include_str!("model/tiny.json")), ("small", include_str!("model/small.json"))];
+        let shipped_text = shipped.iter().find(|(known, _)| *known == name).map(|(_, text)| text.to_string());
+        let text = match shipped_text {
+            Some(text) => text,
+            None if name.ends_with(".json") => std::fs::read_to_string(name).map_err(Error::io(name))?,
+            None => {
+                let known = shipped.iter().map(|(known, _)| known.to_string()).collect();
+                return Err(Error::Unknown { kind: "model (nor is it a .json file)", name: name.into(), known });
+            }
+        };
+        let config: ModelConfig =
+            serde_json::from_str(&text).map_err(|error| Error::invalid(format!("model `{name}`"), error.to_string()))?;
+        config.check().map_err(|why| Error::invalid(format!("model `{name}`"), why))?;
+        Ok(config)
+    }
+
+    fn check(&self) -> Result<(), String> {
+        let (vision, text) = (&self.vision_cfg, &self.text_cfg);
+        if vision.patch_size.is_some() {
+            return Err("`patch_size` asks for a vision transformer, and only modified ResNets are built yet".into());
+        }
+        let positive = [self.embed_dim, vision.width, text.vocab_size, text.width, text.heads, text.layers, vision.head_width];
+        if positive.iter().chain(&vision.layers).any(|&number| number < 1) {
+            return Err("every size must be at least 1".into());
+        }
+        let checks = [
+            (vision.image_size < 32 || vision.image_size % 32 != 0, "`image_size` must be a multiple of 32"),
+            (vision.width % 2 != 0, "the image tower's `width` must be even"),
+            (vision.width * 32 % vision.head_width != 0, "`head_width` must divide 32 times the image tower's `width`"),
+            (text.width % text.heads != 0, "the text tower's `heads` must divide its `width`"),
+            (text.context_length < 3, "`context_length` must be at least 3"),
+        ];
+        checks.iter().find(|(wrong, _)| *wrong).map_or(Ok(()), |(_, why)| Err(why.to_string()))
+    }
+}
+
+/// The two encoders and the temperature.
+pub struct Clip {
+    /// What it was built from.
+    pub config: ModelConfig,
+    /// Every parameter and buffer, by open_clip's names.
+    pub weights: Weights,
+    visual: ModifiedResNet,
+    text: TextTransformer,
+    logit_scale: Tensor,
+}
+
+impl Clip {
+    /// A model with weights drawn from `seed` as open_clip draws them (the distributions, not the numbers).
+    pub fn new(config: &ModelConfig, seed: u64, device: Device) -> Result<Self> {
+        config.check().map_err(|why| Error::invalid("model", why))?;
+        let mut weights = Weights::new(seed, device);
+        let visual = ModifiedResNet::new(&mut weights, config);
+        let text = TextTransformer::new(&mut weights, config);
+        let logit_scale = weights.parameter("logit_scale", &[], Init::Constant((1.0f64 / 0.07).ln()));
+        Ok(Clip { config: config.clone(), weights, visual, text, logit_scale })
+    }
+
+    /// Normalised image embeddings `[batch, embed_dim]` of normalised pictures f32 `[batch, 3, S, S]`. In training, batch
+    /// norm uses the batch's statistics and updates the running ones.
+    pub fn encode_image(&self, images: &Tensor, train: bool) -> Tensor {
+        normalize(&self.visual.forward(images, train))
+    }
+
+    /// Normalised text embeddings `[batch, embed_dim]` of tokens i64 `[batch, length]`, `length` up to the context length.
+    pub fn encode_text(&self, tokens: &Tensor) -> Tensor {
+        normalize(&self.text.forward(tokens))
+    }
+
+    /// What cosine similarities are multiplied by: exp of the learned temperature.
+    pub fn logit_scale(&self) -> Tensor {
+        self.logit_scale.exp()
+    }
+
+    /// Brings the temperature back into its range; called after every step.
+    pub fn clamp_logit_scale(&self) {
+        tch::no_grad(|| {
+            let _ = self.logit_scale.shallow_clone().clamp_(0.0, MAX_LOGIT_SCALE);
+        });
+    }
+}
+
+/// Rows scaled to length 1, as `F.normalize` does: lengths under 1e-12 count as 1e-12.
+pub fn normalize(x: &Tensor) -> Tensor {
+    x / x.norm_scalaropt_dim(2.0, [-1].as_slice(), true).clamp_min(1e-12)
+}

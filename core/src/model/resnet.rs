@@ -1,0 +1,189 @@
+//! CLIP's modified ResNet: a stem of three convolutions, average pooling before every strided convolution, and attention
+//! pooling at the end (Radford et al. 2021, section 2.4). Modules and names follow open_clip's, so that its weights fit.
+
+use super::ModelConfig;
+use super::weights::{Init, Weights};
+use tch::{Kind, Tensor};
+
+/// The image tower.
+pub struct ModifiedResNet {
+    stem: [(Conv, BatchNorm); 3],
+    blocks: Vec<Bottleneck>,
+    pool: AttentionPool,
+}
+
+impl ModifiedResNet {
+    /// Adds the tower's weights under `visual.`.
+    pub fn new(weights: &mut Weights, config: &ModelConfig) -> Self {
+        let vision = &config.vision_cfg;
+        let half = vision.width / 2;
+        let mut stem = |number: i64, inputs, outputs, stride| {
+            let conv = Conv::new(weights, &format!("visual.conv{number}"), [inputs, outputs], 3, stride);
+            (conv, BatchNorm::new(weights, &format!("visual.bn{number}"), outputs, 1.0))
+        };
+        let stem = [stem(1, 3, half, 2), stem(2, half, half, 1), stem(3, half, vision.width, 1)];
+        let mut blocks = Vec::new();
+        let mut inputs = vision.width;
+        for (stage, &count) in vision.layers.iter().enumerate() {
+            let planes = vision.width << stage;
+            for block in 0..count {
+                let stride = if stage > 0 && block == 0 { 2 } else { 1 };
+                blocks.push(Bottleneck::new(weights, &format!("visual.layer{}.{block}", stage + 1), inputs, planes, stride));
+                inputs = planes * Bottleneck::EXPANSION;
+            }
+        }
+        let pool = AttentionPool::new(weights, config);
+        ModifiedResNet { stem, blocks, pool }
+    }
+
+    /// `[batch, 3, S, S]` -> `[batch, embed_dim]`.
+    pub fn forward(&self, images: &Tensor, train: bool) -> Tensor {
+        let mut x = images.shallow_clone();
+        for (conv, norm) in &self.stem {
+            x = norm.forward(&conv.forward(&x), train).relu_();
+        }
+        x = x.avg_pool2d_default(2); // [batch, width, S/4, S/4]
+        for block in &self.blocks {
+            x = block.forward(&x, train);
+        }
+        self.pool.forward(&x) // from [batch, 32 width, S/32, S/32]
+    }
+}
+
+/// 1x1, 3x3 and 1x1 convolutions around a shortcut; where it strides, an average pool does so.
+struct Bottleneck {
+    convs: [(Conv, BatchNorm); 3],
+    shortcut: Option<(Conv, BatchNorm)>,
+    stride: i64,
+}
+
+impl Bottleneck {
+    const EXPANSION: i64 = 4;
+
+    fn new(weights: &mut Weights, name: &str, inputs: i64, planes: i64, stride: i64) -> Self {
+        let outputs = planes * Self::EXPANSION;
+        let mut layer = |number: i64, channels: [i64; 2], kernel, scale| {
+            let conv = Conv::new(weights, &format!("{name}.conv{number}"), channels, kernel, 1);
+            (conv, BatchNorm::new(weights, &format!("{name}.bn{number}"), channels[1], scale))
+        };
+        // open_clip starts every block as its shortcut: the last norm's scale is 0.
+        let convs = [layer(1, [inputs, planes], 1, 1.0), layer(2, [planes, planes], 3, 1.0), layer(3, [planes, outputs], 1, 0.0)];
+        let shortcut = (stride > 1 || inputs != outputs).then(|| {
+            let conv = Conv::new(weights, &format!("{name}.downsample.0"), [inputs, outputs], 1, 1);
+            (conv, BatchNorm::new(weights, &format!("{name}.downsample.1"), outputs, 1.0))
+        });
+        Bottleneck { convs, shortcut, stride }
+    }
+
+    fn forward(&self, x: &Tensor, train: bool) -> Tensor {
+        let pool = |x: Tensor| if self.stride > 1 { x.avg_pool2d_default(self.stride) } else { x };
+        let [(conv1, norm1), (conv2, norm2), (conv3, norm3)] = &self.convs;
+        let y = norm1.forward(&conv1.forward(x), train).relu_();
+        let y = pool(norm2.forward(&conv2.forward(&y), train).relu_());
+        let y = norm3.forward(&conv3.forward(&y), train);
+        let shortcut = match &self.shortcut {
+            Some((conv, norm)) => norm.forward(&conv.forward(&pool(x.shallow_clone())), train),
+            None => x.shallow_clone(),
+        };
+        (y + shortcut).relu_()
+    }
+}
+
+/// A convolution without bias, padded to keep its size, drawn as PyTorch draws it (uniform within 1/sqrt(fan in)).
+struct Conv {
+    weight: Tensor,
+    stride: i64,
+}
+
+impl Conv {
+    fn new(weights: &mut Weights, name: &str, [inputs, outputs]: [i64; 2], kernel: i64, stride: i64) -> Self {
+        let bound = 1.0 / ((inputs * kernel * kernel) as f64).sqrt();
+        let weight = weights.parameter(&format!("{name}.weight"), &[outputs, inputs, kernel, kernel], Init::Uniform(bound));
+        Conv { weight, stride }
+    }
+
+    fn forward(&self, x: &Tensor) -> Tensor {
+        let padding = self.weight.size()[2] / 2;
+        x.conv2d(&self.weight, None::<Tensor>, [self.stride; 2], [padding; 2], [1, 1], 1)
+    }
+}
+
+/// Batch norm with PyTorch's constants: momentum 0.1, epsilon 1e-5.
+struct BatchNorm {
+    weight: Tensor,
+    bias: Tensor,
+    running_mean: Tensor,
+    running_var: Tensor,
+}
+
+impl BatchNorm {
+    fn new(weights: &mut Weights, name: &str, channels: i64, scale: f64) -> Self {
+        BatchNorm {
+            weight: weights.parameter(&format!("{name}.weight"), &[channels], Init::Constant(scale)),
+            bias: weights.parameter(&format!("{name}.bias"), &[channels], Init::Constant(0.0)),
+            running_mean: weights.buffer(&format!("{name}.running_mean"), &[channels], 0.0),
+            running_var: weights.buffer(&format!("{name}.running_var"), &[channels], 1.0),
+        }
+    }
+
+    fn forward(&self, x: &Tensor, train: bool) -> Tensor {
+        let (mean, var) = (Some(&self.running_mean), Some(&self.running_var));
+        x.batch_norm(Some(&self.weight), Some(&self.bias), mean, var, train, 0.1, 1e-5, true)
+    }
+}
+
+/// Attention pooling: the mean over all places asks, the places and the mean answer.
+struct AttentionPool {
+    positions: Tensor,
+    query: Linear,
+    key: Linear,
+    value: Linear,
+    output: Linear,
+    heads: i64,
+}
+
+impl AttentionPool {
+    fn new(weights: &mut Weights, config: &ModelConfig) -> Self {
+        let side = config.vision_cfg.image_size / 32;
+        let width = config.vision_cfg.width * 32;
+        let std = (width as f64).powf(-0.5);
+        let positions = weights.parameter("visual.attnpool.positional_embedding", &[side * side + 1, width], Init::Normal(std));
+        let mut linear = |part, outputs| Linear::new(weights, &format!("visual.attnpool.{part}_proj"), [width, outputs], std);
+        let (key, query, value) = (linear("k", width), linear("q", width), linear("v", width));
+        let output = linear("c", config.embed_dim);
+        AttentionPool { positions, query, key, value, output, heads: width / config.vision_cfg.head_width }
+    }
+
+    fn forward(&self, x: &Tensor) -> Tensor {
+        let places = x.flatten(2, -1).permute([0, 2, 1]); // [batch, places, width]
+        let mean = places.mean_dim([1].as_slice(), true, None::<Kind>);
+        let tokens = Tensor::cat(&[mean, places], 1) + &self.positions; // [batch, 1 + places, width]
+        let (batch, _, width) = tokens.size3().expect("three dimensions");
+        let split = |x: Tensor| x.view([batch, -1, self.heads, width / self.heads]).transpose(1, 2);
+        // Only the mean's answer is used, so only the mean asks: open_clip computes every query and keeps the first.
+        let query = split(self.query.forward(&tokens.narrow(1, 0, 1)));
+        let (key, value) = (split(self.key.forward(&tokens)), split(self.value.forward(&tokens)));
+        let pooled = Tensor::scaled_dot_product_attention(&query, &key, &value, None::<Tensor>, 0.0, false, None, false);
+        self.output.forward(&pooled.transpose(1, 2).reshape([batch, width]))
+    }
+}
+
+/// A linear layer with bias; PyTorch draws the bias uniformly within 1/sqrt(inputs).
+pub(super) struct Linear {
+    weight: Tensor,
+    bias: Tensor,
+}
+
+impl Linear {
+    pub(super) fn new(weights: &mut Weights, name: &str, [inputs, outputs]: [i64; 2], std: f64) -> Self {
+        let bound = 1.0 / (inputs as f64).sqrt();
+        Linear {
+            weight: weights.parameter(&format!("{name}.weight"), &[outputs, inputs], Init::Normal(std)),
+            bias: weights.parameter(&format!("{name}.bias"), &[outputs], Init::Uniform(bound)),
+        }
+    }
+
+    pub(super) fn forward(&self, x: &Tensor) -> Tensor {
+        x.linear(&self.weight, Some(&self.bias))
+    }
+}

@@ -1,0 +1,180 @@
+//! Parameters and buffers by name: drawn on the host from keyed streams, written and read as safetensors.
+
+use crate::{Error, Result, draw};
+use rand::RngExt;
+use rand_distr::{Distribution, Normal};
+use safetensors::tensor::{Dtype, SafeTensors, TensorView};
+use std::collections::{BTreeMap, HashMap};
+use std::path::Path;
+use tch::{Device, Kind, Tensor};
+
+/// How a parameter is drawn.
+#[derive(Clone, Copy, Debug)]
+pub enum Init {
+    /// Every element the same.
+    Constant(f64),
+    /// Normal with mean 0 and this standard deviation.
+    Normal(f64),
+    /// Uniform between minus and plus this bound.
+    Uniform(f64),
+}
+
+/// Named parameters (trained) and buffers (batch-norm statistics).
+pub struct Weights {
+    /// Trained tensors.
+    pub parameters: BTreeMap<String, Tensor>,
+    /// Batch norm's running statistics.
+    pub buffers: BTreeMap<String, Tensor>,
+    seed: u64,
+    device: Device,
+}
+
+impl Weights {
+    /// No weights yet; those to come are drawn from `seed`.
+    pub fn new(seed: u64, device: Device) -> Self {
+        Weights { parameters: BTreeMap::new(), buffers: BTreeMap::new(), seed, device }
+    }
+
+    /// A new parameter, drawn by its name.
+    pub fn parameter(&mut self, name: &str, shape: &[i64], init: Init) -> Tensor {
+        let count = shape.iter().product::<i64>() as usize;
+        let mut rng = draw::rng(self.seed, &format!("init/{name}"), &[]);
+        let values: Vec<f32> = match init {
+            Init::Constant(value) => vec![value as f32; count],
+            Init::Normal(std) => {
+                let normal = Normal::new(0.0, std).expect("a standard deviation is finite");
+                (0..count).map(|_| normal.sample(&mut rng) as f32).collect()
+            }
+            Init::Uniform(bound) => (0..count).map(|_| rng.random_range(-bound..=bound) as f32).collect(),
+        };
+        let tensor = Tensor::from_slice(&values).reshape(shape).to_device(self.device).set_requires_grad(true);
+        self.parameters.insert(name.to_string(), tensor.shallow_clone());
+        tensor
+    }
+
+    /// A new buffer with one value throughout.
+    pub fn buffer(&mut self, name: &str, shape: &[i64], value: f64) -> Tensor {
+        let tensor = Tensor::full(shape, value, (Kind::Float, self.device));
+        self.buffers.insert(name.to_string(), tensor.shallow_clone());
+        tensor
+    }
+
+    /// Number of trained numbers.
+    pub fn count(&self) -> i64 {
+        self.parameters.values().map(|tensor| tensor.numel() as i64).sum()
+    }
+
+    /// Whether weight decay applies to a parameter: open_clip's groups leave out vectors, and anything named as a norm or bias.
+    pub fn decays(name: &str, tensor: &Tensor) -> bool {
+        tensor.dim() >= 2 && !["bn", "ln", "bias", "logit_scale"].iter().any(|part| name.contains(part))
+    }
+
+    /// Parameters and buffers by name, for saving.
+    pub fn tensors(&self) -> BTreeMap<String, Tensor> {
+        let all = self.parameters.iter().chain(&self.buffers);
+        all.map(|(name, tensor)| (name.clone(), tensor.detach())).collect()
+    }
+
+    /// Saves as open_clip names and loads them: batch norms carry the `num_batches_tracked` that PyTorch expects.
+    pub fn save(&self, path: &Path) -> Result<()> {
+        let mut tensors = self.tensors();
+        for name in self.buffers.keys().filter(|name| name.ends_with("running_mean")) {
+            let counter = name.replace("running_mean", "num_batches_tracked");
+            tensors.insert(counter, Tensor::from(0i64));
+        }
+        write_safetensors(path, &tensors, &HashMap::new())
+    }
+
+    /// Loads every parameter and buffer from a file in open_clip's names.
+    ///
+    /// # Errors
+    /// Names each tensor that is missing, unknown or of another shape.
+    pub fn load(&self, path: &Path) -> Result<()> {
+        let (mut found, _) = read_safetensors(path)?;
+        found.retain(|name, _| !name.ends_with("num_batches_tracked"));
+        let known = self.tensors();
+        let missing = known.keys().filter(|name| !found.contains_key(*name)).map(|name| format!("`{name}` is missing"));
+        let unknown = found.keys().filter(|name| !known.contains_key(*name)).map(|name| format!("`{name}` is unknown"));
+        let shape = known.iter().filter_map(|(name, ours)| {
+            let theirs = found.get(name)?;
+            (theirs.size() != ours.size()).then(|| format!("`{name}` is {:?}, not {:?}", theirs.size(), ours.size()))
+        });
+        let wrong: Vec<String> = missing.chain(unknown).chain(shape).collect();
+        if !wrong.is_empty() {
+            let few = wrong.iter().take(5).cloned().collect::<Vec<_>>().join(", ");
+            return Err(Error::invalid(path.display().to_string(), format!("does not fit the model ({} tensors): {few}", wrong.len())));
+        }
+        self.assign(&found)
+    }
+
+    /// Copies tensors of equal names and shapes into the weights.
+    pub fn assign(&self, from: &BTreeMap<String, Tensor>) -> Result<()> {
+        tch::no_grad(|| {
+            for (name, tensor) in self.parameters.iter().chain(&self.buffers) {
+                let source = from.get(name).ok_or_else(|| Error::invalid(format!("weights, `{name}`"), "missing"))?;
+                tensor.shallow_clone().f_copy_(source)?;
+            }
+            Ok(())
+        })
+    }
+}
+
+/// Writes tensors (f32, i64 or u8) and string metadata as safetensors: to a temporary file beside it, then renamed.
+pub fn write_safetensors(path: &Path, tensors: &BTreeMap<String, Tensor>, metadata: &HashMap<String, String>) -> Result<()> {
+    let bytes: Vec<(&String, Dtype, Vec<usize>, Vec<u8>)> = tensors.iter().map(to_bytes).collect::<Result<_>>()?;
+    let views = bytes.iter().map(|(name, dtype, shape, data)| {
+        (name.as_str(), TensorView::new(*dtype, shape.clone(), data).expect("shape and bytes come from one tensor"))
+    });
+    let metadata = (!metadata.is_empty()).then(|| metadata.clone());
+    let file = safetensors::serialize(views, metadata)
+        .map_err(|error| Error::invalid(path.display().to_string(), error.to_string()))?;
+    write_atomic(path, &file)
+}
+
+fn to_bytes<'a>((name, tensor): (&'a String, &Tensor)) -> Result<(&'a String, Dtype, Vec<usize>, Vec<u8>)> {
+    let (kind, dtype, width) = match tensor.kind() {
+        Kind::Int64 => (Kind::Int64, Dtype::I64, 8),
+        Kind::Uint8 => (Kind::Uint8, Dtype::U8, 1),
+        _ => (Kind::Float, Dtype::F32, 4),
+    };
+    let tensor = tensor.to_device(Device::Cpu).to_kind(kind).contiguous();
+    let mut data = vec![0u8; tensor.numel() * width];
+    tensor.f_copy_data_u8(&mut data, tensor.numel())?;
+    Ok((name, dtype, tensor.size().iter().map(|&side| side as usize).collect(), data))
+}
+
+/// Reads a safetensors file: tensors by name and its string metadata. Nothing in the file is executed.
+pub fn read_safetensors(path: &Path) -> Result<(BTreeMap<String, Tensor>, HashMap<String, String>)> {
+    let wrong = |why: String| Error::invalid(path.display().to_string(), why);
+    let bytes = std::fs::read(path).map_err(Error::io(path))?;
+    let file = SafeTensors::deserialize(&bytes).map_err(|error| wrong(error.to_string()))?;
+    let (_, header) = SafeTensors::read_metadata(&bytes).map_err(|error| wrong(error.to_string()))?;
+    let mut tensors = BTreeMap::new();
+    for (name, view) in file.tensors() {
+        let kind = match view.dtype() {
+            Dtype::F32 => Kind::Float,
+            Dtype::F16 => Kind::Half,
+            Dtype::BF16 => Kind::BFloat16,
+            Dtype::F64 => Kind::Double,
+            Dtype::I64 => Kind::Int64,
+            Dtype::U8 => Kind::Uint8,
+            other => return Err(wrong(format!("`{name}` holds {other:?}, which is not read"))),
+        };
+        let shape: Vec<i64> = view.shape().iter().map(|&side| side as i64).collect();
+        let tensor = Tensor::f_from_data_size(view.data(), &shape, kind)?;
+        let tensor = if tensor.is_floating_point() { tensor.to_kind(Kind::Float) } else { tensor };
+        tensors.insert(name, tensor);
+    }
+    Ok((tensors, header.metadata().clone().unwrap_or_default()))
+}
+
+/// Writes a file so that a reader sees the old one or the new one and never a part: temporary file, flush to disk, rename.
+pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<()> {
+    use std::io::Write;
+    let folder = path.parent().unwrap_or(Path::new("."));
+    let mut file = tempfile::NamedTempFile::new_in(folder).map_err(Error::io(path))?;
+    file.write_all(bytes).map_err(Error::io(path))?;
+    file.as_file().sync_all().map_err(Error::io(path))?;
+    file.persist(path).map_err(|error| Error::Io { path: path.to_path_buf(), source: error.error })?;
+    Ok(())
+}

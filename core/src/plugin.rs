@@ -1,0 +1,144 @@
+//! Plugins: a struct that is its own configuration, registered under a name in the registry of its role.
+//! Read `attack.rs`, `defense.rs` and `evaluator.rs` for what each role has to answer.
+
+use crate::{Error, Result};
+use serde::{Serialize, de::DeserializeOwned};
+use serde_json::{Map, Value};
+
+/// A registered plugin of role `T` (`dyn Attack`, `dyn Defense` or `dyn Evaluator`).
+///
+/// Made by [`register!`](crate::register); configuration crosses as JSON text, so that a plugin built elsewhere can be loaded later.
+pub struct Plugin<T: ?Sized + 'static> {
+    /// Kebab-case, unique within its role.
+    pub name: &'static str,
+    /// One line.
+    pub summary: &'static str,
+    /// Where the method comes from: authors, venue, section; empty for our own.
+    pub paper: &'static str,
+    /// The JSON schema of its configuration, from the struct's doc comments.
+    pub schema: fn() -> String,
+    /// The default configuration as JSON.
+    pub defaults: fn() -> String,
+    /// Builds it from a complete configuration.
+    pub build: fn(&str) -> Result<Box<T>>,
+}
+
+/// A role that plugins can play; the three registries.
+pub trait Role: 'static {
+    /// `"attack"`, `"defense"` or `"evaluator"`.
+    const KIND: &'static str;
+    /// Every plugin linked into this program, in no order.
+    fn registered() -> Vec<&'static Plugin<Self>>;
+}
+
+macro_rules! role {
+    ($role:ty, $kind:literal) => {
+        inventory::collect!(Plugin<$role>);
+        impl Role for $role {
+            const KIND: &'static str = $kind;
+            fn registered() -> Vec<&'static Plugin<Self>> {
+                inventory::iter::<Plugin<$role>>().collect()
+            }
+        }
+    };
+}
+role!(dyn crate::Attack, "attack");
+role!(dyn crate::Defense, "defense");
+role!(dyn crate::Evaluator, "evaluator");
+
+/// Registers a plugin: `register!(dyn Attack, BadNet, "badnet", "stamps a patch ...", "Gu et al. 2017")`.
+///
+/// The struct is its configuration: `Serialize`, `Deserialize` (with `default` and `deny_unknown_fields`), `JsonSchema`, `Default`.
+#[macro_export]
+macro_rules! register {
+    ($role:ty, $config:ty, $name:literal, $summary:literal, $paper:literal) => {
+        $crate::inventory::submit! {
+            $crate::plugin::Plugin::<$role> {
+                name: $name,
+                summary: $summary,
+                paper: $paper,
+                schema: $crate::plugin::schema_of::<$config>,
+                defaults: $crate::plugin::defaults_of::<$config>,
+                build: |json| Ok(Box::new($crate::plugin::parse::<$config>($name, json)?)),
+            }
+        }
+    };
+}
+
+/// Every plugin of a role, sorted by name.
+///
+/// # Errors
+/// If two plugins carry one name.
+pub fn all<T: Role + ?Sized>() -> Result<Vec<&'static Plugin<T>>> {
+    let mut plugins = T::registered();
+    plugins.sort_by_key(|plugin| plugin.name);
+    if let Some(twin) = plugins.windows(2).find(|pair| pair[0].name == pair[1].name) {
+        return Err(Error::invalid(format!("{} `{}`", T::KIND, twin[0].name), "registered twice"));
+    }
+    Ok(plugins)
+}
+
+/// Looks a plugin up by name; an unknown name is answered with what exists and a guess.
+pub fn find<T: Role + ?Sized>(name: &str) -> Result<&'static Plugin<T>> {
+    let plugins = all::<T>()?;
+    let known = || plugins.iter().map(|plugin| plugin.name.to_string()).collect();
+    let found = plugins.iter().find(|plugin| plugin.name == name).copied();
+    found.ok_or_else(|| Error::Unknown { kind: T::KIND, name: name.to_string(), known: known() })
+}
+
+/// Fills `config` up with the plugin's defaults and checks it against its schema: known keys, numbers within their ranges.
+///
+/// Returns the complete configuration, which is what a resolved trial stores.
+pub fn resolve<T: Role + ?Sized>(plugin: &Plugin<T>, config: &Map<String, Value>) -> Result<Map<String, Value>> {
+    let what = |key: &str| format!("{} `{}`, key `{key}`", T::KIND, plugin.name);
+    let schema: Value = serde_json::from_str(&(plugin.schema)()).expect("a schema is JSON");
+    let mut full: Map<String, Value> = serde_json::from_str(&(plugin.defaults)()).expect("defaults are a JSON object");
+    for (key, value) in config {
+        if !full.contains_key(key) {
+            let known = full.keys().cloned().collect();
+            let unknown = Error::Unknown { kind: "key", name: key.clone(), known };
+            return Err(unknown.during(format!("{} `{}`", T::KIND, plugin.name)));
+        }
+        check_range(&schema, &schema["properties"][key], value).map_err(|why| Error::invalid(what(key), why))?;
+        full.insert(key.clone(), value.clone());
+    }
+    (plugin.build)(&Value::Object(full.clone()).to_string())?;
+    Ok(full)
+}
+
+/// Numbers (and numbers in lists and nested tables) must lie within the schema's `minimum`, `maximum` and `exclusiveMinimum`.
+fn check_range(root: &Value, field: &Value, value: &Value) -> Result<(), String> {
+    let field = match field["$ref"].as_str() {
+        Some(pointer) => root.pointer(pointer.trim_start_matches('#')).unwrap_or(&Value::Null),
+        None => field,
+    };
+    if let Some(number) = value.as_f64() {
+        let (low, high) = (field["minimum"].as_f64(), field["maximum"].as_f64());
+        if low.is_some_and(|low| number < low) || high.is_some_and(|high| number > high) {
+            let side = |bound: Option<f64>, name| bound.map(|bound| format!(" {name} {bound}")).unwrap_or_default();
+            return Err(format!("{number} is out of range (allowed:{}{})", side(low, "from"), side(high, "to")));
+        }
+    }
+    let items = value.as_array().into_iter().flatten().try_for_each(|item| check_range(root, &field["items"], item));
+    let nested = value.as_object().into_iter().flatten();
+    items.and_then(|()| {
+        nested.into_iter().try_for_each(|(key, inner)| {
+            check_range(root, &field["properties"][key], inner).map_err(|why| format!("`{key}`: {why}"))
+        })
+    })
+}
+
+/// For [`register!`](crate::register): the schema of a configuration struct, as JSON.
+pub fn schema_of<C: schemars::JsonSchema>() -> String {
+    schemars::schema_for!(C).as_value().to_string()
+}
+
+/// For [`register!`](crate::register): the default configuration, as JSON.
+pub fn defaults_of<C: Default + Serialize>() -> String {
+    serde_json::to_string(&C::default()).expect("a configuration is plain data")
+}
+
+/// For [`register!`](crate::register): a configuration struct from JSON; the error names the plugin.
+pub fn parse<C: DeserializeOwned>(name: &str, json: &str) -> Result<C> {
+    serde_json::from_str(json).map_err(|error| Error::invalid(format!("configuration of `{name}`"), error.to_string()))
+}

@@ -1,0 +1,196 @@
+//! Poison: what the edits of an arena make of the data. Made once per (data, arena, seed), stored under its content key, and read
+//! by every trial, so that all defenses see the same bytes because they are the same file.
+
+use crate::attack::{Attack, Edit, Goal, PoisonCtx};
+use crate::data::{Dataset, Split};
+use crate::model::weights::{read_safetensors, write_atomic, write_safetensors};
+use crate::trial::Configured;
+use crate::{Error, Result, draw, plugin};
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::path::Path;
+use tch::{Kind, Tensor};
+
+/// An attack and what it wants in this seed; part of every arena, `clean` included.
+pub struct Threat {
+    /// The label the suite gives it.
+    pub label: String,
+    /// The attack.
+    pub attack: Box<dyn Attack>,
+    /// What it wants.
+    pub goal: Goal,
+}
+
+impl Threat {
+    /// Builds the attacks of a suite and draws their goals; neither depends on the arena.
+    pub fn all(attacks: &[Configured], data: &Dataset, split: &Split, seed: u64) -> Result<Vec<Threat>> {
+        let untouched = HashSet::new();
+        let ctx = PoisonCtx { data, split, seed, taken: &untouched };
+        let threat = |config: &Configured| {
+            let attack = config.build::<dyn Attack>()?;
+            let goal = attack.goal(&ctx).map_err(|error| error.during(format!("attack `{}`", config.label)))?;
+            Ok(Threat { label: config.label.clone(), attack, goal })
+        };
+        attacks.iter().map(threat).collect()
+    }
+
+    /// Stamps held-out rows as the attacker would at test time, u8 `[rows, 3, S, S]`.
+    pub fn stamp_test(&self, data: &Dataset, rows: &[u32], seed: u64) -> Result<Tensor> {
+        let keys: Vec<u64> = rows.iter().map(|&row| draw::hash(seed, "stamp/test", &[row.into()])).collect();
+        self.stamp(&data.canvas.gather(rows), &keys)
+    }
+
+    /// Stamps, and checks that the attack returned pictures.
+    fn stamp(&self, canvas: &Tensor, keys: &[u64]) -> Result<Tensor> {
+        let stamped = self.attack.stamp(canvas, keys)?;
+        if stamped.size() != canvas.size() || stamped.kind() != Kind::Uint8 {
+            let why = format!("`stamp` returned {:?} {:?} for u8 {:?}", stamped.kind(), stamped.size(), canvas.size());
+            return Err(Error::invalid(format!("attack `{}`", self.label), why));
+        }
+        Ok(stamped)
+    }
+}
+
+/// One edit and the attack it belongs to.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Poisoned {
+    /// Label of the attack.
+    pub attack: String,
+    /// What it does.
+    pub edit: Edit,
+}
+
+/// The poison of one arena and seed.
+pub struct Poison {
+    /// Every edit, in the order of the arena's attacks.
+    pub edits: Vec<Poisoned>,
+    /// Canvas of each edit, u8 `[edits, 3, S, S]`.
+    pub pixels: Tensor,
+    /// Two hashes joined by a dash: of the edits, their configuration and source bytes; and of the stamped pixels.
+    pub digest: String,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Manifest {
+    digest: String,
+    arena: Vec<Configured>,
+    goals: BTreeMap<String, Goal>,
+}
+
+impl Poison {
+    /// Reads the poison of an arena from the store, or makes it there. `arena` holds the attacks that poison (none: `clean`).
+    pub fn open(store: &Path, data: &Dataset, split: &Split, seed: u64, arena: &[Configured], threats: &[Threat]) -> Result<Self> {
+        let resolved = serde_json::to_string(arena).expect("a configuration is plain data");
+        let mut hasher = blake3::Hasher::new();
+        for part in ["poison 1", &data.key, &seed.to_string(), &resolved, &format!("{} held out", split.heldout.len())] {
+            hasher.update(part.as_bytes()).update(b"\n");
+        }
+        let folder = store.join(format!("poison-{}", &hasher.finalize().to_hex()[..16]));
+        if !folder.join("poison.json").exists() {
+            let poison = Poison::make(data, split, seed, arena, threats)?;
+            poison.write(&folder, arena, threats)?;
+        }
+        Poison::read(&folder)
+    }
+
+    fn make(data: &Dataset, split: &Split, seed: u64, arena: &[Configured], threats: &[Threat]) -> Result<Self> {
+        let mut taken = HashSet::new();
+        let mut edits = Vec::new();
+        let mut canvases = Vec::new();
+        for config in arena {
+            let threat = threats.iter().find(|threat| threat.label == config.label);
+            let threat = threat.expect("every attack of an arena is among the suite's");
+            let ctx = PoisonCtx { data, split, seed, taken: &taken };
+            let new = threat.attack.poison(&ctx, &threat.goal).map_err(|e| e.during(format!("attack `{}`", threat.label)))?;
+            check(&new, data, split, &taken).map_err(|why| Error::invalid(format!("attack `{}`", threat.label), why))?;
+            taken.extend(new.iter().filter_map(|edit| if let Edit::Replace { row, .. } = edit { Some(*row) } else { None }));
+            canvases.extend(new.iter().zip(edits.len() as u64..).map(|(edit, number)| draw_canvas(threat, edit, number, data, seed)));
+            edits.extend(new.into_iter().map(|edit| Poisoned { attack: threat.label.clone(), edit }));
+        }
+        let canvases = canvases.into_iter().collect::<Result<Vec<_>>>()?;
+        let size = data.canvas.size() as i64;
+        let empty = Tensor::zeros([0, 3, size, size], (Kind::Uint8, tch::Device::Cpu));
+        let pixels = if canvases.is_empty() { empty } else { Tensor::cat(&canvases, 0) };
+        let digest = digest(&edits, &pixels, arena, data)?;
+        Ok(Poison { edits, pixels, digest })
+    }
+
+    /// Writes to a folder beside the final one and renames it, so that a reader sees all or nothing.
+    fn write(&self, folder: &Path, arena: &[Configured], threats: &[Threat]) -> Result<()> {
+        let parent = folder.parent().expect("a folder in the store");
+        let temporary = tempfile::tempdir_in(parent).map_err(Error::io(parent))?;
+        let lines: String = self.edits.iter().map(|edit| json(edit) + "\n").collect();
+        write_atomic(&temporary.path().join("edits.jsonl"), lines.as_bytes())?;
+        let pixels = BTreeMap::from([("pixels".to_string(), self.pixels.shallow_clone())]);
+        write_safetensors(&temporary.path().join("pixels.safetensors"), &pixels, &HashMap::new())?;
+        let goals = threats.iter().map(|threat| (threat.label.clone(), threat.goal.clone())).collect();
+        let manifest = Manifest { digest: self.digest.clone(), arena: arena.to_vec(), goals };
+        write_atomic(&temporary.path().join("poison.json"), json(&manifest).as_bytes())?;
+        match std::fs::rename(temporary.path(), folder) {
+            // Another trial was first with the same content.
+            Err(_) if folder.join("poison.json").exists() => Ok(()),
+            other => other.map_err(Error::io(folder)),
+        }
+    }
+
+    fn read(folder: &Path) -> Result<Self> {
+        let text = |name: &str| std::fs::read_to_string(folder.join(name)).map_err(Error::io(folder.join(name)));
+        let wrong = |error: serde_json::Error| Error::invalid(folder.display().to_string(), format!("{error}; delete the folder"));
+        let manifest: Manifest = serde_json::from_str(&text("poison.json")?).map_err(wrong)?;
+        let edits = text("edits.jsonl")?.lines().map(serde_json::from_str).collect::<Result<_, _>>().map_err(wrong)?;
+        let (mut tensors, _) = read_safetensors(&folder.join("pixels.safetensors"))?;
+        let missing = || Error::invalid(folder.display().to_string(), "holds no pixels; delete the folder");
+        let pixels = tensors.remove("pixels").ok_or_else(missing)?;
+        Ok(Poison { edits, pixels, digest: manifest.digest })
+    }
+}
+
+/// Every edit names rows that exist and that the attack may touch.
+fn check(edits: &[Edit], data: &Dataset, split: &Split, taken: &HashSet<u32>) -> std::result::Result<(), String> {
+    let train: HashSet<u32> = split.train.iter().copied().collect();
+    let mut replaced = HashSet::new();
+    for edit in edits {
+        let (Edit::Add { picture: row, caption, class, .. } | Edit::Replace { row, caption, class, .. }) = edit;
+        let why = match edit {
+            _ if *row as usize >= data.rows.len() => "does not exist",
+            _ if *class >= data.classes.len() => "is given a class that does not exist",
+            _ if caption.trim().is_empty() => "is given an empty caption",
+            Edit::Replace { .. } if !train.contains(row) => "is replaced, but held out",
+            Edit::Replace { .. } if taken.contains(row) || !replaced.insert(*row) => "is replaced twice in one arena",
+            _ => continue,
+        };
+        return Err(format!("row {row} {why}"));
+    }
+    Ok(())
+}
+
+/// The canvas of an edit `[1, 3, S, S]`: its picture's, stamped where the edit says so.
+fn draw_canvas(threat: &Threat, edit: &Edit, number: u64, data: &Dataset, seed: u64) -> Result<Tensor> {
+    let (Edit::Add { picture: row, stamped, .. } | Edit::Replace { row, stamped, .. }) = edit;
+    let canvas = data.canvas.gather(&[*row]);
+    if *stamped { threat.stamp(&canvas, &[draw::hash(seed, "stamp/train", &[number])]) } else { Ok(canvas) }
+}
+
+fn digest(edits: &[Poisoned], pixels: &Tensor, arena: &[Configured], data: &Dataset) -> Result<String> {
+    let mut said = blake3::Hasher::new();
+    said.update(json(&arena).as_bytes());
+    for poisoned in edits {
+        let (Edit::Add { picture: row, .. } | Edit::Replace { row, .. }) = &poisoned.edit;
+        said.update(json(poisoned).as_bytes()).update(data.rows[*row as usize].source_hash.as_bytes());
+    }
+    let mut bytes = vec![0u8; pixels.numel()];
+    pixels.contiguous().f_copy_data_u8(&mut bytes, pixels.numel())?;
+    Ok(format!("{}-{}", &said.finalize().to_hex()[..16], &blake3::hash(&bytes).to_hex()[..16]))
+}
+
+fn json(value: &impl Serialize) -> String {
+    serde_json::to_string(value).expect("plain data")
+}
+
+impl Configured {
+    /// Builds the plugin of its configuration.
+    pub fn build<T: plugin::Role + ?Sized>(&self) -> Result<Box<T>> {
+        (plugin::find::<T>(&self.plugin)?.build)(&json(&self.config))
+    }
+}

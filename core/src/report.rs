@@ -1,0 +1,164 @@
+//! Results: score and cost lines as JSON lines. `report/table.rs` makes the table of a suite from them.
+
+pub mod table;
+
+use crate::data::DataConfig;
+use crate::evaluator::Score;
+use crate::model::weights::write_atomic;
+use crate::train::Trained;
+use crate::trial::Trial;
+use crate::{Error, Result};
+use serde::{Deserialize, Serialize};
+use std::path::Path;
+use tch::Device;
+
+/// A line of `results.jsonl`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "line", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Line {
+    /// One score of one trial.
+    Score(ScoreLine),
+    /// What one trial cost; the only lines that differ from run to run.
+    Cost(Cost),
+}
+
+/// One score of one trial.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ScoreLine {
+    /// Name of the suite.
+    pub suite: String,
+    /// Arena, defense and seed, joined by slashes.
+    pub trial: String,
+    /// Name of the arena.
+    pub arena: String,
+    /// Label of the attack that the score is about.
+    pub attack: Option<String>,
+    /// Label of the defense.
+    pub defense: String,
+    /// The seed.
+    pub seed: u64,
+    /// Label of the evaluator.
+    pub evaluator: String,
+    /// Name of the score; `gauntlet describe EVALUATOR` has its definition.
+    pub score: String,
+    /// Data set it was measured on.
+    pub dataset: String,
+    /// The number.
+    pub value: f64,
+    /// Cases it was counted over.
+    pub n: usize,
+    /// Lower end of the 95% interval over those cases.
+    pub low: f64,
+    /// Upper end.
+    pub high: f64,
+    /// Which way is better for the defender; none for a diagnostic.
+    pub higher_is_better: Option<bool>,
+    /// Number of classes, for the chance level.
+    pub classes: u32,
+    /// Identity of the poison.
+    pub poison_digest: String,
+}
+
+/// What one trial cost.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Cost {
+    /// Name of the suite.
+    pub suite: String,
+    /// Arena, defense and seed, joined by slashes.
+    pub trial: String,
+    /// Wall seconds of opening data and poison.
+    pub prepare_seconds: f64,
+    /// Wall seconds of training, over all the times it was resumed.
+    pub train_seconds: f64,
+    /// Wall seconds of evaluation.
+    pub evaluate_seconds: f64,
+    /// CPU seconds of this process, all threads.
+    pub cpu_seconds: f64,
+    /// Rows a second in training; idle epochs have none.
+    pub samples_per_second: f64,
+    /// Most memory the process ever held, in bytes.
+    pub peak_memory: u64,
+    /// Device, as the trial names it.
+    pub device: String,
+    /// Threads of tensor operations.
+    pub threads: i32,
+}
+
+impl Line {
+    /// A score of a trial.
+    pub fn score(trial: &Trial, evaluator: &str, score: Score, higher_is_better: Option<bool>, digest: &str, classes: u32) -> Line {
+        let dataset = match &trial.data {
+            DataConfig::World(_) => "world",
+            DataConfig::Webdataset(_) => "webdataset",
+            DataConfig::Csv(_) => "csv",
+        };
+        Line::Score(ScoreLine {
+            suite: trial.suite.clone(),
+            trial: trial.name(),
+            arena: trial.arena.clone(),
+            attack: score.attack,
+            defense: trial.defense.label.clone(),
+            seed: trial.seed,
+            evaluator: evaluator.to_string(),
+            score: score.score.to_string(),
+            dataset: dataset.to_string(),
+            value: score.value,
+            n: score.n,
+            low: score.interval[0],
+            high: score.interval[1],
+            higher_is_better,
+            classes,
+            poison_digest: digest.to_string(),
+        })
+    }
+}
+
+impl Cost {
+    /// What this process has spent on a trial.
+    pub fn measured(trial: &Trial, prepare_seconds: f64, trained: &Trained, evaluate_seconds: f64, device: Device) -> Cost {
+        Cost {
+            suite: trial.suite.clone(),
+            trial: trial.name(),
+            prepare_seconds,
+            train_seconds: trained.seconds,
+            evaluate_seconds,
+            cpu_seconds: cpu_seconds(),
+            samples_per_second: if trained.seconds > 0.0 { trained.samples as f64 / trained.seconds } else { 0.0 },
+            peak_memory: peak_memory(),
+            device: if device == Device::Cpu { "cpu".into() } else { trial.device.clone() },
+            threads: trial.threads,
+        }
+    }
+}
+
+/// `VmHWM` of this process in bytes; 0 where the system does not tell.
+fn peak_memory() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok()).unwrap_or(0) * 1024
+}
+
+/// User and system seconds of this process, from the kernel's clock of 100 ticks a second; 0 where the system does not tell.
+fn cpu_seconds() -> f64 {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    let after_name = stat.rsplit(')').next().unwrap_or_default();
+    after_name.split_whitespace().skip(11).take(2).filter_map(|ticks| ticks.parse::<f64>().ok()).sum::<f64>() / 100.0
+}
+
+/// Writes lines to a file, all or nothing.
+pub fn write_lines(path: &Path, lines: &[Line]) -> Result<()> {
+    let text: String = lines.iter().map(|line| serde_json::to_string(line).expect("plain data") + "\n").collect();
+    write_atomic(path, text.as_bytes())
+}
+
+/// Reads a file of lines.
+pub fn read_lines(path: &Path) -> Result<Vec<Line>> {
+    let text = std::fs::read_to_string(path).map_err(Error::io(path))?;
+    let parse = |(number, line): (usize, &str)| {
+        let place = || format!("{}, line {}", path.display(), number + 1);
+        serde_json::from_str(line).map_err(|error| Error::invalid(place(), error.to_string()))
+    };
+    text.lines().enumerate().map(parse).collect()
+}

@@ -1,0 +1,229 @@
+//! A suite: one TOML file, resolved once into a grid of trials (arenas x defenses x seeds).
+
+use crate::data::DataConfig;
+use crate::model::ModelConfig;
+use crate::plugin::{self, Role};
+use crate::train::Recipe;
+use crate::trial::{Configured, Trial};
+use crate::{Attack, Defense, Error, Evaluator, Result};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use std::collections::BTreeMap;
+use std::path::Path;
+
+/// A suite as written: the keys of its TOML file.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Suite {
+    /// Name of the suite, in every line of its results.
+    pub name: String,
+    /// Seeds: each is a training of every defense in every arena.
+    pub seeds: Vec<u64>,
+    /// `auto` (CUDA where there is one), `cpu`, `cuda` or `cuda:N`.
+    #[serde(default = "auto")]
+    pub device: String,
+    /// CPU threads of a trial's tensor operations.
+    #[serde(default = "one")]
+    pub threads: i32,
+    /// Share of every class that is held out to be tested on.
+    #[serde(default = "a_tenth")]
+    #[schemars(range(min = 0.001, max = 0.9))]
+    pub heldout: f64,
+    /// Label of the defense that the others are compared with: the undefended one.
+    #[serde(default = "clip")]
+    pub baseline: String,
+    /// An attack must raise its success on the baseline by this much over the clean arena, or its arena ranks no defense.
+    #[serde(default = "gate")]
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub gate: f64,
+    /// A defense whose accuracy falls below this share of the baseline's is marked costly.
+    #[serde(default = "costly")]
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub costly: f64,
+    /// `tiny`, `small`, or a .json file in open_clip's form.
+    pub model: String,
+    /// Where the pairs come from.
+    pub data: DataConfig,
+    /// How every model is trained.
+    #[serde(default)]
+    pub recipe: Recipe,
+    /// Attacks by label; `plugin` names the plugin where the label does not.
+    pub attacks: Map<String, Value>,
+    /// Arenas by name: labels of the attacks that poison the data together. `clean` (no attack) is always added.
+    pub arenas: BTreeMap<String, Vec<String>>,
+    /// Defenses by label, in the order of the table's rows.
+    pub defenses: Map<String, Value>,
+    /// What is measured, by label; by default everything there is.
+    #[serde(default)]
+    pub evaluators: Map<String, Value>,
+}
+
+fn auto() -> String {
+    "auto".into()
+}
+fn one() -> i32 {
+    1
+}
+fn a_tenth() -> f64 {
+    0.1
+}
+fn clip() -> String {
+    "clip".into()
+}
+fn gate() -> f64 {
+    0.2
+}
+fn costly() -> f64 {
+    0.9
+}
+
+/// The arena that every suite has: the same goals, no edits. Gives the base rates.
+pub const CLEAN: &str = "clean";
+
+impl Suite {
+    /// Reads a suite file and applies `settings`, each `dotted.key=value` in TOML's notation (a bare word is a string).
+    pub fn read(path: &Path, settings: &[String]) -> Result<Suite> {
+        let text = std::fs::read_to_string(path).map_err(Error::io(path))?;
+        let file = || path.display().to_string();
+        let mut table: toml::Table = text.parse().map_err(|e: toml::de::Error| Error::invalid(file(), e.to_string()))?;
+        for setting in settings {
+            set(&mut table, setting)?;
+        }
+        // Through JSON, whose numbers and tables are the plugins' own; the error then names the key.
+        let json = serde_json::to_value(&table).map_err(|e| Error::invalid(file(), e.to_string()))?;
+        let suite: Suite = serde_json::from_value(json).map_err(|e| Error::invalid(file(), e.to_string()))?;
+        suite.check().map_err(|error| error.during(file()))?;
+        Ok(suite)
+    }
+
+    fn check(&self) -> Result<()> {
+        let wrong = |key: &str, why: &str| Err(Error::invalid(format!("key `{key}`"), why));
+        let mut seeds = self.seeds.clone();
+        seeds.sort_unstable();
+        seeds.dedup();
+        match () {
+            () if self.seeds.is_empty() => wrong("seeds", "needs one seed at least"),
+            () if seeds.len() < self.seeds.len() => wrong("seeds", "names a seed twice"),
+            () if self.threads < 1 => wrong("threads", "must be at least 1"),
+            () if !(0.001..=0.9).contains(&self.heldout) => wrong("heldout", "must lie within 0.001 and 0.9"),
+            () if self.arenas.contains_key(CLEAN) => wrong("arenas", "`clean` is always there and has no attacks"),
+            () if self.recipe.batch < 2 => wrong("recipe.batch", "must be at least 2: a loss of one pair says nothing"),
+            () if self.recipe.epochs < 1 => wrong("recipe.epochs", "must be at least 1"),
+            () => self.check_names(),
+        }
+    }
+
+    fn check_names(&self) -> Result<()> {
+        let known: Vec<String> = self.attacks.keys().cloned().collect();
+        for (arena, attacks) in &self.arenas {
+            if let Some(name) = attacks.iter().find(|name| !known.contains(name)) {
+                let unknown = Error::Unknown { kind: "attack", name: name.clone(), known };
+                return Err(unknown.during(format!("arena `{arena}`")));
+            }
+        }
+        let known: Vec<String> = self.defenses.keys().cloned().collect();
+        if !known.contains(&self.baseline) {
+            let unknown = Error::Unknown { kind: "defense", name: self.baseline.clone(), known };
+            return Err(unknown.during("key `baseline`"));
+        }
+        let bad = self.defenses.keys().chain(self.attacks.keys()).chain(self.arenas.keys()).find(|name| {
+            !name.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c)) || name.starts_with('.')
+        });
+        bad.map_or(Ok(()), |name| Err(Error::invalid(format!("label `{name}`"), "letters, digits, dash, dot and underscore only: it names a folder")))
+    }
+
+    /// Every trial of the suite, seed by seed, so that the first seed's table is complete first.
+    pub fn trials(&self) -> Result<Vec<Trial>> {
+        let model = ModelConfig::named(&self.model)?;
+        let attacks = configure_all::<dyn Attack>(&self.attacks)?;
+        let defenses = configure_all::<dyn Defense>(&self.defenses)?;
+        let mut evaluators = configure_all::<dyn Evaluator>(&self.evaluators)?;
+        if evaluators.is_empty() {
+            let all: Map<String, Value> = plugin::all::<dyn Evaluator>()?.iter().map(|p| (p.name.to_string(), Value::Object(Map::new()))).collect();
+            evaluators = configure_all::<dyn Evaluator>(&all)?;
+        }
+        let device = self.resolve_device();
+        let clean = (CLEAN.to_string(), Vec::new());
+        let mut trials = Vec::new();
+        for &seed in &self.seeds {
+            for (arena, poisoning) in std::iter::once((&clean.0, &clean.1)).chain(&self.arenas) {
+                for defense in &defenses {
+                    trials.push(Trial {
+                        suite: self.name.clone(),
+                        arena: arena.clone(),
+                        seed,
+                        device: device.clone(),
+                        threads: self.threads,
+                        data: self.data.clone(),
+                        heldout: self.heldout,
+                        model: model.clone(),
+                        recipe: self.recipe.clone(),
+                        attacks: attacks.clone(),
+                        poisoning: poisoning.clone(),
+                        defense: defense.clone(),
+                        evaluators: evaluators.clone(),
+                    });
+                }
+            }
+        }
+        Ok(trials)
+    }
+
+    fn resolve_device(&self) -> String {
+        match self.device.as_str() {
+            "auto" if tch::Cuda::is_available() => "cuda".into(),
+            "auto" => "cpu".into(),
+            named => named.into(),
+        }
+    }
+}
+
+/// Resolves a table of plugins: label -> configuration, whose key `plugin` names the plugin where the label does not.
+fn configure_all<T: Role + ?Sized>(table: &Map<String, Value>) -> Result<Vec<Configured>> {
+    let configure = |(label, value): (&String, &Value)| {
+        let place = || format!("{} `{label}`", T::KIND);
+        let mut config = value.as_object().cloned().ok_or_else(|| Error::invalid(place(), "must be a table"))?;
+        let name = match config.shift_remove("plugin") {
+            None => label.clone(),
+            Some(Value::String(name)) => name,
+            Some(other) => return Err(Error::invalid(place(), format!("`plugin` must be a name, not {other}"))),
+        };
+        let plugin = plugin::find::<T>(&name).map_err(|error| error.during(place()))?;
+        let config = plugin::resolve(plugin, &config)?;
+        Ok(Configured { label: label.clone(), plugin: name, config })
+    };
+    table.iter().map(configure).collect()
+}
+
+/// Applies one `dotted.key=value`.
+fn set(table: &mut toml::Table, setting: &str) -> Result<()> {
+    let wrong = |why: String| Error::invalid(format!("--set {setting}"), why);
+    let (key, text) = setting.split_once('=').ok_or_else(|| wrong("must read key=value".into()))?;
+    let parsed: Result<toml::Table, _> = format!("value = {text}").parse();
+    let value = parsed.ok().and_then(|mut table| table.remove("value")).unwrap_or_else(|| toml::Value::String(text.into()));
+    let mut parts: Vec<&str> = key.trim().split('.').collect();
+    let last = parts.pop().filter(|part| !part.is_empty()).ok_or_else(|| wrong("names no key".into()))?;
+    let mut place = table;
+    for part in parts {
+        let inner = place.entry(part).or_insert_with(|| toml::Value::Table(toml::Table::new()));
+        place = inner.as_table_mut().ok_or_else(|| wrong(format!("`{part}` is not a table")))?;
+    }
+    place.insert(last.to_string(), value);
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::set;
+
+    #[test]
+    fn settings_reach_nested_keys_and_bare_words_are_strings() {
+        let mut table: toml::Table = "[recipe]\nepochs = 3".parse().expect("TOML");
+        set(&mut table, "recipe.epochs=5").expect("a number");
+        set(&mut table, "data.path=some/folder").expect("a bare word");
+        assert_eq!(table["recipe"]["epochs"].as_integer(), Some(5));
+        assert_eq!(table["data"]["path"].as_str(), Some("some/folder"));
+        assert!(set(&mut table, "recipe.epochs.deeper=1").is_err());
+    }
+}

@@ -1,0 +1,334 @@
+//! The training loop: it owns data order, schedule, precision and checkpoints, and asks the defense what to show the model
+//! and what the loss is. `train/checkpoint.rs` says what a resume needs, `data/load.rs` how batches come.
+
+pub mod adamw;
+pub mod checkpoint;
+pub mod corpus;
+pub mod schedule;
+
+pub use corpus::Corpus;
+
+use crate::data::{augment, load};
+use crate::defense::{Bench, Defense, Step, TextTower};
+use crate::model::Clip;
+use crate::model::weights::{read_safetensors, write_safetensors};
+use crate::{Error, Progress, Result};
+use adamw::AdamW;
+use checkpoint::{Parts, Position};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use std::cell::RefCell;
+use std::collections::{BTreeMap, HashMap};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+use tch::{Device, Kind, Tensor};
+
+/// How every model of a suite is trained: the `[recipe]` table.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Recipe {
+    /// Passes over the training data.
+    pub epochs: u32,
+    /// Rows of a step; the rest of an epoch that does not fill one is dropped.
+    pub batch: usize,
+    /// Greatest learning rate.
+    pub learning_rate: f64,
+    /// Steps of linear warm-up.
+    pub warmup_steps: u64,
+    /// Weight decay of matrices (vectors, norms, biases and the temperature have none).
+    pub weight_decay: f64,
+    /// AdamW's averaging factors.
+    pub betas: [f64; 2],
+    /// AdamW's epsilon.
+    pub epsilon: f64,
+    /// Weights to start from (a safetensors file in open_clip's names); empty: drawn from the seed.
+    pub init: String,
+    /// Steps between checkpoints; 0: one at the end of each epoch.
+    pub checkpoint_steps: u64,
+}
+
+impl Default for Recipe {
+    fn default() -> Self {
+        Recipe {
+            epochs: 24,
+            batch: 512,
+            learning_rate: 5e-5,
+            warmup_steps: 10_000,
+            weight_decay: 0.1,
+            betas: [0.9, 0.999],
+            epsilon: 1e-8,
+            init: String::new(),
+            checkpoint_steps: 0,
+        }
+    }
+}
+
+/// What a run has to do with this machine rather than with the result.
+pub struct Machine<'a> {
+    /// Threads that read batches ahead.
+    pub workers: usize,
+    /// Who hears how far it is.
+    pub progress: &'a dyn Progress,
+    /// Set by a signal: write a checkpoint and stop.
+    pub stop: &'a AtomicBool,
+}
+
+/// What a training leaves behind besides the weights.
+pub struct Trained {
+    /// For each epoch in which the defense recorded matches: i64 `[steps, 2, batch]`, own key and matched key.
+    pub matches: BTreeMap<u32, Tensor>,
+    /// Wall seconds of training, over all the times it was resumed.
+    pub seconds: f64,
+    /// Rows that went through the model.
+    pub samples: u64,
+}
+
+/// Steps between lines of `metrics.jsonl`; losses are looked at together then, so that a step need not wait for the device.
+const LOG_STEPS: usize = 10;
+
+/// A training and everything it remembers from one step to the next.
+pub struct Trainer<'a> {
+    recipe: &'a Recipe,
+    corpus: &'a Corpus<'a>,
+    model: &'a Clip,
+    defense: &'a mut dyn Defense,
+    optimizer: AdamW,
+    position: Position,
+    matches: RefCell<Vec<Tensor>>,
+    pending: Vec<(Tensor, Tensor)>,
+    folder: PathBuf,
+    trial: String,
+}
+
+impl<'a> Trainer<'a> {
+    /// Starts in `folder`, or goes on from the checkpoint that lies there. `trial` is the hash of the resolved trial.
+    pub fn open(
+        recipe: &'a Recipe,
+        corpus: &'a Corpus<'a>,
+        model: &'a Clip,
+        defense: &'a mut dyn Defense,
+        folder: &Path,
+        trial: &str,
+    ) -> Result<Self> {
+        if corpus.len() < recipe.batch {
+            let why = format!("is {}, and there are {} training rows", recipe.batch, corpus.len());
+            return Err(Error::invalid("recipe, key `batch`", why));
+        }
+        let mut optimizer = AdamW::new(&model.weights, recipe.betas, recipe.epsilon, recipe.weight_decay);
+        let start = Position { epoch: 1, step: 0, phase: None, metrics_lines: 0, seconds: 0.0, samples: 0 };
+        let (mut position, mut matches) = (start, Vec::new());
+        if let Some((saved, mut parts)) = checkpoint::read(&folder.join("checkpoint.safetensors"), trial)? {
+            let mut part = |name: &str| parts.remove(name).unwrap_or_default();
+            model.weights.assign(&part("model"))?;
+            optimizer.restore(&part("optimizer"))?;
+            defense.restore(part("defense"), corpus.device)?;
+            matches = part("matches").remove("pairs").map(|pairs| pairs.unbind(0)).unwrap_or_default();
+            position = saved;
+        }
+        let (folder, trial, matches) = (folder.to_path_buf(), trial.to_string(), RefCell::new(matches));
+        Ok(Trainer { recipe, corpus, model, defense, optimizer, position, matches, pending: Vec::new(), folder, trial })
+    }
+
+    /// Trains to the end.
+    ///
+    /// # Errors
+    /// [`Error::Interrupted`] when asked to stop (a checkpoint is written first), [`Error::NotFinite`] when the loss is not finite.
+    pub fn run(mut self, machine: &Machine) -> Result<Trained> {
+        self.keep_metrics()?;
+        while self.position.epoch <= self.recipe.epochs {
+            if self.position.phase.is_none() {
+                let bench = Bench { model: self.model, corpus: self.corpus, seed: self.corpus.seed };
+                self.position.phase = Some(self.defense.plan(self.position.epoch, &bench)?);
+            }
+            self.epoch(machine)?;
+            self.finish_epoch()?;
+        }
+        let matches = read_matches(&self.folder, self.recipe.epochs)?;
+        Ok(Trained { matches, seconds: self.position.seconds, samples: self.position.samples })
+    }
+
+    fn epoch(&mut self, machine: &Machine) -> Result<()> {
+        let (epoch, first) = (self.position.epoch, self.position.step);
+        let phase = self.position.phase.clone().expect("the epoch is planned");
+        if phase.idle {
+            return Ok(());
+        }
+        let corpus = self.corpus;
+        let order = load::epoch_order(corpus, epoch);
+        let mut clock = Instant::now();
+        load::for_each_batch(corpus, &order, epoch, &phase, first, machine.workers, |number, batch| {
+            self.step(batch)?;
+            self.position.step = number + 1;
+            self.position.samples += self.recipe.batch as u64;
+            self.position.seconds += std::mem::replace(&mut clock, Instant::now()).elapsed().as_secs_f64();
+            if (number + 1) % LOG_STEPS == 0 || number + 1 == self.steps_per_epoch() {
+                self.log(machine.progress)?;
+            }
+            let done = self.global_step();
+            let due = self.recipe.checkpoint_steps > 0 && done.is_multiple_of(self.recipe.checkpoint_steps);
+            let stop = machine.stop.load(Ordering::Relaxed);
+            if due || stop {
+                self.log(machine.progress)?;
+                self.checkpoint()?;
+            }
+            if stop { Err(Error::Interrupted) } else { Ok(()) }
+        })
+    }
+
+    fn step(&mut self, batch: load::Batch) -> Result<()> {
+        let phase = self.position.phase.as_ref().expect("the epoch is planned");
+        let device = self.corpus.device;
+        let images = self.corpus.normalise(&batch.images, &batch.drawings);
+        let (keys, tokens) = (batch.keys.to_device(device), batch.tokens.to_device(device));
+        let image = self.model.encode_image(&images, true);
+        let text = match phase.text_tower {
+            TextTower::Trained => self.model.encode_text(&tokens),
+            TextTower::Frozen | TextTower::ZeroGradient => tch::no_grad(|| self.model.encode_text(&tokens)),
+        };
+        let logit_scale = self.model.logit_scale();
+        let loss = self.defense.loss(&Step {
+            epoch: self.position.epoch,
+            image: &image,
+            text: &text,
+            logit_scale: &logit_scale,
+            keys: &keys,
+            tokens: &tokens,
+            model: self.model,
+            matches: &self.matches,
+        })?;
+        let gradients = self.gradients(&loss, phase.text_tower)?;
+        let rate = schedule::learning_rate(
+            self.recipe.learning_rate,
+            self.recipe.warmup_steps,
+            self.steps_per_epoch() as u64 * u64::from(self.recipe.epochs),
+            self.global_step(),
+        );
+        self.optimizer.step(&self.model.weights, &gradients, rate)?;
+        self.model.clamp_logit_scale();
+        self.pending.push((loss.detach(), batch.keys));
+        Ok(())
+    }
+
+    /// Gradients of the parameters that move in this step, by name.
+    fn gradients(&self, loss: &Tensor, text_tower: TextTower) -> Result<Vec<(&'a str, Tensor)>> {
+        let is_text = |name: &str| !name.starts_with("visual.") && name != "logit_scale";
+        let model: &'a Clip = self.model;
+        let (text, rest): (Vec<_>, Vec<_>) = model.weights.parameters.iter().partition(|(name, _)| is_text(name));
+        let with_gradient = match text_tower {
+            TextTower::Trained => [rest, text.clone()].concat(),
+            TextTower::Frozen | TextTower::ZeroGradient => rest,
+        };
+        let inputs: Vec<&Tensor> = with_gradient.iter().map(|(_, parameter)| *parameter).collect();
+        let found = Tensor::f_run_backward(&[loss], &inputs, false, false)?;
+        let named = with_gradient.iter().zip(found).filter(|(_, gradient)| gradient.defined());
+        let mut gradients: Vec<_> = named.map(|((name, _), gradient)| (name.as_str(), gradient)).collect();
+        if text_tower == TextTower::ZeroGradient {
+            gradients.extend(text.iter().map(|(name, parameter)| (name.as_str(), parameter.detach().zeros_like())));
+        }
+        Ok(gradients)
+    }
+
+    fn steps_per_epoch(&self) -> usize {
+        self.corpus.len() / self.recipe.batch
+    }
+
+    /// Steps done, idle ones counted.
+    fn global_step(&self) -> u64 {
+        (self.position.epoch as u64 - 1) * self.steps_per_epoch() as u64 + self.position.step as u64
+    }
+
+    /// Reads the losses since the last time, stops if one is not finite, and appends a line to `metrics.jsonl`.
+    fn log(&mut self, progress: &dyn Progress) -> Result<()> {
+        if self.pending.is_empty() {
+            return Ok(());
+        }
+        let losses: Vec<&Tensor> = self.pending.iter().map(|(loss, _)| loss).collect();
+        let losses: Vec<f64> = Vec::try_from(Tensor::stack(&losses, 0).to_device(Device::Cpu).to_kind(Kind::Double))?;
+        if let Some(bad) = losses.iter().position(|loss| !loss.is_finite()) {
+            let step = self.position.step - losses.len() + bad + 1;
+            let keys: Vec<i64> = Vec::try_from(&self.pending[bad].1)?;
+            let keys = keys.iter().take(8).map(|key| format!("{key:016x}")).collect::<Vec<_>>().join(", ");
+            let (epoch, loss) = (self.position.epoch, losses[bad]);
+            let what = format!("the loss is {loss} at epoch {epoch}, step {step}; rows {keys}, ...; a lower learning rate may help");
+            return Err(Error::NotFinite(what));
+        }
+        self.pending.clear();
+        let loss = losses.iter().sum::<f64>() / losses.len() as f64;
+        let scale = f64::try_from(self.model.logit_scale())?;
+        let (epoch, step) = (self.position.epoch, self.position.step);
+        let line = serde_json::json!({ "epoch": epoch, "step": step, "loss": loss, "logit_scale": scale });
+        let path = self.folder.join("metrics.jsonl");
+        let mut file = std::fs::OpenOptions::new().create(true).append(true).open(&path).map_err(Error::io(&path))?;
+        writeln!(file, "{line}").map_err(Error::io(&path))?;
+        self.position.metrics_lines += 1;
+        let total = self.steps_per_epoch() as u64 * u64::from(self.recipe.epochs);
+        progress.report("train", self.global_step(), total, &format!("loss {loss:.2}"));
+        Ok(())
+    }
+
+    /// Lines of `metrics.jsonl` written after the checkpoint are about steps that will be done again.
+    fn keep_metrics(&self) -> Result<()> {
+        let path = self.folder.join("metrics.jsonl");
+        let text = if path.exists() { std::fs::read_to_string(&path).map_err(Error::io(&path))? } else { String::new() };
+        let kept: String = text.lines().take(self.position.metrics_lines).map(|line| format!("{line}\n")).collect();
+        std::fs::write(&path, kept).map_err(Error::io(&path))
+    }
+
+    fn finish_epoch(&mut self) -> Result<()> {
+        let matches = std::mem::take(self.matches.get_mut());
+        if !matches.is_empty() {
+            let pairs = BTreeMap::from([("pairs".to_string(), Tensor::stack(&matches, 0))]);
+            let path = matches_path(&self.folder, self.position.epoch);
+            write_safetensors(&path, &pairs, &HashMap::new())?;
+        }
+        self.position.epoch += 1;
+        self.position.step = 0;
+        self.position.phase = None;
+        self.checkpoint()
+    }
+
+    fn checkpoint(&self) -> Result<()> {
+        let matches = self.matches.borrow();
+        let pairs = (!matches.is_empty()).then(|| ("pairs".to_string(), Tensor::stack(&matches, 0)));
+        let parts = Parts::from([
+            ("model", self.model.weights.tensors()),
+            ("optimizer", self.optimizer.state()),
+            ("defense", self.defense.state()),
+            ("matches", pairs.into_iter().collect()),
+        ]);
+        checkpoint::write(&self.folder.join("checkpoint.safetensors"), &self.trial, &self.position, &parts)
+    }
+}
+
+impl Corpus<'_> {
+    /// Canvases u8 `[batch, 3, S, S]` to what the model reads: on the device, augmented, normalised by CLIP's constants.
+    pub(crate) fn normalise(&self, canvases: &Tensor, drawings: &[augment::Drawing]) -> Tensor {
+        let images = canvases.to_device(self.device).to_kind(Kind::Float) / 255.0;
+        let images = if drawings.is_empty() { images } else { augment::apply(&images, drawings) };
+        normalise(&images)
+    }
+}
+
+/// Pictures within 0 to 1 to zero mean and unit variance, by the constants published with CLIP.
+pub fn normalise(images: &Tensor) -> Tensor {
+    let constant = |values: [f32; 3]| Tensor::from_slice(&values).view([1, 3, 1, 1]).to_device(images.device());
+    let (mean, std) = (constant([0.481_454_66, 0.457_827_5, 0.408_210_73]), constant([0.268_629_54, 0.261_302_58, 0.275_777_11]));
+    (images - mean) / std
+}
+
+fn matches_path(folder: &Path, epoch: u32) -> PathBuf {
+    folder.join(format!("matches-{epoch:03}.safetensors"))
+}
+
+fn read_matches(folder: &Path, epochs: u32) -> Result<BTreeMap<u32, Tensor>> {
+    let paths = (1..=epochs).map(|epoch| (epoch, matches_path(folder, epoch))).filter(|(_, path)| path.exists());
+    paths
+        .map(|(epoch, path)| {
+            let (mut tensors, _) = read_safetensors(&path)?;
+            let pairs = tensors.remove("pairs").ok_or_else(|| Error::invalid(path.display().to_string(), "holds no pairs"))?;
+            Ok((epoch, pairs))
+        })
+        .collect()
+}

@@ -1,0 +1,64 @@
+//! Checkpoints: one safetensors file that holds everything a trial needs to go on as if it had never stopped.
+
+use crate::defense::Phase;
+use crate::model::weights::{read_safetensors, write_safetensors};
+use crate::{Error, Result};
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, HashMap};
+use std::path::Path;
+use tch::Tensor;
+
+/// Where a training stands.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Position {
+    /// Epoch, counted from 1; one past the last when training is done.
+    pub epoch: u32,
+    /// Steps of this epoch that are done.
+    pub step: usize,
+    /// What the defense planned for this epoch, once it has.
+    pub phase: Option<Phase>,
+    /// Lines of `metrics.jsonl` that belong to what was done so far.
+    pub metrics_lines: usize,
+    /// Wall seconds spent on training so far.
+    pub seconds: f64,
+    /// Rows that went through the model so far.
+    pub samples: u64,
+}
+
+/// The parts of a training that have a state, each a set of named tensors: `model`, `optimizer`, `defense`, `matches`.
+pub type Parts = BTreeMap<&'static str, BTreeMap<String, Tensor>>;
+
+/// Writes a checkpoint; a reader sees the last one or this one, never a part.
+pub fn write(path: &Path, trial: &str, position: &Position, parts: &Parts) -> Result<()> {
+    let named = |(part, tensors): (&&str, &BTreeMap<String, Tensor>)| {
+        tensors.iter().map(|(name, tensor)| (format!("{part}/{name}"), tensor.shallow_clone())).collect::<Vec<_>>()
+    };
+    let tensors = parts.iter().flat_map(named).collect();
+    let position = serde_json::to_string(position).expect("plain data");
+    let metadata = HashMap::from([("trial".to_string(), trial.to_string()), ("position".to_string(), position)]);
+    write_safetensors(path, &tensors, &metadata)
+}
+
+/// Reads a checkpoint, if there is one.
+///
+/// # Errors
+/// If it belongs to another trial (`trial` is the hash of the resolved one).
+pub fn read(path: &Path, trial: &str) -> Result<Option<(Position, HashMap<String, BTreeMap<String, Tensor>>)>> {
+    if !path.exists() {
+        return Ok(None);
+    }
+    let (tensors, metadata) = read_safetensors(path)?;
+    let wrong = |why: &str| Error::invalid(path.display().to_string(), why);
+    if metadata.get("trial").map(String::as_str) != Some(trial) {
+        return Err(wrong("was written by another trial; choose another --out, or delete it to start over"));
+    }
+    let position = metadata.get("position").and_then(|json| serde_json::from_str(json).ok());
+    let position = position.ok_or_else(|| wrong("says nothing of its position; delete it to start over"))?;
+    let mut parts: HashMap<String, BTreeMap<String, Tensor>> = HashMap::new();
+    for (name, tensor) in tensors {
+        let (part, name) = name.split_once('/').ok_or_else(|| wrong("holds a tensor without a part; delete it to start over"))?;
+        parts.entry(part.to_string()).or_default().insert(name.to_string(), tensor);
+    }
+    Ok(Some((position, parts)))
+}

@@ -1,0 +1,176 @@
+//! A trial: one data set, one arena, one defense, one seed, from the raw pairs to the scores. [`Trial::run`] is the whole
+//! benchmark, top to bottom; read `suite.rs` next for how a suite becomes trials.
+
+use crate::data::tokenize::Tokenizer;
+use crate::data::{DataConfig, Dataset, Split, canvas};
+use crate::defense::Defense;
+use crate::evaluator::{Evaluator, Subject};
+use crate::model::{Clip, ModelConfig};
+use crate::poison::{Poison, Threat};
+use crate::report::{self, Cost, Line};
+use crate::train::corpus::Shape;
+use crate::train::{Corpus, Machine, Recipe, Trainer};
+use crate::{Error, Result, draw};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use std::cell::OnceCell;
+use std::path::Path;
+use std::time::Instant;
+use tch::Device;
+
+/// A fully resolved trial: running it again gives the same results. Written as `trial.json` beside them.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Trial {
+    /// Name of the suite.
+    pub suite: String,
+    /// Name of the arena: which attacks poison the data.
+    pub arena: String,
+    /// Source of every draw.
+    pub seed: u64,
+    /// `cpu`, `cuda` or `cuda:N`.
+    pub device: String,
+    /// CPU threads of tensor operations; the result depends on it in its last bits.
+    pub threads: i32,
+    /// Where the pairs come from.
+    pub data: DataConfig,
+    /// Share of every class that is held out.
+    pub heldout: f64,
+    /// The model.
+    pub model: ModelConfig,
+    /// How it is trained.
+    pub recipe: Recipe,
+    /// Every attack of the suite: their goals are measured in every arena.
+    pub attacks: Vec<Configured>,
+    /// Labels of the attacks that poison this arena; none in `clean`.
+    pub poisoning: Vec<String>,
+    /// The defense.
+    pub defense: Configured,
+    /// What is measured.
+    pub evaluators: Vec<Configured>,
+}
+
+/// A plugin with its complete configuration, under the label that the suite gives it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Configured {
+    /// Unique in its role within the suite.
+    pub label: String,
+    /// Name of the plugin.
+    pub plugin: String,
+    /// Its configuration, defaults filled in.
+    pub config: Map<String, Value>,
+}
+
+/// The data of a trial: what all trials of a data set and seed share.
+pub struct Ground {
+    /// Rows, classes, canvases.
+    pub data: Dataset,
+    /// Which rows are held out.
+    pub split: Split,
+    /// The suite's attacks and their goals.
+    pub threats: Vec<Threat>,
+    /// This arena's poison.
+    pub poison: Poison,
+}
+
+impl Trial {
+    /// Arena, defense and seed: unique in a suite, and the folder the trial lies in.
+    pub fn name(&self) -> String {
+        format!("{}/{}/seed-{}", self.arena, self.defense.label, self.seed)
+    }
+
+    /// Runs the trial in `folder`, or goes on where it was interrupted: data, attack, defense and training, evaluation.
+    /// `store` keeps what trials share. Returns the score and cost lines, which also lie in `folder/scores.jsonl`.
+    pub fn run(&self, folder: &Path, store: &Path, machine: &Machine) -> Result<Vec<Line>> {
+        std::fs::create_dir_all(folder).map_err(Error::io(folder))?;
+        let identity = self.claim(folder)?;
+        tch::set_num_threads(self.threads);
+        let device = self.device()?;
+
+        let clock = Instant::now();
+        let Ground { data, split, threats, poison } = self.prepare(store, machine)?;
+        let tokenizer = Tokenizer::new(&data.vocabulary, self.model.text_cfg.vocab_size)?;
+        let shape = Shape { batch: self.recipe.batch, context_length: self.model.text_cfg.context_length };
+        let corpus = Corpus::new(&data, &split, &poison, &tokenizer, shape, self.seed, device);
+        let prepare_seconds = clock.elapsed().as_secs_f64();
+
+        let model = Clip::new(&self.model, draw::hash(self.seed, "model", &[]), device)?;
+        if !self.recipe.init.is_empty() {
+            model.weights.load(Path::new(&self.recipe.init))?;
+        }
+        let mut defense = self.defense.build::<dyn Defense>()?;
+        let trained = Trainer::open(&self.recipe, &corpus, &model, defense.as_mut(), folder, &identity)?.run(machine)?;
+        model.weights.save(&folder.join("model.safetensors"))?;
+
+        let clock = Instant::now();
+        let (matches, seed, class_embeddings) = (&trained.matches, self.seed, OnceCell::new());
+        let subject = Subject {
+            model: &model, data: &data, split: &split, threats: &threats, poison: &poison, corpus: &corpus,
+            matches, seed, tokenizer: &tokenizer, device, class_embeddings,
+        };
+        let mut lines = self.evaluate(&subject)?;
+        let evaluate_seconds = clock.elapsed().as_secs_f64();
+        lines.push(Line::Cost(Cost::measured(self, prepare_seconds, &trained, evaluate_seconds, device)));
+        report::write_lines(&folder.join("scores.jsonl"), &lines)?;
+        Ok(lines)
+    }
+
+    /// The canvas cache and the poison of this trial, made if they are not in the store yet.
+    pub fn prepare(&self, store: &Path, machine: &Machine) -> Result<Ground> {
+        std::fs::create_dir_all(store).map_err(Error::io(store))?;
+        let data = canvas::open(&self.data, self.model.vision_cfg.image_size as u32, store, machine.progress)?;
+        let split = data.split(self.heldout, self.seed)?;
+        let threats = Threat::all(&self.attacks, &data, &split, self.seed)?;
+        let poisons = |attack: &&Configured| self.poisoning.contains(&attack.label);
+        let arena: Vec<Configured> = self.attacks.iter().filter(poisons).cloned().collect();
+        let poison = Poison::open(store, &data, &split, self.seed, &arena, &threats)?;
+        Ok(Ground { data, split, threats, poison })
+    }
+
+    fn evaluate(&self, subject: &Subject) -> Result<Vec<Line>> {
+        let mut lines = Vec::new();
+        for config in &self.evaluators {
+            let evaluator = config.build::<dyn Evaluator>()?;
+            let definitions = evaluator.definitions();
+            let scores = evaluator.evaluate(subject).map_err(|e| e.during(format!("evaluator `{}`", config.label)))?;
+            for score in scores {
+                let definition = definitions.iter().find(|definition| definition.score == score.score);
+                let undefined = || Error::invalid(format!("evaluator `{}`", config.label), format!("score `{}` is not defined", score.score));
+                let higher_is_better = definition.ok_or_else(undefined)?.higher_is_better;
+                let classes = subject.data.classes.len();
+                lines.push(Line::score(self, &config.label, score, higher_is_better, &subject.poison.digest, classes));
+            }
+        }
+        Ok(lines)
+    }
+
+    /// Writes `trial.json`, or checks that the one there is this trial. Returns its hash.
+    fn claim(&self, folder: &Path) -> Result<String> {
+        let json = serde_json::to_string_pretty(self).expect("plain data");
+        let path = folder.join("trial.json");
+        let found = path.exists().then(|| std::fs::read_to_string(&path).map_err(Error::io(&path))).transpose()?;
+        match found {
+            Some(text) if text != json => {
+                let why = "is another trial than the one to be run; choose another --out, or delete its folder";
+                Err(Error::invalid(path.display().to_string(), why))
+            }
+            Some(_) => Ok(()),
+            None => crate::model::weights::write_atomic(&path, json.as_bytes()),
+        }?;
+        Ok(blake3::hash(json.as_bytes()).to_hex().to_string())
+    }
+
+    fn device(&self) -> Result<Device> {
+        let wrong = |why: &str| Error::invalid(format!("device `{}`", self.device), why);
+        match self.device.split_once(':').unwrap_or((&self.device, "0")) {
+            ("cpu", _) => Ok(Device::Cpu),
+            ("cuda", number) => {
+                let number: usize = number.parse().map_err(|_| wrong("the number of a CUDA device follows the colon"))?;
+                let count = tch::Cuda::device_count() as usize;
+                (number < count).then_some(Device::Cuda(number)).ok_or_else(|| wrong("there is no such device; see `gauntlet doctor`"))
+            }
+            _ => Err(wrong("must be `cpu`, `cuda` or `cuda:N`")),
+        }
+    }
+}

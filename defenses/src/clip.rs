@@ -1,0 +1,24 @@
+//! Plain CLIP: no defense, the baseline that every table needs.
+
+use gauntlet::defense::clip_loss;
+use gauntlet::{Defense, Result, Step};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use tch::Tensor;
+
+/// Plain CLIP.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Clip {}
+
+gauntlet::register!(
+    dyn Defense, Clip, "clip",
+    "no defense: every picture against its own caption, neither augmented",
+    "Radford et al., Learning Transferable Visual Models From Natural Language Supervision, ICML 2021"
+);
+
+impl Defense for Clip {
+    fn loss(&mut self, step: &Step) -> Result<Tensor> {
+        Ok(clip_loss(step.image, step.text, step.logit_scale))
+    }
+}

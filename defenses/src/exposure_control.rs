@@ -1,0 +1,49 @@
+//! A control for RoCLIP's exposure: in an epoch in which RoCLIP matches to its pool, no picture sees its own caption, so RoCLIP
+//! also trains less on the poison. Here those epochs are idle: the schedule advances and nothing else happens.
+
+use crate::roclip::is_pool_epoch;
+use gauntlet::data::augment::Augmentation;
+use gauntlet::defense::{CaptionEdits, clip_loss};
+use gauntlet::{Bench, Defense, Phase, Result, Step};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use tch::Tensor;
+
+/// CLIP with RoCLIP's augmentation and exposure.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct ExposureControl {
+    /// Every how many epochs RoCLIP matches to its pool: these are idle here.
+    #[schemars(range(min = 1))]
+    every: u32,
+    /// The first epoch in which RoCLIP does; 0: the first multiple of `every`.
+    first: u32,
+    /// How pictures are augmented.
+    augmentation: Augmentation,
+    /// When captions are edited by EDA.
+    captions: CaptionEdits,
+}
+
+impl Default for ExposureControl {
+    fn default() -> Self {
+        let (augmentation, captions) = (Augmentation::default(), CaptionEdits::PerEpoch);
+        ExposureControl { every: 2, first: 0, augmentation, captions }
+    }
+}
+
+gauntlet::register!(
+    dyn Defense, ExposureControl, "exposure-control",
+    "CLIP with RoCLIP's augmentations, idle in the epochs in which RoCLIP matches to its pool",
+    ""
+);
+
+impl Defense for ExposureControl {
+    fn plan(&mut self, epoch: u32, _bench: &Bench) -> Result<Phase> {
+        let idle = is_pool_epoch(epoch, self.every, self.first);
+        Ok(Phase { augmentation: Some(self.augmentation), captions: self.captions, idle, ..Phase::default() })
+    }
+
+    fn loss(&mut self, step: &Step) -> Result<Tensor> {
+        Ok(clip_loss(step.image, step.text, step.logit_scale))
+    }
+}

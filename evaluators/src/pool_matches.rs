@@ -1,0 +1,74 @@
+//! What a pool matched pictures to: diagnostics from the keys that a defense recorded, joined with the ground truth here, out of
+//! the defense's sight.
+
+use gauntlet::evaluator::Definition;
+use gauntlet::train::corpus::Origin;
+use gauntlet::{Edit, Evaluator, Result, Score, Subject};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use std::collections::{HashMap, HashSet};
+
+/// Pool matches.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct PoolMatches {}
+
+gauntlet::register!(
+    dyn Evaluator, PoolMatches, "pool-matches",
+    "what pictures were matched to, over all epochs that matched to a pool; no score for a defense without one",
+    ""
+);
+
+const ADVERSARIAL: Definition = Definition {
+    score: "poison-matched-adversarial",
+    definition: "share of look-ups of poisoned pairs whose matched caption names the adversarial class",
+    higher_is_better: Some(false),
+};
+const RIGHT: Definition = Definition {
+    score: "clean-matched-right",
+    definition: "share of look-ups of clean pairs with a class whose matched caption names that class",
+    higher_is_better: Some(true),
+};
+const DISTINCT: Definition = Definition {
+    score: "distinct-matches",
+    definition: "distinct matched captions among the look-ups of a batch, as a share of its rows, all batches together",
+    higher_is_better: None,
+};
+
+impl Evaluator for PoolMatches {
+    fn definitions(&self) -> Vec<Definition> {
+        vec![ADVERSARIAL, RIGHT, DISTINCT]
+    }
+
+    fn evaluate(&self, subject: &Subject) -> Result<Vec<Score>> {
+        let row_of: HashMap<i64, usize> = subject.corpus.rows().iter().enumerate().map(|(row, known)| (known.key, row)).collect();
+        let (mut adversarial, mut right, mut distinct) = ((0, 0), (0, 0), (0, 0));
+        for pairs in subject.matches.values() {
+            for batch in Vec::<Vec<Vec<i64>>>::try_from(pairs)? {
+                let (own, matched) = (&batch[0], &batch[1]);
+                distinct.0 += matched.iter().collect::<HashSet<_>>().len();
+                distinct.1 += matched.len();
+                for (own, matched) in own.iter().zip(matched) {
+                    let (wanted, poisoned) = wanted_class(subject, row_of[own]);
+                    let Some(wanted) = wanted else { continue };
+                    let named = |row: &usize| subject.data.classes.named_in(&subject.corpus.rows()[*row].caption).contains(&wanted);
+                    let (hits, n) = if poisoned { &mut adversarial } else { &mut right };
+                    *hits += usize::from(row_of.get(matched).is_some_and(named));
+                    *n += 1;
+                }
+            }
+        }
+        let scores = [(ADVERSARIAL, adversarial), (RIGHT, right), (DISTINCT, distinct)];
+        Ok(scores.into_iter().filter_map(|(definition, (hits, n))| Score::share(definition.score, None, hits, n)).collect())
+    }
+}
+
+/// The class that a row's caption ought to name (the adversarial one of a poisoned row), and whether the row is poisoned.
+fn wanted_class(subject: &Subject, row: usize) -> (Option<u32>, bool) {
+    match subject.corpus.rows()[row].origin {
+        Origin::Clean(row) => (subject.data.rows[row as usize].class, false),
+        Origin::Edit(number) => match subject.poison.edits[number].edit {
+            Edit::Add { class, .. } | Edit::Replace { class, .. } => (Some(class), true),
+        },
+    }
+}

@@ -1,0 +1,45 @@
+//! Zero-shot accuracy on the held-out pictures (Radford et al. 2021, section 3.1).
+
+use gauntlet::evaluator::Definition;
+use gauntlet::{Evaluator, Result, Score, Subject};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// Zero-shot accuracy.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct ZeroShot {}
+
+gauntlet::register!(
+    dyn Evaluator, ZeroShot, "zero-shot",
+    "accuracy on held-out pictures that are no attack's target, classes by their names in all prompt templates",
+    "Radford et al., Learning Transferable Visual Models From Natural Language Supervision, ICML 2021, section 3.1"
+);
+
+const TOP1: Definition = Definition {
+    score: "top1",
+    definition: "share of held-out pictures (targets left out, nothing stamped) whose most similar class is the true one",
+    higher_is_better: Some(true),
+};
+const TOP5: Definition = Definition {
+    score: "top5",
+    definition: "share of the same pictures whose five most similar classes hold the true one",
+    higher_is_better: Some(true),
+};
+
+impl Evaluator for ZeroShot {
+    fn definitions(&self) -> Vec<Definition> {
+        vec![TOP1, TOP5]
+    }
+
+    fn evaluate(&self, subject: &Subject) -> Result<Vec<Score>> {
+        let rows = subject.test_rows();
+        let best = subject.classify(&subject.data.canvas.gather(&rows), 5);
+        let within = |k: usize| {
+            let right = |(row, best): &(&u32, &Vec<u32>)| best.iter().take(k).any(|class| *class == subject.truth(**row));
+            rows.iter().zip(&best).filter(right).count()
+        };
+        let scores = [(TOP1, within(1)), (TOP5, within(5))];
+        Ok(scores.into_iter().filter_map(|(definition, hits)| Score::share(definition.score, None, hits, rows.len())).collect())
+    }
+}
