@@ -8,8 +8,8 @@
 Only the CPU part is put there, also where PyTorch has CUDA: so one binary links nothing of CUDA, and at start it loads
 libtorch_cuda.so where one lies beside the libtorch_cpu.so that it runs with (torch/src/cuda.rs).
 
-Everything is prepared in ./libtorch.part and renamed to ./libtorch at the end, so a run that was interrupted leaves nothing
-half made; the next one goes on with the wheels that had arrived. Needs Python 3.8 and pip; nothing else.
+Everything is prepared in ./libtorch.part and renamed to ./libtorch at the end, so a run that was interrupted leaves
+nothing half made; the next one goes on with the wheels that had arrived. Needs Python 3.8 and pip; nothing else.
 """
 
 import argparse
@@ -179,7 +179,7 @@ def fetch(name, version, file, sha256):
 def download(name, version, platform_tag, into):
     check_pip()
     say("downloading {} {}".format(name, version))
-    # For Python 3.11 whatever this Python is, so that the same file comes everywhere; `===` keeps out 2.11.0+cpu and the like.
+    # For Python 3.11 whatever this Python is: the same file comes everywhere. `===` keeps out 2.11.0+cpu and the like.
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:", "--no-input",
                "--disable-pip-version-check", "--python-version=3.11", "--implementation=cp", "--abi=cp311",
                "--platform=" + platform_tag, "--dest", str(into), "{}==={}".format(name, version)]
@@ -228,6 +228,8 @@ def torch_named(word):
     if not path.is_dir():
         path = torch_of_python(word if shutil.which(word) else str(path))
     path = path.resolve()
+    if path == LIBTORCH:
+        return None
     if not (path / "include/torch").is_dir() or not (path / "lib/libtorch_cpu.so").is_file():
         raise Stop("{} holds no PyTorch (include/torch and lib/libtorch_cpu.so): name its Python, or its folder "
                    "site-packages/torch".format(path))
@@ -264,8 +266,8 @@ def version_of(torch):
 def link_to(torch, new):
     """Links to the headers, to libtorch_cpu.so and to all it needs that does not come with the system.
 
-    The loader looks for what a library needs from where its link lies, not from where it really lies. So each one gets a link
-    of its own here. Where they are is asked of the loader, about the real library.
+    The loader looks for what a library needs from where its link lies, not from where it really lies. So each one gets
+    a link of its own here. Where they are is asked of the loader, about the real library.
     """
     (new / "include").symlink_to(torch / "include")
     (new / "lib").mkdir()
@@ -297,9 +299,9 @@ def check_loads(new):
     run = subprocess.run([sys.executable, "-c", load, str(new / "lib/libtorch_cpu.so")], stderr=subprocess.PIPE,
                          universal_newlines=True)
     if run.returncode != 0:
-        reason = (run.stderr.strip().splitlines() or ["it crashed"])[-1]
-        raise Stop("this system cannot load libtorch ({}): it needs glibc 2.28 and libstdc++ of GCC 8 or newer, {}".format(
-            reason, INSTEAD))
+        why = (run.stderr.strip().splitlines() or ["it crashed"])[-1]
+        raise Stop("this system cannot load libtorch ({}): it needs glibc 2.28 and libstdc++ of GCC 8 or newer, "
+                   "{}".format(why, INSTEAD))
 
 
 def put_in_place(new):

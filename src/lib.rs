@@ -1,0 +1,98 @@
+//! The commands of gauntlet: arguments in, one small file a command. `sweep.rs` runs a suite.
+
+mod bars;
+mod describe;
+mod doctor;
+mod sweep;
+mod trial;
+
+use clap::{Parser, Subcommand};
+use gauntlet::{Error, Result};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// Poisoning and backdoor attacks on CLIP pre-training, and the defenses against them, under identical conditions.
+///
+/// A suite (a TOML file) is a grid of trials: arenas (sets of attacks) x defenses x seeds. Every defense trains on byte-identical
+/// poison, in the same order, by the same recipe, and is measured the same way.
+#[derive(Parser)]
+#[command(name = "gauntlet", version, after_help = "Start with:\n  gauntlet run suites/smoke.toml --out out/smoke\n  gauntlet list")]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run a suite: every trial in its own process; finished trials are kept, interrupted ones go on
+    Run(sweep::Run),
+    /// Run or replay one resolved trial (`trial.json`, as a suite writes them)
+    Trial(trial::RunTrial),
+    /// Print the table of a suite's results again
+    Table {
+        /// The folder given to `run` as --out
+        folder: PathBuf,
+    },
+    /// List attacks, defenses and evaluators
+    List {
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Explain a plugin, or the keys of `suite`, `recipe` or a data source: every field with default, range and help
+    Describe {
+        /// Name of a plugin, as `gauntlet list` prints it; or suite, recipe, world, webdataset, csv
+        name: String,
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Say what this machine offers, and what is wrong with it
+    Doctor {
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// Runs the program; `cuda` is what became of loading libtorch's CUDA half.
+pub fn main(cuda: std::result::Result<Option<PathBuf>, String>) -> ExitCode {
+    let arguments = Arguments::parse();
+    if let Err(why) = &cuda {
+        eprintln!("warning: {why}; going on with the CPU");
+    }
+    match run(arguments.command) {
+        Ok(code) => code,
+        Err(Error::Interrupted) => {
+            eprintln!("{}", Error::Interrupted);
+            ExitCode::from(130)
+        }
+        Err(error) => {
+            eprintln!("error: {}", error.chain());
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn run(command: Command) -> Result<ExitCode> {
+    match command {
+        Command::Run(run) => run.run(),
+        Command::Trial(trial) => trial.run(),
+        Command::Table { folder } => {
+            print!("{}", sweep::table(&folder)?);
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::List { json } => {
+            print!("{}", describe::list(json)?);
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Describe { name, json } => {
+            print!("{}", describe::describe(&name, json)?);
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Doctor { json } => {
+            print!("{}", doctor::doctor(json));
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}

@@ -146,7 +146,7 @@ impl Trial {
     }
 
     /// Writes `trial.json`, or checks that the one there is this trial. Returns its hash.
-    fn claim(&self, folder: &Path) -> Result<String> {
+    pub fn claim(&self, folder: &Path) -> Result<String> {
         let json = serde_json::to_string_pretty(self).expect("plain data");
         let path = folder.join("trial.json");
         let found = path.exists().then(|| std::fs::read_to_string(&path).map_err(Error::io(&path))).transpose()?;

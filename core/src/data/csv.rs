@@ -51,6 +51,9 @@ impl Csv {
     /// # Errors
     /// If the table cannot be read or lacks a column, the root is no folder, or the class file cannot be used.
     pub fn open(&self) -> Result<impl Source + use<>> {
+        if self.path.as_os_str().is_empty() {
+            return Err(Error::invalid("path", "it names no table"));
+        }
         let root = match self.root.as_os_str().is_empty() {
             true => self.path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new(".")),
             false => &self.root,

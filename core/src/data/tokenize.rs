@@ -2,6 +2,7 @@
 //!
 //! In both, the end of text is the largest token, which is how the text tower finds it, and 0 pads.
 
+use super::words;
 use crate::{Error, Result};
 use flate2::read::GzDecoder;
 use std::collections::HashMap;
@@ -46,8 +47,8 @@ impl Tokenizer {
                 (encoding.get_ids().iter().map(|&id| id.into()).collect(), CLIP_TOKENS - 1)
             }
             Tokenizer::Words { ids, end } => {
-                let words = caption.split_whitespace();
-                (words.filter_map(|word| ids.get(word).copied()).collect(), *end)
+                let words = words(caption).into_iter();
+                (words.filter_map(|word| ids.get(&word).copied()).collect(), *end)
             }
         };
         let kept = words.into_iter().take(context_length as usize - 2);

@@ -44,6 +44,9 @@ impl Webdataset {
     /// # Errors
     /// If there is no shard, the class file cannot be used, or none of the first samples has the class field.
     pub fn open(&self) -> Result<impl Source + use<>> {
+        if self.path.as_os_str().is_empty() {
+            return Err(Error::invalid("path", "it names no folder of `.tar` shards"));
+        }
         let shards = find_shards(&self.path)?;
         let mut entries = Vec::new();
         let mut stamps = String::new();
@@ -298,7 +301,6 @@ mod tests {
         assert_eq!(index(&names), expected);
     }
 
-    /// A shard of three rows with PNG pictures and all kinds of members.
     fn shard(path: &Path, members: &[(&str, &[u8])]) {
         let mut tar = tar::Builder::new(File::create(path).unwrap());
         for (name, bytes) in members {

@@ -1,0 +1,108 @@
+//! Progress: bars for people, JSON lines from a trial to its suite.
+
+use gauntlet::Progress;
+use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use serde::{Deserialize, Serialize};
+use std::time::Duration;
+
+/// One line from a trial to its suite.
+#[derive(Serialize, Deserialize)]
+pub struct Report {
+    /// `canvas` or `train`.
+    pub stage: String,
+    /// Units done.
+    pub done: u64,
+    /// Units in all.
+    pub total: u64,
+    /// A remark, such as the loss.
+    pub note: String,
+}
+
+/// Passes progress on as JSON lines on standard output.
+pub struct JsonLines;
+
+impl Progress for JsonLines {
+    fn report(&self, stage: &str, done: u64, total: u64, note: &str) {
+        let report = Report { stage: stage.into(), done, total, note: note.into() };
+        println!("{}", serde_json::to_string(&report).expect("plain data"));
+    }
+}
+
+/// A bar of its own, for one trial in this process or the preparation of a suite.
+pub struct Bar(ProgressBar);
+
+impl Bar {
+    /// A bar that shows nothing yet.
+    pub fn new() -> Self {
+        Bar(ProgressBar::new(0).with_style(style()))
+    }
+}
+
+impl Progress for Bar {
+    fn report(&self, stage: &str, done: u64, total: u64, note: &str) {
+        show(&self.0, stage, &Report { stage: stage.into(), done, total, note: note.into() });
+    }
+}
+
+impl Drop for Bar {
+    fn drop(&mut self) {
+        self.0.finish_and_clear();
+    }
+}
+
+/// Puts a report onto a bar, under `prefix`.
+pub fn show(bar: &ProgressBar, prefix: &str, report: &Report) {
+    bar.set_prefix(prefix.to_string());
+    bar.set_length(report.total);
+    bar.set_position(report.done);
+    bar.set_message(report.note.clone());
+}
+
+/// Bars of a suite: one for all trials, one for each that runs.
+pub struct SuiteBars {
+    /// All bars together.
+    pub all: MultiProgress,
+    overall: ProgressBar,
+}
+
+impl SuiteBars {
+    /// Bars for so many trials, some of which are finished.
+    pub fn new(total: usize, finished: usize) -> Self {
+        let all = MultiProgress::new();
+        let template = "{prefix:>44} [{bar:24}] {pos}/{len} trials  {elapsed} elapsed, {msg}";
+        let style = ProgressStyle::with_template(template).expect("a valid template").progress_chars("=> ");
+        let overall = all.add(ProgressBar::new(total as u64).with_style(style).with_prefix("all trials"));
+        overall.set_position(finished as u64);
+        overall.enable_steady_tick(Duration::from_millis(500));
+        SuiteBars { all, overall }
+    }
+
+    /// A bar for a trial that starts.
+    pub fn start(&self, name: &str) -> ProgressBar {
+        let bar = self.all.insert_before(&self.overall, ProgressBar::new(0).with_style(style()));
+        bar.set_prefix(name.to_string());
+        bar
+    }
+
+    /// A trial ended; `left` is the estimate for the others.
+    pub fn finished(&self, left: Duration) {
+        self.overall.inc(1);
+        self.overall.set_message(format!("about {} left", indicatif::HumanDuration(left)));
+    }
+
+    /// Prints a line above the bars, or plainly where there is no terminal.
+    pub fn say(&self, line: &str) {
+        if self.all.is_hidden() { eprintln!("{line}") } else { self.all.suspend(|| eprintln!("{line}")) }
+    }
+}
+
+impl Drop for SuiteBars {
+    fn drop(&mut self) {
+        self.overall.finish_and_clear();
+    }
+}
+
+fn style() -> ProgressStyle {
+    let template = "{prefix:>44} [{bar:24}] {pos}/{len}  {per_sec}  {eta} left  {msg}";
+    ProgressStyle::with_template(template).expect("a valid template").progress_chars("=> ")
+}

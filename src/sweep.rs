@@ -1,0 +1,236 @@
+//! `gauntlet run`: a suite as a grid of child processes. A panic, an out-of-memory kill or an abort costs one trial.
+
+use crate::bars::{Bar, Report, SuiteBars, show};
+use crate::trial::stop_on_signals;
+use clap::Args;
+use gauntlet::model::weights::write_atomic;
+use gauntlet::report::{self, Line, table};
+use gauntlet::suite::Suite;
+use gauntlet::train::Machine;
+use gauntlet::{Error, Result, Trial};
+use std::collections::{BTreeMap, VecDeque};
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, Command, ExitCode, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, mpsc};
+use std::time::{Duration, Instant};
+
+/// Runs a suite.
+#[derive(Args)]
+pub struct Run {
+    /// The suite, a TOML file (`gauntlet describe suite` explains its keys)
+    suite: PathBuf,
+    /// Folder for results, trials and what they share; run the same command again to go on
+    #[arg(long)]
+    out: PathBuf,
+    /// Trials at a time; 0: as many as the cores have room for
+    #[arg(long, default_value_t = 0)]
+    jobs: usize,
+    /// Threads per trial that read batches ahead; changes nothing but the speed
+    #[arg(long, default_value_t = 1)]
+    workers: usize,
+    /// Run only trials whose name (arena/defense/seed-N) contains this; may be given several times
+    #[arg(long, value_name = "TEXT")]
+    only: Vec<String>,
+    /// Override a key of the suite, e.g. `recipe.epochs=3` or `data.path=shards`; may be given several times
+    #[arg(long, value_name = "KEY=VALUE")]
+    set: Vec<String>,
+    /// Run on this device: auto, cpu, cuda or cuda:N (the same as --set device=...)
+    #[arg(long)]
+    device: Option<String>,
+    /// Say what would run, and run nothing
+    #[arg(long)]
+    dry_run: bool,
+}
+
+/// How a trial of the suite stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Finished,
+    Started,
+    New,
+}
+
+impl Run {
+    /// Runs what is not finished, prints the table, and fails if a trial did.
+    pub fn run(mut self) -> Result<ExitCode> {
+        self.set.extend(self.device.iter().map(|device| format!("device={device}")));
+        let suite = Suite::read(&self.suite, &self.set)?;
+        let trials = suite.trials()?;
+        let names: Vec<String> = trials.iter().map(Trial::name).collect();
+        if !self.only.is_empty() && !names.iter().any(|name| self.wants(name)) {
+            return Err(Error::invalid(format!("--only {}", self.only.join(" ")), format!("matches none of {}", names.join(", "))));
+        }
+        let states = trials.iter().map(|trial| self.state(trial)).collect::<Result<Vec<_>>>()?;
+        if self.dry_run {
+            names.iter().zip(&states).filter(|(name, _)| self.wants(name)).for_each(|(name, state)| println!("{name:60} {state:?}"));
+            return Ok(ExitCode::SUCCESS);
+        }
+        std::fs::create_dir_all(self.out.join("store")).map_err(Error::io(&self.out))?;
+        let resolved = serde_json::to_string_pretty(&suite).expect("plain data");
+        write_atomic(&self.out.join("suite.json"), resolved.as_bytes())?;
+        let todo: VecDeque<&Trial> =
+            trials.iter().zip(&states).filter(|(trial, state)| **state != State::Finished && self.wants(&trial.name())).map(|(trial, _)| trial).collect();
+        let stop = stop_on_signals();
+        self.prepare(&todo, &stop)?;
+        let failures = self.run_all(&trials, todo, &suite, &stop)?;
+        if stop.load(Ordering::Relaxed) {
+            return Err(Error::Interrupted);
+        }
+        println!("{}", table(&self.out)?);
+        for (name, lines) in &failures {
+            eprintln!("failed: {name}\n{lines}");
+        }
+        Ok(if failures.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(1) })
+    }
+
+    fn wants(&self, name: &str) -> bool {
+        self.only.is_empty() || self.only.iter().any(|only| name.contains(only.as_str()))
+    }
+
+    fn folder(&self, trial: &Trial) -> PathBuf {
+        self.out.join("trials").join(trial.name())
+    }
+
+    /// A folder that holds another trial is an error before anything runs.
+    fn state(&self, trial: &Trial) -> Result<State> {
+        let folder = self.folder(trial);
+        if !folder.join("trial.json").exists() {
+            return Ok(State::New);
+        }
+        trial.claim(&folder)?;
+        Ok(if folder.join("scores.jsonl").exists() { State::Finished } else { State::Started })
+    }
+
+    /// Makes canvases and poison once, before the trials share them.
+    fn prepare(&self, todo: &VecDeque<&Trial>, stop: &AtomicBool) -> Result<()> {
+        let arenas: BTreeMap<(&str, u64), &Trial> = todo.iter().map(|trial| ((trial.arena.as_str(), trial.seed), *trial)).collect();
+        let bar = Bar::new();
+        let machine = Machine { workers: 1, progress: &bar, stop };
+        for trial in arenas.values() {
+            trial.prepare(&self.out.join("store"), &machine)?;
+        }
+        Ok(())
+    }
+
+    /// Runs the trials, `jobs` at a time. Returns the failed ones with the last lines of what they said.
+    fn run_all(&self, trials: &[Trial], todo: VecDeque<&Trial>, suite: &Suite, stop: &AtomicBool) -> Result<Vec<(String, String)>> {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let jobs = if self.jobs > 0 { self.jobs } else { (cores / suite.threads as usize).max(1) };
+        let (left, began) = (todo.len(), Instant::now());
+        let bars = SuiteBars::new(trials.len(), trials.len() - left);
+        let queue = Mutex::new(todo);
+        let (send, ended) = mpsc::channel();
+        let mut failures = Vec::new();
+        std::thread::scope(|scope| {
+            for _ in 0..jobs {
+                let (queue, bars, send) = (&queue, &bars, send.clone());
+                scope.spawn(move || {
+                    while !stop.load(Ordering::Relaxed) {
+                        let Some(trial) = queue.lock().expect("no thread panics with the queue").pop_front() else { return };
+                        // The receiver lives as long as this scope.
+                        let _ = send.send((trial, self.run_child(trial, bars, stop)));
+                    }
+                });
+            }
+            drop(send);
+            for (done, (trial, outcome)) in ended.iter().enumerate() {
+                if let Err(error) = outcome {
+                    if !stop.load(Ordering::Relaxed) {
+                        bars.say(&format!("failed: {}", trial.name()));
+                        failures.push((trial.name(), error.chain()));
+                    }
+                } else {
+                    bars.say(&format!("finished {} ({:.0?})", trial.name(), began.elapsed()));
+                }
+                self.collect(trials)?;
+                let each = began.elapsed() / (done as u32 + 1);
+                bars.finished(each * (left - done - 1) as u32);
+            }
+            self.collect(trials)
+        })?;
+        Ok(failures)
+    }
+
+    /// Runs one trial in a child process; its progress goes to a bar, what it says on standard error to `stderr.log`.
+    fn run_child(&self, trial: &Trial, bars: &SuiteBars, stop: &AtomicBool) -> Result<()> {
+        let folder = self.folder(trial);
+        std::fs::create_dir_all(&folder).map_err(Error::io(&folder))?;
+        trial.claim(&folder)?;
+        let (log, program) = (folder.join("stderr.log"), std::env::current_exe().map_err(Error::io("gauntlet"))?);
+        let stderr = std::fs::File::create(&log).map_err(Error::io(&log))?;
+        let mut child = Command::new(&program)
+            .arg("trial")
+            .arg(folder.join("trial.json"))
+            .args(["--child", "--workers", &self.workers.to_string(), "--out"])
+            .arg(&folder)
+            .arg("--store")
+            .arg(self.out.join("store"))
+            // Several trials side by side: threads that spin while they wait would take each other's cores.
+            .env("OMP_WAIT_POLICY", "passive")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(stderr)
+            .spawn()
+            .map_err(Error::io(&program))?;
+        let bar = bars.start(&trial.name());
+        let status = follow(&mut child, &bar, &trial.name(), stop).map_err(Error::io(&program))?;
+        bar.finish_and_clear();
+        if status.success() {
+            return Ok(());
+        }
+        let said = std::fs::read_to_string(&log).map_err(Error::io(&log))?;
+        let last: Vec<&str> = said.lines().rev().take(8).collect();
+        let last = last.into_iter().rev().collect::<Vec<_>>().join("\n  ");
+        Err(Error::invalid(format!("{status}"), format!("the last lines of {}:\n  {last}", log.display())))
+    }
+
+    /// Gathers the finished trials' lines into `results.jsonl`, in the order of the grid.
+    fn collect(&self, trials: &[Trial]) -> Result<()> {
+        let mut lines: Vec<Line> = Vec::new();
+        for trial in trials {
+            let scores = self.folder(trial).join("scores.jsonl");
+            if scores.exists() {
+                lines.extend(report::read_lines(&scores)?);
+            }
+        }
+        report::write_lines(&self.out.join("results.jsonl"), &lines)
+    }
+}
+
+/// Shows a child's reports until it ends. Asked to stop, closes its standard input, at which it writes a checkpoint.
+fn follow(child: &mut Child, bar: &indicatif::ProgressBar, name: &str, stop: &AtomicBool) -> std::io::Result<std::process::ExitStatus> {
+    let stdout = child.stdout.take().expect("standard output is piped");
+    let mut stdin: Option<ChildStdin> = child.stdin.take();
+    std::thread::scope(|scope| {
+        scope.spawn(move || {
+            for line in BufReader::new(stdout).lines().map_while(|line| line.ok()) {
+                // A plugin may print what it likes; only reports are shown.
+                if let Ok(report) = serde_json::from_str::<Report>(&line) {
+                    show(bar, name, &report);
+                }
+            }
+        });
+        loop {
+            if let Some(status) = child.try_wait()? {
+                return Ok(status);
+            }
+            if stop.load(Ordering::Relaxed) {
+                stdin = None;
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    })
+    .inspect(|_| drop(stdin))
+}
+
+/// The table of a suite's folder; it is kept as `table.txt`, too.
+pub fn table(out: &Path) -> Result<String> {
+    let path = out.join("suite.json");
+    let text = std::fs::read_to_string(&path).map_err(Error::io(&path))?;
+    let suite: Suite = serde_json::from_str(&text).map_err(|error| Error::invalid(path.display().to_string(), error.to_string()))?;
+    let table = table::render(&suite, &report::read_lines(&out.join("results.jsonl"))?)?;
+    write_atomic(&out.join("table.txt"), table.as_bytes())?;
+    Ok(table)
+}

@@ -1,0 +1,74 @@
+//! `gauntlet trial`: one trial in this process. A suite starts its trials this way.
+
+use crate::bars::{Bar, JsonLines};
+use clap::Args;
+use gauntlet::train::Machine;
+use gauntlet::{Error, Progress, Result, Trial};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Runs one trial.
+#[derive(Args)]
+pub struct RunTrial {
+    /// A resolved trial, `trial.json`
+    trial: PathBuf,
+    /// Folder for its checkpoint, weights and scores
+    #[arg(long)]
+    out: PathBuf,
+    /// Folder for what trials share (canvases, poison); default: `store` in --out
+    #[arg(long)]
+    store: Option<PathBuf>,
+    /// Threads that read batches ahead; changes nothing but the speed
+    #[arg(long, default_value_t = 1)]
+    workers: usize,
+    /// Progress as JSON lines on standard output, and stop when standard input closes
+    #[arg(long, hide = true)]
+    child: bool,
+}
+
+impl RunTrial {
+    /// Runs it; prints its score lines unless a suite listens.
+    pub fn run(self) -> Result<ExitCode> {
+        let text = std::fs::read_to_string(&self.trial).map_err(Error::io(&self.trial))?;
+        let trial: Trial = serde_json::from_str(&text)
+            .map_err(|error| Error::invalid(self.trial.display().to_string(), error.to_string()))?;
+        let stop = stop_on_signals();
+        let progress: Box<dyn Progress> = if self.child { Box::new(JsonLines) } else { Box::new(Bar::new()) };
+        if self.child {
+            stop_when_stdin_closes(stop.clone());
+        }
+        let store = self.store.unwrap_or_else(|| self.out.join("store"));
+        let machine = Machine { workers: self.workers, progress: progress.as_ref(), stop: &stop };
+        let lines = trial.run(&self.out, &store, &machine)?;
+        drop(progress);
+        if !self.child {
+            for line in lines {
+                println!("{}", serde_json::to_string(&line).expect("plain data"));
+            }
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// A flag that SIGINT and SIGTERM set; a second one of them ends the process at once.
+pub fn stop_on_signals() -> Arc<AtomicBool> {
+    let stop = Arc::new(AtomicBool::new(false));
+    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
+        // The order matters: the shutdown looks at the flag before this signal sets it.
+        let registered = signal_hook::flag::register_conditional_shutdown(signal, 130, stop.clone())
+            .and_then(|_| signal_hook::flag::register(signal, stop.clone()));
+        registered.expect("SIGINT and SIGTERM can be handled");
+    }
+    stop
+}
+
+/// A suite holds the other end of standard input: when it asks to stop, or dies, the trial stops with a checkpoint.
+fn stop_when_stdin_closes(stop: Arc<AtomicBool>) {
+    std::thread::spawn(move || {
+        // Whether it ends by closing or by an error, nobody is there any more.
+        let _ = std::io::copy(&mut std::io::stdin(), &mut std::io::sink());
+        stop.store(true, Ordering::Relaxed);
+    });
+}
