@@ -36,10 +36,10 @@ pub struct ModelConfig {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct VisionConfig {
-    /// Side of the picture in pixels, a multiple of 32.
+    /// Side of the picture in pixels, a multiple of what the tower shrinks it by (32 with four stages).
     pub image_size: i64,
-    /// Bottleneck blocks in each of the four stages.
-    pub layers: [i64; 4],
+    /// Bottleneck blocks in each stage. open_clip has four; `tiny` leaves the last one out, as its pictures are small.
+    pub layers: Vec<i64>,
     /// Channels after the stem.
     pub width: i64,
     /// open_clip writes `null` for a ResNet; anything else is another kind of tower.
@@ -52,6 +52,18 @@ pub struct VisionConfig {
 
 fn head_width() -> i64 {
     64
+}
+
+impl VisionConfig {
+    /// Factor by which the tower shrinks a picture: 4 in the stem, 2 in every stage but the first.
+    pub fn stride(&self) -> i64 {
+        2 << self.layers.len()
+    }
+
+    /// Channels after the last stage.
+    pub fn channels(&self) -> i64 {
+        self.width * self.stride()
+    }
 }
 
 /// open_clip's `text_cfg`.
@@ -94,14 +106,15 @@ impl ModelConfig {
         if vision.patch_size.is_some() {
             return Err("`patch_size` asks for a vision transformer, and only modified ResNets are built yet".into());
         }
-        let positive = [self.embed_dim, vision.width, text.vocab_size, text.width, text.heads, text.layers, vision.head_width];
+        let positive = [self.embed_dim, vision.image_size, vision.width, text.vocab_size, text.width, text.heads, text.layers, vision.head_width];
         if positive.iter().chain(&vision.layers).any(|&number| number < 1) {
             return Err("every size must be at least 1".into());
         }
         let checks = [
-            (vision.image_size < 32 || vision.image_size % 32 != 0, "`image_size` must be a multiple of 32"),
+            (vision.layers.is_empty() || vision.layers.len() > 6, "`layers` needs one to six stages"),
+            (vision.image_size % vision.stride() != 0, "`image_size` must be a multiple of 2^(stages + 1), 32 with four stages"),
             (vision.width % 2 != 0, "the image tower's `width` must be even"),
-            (vision.width * 32 % vision.head_width != 0, "`head_width` must divide 32 times the image tower's `width`"),
+            (vision.channels() % vision.head_width != 0, "`head_width` must divide the channels after the last stage"),
             (text.width % text.heads != 0, "the text tower's `heads` must divide its `width`"),
             (text.context_length < 3, "`context_length` must be at least 3"),
         ];

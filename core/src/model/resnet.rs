@@ -46,7 +46,7 @@ impl ModifiedResNet {
         for block in &self.blocks {
             x = block.forward(&x, train);
         }
-        self.pool.forward(&x) // from [batch, 32 width, S/32, S/32]
+        self.pool.forward(&x) // from [batch, channels, S/stride, S/stride]
     }
 }
 
@@ -144,8 +144,8 @@ struct AttentionPool {
 
 impl AttentionPool {
     fn new(weights: &mut Weights, config: &ModelConfig) -> Self {
-        let side = config.vision_cfg.image_size / 32;
-        let width = config.vision_cfg.width * 32;
+        let side = config.vision_cfg.image_size / config.vision_cfg.stride();
+        let width = config.vision_cfg.channels();
         let std = (width as f64).powf(-0.5);
         let positions = weights.parameter("visual.attnpool.positional_embedding", &[side * side + 1, width], Init::Normal(std));
         let mut linear = |part, outputs| Linear::new(weights, &format!("visual.attnpool.{part}_proj"), [width, outputs], std);
