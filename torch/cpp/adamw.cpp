@@ -2,6 +2,7 @@
 
 #include <ATen/core/Tensor.h>
 #include <ATen/core/grad_mode.h>
+#include <ATen/ops/empty_like.h>
 #include <ATen/ops/_foreach_add.h>
 #include <ATen/ops/_fused_adamw.h>
 
@@ -16,6 +17,15 @@ std::vector<at::Tensor> list(at::Tensor *const *tensors, size_t count) {
   for (size_t i = 0; i < count; ++i) result.push_back(*tensors[i]);
   return result;
 }
+
+// The kernel walks raw memory, so a gradient must lie in memory as its parameter does. Convolutions over channels-last pictures
+// give channels-last gradients of contiguous weights; loss.backward() would have laid them out again, autograd::grad does not.
+std::vector<at::Tensor> laid_out_like(const std::vector<at::Tensor> &params, std::vector<at::Tensor> grads) {
+  for (size_t i = 0; i < grads.size(); ++i) {
+    if (grads[i].strides() != params[i].strides()) grads[i] = at::empty_like(params[i]).copy_(grads[i]);
+  }
+  return grads;
+}
 } // namespace
 
 extern "C" char *gauntlet_fused_adamw(size_t count, at::Tensor *const *params, at::Tensor *const *grads,
@@ -27,7 +37,8 @@ extern "C" char *gauntlet_fused_adamw(size_t count, at::Tensor *const *params, a
     auto state_steps = list(steps, count);
     // The kernel reads the step for its bias correction and leaves the counting to its caller.
     at::_foreach_add_(state_steps, 1);
-    at::_fused_adamw_(list(params, count), list(grads, count), list(exp_avgs, count), list(exp_avg_sqs, count),
+    auto parameters = list(params, count);
+    at::_fused_adamw_(parameters, laid_out_like(parameters, list(grads, count)), list(exp_avgs, count), list(exp_avg_sqs, count),
                       /*max_exp_avg_sqs=*/{}, state_steps, lr, beta1, beta2, weight_decay, eps,
                       /*amsgrad=*/false, /*maximize=*/false);
   });

@@ -163,6 +163,17 @@ mod tests {
         }
     }
 
+    /// The kernel walks raw memory: a channels-last gradient once moved the wrong elements of a contiguous weight.
+    #[test]
+    fn a_gradient_may_lie_in_memory_as_it_likes() {
+        let mut slots = [Slot::new(1, &[2, 3, 5, 5]), Slot::new(1, &[2, 3, 5, 5])];
+        slots[0].grad = wave(7, &[2, 3, 5, 5]);
+        slots[1].grad = slots[0].grad.permute([0, 2, 3, 1]).contiguous().permute([0, 3, 1, 2]);
+        assert_ne!(slots[0].grad.stride(), slots[1].grad.stride());
+        step_all(&slots).unwrap();
+        assert!(largest_difference(&slots[0].param, &slots[1].param) == 0.0);
+    }
+
     #[test]
     fn parameters_still_train_afterwards() {
         let slots = [Slot::new(1, &[4])];
