@@ -90,6 +90,18 @@ impl From<tch::TchError> for Error {
     }
 }
 
+/// serde's message about a key that does not exist names those that do; this adds a guess.
+pub fn with_guess(message: String) -> String {
+    let quoted: Vec<String> = message.split('`').skip(1).step_by(2).map(str::to_string).collect();
+    match quoted.split_first() {
+        Some((name, known)) if message.starts_with("unknown") => match closest(name, known) {
+            Some(guess) => format!("{message}; did you mean `{guess}`?"),
+            None => message,
+        },
+        _ => message,
+    }
+}
+
 /// The known name that was probably meant, if one is near enough.
 pub fn closest<'a>(name: &str, known: &'a [String]) -> Option<&'a str> {
     known

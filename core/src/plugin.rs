@@ -1,6 +1,7 @@
 //! Plugins: a struct that is its own configuration, registered under a name in the registry of its role.
 //! Read `attack.rs`, `defense.rs` and `evaluator.rs` for what each role has to answer.
 
+use crate::error::with_guess;
 use crate::{Error, Result};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Map, Value};
@@ -140,5 +141,5 @@ pub fn defaults_of<C: Default + Serialize>() -> String {
 
 /// For [`register!`](crate::register): a configuration struct from JSON; the error names the plugin.
 pub fn parse<C: DeserializeOwned>(name: &str, json: &str) -> Result<C> {
-    serde_json::from_str(json).map_err(|error| Error::invalid(format!("configuration of `{name}`"), error.to_string()))
+    serde_json::from_str(json).map_err(|error| Error::invalid(format!("configuration of `{name}`"), with_guess(error.to_string())))
 }

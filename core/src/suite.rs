@@ -1,6 +1,7 @@
 //! A suite: one TOML file, resolved once into a grid of trials (arenas x defenses x seeds).
 
 use crate::data::DataConfig;
+use crate::error::with_guess;
 use crate::model::ModelConfig;
 use crate::plugin::{self, Role};
 use crate::train::Recipe;
@@ -92,7 +93,7 @@ impl Suite {
         }
         // Through JSON, whose numbers and tables are the plugins' own; the error then names the key.
         let json = serde_json::to_value(&table).map_err(|e| Error::invalid(file(), e.to_string()))?;
-        let suite: Suite = serde_json::from_value(json).map_err(|e| Error::invalid(file(), e.to_string()))?;
+        let suite: Suite = serde_json::from_value(json).map_err(|e| Error::invalid(file(), with_guess(e.to_string())))?;
         suite.check().map_err(|error| error.during(file()))?;
         Ok(suite)
     }

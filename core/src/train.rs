@@ -249,9 +249,9 @@ impl<'a> Trainer<'a> {
         if let Some(bad) = losses.iter().position(|loss| !loss.is_finite()) {
             let step = self.position.step - losses.len() + bad + 1;
             let keys: Vec<i64> = Vec::try_from(&self.pending[bad].1)?;
-            let keys = keys.iter().take(8).map(|key| format!("{key:016x}")).collect::<Vec<_>>().join(", ");
+            let rows = keys.iter().map(|&key| self.corpus.place(key)).collect::<Vec<_>>().join(", ");
             let (epoch, loss) = (self.position.epoch, losses[bad]);
-            let what = format!("the loss is {loss} at epoch {epoch}, step {step}; rows {keys}, ...; a lower learning rate may help");
+            let what = format!("the loss is {loss} at epoch {epoch}, step {step}; a lower learning rate may help; its rows: {rows}");
             return Err(Error::NotFinite(what));
         }
         self.pending.clear();

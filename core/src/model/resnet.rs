@@ -42,7 +42,7 @@ impl ModifiedResNet {
         for (conv, norm) in &self.stem {
             x = norm.forward(&conv.forward(&x), train).relu_();
         }
-        x = x.avg_pool2d_default(2); // [batch, width, S/4, S/4]
+        x = average_pool(&x, 2); // [batch, width, S/4, S/4]
         for block in &self.blocks {
             x = block.forward(&x, train);
         }
@@ -76,7 +76,7 @@ impl Bottleneck {
     }
 
     fn forward(&self, x: &Tensor, train: bool) -> Tensor {
-        let pool = |x: Tensor| if self.stride > 1 { x.avg_pool2d_default(self.stride) } else { x };
+        let pool = |x: Tensor| if self.stride > 1 { average_pool(&x, self.stride) } else { x };
         let [(conv1, norm1), (conv2, norm2), (conv3, norm3)] = &self.convs;
         let y = norm1.forward(&conv1.forward(x), train).relu_();
         let y = pool(norm2.forward(&conv2.forward(&y), train).relu_());
@@ -87,6 +87,11 @@ impl Bottleneck {
         };
         (y + shortcut).relu_()
     }
+}
+
+/// Means of squares of `side` pixels. Not tch's `avg_pool2d_default`, which gives their sums: it sets the divisor to 1.
+fn average_pool(x: &Tensor, side: i64) -> Tensor {
+    x.avg_pool2d([side; 2], [side; 2], [0; 2], false, true, None)
 }
 
 /// A convolution without bias, padded to keep its size, drawn as PyTorch draws it (uniform within 1/sqrt(fan in)).

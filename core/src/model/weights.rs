@@ -47,7 +47,7 @@ impl Weights {
             }
             Init::Uniform(bound) => (0..count).map(|_| rng.random_range(-bound..=bound) as f32).collect(),
         };
-        let tensor = Tensor::from_slice(&values).reshape(shape).to_device(self.device).set_requires_grad(true);
+        let tensor = channels_last(Tensor::from_slice(&values).reshape(shape).to_device(self.device)).set_requires_grad(true);
         self.parameters.insert(name.to_string(), tensor.shallow_clone());
         tensor
     }
@@ -117,6 +117,12 @@ impl Weights {
             Ok(())
         })
     }
+}
+
+/// Pictures and kernels with their channels last in memory (shape as it was): convolutions are faster that way on CPU and GPU,
+/// and every layer keeps the order.
+pub fn channels_last(tensor: Tensor) -> Tensor {
+    if tensor.dim() == 4 { tensor.permute([0, 2, 3, 1]).contiguous().permute([0, 3, 1, 2]) } else { tensor }
 }
 
 /// Writes tensors (f32, i64 or u8) and string metadata as safetensors: to a temporary file beside it, then renamed.

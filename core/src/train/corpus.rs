@@ -118,6 +118,15 @@ impl<'a> Corpus<'a> {
         &self.rows
     }
 
+    /// What a person would call the row with this key.
+    pub(crate) fn place(&self, key: i64) -> String {
+        match self.rows.iter().find(|row| row.key == key).map(|row| row.origin) {
+            Some(Origin::Clean(row)) => format!("row {row}"),
+            Some(Origin::Edit(number)) => format!("edit {number}"),
+            None => "an unknown row".into(),
+        }
+    }
+
     pub(crate) fn key(&self, row: usize) -> i64 {
         self.rows[row].key
     }

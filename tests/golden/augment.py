@@ -1,0 +1,82 @@
+"""Makes augment.safetensors: torchvision's operations, one by one and in chains, on a noisy and a smooth picture.
+
+    pip install torchvision safetensors
+    python augment.py
+
+Read by the tests in core/src/data/augment.rs. Keys: `noisy` and `smooth` (the pictures), `NUMBER/noisy` and `NUMBER/smooth` (what the
+chain of that number makes of them), and in the metadata, under `drawings`, the chains, as JSON.
+"""
+
+import json
+import math
+from pathlib import Path
+
+import torch
+import torchvision.transforms.v2.functional as F
+from safetensors.torch import save_file
+
+S = 32
+WHOLE = [0, 0, S, S]
+JITTER = dict(brightness=F.adjust_brightness, contrast=F.adjust_contrast, saturation=F.adjust_saturation, hue=F.adjust_hue)
+
+
+def drawing(flip=False, crop=WHOLE, jitter=(), grayscale=False, blur=0.1, blur_reach=0):
+    return dict(flip=flip, crop=crop, jitter=jitter, grayscale=grayscale, blur=blur, blur_reach=blur_reach)
+
+
+DRAWINGS = [
+    drawing(),
+    drawing(flip=True),
+    drawing(crop=[5, 3, 20, 17]),
+    drawing(crop=[31, 30, 1, 2]),
+    drawing(crop=[0, 9, 32, 23]),
+    drawing(jitter=[("brightness", 0.6)]),
+    drawing(jitter=[("brightness", 1.5)]),
+    drawing(jitter=[("contrast", 0.55)]),
+    drawing(jitter=[("contrast", 1.45)]),
+    drawing(jitter=[("saturation", 0.5)]),
+    drawing(jitter=[("saturation", 1.5)]),
+    drawing(jitter=[("hue", 0.1)]),
+    drawing(jitter=[("hue", -0.07)]),
+    drawing(jitter=[("hue", 0.5)]),
+    drawing(grayscale=True),
+    drawing(blur=0.7, blur_reach=1),
+    drawing(blur=1.3, blur_reach=2),
+    drawing(blur=2.0, blur_reach=10),
+    drawing(True, [2, 4, 21, 25], [("brightness", 1.3), ("contrast", 0.7), ("saturation", 1.4), ("hue", 0.05)], False, 0.8, 1),
+    drawing(False, [7, 1, 25, 19], [("hue", -0.1), ("saturation", 0.6), ("contrast", 1.5), ("brightness", 0.8)], False, 0.3, 2),
+    drawing(True, [0, 8, 30, 24], [("contrast", 1.2), ("hue", 0.08), ("brightness", 1.1), ("saturation", 0.9)], True, 1.1, 3),
+]
+
+
+def apply(picture, d):
+    if d["flip"]:
+        picture = F.horizontal_flip(picture)
+    left, top, width, height = d["crop"]
+    picture = F.resized_crop(picture, top, left, height, width, [S, S], interpolation=F.InterpolationMode.BILINEAR, antialias=True)
+    for name, factor in d["jitter"]:
+        picture = JITTER[name](picture, factor)
+    if d["grayscale"]:
+        picture = F.rgb_to_grayscale(picture, num_output_channels=3)
+    if d["blur_reach"] > 0:
+        picture = F.gaussian_blur(picture, [2 * d["blur_reach"] + 1] * 2, [d["blur"]] * 2)
+    return picture
+
+
+def main():
+    torch.manual_seed(0)
+    down, across = torch.meshgrid(torch.linspace(0, 1, S), torch.linspace(0, 1, S), indexing="ij")
+    waves = [across, down, (across + down * 2) / 3]
+    smooth = torch.stack([0.5 + 0.5 * torch.sin(2 * math.pi * w * (i + 1) + i) for i, w in enumerate(waves)])
+    noisy = torch.rand(3, S, S)
+    noisy[:, :4, :4] = 0.4  # gray, for the hue
+    noisy[:, :4, 4:8] = torch.tensor([0.8, 0.8, 0.2]).view(3, 1, 1)  # two channels at the maximum
+    pictures = dict(noisy=noisy, smooth=smooth)
+    out = dict(pictures)
+    for number, d in enumerate(DRAWINGS):
+        out |= {f"{number}/{name}": apply(picture, d).clone() for name, picture in pictures.items()}
+    save_file(out, Path(__file__).with_name("augment.safetensors"), metadata=dict(drawings=json.dumps(DRAWINGS)))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,92 @@
+//! Size and sharpness do not tell poison from clean rows: whatever its source, a row goes through one canvas, and the patch is
+//! stamped onto that canvas. The pictures of the clip-art excerpt have 75 sizes, so that one resized twice would show.
+
+use crate::program::{clipart_suite, trial};
+use gauntlet::data::{load, tokenize::Tokenizer};
+use gauntlet::defense::Phase;
+use gauntlet::progress::Silent;
+use gauntlet::tch::{Device, Kind, Tensor};
+use gauntlet::train::corpus::{Origin, Shape};
+use gauntlet::train::{Corpus, Machine};
+use gauntlet::trial::Ground;
+use gauntlet::{Edit, Trial};
+use std::collections::HashSet;
+use std::path::Path;
+use std::sync::atomic::AtomicBool;
+
+#[test]
+fn size_and_sharpness_do_not_tell_poison_from_clean_rows() {
+    gauntlet_attacks::link();
+    gauntlet_defenses::link();
+    gauntlet_evaluators::link();
+    let shard = std::fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/clipart/00000.tar")).unwrap();
+    let text = String::from_utf8_lossy(&shard);
+    let sizes: HashSet<&str> = text.split("\"width\": ").skip(1).filter_map(|rest| rest.split('}').next()).collect();
+    assert!(sizes.len() > 50, "the excerpt has pictures of many sizes: {sizes:?}");
+
+    let home = tempfile::tempdir().unwrap();
+    let trial = trial(&clipart_suite(home.path(), "clip = {}"), &[], "poisoned/clip/seed-0");
+    let stop = AtomicBool::new(false);
+    let ground = trial.prepare(home.path(), &Machine { workers: 1, progress: &Silent, stop: &stop }).unwrap();
+    let shown = shown(&trial, &ground);
+    assert_eq!((shown.size()[1..].to_vec(), shown.kind()), (vec![3, 32, 32], Kind::Uint8), "one shape for all");
+
+    let (mut added, mut stamped) = (0, 0);
+    for (row, known) in shown.unbind(0).iter().zip(corpus(&trial, &ground, &tokenizer(&trial)).rows()) {
+        match known.origin {
+            Origin::Clean(source) => assert!(row.equal(&source_canvas(&ground, source)), "clean row {source}"),
+            Origin::Edit(number) => match &ground.poison.edits[number].edit {
+                Edit::Add { picture, stamped: false, .. } => {
+                    assert!(
+                        row.equal(&source_canvas(&ground, *picture)),
+                        "added picture {picture} is its target's, bit for bit"
+                    );
+                    added += 1;
+                }
+                Edit::Add { picture: source, .. } | Edit::Replace { row: source, .. } => {
+                    let [height, width] = changed(row, &source_canvas(&ground, *source));
+                    assert!(
+                        height <= 6 && width <= 6,
+                        "a patch of 6 x 6 changed {height} x {width} pixels of row {source}"
+                    );
+                    stamped += 1;
+                }
+            },
+        }
+    }
+    assert_eq!(
+        (added, stamped),
+        (16, ground.poison.edits.len() - 16),
+        "8 targets, 2 captions each; the rest is stamped"
+    );
+    assert!(stamped > 5);
+}
+
+fn tokenizer(trial: &Trial) -> Tokenizer {
+    Tokenizer::new(&[], trial.model.text_cfg.vocab_size).unwrap()
+}
+
+fn corpus<'a>(trial: &Trial, ground: &'a Ground, tokenizer: &'a Tokenizer) -> Corpus<'a> {
+    let shape = Shape { batch: 32, context_length: 16 };
+    Corpus::new(&ground.data, &ground.split, &ground.poison, tokenizer, shape, trial.seed, Device::Cpu)
+}
+
+/// Every training row as the trainer is shown it, before augmentation: u8 `[rows, 3, S, S]`.
+fn shown(trial: &Trial, ground: &Ground) -> Tensor {
+    let tokenizer = tokenizer(trial);
+    let corpus = corpus(trial, ground, &tokenizer);
+    let rows: Vec<usize> = (0..corpus.len()).collect();
+    load::load(&corpus, &rows, 1, &Phase::default()).images
+}
+
+fn source_canvas(ground: &Ground, row: u32) -> Tensor {
+    ground.data.canvas.gather(&[row]).get(0)
+}
+
+/// Height and width of the rectangle outside of which two canvases `[3, S, S]` are equal.
+fn changed(a: &Tensor, b: &Tensor) -> [i64; 2] {
+    let places = a.ne_tensor(b).any_dim(0, false).nonzero(); // [pixels, 2]
+    assert!(places.size()[0] > 0, "nothing is stamped");
+    let extent = places.amax([0].as_slice(), false) - places.amin([0].as_slice(), false) + 1;
+    Vec::<i64>::try_from(extent).unwrap().try_into().unwrap()
+}

@@ -1,0 +1,86 @@
+//! What the program says: about its plugins, about the machine, and about what a person mistyped.
+
+use crate::program::gauntlet;
+use serde_json::Value;
+
+/// The program's answer as JSON.
+fn json(arguments: &[&str]) -> Value {
+    let ran = gauntlet(arguments);
+    assert_eq!(ran.code, Some(0), "{arguments:?}: {}", ran.stderr);
+    serde_json::from_str(&ran.stdout).unwrap_or_else(|error| panic!("{arguments:?}: {error}: {}", ran.stdout))
+}
+
+/// Fails unless the program ends with exit code 2 and one line of error that has all `parts` in it.
+fn refused(arguments: &[&str], parts: &[&str]) {
+    let ran = gauntlet(arguments);
+    assert_eq!(ran.code, Some(2), "{arguments:?}: {}{}", ran.stdout, ran.stderr);
+    assert!(ran.stderr.starts_with("error: ") && ran.stderr.lines().count() == 1, "{}", ran.stderr);
+    for part in parts {
+        assert!(ran.stderr.contains(part), "{arguments:?}: {part:?} is not in: {}", ran.stderr);
+    }
+}
+
+#[test]
+fn list_and_describe_as_json_hold_every_plugin_and_every_field() {
+    let list = json(&["list", "--json"]);
+    let plugins = list.as_array().unwrap();
+    assert!(plugins.iter().all(|plugin| plugin["summary"].is_string() && plugin["paper"].is_string()), "{list}");
+    let names = plugins.iter().map(|plugin| plugin["name"].as_str().unwrap());
+    for name in names.chain(["suite", "recipe", "world", "webdataset", "csv"]) {
+        let about = json(&["describe", name, "--json"]);
+        assert_eq!(about["name"], name);
+        for field in about["fields"].as_array().unwrap() {
+            let key = &field["key"];
+            for part in ["default", "minimum", "maximum", "choices"] {
+                let table = field["default"] == "a table:" && part != "default";
+                assert!(table || field.get(part).is_some(), "{name}, {key}: no {part}");
+            }
+            assert!(field["help"].as_str().is_some_and(|help| help.len() > 5), "{name}, {key}: no help");
+        }
+    }
+}
+
+#[test]
+fn describe_tells_default_range_help_choices_and_definitions() {
+    let field = |plugin: &str, key: &str| {
+        let about = json(&["describe", plugin, "--json"]);
+        about["fields"].as_array().unwrap().iter().find(|field| field["key"] == key).unwrap().clone()
+    };
+    let rate = field("badnet", "rate");
+    assert_eq!(["default", "minimum", "maximum"].map(|part| rate[part].as_f64()), [Some(0.0003), Some(0.0), Some(1.0)]);
+    assert!(rate["help"].as_str().unwrap().contains("Share of the training rows"));
+    let choices = field("badnet", "pattern")["choices"].clone();
+    let values: Vec<&str> =
+        choices.as_array().unwrap().iter().map(|choice| choice["value"].as_str().unwrap()).collect();
+    assert_eq!(values, ["checkerboard", "noise", "yellow"]);
+    assert_eq!(field("roclip", "augmentation.flip")["default"], 0.5, "fields of an inner table have dotted keys");
+    let scores = json(&["describe", "attack-success", "--json"])["scores"].clone();
+    assert!(scores[0]["score"] == "psr" && scores[0]["higher_is_better"] == false, "{scores}");
+    let text = gauntlet(&["describe", "roclip"]).stdout;
+    assert!(text.contains("every = 2  (from 1)") && text.contains("paper: Yang"), "{text}");
+}
+
+#[test]
+fn doctor_as_json_parses() {
+    let checkup = json(&["doctor", "--json"]);
+    assert!(checkup["cpu"]["cores"].as_u64() > Some(0) && checkup["libtorch"]["version"].is_string(), "{checkup}");
+    assert!(checkup["problems"].is_array() && checkup["advice"].is_array());
+}
+
+#[test]
+fn what_is_mistyped_is_answered_with_what_exists_and_a_guess() {
+    refused(&["describe", "roclp"], &["no plugin named `roclp`", "did you mean `roclip`?", "badnet", "suite"]);
+    let set = |setting: &str, parts: &[&str]| {
+        // Dry, so that a mistake that passes costs nothing.
+        refused(&["run", "suites/demo.toml", "--out", "no-such-folder", "--dry-run", "--set", setting], parts);
+    };
+    set("defenses.roclp={}", &["defense `roclp`", "did you mean `roclip`?", "augmentation-control"]);
+    set("attacks.mine.plugin=badnets", &["attack `mine`", "no attack named `badnets`", "did you mean `badnet`?"]);
+    set("defenses.roclip.evry=3", &["defense `roclip`", "no key named `evry`", "did you mean `every`?", "text_tower"]);
+    set("defenses.roclip.every=0", &["defense `roclip`, key `every`", "0 is out of range", "from 1"]);
+    set("arenas.poisoned=[\"badnt\"]", &["arena `poisoned`", "no attack named `badnt`", "did you mean `badnet`?"]);
+    set("recipe.epoch=3", &["suites/demo.toml", "`epoch`", "did you mean `epochs`?"]);
+    set("seed=3", &["suites/demo.toml", "`seed`", "did you mean `seeds`?"]);
+    set("model=tinny", &["`tinny`", "did you mean `tiny`?", "small"]);
+    refused(&["run", "suites/dmo.toml", "--out", "no-such-folder"], &["suites/dmo.toml", "No such file"]);
+}

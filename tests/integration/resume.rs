@@ -1,0 +1,113 @@
+//! Resume is exact: a trial that was stopped, in whatever way and at whatever moment, ends with the bytes of one that was not.
+//!
+//! The trial is RoCLIP's, 8 steps of 32 rows an epoch. Every second epoch matches to a pool of 100 captions, which has therefore
+//! wrapped after 4 steps.
+
+use crate::program::{Ran, argument, end, folder, scores, signal, start, trial, wait_until, world_suite};
+use gauntlet::model::weights::read_safetensors;
+use gauntlet::train::checkpoint::Position;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Child;
+use std::sync::LazyLock;
+
+/// The trial, and what it leaves when nothing stops it.
+static WHOLE: LazyLock<Whole> = LazyLock::new(|| {
+    let home = folder("resume");
+    let suite = world_suite(&home, 6, "[0]", "clip = {}\nroclip = { pool = 100, every = 2, first = 2 }");
+    let trial = trial(&suite, &["model=tiny"], "poisoned/roclip/seed-0");
+    let json = home.join("trial.json");
+    fs::write(&json, serde_json::to_string_pretty(&trial).unwrap()).unwrap();
+    let ran = end(go(&json, &home.join("whole"), &[]));
+    assert_eq!(ran.code, Some(0), "{}", ran.stderr);
+    Whole { json, home }
+});
+
+struct Whole {
+    json: PathBuf,
+    home: PathBuf,
+}
+
+/// Starts the trial in `folder`, or lets it go on.
+fn go(trial: &Path, folder: &Path, more: &[&str]) -> Child {
+    let store = trial.with_file_name("store");
+    start(&[&["trial", argument(trial), "--out", argument(folder), "--store", argument(&store)], more].concat())
+}
+
+/// Where the checkpoint in `folder` stands.
+fn position(folder: &Path) -> Option<(u32, usize)> {
+    let path = folder.join("checkpoint.safetensors");
+    let (_, metadata) = path.exists().then(|| read_safetensors(&path).unwrap())?;
+    let position: Position = serde_json::from_str(&metadata["position"]).unwrap();
+    Some((position.epoch, position.step))
+}
+
+/// Waits until the checkpoint is at `moment` or past it.
+fn wait_for(folder: &Path, child: &mut Child, moment: (u32, usize)) {
+    wait_until(&format!("a checkpoint at {moment:?}"), || {
+        assert!(child.try_wait().unwrap().is_none(), "the trial ended before it could be stopped at {moment:?}");
+        position(folder) >= Some(moment)
+    });
+}
+
+impl Whole {
+    /// Weights byte for byte, what was matched in each epoch, and the scores.
+    fn assert_equal(&self, folder: &Path) {
+        let whole = self.home.join("whole");
+        for file in
+            ["model.safetensors", "matches-002.safetensors", "matches-004.safetensors", "matches-006.safetensors"]
+        {
+            let same = fs::read(whole.join(file)).unwrap() == fs::read(folder.join(file)).unwrap();
+            assert!(same, "{file} is another one than that of a trial that nothing stopped");
+        }
+        assert_eq!(scores(&whole.join("scores.jsonl")), scores(&folder.join("scores.jsonl")));
+    }
+
+    fn finish(&self, folder: &Path) {
+        let ran = end(go(&self.json, folder, &[]));
+        assert_eq!(ran.code, Some(0), "{}", ran.stderr);
+        self.assert_equal(folder);
+    }
+}
+
+#[test]
+fn killed_at_five_moments_and_resumed_it_ends_with_the_same_weights() {
+    let folder = WHOLE.home.join("killed");
+    let mut in_a_wrapped_pool = 0;
+    for moment in [(1, 3), (2, 4), (3, 0), (4, 5), (5, 7)] {
+        let mut child = go(&WHOLE.json, &folder, &[]);
+        wait_for(&folder, &mut child, moment);
+        child.kill().unwrap(); // SIGKILL
+        child.wait().unwrap();
+        assert!(!folder.join("model.safetensors").exists(), "it was over at {moment:?}");
+        let (epoch, step) = position(&folder).unwrap();
+        println!("killed with a checkpoint of epoch {epoch}, step {step}");
+        in_a_wrapped_pool += usize::from(epoch % 2 == 0 && (4..8).contains(&step));
+    }
+    assert!(in_a_wrapped_pool > 0, "no kill hit the middle of an epoch whose pool had wrapped");
+    WHOLE.finish(&folder);
+    let metrics = |folder: PathBuf| fs::read_to_string(folder.join("metrics.jsonl")).unwrap();
+    assert_eq!(metrics(WHOLE.home.join("whole")), metrics(folder), "steps done twice are told once");
+}
+
+#[test]
+fn asked_to_stop_it_leaves_a_checkpoint_and_resumes_to_the_same_weights() {
+    let folder = WHOLE.home.join("stopped");
+    // By a signal; and as a suite asks its trials, or dies: by the end of standard input.
+    let ways: [(&[&str], fn(&mut Child), (u32, usize)); 3] = [
+        (&[], |child| signal(child, "TERM"), (2, 1)),
+        (&["--child"], |child| drop(child.stdin.take()), (2, 7)),
+        (&[], |child| signal(child, "INT"), (4, 3)),
+    ];
+    for (arguments, stop, moment) in ways {
+        let mut child = go(&WHOLE.json, &folder, arguments);
+        wait_for(&folder, &mut child, moment);
+        stop(&mut child);
+        let Ran { code, stderr, .. } = end(child);
+        assert_eq!(code, Some(130), "{stderr}");
+        assert!(stderr.contains("interrupted; the same command goes on"), "{stderr}");
+        assert!(position(&folder) > Some(moment), "it stops with a checkpoint of its last step");
+        assert!(!folder.join("scores.jsonl").exists(), "it was over at {moment:?}");
+    }
+    WHOLE.finish(&folder);
+}
