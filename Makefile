@@ -1,5 +1,5 @@
 # Each target does all the set-up it needs, once. `make` alone lists them.
-# Everything is built in the release profile, so that one build of torch-sys (two minutes of C++) serves demo, test and bench.
+# Everything is built in the release profile, so that one build of torch-sys (two minutes of C++) serves demo and test.
 
 PYTHON ?= python3
 RUST   := $(shell sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
@@ -10,12 +10,11 @@ export OMP_WAIT_POLICY ?= passive
 # Here libtorch is always ./libtorch, whatever a shell profile says for other projects; TORCH names another one.
 unexport LIBTORCH LIBTORCH_USE_PYTORCH LIBTORCH_LIB LIBTORCH_INCLUDE LIBTORCH_STATIC LIBTORCH_CXX11_ABI
 
-.PHONY: help setup demo test bench clean tools test-tools
+.PHONY: help setup demo test clean tools test-tools
 
 help:
 	@echo 'make demo    builds, runs suites/demo.toml and prints the table of results (out/demo)'
 	@echo 'make test    builds and runs everything that must pass'
-	@echo 'make bench   builds and runs the benchmarks'
 	@echo 'make setup   only gets libtorch; after it plain cargo build, run and test work'
 	@echo '             TORCH=/path/to/python uses the PyTorch 2.11 of that Python instead of a download'
 	@echo 'make clean   removes what cargo built; libtorch and out stay'
@@ -31,9 +30,6 @@ test: setup test-tools
 	cargo fmt --all --check
 	cargo clippy --release --workspace --all-targets -- -D warnings
 	cargo test --release --workspace
-
-bench: setup
-	cargo bench
 
 clean:
 	cargo clean

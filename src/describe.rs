@@ -12,7 +12,10 @@ use std::fmt::Write;
 pub fn list(as_json: bool) -> Result<String> {
     let rows = [rows::<dyn Attack>()?, rows::<dyn Defense>()?, rows::<dyn Evaluator>()?].concat();
     if as_json {
-        let rows: Vec<Value> = rows.iter().map(|[kind, name, summary, paper]| json!({"kind": kind, "name": name, "summary": summary, "paper": paper})).collect();
+        let rows: Vec<Value> = rows
+            .iter()
+            .map(|[kind, name, summary, paper]| json!({"kind": kind, "name": name, "summary": summary, "paper": paper}))
+            .collect();
         return Ok(pretty(&Value::Array(rows)));
     }
     let mut text = String::new();
@@ -44,7 +47,8 @@ pub fn describe(name: &str, as_json: bool) -> Result<String> {
         return Ok(explain("part", name, summary, "", &schema, &Value::Null, &[], as_json));
     }
     let mut known = Vec::new();
-    for text in [of_role::<dyn Attack>(name, as_json, &mut known)?, of_role::<dyn Defense>(name, as_json, &mut known)?].into_iter().flatten() {
+    let attack = of_role::<dyn Attack>(name, as_json, &mut known)?;
+    if let Some(text) = attack.or(of_role::<dyn Defense>(name, as_json, &mut known)?) {
         return Ok(text);
     }
     if let Some(plugin) = plugin::all::<dyn Evaluator>()?.into_iter().find(|plugin| plugin.name == name) {
@@ -69,12 +73,22 @@ fn of_plugin<T: Role + ?Sized>(plugin: &Plugin<T>, scores: &[Value], as_json: bo
 }
 
 #[expect(clippy::too_many_arguments, reason = "one sentence about a plugin, word by word")]
-fn explain(kind: &str, name: &str, summary: &str, paper: &str, schema: &str, defaults: &Value, scores: &[Value], as_json: bool) -> String {
+fn explain(
+    kind: &str,
+    name: &str,
+    summary: &str,
+    paper: &str,
+    schema: &str,
+    defaults: &Value,
+    scores: &[Value],
+    as_json: bool,
+) -> String {
     let schema: Value = serde_json::from_str(schema).expect("a schema is JSON");
     let mut fields = Vec::new();
     collect_fields(&schema, &schema, defaults, "", &mut fields);
     if as_json {
-        let about = json!({"kind": kind, "name": name, "summary": summary, "paper": paper, "fields": fields, "scores": scores});
+        let about =
+            json!({"kind": kind, "name": name, "summary": summary, "paper": paper, "fields": fields, "scores": scores});
         return pretty(&about);
     }
     let mut text = format!("{name} ({kind})\n  {summary}\n");
@@ -130,7 +144,8 @@ fn collect_fields(root: &Value, schema: &Value, defaults: &Value, prefix: &str, 
 
 /// The schema a field points to: its own, one elsewhere in the document, or the only real one of an optional field.
 fn dereference<'a>(root: &'a Value, field: &'a Value) -> &'a Value {
-    let optional = field["anyOf"].as_array().and_then(|choices| choices.iter().find(|choice| choice["$ref"].is_string()));
+    let optional =
+        field["anyOf"].as_array().and_then(|choices| choices.iter().find(|choice| choice["$ref"].is_string()));
     let pointer = optional.unwrap_or(field)["$ref"].as_str();
     pointer.and_then(|pointer| root.pointer(pointer.trim_start_matches('#'))).unwrap_or(field)
 }

@@ -16,7 +16,11 @@ use std::process::ExitCode;
 /// A suite (a TOML file) is a grid of trials: arenas (sets of attacks) x defenses x seeds. Every defense trains on byte-identical
 /// poison, in the same order, by the same recipe, and is measured the same way.
 #[derive(Parser)]
-#[command(name = "gauntlet", version, after_help = "Start with:\n  gauntlet run suites/smoke.toml --out out/smoke\n  gauntlet list")]
+#[command(
+    name = "gauntlet",
+    version,
+    after_help = "Start with:\n  gauntlet run suites/smoke.toml --out out/smoke\n  gauntlet list"
+)]
 struct Arguments {
     #[command(subcommand)]
     command: Command,

@@ -60,18 +60,29 @@ impl Run {
         let trials = suite.trials()?;
         let names: Vec<String> = trials.iter().map(Trial::name).collect();
         if !self.only.is_empty() && !names.iter().any(|name| self.wants(name)) {
-            return Err(Error::invalid(format!("--only {}", self.only.join(" ")), format!("matches none of {}", names.join(", "))));
+            return Err(Error::invalid(
+                format!("--only {}", self.only.join(" ")),
+                format!("matches none of {}", names.join(", ")),
+            ));
         }
         let states = trials.iter().map(|trial| self.state(trial)).collect::<Result<Vec<_>>>()?;
         if self.dry_run {
-            names.iter().zip(&states).filter(|(name, _)| self.wants(name)).for_each(|(name, state)| println!("{name:60} {state:?}"));
+            names
+                .iter()
+                .zip(&states)
+                .filter(|(name, _)| self.wants(name))
+                .for_each(|(name, state)| println!("{name:60} {state:?}"));
             return Ok(ExitCode::SUCCESS);
         }
         std::fs::create_dir_all(self.out.join("store")).map_err(Error::io(&self.out))?;
         let resolved = serde_json::to_string_pretty(&suite).expect("plain data");
         write_atomic(&self.out.join("suite.json"), resolved.as_bytes())?;
-        let todo: VecDeque<&Trial> =
-            trials.iter().zip(&states).filter(|(trial, state)| **state != State::Finished && self.wants(&trial.name())).map(|(trial, _)| trial).collect();
+        let todo: VecDeque<&Trial> = trials
+            .iter()
+            .zip(&states)
+            .filter(|(trial, state)| **state != State::Finished && self.wants(&trial.name()))
+            .map(|(trial, _)| trial)
+            .collect();
         let stop = stop_on_signals();
         self.prepare(&todo, &stop)?;
         let failures = self.run_all(&trials, todo, &suite, &stop)?;
@@ -105,7 +116,8 @@ impl Run {
 
     /// Makes canvases and poison once, before the trials share them.
     fn prepare(&self, todo: &VecDeque<&Trial>, stop: &AtomicBool) -> Result<()> {
-        let arenas: BTreeMap<(&str, u64), &Trial> = todo.iter().map(|trial| ((trial.arena.as_str(), trial.seed), *trial)).collect();
+        let arenas: BTreeMap<(&str, u64), &Trial> =
+            todo.iter().map(|trial| ((trial.arena.as_str(), trial.seed), *trial)).collect();
         let bar = Bar::new();
         let machine = Machine { workers: 1, progress: &bar, stop };
         for trial in arenas.values() {
@@ -115,7 +127,13 @@ impl Run {
     }
 
     /// Runs the trials, `jobs` at a time. Returns the failed ones with the last lines of what they said.
-    fn run_all(&self, trials: &[Trial], todo: VecDeque<&Trial>, suite: &Suite, stop: &AtomicBool) -> Result<Vec<(String, String)>> {
+    fn run_all(
+        &self,
+        trials: &[Trial],
+        todo: VecDeque<&Trial>,
+        suite: &Suite,
+        stop: &AtomicBool,
+    ) -> Result<Vec<(String, String)>> {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let jobs = if self.jobs > 0 { self.jobs } else { (cores / suite.threads as usize).max(1) };
         let (left, began) = (todo.len(), Instant::now());
@@ -128,7 +146,9 @@ impl Run {
                 let (queue, bars, send) = (&queue, &bars, send.clone());
                 scope.spawn(move || {
                     while !stop.load(Ordering::Relaxed) {
-                        let Some(trial) = queue.lock().expect("no thread panics with the queue").pop_front() else { return };
+                        let Some(trial) = queue.lock().expect("no thread panics with the queue").pop_front() else {
+                            return;
+                        };
                         // The receiver lives as long as this scope.
                         let _ = send.send((trial, self.run_child(trial, bars, stop)));
                     }
@@ -200,7 +220,12 @@ impl Run {
 }
 
 /// Shows a child's reports until it ends. Asked to stop, closes its standard input, at which it writes a checkpoint.
-fn follow(child: &mut Child, bar: &indicatif::ProgressBar, name: &str, stop: &AtomicBool) -> std::io::Result<std::process::ExitStatus> {
+fn follow(
+    child: &mut Child,
+    bar: &indicatif::ProgressBar,
+    name: &str,
+    stop: &AtomicBool,
+) -> std::io::Result<std::process::ExitStatus> {
     let stdout = child.stdout.take().expect("standard output is piped");
     let mut stdin: Option<ChildStdin> = child.stdin.take();
     std::thread::scope(|scope| {
@@ -229,7 +254,8 @@ fn follow(child: &mut Child, bar: &indicatif::ProgressBar, name: &str, stop: &At
 pub fn table(out: &Path) -> Result<String> {
     let path = out.join("suite.json");
     let text = std::fs::read_to_string(&path).map_err(Error::io(&path))?;
-    let suite: Suite = serde_json::from_str(&text).map_err(|error| Error::invalid(path.display().to_string(), error.to_string()))?;
+    let suite: Suite =
+        serde_json::from_str(&text).map_err(|error| Error::invalid(path.display().to_string(), error.to_string()))?;
     let table = table::render(&suite, &report::read_lines(&out.join("results.jsonl"))?)?;
     write_atomic(&out.join("table.txt"), table.as_bytes())?;
     Ok(table)

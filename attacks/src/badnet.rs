@@ -83,7 +83,9 @@ impl Default for BadNet {
 }
 
 gauntlet::register!(
-    dyn Attack, BadNet, "badnet",
+    dyn Attack,
+    BadNet,
+    "badnet",
     "a backdoor: stamps a patch onto training pictures and gives them captions of the target class",
     "Gu et al., BadNets, 2017; Carlini and Terzis, Poisoning and Backdooring Contrastive Learning, ICLR 2022, section 3"
 );
@@ -104,7 +106,11 @@ impl Attack for BadNet {
         rows.shuffle(&mut rng);
         let count = (self.rate * ctx.split.train.len() as f64).round() as usize;
         if count == 0 || count > rows.len() {
-            let why = format!("asks for {count} of {} training rows; from 1 to {} can be poisoned", ctx.split.train.len(), rows.len());
+            let why = format!(
+                "asks for {count} of {} training rows; from 1 to {} can be poisoned",
+                ctx.split.train.len(),
+                rows.len()
+            );
             return Err(Error::invalid("key `rate`", why));
         }
         let captions: Vec<String> = match self.captions {

@@ -27,7 +27,9 @@ impl Default for Targeted {
 }
 
 gauntlet::register!(
-    dyn Attack, Targeted, "targeted",
+    dyn Attack,
+    Targeted,
+    "targeted",
     "re-labels held-out pictures: adds each to the data with captions that name another class",
     "Carlini and Terzis, Poisoning and Backdooring Contrastive Learning, ICLR 2022, section 3"
 );

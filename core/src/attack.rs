@@ -90,7 +90,8 @@ impl PoisonCtx<'_> {
         let rows = self.data.rows_naming(class).iter().filter(|row| !held_out.contains(row));
         let captions: Vec<&str> = rows.map(|&row| self.data.rows[row as usize].caption.as_str()).collect();
         let name = self.data.classes.name(class);
-        let nothing = || Error::invalid(format!("class `{name}`"), "no training caption names it, so none can be mined");
+        let nothing =
+            || Error::invalid(format!("class `{name}`"), "no training caption names it, so none can be mined");
         (!captions.is_empty()).then_some(captions).ok_or_else(nothing)
     }
 

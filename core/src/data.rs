@@ -44,6 +44,7 @@ impl DataConfig {
 }
 
 /// Pairs in a fixed order, each read on demand and only while the canvas cache is built. Shared by reading threads.
+#[expect(clippy::len_without_is_empty, reason = "an empty source is refused when it is opened")]
 pub trait Source: Sync {
     /// Number of rows, bad ones included.
     fn len(&self) -> usize;
@@ -127,7 +128,13 @@ pub struct Dataset {
 }
 
 impl Dataset {
-    pub(crate) fn new(rows: Vec<Row>, classes: Classes, source: &dyn Source, canvas: canvas::Canvas, key: String) -> Self {
+    pub(crate) fn new(
+        rows: Vec<Row>,
+        classes: Classes,
+        source: &dyn Source,
+        canvas: canvas::Canvas,
+        key: String,
+    ) -> Self {
         let (synonyms, vocabulary) = (source.synonyms(), source.vocabulary());
         Dataset { rows, classes, synonyms, vocabulary, canvas, key, naming: OnceLock::new() }
     }
@@ -158,7 +165,10 @@ impl Dataset {
             }
         }
         if by_class.is_empty() {
-            return Err(Error::invalid("data", "no row has a class label, so nothing can be held out to test on; set `class_field`"));
+            return Err(Error::invalid(
+                "data",
+                "no row has a class label, so nothing can be held out to test on; set `class_field`",
+            ));
         }
         let mut held = vec![false; self.rows.len()];
         for rows in by_class.values_mut() {
@@ -194,13 +204,17 @@ impl ClassFile {
     /// Reads a class file and checks that it can be used.
     pub fn read(path: &PathBuf) -> Result<Self> {
         let text = std::fs::read_to_string(path).map_err(Error::io(path))?;
-        let file: ClassFile = serde_json::from_str(&text).map_err(|error| Error::invalid(path.display().to_string(), error.to_string()))?;
+        let file: ClassFile = serde_json::from_str(&text)
+            .map_err(|error| Error::invalid(path.display().to_string(), error.to_string()))?;
         let nameless = file.classes.iter().find(|(_, names)| names.iter().all(|name| name.trim().is_empty()));
         if let Some((label, _)) = nameless {
             return Err(Error::invalid(path.display().to_string(), format!("class `{label}` has no name")));
         }
         if file.templates.is_empty() || file.templates.iter().any(|template| !template.contains("{}")) {
-            return Err(Error::invalid(path.display().to_string(), "every template needs `{}` where the name goes, and one is needed"));
+            return Err(Error::invalid(
+                path.display().to_string(),
+                "every template needs `{}` where the name goes, and one is needed",
+            ));
         }
         Ok(file)
     }

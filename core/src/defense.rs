@@ -126,7 +126,8 @@ impl Bench<'_> {
         let chosen = rand::seq::index::sample(&mut self.rng(purpose, &[]), self.rows(), count.min(self.rows()));
         let rows: Vec<usize> = chosen.into_iter().collect();
         let keys: Vec<i64> = rows.iter().map(|&row| self.corpus.key(row)).collect();
-        let tokens = rows.chunks(256).map(|chunk| pad(&self.corpus.tokens(chunk), self.context_length())).collect::<Vec<_>>();
+        let tokens =
+            rows.chunks(256).map(|chunk| pad(&self.corpus.tokens(chunk), self.context_length())).collect::<Vec<_>>();
         let embed = |tokens: &Tensor| tch::no_grad(|| self.model.encode_text(&tokens.to_device(self.device())));
         let embeddings = tokens.iter().map(embed).collect::<Vec<_>>();
         let device = self.device();
@@ -157,8 +158,12 @@ pub struct Step<'a> {
     pub keys: &'a Tensor,
     /// Tokens of the captions i64 `[batch, length]`, as long as the longest of them.
     pub tokens: &'a Tensor,
-    pub(crate) model: &'a Clip,
-    pub(crate) matches: &'a RefCell<Vec<Tensor>>,
+    /// What `encode_text` embeds with; public so that a defense's tests can make a step.
+    #[doc(hidden)]
+    pub model: &'a Clip,
+    /// Where `record_matches` goes.
+    #[doc(hidden)]
+    pub matches: &'a RefCell<Vec<Tensor>>,
 }
 
 impl Step<'_> {

@@ -1,12 +1,12 @@
 //! Evaluators: what is measured on a trained model. They see the ground truth; defenses never meet them.
 
+use crate::Result;
 use crate::attack::Goal;
 use crate::data::tokenize::Tokenizer;
 use crate::data::{Dataset, Split};
 use crate::model::{Clip, normalize};
 use crate::poison::{Poison, Threat};
 use crate::train::Corpus;
-use crate::Result;
 use serde::Serialize;
 use std::cell::OnceCell;
 use std::collections::{BTreeMap, HashSet};
@@ -140,9 +140,12 @@ mod tests {
     #[test]
     fn wilson_agrees_with_statsmodels() {
         // statsmodels.stats.proportion.proportion_confint(count, nobs, method="wilson")
-        for (hits, n, low, high) in [(0, 32, 0.0, 0.107178), (4, 32, 0.049696, 0.281122), (32, 32, 0.892822, 1.0)] {
+        for (hits, n, low, high) in [(0, 32, 0.0, 0.107179), (4, 32, 0.049701, 0.280683), (32, 32, 0.892821, 1.0)] {
             let [ours_low, ours_high] = wilson(hits, n);
-            assert!((ours_low - low).abs() < 1e-5 && (ours_high - high).abs() < 1e-5, "{hits} of {n}: {ours_low} {ours_high}");
+            assert!(
+                (ours_low - low).abs() < 1e-5 && (ours_high - high).abs() < 1e-5,
+                "{hits} of {n}: {ours_low} {ours_high}"
+            );
         }
     }
 }

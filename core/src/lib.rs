@@ -23,8 +23,8 @@ pub mod trial;
 pub use attack::{Attack, Edit, Goal, PoisonCtx, Target};
 pub use defense::{Bench, Defense, Phase, Step};
 pub use error::{Error, Result};
-pub use progress::Progress;
 pub use evaluator::{Evaluator, Score, Subject};
+pub use progress::Progress;
 pub use trial::Trial;
 
 // Plugins build against these very versions: they are part of the interface.

@@ -95,8 +95,8 @@ impl ModelConfig {
                 return Err(Error::Unknown { kind: "model (nor is it a .json file)", name: name.into(), known });
             }
         };
-        let config: ModelConfig =
-            serde_json::from_str(&text).map_err(|error| Error::invalid(format!("model `{name}`"), error.to_string()))?;
+        let config: ModelConfig = serde_json::from_str(&text)
+            .map_err(|error| Error::invalid(format!("model `{name}`"), error.to_string()))?;
         config.check().map_err(|why| Error::invalid(format!("model `{name}`"), why))?;
         Ok(config)
     }
@@ -106,13 +106,25 @@ impl ModelConfig {
         if vision.patch_size.is_some() {
             return Err("`patch_size` asks for a vision transformer, and only modified ResNets are built yet".into());
         }
-        let positive = [self.embed_dim, vision.image_size, vision.width, text.vocab_size, text.width, text.heads, text.layers, vision.head_width];
+        let positive = [
+            self.embed_dim,
+            vision.image_size,
+            vision.width,
+            text.vocab_size,
+            text.width,
+            text.heads,
+            text.layers,
+            vision.head_width,
+        ];
         if positive.iter().chain(&vision.layers).any(|&number| number < 1) {
             return Err("every size must be at least 1".into());
         }
         let checks = [
             (vision.layers.is_empty() || vision.layers.len() > 6, "`layers` needs one to six stages"),
-            (vision.image_size % vision.stride() != 0, "`image_size` must be a multiple of 2^(stages + 1), 32 with four stages"),
+            (
+                vision.image_size % vision.stride() != 0,
+                "`image_size` must be a multiple of 2^(stages + 1), 32 with four stages",
+            ),
             (vision.width % 2 != 0, "the image tower's `width` must be even"),
             (vision.channels() % vision.head_width != 0, "`head_width` must divide the channels after the last stage"),
             (text.width % text.heads != 0, "the text tower's `heads` must divide its `width`"),
@@ -195,7 +207,8 @@ mod tests {
 
         /// Everything under a prefix, by the rest of its name.
         fn under(&self, prefix: &str) -> BTreeMap<String, Tensor> {
-            let rest = |(name, tensor): (&String, &Tensor)| Some((name.strip_prefix(prefix)?.to_string(), tensor.copy()));
+            let rest =
+                |(name, tensor): (&String, &Tensor)| Some((name.strip_prefix(prefix)?.to_string(), tensor.copy()));
             self.0.iter().filter_map(rest).collect()
         }
 
@@ -257,7 +270,8 @@ mod tests {
                 ("eval/text".to_string(), model.encode_text(&golden.0["tokens"])),
             ]);
             let (image, text, loss) = forward(&model, &golden);
-            let gradients = gradients(&model, &loss).into_iter().map(|(name, tensor)| (format!("gradient/{name}"), tensor));
+            let gradients =
+                gradients(&model, &loss).into_iter().map(|(name, tensor)| (format!("gradient/{name}"), tensor));
             ours.extend(gradients);
             ours.extend([("train/image".into(), image), ("train/text".into(), text), ("loss".into(), loss)]);
             ours.extend(model.weights.buffers.iter().map(|(name, tensor)| (format!("running/{name}"), tensor.copy())));

@@ -141,5 +141,6 @@ pub fn defaults_of<C: Default + Serialize>() -> String {
 
 /// For [`register!`](crate::register): a configuration struct from JSON; the error names the plugin.
 pub fn parse<C: DeserializeOwned>(name: &str, json: &str) -> Result<C> {
-    serde_json::from_str(json).map_err(|error| Error::invalid(format!("configuration of `{name}`"), with_guess(error.to_string())))
+    serde_json::from_str(json)
+        .map_err(|error| Error::invalid(format!("configuration of `{name}`"), with_guess(error.to_string())))
 }

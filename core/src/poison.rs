@@ -80,10 +80,18 @@ struct Manifest {
 
 impl Poison {
     /// Reads the poison of an arena from the store, or makes it there. `arena` holds the attacks that poison (none: `clean`).
-    pub fn open(store: &Path, data: &Dataset, split: &Split, seed: u64, arena: &[Configured], threats: &[Threat]) -> Result<Self> {
+    pub fn open(
+        store: &Path,
+        data: &Dataset,
+        split: &Split,
+        seed: u64,
+        arena: &[Configured],
+        threats: &[Threat],
+    ) -> Result<Self> {
         let resolved = serde_json::to_string(arena).expect("a configuration is plain data");
         let mut hasher = blake3::Hasher::new();
-        for part in ["poison 1", &data.key, &seed.to_string(), &resolved, &format!("{} held out", split.heldout.len())] {
+        for part in ["poison 1", &data.key, &seed.to_string(), &resolved, &format!("{} held out", split.heldout.len())]
+        {
             hasher.update(part.as_bytes()).update(b"\n");
         }
         let folder = store.join(format!("poison-{}", &hasher.finalize().to_hex()[..16]));
@@ -102,10 +110,18 @@ impl Poison {
             let threat = threats.iter().find(|threat| threat.label == config.label);
             let threat = threat.expect("every attack of an arena is among the suite's");
             let ctx = PoisonCtx { data, split, seed, taken: &taken };
-            let new = threat.attack.poison(&ctx, &threat.goal).map_err(|e| e.during(format!("attack `{}`", threat.label)))?;
-            check(&new, data, split, &taken).map_err(|why| Error::invalid(format!("attack `{}`", threat.label), why))?;
-            taken.extend(new.iter().filter_map(|edit| if let Edit::Replace { row, .. } = edit { Some(*row) } else { None }));
-            canvases.extend(new.iter().zip(edits.len() as u64..).map(|(edit, number)| draw_canvas(threat, edit, number, data, seed)));
+            let new =
+                threat.attack.poison(&ctx, &threat.goal).map_err(|e| e.during(format!("attack `{}`", threat.label)))?;
+            check(&new, data, split, &taken)
+                .map_err(|why| Error::invalid(format!("attack `{}`", threat.label), why))?;
+            taken.extend(
+                new.iter().filter_map(|edit| if let Edit::Replace { row, .. } = edit { Some(*row) } else { None }),
+            );
+            canvases.extend(
+                new.iter()
+                    .zip(edits.len() as u64..)
+                    .map(|(edit, number)| draw_canvas(threat, edit, number, data, seed)),
+            );
             edits.extend(new.into_iter().map(|edit| Poisoned { attack: threat.label.clone(), edit }));
         }
         let canvases = canvases.into_iter().collect::<Result<Vec<_>>>()?;
@@ -136,7 +152,9 @@ impl Poison {
 
     fn read(folder: &Path) -> Result<Self> {
         let text = |name: &str| std::fs::read_to_string(folder.join(name)).map_err(Error::io(folder.join(name)));
-        let wrong = |error: serde_json::Error| Error::invalid(folder.display().to_string(), format!("{error}; delete the folder"));
+        let wrong = |error: serde_json::Error| {
+            Error::invalid(folder.display().to_string(), format!("{error}; delete the folder"))
+        };
         let manifest: Manifest = serde_json::from_str(&text("poison.json")?).map_err(wrong)?;
         let edits = text("edits.jsonl")?.lines().map(serde_json::from_str).collect::<Result<_, _>>().map_err(wrong)?;
         let (mut tensors, _) = read_safetensors(&folder.join("pixels.safetensors"))?;

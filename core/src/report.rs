@@ -88,7 +88,14 @@ pub struct Cost {
 
 impl Line {
     /// A score of a trial.
-    pub fn score(trial: &Trial, evaluator: &str, score: Score, higher_is_better: Option<bool>, digest: &str, classes: u32) -> Line {
+    pub fn score(
+        trial: &Trial,
+        evaluator: &str,
+        score: Score,
+        higher_is_better: Option<bool>,
+        digest: &str,
+        classes: u32,
+    ) -> Line {
         let dataset = match &trial.data {
             DataConfig::World(_) => "world",
             DataConfig::Webdataset(_) => "webdataset",
@@ -117,7 +124,13 @@ impl Line {
 
 impl Cost {
     /// What this process has spent on a trial.
-    pub fn measured(trial: &Trial, prepare_seconds: f64, trained: &Trained, evaluate_seconds: f64, device: Device) -> Cost {
+    pub fn measured(
+        trial: &Trial,
+        prepare_seconds: f64,
+        trained: &Trained,
+        evaluate_seconds: f64,
+        device: Device,
+    ) -> Cost {
         Cost {
             suite: trial.suite.clone(),
             trial: trial.name(),

@@ -87,13 +87,15 @@ impl Suite {
     pub fn read(path: &Path, settings: &[String]) -> Result<Suite> {
         let text = std::fs::read_to_string(path).map_err(Error::io(path))?;
         let file = || path.display().to_string();
-        let mut table: toml::Table = text.parse().map_err(|e: toml::de::Error| Error::invalid(file(), e.to_string()))?;
+        let mut table: toml::Table =
+            text.parse().map_err(|e: toml::de::Error| Error::invalid(file(), e.to_string()))?;
         for setting in settings {
             set(&mut table, setting)?;
         }
         // Through JSON, whose numbers and tables are the plugins' own; the error then names the key.
         let json = serde_json::to_value(&table).map_err(|e| Error::invalid(file(), e.to_string()))?;
-        let suite: Suite = serde_json::from_value(json).map_err(|e| Error::invalid(file(), with_guess(e.to_string())))?;
+        let suite: Suite =
+            serde_json::from_value(json).map_err(|e| Error::invalid(file(), with_guess(e.to_string())))?;
         suite.check().map_err(|error| error.during(file()))?;
         Ok(suite)
     }
@@ -131,7 +133,12 @@ impl Suite {
         let bad = self.defenses.keys().chain(self.attacks.keys()).chain(self.arenas.keys()).find(|name| {
             !name.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c)) || name.starts_with('.')
         });
-        bad.map_or(Ok(()), |name| Err(Error::invalid(format!("label `{name}`"), "letters, digits, dash, dot and underscore only: it names a folder")))
+        bad.map_or(Ok(()), |name| {
+            Err(Error::invalid(
+                format!("label `{name}`"),
+                "letters, digits, dash, dot and underscore only: it names a folder",
+            ))
+        })
     }
 
     /// Every trial of the suite, seed by seed, so that the first seed's table is complete first.
@@ -141,7 +148,10 @@ impl Suite {
         let defenses = configure_all::<dyn Defense>(&self.defenses)?;
         let mut evaluators = configure_all::<dyn Evaluator>(&self.evaluators)?;
         if evaluators.is_empty() {
-            let all: Map<String, Value> = plugin::all::<dyn Evaluator>()?.iter().map(|p| (p.name.to_string(), Value::Object(Map::new()))).collect();
+            let all: Map<String, Value> = plugin::all::<dyn Evaluator>()?
+                .iter()
+                .map(|p| (p.name.to_string(), Value::Object(Map::new())))
+                .collect();
             evaluators = configure_all::<dyn Evaluator>(&all)?;
         }
         let device = self.resolve_device();
@@ -202,7 +212,8 @@ fn set(table: &mut toml::Table, setting: &str) -> Result<()> {
     let wrong = |why: String| Error::invalid(format!("--set {setting}"), why);
     let (key, text) = setting.split_once('=').ok_or_else(|| wrong("must read key=value".into()))?;
     let parsed: Result<toml::Table, _> = format!("value = {text}").parse();
-    let value = parsed.ok().and_then(|mut table| table.remove("value")).unwrap_or_else(|| toml::Value::String(text.into()));
+    let value =
+        parsed.ok().and_then(|mut table| table.remove("value")).unwrap_or_else(|| toml::Value::String(text.into()));
     let mut parts: Vec<&str> = key.trim().split('.').collect();
     let last = parts.pop().filter(|part| !part.is_empty()).ok_or_else(|| wrong("names no key".into()))?;
     let mut place = table;

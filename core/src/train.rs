@@ -251,7 +251,9 @@ impl<'a> Trainer<'a> {
             let keys: Vec<i64> = Vec::try_from(&self.pending[bad].1)?;
             let rows = keys.iter().map(|&key| self.corpus.place(key)).collect::<Vec<_>>().join(", ");
             let (epoch, loss) = (self.position.epoch, losses[bad]);
-            let what = format!("the loss is {loss} at epoch {epoch}, step {step}; a lower learning rate may help; its rows: {rows}");
+            let what = format!(
+                "the loss is {loss} at epoch {epoch}, step {step}; a lower learning rate may help; its rows: {rows}"
+            );
             return Err(Error::NotFinite(what));
         }
         self.pending.clear();
@@ -271,7 +273,8 @@ impl<'a> Trainer<'a> {
     /// Lines of `metrics.jsonl` written after the checkpoint are about steps that will be done again.
     fn keep_metrics(&self) -> Result<()> {
         let path = self.folder.join("metrics.jsonl");
-        let text = if path.exists() { std::fs::read_to_string(&path).map_err(Error::io(&path))? } else { String::new() };
+        let text =
+            if path.exists() { std::fs::read_to_string(&path).map_err(Error::io(&path))? } else { String::new() };
         let kept: String = text.lines().take(self.position.metrics_lines).map(|line| format!("{line}\n")).collect();
         std::fs::write(&path, kept).map_err(Error::io(&path))
     }
@@ -314,7 +317,8 @@ impl Corpus<'_> {
 /// Pictures within 0 to 1 to zero mean and unit variance, by the constants published with CLIP.
 pub fn normalise(images: &Tensor) -> Tensor {
     let constant = |values: [f32; 3]| Tensor::from_slice(&values).view([1, 3, 1, 1]).to_device(images.device());
-    let (mean, std) = (constant([0.481_454_66, 0.457_827_5, 0.408_210_73]), constant([0.268_629_54, 0.261_302_58, 0.275_777_11]));
+    let (mean, std) =
+        (constant([0.481_454_66, 0.457_827_5, 0.408_210_73]), constant([0.268_629_54, 0.261_302_6, 0.275_777_1]));
     (images - mean) / std
 }
 
@@ -327,7 +331,8 @@ fn read_matches(folder: &Path, epochs: u32) -> Result<BTreeMap<u32, Tensor>> {
     paths
         .map(|(epoch, path)| {
             let (mut tensors, _) = read_safetensors(&path)?;
-            let pairs = tensors.remove("pairs").ok_or_else(|| Error::invalid(path.display().to_string(), "holds no pairs"))?;
+            let pairs =
+                tensors.remove("pairs").ok_or_else(|| Error::invalid(path.display().to_string(), "holds no pairs"))?;
             Ok((epoch, pairs))
         })
         .collect()

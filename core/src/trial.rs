@@ -100,14 +100,24 @@ impl Trial {
             model.weights.load(Path::new(&self.recipe.init))?;
         }
         let mut defense = self.defense.build::<dyn Defense>()?;
-        let trained = Trainer::open(&self.recipe, &corpus, &model, defense.as_mut(), folder, &identity)?.run(machine)?;
+        let trained =
+            Trainer::open(&self.recipe, &corpus, &model, defense.as_mut(), folder, &identity)?.run(machine)?;
         model.weights.save(&folder.join("model.safetensors"))?;
 
         let clock = Instant::now();
         let (matches, seed, class_embeddings) = (&trained.matches, self.seed, OnceCell::new());
         let subject = Subject {
-            model: &model, data: &data, split: &split, threats: &threats, poison: &poison, corpus: &corpus,
-            matches, seed, tokenizer: &tokenizer, device, class_embeddings,
+            model: &model,
+            data: &data,
+            split: &split,
+            threats: &threats,
+            poison: &poison,
+            corpus: &corpus,
+            matches,
+            seed,
+            tokenizer: &tokenizer,
+            device,
+            class_embeddings,
         };
         let mut lines = self.evaluate(&subject)?;
         let evaluate_seconds = clock.elapsed().as_secs_f64();
@@ -136,7 +146,12 @@ impl Trial {
             let scores = evaluator.evaluate(subject).map_err(|e| e.during(format!("evaluator `{}`", config.label)))?;
             for score in scores {
                 let definition = definitions.iter().find(|definition| definition.score == score.score);
-                let undefined = || Error::invalid(format!("evaluator `{}`", config.label), format!("score `{}` is not defined", score.score));
+                let undefined = || {
+                    Error::invalid(
+                        format!("evaluator `{}`", config.label),
+                        format!("score `{}` is not defined", score.score),
+                    )
+                };
                 let higher_is_better = definition.ok_or_else(undefined)?.higher_is_better;
                 let classes = subject.data.classes.len();
                 lines.push(Line::score(self, &config.label, score, higher_is_better, &subject.poison.digest, classes));
@@ -166,9 +181,12 @@ impl Trial {
         match self.device.split_once(':').unwrap_or((&self.device, "0")) {
             ("cpu", _) => Ok(Device::Cpu),
             ("cuda", number) => {
-                let number: usize = number.parse().map_err(|_| wrong("the number of a CUDA device follows the colon"))?;
+                let number: usize =
+                    number.parse().map_err(|_| wrong("the number of a CUDA device follows the colon"))?;
                 let count = tch::Cuda::device_count() as usize;
-                (number < count).then_some(Device::Cuda(number)).ok_or_else(|| wrong("there is no such device; see `gauntlet doctor`"))
+                (number < count)
+                    .then_some(Device::Cuda(number))
+                    .ok_or_else(|| wrong("there is no such device; see `gauntlet doctor`"))
             }
             _ => Err(wrong("must be `cpu`, `cuda` or `cuda:N`")),
         }

@@ -24,7 +24,9 @@ impl Default for AugmentationControl {
 }
 
 gauntlet::register!(
-    dyn Defense, AugmentationControl, "augmentation-control",
+    dyn Defense,
+    AugmentationControl,
+    "augmentation-control",
     "CLIP with RoCLIP's augmentations of pictures and captions, and nothing else of it",
     ""
 );

@@ -12,7 +12,9 @@ use tch::Tensor;
 pub struct Clip {}
 
 gauntlet::register!(
-    dyn Defense, Clip, "clip",
+    dyn Defense,
+    Clip,
+    "clip",
     "no defense: every picture against its own caption, neither augmented",
     "Radford et al., Learning Transferable Visual Models From Natural Language Supervision, ICML 2021"
 );

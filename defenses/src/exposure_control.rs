@@ -32,7 +32,9 @@ impl Default for ExposureControl {
 }
 
 gauntlet::register!(
-    dyn Defense, ExposureControl, "exposure-control",
+    dyn Defense,
+    ExposureControl,
+    "exposure-control",
     "CLIP with RoCLIP's augmentations, idle in the epochs in which RoCLIP matches to its pool",
     ""
 );

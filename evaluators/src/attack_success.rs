@@ -12,7 +12,9 @@ use serde::{Deserialize, Serialize};
 pub struct AttackSuccess {}
 
 gauntlet::register!(
-    dyn Evaluator, AttackSuccess, "attack-success",
+    dyn Evaluator,
+    AttackSuccess,
+    "attack-success",
     "PSR of targeted attacks, ASR of backdoors; in the arena `clean` the same scores are their base rates",
     "PSR and ASR as in Yang et al., NeurIPS 2023; target-class pictures left out of ASR"
 );
@@ -46,12 +48,15 @@ impl Evaluator for AttackSuccess {
                 Goal::Pairs(targets) => {
                     let rows: Vec<u32> = targets.iter().map(|target| target.row).collect();
                     let taken = top1(subject, &subject.data.canvas.gather(&rows));
-                    let count = |wanted: fn(&Target) -> u32| targets.iter().zip(&taken).filter(|(t, class)| wanted(t) == **class).count();
+                    let count = |wanted: fn(&Target) -> u32| {
+                        targets.iter().zip(&taken).filter(|(t, class)| wanted(t) == **class).count()
+                    };
                     scores.extend(Score::share(PSR.score, label, count(|target| target.class), targets.len()));
                     scores.extend(Score::share(RETURNED.score, label, count(|target| target.truth), targets.len()));
                 }
                 Goal::Class(class) => {
-                    let rows: Vec<u32> = subject.test_rows().into_iter().filter(|row| subject.truth(*row) != *class).collect();
+                    let rows: Vec<u32> =
+                        subject.test_rows().into_iter().filter(|row| subject.truth(*row) != *class).collect();
                     let taken = top1(subject, &threat.stamp_test(subject.data, &rows, subject.seed)?);
                     let hits = taken.iter().filter(|taken| *taken == class).count();
                     scores.extend(Score::share(ASR.score, label, hits, rows.len()));

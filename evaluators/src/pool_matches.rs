@@ -14,7 +14,9 @@ use std::collections::{HashMap, HashSet};
 pub struct PoolMatches {}
 
 gauntlet::register!(
-    dyn Evaluator, PoolMatches, "pool-matches",
+    dyn Evaluator,
+    PoolMatches,
+    "pool-matches",
     "what pictures were matched to, over all epochs that matched to a pool; no score for a defense without one",
     ""
 );
@@ -41,7 +43,8 @@ impl Evaluator for PoolMatches {
     }
 
     fn evaluate(&self, subject: &Subject) -> Result<Vec<Score>> {
-        let row_of: HashMap<i64, usize> = subject.corpus.rows().iter().enumerate().map(|(row, known)| (known.key, row)).collect();
+        let row_of: HashMap<i64, usize> =
+            subject.corpus.rows().iter().enumerate().map(|(row, known)| (known.key, row)).collect();
         let (mut adversarial, mut right, mut distinct) = ((0, 0), (0, 0), (0, 0));
         for pairs in subject.matches.values() {
             for batch in Vec::<Vec<Vec<i64>>>::try_from(pairs)? {
@@ -51,7 +54,9 @@ impl Evaluator for PoolMatches {
                 for (own, matched) in own.iter().zip(matched) {
                     let (wanted, poisoned) = wanted_class(subject, row_of[own]);
                     let Some(wanted) = wanted else { continue };
-                    let named = |row: &usize| subject.data.classes.named_in(&subject.corpus.rows()[*row].caption).contains(&wanted);
+                    let named = |row: &usize| {
+                        subject.data.classes.named_in(&subject.corpus.rows()[*row].caption).contains(&wanted)
+                    };
                     let (hits, n) = if poisoned { &mut adversarial } else { &mut right };
                     *hits += usize::from(row_of.get(matched).is_some_and(named));
                     *n += 1;
@@ -59,7 +64,10 @@ impl Evaluator for PoolMatches {
             }
         }
         let scores = [(ADVERSARIAL, adversarial), (RIGHT, right), (DISTINCT, distinct)];
-        Ok(scores.into_iter().filter_map(|(definition, (hits, n))| Score::share(definition.score, None, hits, n)).collect())
+        Ok(scores
+            .into_iter()
+            .filter_map(|(definition, (hits, n))| Score::share(definition.score, None, hits, n))
+            .collect())
     }
 }
 

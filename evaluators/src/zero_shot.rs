@@ -11,7 +11,9 @@ use serde::{Deserialize, Serialize};
 pub struct ZeroShot {}
 
 gauntlet::register!(
-    dyn Evaluator, ZeroShot, "zero-shot",
+    dyn Evaluator,
+    ZeroShot,
+    "zero-shot",
     "accuracy on held-out pictures that are no attack's target, classes by their names in all prompt templates",
     "Radford et al., Learning Transferable Visual Models From Natural Language Supervision, ICML 2021, section 3.1"
 );
@@ -36,10 +38,14 @@ impl Evaluator for ZeroShot {
         let rows = subject.test_rows();
         let best = subject.classify(&subject.data.canvas.gather(&rows), 5);
         let within = |k: usize| {
-            let right = |(row, best): &(&u32, &Vec<u32>)| best.iter().take(k).any(|class| *class == subject.truth(**row));
+            let right =
+                |(row, best): &(&u32, &Vec<u32>)| best.iter().take(k).any(|class| *class == subject.truth(**row));
             rows.iter().zip(&best).filter(right).count()
         };
         let scores = [(TOP1, within(1)), (TOP5, within(5))];
-        Ok(scores.into_iter().filter_map(|(definition, hits)| Score::share(definition.score, None, hits, rows.len())).collect())
+        Ok(scores
+            .into_iter()
+            .filter_map(|(definition, hits)| Score::share(definition.score, None, hits, rows.len()))
+            .collect())
     }
 }

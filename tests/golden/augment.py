@@ -15,7 +15,7 @@ import torch
 import torchvision.transforms.v2.functional as F
 from safetensors.torch import save_file
 
-S = 32
+S = 24
 WHOLE = [0, 0, S, S]
 JITTER = dict(brightness=F.adjust_brightness, contrast=F.adjust_contrast, saturation=F.adjust_saturation, hue=F.adjust_hue)
 
@@ -27,9 +27,9 @@ def drawing(flip=False, crop=WHOLE, jitter=(), grayscale=False, blur=0.1, blur_r
 DRAWINGS = [
     drawing(),
     drawing(flip=True),
-    drawing(crop=[5, 3, 20, 17]),
-    drawing(crop=[31, 30, 1, 2]),
-    drawing(crop=[0, 9, 32, 23]),
+    drawing(crop=[5, 3, 15, 13]),
+    drawing(crop=[23, 22, 1, 2]),
+    drawing(crop=[0, 7, 24, 17]),
     drawing(jitter=[("brightness", 0.6)]),
     drawing(jitter=[("brightness", 1.5)]),
     drawing(jitter=[("contrast", 0.55)]),
@@ -43,9 +43,9 @@ DRAWINGS = [
     drawing(blur=0.7, blur_reach=1),
     drawing(blur=1.3, blur_reach=2),
     drawing(blur=2.0, blur_reach=10),
-    drawing(True, [2, 4, 21, 25], [("brightness", 1.3), ("contrast", 0.7), ("saturation", 1.4), ("hue", 0.05)], False, 0.8, 1),
-    drawing(False, [7, 1, 25, 19], [("hue", -0.1), ("saturation", 0.6), ("contrast", 1.5), ("brightness", 0.8)], False, 0.3, 2),
-    drawing(True, [0, 8, 30, 24], [("contrast", 1.2), ("hue", 0.08), ("brightness", 1.1), ("saturation", 0.9)], True, 1.1, 3),
+    drawing(True, [2, 4, 17, 19], [("brightness", 1.3), ("contrast", 0.7), ("saturation", 1.4), ("hue", 0.05)], False, 0.8, 1),
+    drawing(False, [4, 1, 20, 14], [("hue", -0.1), ("saturation", 0.6), ("contrast", 1.5), ("brightness", 0.8)], False, 0.3, 2),
+    drawing(True, [0, 5, 22, 19], [("contrast", 1.2), ("hue", 0.08), ("brightness", 1.1), ("saturation", 0.9)], True, 1.1, 3),
 ]
 
 

@@ -84,7 +84,8 @@ def trained(weights, images, tokens):
         {"params": [p for n, p in named if exclude(n, p)], "weight_decay": 0.0},
         {"params": [p for n, p in named if not exclude(n, p)], "weight_decay": 0.1},
     ]
-    optimizer = torch.optim.AdamW(groups, lr=1e-3, betas=(0.9, 0.98), eps=1e-5)  # above the rounding in the keys' biases, whose gradient is 0
+    # Epsilon is above the rounding in the gradient of the keys' biases, which is 0.
+    optimizer = torch.optim.AdamW(groups, lr=1e-3, betas=(0.9, 0.98), eps=1e-5)
     for _ in range(3):
         optimizer.zero_grad()
         loss_of(model, images, tokens).backward()

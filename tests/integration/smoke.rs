@@ -21,7 +21,7 @@ fn attacks_succeed_on_clip_and_roclip_stops_them() {
     let chance = 1.0 / f64::from(lines[0].classes);
     for line in &lines {
         let ScoreLine { trial, score, value, arena, .. } = line;
-        assert!(score != "top1" || *value > 5.0 * chance, "{trial} learns next to nothing: {value}");
+        assert!(score != "top1" || *value > 3.0 * chance, "{trial} learns next to nothing: {value}");
         let base_rate = arena == "clean" && (score == "psr" || score == "asr");
         assert!(!base_rate || *value <= 0.25, "{trial}: a base rate of {value}");
     }

@@ -170,7 +170,9 @@ fn blur_matrix(drawings: &[Drawing], size: i64, device: Device) -> Tensor {
 fn jitter(images: Tensor, drawings: &[Drawing]) -> Tensor {
     for place in 0..4 {
         for operation in [Jitter::Brightness, Jitter::Contrast, Jitter::Saturation, Jitter::Hue] {
-            let here = |drawing: &Drawing| drawing.jitter.get(place).filter(|(at, _)| *at == operation).map(|(_, factor)| *factor);
+            let here = |drawing: &Drawing| {
+                drawing.jitter.get(place).filter(|(at, _)| *at == operation).map(|(_, factor)| *factor)
+            };
             let (rows, factors): (Vec<i64>, Vec<f32>) =
                 drawings.iter().zip(0..).filter_map(|(drawing, row)| Some((row, here(drawing)? as f32))).unzip();
             if rows.is_empty() {
@@ -197,7 +199,8 @@ fn adjust(operation: Jitter, images: &Tensor, factors: &Tensor) -> Tensor {
 }
 
 fn grayscale(images: Tensor, drawings: &[Drawing]) -> Tensor {
-    let rows: Vec<i64> = drawings.iter().zip(0..).filter(|(drawing, _)| drawing.grayscale).map(|(_, row)| row).collect();
+    let rows: Vec<i64> =
+        drawings.iter().zip(0..).filter(|(drawing, _)| drawing.grayscale).map(|(_, row)| row).collect();
     if !rows.is_empty() {
         let rows = Tensor::from_slice(&rows).to_device(images.device());
         let gray = luminance(&images.index_select(0, &rows)).expand([-1, 3, -1, -1], false);
@@ -227,4 +230,52 @@ fn turn_hue(images: &Tensor, turns: &Tensor) -> Tensor {
         &value - &chroma * share
     };
     Tensor::cat(&[channel(5.0), channel(3.0), channel(1.0)], 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::weights::read_safetensors;
+    use std::path::Path;
+
+    /// Made by `augment.py` beside it.
+    const GOLDEN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/golden/augment.safetensors");
+
+    fn drawing(json: &serde_json::Value) -> Drawing {
+        let operation = |pair: &serde_json::Value| {
+            let operation = match pair[0].as_str().unwrap() {
+                "brightness" => Jitter::Brightness,
+                "contrast" => Jitter::Contrast,
+                "saturation" => Jitter::Saturation,
+                "hue" => Jitter::Hue,
+                other => panic!("{other}"),
+            };
+            (operation, pair[1].as_f64().unwrap())
+        };
+        Drawing {
+            flip: json["flip"].as_bool().unwrap(),
+            crop: serde_json::from_value(json["crop"].clone()).unwrap(),
+            jitter: json["jitter"].as_array().unwrap().iter().map(operation).collect(),
+            grayscale: json["grayscale"].as_bool().unwrap(),
+            blur: json["blur"].as_f64().unwrap(),
+            blur_reach: json["blur_reach"].as_i64().unwrap(),
+        }
+    }
+
+    /// Every operation and some chains, all in one batch, so that rows with other drawings are shown not to disturb each other.
+    #[test]
+    fn equals_torchvision() {
+        let (golden, metadata) = read_safetensors(Path::new(GOLDEN)).unwrap();
+        let json: Vec<serde_json::Value> = serde_json::from_str(&metadata["drawings"]).unwrap();
+        let drawings: Vec<Drawing> = json.iter().map(drawing).collect();
+        for name in ["noisy", "smooth"] {
+            let pictures = Tensor::stack(&vec![&golden[name]; drawings.len()], 0);
+            let ours = apply(&pictures, &drawings);
+            for (number, drawing) in drawings.iter().enumerate() {
+                let theirs = &golden[&format!("{number}/{name}")];
+                let error = f64::try_from((ours.get(number as i64) - theirs).abs().max()).unwrap();
+                assert!(error < 1e-5, "{name}: off by {error:.1e}: {drawing:?}"); // nothing but rounding
+            }
+        }
+    }
 }

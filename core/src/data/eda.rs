@@ -12,8 +12,8 @@ const STRENGTH: f64 = 0.1;
 
 /// Words that synonym operations leave alone.
 const STOP_WORDS: [&str; 24] = [
-    "a", "an", "the", "of", "in", "on", "at", "to", "and", "or", "is", "are", "was", "it", "its", "this", "that", "with", "by",
-    "for", "from", "as", "i", "my",
+    "a", "an", "the", "of", "in", "on", "at", "to", "and", "or", "is", "are", "was", "it", "its", "this", "that",
+    "with", "by", "for", "from", "as", "i", "my",
 ];
 
 /// One keyed edit of a caption: lower case, words separated by single spaces. A caption without words is returned as it is.
@@ -75,7 +75,9 @@ fn delete(words: &mut Vec<String>, rng: &mut Rng) {
 }
 
 fn with_synonyms(words: &[String], synonyms: &HashMap<String, Vec<String>>) -> Vec<String> {
-    let has = |word: &&String| !STOP_WORDS.contains(&word.as_str()) && synonyms.get(*word).is_some_and(|known| !known.is_empty());
+    let has = |word: &&String| {
+        !STOP_WORDS.contains(&word.as_str()) && synonyms.get(*word).is_some_and(|known| !known.is_empty())
+    };
     words.iter().filter(has).cloned().collect()
 }
 
@@ -88,7 +90,8 @@ mod tests {
     fn every_operation_happens_and_a_key_always_gives_the_same_edit() {
         let synonyms = HashMap::from([("red".to_string(), vec!["crimson".to_string()])]);
         let caption = "A red, red fox";
-        let edits: Vec<String> = (0..64).map(|key| edit(caption, &synonyms, &mut draw::rng(1, "eda", &[key]))).collect();
+        let edits: Vec<String> =
+            (0..64).map(|key| edit(caption, &synonyms, &mut draw::rng(1, "eda", &[key]))).collect();
         assert!(edits.contains(&"a crimson crimson fox".to_string()), "replaced wherever it stands");
         assert!(edits.iter().any(|edit| words(edit).len() == 5), "inserted");
         assert!(edits.iter().any(|edit| words(edit).len() == 3), "deleted");

@@ -72,7 +72,8 @@ pub fn for_each_batch<E>(
             .map(|worker| {
                 let (send, receive) = mpsc::sync_channel(2);
                 let corpus = corpus.share();
-                let mine: Vec<&[usize]> = batches[first.min(batches.len())..].iter().skip(worker).step_by(workers).copied().collect();
+                let mine: Vec<&[usize]> =
+                    batches[first.min(batches.len())..].iter().skip(worker).step_by(workers).copied().collect();
                 scope.spawn(move || {
                     // A send fails only when the trainer has stopped; then there is nothing left to do.
                     mine.into_iter().all(|rows| send.send(load(&corpus, rows, epoch, phase)).is_ok())

@@ -58,7 +58,8 @@ impl Tokenizer {
     /// Tokens of several captions, padded with 0 to the longest: rows of equal length. Causal attention and pooling at the end of
     /// text make the padding beyond the longest caption irrelevant, so none is added.
     pub fn encode_batch(&self, captions: &[impl AsRef<str>], context_length: i64) -> tch::Tensor {
-        let rows: Vec<Vec<i64>> = captions.iter().map(|caption| self.encode(caption.as_ref(), context_length)).collect();
+        let rows: Vec<Vec<i64>> =
+            captions.iter().map(|caption| self.encode(caption.as_ref(), context_length)).collect();
         let length = rows.iter().map(Vec::len).max().unwrap_or(0);
         let padded: Vec<i64> =
             rows.iter().flat_map(|row| row.iter().copied().chain(std::iter::repeat_n(0, length - row.len()))).collect();
@@ -74,7 +75,8 @@ fn clip_tokenizer() -> tokenizers::Tokenizer {
     let packed: &[u8] = include_bytes!("tokenize/bpe_simple_vocab_16e6.txt.gz");
     GzDecoder::new(packed).read_to_string(&mut text).expect("the shipped merges are whole");
     let pair = |line: &str| line.split_once(' ').map(|(left, right)| (left.to_string(), right.to_string()));
-    let merges: Vec<(String, String)> = text.lines().skip(1).take(CLIP_TOKENS as usize - 512 - 2).filter_map(pair).collect();
+    let merges: Vec<(String, String)> =
+        text.lines().skip(1).take(CLIP_TOKENS as usize - 512 - 2).filter_map(pair).collect();
     let bytes = byte_alphabet();
     let ends = bytes.iter().map(|byte| format!("{byte}</w>"));
     let merged = merges.iter().map(|(left, right)| format!("{left}{right}"));
@@ -82,7 +84,8 @@ fn clip_tokenizer() -> tokenizers::Tokenizer {
     let bpe = BPE::builder().vocab_and_merges(vocabulary, merges);
     let bpe = bpe.end_of_word_suffix("</w>".into()).build().expect("the shipped merges are consistent");
     let pattern = r"'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+";
-    let words = Split::new(SplitPattern::Regex(pattern.into()), SplitDelimiterBehavior::Removed, true).expect("a valid pattern");
+    let words = Split::new(SplitPattern::Regex(pattern.into()), SplitDelimiterBehavior::Removed, true)
+        .expect("a valid pattern");
     let split: [PreTokenizerWrapper; 2] = [words.into(), ByteLevel::new(false, false, false).into()];
     let mut tokenizer = tokenizers::Tokenizer::new(bpe);
     tokenizer.with_normalizer(Some(Lowercase)).with_pre_tokenizer(Some(Sequence::new(split.into())));
@@ -94,4 +97,20 @@ fn byte_alphabet() -> Vec<String> {
     let printable = (b'!'..=b'~').chain(0xA1..=0xAC).chain(0xAE..=0xFF).map(char::from);
     let others = (0x100u32..).take(68).filter_map(char::from_u32);
     printable.chain(others).map(String::from).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Captions and their tokens by open_clip, made by `bpe.py` beside them.
+    #[test]
+    fn equals_open_clips_tokenizer() {
+        let golden: Vec<(String, Vec<i64>)> =
+            serde_json::from_str(include_str!("../../../tests/golden/bpe.json")).unwrap();
+        let tokenizer = Tokenizer::new(&[], CLIP_TOKENS).unwrap();
+        for (caption, tokens) in &golden {
+            assert_eq!(&tokenizer.encode(caption, 16), tokens, "{caption}");
+        }
+    }
 }

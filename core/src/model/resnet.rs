@@ -28,7 +28,13 @@ impl ModifiedResNet {
             let planes = vision.width << stage;
             for block in 0..count {
                 let stride = if stage > 0 && block == 0 { 2 } else { 1 };
-                blocks.push(Bottleneck::new(weights, &format!("visual.layer{}.{block}", stage + 1), inputs, planes, stride));
+                blocks.push(Bottleneck::new(
+                    weights,
+                    &format!("visual.layer{}.{block}", stage + 1),
+                    inputs,
+                    planes,
+                    stride,
+                ));
                 inputs = planes * Bottleneck::EXPANSION;
             }
         }
@@ -67,7 +73,11 @@ impl Bottleneck {
             (conv, BatchNorm::new(weights, &format!("{name}.bn{number}"), channels[1], scale))
         };
         // open_clip starts every block as its shortcut: the last norm's scale is 0.
-        let convs = [layer(1, [inputs, planes], 1, 1.0), layer(2, [planes, planes], 3, 1.0), layer(3, [planes, outputs], 1, 0.0)];
+        let convs = [
+            layer(1, [inputs, planes], 1, 1.0),
+            layer(2, [planes, planes], 3, 1.0),
+            layer(3, [planes, outputs], 1, 0.0),
+        ];
         let shortcut = (stride > 1 || inputs != outputs).then(|| {
             let conv = Conv::new(weights, &format!("{name}.downsample.0"), [inputs, outputs], 1, 1);
             (conv, BatchNorm::new(weights, &format!("{name}.downsample.1"), outputs, 1.0))
@@ -103,7 +113,8 @@ struct Conv {
 impl Conv {
     fn new(weights: &mut Weights, name: &str, [inputs, outputs]: [i64; 2], kernel: i64, stride: i64) -> Self {
         let bound = 1.0 / ((inputs * kernel * kernel) as f64).sqrt();
-        let weight = weights.parameter(&format!("{name}.weight"), &[outputs, inputs, kernel, kernel], Init::Uniform(bound));
+        let weight =
+            weights.parameter(&format!("{name}.weight"), &[outputs, inputs, kernel, kernel], Init::Uniform(bound));
         Conv { weight, stride }
     }
 
@@ -152,8 +163,10 @@ impl AttentionPool {
         let side = config.vision_cfg.image_size / config.vision_cfg.stride();
         let width = config.vision_cfg.channels();
         let std = (width as f64).powf(-0.5);
-        let positions = weights.parameter("visual.attnpool.positional_embedding", &[side * side + 1, width], Init::Normal(std));
-        let mut linear = |part, outputs| Linear::new(weights, &format!("visual.attnpool.{part}_proj"), [width, outputs], std);
+        let positions =
+            weights.parameter("visual.attnpool.positional_embedding", &[side * side + 1, width], Init::Normal(std));
+        let mut linear =
+            |part, outputs| Linear::new(weights, &format!("visual.attnpool.{part}_proj"), [width, outputs], std);
         let (key, query, value) = (linear("k", width), linear("q", width), linear("v", width));
         let output = linear("c", config.embed_dim);
         AttentionPool { positions, query, key, value, output, heads: width / config.vision_cfg.head_width }
@@ -168,7 +181,8 @@ impl AttentionPool {
         // Only the mean's answer is used, so only the mean asks: open_clip computes every query and keeps the first.
         let query = split(self.query.forward(&tokens.narrow(1, 0, 1)));
         let (key, value) = (split(self.key.forward(&tokens)), split(self.value.forward(&tokens)));
-        let pooled = Tensor::scaled_dot_product_attention(&query, &key, &value, None::<Tensor>, 0.0, false, None, false);
+        let pooled =
+            Tensor::scaled_dot_product_attention(&query, &key, &value, None::<Tensor>, 0.0, false, None, false);
         self.output.forward(&pooled.transpose(1, 2).reshape([batch, width]))
     }
 }

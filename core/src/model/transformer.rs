@@ -70,7 +70,8 @@ impl Block {
         let out_weight = add("out_proj.weight", &[width, width], Init::Normal(projection));
         let out_bias = add("out_proj.bias", &[width], Init::Constant(0.0));
         let norm2 = LayerNorm::new(weights, &format!("{name}.ln_2"), width);
-        let widen = Linear::new(weights, &format!("{name}.mlp.c_fc"), [width, 4 * width], (2.0 * width as f64).powf(-0.5));
+        let widen =
+            Linear::new(weights, &format!("{name}.mlp.c_fc"), [width, 4 * width], (2.0 * width as f64).powf(-0.5));
         let narrow = Linear::new(weights, &format!("{name}.mlp.c_proj"), [4 * width, width], projection);
         let (heads, quick_gelu) = (config.text_cfg.heads, config.quick_gelu);
         Block { norm1, in_weight, in_bias, out_weight, out_bias, norm2, widen, narrow, heads, quick_gelu }
@@ -79,7 +80,8 @@ impl Block {
     fn forward(&self, x: &Tensor) -> Tensor {
         let (batch, length, width) = x.size3().expect("three dimensions");
         let shape = [batch, length, 3, self.heads, width / self.heads];
-        let all = self.norm1.forward(x).linear(&self.in_weight, Some(&self.in_bias)).view(shape).permute([2, 0, 3, 1, 4]);
+        let all =
+            self.norm1.forward(x).linear(&self.in_weight, Some(&self.in_bias)).view(shape).permute([2, 0, 3, 1, 4]);
         let (query, key, value) = (all.get(0), all.get(1), all.get(2)); // each [batch, heads, length, width/heads]
         let mixed = Tensor::scaled_dot_product_attention(&query, &key, &value, None::<Tensor>, 0.0, true, None, false);
         let mixed = mixed.transpose(1, 2).reshape([batch, length, width]);

@@ -47,7 +47,8 @@ impl Weights {
             }
             Init::Uniform(bound) => (0..count).map(|_| rng.random_range(-bound..=bound) as f32).collect(),
         };
-        let tensor = channels_last(Tensor::from_slice(&values).reshape(shape).to_device(self.device)).set_requires_grad(true);
+        let tensor =
+            channels_last(Tensor::from_slice(&values).reshape(shape).to_device(self.device)).set_requires_grad(true);
         self.parameters.insert(name.to_string(), tensor.shallow_clone());
         tensor
     }
@@ -102,7 +103,10 @@ impl Weights {
         let wrong: Vec<String> = missing.chain(unknown).chain(shape).collect();
         if !wrong.is_empty() {
             let few = wrong.iter().take(5).cloned().collect::<Vec<_>>().join(", ");
-            return Err(Error::invalid(path.display().to_string(), format!("does not fit the model ({} tensors): {few}", wrong.len())));
+            return Err(Error::invalid(
+                path.display().to_string(),
+                format!("does not fit the model ({} tensors): {few}", wrong.len()),
+            ));
         }
         self.assign(&found)
     }
@@ -126,7 +130,11 @@ pub fn channels_last(tensor: Tensor) -> Tensor {
 }
 
 /// Writes tensors (f32, i64 or u8) and string metadata as safetensors: to a temporary file beside it, then renamed.
-pub fn write_safetensors(path: &Path, tensors: &BTreeMap<String, Tensor>, metadata: &HashMap<String, String>) -> Result<()> {
+pub fn write_safetensors(
+    path: &Path,
+    tensors: &BTreeMap<String, Tensor>,
+    metadata: &HashMap<String, String>,
+) -> Result<()> {
     let bytes: Vec<(&String, Dtype, Vec<usize>, Vec<u8>)> = tensors.iter().map(to_bytes).collect::<Result<_>>()?;
     let views = bytes.iter().map(|(name, dtype, shape, data)| {
         (name.as_str(), TensorView::new(*dtype, shape.clone(), data).expect("shape and bytes come from one tensor"))

@@ -26,7 +26,8 @@ struct Scoreboard<'a> {
 /// # Errors
 /// If trials of one arena and seed did not read the same poison.
 pub fn render(suite: &Suite, lines: &[Line]) -> Result<String> {
-    let scores = lines.iter().filter_map(|line| if let Line::Score(score) = line { Some(score) } else { None }).collect();
+    let scores =
+        lines.iter().filter_map(|line| if let Line::Score(score) = line { Some(score) } else { None }).collect();
     let board = Scoreboard { suite, scores };
     board.check_digests()?;
     let mut text = String::new();
@@ -45,7 +46,10 @@ impl Scoreboard<'_> {
             let known = digests.entry((&line.arena, line.seed)).or_insert((&line.poison_digest, &line.trial));
             if *known.0 != line.poison_digest {
                 let what = format!("arena `{}`, seed {}", line.arena, line.seed);
-                let why = format!("`{}` and `{}` did not read the same poison ({} and {}); they cannot be compared", known.1, line.trial, known.0, line.poison_digest);
+                let why = format!(
+                    "`{}` and `{}` did not read the same poison ({} and {}); they cannot be compared",
+                    known.1, line.trial, known.0, line.poison_digest
+                );
                 return Err(Error::invalid(what, why));
             }
         }
@@ -53,10 +57,16 @@ impl Scoreboard<'_> {
     }
 
     fn render(&self, arena: &str) -> String {
-        let (main, more): (Vec<Column>, Vec<Column>) = self.columns(arena).into_iter().partition(|column| column.attack.is_some() || column.is_accuracy());
+        let (main, more): (Vec<Column>, Vec<Column>) =
+            self.columns(arena).into_iter().partition(|column| column.attack.is_some() || column.is_accuracy());
         let seeds: Vec<String> = self.suite.seeds.iter().map(u64::to_string).collect();
         let attacks = self.suite.arenas[arena].join(" + ");
-        let mut text = format!("\n{} · arena {arena} ({attacks}) · seeds {} · %\n{}\n", self.suite.name, seeds.join(", "), self.table(arena, &main, true));
+        let mut text = format!(
+            "\n{} · arena {arena} ({attacks}) · seeds {} · %\n{}\n",
+            self.suite.name,
+            seeds.join(", "),
+            self.table(arena, &main, true)
+        );
         if !more.is_empty() {
             text += &format!("\nmore of arena {arena} · %\n{}\n", self.table(arena, &more, false));
         }
@@ -66,9 +76,14 @@ impl Scoreboard<'_> {
     /// Columns in the order in which they first appear, accuracy first.
     fn columns(&self, arena: &str) -> Vec<Column> {
         let mut columns: Vec<Column> = Vec::new();
-        let poisons = |attack: &Option<String>| attack.as_ref().is_none_or(|attack| self.suite.arenas[arena].contains(attack));
+        let poisons =
+            |attack: &Option<String>| attack.as_ref().is_none_or(|attack| self.suite.arenas[arena].contains(attack));
         for line in self.scores.iter().filter(|line| line.arena == arena && poisons(&line.attack)) {
-            let column = Column { attack: line.attack.clone(), score: line.score.clone(), higher_is_better: line.higher_is_better };
+            let column = Column {
+                attack: line.attack.clone(),
+                score: line.score.clone(),
+                higher_is_better: line.higher_is_better,
+            };
             if !columns.contains(&column) {
                 columns.push(column);
             }
@@ -98,7 +113,8 @@ impl Scoreboard<'_> {
         if values.is_empty() {
             return "–".into();
         }
-        let each = |values: &[f64]| values.iter().map(|value| format!("{:.1}", value * 100.0)).collect::<Vec<_>>().join(" ");
+        let each =
+            |values: &[f64]| values.iter().map(|value| format!("{:.1}", value * 100.0)).collect::<Vec<_>>().join(" ");
         let mut cell = spread(&values);
         if values.len() > 1 {
             cell += &format!("\n{}", each(&values));
@@ -115,10 +131,19 @@ impl Scoreboard<'_> {
         self.lines(arena, defense, column).map(|line| line.value).collect()
     }
 
-    fn lines<'b>(&'b self, arena: &'b str, defense: &'b str, column: &'b Column) -> impl Iterator<Item = &'b ScoreLine> {
+    fn lines<'b>(
+        &'b self,
+        arena: &'b str,
+        defense: &'b str,
+        column: &'b Column,
+    ) -> impl Iterator<Item = &'b ScoreLine> {
         let of_seed = move |seed: &u64| {
             let matches = |line: &&&ScoreLine| {
-                line.seed == *seed && line.arena == arena && line.defense == defense && line.attack == column.attack && line.score == column.score
+                line.seed == *seed
+                    && line.arena == arena
+                    && line.defense == defense
+                    && line.attack == column.attack
+                    && line.score == column.score
             };
             self.scores.iter().find(matches).copied()
         };

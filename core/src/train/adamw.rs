@@ -43,8 +43,16 @@ impl AdamW {
             let list = |pick: fn(&Moments) -> &Tensor| moments.iter().map(|moment| pick(moment)).collect::<Vec<_>>();
             let (first, second, steps) = (list(|m| &m.first), list(|m| &m.second), list(|m| &m.steps));
             gauntlet_torch::fused_adamw(
-                &parameters, &gradients, &first, &second, &steps,
-                learning_rate, self.betas[0], self.betas[1], weight_decay, self.epsilon,
+                &parameters,
+                &gradients,
+                &first,
+                &second,
+                &steps,
+                learning_rate,
+                self.betas[0],
+                self.betas[1],
+                weight_decay,
+                self.epsilon,
             )
             .map_err(|why| Error::invalid("optimizer", why.to_string()))?;
         }
@@ -63,7 +71,9 @@ impl AdamW {
     /// Takes back what `state` gave.
     pub fn restore(&mut self, state: &BTreeMap<String, Tensor>) -> Result<()> {
         for (name, moments) in &mut self.moments {
-            for (part, tensor) in [("first", &mut moments.first), ("second", &mut moments.second), ("steps", &mut moments.steps)] {
+            for (part, tensor) in
+                [("first", &mut moments.first), ("second", &mut moments.second), ("steps", &mut moments.steps)]
+            {
                 let name = format!("{part}.{name}");
                 let saved = state.get(&name).ok_or_else(|| Error::invalid("checkpoint", format!("lacks `{name}`")))?;
                 tensor.f_copy_(saved)?;

@@ -1,12 +1,11 @@
 //! Checkpoints: one safetensors file that holds everything a trial needs to go on as if it had never stopped.
 
-use crate::defense::Phase;
+use crate::defense::{Phase, State};
 use crate::model::weights::{read_safetensors, write_safetensors};
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
-use tch::Tensor;
 
 /// Where a training stands.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -27,11 +26,11 @@ pub struct Position {
 }
 
 /// The parts of a training that have a state, each a set of named tensors: `model`, `optimizer`, `defense`, `matches`.
-pub type Parts = BTreeMap<&'static str, BTreeMap<String, Tensor>>;
+pub type Parts = BTreeMap<&'static str, State>;
 
 /// Writes a checkpoint; a reader sees the last one or this one, never a part.
 pub fn write(path: &Path, trial: &str, position: &Position, parts: &Parts) -> Result<()> {
-    let named = |(part, tensors): (&&str, &BTreeMap<String, Tensor>)| {
+    let named = |(part, tensors): (&&str, &State)| {
         tensors.iter().map(|(name, tensor)| (format!("{part}/{name}"), tensor.shallow_clone())).collect::<Vec<_>>()
     };
     let tensors = parts.iter().flat_map(named).collect();
@@ -44,7 +43,7 @@ pub fn write(path: &Path, trial: &str, position: &Position, parts: &Parts) -> Re
 ///
 /// # Errors
 /// If it belongs to another trial (`trial` is the hash of the resolved one).
-pub fn read(path: &Path, trial: &str) -> Result<Option<(Position, HashMap<String, BTreeMap<String, Tensor>>)>> {
+pub fn read(path: &Path, trial: &str) -> Result<Option<(Position, HashMap<String, State>)>> {
     if !path.exists() {
         return Ok(None);
     }
@@ -55,9 +54,10 @@ pub fn read(path: &Path, trial: &str) -> Result<Option<(Position, HashMap<String
     }
     let position = metadata.get("position").and_then(|json| serde_json::from_str(json).ok());
     let position = position.ok_or_else(|| wrong("says nothing of its position; delete it to start over"))?;
-    let mut parts: HashMap<String, BTreeMap<String, Tensor>> = HashMap::new();
+    let mut parts: HashMap<String, State> = HashMap::new();
     for (name, tensor) in tensors {
-        let (part, name) = name.split_once('/').ok_or_else(|| wrong("holds a tensor without a part; delete it to start over"))?;
+        let (part, name) =
+            name.split_once('/').ok_or_else(|| wrong("holds a tensor without a part; delete it to start over"))?;
         parts.entry(part.to_string()).or_default().insert(name.to_string(), tensor);
     }
     Ok(Some((position, parts)))
