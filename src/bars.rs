@@ -103,6 +103,11 @@ impl Drop for SuiteBars {
 }
 
 fn style() -> ProgressStyle {
-    let template = "{prefix:>44} [{bar:24}] {pos}/{len}  {per_sec}  {eta} left  {msg}";
-    ProgressStyle::with_template(template).expect("a valid template").progress_chars("=> ")
+    let template = "{prefix:>44} [{bar:24}] {pos}/{len}  {rate}  {eta} left  {msg}";
+    let rate = |state: &indicatif::ProgressState, text: &mut dyn std::fmt::Write| {
+        // A bar that cannot be drawn on is not worth an error.
+        let _ = write!(text, "{:.1}/s", state.per_sec());
+    };
+    let style = ProgressStyle::with_template(template).expect("a valid template");
+    style.with_key("rate", rate).progress_chars("=> ")
 }

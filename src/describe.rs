@@ -122,7 +122,9 @@ fn explain(
 fn collect_fields(root: &Value, schema: &Value, defaults: &Value, prefix: &str, fields: &mut Vec<Value>) {
     for (key, field) in schema["properties"].as_object().unwrap_or(&Map::new()) {
         let target = dereference(root, field);
-        let default = if defaults.is_null() { field.get("default").unwrap_or(&Value::Null) } else { &defaults[key] };
+        let required = schema["required"].as_array().is_some_and(|names| names.contains(&json!(key)));
+        let stated = if required { json!("required") } else { field.get("default").cloned().unwrap_or_default() };
+        let default = if defaults.is_null() { &stated } else { &defaults[key] };
         let full = format!("{prefix}{key}");
         let help = field["description"].as_str().or(target["description"].as_str()).unwrap_or_default();
         if target["properties"].is_object() {

@@ -83,20 +83,26 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Run(run) => run.run(),
         Command::Trial(trial) => trial.run(),
         Command::Table { folder } => {
-            print!("{}", sweep::table(&folder)?);
+            say(&sweep::table(&folder)?);
             Ok(ExitCode::SUCCESS)
         }
         Command::List { json } => {
-            print!("{}", describe::list(json)?);
+            say(&describe::list(json)?);
             Ok(ExitCode::SUCCESS)
         }
         Command::Describe { name, json } => {
-            print!("{}", describe::describe(&name, json)?);
+            say(&describe::describe(&name, json)?);
             Ok(ExitCode::SUCCESS)
         }
         Command::Doctor { json } => {
-            print!("{}", doctor::doctor(json));
+            say(&doctor::doctor(json));
             Ok(ExitCode::SUCCESS)
         }
     }
+}
+
+/// Prints to standard output. Whoever has stopped listening (`| head`) is no error.
+fn say(text: &str) {
+    use std::io::Write;
+    let _ = std::io::stdout().write_all(text.as_bytes());
 }

@@ -1,6 +1,7 @@
 //! `gauntlet run`: a suite as a grid of child processes. A panic, an out-of-memory kill or an abort costs one trial.
 
 use crate::bars::{Bar, Report, SuiteBars, show};
+use crate::say;
 use crate::trial::stop_on_signals;
 use clap::Args;
 use gauntlet::model::weights::write_atomic;
@@ -24,16 +25,16 @@ pub struct Run {
     /// Folder for results, trials and what they share; run the same command again to go on
     #[arg(long)]
     out: PathBuf,
-    /// Trials at a time; 0: as many as the cores have room for
+    /// Trials at a time; 0: as many as the cores have room for, one on a GPU
     #[arg(long, default_value_t = 0)]
     jobs: usize,
     /// Threads per trial that read batches ahead; changes nothing but the speed
     #[arg(long, default_value_t = 1)]
     workers: usize,
-    /// Run only trials whose name (arena/defense/seed-N) contains this; may be given several times
+    /// Run only trials whose name (arena/defense/seed-N) contains this; given several times, any of them
     #[arg(long, value_name = "TEXT")]
     only: Vec<String>,
-    /// Override a key of the suite, e.g. `recipe.epochs=3` or `data.path=shards`; may be given several times
+    /// Override a key of the suite, e.g. recipe.epochs=3, data.path=shards or 'seeds=[0, 1]'; may be given several times
     #[arg(long, value_name = "KEY=VALUE")]
     set: Vec<String>,
     /// Run on this device: auto, cpu, cuda or cuda:N (the same as --set device=...)
@@ -67,11 +68,8 @@ impl Run {
         }
         let states = trials.iter().map(|trial| self.state(trial)).collect::<Result<Vec<_>>>()?;
         if self.dry_run {
-            names
-                .iter()
-                .zip(&states)
-                .filter(|(name, _)| self.wants(name))
-                .for_each(|(name, state)| println!("{name:60} {state:?}"));
+            let chosen = names.iter().zip(&states).filter(|(name, _)| self.wants(name));
+            say(&chosen.map(|(name, state)| format!("{name:60} {state:?}\n")).collect::<String>());
             return Ok(ExitCode::SUCCESS);
         }
         std::fs::create_dir_all(self.out.join("store")).map_err(Error::io(&self.out))?;
@@ -89,7 +87,7 @@ impl Run {
         if stop.load(Ordering::Relaxed) {
             return Err(Error::Interrupted);
         }
-        println!("{}", table(&self.out)?);
+        say(&(table(&self.out)? + "\n"));
         for (name, lines) in &failures {
             eprintln!("failed: {name}\n{lines}");
         }
@@ -121,6 +119,9 @@ impl Run {
         let bar = Bar::new();
         let machine = Machine { workers: 1, progress: &bar, stop };
         for trial in arenas.values() {
+            if stop.load(Ordering::Relaxed) {
+                return Err(Error::Interrupted);
+            }
             trial.prepare(&self.out.join("store"), &machine)?;
         }
         Ok(())
@@ -135,9 +136,11 @@ impl Run {
         stop: &AtomicBool,
     ) -> Result<Vec<(String, String)>> {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        let jobs = if self.jobs > 0 { self.jobs } else { (cores / suite.threads as usize).max(1) };
+        let room = if trials.iter().any(|trial| trial.device != "cpu") { 1 } else { cores / suite.threads as usize };
+        let jobs = if self.jobs > 0 { self.jobs } else { room.max(1) };
         let (left, began) = (todo.len(), Instant::now());
-        let bars = SuiteBars::new(trials.len(), trials.len() - left);
+        let wanted = trials.iter().filter(|trial| self.wants(&trial.name())).count();
+        let bars = SuiteBars::new(wanted, wanted - left);
         let queue = Mutex::new(todo);
         let (send, ended) = mpsc::channel();
         let mut failures = Vec::new();

@@ -167,7 +167,7 @@ impl Dataset {
         if by_class.is_empty() {
             return Err(Error::invalid(
                 "data",
-                "no row has a class label, so nothing can be held out to test on; set `class_field`",
+                "no row has a class label, so nothing can be held out to test on; set `class_field` (or `class_column` of a table)",
             ));
         }
         let mut held = vec![false; self.rows.len()];
@@ -206,7 +206,7 @@ impl ClassFile {
         let text = std::fs::read_to_string(path).map_err(Error::io(path))?;
         let file: ClassFile = serde_json::from_str(&text)
             .map_err(|error| Error::invalid(path.display().to_string(), error.to_string()))?;
-        let nameless = file.classes.iter().find(|(_, names)| names.iter().all(|name| name.trim().is_empty()));
+        let nameless = file.classes.iter().find(|(_, names)| names.first().is_none_or(|name| name.trim().is_empty()));
         if let Some((label, _)) = nameless {
             return Err(Error::invalid(path.display().to_string(), format!("class `{label}` has no name")));
         }

@@ -21,8 +21,10 @@ pub trait Defense: Send {
         Ok(Phase::default())
     }
 
-    /// The loss of one step: a scalar.
-    fn loss(&mut self, step: &Step) -> Result<Tensor>;
+    /// The loss of one step: a scalar. CLIP's own, unless a defense has another.
+    fn loss(&mut self, step: &Step) -> Result<Tensor> {
+        Ok(clip_loss(step.image, step.text, step.logit_scale))
+    }
 
     /// Everything that `plan` and `loss` remember from one step to the next.
     fn state(&self) -> State {
@@ -83,6 +85,7 @@ pub struct Bench<'a> {
     pub(crate) model: &'a Clip,
     pub(crate) corpus: &'a Corpus<'a>,
     pub(crate) seed: u64,
+    pub(crate) epochs: u32,
 }
 
 /// Embeddings of some captions of the training data.
@@ -96,6 +99,11 @@ pub struct Captions {
 }
 
 impl Bench<'_> {
+    /// Epochs of the whole training.
+    pub fn epochs(&self) -> u32 {
+        self.epochs
+    }
+
     /// Number of training rows.
     pub fn rows(&self) -> usize {
         self.corpus.len()

@@ -90,8 +90,17 @@ impl From<tch::TchError> for Error {
     }
 }
 
+/// Reads `T` from JSON; a refusal names the key, what exists and what was probably meant. `place` says whose keys they are.
+pub fn from_json<T: serde::de::DeserializeOwned>(json: serde_json::Value, place: &str) -> Result<T> {
+    serde_path_to_error::deserialize(json).map_err(|error| {
+        let key = error.path().to_string();
+        let what = if key == "." { place.to_string() } else { format!("{place}: key `{key}`") };
+        Error::invalid(what, with_guess(error.inner().to_string()))
+    })
+}
+
 /// serde's message about a key that does not exist names those that do; this adds a guess.
-pub fn with_guess(message: String) -> String {
+fn with_guess(message: String) -> String {
     let quoted: Vec<String> = message.split('`').skip(1).step_by(2).map(str::to_string).collect();
     match quoted.split_first() {
         Some((name, known)) if message.starts_with("unknown") => match closest(name, known) {

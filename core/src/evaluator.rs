@@ -98,6 +98,14 @@ impl Subject<'_> {
         self.split.heldout.iter().copied().filter(|row| !targets.contains(row)).collect()
     }
 
+    /// Accuracy of the better guess on the zero-shot test: the share of its commonest class.
+    pub fn chance(&self) -> f64 {
+        let rows = self.test_rows();
+        let mut counts = vec![0usize; self.data.classes.len() as usize];
+        rows.iter().for_each(|&row| counts[self.truth(row) as usize] += 1);
+        counts.into_iter().max().unwrap_or(0) as f64 / rows.len().max(1) as f64
+    }
+
     /// The true class of a held-out row.
     pub fn truth(&self, row: u32) -> u32 {
         self.data.rows[row as usize].class.expect("held-out rows have a class")

@@ -7,6 +7,7 @@ pub mod resnet;
 pub mod transformer;
 pub mod weights;
 
+use crate::error::from_json;
 use crate::{Error, Result};
 use resnet::ModifiedResNet;
 use serde::{Deserialize, Serialize};
@@ -95,8 +96,15 @@ impl ModelConfig {
                 return Err(Error::Unknown { kind: "model (nor is it a .json file)", name: name.into(), known });
             }
         };
-        let config: ModelConfig = serde_json::from_str(&text)
-            .map_err(|error| Error::invalid(format!("model `{name}`"), error.to_string()))?;
+        let place = format!("model `{name}`");
+        let json: serde_json::Value = serde_json::from_str(&text).map_err(|e| Error::invalid(&place, e.to_string()))?;
+        if json["vision_cfg"]["layers"].is_number() {
+            return Err(Error::invalid(
+                place,
+                "is a vision transformer; only modified ResNets (`layers` is a list) are built yet",
+            ));
+        }
+        let config: ModelConfig = from_json(json, &place)?;
         config.check().map_err(|why| Error::invalid(format!("model `{name}`"), why))?;
         Ok(config)
     }

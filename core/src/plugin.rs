@@ -1,7 +1,7 @@
 //! Plugins: a struct that is its own configuration, registered under a name in the registry of its role.
 //! Read `attack.rs`, `defense.rs` and `evaluator.rs` for what each role has to answer.
 
-use crate::error::with_guess;
+use crate::error::from_json;
 use crate::{Error, Result};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Map, Value};
@@ -20,6 +20,8 @@ pub struct Plugin<T: ?Sized + 'static> {
     pub schema: fn() -> String,
     /// The default configuration as JSON.
     pub defaults: fn() -> String,
+    /// Fills up a configuration with defaults, nested tables included.
+    pub complete: fn(&str) -> Result<String>,
     /// Builds it from a complete configuration.
     pub build: fn(&str) -> Result<Box<T>>,
 }
@@ -60,6 +62,7 @@ macro_rules! register {
                 paper: $paper,
                 schema: $crate::plugin::schema_of::<$config>,
                 defaults: $crate::plugin::defaults_of::<$config>,
+                complete: |json| $crate::plugin::complete_of::<$config>($name, json),
                 build: |json| Ok(Box::new($crate::plugin::parse::<$config>($name, json)?)),
             }
         }
@@ -93,21 +96,20 @@ pub fn find<T: Role + ?Sized>(name: &str) -> Result<&'static Plugin<T>> {
 pub fn resolve<T: Role + ?Sized>(plugin: &Plugin<T>, config: &Map<String, Value>) -> Result<Map<String, Value>> {
     let what = |key: &str| format!("{} `{}`, key `{key}`", T::KIND, plugin.name);
     let schema: Value = serde_json::from_str(&(plugin.schema)()).expect("a schema is JSON");
-    let mut full: Map<String, Value> = serde_json::from_str(&(plugin.defaults)()).expect("defaults are a JSON object");
+    let defaults: Map<String, Value> = serde_json::from_str(&(plugin.defaults)()).expect("defaults are a JSON object");
     for (key, value) in config {
-        if !full.contains_key(key) {
-            let known = full.keys().cloned().collect();
+        if !defaults.contains_key(key) {
+            let known = defaults.keys().cloned().collect();
             let unknown = Error::Unknown { kind: "key", name: key.clone(), known };
             return Err(unknown.during(format!("{} `{}`", T::KIND, plugin.name)));
         }
         check_range(&schema, &schema["properties"][key], value).map_err(|why| Error::invalid(what(key), why))?;
-        full.insert(key.clone(), value.clone());
     }
-    (plugin.build)(&Value::Object(full.clone()).to_string())?;
-    Ok(full)
+    let full = (plugin.complete)(&Value::Object(config.clone()).to_string())?;
+    Ok(serde_json::from_str(&full).expect("a configuration is a JSON object"))
 }
 
-/// Numbers (and numbers in lists and nested tables) must lie within the schema's `minimum`, `maximum` and `exclusiveMinimum`.
+/// Numbers (and numbers in lists and nested tables) must lie within the schema's `minimum` and `maximum`.
 fn check_range(root: &Value, field: &Value, value: &Value) -> Result<(), String> {
     let field = match field["$ref"].as_str() {
         Some(pointer) => root.pointer(pointer.trim_start_matches('#')).unwrap_or(&Value::Null),
@@ -139,8 +141,14 @@ pub fn defaults_of<C: Default + Serialize>() -> String {
     serde_json::to_string(&C::default()).expect("a configuration is plain data")
 }
 
+/// For [`register!`](crate::register): a configuration with every default filled in, as JSON.
+pub fn complete_of<C: DeserializeOwned + Serialize>(name: &str, json: &str) -> Result<String> {
+    Ok(serde_json::to_string(&parse::<C>(name, json)?).expect("a configuration is plain data"))
+}
+
 /// For [`register!`](crate::register): a configuration struct from JSON; the error names the plugin.
 pub fn parse<C: DeserializeOwned>(name: &str, json: &str) -> Result<C> {
-    serde_json::from_str(json)
-        .map_err(|error| Error::invalid(format!("configuration of `{name}`"), with_guess(error.to_string())))
+    let place = format!("configuration of `{name}`");
+    let value = serde_json::from_str(json).map_err(|error| Error::invalid(&place, error.to_string()))?;
+    from_json(value, &place)
 }

@@ -67,7 +67,7 @@ pub struct Poison {
     pub edits: Vec<Poisoned>,
     /// Canvas of each edit, u8 `[edits, 3, S, S]`.
     pub pixels: Tensor,
-    /// Two hashes joined by a dash: of the edits, their configuration and source bytes; and of the stamped pixels.
+    /// Two hashes joined by a dash: of the data, the edits and their configuration; and of the poisoned rows' pixels.
     pub digest: String,
 }
 
@@ -90,8 +90,13 @@ impl Poison {
     ) -> Result<Self> {
         let resolved = serde_json::to_string(arena).expect("a configuration is plain data");
         let mut hasher = blake3::Hasher::new();
-        for part in ["poison 1", &data.key, &seed.to_string(), &resolved, &format!("{} held out", split.heldout.len())]
-        {
+        for part in [
+            concat!("poison 1 of gauntlet ", env!("CARGO_PKG_VERSION")),
+            &data.key,
+            &seed.to_string(),
+            &resolved,
+            &format!("{} held out", split.heldout.len()),
+        ] {
             hasher.update(part.as_bytes()).update(b"\n");
         }
         let folder = store.join(format!("poison-{}", &hasher.finalize().to_hex()[..16]));
@@ -128,7 +133,7 @@ impl Poison {
         let size = data.canvas.size() as i64;
         let empty = Tensor::zeros([0, 3, size, size], (Kind::Uint8, tch::Device::Cpu));
         let pixels = if canvases.is_empty() { empty } else { Tensor::cat(&canvases, 0) };
-        let digest = digest(&edits, &pixels, arena, data)?;
+        let digest = digest(&edits, &pixels, arena, data, split)?;
         Ok(Poison { edits, pixels, digest })
     }
 
@@ -187,16 +192,20 @@ fn check(edits: &[Edit], data: &Dataset, split: &Split, taken: &HashSet<u32>) ->
 fn draw_canvas(threat: &Threat, edit: &Edit, number: u64, data: &Dataset, seed: u64) -> Result<Tensor> {
     let (Edit::Add { picture: row, stamped, .. } | Edit::Replace { row, stamped, .. }) = edit;
     let canvas = data.canvas.gather(&[*row]);
-    if *stamped { threat.stamp(&canvas, &[draw::hash(seed, "stamp/train", &[number])]) } else { Ok(canvas) }
+    if !*stamped {
+        return Ok(canvas);
+    }
+    let keys = [draw::hash(seed, "stamp/train", &[number])];
+    threat.stamp(&canvas, &keys).map_err(|error| error.during(format!("attack `{}`", threat.label)))
 }
 
-fn digest(edits: &[Poisoned], pixels: &Tensor, arena: &[Configured], data: &Dataset) -> Result<String> {
+/// Covers the data as well: captions, classes and source bytes of every row, and which are held out.
+fn digest(edits: &[Poisoned], pixels: &Tensor, arena: &[Configured], data: &Dataset, split: &Split) -> Result<String> {
     let mut said = blake3::Hasher::new();
-    said.update(json(&arena).as_bytes());
-    for poisoned in edits {
-        let (Edit::Add { picture: row, .. } | Edit::Replace { row, .. }) = &poisoned.edit;
-        said.update(json(poisoned).as_bytes()).update(data.rows[*row as usize].source_hash.as_bytes());
+    for row in &data.rows {
+        said.update(json(row).as_bytes());
     }
+    said.update(json(&split.heldout).as_bytes()).update(json(&arena).as_bytes()).update(json(&edits).as_bytes());
     let mut bytes = vec![0u8; pixels.numel()];
     pixels.contiguous().f_copy_data_u8(&mut bytes, pixels.numel())?;
     Ok(format!("{}-{}", &said.finalize().to_hex()[..16], &blake3::hash(&bytes).to_hex()[..16]))

@@ -54,8 +54,8 @@ pub struct ScoreLine {
     pub high: f64,
     /// Which way is better for the defender; none for a diagnostic.
     pub higher_is_better: Option<bool>,
-    /// Number of classes, for the chance level.
-    pub classes: u32,
+    /// Accuracy of the better guess: the share of the test's commonest class.
+    pub chance: f64,
     /// Identity of the poison.
     pub poison_digest: String,
 }
@@ -94,7 +94,7 @@ impl Line {
         score: Score,
         higher_is_better: Option<bool>,
         digest: &str,
-        classes: u32,
+        chance: f64,
     ) -> Line {
         let dataset = match &trial.data {
             DataConfig::World(_) => "world",
@@ -116,7 +116,7 @@ impl Line {
             low: score.interval[0],
             high: score.interval[1],
             higher_is_better,
-            classes,
+            chance,
             poison_digest: digest.to_string(),
         })
     }

@@ -1,7 +1,7 @@
 //! A suite: one TOML file, resolved once into a grid of trials (arenas x defenses x seeds).
 
 use crate::data::DataConfig;
-use crate::error::with_guess;
+use crate::error::from_json;
 use crate::model::ModelConfig;
 use crate::plugin::{self, Role};
 use crate::train::Recipe;
@@ -94,8 +94,7 @@ impl Suite {
         }
         // Through JSON, whose numbers and tables are the plugins' own; the error then names the key.
         let json = serde_json::to_value(&table).map_err(|e| Error::invalid(file(), e.to_string()))?;
-        let suite: Suite =
-            serde_json::from_value(json).map_err(|e| Error::invalid(file(), with_guess(e.to_string())))?;
+        let suite: Suite = from_json(json, &file())?;
         suite.check().map_err(|error| error.during(file()))?;
         Ok(suite)
     }
@@ -129,6 +128,13 @@ impl Suite {
         if !known.contains(&self.baseline) {
             let unknown = Error::Unknown { kind: "defense", name: self.baseline.clone(), known };
             return Err(unknown.during("key `baseline`"));
+        }
+        let twice = self
+            .arenas
+            .iter()
+            .find(|(_, attacks)| attacks.iter().enumerate().any(|(place, attack)| attacks[..place].contains(attack)));
+        if let Some((arena, _)) = twice {
+            return Err(Error::invalid(format!("arena `{arena}`"), "names an attack twice"));
         }
         let bad = self.defenses.keys().chain(self.attacks.keys()).chain(self.arenas.keys()).find(|name| {
             !name.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c)) || name.starts_with('.')
@@ -178,6 +184,7 @@ impl Suite {
                 }
             }
         }
+        trials.first().map_or(Ok(()), Trial::check)?;
         Ok(trials)
     }
 

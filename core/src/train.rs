@@ -116,6 +116,11 @@ impl<'a> Trainer<'a> {
             let why = format!("is {}, and there are {} training rows", recipe.batch, corpus.len());
             return Err(Error::invalid("recipe, key `batch`", why));
         }
+        let steps = (corpus.len() / recipe.batch) as u64 * u64::from(recipe.epochs);
+        if recipe.warmup_steps >= steps {
+            let why = format!("is {}, and the whole training has {steps} steps", recipe.warmup_steps);
+            return Err(Error::invalid("recipe, key `warmup_steps`", why));
+        }
         let mut optimizer = AdamW::new(&model.weights, recipe.betas, recipe.epsilon, recipe.weight_decay);
         let start = Position { epoch: 1, step: 0, phase: None, metrics_lines: 0, seconds: 0.0, samples: 0 };
         let (mut position, mut matches) = (start, Vec::new());
@@ -124,7 +129,10 @@ impl<'a> Trainer<'a> {
             model.weights.assign(&part("model"))?;
             optimizer.restore(&part("optimizer"))?;
             defense.restore(part("defense"), corpus.device)?;
-            matches = part("matches").remove("pairs").map(|pairs| pairs.unbind(0)).unwrap_or_default();
+            matches = part("matches")
+                .remove("pairs")
+                .map(|pairs| pairs.to_device(corpus.device).unbind(0))
+                .unwrap_or_default();
             position = saved;
         }
         let (folder, trial, matches) = (folder.to_path_buf(), trial.to_string(), RefCell::new(matches));
@@ -139,11 +147,21 @@ impl<'a> Trainer<'a> {
         self.keep_metrics()?;
         while self.position.epoch <= self.recipe.epochs {
             if self.position.phase.is_none() {
-                let bench = Bench { model: self.model, corpus: self.corpus, seed: self.corpus.seed };
-                self.position.phase = Some(self.defense.plan(self.position.epoch, &bench)?);
+                let (seed, epochs) = (self.corpus.seed, self.recipe.epochs);
+                let bench = Bench { model: self.model, corpus: self.corpus, seed, epochs };
+                let phase = self.defense.plan(self.position.epoch, &bench)?;
+                phase.augmentation.as_ref().map_or(Ok(()), augment::Augmentation::check)?;
+                self.position.phase = Some(phase);
             }
             self.epoch(machine)?;
             self.finish_epoch()?;
+        }
+        for (name, tensor) in self.model.weights.tensors() {
+            if i64::try_from(tensor.isfinite().all())? == 0 {
+                return Err(Error::NotFinite(format!(
+                    "`{name}` is not finite after the last step; a lower learning rate may help"
+                )));
+            }
         }
         let matches = read_matches(&self.folder, self.recipe.epochs)?;
         Ok(Trained { matches, seconds: self.position.seconds, samples: self.position.samples })

@@ -90,6 +90,7 @@ impl Trial {
 
         let clock = Instant::now();
         let Ground { data, split, threats, poison } = self.prepare(store, machine)?;
+        let identity = self.identity(&identity, &poison)?;
         let tokenizer = Tokenizer::new(&data.vocabulary, self.model.text_cfg.vocab_size)?;
         let shape = Shape { batch: self.recipe.batch, context_length: self.model.text_cfg.context_length };
         let corpus = Corpus::new(&data, &split, &poison, &tokenizer, shape, self.seed, device);
@@ -153,27 +154,49 @@ impl Trial {
                     )
                 };
                 let higher_is_better = definition.ok_or_else(undefined)?.higher_is_better;
-                let classes = subject.data.classes.len();
-                lines.push(Line::score(self, &config.label, score, higher_is_better, &subject.poison.digest, classes));
+                let chance = subject.chance();
+                lines.push(Line::score(self, &config.label, score, higher_is_better, &subject.poison.digest, chance));
             }
         }
         Ok(lines)
     }
 
-    /// Writes `trial.json`, or checks that the one there is this trial. Returns its hash.
+    /// Writes `trial.json`, or checks that the one there is this trial; one that never got anywhere is replaced. Returns its hash.
     pub fn claim(&self, folder: &Path) -> Result<String> {
         let json = serde_json::to_string_pretty(self).expect("plain data");
         let path = folder.join("trial.json");
-        let found = path.exists().then(|| std::fs::read_to_string(&path).map_err(Error::io(&path))).transpose()?;
-        match found {
-            Some(text) if text != json => {
-                let why = "is another trial than the one to be run; choose another --out, or delete its folder";
-                Err(Error::invalid(path.display().to_string(), why))
-            }
-            Some(_) => Ok(()),
-            None => crate::model::weights::write_atomic(&path, json.as_bytes()),
-        }?;
+        let began = ["checkpoint.safetensors", "scores.jsonl"].iter().any(|file| folder.join(file).exists());
+        if !began || !path.exists() {
+            crate::model::weights::write_atomic(&path, json.as_bytes())?;
+        }
+        let found = std::fs::read_to_string(&path).map_err(Error::io(&path))?;
+        if found != json {
+            let differs = found.lines().zip(json.lines()).find(|(there, here)| there != here);
+            let (there, here) = differs.map_or(("", ""), |(there, here)| (there.trim(), here.trim()));
+            let why = format!(
+                "holds another trial (there `{there}`, now `{here}`); choose another --out, or delete its folder to start it over"
+            );
+            return Err(Error::invalid(path.display().to_string(), why));
+        }
         Ok(blake3::hash(json.as_bytes()).to_hex().to_string())
+    }
+
+    /// The trial and what it reads: a checkpoint goes on only where data, poison and first weights are still the same.
+    fn identity(&self, trial: &str, poison: &Poison) -> Result<String> {
+        let init = Path::new(&self.recipe.init);
+        let weights =
+            if self.recipe.init.is_empty() { Vec::new() } else { std::fs::read(init).map_err(Error::io(init))? };
+        let parts = [trial.as_bytes(), poison.digest.as_bytes(), &weights];
+        Ok(blake3::hash(&parts.concat()).to_hex().to_string())
+    }
+
+    /// What can be told before anything is read: the device exists, and so do the weights to start from.
+    pub fn check(&self) -> Result<()> {
+        self.device()?;
+        let init = Path::new(&self.recipe.init);
+        let missing = !self.recipe.init.is_empty() && !init.is_file();
+        let why = || Error::invalid("key `recipe.init`", format!("there is no file {}", init.display()));
+        if missing { Err(why()) } else { Ok(()) }
     }
 
     fn device(&self) -> Result<Device> {
@@ -188,7 +211,7 @@ impl Trial {
                     .then_some(Device::Cuda(number))
                     .ok_or_else(|| wrong("there is no such device; see `gauntlet doctor`"))
             }
-            _ => Err(wrong("must be `cpu`, `cuda` or `cuda:N`")),
+            _ => Err(wrong("must be `auto`, `cpu`, `cuda` or `cuda:N`")),
         }
     }
 }

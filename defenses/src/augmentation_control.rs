@@ -1,11 +1,10 @@
 //! A control for defenses that augment: plain CLIP with RoCLIP's augmentations and nothing else.
 
 use gauntlet::data::augment::Augmentation;
-use gauntlet::defense::{CaptionEdits, clip_loss};
-use gauntlet::{Bench, Defense, Phase, Result, Step};
+use gauntlet::defense::CaptionEdits;
+use gauntlet::{Bench, Defense, Phase, Result};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use tch::Tensor;
 
 /// CLIP with augmentation.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
@@ -34,9 +33,5 @@ gauntlet::register!(
 impl Defense for AugmentationControl {
     fn plan(&mut self, _epoch: u32, _bench: &Bench) -> Result<Phase> {
         Ok(Phase { augmentation: Some(self.augmentation), captions: self.captions, ..Phase::default() })
-    }
-
-    fn loss(&mut self, step: &Step) -> Result<Tensor> {
-        Ok(clip_loss(step.image, step.text, step.logit_scale))
     }
 }

@@ -1,10 +1,8 @@
 //! Plain CLIP: no defense, the baseline that every table needs.
 
-use gauntlet::defense::clip_loss;
-use gauntlet::{Defense, Result, Step};
+use gauntlet::Defense;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use tch::Tensor;
 
 /// Plain CLIP.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
@@ -19,8 +17,4 @@ gauntlet::register!(
     "Radford et al., Learning Transferable Visual Models From Natural Language Supervision, ICML 2021"
 );
 
-impl Defense for Clip {
-    fn loss(&mut self, step: &Step) -> Result<Tensor> {
-        Ok(clip_loss(step.image, step.text, step.logit_scale))
-    }
-}
+impl Defense for Clip {}

@@ -1,13 +1,12 @@
 //! A control for RoCLIP's exposure: in an epoch in which RoCLIP matches to its pool, no picture sees its own caption, so RoCLIP
 //! also trains less on the poison. Here those epochs are idle: the schedule advances and nothing else happens.
 
-use crate::roclip::is_pool_epoch;
+use crate::roclip::{check_pool_epochs, is_pool_epoch};
 use gauntlet::data::augment::Augmentation;
-use gauntlet::defense::{CaptionEdits, clip_loss};
-use gauntlet::{Bench, Defense, Phase, Result, Step};
+use gauntlet::defense::CaptionEdits;
+use gauntlet::{Bench, Defense, Phase, Result};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use tch::Tensor;
 
 /// CLIP with RoCLIP's augmentation and exposure.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
@@ -40,12 +39,9 @@ gauntlet::register!(
 );
 
 impl Defense for ExposureControl {
-    fn plan(&mut self, epoch: u32, _bench: &Bench) -> Result<Phase> {
+    fn plan(&mut self, epoch: u32, bench: &Bench) -> Result<Phase> {
+        check_pool_epochs(self.every, self.first, bench)?;
         let idle = is_pool_epoch(epoch, self.every, self.first);
         Ok(Phase { augmentation: Some(self.augmentation), captions: self.captions, idle, ..Phase::default() })
-    }
-
-    fn loss(&mut self, step: &Step) -> Result<Tensor> {
-        Ok(clip_loss(step.image, step.text, step.logit_scale))
     }
 }

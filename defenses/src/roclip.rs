@@ -35,8 +35,10 @@ pub struct RoClip {
     /// The text tower in matching epochs. `trained` encodes the matched captions anew, so that the gradient reaches it through
     /// them; the released code has `zero-gradient`, which AdamW still answers with momentum and weight decay.
     text_tower: TextTower,
-    /// How pictures are augmented, in every epoch.
-    augmentation: Option<Augmentation>,
+    /// Whether pictures are augmented, in every epoch.
+    augment: bool,
+    /// How pictures are augmented.
+    augmentation: Augmentation,
     /// When captions are edited by EDA.
     captions: CaptionEdits,
     #[serde(skip)]
@@ -73,7 +75,8 @@ impl Default for RoClip {
             look_up: LookUp::BeforePush,
             update_in_plain_epochs: false,
             text_tower: TextTower::Frozen,
-            augmentation: Some(Augmentation::default()),
+            augment: true,
+            augmentation: Augmentation::default(),
             captions: CaptionEdits::PerEpoch,
             memory: None,
         }
@@ -94,18 +97,28 @@ pub fn is_pool_epoch(epoch: u32, every: u32, first: u32) -> bool {
     epoch >= first && (epoch - first).is_multiple_of(every)
 }
 
+/// A training in which no epoch matches to the pool would be the augmentation control under another name.
+pub fn check_pool_epochs(every: u32, first: u32, bench: &Bench) -> Result<()> {
+    let any = (1..=bench.epochs()).any(|epoch| is_pool_epoch(epoch, every, first));
+    let why = || format!("no epoch of {} matches to the pool (every {every}, from {first})", bench.epochs());
+    if any { Ok(()) } else { Err(Error::invalid("keys `every` and `first`", why())) }
+}
+
 impl RoClip {
     fn matches_in(&self, epoch: u32) -> bool {
         is_pool_epoch(epoch, self.every, self.first)
     }
 
+    /// Captions that the pool holds.
+    fn size(&self, bench: &Bench) -> Result<usize> {
+        let size = if self.pool < 1.0 { (self.pool * bench.rows() as f64).round() } else { self.pool } as usize;
+        let why = || format!("makes {size} captions, and there are {} training rows", bench.rows());
+        if (1..=bench.rows()).contains(&size) { Ok(size) } else { Err(Error::invalid("key `pool`", why())) }
+    }
+
     /// The pool as it starts.
     fn fill(&self, bench: &Bench) -> Result<Pool> {
-        let size = if self.pool < 1.0 { (self.pool * bench.rows() as f64).round() } else { self.pool } as usize;
-        if size == 0 || size > bench.rows() {
-            let why = format!("makes {size} captions, and there are {} training rows", bench.rows());
-            return Err(Error::invalid("defense `roclip`, key `pool`", why));
-        }
+        let size = self.size(bench)?;
         Ok(match self.pool_start {
             PoolStart::Captions => {
                 let captions = bench.captions(size, "roclip/pool");
@@ -130,12 +143,15 @@ fn noise(count: i64, rng: &mut Rng) -> Tensor {
 
 impl Defense for RoClip {
     fn plan(&mut self, epoch: u32, bench: &Bench) -> Result<Phase> {
+        self.size(bench)?;
+        check_pool_epochs(self.every, self.first, bench)?;
         let matching = self.matches_in(epoch);
         if self.memory.is_none() && (matching || self.update_in_plain_epochs) {
             self.memory = Some(self.fill(bench)?);
         }
         let text_tower = if matching { self.text_tower } else { TextTower::Trained };
-        Ok(Phase { augmentation: self.augmentation, captions: self.captions, text_tower, idle: false })
+        let augmentation = self.augment.then_some(self.augmentation);
+        Ok(Phase { augmentation, captions: self.captions, text_tower, idle: false })
     }
 
     fn loss(&mut self, step: &Step) -> Result<Tensor> {

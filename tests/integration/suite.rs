@@ -75,7 +75,11 @@ fn every_trial_gives_its_lines() {
     }
     let all = fs::read_to_string(WORLD.out.join("results.jsonl")).unwrap();
     assert_eq!(all.lines().count(), lines.len() + 8, "and every trial one line of cost");
-    assert!(lines.iter().all(|line| line.dataset == "world" && line.classes == 6 && line.suite == "small"));
+    assert!(
+        lines
+            .iter()
+            .all(|line| line.dataset == "world" && line.chance > 0.1 && line.chance < 0.5 && line.suite == "small")
+    );
     assert!(lines.iter().all(|line| line.low <= line.value && line.value <= line.high && line.n > 0), "{lines:?}");
 }
 
@@ -198,7 +202,7 @@ fn clip_art_goes_from_tar_shards_to_the_table() {
     let expected = ["targeted/psr", "targeted/returned", "badnet/asr", "top1", "top5"];
     assert_eq!(measured(&lines, "poisoned/clip/seed-0"), expected);
     assert_eq!(measured(&lines, "poisoned/roclip/seed-0").len(), 8);
-    assert!(lines.iter().all(|line| line.dataset == "webdataset" && line.classes >= 5));
+    assert!(lines.iter().all(|line| line.dataset == "webdataset" && line.chance > 0.1 && line.chance < 0.5));
     let digests = digests(&lines);
     assert!(digests.len() == 2 && digests.values().all(|read| read.len() == 1), "{digests:?}");
 }

@@ -6,6 +6,7 @@
 //! is a matrix on either side of the picture.
 
 use crate::draw::Rng;
+use crate::{Error, Result};
 use rand::RngExt;
 use rand::seq::SliceRandom;
 use schemars::JsonSchema;
@@ -80,6 +81,28 @@ pub enum Jitter {
 }
 
 impl Augmentation {
+    /// Ranges must not be turned around, and a blur must not reach past the picture.
+    pub fn check(&self) -> Result<()> {
+        let wrong = |key: &str, why: &str| Err(Error::invalid(format!("augmentation, key `{key}`"), why));
+        let [least, greatest] = self.crop_area;
+        match () {
+            () if !(least > 0.0 && least <= greatest && greatest <= 1.0) => {
+                wrong("crop_area", "must be [least, greatest] within 0 and 1")
+            }
+            () if !(self.blur[0] >= 0.0 && self.blur[0] <= self.blur[1]) => {
+                wrong("blur", "must be [least, greatest], not negative")
+            }
+            () if !(0.0..=0.25).contains(&self.blur_reach) => wrong("blur_reach", "must lie within 0 and 0.25"),
+            () if [self.flip, self.jitter, self.grayscale].iter().any(|p| !(0.0..=1.0).contains(p)) => {
+                wrong("flip, jitter or grayscale", "must lie within 0 and 1")
+            }
+            () if self.jitter_strength.iter().any(|x| !(0.0..=1.0).contains(x)) => {
+                wrong("jitter_strength", "must lie within 0 and 1")
+            }
+            () => Ok(()),
+        }
+    }
+
     /// Draws what happens to one picture of `size` x `size`; the order of jitter operations is drawn, too.
     pub fn draw(&self, size: i64, rng: &mut Rng) -> Drawing {
         let crop = self.draw_crop(size, rng);

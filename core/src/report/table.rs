@@ -1,4 +1,4 @@
-//! The table of a suite: for each poisoned arena, rows are defenses and columns are scores, mean and spread over seeds, every
+//! The table of a suite: for each arena, rows are defenses and columns are scores, mean and spread over seeds, every
 //! seed below. What may be compared, and what is marked, follows the rules that the suite states.
 
 use super::{Line, ScoreLine};
@@ -21,7 +21,13 @@ struct Scoreboard<'a> {
     scores: Vec<&'a ScoreLine>,
 }
 
-/// Renders every poisoned arena of the suite.
+const LEGEND: &str = "\
+Each cell: mean over seeds ± standard deviation, then every seed in the order above; base: the same score in the clean arena.
+attack failed: it lifts its score on the baseline too little over the clean arena, so it judges nobody. vacuous: accuracy may be at
+most twice chance. costly: accuracy well below the baseline's. –: not run, or no such score. `gauntlet describe` defines each score.
+";
+
+/// Renders every arena of the suite, `clean` last.
 ///
 /// # Errors
 /// If trials of one arena and seed did not read the same poison.
@@ -31,10 +37,11 @@ pub fn render(suite: &Suite, lines: &[Line]) -> Result<String> {
     let board = Scoreboard { suite, scores };
     board.check_digests()?;
     let mut text = String::new();
-    for arena in suite.arenas.keys() {
+    let clean = CLEAN.to_string();
+    for arena in suite.arenas.keys().chain([&clean]) {
         text += &board.render(arena);
     }
-    text += "Each cell: mean over seeds ± standard deviation, then every seed in the order above; base: the same score in the clean arena.\n";
+    text += LEGEND;
     Ok(text)
 }
 
@@ -60,7 +67,8 @@ impl Scoreboard<'_> {
         let (main, more): (Vec<Column>, Vec<Column>) =
             self.columns(arena).into_iter().partition(|column| column.attack.is_some() || column.is_accuracy());
         let seeds: Vec<String> = self.suite.seeds.iter().map(u64::to_string).collect();
-        let attacks = self.suite.arenas[arena].join(" + ");
+        let attacks =
+            self.suite.arenas.get(arena).map_or("no attack: the base rates".into(), |attacks| attacks.join(" + "));
         let mut text = format!(
             "\n{} · arena {arena} ({attacks}) · seeds {} · %\n{}\n",
             self.suite.name,
@@ -76,8 +84,10 @@ impl Scoreboard<'_> {
     /// Columns in the order in which they first appear, accuracy first.
     fn columns(&self, arena: &str) -> Vec<Column> {
         let mut columns: Vec<Column> = Vec::new();
-        let poisons =
-            |attack: &Option<String>| attack.as_ref().is_none_or(|attack| self.suite.arenas[arena].contains(attack));
+        let attacks = self.suite.arenas.get(arena);
+        let poisons = |attack: &Option<String>| {
+            attack.as_ref().zip(attacks).is_none_or(|(attack, attacks)| attacks.contains(attack))
+        };
         for line in self.scores.iter().filter(|line| line.arena == arena && poisons(&line.attack)) {
             let column = Column {
                 attack: line.attack.clone(),
@@ -110,25 +120,23 @@ impl Scoreboard<'_> {
 
     fn cell(&self, arena: &str, defense: &str, column: &Column) -> String {
         let values = self.values(arena, defense, column);
-        if values.is_empty() {
+        if values.iter().all(Option::is_none) {
             return "–".into();
         }
-        let each =
-            |values: &[f64]| values.iter().map(|value| format!("{:.1}", value * 100.0)).collect::<Vec<_>>().join(" ");
-        let mut cell = spread(&values);
+        let mut cell = spread(&values.iter().flatten().copied().collect::<Vec<_>>());
         if values.len() > 1 {
             cell += &format!("\n{}", each(&values));
         }
-        if column.attack.is_some() {
-            let failed = self.attack_failed(arena, column).then_some("\nattack failed");
-            cell += &format!("\nbase {}{}", each(&self.values(CLEAN, defense, column)), failed.unwrap_or_default());
+        if column.attack.is_some() && arena != CLEAN {
+            let gate = if column.higher_is_better == Some(false) { self.gate(arena, column) } else { "" };
+            cell += &format!("\nbase {}{gate}", each(&self.values(CLEAN, defense, column)));
         }
         cell
     }
 
-    /// One value a seed, in the suite's order of seeds.
-    fn values(&self, arena: &str, defense: &str, column: &Column) -> Vec<f64> {
-        self.lines(arena, defense, column).map(|line| line.value).collect()
+    /// One value a seed, in the suite's order of seeds; none where the trial has not run or failed.
+    fn values(&self, arena: &str, defense: &str, column: &Column) -> Vec<Option<f64>> {
+        self.lines(arena, defense, column).map(|line| line.map(|line| line.value)).collect()
     }
 
     fn lines<'b>(
@@ -136,7 +144,7 @@ impl Scoreboard<'_> {
         arena: &'b str,
         defense: &'b str,
         column: &'b Column,
-    ) -> impl Iterator<Item = &'b ScoreLine> {
+    ) -> impl Iterator<Item = Option<&'b ScoreLine>> {
         let of_seed = move |seed: &u64| {
             let matches = |line: &&&ScoreLine| {
                 line.seed == *seed
@@ -147,22 +155,26 @@ impl Scoreboard<'_> {
             };
             self.scores.iter().find(matches).copied()
         };
-        self.suite.seeds.iter().filter_map(of_seed)
+        self.suite.seeds.iter().map(of_seed)
     }
 
-    /// The gate: an attack that does not lift its success on the undefended baseline over the clean arena ranks no defense.
-    fn attack_failed(&self, arena: &str, column: &Column) -> bool {
-        let of = |arena| mean(&self.values(arena, &self.suite.baseline, column));
-        column.higher_is_better == Some(false) && of(arena) - of(CLEAN) < self.suite.gate
+    /// An attack that does not lift its success on the undefended baseline over the clean arena judges no defense.
+    fn gate(&self, arena: &str, column: &Column) -> &'static str {
+        let of = |arena| self.values(arena, &self.suite.baseline, column);
+        match paired_means(&of(arena), &of(CLEAN)) {
+            None => "\ngate unknown",
+            Some((success, base)) if success - base < self.suite.gate => "\nattack failed",
+            Some(_) => "",
+        }
     }
 
     /// Vacuous: accuracy that may be at most twice chance. Costly: well below the baseline's accuracy.
     fn marks(&self, arena: &str, defense: &str) -> String {
         let accuracy = Column { attack: None, score: "top1".into(), higher_is_better: Some(true) };
-        let lines: Vec<&ScoreLine> = self.lines(arena, defense, &accuracy).collect();
-        let vacuous = lines.iter().any(|line| line.low <= 2.0 / f64::from(line.classes));
-        let ours = mean(&self.values(arena, defense, &accuracy));
-        let costly = ours < self.suite.costly * mean(&self.values(arena, &self.suite.baseline, &accuracy));
+        let vacuous = self.lines(arena, defense, &accuracy).flatten().any(|line| line.low <= 2.0 * line.chance);
+        let of = |defense: &str| self.values(arena, defense, &accuracy);
+        let means = paired_means(&of(defense), &of(&self.suite.baseline));
+        let costly = means.is_some_and(|(ours, baseline)| ours < self.suite.costly * baseline);
         let marks = [(defense == self.suite.baseline, "baseline"), (vacuous, "vacuous"), (costly, "costly")];
         marks.iter().filter(|(holds, _)| *holds).map(|(_, mark)| *mark).collect::<Vec<_>>().join(", ")
     }
@@ -183,8 +195,20 @@ impl Column {
     }
 }
 
+/// Means of both over the seeds that both have.
+fn paired_means(ours: &[Option<f64>], theirs: &[Option<f64>]) -> Option<(f64, f64)> {
+    let (ours, theirs): (Vec<f64>, Vec<f64>) = ours.iter().zip(theirs).filter_map(|(a, b)| a.zip(*b)).unzip();
+    (!ours.is_empty()).then(|| (mean(&ours), mean(&theirs)))
+}
+
 fn mean(values: &[f64]) -> f64 {
     values.iter().sum::<f64>() / values.len() as f64
+}
+
+/// Every seed, in percent.
+fn each(values: &[Option<f64>]) -> String {
+    let percent = |value: &Option<f64>| value.map_or("–".to_string(), |value| format!("{:.1}", value * 100.0));
+    values.iter().map(percent).collect::<Vec<_>>().join(" ")
 }
 
 /// Mean and, from two seeds on, sample standard deviation, in percent.
@@ -194,5 +218,17 @@ fn spread(values: &[f64]) -> String {
     match values.len() {
         1 => format!("{:.1}", mean * 100.0),
         n => format!("{:.1} ±{:.1}", mean * 100.0, (squares / (n - 1) as f64).sqrt() * 100.0),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{each, paired_means};
+
+    #[test]
+    fn a_seed_that_is_missing_keeps_its_place_and_is_averaged_over_on_neither_side() {
+        assert_eq!(each(&[None, Some(0.5), Some(0.25)]), "– 50.0 25.0");
+        assert_eq!(paired_means(&[None, Some(0.5), Some(0.25)], &[Some(0.9), Some(0.5), None]), Some((0.5, 0.5)));
+        assert_eq!(paired_means(&[None], &[Some(0.9)]), None);
     }
 }

@@ -1,4 +1,4 @@
-//! The learning rate: linear warm-up, then half a cosine down to 0 at the last step, as open_clip's `cosine_lr`.
+//! The learning rate: linear warm-up, then half a cosine towards 0 at the last step, as open_clip's `cosine_lr`.
 
 /// The learning rate of a step (counted from 0) out of `total`.
 pub fn learning_rate(peak: f64, warmup: u64, total: u64, step: u64) -> f64 {
