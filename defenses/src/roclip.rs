@@ -101,7 +101,7 @@ pub fn is_pool_epoch(epoch: u32, every: u32, first: u32) -> bool {
 pub fn check_pool_epochs(every: u32, first: u32, bench: &Bench) -> Result<()> {
     let any = (1..=bench.epochs()).any(|epoch| is_pool_epoch(epoch, every, first));
     let why = || format!("no epoch of {} matches to the pool (every {every}, from {first})", bench.epochs());
-    if any { Ok(()) } else { Err(Error::invalid("keys `every` and `first`", why())) }
+    if any { Ok(()) } else { Err(Error::invalid("defense, keys `every` and `first`", why())) }
 }
 
 impl RoClip {
@@ -113,7 +113,11 @@ impl RoClip {
     fn size(&self, bench: &Bench) -> Result<usize> {
         let size = if self.pool < 1.0 { (self.pool * bench.rows() as f64).round() } else { self.pool } as usize;
         let why = || format!("makes {size} captions, and there are {} training rows", bench.rows());
-        if (1..=bench.rows()).contains(&size) { Ok(size) } else { Err(Error::invalid("key `pool`", why())) }
+        if (1..=bench.rows()).contains(&size) {
+            Ok(size)
+        } else {
+            Err(Error::invalid("defense `roclip`, key `pool`", why()))
+        }
     }
 
     /// The pool as it starts.

@@ -161,7 +161,7 @@ fn every_defense_survives_two_steps_and_repeats_them_bit_for_bit() {
     for defense in defenses {
         let name = defense.name;
         // One step in each of two epochs: a plain one, and one of those that come every second time.
-        let trial = trial(&suite, &["recipe.batch=200"], &format!("poisoned/{name}/seed-0"));
+        let trial = trial(&suite, &["recipe.batch=200", "recipe.warmup_steps=1"], &format!("poisoned/{name}/seed-0"));
         let stop = AtomicBool::new(false);
         let machine = Machine { workers: 1, progress: &Silent, stop: &stop };
         let weights = ["once", "twice"].map(|run| {

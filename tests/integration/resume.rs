@@ -94,7 +94,8 @@ fn killed_at_five_moments_and_resumed_it_ends_with_the_same_weights() {
 fn asked_to_stop_it_leaves_a_checkpoint_and_resumes_to_the_same_weights() {
     let folder = WHOLE.home.join("stopped");
     // By a signal; and as a suite asks its trials, or dies: by the end of standard input.
-    let ways: [(&[&str], fn(&mut Child), (u32, usize)); 3] = [
+    type Way<'a> = (&'a [&'a str], fn(&mut Child), (u32, usize));
+    let ways: [Way; 3] = [
         (&[], |child| signal(child, "TERM"), (2, 1)),
         (&["--child"], |child| drop(child.stdin.take()), (2, 7)),
         (&[], |child| signal(child, "INT"), (4, 3)),

@@ -109,7 +109,7 @@ fn finished_trials_are_kept_and_another_suite_is_refused() {
 
     let other = WORLD.run(&WORLD.out, &["--set", "recipe.epochs=4"]);
     assert_eq!(other.code, Some(2), "{other:?}");
-    assert!(other.stderr.contains("trial.json: is another trial"), "{}", other.stderr);
+    assert!(other.stderr.contains("trial.json: holds another trial"), "{}", other.stderr);
     assert!(written() == before && fs::read(WORLD.out.join("results.jsonl")).unwrap() == results);
 }
 
