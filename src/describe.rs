@@ -104,7 +104,11 @@ fn explain(
         let _ = writeln!(text, "\n  score {} ({better})\n      {}", word(&score["score"]), word(&score["definition"]));
     }
     for field in &fields {
-        let _ = writeln!(text, "\n  {} = {}{}", word(&field["key"]), field["default"], bounds(field));
+        let value = match word(&field["is"]) {
+            "optional" => format!("= {}", field["default"]),
+            is => format!("({is})"),
+        };
+        let _ = writeln!(text, "\n  {} {value}{}", word(&field["key"]), bounds(field));
         for line in word(&field["help"]).lines() {
             let _ = writeln!(text, "      {}", line.trim());
         }
@@ -123,12 +127,11 @@ fn collect_fields(root: &Value, schema: &Value, defaults: &Value, prefix: &str, 
     for (key, field) in schema["properties"].as_object().unwrap_or(&Map::new()) {
         let target = dereference(root, field);
         let required = schema["required"].as_array().is_some_and(|names| names.contains(&json!(key)));
-        let stated = if required { json!("required") } else { field.get("default").cloned().unwrap_or_default() };
-        let default = if defaults.is_null() { &stated } else { &defaults[key] };
+        let default = if defaults.is_null() { field.get("default").unwrap_or(&Value::Null) } else { &defaults[key] };
         let full = format!("{prefix}{key}");
         let help = field["description"].as_str().or(target["description"].as_str()).unwrap_or_default();
         if target["properties"].is_object() {
-            fields.push(json!({"key": full, "help": help, "default": "a table:"}));
+            fields.push(json!({"key": full, "help": help, "is": "table"}));
             collect_fields(root, target, default, &format!("{full}."), fields);
             continue;
         }
@@ -140,7 +143,8 @@ fn collect_fields(root: &Value, schema: &Value, defaults: &Value, prefix: &str, 
             .map(|choice| json!({"value": choice["const"], "help": choice["description"]}))
             .collect();
         let range = if field["items"].is_object() { &field["items"] } else { field };
-        fields.push(json!({"key": full, "help": help, "default": default, "minimum": range["minimum"], "maximum": range["maximum"], "choices": choices}));
+        let is = if required { "required" } else { "optional" };
+        fields.push(json!({"key": full, "help": help, "is": is, "default": default, "minimum": range["minimum"], "maximum": range["maximum"], "choices": choices}));
     }
 }
 

@@ -111,6 +111,12 @@ impl Suite {
             () if !(0.001..=0.9).contains(&self.heldout) => wrong("heldout", "must lie within 0.001 and 0.9"),
             () if self.arenas.contains_key(CLEAN) => wrong("arenas", "`clean` is always there and has no attacks"),
             () if self.recipe.batch < 2 => wrong("recipe.batch", "must be at least 2: a loss of one pair says nothing"),
+            () if self.recipe.learning_rate.is_nan() || self.recipe.learning_rate <= 0.0 => {
+                wrong("recipe.learning_rate", "must be greater than 0")
+            }
+            () if !self.recipe.betas.iter().all(|beta| (0.0..1.0).contains(beta)) => {
+                wrong("recipe.betas", "must lie within 0 and 1, 1 left out")
+            }
             () if self.recipe.epochs < 1 => wrong("recipe.epochs", "must be at least 1"),
             () => self.check_names(),
         }

@@ -30,8 +30,10 @@ use tch::{Device, Kind, Tensor};
 #[serde(default, deny_unknown_fields)]
 pub struct Recipe {
     /// Passes over the training data.
+    #[schemars(range(min = 1))]
     pub epochs: u32,
     /// Rows of a step; the rest of an epoch that does not fill one is dropped.
+    #[schemars(range(min = 2))]
     pub batch: usize,
     /// Greatest learning rate.
     pub learning_rate: f64,
