@@ -60,11 +60,6 @@ impl Weights {
         tensor
     }
 
-    /// Number of trained numbers.
-    pub fn count(&self) -> i64 {
-        self.parameters.values().map(|tensor| tensor.numel() as i64).sum()
-    }
-
     /// Whether weight decay applies to a parameter: open_clip's groups leave out vectors, and anything named as a norm or bias.
     pub fn decays(name: &str, tensor: &Tensor) -> bool {
         tensor.dim() >= 2 && !["bn", "ln", "bias", "logit_scale"].iter().any(|part| name.contains(part))
