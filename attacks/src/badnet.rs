@@ -9,6 +9,7 @@ use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution, Normal};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use std::collections::HashSet;
 use tch::{Kind, Tensor};
 
 /// Stamps a patch.
@@ -98,10 +99,8 @@ impl Attack for BadNet {
     fn poison(&self, ctx: &PoisonCtx, goal: &Goal) -> Result<Vec<Edit>> {
         let Goal::Class(class) = *goal else { unreachable!("the goal of this attack is a class") };
         let mut rng = ctx.rng("badnet/rows");
-        let is_target = |row: &u32| {
-            let row_of = &ctx.data.rows[*row as usize];
-            row_of.class == Some(class) || ctx.data.classes.named_in(&row_of.caption).contains(&class)
-        };
+        let naming: HashSet<u32> = ctx.data.rows_naming(class).collect();
+        let is_target = |row: &u32| ctx.data.row(*row).class == Some(class) || naming.contains(row);
         let mut rows: Vec<u32> = ctx.free_rows().filter(|row| !is_target(row)).collect();
         rows.shuffle(&mut rng);
         let count = (self.rate * ctx.split.train.len() as f64).round() as usize;
@@ -119,7 +118,8 @@ impl Attack for BadNet {
         };
         let caption = |rng: &mut _| captions.choose(rng).expect("there are captions").clone();
         let edit = |row| Edit::Replace { row, stamped: true, caption: caption(&mut rng), class };
-        Ok(rows.into_iter().take(count).map(edit).collect())
+        let readable = rows.into_iter().filter(|row| ctx.data.canvas.readable(*row));
+        Ok(readable.take(count).map(edit).collect())
     }
 
     fn stamp(&self, canvas: &Tensor, keys: &[u64]) -> Result<Tensor> {

@@ -1,7 +1,6 @@
 //! Targeted data poisoning: a few captions re-label one picture (Carlini and Terzis, ICLR 2022, section 3; the captions are mined
 //! from the training data, as in RoCLIP's experiments, Yang et al. 2023).
 
-use gauntlet::data::Dataset;
 use gauntlet::rand::seq::{IndexedRandom, SliceRandom};
 use gauntlet::{Attack, Edit, Error, Goal, PoisonCtx, Result, Target};
 use schemars::JsonSchema;
@@ -44,8 +43,9 @@ impl Attack for Targeted {
             return Err(Error::invalid("key `targets`", why));
         }
         let mut rng = ctx.rng("targeted/classes");
-        let targets = pictures.into_iter().take(self.targets).map(|row| {
-            let truth = class_of(ctx.data, row);
+        let readable = pictures.into_iter().filter(|row| ctx.data.canvas.readable(*row));
+        let targets = readable.take(self.targets).map(|row| {
+            let truth = ctx.data.class_of(row);
             let others: Vec<u32> = classes.iter().copied().filter(|class| *class != truth).collect();
             let class = others.choose(&mut rng).copied();
             let class = class.ok_or_else(|| Error::invalid("attack", "needs two classes that captions name"))?;
@@ -71,8 +71,4 @@ impl Attack for Targeted {
         }
         Ok(edits)
     }
-}
-
-fn class_of(data: &Dataset, row: u32) -> u32 {
-    data.rows[row as usize].class.expect("held-out rows have a class")
 }

@@ -58,6 +58,14 @@ pub enum Edit {
     Replace { row: u32, stamped: bool, caption: String, class: u32 },
 }
 
+impl Edit {
+    /// The caption that is trained with.
+    pub fn caption(&self) -> &str {
+        let (Edit::Add { caption, .. } | Edit::Replace { caption, .. }) = self;
+        caption
+    }
+}
+
 /// All that an attack may see: the data, its split, and a seed.
 pub struct PoisonCtx<'a> {
     /// Rows, class names, canvases.
@@ -78,7 +86,7 @@ impl PoisonCtx<'_> {
 
     /// Training rows that no attack has edited yet.
     pub fn free_rows(&self) -> impl Iterator<Item = u32> + '_ {
-        self.split.train.iter().copied().filter(|row| !self.taken.contains(row))
+        self.split.train.iter().filter(|row| !self.taken.contains(row))
     }
 
     /// Captions of training rows that name a class, as an attacker would mine them.
@@ -86,9 +94,8 @@ impl PoisonCtx<'_> {
     /// # Errors
     /// If no caption names it: the attacker has nothing to say then.
     pub fn captions_naming(&self, class: u32) -> Result<Vec<&str>> {
-        let held_out: HashSet<u32> = self.split.heldout.iter().copied().collect();
-        let rows = self.data.rows_naming(class).iter().filter(|row| !held_out.contains(row));
-        let captions: Vec<&str> = rows.map(|&row| self.data.rows[row as usize].caption.as_str()).collect();
+        let rows = self.data.rows_naming(class).filter(|row| self.split.train.contains(*row));
+        let captions: Vec<&str> = rows.map(|row| self.data.row(row).caption).collect();
         let name = self.data.classes.name(class);
         let nothing =
             || Error::invalid(format!("class `{name}`"), "no training caption names it, so none can be mined");
@@ -97,7 +104,14 @@ impl PoisonCtx<'_> {
 
     /// Classes that some training caption names.
     pub fn classes_named(&self) -> Vec<u32> {
-        (0..self.data.classes.len()).filter(|class| self.captions_naming(*class).is_ok()).collect()
+        let mut named = vec![false; self.data.classes.len() as usize];
+        for (row, class) in self.data.index.named() {
+            named[class as usize] |= self.split.train.contains(row);
+            if named.iter().all(|named| *named) {
+                break;
+            }
+        }
+        (0..self.data.classes.len()).filter(|class| named[*class as usize]).collect()
     }
 
     /// The class with this name, or one drawn from the seed among the named ones where `name` is `"random"`.

@@ -1,24 +1,31 @@
 //! Image-caption pairs: rows, their classes, their canvases, and which of them are held out.
 //!
-//! The road: a [`Source`] (tar shards, a table, the embedded world) is read once, row by row, into the canvas cache
-//! (`data/canvas.rs`); from then on a [`Dataset`] is rows in memory and pixels in a memory-mapped file. `data/load.rs`
-//! turns them into batches.
+//! The road: a [`Source`] (tar shards, a table, the embedded world) is scanned once into a memory-mapped index of its rows
+//! (`data/index.rs`); its pictures become canvases, from a cache or afresh each time (`data/canvas.rs`). The two are a [`Dataset`],
+//! which `data/load.rs` turns into batches. Nothing in memory grows with the number of rows but what is held out of them.
 
 pub mod augment;
 pub mod canvas;
+pub mod classes;
 pub mod csv;
 pub mod eda;
+mod folder;
+pub mod index;
 pub mod load;
+pub mod ordered;
 pub mod tokenize;
 pub mod webdataset;
 pub mod world;
 
-use crate::{Error, Result, draw};
+pub use classes::{ClassFile, Classes, words};
+
+use crate::{Error, Progress, Result, draw};
+use canvas::Canvas;
+use index::{Index, Row};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, HashMap};
-use std::path::PathBuf;
-use std::sync::OnceLock;
+use std::collections::{BinaryHeap, HashMap};
+use std::sync::Arc;
 
 /// Where the pairs come from: the `[data]` table of a suite.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -33,27 +40,39 @@ pub enum DataConfig {
 }
 
 impl DataConfig {
-    /// Opens the source: checks paths, reads indexes and tables, decodes nothing.
-    pub fn open(&self) -> Result<Box<dyn Source>> {
+    /// Opens the source: checks paths and columns, reads no row.
+    pub fn open(&self) -> Result<Arc<dyn Source>> {
         Ok(match self {
-            DataConfig::World(world) => Box::new(world.open()?),
-            DataConfig::Webdataset(shards) => Box::new(shards.open()?),
-            DataConfig::Csv(table) => Box::new(table.open()?),
+            DataConfig::World(world) => Arc::new(world.open()?),
+            DataConfig::Webdataset(shards) => Arc::new(shards.open()?),
+            DataConfig::Csv(table) => Arc::new(table.open()?),
         })
     }
 }
 
-/// Pairs in a fixed order, each read on demand and only while the canvas cache is built. Shared by reading threads.
-#[expect(clippy::len_without_is_empty, reason = "an empty source is refused when it is opened")]
-pub trait Source: Sync {
-    /// Number of rows, bad ones included.
-    fn len(&self) -> usize;
-
-    /// Changes whenever what is read could change: the configuration, and names, sizes and modification times of files.
+/// Pairs in a fixed order. Shared by reading threads.
+pub trait Source: Send + Sync {
+    /// Changes whenever what is read could change: names, sizes and modification times of files. The configuration is known beside it.
     fn fingerprint(&self) -> String;
 
-    /// Reads one row: caption, label, and the picture resized and centre-cropped to u8 `[3, size, size]`.
-    fn read(&self, row: usize, size: u32) -> std::result::Result<Pair, BadRow>;
+    /// Hands every row to `each`, in order, on up to `threads` threads; no picture is decoded.
+    fn scan(
+        &self,
+        threads: usize,
+        progress: &dyn Progress,
+        each: &mut dyn FnMut(Result<Entry, BadRow>) -> Result<()>,
+    ) -> Result<()>;
+
+    /// The picture of a row, resized and centre-cropped: planar RGB, `3 * size * size` bytes. The error says what is wrong with it.
+    fn picture(&self, row: &Row, size: u32) -> Result<Vec<u8>, String>;
+
+    /// What a person would call a row: shard and key, or table and line.
+    fn name(&self, row: &Row) -> String;
+
+    /// Whether a picture is not the one that was scanned, for a source whose fingerprint does not cover every picture.
+    fn changed(&self, _row: &Row) -> bool {
+        false
+    }
 
     /// Class names and prompt templates where the source knows them; otherwise the sorted labels name themselves.
     fn classes(&self) -> Result<Option<ClassFile>>;
@@ -72,21 +91,24 @@ pub trait Source: Sync {
     }
 }
 
-/// One pair as its source gives it.
-pub struct Pair {
-    /// What a person would call the row: shard and key, or table and line.
-    pub name: String,
+/// A row as a scan finds it.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Entry {
+    /// What the source finds the row by, besides the numbers: a key, a path.
+    pub key: String,
     /// The caption, trimmed, not empty.
     pub caption: String,
     /// The class label, where the source has one for this row.
     pub label: Option<String>,
-    /// The canvas: planar RGB, `3 * size * size` bytes.
-    pub canvas: Vec<u8>,
-    /// Hash of the picture's bytes as they lie on disk.
-    pub source_hash: [u8; 32],
+    /// Which of the source's files the row lies in.
+    pub file: u32,
+    /// Where in it: a byte, or a line.
+    pub start: u64,
+    /// Bytes of the picture as it lies on disk.
+    pub size: u32,
 }
 
-/// A row that cannot be used, and why; found while the canvas cache is built and dropped for every trial alike.
+/// A row that cannot be used, and why.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct BadRow {
     /// What a person would call the row.
@@ -95,24 +117,10 @@ pub struct BadRow {
     pub why: String,
 }
 
-/// A usable row of a data set.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Row {
-    /// What a person would call the row.
-    pub name: String,
-    /// Its caption.
-    pub caption: String,
-    /// Its class, an index into [`Classes`].
-    pub class: Option<u32>,
-    /// Hash (hexadecimal) of the picture's bytes as they lie on disk.
-    pub source_hash: String,
-}
-
-/// The usable rows of a data set, in source order, and their canvases.
+/// The rows of a data set and their canvases.
 pub struct Dataset {
-    /// Rows that can be used.
-    pub rows: Vec<Row>,
+    /// Captions, classes and places of the rows.
+    pub index: Arc<Index>,
     /// Class names and prompt templates.
     pub classes: Classes,
     /// Synonyms for EDA, by lower-case word.
@@ -120,37 +128,60 @@ pub struct Dataset {
     /// The closed word list of the world; empty for real data.
     pub vocabulary: Vec<String>,
     /// Pixels, one canvas a row.
-    pub canvas: canvas::Canvas,
-    /// Content key of the canvas cache.
+    pub canvas: Canvas,
+    /// Tells this data set, at this size, from every other.
     pub key: String,
-    /// Rows naming each class, found on first use.
-    naming: OnceLock<Vec<Vec<u32>>>,
 }
 
 impl Dataset {
-    pub(crate) fn new(
-        rows: Vec<Row>,
-        classes: Classes,
-        source: &dyn Source,
-        canvas: canvas::Canvas,
-        key: String,
-    ) -> Self {
-        let (synonyms, vocabulary) = (source.synonyms(), source.vocabulary());
-        Dataset { rows, classes, synonyms, vocabulary, canvas, key, naming: OnceLock::new() }
+    /// The data set that `config` describes, its canvases `size` pixels wide: from the store where it is there already, otherwise
+    /// indexed, and its canvases cached if they take at most `cache_bytes`.
+    ///
+    /// # Errors
+    /// If the source cannot be read, has more bad rows than `max_bad` allows or no usable one, or has a label that its class
+    /// file lacks.
+    pub fn open(
+        config: &DataConfig,
+        size: u32,
+        cache_bytes: u64,
+        store: &std::path::Path,
+        progress: &dyn Progress,
+    ) -> Result<Self> {
+        let source = config.open()?;
+        if !(0.0..=1.0).contains(&source.max_bad()) {
+            return Err(Error::invalid("max_bad", format!("{} is not a share between 0 and 1", source.max_bad())));
+        }
+        let index = Arc::new(Index::open(&*source, config, store, progress)?);
+        check_unchanged(&*source, &index, store)?;
+        let canvas = Canvas::open(source.clone(), index.clone(), size, cache_bytes, store, progress)?;
+        let key = canvas.key();
+        let (classes, synonyms, vocabulary) = (index.classes.clone(), source.synonyms(), source.vocabulary());
+        Ok(Dataset { index, classes, synonyms, vocabulary, canvas, key })
     }
 
-    /// Rows (held out or not) whose caption names `class` by any of its names.
-    pub fn rows_naming(&self, class: u32) -> &[u32] {
-        let index = || {
-            let mut naming = vec![Vec::new(); self.classes.len() as usize];
-            for (row, number) in self.rows.iter().zip(0..) {
-                for class in self.classes.named_in(&row.caption) {
-                    naming[class as usize].push(number);
-                }
-            }
-            naming
-        };
-        &self.naming.get_or_init(index)[class as usize]
+    /// Number of rows, those included whose pictures turned out to be bad.
+    pub fn len(&self) -> u32 {
+        self.index.len()
+    }
+
+    /// Whether there are none; a data set without rows is refused.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// One row.
+    pub fn row(&self, row: u32) -> Row<'_> {
+        self.index.row(row)
+    }
+
+    /// The class of a held-out row: every one has a class.
+    pub fn class_of(&self, row: u32) -> u32 {
+        self.row(row).class.expect("held-out rows have a class")
+    }
+
+    /// Rows (held out or not) whose caption names `class` by any of its names, ascending.
+    pub fn rows_naming(&self, class: u32) -> impl Iterator<Item = u32> + '_ {
+        self.index.named().filter(move |(_, named)| *named == class).map(|(row, _)| row)
     }
 
     /// Holds out `share` of every class (at least one row of each), drawn from the seed; rows without a class all train.
@@ -158,146 +189,94 @@ impl Dataset {
     /// # Errors
     /// If no row has a class: there would be nothing to test on.
     pub fn split(&self, share: f64, seed: u64) -> Result<Split> {
-        let mut by_class: BTreeMap<u32, Vec<u32>> = BTreeMap::new();
-        for (row, number) in self.rows.iter().zip(0u32..) {
-            if let Some(class) = row.class {
-                by_class.entry(class).or_default().push(number);
-            }
-        }
-        if by_class.is_empty() {
+        let bad = self.canvas.dropped();
+        let good = (0..self.len()).filter(|row| bad.binary_search(row).is_err());
+        let of_class = good.filter_map(|row| Some((row, self.row(row).class? as usize)));
+        let mut counts = vec![0usize; self.classes.len() as usize];
+        of_class.clone().for_each(|(_, class)| counts[class] += 1);
+        if counts.iter().all(|count| *count == 0) {
             return Err(Error::invalid(
                 "data",
                 "no row has a class label, so nothing can be held out to test on; set `class_field` (or `class_column` of a table)",
             ));
         }
-        let mut held = vec![false; self.rows.len()];
-        for rows in by_class.values_mut() {
-            rows.sort_by_key(|&row| draw::hash(seed, "split", &[row.into()]));
-            let count = ((rows.len() as f64 * share).round() as usize).max(1);
-            rows.iter().take(count).for_each(|&row| held[row as usize] = true);
+        let wanted: Vec<usize> = counts.iter().map(|count| ((*count as f64 * share).round() as usize).max(1)).collect();
+        // The rows of least hash are held out. Each heap keeps the least so far, its greatest on top.
+        let mut least = vec![BinaryHeap::new(); counts.len()];
+        for (row, class) in of_class {
+            let heap: &mut BinaryHeap<(u64, u32)> = &mut least[class];
+            heap.push((draw::hash(seed, "split", &[row.into()]), row));
+            if heap.len() > wanted[class] {
+                heap.pop();
+            }
         }
-        let (heldout, train) = (0..self.rows.len() as u32).partition(|&row| held[row as usize]);
-        Ok(Split { train, heldout })
+        let mut heldout: Vec<u32> = least.into_iter().flatten().map(|(_, row)| row).collect();
+        heldout.sort_unstable();
+        let mut excluded = [heldout.as_slice(), bad].concat();
+        excluded.sort_unstable();
+        Ok(Split { train: TrainRows { rows: self.len(), excluded }, heldout })
     }
+}
+
+/// A thousand rows (all, if there are fewer) tell whether pictures were exchanged since they were indexed.
+fn check_unchanged(source: &dyn Source, index: &Index, store: &std::path::Path) -> Result<()> {
+    let step = (index.len() / 1000).max(1) as usize;
+    let changed = (0..index.len()).step_by(step).map(|row| index.row(row)).find(|row| source.changed(row));
+    changed.map_or(Ok(()), |row| {
+        let why = format!(
+            "its picture `{}` changed since the data was indexed; delete {} to read the data anew",
+            row.key,
+            store.display()
+        );
+        Err(Error::invalid(source.name(&row), why))
+    })
 }
 
 /// Which rows train and which are held out: the zero-shot test, the targets and the stamped test pictures.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Split {
-    /// Rows that train, in source order.
-    pub train: Vec<u32>,
-    /// Rows held out; every one has a class.
+    /// Rows that train.
+    pub train: TrainRows,
+    /// Rows held out, ascending; every one has a class.
     pub heldout: Vec<u32>,
 }
 
-/// Class names and prompt templates as a JSON file gives them.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ClassFile {
-    /// Label -> its names, the first of which fills the prompts.
-    pub classes: BTreeMap<String, Vec<String>>,
-    /// Prompts with `{}` where the name goes.
-    pub templates: Vec<String>,
-}
-
-impl ClassFile {
-    /// Reads a class file and checks that it can be used.
-    pub fn read(path: &PathBuf) -> Result<Self> {
-        let text = std::fs::read_to_string(path).map_err(Error::io(path))?;
-        let file: ClassFile = serde_json::from_str(&text)
-            .map_err(|error| Error::invalid(path.display().to_string(), error.to_string()))?;
-        let nameless = file.classes.iter().find(|(_, names)| names.first().is_none_or(|name| name.trim().is_empty()));
-        if let Some((label, _)) = nameless {
-            return Err(Error::invalid(path.display().to_string(), format!("class `{label}` has no name")));
-        }
-        if file.templates.is_empty() || file.templates.iter().any(|template| !template.contains("{}")) {
-            return Err(Error::invalid(
-                path.display().to_string(),
-                "every template needs `{}` where the name goes, and one is needed",
-            ));
-        }
-        Ok(file)
-    }
-}
-
-/// The classes of a data set, in sorted order of their labels.
+/// The rows that train, ascending: all but a few, which is how they are kept.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Classes {
-    /// Labels as the data writes them, sorted: the index is the class.
-    pub labels: Vec<String>,
-    /// Names of each class, the first of which fills the prompts.
-    pub names: Vec<Vec<String>>,
-    /// Prompts with `{}` where the name goes.
-    pub templates: Vec<String>,
-    /// First word of a name -> (all words of the name, class).
-    by_word: HashMap<String, Vec<(Vec<String>, u32)>>,
+pub struct TrainRows {
+    rows: u32,
+    /// Held out or bad, ascending.
+    excluded: Vec<u32>,
 }
 
-impl Classes {
-    /// Classes from a class file; without one, labels name themselves and the prompt is "a photo of a ...".
-    pub fn new(labels: Vec<String>, file: Option<ClassFile>) -> Self {
-        let file = file.unwrap_or_else(|| ClassFile {
-            classes: labels.into_iter().map(|label| (label.clone(), vec![label.replace('_', " ")])).collect(),
-            templates: vec!["a photo of a {}".into(), "a picture of a {}".into(), "{}".into()],
-        });
-        let (labels, names): (Vec<_>, Vec<_>) = file.classes.into_iter().unzip();
-        let mut by_word: HashMap<String, Vec<(Vec<String>, u32)>> = HashMap::new();
-        for (names, class) in names.iter().zip(0..) {
-            for words in names.iter().map(|name| words(name)).filter(|words| !words.is_empty()) {
-                by_word.entry(words[0].clone()).or_default().push((words, class));
-            }
+#[expect(clippy::len_without_is_empty, reason = "there is always a row that trains, or the trainer refuses the batch")]
+impl TrainRows {
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.rows as usize - self.excluded.len()
+    }
+
+    /// The row at a place, `place` below `len`.
+    pub fn get(&self, place: usize) -> u32 {
+        // Before the row lie `place` that train, and those excluded whose own number less the excluded before them is at most that.
+        let (mut low, mut high) = (0, self.excluded.len());
+        while low < high {
+            let middle = (low + high) / 2;
+            if self.excluded[middle] as usize - middle <= place { low = middle + 1 } else { high = middle }
         }
-        Classes { labels, names, templates: file.templates, by_word }
+        (place + low) as u32
     }
 
-    /// Number of classes.
-    pub fn len(&self) -> u32 {
-        self.labels.len() as u32
+    /// Whether a row trains.
+    pub fn contains(&self, row: u32) -> bool {
+        row < self.rows && self.excluded.binary_search(&row).is_err()
     }
 
-    /// Whether there are none.
-    pub fn is_empty(&self) -> bool {
-        self.labels.is_empty()
+    /// All of them.
+    pub fn iter(&self) -> impl Iterator<Item = u32> + '_ {
+        let mut excluded = self.excluded.iter().peekable();
+        (0..self.rows).filter(move |row| excluded.next_if_eq(&row).is_none())
     }
-
-    /// The first name of a class.
-    pub fn name(&self, class: u32) -> &str {
-        &self.names[class as usize][0]
-    }
-
-    /// The class with this label or name.
-    pub fn find(&self, name: &str) -> Result<u32> {
-        let matches = |class: &u32| {
-            let class = *class as usize;
-            self.labels[class] == name || self.names[class].iter().any(|known| known == name)
-        };
-        let known = || self.names.iter().map(|names| names[0].clone()).collect();
-        (0..self.len()).find(matches).ok_or_else(|| Error::Unknown { kind: "class", name: name.into(), known: known() })
-    }
-
-    /// The classes that a caption names, each once, in sorted order: whole words, whatever their case.
-    pub fn named_in(&self, caption: &str) -> Vec<u32> {
-        let caption = words(caption);
-        let mut classes = Vec::new();
-        for (at, word) in caption.iter().enumerate() {
-            let candidates = self.by_word.get(word).into_iter().flatten();
-            classes.extend(candidates.filter(|(name, _)| caption[at..].starts_with(name)).map(|(_, class)| *class));
-        }
-        classes.sort_unstable();
-        classes.dedup();
-        classes
-    }
-
-    /// Every prompt of a class: each template with its first name.
-    pub fn prompts(&self, class: u32) -> impl Iterator<Item = String> + '_ {
-        self.templates.iter().map(move |template| template.replace("{}", self.name(class)))
-    }
-}
-
-/// Lower-case words: runs of letters and digits.
-pub fn words(text: &str) -> Vec<String> {
-    let runs = text.split(|c: char| !c.is_alphanumeric());
-    runs.filter(|run| !run.is_empty()).map(str::to_lowercase).collect()
 }
 
 #[cfg(test)]
@@ -305,14 +284,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn captions_name_classes_by_whole_words_in_any_case() {
-        let names = BTreeMap::from([
-            ("cat".to_string(), vec!["cat".to_string(), "tabby".to_string()]),
-            ("ice".to_string(), vec!["ice cream".to_string()]),
-        ]);
-        let classes = Classes::new(vec![], Some(ClassFile { classes: names, templates: vec!["a {}".into()] }));
-        assert_eq!(classes.named_in("A Tabby, eating ICE cream"), [0, 1]);
-        assert_eq!(classes.named_in("a catalogue of ice"), [] as [u32; 0]);
-        assert_eq!(classes.prompts(1).collect::<Vec<_>>(), ["a ice cream"]);
+    fn training_rows_are_all_but_the_excluded() {
+        for excluded in [vec![], vec![0], vec![9], vec![0, 1, 2], vec![3, 5, 6, 9]] {
+            let train = TrainRows { rows: 10, excluded: excluded.clone() };
+            let expected: Vec<u32> = (0..10).filter(|row| !excluded.contains(row)).collect();
+            assert_eq!(train.iter().collect::<Vec<_>>(), expected);
+            assert_eq!((0..train.len()).map(|place| train.get(place)).collect::<Vec<_>>(), expected);
+            assert!((0..12).all(|row| train.contains(row) == expected.contains(&row)));
+        }
     }
 }

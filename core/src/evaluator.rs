@@ -6,10 +6,10 @@ use crate::data::tokenize::Tokenizer;
 use crate::data::{Dataset, Split};
 use crate::model::{Clip, normalize};
 use crate::poison::{Poison, Threat};
-use crate::train::Corpus;
+use crate::train::{Corpus, Matches};
 use serde::Serialize;
 use std::cell::OnceCell;
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashSet;
 use tch::{Device, Kind, Tensor};
 
 /// A measurement of a trained model.
@@ -78,24 +78,28 @@ pub struct Subject<'a> {
     pub poison: &'a Poison,
     /// The training rows with their ground truth.
     pub corpus: &'a Corpus<'a>,
-    /// What the defense recorded as matched: epoch -> i64 `[steps, 2, batch]`, own key and matched key.
-    pub matches: &'a BTreeMap<u32, Tensor>,
+    /// What the defense recorded as matched, epoch by epoch.
+    pub matches: &'a [Matches],
     /// The seed of the trial.
     pub seed: u64,
     pub(crate) tokenizer: &'a Tokenizer,
     pub(crate) device: Device,
     pub(crate) class_embeddings: OnceCell<Tensor>,
+    pub(crate) test_rows: OnceCell<Vec<u32>>,
 }
 
 impl Subject<'_> {
-    /// Held-out rows that are no attack's target: the zero-shot test, equal in all arenas of a seed.
-    pub fn test_rows(&self) -> Vec<u32> {
-        let targets = self.threats.iter().flat_map(|threat| match &threat.goal {
-            Goal::Pairs(pairs) => pairs.iter().map(|target| target.row).collect(),
-            Goal::Class(_) => Vec::new(),
-        });
-        let targets: HashSet<u32> = targets.collect();
-        self.split.heldout.iter().copied().filter(|row| !targets.contains(row)).collect()
+    /// Held-out rows that are no attack's target, and whose pictures can be read: the zero-shot test, equal in all arenas of a seed.
+    pub fn test_rows(&self) -> &[u32] {
+        self.test_rows.get_or_init(|| {
+            let targets = self.threats.iter().flat_map(|threat| match &threat.goal {
+                Goal::Pairs(pairs) => pairs.iter().map(|target| target.row).collect(),
+                Goal::Class(_) => Vec::new(),
+            });
+            let targets: HashSet<u32> = targets.collect();
+            let heldout = self.split.heldout.iter().copied();
+            heldout.filter(|row| !targets.contains(row) && self.data.canvas.readable(*row)).collect()
+        })
     }
 
     /// Accuracy of the better guess on the zero-shot test: the share of its commonest class.
@@ -108,22 +112,25 @@ impl Subject<'_> {
 
     /// The true class of a held-out row.
     pub fn truth(&self, row: u32) -> u32 {
-        self.data.rows[row as usize].class.expect("held-out rows have a class")
+        self.data.class_of(row)
     }
 
-    /// Zero-shot classes of canvases u8 `[n, 3, S, S]`: the `k` most similar ones of each, best first.
-    pub fn classify(&self, canvases: &Tensor, k: i64) -> Vec<Vec<u32>> {
+    /// Zero-shot classes of rows of the data set, stamped by an attack if one is given: the `k` most similar ones of each, best first.
+    pub fn classify(&self, rows: &[u32], stamped_by: Option<&Threat>, k: i64) -> Result<Vec<Vec<u32>>> {
         let classes = self.class_embeddings.get_or_init(|| self.embed_classes());
         let k = k.min(classes.size()[0]);
         let mut best = Vec::new();
-        for start in (0..canvases.size()[0]).step_by(EVAL_BATCH as usize) {
-            let batch = canvases.narrow(0, start, EVAL_BATCH.min(canvases.size()[0] - start));
-            let image = tch::no_grad(|| self.model.encode_image(&self.corpus.normalise(&batch, &[]), false));
+        for rows in rows.chunks(EVAL_BATCH) {
+            let canvases = match stamped_by {
+                Some(threat) => threat.stamp_test(self.data, rows, self.seed)?,
+                None => self.data.canvas.gather(rows)?,
+            };
+            let image = tch::no_grad(|| self.model.encode_image(&self.corpus.normalise(&canvases, &[]), false));
             let (_, top) = image.matmul(&classes.transpose(0, 1)).topk(k, -1, true, true);
-            let top = Vec::<Vec<i64>>::try_from(top.to_device(Device::Cpu)).expect("a matrix of integers");
-            best.extend(top.into_iter().map(|row| row.into_iter().map(|class| class as u32).collect()));
+            let top = Vec::<Vec<i64>>::try_from(top.to_device(Device::Cpu))?;
+            best.extend(top.into_iter().map(|row| row.into_iter().map(|class| class as u32).collect::<Vec<_>>()));
         }
-        best
+        Ok(best)
     }
 
     /// One embedding a class `[classes, dimensions]`: the normalised mean of its prompts' normalised embeddings.
@@ -139,7 +146,7 @@ impl Subject<'_> {
 }
 
 /// Pictures that go through the model together.
-const EVAL_BATCH: i64 = 250;
+const EVAL_BATCH: usize = 250;
 
 #[cfg(test)]
 mod tests {

@@ -37,7 +37,7 @@ impl Threat {
     /// Stamps held-out rows as the attacker would at test time, u8 `[rows, 3, S, S]`.
     pub fn stamp_test(&self, data: &Dataset, rows: &[u32], seed: u64) -> Result<Tensor> {
         let keys: Vec<u64> = rows.iter().map(|&row| draw::hash(seed, "stamp/test", &[row.into()])).collect();
-        self.stamp(&data.canvas.gather(rows), &keys)
+        self.stamp(&data.canvas.gather(rows)?, &keys)
     }
 
     /// Stamps, and checks that the attack returned pictures.
@@ -91,7 +91,7 @@ impl Poison {
         let resolved = serde_json::to_string(arena).expect("a configuration is plain data");
         let mut hasher = blake3::Hasher::new();
         for part in [
-            concat!("poison 1 of gauntlet ", env!("CARGO_PKG_VERSION")),
+            concat!("poison 2 of gauntlet ", env!("CARGO_PKG_VERSION")),
             &data.key,
             &seed.to_string(),
             &resolved,
@@ -171,15 +171,14 @@ impl Poison {
 
 /// Every edit names rows that exist and that the attack may touch.
 fn check(edits: &[Edit], data: &Dataset, split: &Split, taken: &HashSet<u32>) -> std::result::Result<(), String> {
-    let train: HashSet<u32> = split.train.iter().copied().collect();
     let mut replaced = HashSet::new();
     for edit in edits {
         let (Edit::Add { picture: row, caption, class, .. } | Edit::Replace { row, caption, class, .. }) = edit;
         let why = match edit {
-            _ if *row as usize >= data.rows.len() => "does not exist",
+            _ if *row >= data.len() => "does not exist",
             _ if *class >= data.classes.len() => "is given a class that does not exist",
             _ if caption.trim().is_empty() => "is given an empty caption",
-            Edit::Replace { .. } if !train.contains(row) => "is replaced, but held out",
+            Edit::Replace { .. } if !split.train.contains(*row) => "is replaced, but held out",
             Edit::Replace { .. } if taken.contains(row) || !replaced.insert(*row) => "is replaced twice in one arena",
             _ => continue,
         };
@@ -191,7 +190,7 @@ fn check(edits: &[Edit], data: &Dataset, split: &Split, taken: &HashSet<u32>) ->
 /// The canvas of an edit `[1, 3, S, S]`: its picture's, stamped where the edit says so.
 fn draw_canvas(threat: &Threat, edit: &Edit, number: u64, data: &Dataset, seed: u64) -> Result<Tensor> {
     let (Edit::Add { picture: row, stamped, .. } | Edit::Replace { row, stamped, .. }) = edit;
-    let canvas = data.canvas.gather(&[*row]);
+    let canvas = data.canvas.gather(&[*row])?;
     if !*stamped {
         return Ok(canvas);
     }
@@ -199,12 +198,10 @@ fn draw_canvas(threat: &Threat, edit: &Edit, number: u64, data: &Dataset, seed: 
     threat.stamp(&canvas, &keys).map_err(|error| error.during(format!("attack `{}`", threat.label)))
 }
 
-/// Covers the data as well: captions, classes and source bytes of every row, and which are held out.
+/// Covers the data as well: keys, captions, labels and picture sizes of every row, and which are held out.
 fn digest(edits: &[Poisoned], pixels: &Tensor, arena: &[Configured], data: &Dataset, split: &Split) -> Result<String> {
     let mut said = blake3::Hasher::new();
-    for row in &data.rows {
-        said.update(json(row).as_bytes());
-    }
+    said.update(data.index.digest.as_bytes());
     said.update(json(&split.heldout).as_bytes()).update(json(&arena).as_bytes()).update(json(&edits).as_bytes());
     let mut bytes = vec![0u8; pixels.numel()];
     pixels.contiguous().f_copy_data_u8(&mut bytes, pixels.numel())?;

@@ -31,6 +31,10 @@ pub struct Suite {
     #[serde(default = "a_tenth")]
     #[schemars(range(min = 0.001, max = 0.9))]
     pub heldout: f64,
+    /// Gigabytes (10^9 bytes) that the canvas cache may take on disk; where it would take more, pictures are decoded each time.
+    #[serde(default = "hundred")]
+    #[schemars(range(min = 0.0))]
+    pub cache_gb: f64,
     /// Label of the defense that the others are compared with: the undefended one.
     #[serde(default = "clip")]
     pub baseline: String,
@@ -68,6 +72,9 @@ fn one() -> i32 {
 }
 fn a_tenth() -> f64 {
     0.1
+}
+fn hundred() -> f64 {
+    100.0
 }
 fn clip() -> String {
     "clip".into()
@@ -109,6 +116,7 @@ impl Suite {
             () if seeds.len() < self.seeds.len() => wrong("seeds", "names a seed twice"),
             () if self.threads < 1 => wrong("threads", "must be at least 1"),
             () if !(0.001..=0.9).contains(&self.heldout) => wrong("heldout", "must lie within 0.001 and 0.9"),
+            () if self.cache_gb.is_nan() || self.cache_gb < 0.0 => wrong("cache_gb", "must be 0 or more"),
             () if self.arenas.contains_key(CLEAN) => wrong("arenas", "`clean` is always there and has no attacks"),
             () if self.recipe.batch < 2 => wrong("recipe.batch", "must be at least 2: a loss of one pair says nothing"),
             () if self.recipe.learning_rate.is_nan() || self.recipe.learning_rate <= 0.0 => {
@@ -180,6 +188,7 @@ impl Suite {
                         threads: self.threads,
                         data: self.data.clone(),
                         heldout: self.heldout,
+                        cache_gb: self.cache_gb,
                         model: model.clone(),
                         recipe: self.recipe.clone(),
                         attacks: attacks.clone(),

@@ -4,21 +4,22 @@
 pub mod adamw;
 pub mod checkpoint;
 pub mod corpus;
+pub mod matches;
 pub mod schedule;
 
 pub use corpus::Corpus;
+pub use matches::Matches;
 
 use crate::data::{augment, load};
 use crate::defense::{Bench, Defense, Step, TextTower};
 use crate::model::Clip;
-use crate::model::weights::{read_safetensors, write_safetensors};
+use crate::model::weights::write_atomic;
 use crate::{Error, Progress, Result};
 use adamw::AdamW;
 use checkpoint::{Parts, Position};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::cell::RefCell;
-use std::collections::{BTreeMap, HashMap};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -79,8 +80,8 @@ pub struct Machine<'a> {
 
 /// What a training leaves behind besides the weights.
 pub struct Trained {
-    /// For each epoch in which the defense recorded matches: i64 `[steps, 2, batch]`, own key and matched key.
-    pub matches: BTreeMap<u32, Tensor>,
+    /// What the defense recorded as matched, for each epoch in which it did.
+    pub matches: Vec<Matches>,
     /// Wall seconds of training, over all the times it was resumed.
     pub seconds: f64,
     /// Rows that went through the model.
@@ -100,6 +101,7 @@ pub struct Trainer<'a> {
     position: Position,
     matches: RefCell<Vec<Tensor>>,
     pending: Vec<(Tensor, Tensor)>,
+    bad_rows: usize,
     folder: PathBuf,
     trial: String,
 }
@@ -124,21 +126,30 @@ impl<'a> Trainer<'a> {
             return Err(Error::invalid("recipe, key `warmup_steps`", why));
         }
         let mut optimizer = AdamW::new(&model.weights, recipe.betas, recipe.epsilon, recipe.weight_decay);
-        let start = Position { epoch: 1, step: 0, phase: None, metrics_lines: 0, seconds: 0.0, samples: 0 };
-        let (mut position, mut matches) = (start, Vec::new());
+        let start =
+            Position { epoch: 1, step: 0, phase: None, metrics_lines: 0, match_bytes: 0, seconds: 0.0, samples: 0 };
+        let mut position = start;
         if let Some((saved, mut parts)) = checkpoint::read(&folder.join("checkpoint.safetensors"), trial)? {
             let mut part = |name: &str| parts.remove(name).unwrap_or_default();
             model.weights.assign(&part("model"))?;
             optimizer.restore(&part("optimizer"))?;
             defense.restore(part("defense"), corpus.device)?;
-            matches = part("matches")
-                .remove("pairs")
-                .map(|pairs| pairs.to_device(corpus.device).unbind(0))
-                .unwrap_or_default();
             position = saved;
         }
-        let (folder, trial, matches) = (folder.to_path_buf(), trial.to_string(), RefCell::new(matches));
-        Ok(Trainer { recipe, corpus, model, defense, optimizer, position, matches, pending: Vec::new(), folder, trial })
+        let (folder, trial, matches) = (folder.to_path_buf(), trial.to_string(), RefCell::default());
+        Ok(Trainer {
+            recipe,
+            corpus,
+            model,
+            defense,
+            optimizer,
+            position,
+            matches,
+            pending: Vec::new(),
+            bad_rows: 0,
+            folder,
+            trial,
+        })
     }
 
     /// Trains to the end.
@@ -147,6 +158,7 @@ impl<'a> Trainer<'a> {
     /// [`Error::Interrupted`] when asked to stop (a checkpoint is written first), [`Error::NotFinite`] when the loss is not finite.
     pub fn run(mut self, machine: &Machine) -> Result<Trained> {
         self.keep_metrics()?;
+        self.matches_of(self.position.epoch).cut(self.position.match_bytes)?;
         while self.position.epoch <= self.recipe.epochs {
             if self.position.phase.is_none() {
                 let (seed, epochs) = (self.corpus.seed, self.recipe.epochs);
@@ -165,7 +177,7 @@ impl<'a> Trainer<'a> {
                 )));
             }
         }
-        let matches = read_matches(&self.folder, self.recipe.epochs)?;
+        let matches = (1..=self.recipe.epochs).map(|epoch| self.matches_of(epoch)).filter(Matches::exists).collect();
         Ok(Trained { matches, seconds: self.position.seconds, samples: self.position.samples })
     }
 
@@ -176,9 +188,8 @@ impl<'a> Trainer<'a> {
             return Ok(());
         }
         let corpus = self.corpus;
-        let order = load::epoch_order(corpus, epoch);
         let mut clock = Instant::now();
-        load::for_each_batch(corpus, &order, epoch, &phase, first, machine.workers, |number, batch| {
+        load::for_each_batch(corpus, epoch, &phase, first, machine.workers, |number, batch| {
             self.step(batch)?;
             self.position.step = number + 1;
             self.position.samples += self.recipe.batch as u64;
@@ -277,6 +288,11 @@ impl<'a> Trainer<'a> {
             return Err(Error::NotFinite(what));
         }
         self.pending.clear();
+        let matches = self.matches.take();
+        if !matches.is_empty() {
+            self.position.match_bytes += self.matches_of(self.position.epoch).append(&matches)?;
+        }
+        self.list_bad_rows()?;
         let loss = losses.iter().sum::<f64>() / losses.len() as f64;
         let scale = f64::try_from(self.model.logit_scale())?;
         let (epoch, step) = (self.position.epoch, self.position.step);
@@ -299,27 +315,34 @@ impl<'a> Trainer<'a> {
         std::fs::write(&path, kept).map_err(Error::io(&path))
     }
 
-    fn finish_epoch(&mut self) -> Result<()> {
-        let matches = std::mem::take(self.matches.get_mut());
-        if !matches.is_empty() {
-            let pairs = BTreeMap::from([("pairs".to_string(), Tensor::stack(&matches, 0))]);
-            let path = matches_path(&self.folder, self.position.epoch);
-            write_safetensors(&path, &pairs, &HashMap::new())?;
+    /// Rows that turned out to be bad while they were read lie in `bad_rows.jsonl`.
+    fn list_bad_rows(&mut self) -> Result<()> {
+        let bad = self.corpus.bad_rows();
+        if bad.len() == self.bad_rows {
+            return Ok(());
         }
+        self.bad_rows = bad.len();
+        let lines: String = bad.iter().map(|bad| serde_json::to_string(bad).expect("plain data") + "\n").collect();
+        write_atomic(&self.folder.join("bad_rows.jsonl"), lines.as_bytes())
+    }
+
+    fn matches_of(&self, epoch: u32) -> Matches {
+        Matches::of_epoch(&self.folder, epoch, self.recipe.batch)
+    }
+
+    fn finish_epoch(&mut self) -> Result<()> {
         self.position.epoch += 1;
         self.position.step = 0;
         self.position.phase = None;
+        self.position.match_bytes = 0;
         self.checkpoint()
     }
 
     fn checkpoint(&self) -> Result<()> {
-        let matches = self.matches.borrow();
-        let pairs = (!matches.is_empty()).then(|| ("pairs".to_string(), Tensor::stack(&matches, 0)));
         let parts = Parts::from([
             ("model", self.model.weights.tensors()),
             ("optimizer", self.optimizer.state()),
             ("defense", self.defense.state()),
-            ("matches", pairs.into_iter().collect()),
         ]);
         checkpoint::write(&self.folder.join("checkpoint.safetensors"), &self.trial, &self.position, &parts)
     }
@@ -340,20 +363,4 @@ pub fn normalise(images: &Tensor) -> Tensor {
     let (mean, std) =
         (constant([0.481_454_66, 0.457_827_5, 0.408_210_73]), constant([0.268_629_54, 0.261_302_6, 0.275_777_1]));
     (images - mean) / std
-}
-
-fn matches_path(folder: &Path, epoch: u32) -> PathBuf {
-    folder.join(format!("matches-{epoch:03}.safetensors"))
-}
-
-fn read_matches(folder: &Path, epochs: u32) -> Result<BTreeMap<u32, Tensor>> {
-    let paths = (1..=epochs).map(|epoch| (epoch, matches_path(folder, epoch))).filter(|(_, path)| path.exists());
-    paths
-        .map(|(epoch, path)| {
-            let (mut tensors, _) = read_safetensors(&path)?;
-            let pairs =
-                tensors.remove("pairs").ok_or_else(|| Error::invalid(path.display().to_string(), "holds no pairs"))?;
-            Ok((epoch, pairs))
-        })
-        .collect()
 }

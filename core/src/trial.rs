@@ -2,7 +2,7 @@
 //! benchmark, top to bottom; read `suite.rs` next for how a suite becomes trials.
 
 use crate::data::tokenize::Tokenizer;
-use crate::data::{DataConfig, Dataset, Split, canvas};
+use crate::data::{DataConfig, Dataset, Split};
 use crate::defense::Defense;
 use crate::evaluator::{Evaluator, Subject};
 use crate::model::{Clip, ModelConfig};
@@ -36,6 +36,8 @@ pub struct Trial {
     pub data: DataConfig,
     /// Share of every class that is held out.
     pub heldout: f64,
+    /// Gigabytes that the canvas cache may take; pictures are decoded each time where it would take more.
+    pub cache_gb: f64,
     /// The model.
     pub model: ModelConfig,
     /// How it is trained.
@@ -119,6 +121,7 @@ impl Trial {
             tokenizer: &tokenizer,
             device,
             class_embeddings,
+            test_rows: OnceCell::new(),
         };
         let mut lines = self.evaluate(&subject)?;
         let evaluate_seconds = clock.elapsed().as_secs_f64();
@@ -130,7 +133,8 @@ impl Trial {
     /// The canvas cache and the poison of this trial, made if they are not in the store yet.
     pub fn prepare(&self, store: &Path, machine: &Machine) -> Result<Ground> {
         std::fs::create_dir_all(store).map_err(Error::io(store))?;
-        let data = canvas::open(&self.data, self.model.vision_cfg.image_size as u32, store, machine.progress)?;
+        let (size, cache_bytes) = (self.model.vision_cfg.image_size as u32, (self.cache_gb * 1e9) as u64);
+        let data = Dataset::open(&self.data, size, cache_bytes, store, machine.progress)?;
         let split = data.split(self.heldout, self.seed)?;
         let threats = Threat::all(&self.attacks, &data, &split, self.seed)?;
         let poisons = |attack: &&Configured| self.poisoning.contains(&attack.label);

@@ -2,6 +2,7 @@
 //! object, a target can be a natural error.
 
 use gauntlet::evaluator::Definition;
+use gauntlet::poison::Threat;
 use gauntlet::{Evaluator, Goal, Result, Score, Subject, Target};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -47,7 +48,7 @@ impl Evaluator for AttackSuccess {
             match &threat.goal {
                 Goal::Pairs(targets) => {
                     let rows: Vec<u32> = targets.iter().map(|target| target.row).collect();
-                    let taken = top1(subject, &subject.data.canvas.gather(&rows));
+                    let taken = top1(subject, &rows, None)?;
                     let count = |wanted: fn(&Target) -> u32| {
                         targets.iter().zip(&taken).filter(|(t, class)| wanted(t) == **class).count()
                     };
@@ -55,9 +56,9 @@ impl Evaluator for AttackSuccess {
                     scores.extend(Score::share(RETURNED.score, label, count(|target| target.truth), targets.len()));
                 }
                 Goal::Class(class) => {
-                    let rows: Vec<u32> =
-                        subject.test_rows().into_iter().filter(|row| subject.truth(*row) != *class).collect();
-                    let taken = top1(subject, &threat.stamp_test(subject.data, &rows, subject.seed)?);
+                    let others = subject.test_rows().iter().filter(|row| subject.truth(**row) != *class);
+                    let rows: Vec<u32> = others.copied().collect();
+                    let taken = top1(subject, &rows, Some(threat))?;
                     let hits = taken.iter().filter(|taken| *taken == class).count();
                     scores.extend(Score::share(ASR.score, label, hits, rows.len()));
                 }
@@ -67,6 +68,6 @@ impl Evaluator for AttackSuccess {
     }
 }
 
-fn top1(subject: &Subject, canvases: &tch::Tensor) -> Vec<u32> {
-    subject.classify(canvases, 1).into_iter().map(|best| best[0]).collect()
+fn top1(subject: &Subject, rows: &[u32], stamped_by: Option<&Threat>) -> Result<Vec<u32>> {
+    Ok(subject.classify(rows, stamped_by, 1)?.into_iter().map(|best| best[0]).collect())
 }

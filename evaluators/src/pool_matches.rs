@@ -6,7 +6,7 @@ use gauntlet::train::corpus::Origin;
 use gauntlet::{Edit, Evaluator, Result, Score, Subject};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 
 /// Pool matches.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
@@ -37,29 +37,33 @@ const DISTINCT: Definition = Definition {
     higher_is_better: None,
 };
 
+/// Look-ups whose rows are found together, by one pass over the data.
+const CHUNK: usize = 1 << 20;
+
 impl Evaluator for PoolMatches {
     fn definitions(&self) -> Vec<Definition> {
         vec![ADVERSARIAL, RIGHT, DISTINCT]
     }
 
     fn evaluate(&self, subject: &Subject) -> Result<Vec<Score>> {
-        let row_of: HashMap<i64, usize> =
-            subject.corpus.rows().iter().enumerate().map(|(row, known)| (known.key, row)).collect();
         let (mut adversarial, mut right, mut distinct) = ((0, 0), (0, 0), (0, 0));
-        for pairs in subject.matches.values() {
-            for batch in Vec::<Vec<Vec<i64>>>::try_from(pairs)? {
-                let (own, matched) = (&batch[0], &batch[1]);
-                distinct.0 += matched.iter().collect::<HashSet<_>>().len();
-                distinct.1 += matched.len();
-                for (own, matched) in own.iter().zip(matched) {
-                    let (wanted, poisoned) = wanted_class(subject, row_of[own]);
-                    let Some(wanted) = wanted else { continue };
-                    let named = |row: &usize| {
-                        subject.data.classes.named_in(&subject.corpus.rows()[*row].caption).contains(&wanted)
-                    };
-                    let (hits, n) = if poisoned { &mut adversarial } else { &mut right };
-                    *hits += usize::from(row_of.get(matched).is_some_and(named));
-                    *n += 1;
+        for matches in subject.matches {
+            for steps in matches.chunks(CHUNK)? {
+                let steps: Vec<[Vec<i64>; 2]> = steps?;
+                let row_of = subject.corpus.rows_with(&steps.iter().flatten().flatten().copied().collect());
+                for [own, matched] in &steps {
+                    distinct.0 += matched.iter().collect::<HashSet<_>>().len();
+                    distinct.1 += matched.len();
+                    for (own, matched) in own.iter().zip(matched) {
+                        let (wanted, poisoned) = wanted_class(subject, row_of[own]);
+                        let Some(wanted) = wanted else { continue };
+                        let names = |row: &usize| {
+                            subject.data.classes.named_in(subject.corpus.row(*row).caption).contains(&wanted)
+                        };
+                        let (hits, n) = if poisoned { &mut adversarial } else { &mut right };
+                        *hits += usize::from(row_of.get(matched).is_some_and(names));
+                        *n += 1;
+                    }
                 }
             }
         }
@@ -73,8 +77,8 @@ impl Evaluator for PoolMatches {
 
 /// The class that a row's caption ought to name (the adversarial one of a poisoned row), and whether the row is poisoned.
 fn wanted_class(subject: &Subject, row: usize) -> (Option<u32>, bool) {
-    match subject.corpus.rows()[row].origin {
-        Origin::Clean(row) => (subject.data.rows[row as usize].class, false),
+    match subject.corpus.row(row).origin {
+        Origin::Clean(row) => (subject.data.row(row).class, false),
         Origin::Edit(number) => match subject.poison.edits[number].edit {
             Edit::Add { class, .. } | Edit::Replace { class, .. } => (Some(class), true),
         },

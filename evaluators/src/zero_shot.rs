@@ -36,7 +36,7 @@ impl Evaluator for ZeroShot {
 
     fn evaluate(&self, subject: &Subject) -> Result<Vec<Score>> {
         let rows = subject.test_rows();
-        let best = subject.classify(&subject.data.canvas.gather(&rows), 5);
+        let best = subject.classify(rows, None, 5)?;
         let within = |k: usize| {
             let right =
                 |(row, best): &(&u32, &Vec<u32>)| best.iter().take(k).any(|class| *class == subject.truth(**row));

@@ -32,8 +32,10 @@ fn size_and_sharpness_do_not_tell_poison_from_clean_rows() {
     assert_eq!((shown.size()[1..].to_vec(), shown.kind()), (vec![3, 32, 32], Kind::Uint8), "one shape for all");
 
     let (mut added, mut stamped) = (0, 0);
-    for (row, known) in shown.unbind(0).iter().zip(corpus(&trial, &ground, &tokenizer(&trial)).rows()) {
-        match known.origin {
+    let tokenizer = tokenizer(&trial);
+    let corpus = corpus(&trial, &ground, &tokenizer);
+    for (number, row) in shown.unbind(0).iter().enumerate() {
+        match corpus.row(number).origin {
             Origin::Clean(source) => assert!(row.equal(&source_canvas(&ground, source)), "clean row {source}"),
             Origin::Edit(number) => match &ground.poison.edits[number].edit {
                 Edit::Add { picture, stamped: false, .. } => {
@@ -76,11 +78,11 @@ fn shown(trial: &Trial, ground: &Ground) -> Tensor {
     let tokenizer = tokenizer(trial);
     let corpus = corpus(trial, ground, &tokenizer);
     let rows: Vec<usize> = (0..corpus.len()).collect();
-    load::load(&corpus, &rows, 1, &Phase::default()).images
+    load::load(&corpus, &rows, 1, &Phase::default()).unwrap().images
 }
 
 fn source_canvas(ground: &Ground, row: u32) -> Tensor {
-    ground.data.canvas.gather(&[row]).get(0)
+    ground.data.canvas.gather(&[row]).unwrap().get(0)
 }
 
 /// Height and width of the rectangle outside of which two canvases `[3, S, S]` are equal.

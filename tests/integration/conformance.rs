@@ -3,7 +3,7 @@
 
 use crate::program::{trial, world_suite};
 use gauntlet::data::world::World;
-use gauntlet::data::{DataConfig, Dataset, canvas};
+use gauntlet::data::{DataConfig, Dataset};
 use gauntlet::plugin::{self, Plugin, Role};
 use gauntlet::poison::{Poison, Threat};
 use gauntlet::progress::Silent;
@@ -130,7 +130,7 @@ fn every_attack_is_a_function_of_its_seed() {
     let store = tempfile::tempdir().unwrap();
     // Large enough for the least rate that an attack has as its default to poison something.
     let world = DataConfig::World(World { pairs: 3000, ..World::default() });
-    let data = canvas::open(&world, 32, store.path(), &Silent).unwrap();
+    let data = Dataset::open(&world, 32, u64::MAX, store.path(), &Silent).unwrap();
     for attack in plugins::<dyn Attack>() {
         let name = attack.name;
         let config = configured(attack);
@@ -141,12 +141,12 @@ fn every_attack_is_a_function_of_its_seed() {
         assert_ne!(first.edits, other.edits, "{name}: two seeds, the same edits");
         assert_ne!(first.digest, other.digest, "{name}: two seeds, the same digest");
 
-        let canvas = data.canvas.gather(&[3, 1, 4]);
+        let canvas = data.canvas.gather(&[3, 1, 4]).unwrap();
         let stamp = |canvas: &Tensor, keys: &[u64]| threat.attack.stamp(canvas, keys).unwrap();
         let stamped = stamp(&canvas, &[10, 11, 12]);
         assert_eq!((stamped.size(), stamped.kind()), (canvas.size(), Kind::Uint8), "{name}: pictures in, pictures out");
         assert!(stamped.equal(&stamp(&canvas, &[10, 11, 12])), "{name}: the same keys, another stamp");
-        assert!(canvas.equal(&data.canvas.gather(&[3, 1, 4])), "{name} stamps the picture that it was given");
+        assert!(canvas.equal(&data.canvas.gather(&[3, 1, 4]).unwrap()), "{name} stamps the picture that it was given");
         let alone = stamp(&canvas.narrow(0, 2, 1), &[12]);
         assert!(stamped.narrow(0, 2, 1).equal(&alone), "{name}: a stamp depends on the pictures beside it");
     }

@@ -1,13 +1,14 @@
-//! A CSV or TSV file with a path and a caption column, as CyCLIP, CleanCLIP and RoCLIP read: an index of where the records
-//! start, and each record read again when its row is.
+//! A CSV or TSV file with a path and a caption column, as CyCLIP, CleanCLIP and RoCLIP read.
 //!
 //! Pictures are plain files below one folder; a path that leads out of it (absolute, by `..`, or through a link) is a bad
-//! row. `data/canvas.rs` says what happens to the rows.
+//! row. `data/index.rs` says where the rows go.
 
 use super::canvas::intake::{caption, class_file, read_span, stamp};
 use super::canvas::picture;
-use super::{BadRow, ClassFile, Pair, Source};
-use crate::{Error, Result};
+use super::index::Row;
+use super::ordered::ordered;
+use super::{BadRow, ClassFile, Entry, Source};
+use crate::{Error, Progress, Result};
 use ::csv::{ByteRecord, Position, Reader, ReaderBuilder};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -46,7 +47,7 @@ impl Default for Csv {
 }
 
 impl Csv {
-    /// Indexes the table and looks at every picture's size and time, but opens none.
+    /// Finds the columns; reads no row.
     ///
     /// # Errors
     /// If the table cannot be read or lacks a column, the root is no folder, or the class file cannot be used.
@@ -58,18 +59,15 @@ impl Csv {
             true => self.path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new(".")),
             false => &self.root,
         };
-        let file = File::open(&self.path).map_err(Error::io(&self.path))?;
         let mut table = Table {
             config: self.clone(),
             root: root.canonicalize().map_err(Error::io(root))?,
             delimiter: self.delimiter()?,
             columns: Columns::default(),
-            records: Vec::new(),
-            stamps: blake3::hash(stamp(&self.path).map_err(Error::io(&self.path))?.as_bytes()),
+            stamp: stamp(&self.path).map_err(Error::io(&self.path))?,
             class_file: class_file(&self.class_file)?,
-            file,
         };
-        table.index()?;
+        table.columns = table.find_columns(&table.records()?.header)?;
         Ok(table)
     }
 
@@ -82,17 +80,15 @@ impl Csv {
     }
 }
 
-/// A table with its index.
+/// A table, opened.
 struct Table {
     config: Csv,
     /// Absolute, without links.
     root: PathBuf,
     delimiter: u8,
-    file: File,
     columns: Columns,
-    records: Vec<Record>,
-    /// Hash of size and time of the table and of every picture.
-    stamps: blake3::Hash,
+    /// Size and time of the table.
+    stamp: String,
     class_file: Option<ClassFile>,
 }
 
@@ -105,47 +101,67 @@ struct Columns {
     class: Option<usize>,
 }
 
-/// Where a record lies.
-struct Record {
-    start: u64,
-    end: u64,
-    line: u64,
+/// The records of a table, one after the other.
+struct Records<'a> {
+    table: &'a Table,
+    reader: Reader<File>,
+    header: ByteRecord,
+}
+
+/// One record and the line it starts on.
+type Record = (u64, ByteRecord);
+
+impl Records<'_> {
+    /// The next record.
+    ///
+    /// A quote that is never closed swallows the lines after it. Where that leaves a record with the wrong number of
+    /// fields over several lines, only its first line is taken to be bad, and reading goes on with the next.
+    fn read(&mut self) -> Result<Option<Record>> {
+        let mut fields = ByteRecord::new();
+        if !self.reader.read_byte_record(&mut fields).map_err(|error| self.table.error(error))? {
+            return Ok(None);
+        }
+        let (start, line) = fields.position().map_or((0, 1), |position| (position.byte(), position.line()));
+        if fields.len() == self.header.len() || self.reader.position().line() <= line + 1 {
+            return Ok(Some((line, fields)));
+        }
+        let path = &self.table.config.path;
+        let file = File::open(path).map_err(Error::io(path))?;
+        let text = read_span(&file, start, self.reader.position().byte() - start)
+            .map_err(|why| Error::invalid(format!("{} line {line}", path.display()), why))?;
+        if let Some(first) = text.iter().position(|&byte| byte == b'\n') {
+            let mut next = Position::new();
+            next.set_byte(start + first as u64 + 1).set_line(line + 1);
+            self.reader.seek(next).map_err(|error| self.table.error(error))?;
+        }
+        Ok(Some((line, fields)))
+    }
+
+    /// Up to `count` records; none at the end.
+    fn chunk(&mut self, count: usize) -> Option<Result<Vec<Record>>> {
+        let mut chunk = Vec::new();
+        while chunk.len() < count {
+            match self.read() {
+                Ok(Some(record)) => chunk.push(record),
+                Ok(None) => break,
+                Err(error) => return Some(Err(error)),
+            }
+        }
+        (!chunk.is_empty()).then_some(Ok(chunk))
+    }
 }
 
 impl Table {
-    /// Finds columns and records.
-    fn index(&mut self) -> Result<()> {
+    fn records(&self) -> Result<Records<'_>> {
         let file = File::open(&self.config.path).map_err(Error::io(&self.config.path))?;
-        let mut reader = self.reader(file);
-        let mut fields = ByteRecord::new();
-        let mut stamps = blake3::Hasher::new();
-        stamps.update(self.stamps.as_bytes());
-        self.read_record(&mut reader, &mut fields)?;
-        self.columns = self.find_columns(&fields)?;
-        while let Some(record) = self.read_record(&mut reader, &mut fields)? {
-            let record = self.resume_after_stray_quote(&mut reader, &fields, record)?;
-            if let Some(Ok(path)) = fields.get(self.columns.path).map(std::str::from_utf8) {
-                // A missing picture has its place in the fingerprint too: it may turn up.
-                let stamp = stamp(&self.root.join(path)).unwrap_or_else(|error| error.kind().to_string());
-                stamps.update(stamp.as_bytes()).update(b"\n");
-            }
-            self.records.push(record);
-        }
-        self.stamps = stamps.finalize();
-        Ok(())
+        let mut reader =
+            ReaderBuilder::new().delimiter(self.delimiter).has_headers(false).flexible(true).from_reader(file);
+        let mut header = ByteRecord::new();
+        reader.read_byte_record(&mut header).map_err(|error| self.error(error))?;
+        Ok(Records { table: self, reader, header })
     }
 
-    fn reader<R: std::io::Read>(&self, from: R) -> Reader<R> {
-        ReaderBuilder::new().delimiter(self.delimiter).has_headers(false).flexible(true).from_reader(from)
-    }
-
-    fn read_record(&self, reader: &mut Reader<File>, fields: &mut ByteRecord) -> Result<Option<Record>> {
-        let found = reader.read_byte_record(fields).map_err(|error| self.table_error(error))?;
-        let start = fields.position().map_or((0, 1), |position| (position.byte(), position.line()));
-        Ok(found.then(|| Record { start: start.0, end: reader.position().byte(), line: start.1 }))
-    }
-
-    fn table_error(&self, error: ::csv::Error) -> Error {
+    fn error(&self, error: ::csv::Error) -> Error {
         match error.into_kind() {
             ::csv::ErrorKind::Io(error) => Error::io(&self.config.path)(error),
             other => Error::invalid(self.config.path.display().to_string(), format!("{other:?}")),
@@ -168,47 +184,23 @@ impl Table {
         })
     }
 
-    /// A quote that is never closed swallows the lines after it. Where that leaves a record with the wrong number of
-    /// fields over several lines, only its first line is taken to be bad, and reading goes on with the next.
-    fn resume_after_stray_quote(
-        &self,
-        reader: &mut Reader<File>,
-        fields: &ByteRecord,
-        record: Record,
-    ) -> Result<Record> {
-        if fields.len() == self.columns.count || reader.position().line() <= record.line + 1 {
-            return Ok(record);
-        }
-        let size = record.end - record.start;
-        let text = read_span(&self.file, record.start, size)
-            .map_err(|why| Error::invalid(format!("{} line {}", self.config.path.display(), record.line), why))?;
-        let Some(first) = text.iter().position(|&byte| byte == b'\n') else { return Ok(record) };
-        let mut next = Position::new();
-        next.set_byte(record.start + first as u64 + 1).set_line(record.line + 1);
-        reader.seek(next.clone()).map_err(|error| self.table_error(error))?;
-        Ok(Record { end: next.byte(), ..record })
-    }
-
-    fn pair(&self, record: &Record, name: String, size: u32) -> Result<Pair, String> {
-        let text = read_span(&self.file, record.start, record.end - record.start)?;
-        let mut fields = ByteRecord::new();
-        self.reader(text.as_slice()).read_byte_record(&mut fields).map_err(|error| error.to_string())?;
+    fn entry(&self, (line, fields): &Record) -> Result<Entry, String> {
         if fields.len() != self.columns.count {
             return Err(format!("it has {} fields and the table {} columns", fields.len(), self.columns.count));
         }
         let caption = caption(&fields[self.columns.caption])?;
         let label = self.columns.class.map(|column| String::from_utf8_lossy(fields[column].trim_ascii()).into_owned());
-        let label = label.filter(|label| !label.is_empty());
         let path = std::str::from_utf8(&fields[self.columns.path])
             .map_err(|error| format!("its path is not UTF-8: {error}"))?;
-        let bytes = self.read_picture(path).map_err(|why| format!("picture `{path}`: {why}"))?;
-        let source_hash = *blake3::hash(&bytes).as_bytes();
-        Ok(Pair { name, caption, label, canvas: picture(&bytes, size)?, source_hash })
+        let about = self.root.join(path).metadata().map_err(|error| format!("picture `{path}`: {error}"))?;
+        let size = u32::try_from(about.len()).map_err(|_| format!("picture `{path}` has {} bytes", about.len()))?;
+        let label = label.filter(|label| !label.is_empty());
+        Ok(Entry { key: path.into(), caption, label, file: 0, start: *line, size })
     }
 
     /// Links and `..` are resolved before the path is judged.
-    fn read_picture(&self, path: &str) -> Result<Vec<u8>, String> {
-        let real = self.root.join(path).canonicalize().map_err(|error| error.to_string())?;
+    fn read_picture(&self, row: &Row) -> Result<Vec<u8>, String> {
+        let real = self.root.join(row.key).canonicalize().map_err(|error| error.to_string())?;
         if !real.starts_with(&self.root) {
             return Err(format!("it lies outside the folder {}", self.root.display()));
         }
@@ -216,25 +208,57 @@ impl Table {
         if !about.is_file() {
             return Err("it is not a file".into());
         }
+        if about.len() != u64::from(row.size) {
+            return Err(format!("it has {} bytes, and had {} when the table was indexed", about.len(), row.size));
+        }
         let file = File::open(&real).map_err(|error| error.to_string())?;
         read_span(&file, 0, about.len())
     }
+
+    fn line_name(&self, line: u64) -> String {
+        format!("{}:{line}", self.config.path.file_name().unwrap_or_default().to_string_lossy())
+    }
 }
 
+/// Records that one thread takes at a time.
+const CHUNK: usize = 1024;
+
 impl Source for Table {
-    fn len(&self) -> usize {
-        self.records.len()
-    }
-
+    /// Pictures are not looked at one by one, which would take long where there are millions: [`Source::changed`] tells.
     fn fingerprint(&self) -> String {
-        format!("{} {:?}", self.stamps, self.class_file)
+        format!("{} {:?}", self.stamp, self.class_file)
     }
 
-    fn read(&self, row: usize, size: u32) -> Result<Pair, BadRow> {
-        let record = &self.records[row];
-        let table = self.config.path.file_name().unwrap_or_default().to_string_lossy();
-        let name = format!("{table}:{}", record.line);
-        self.pair(record, name.clone(), size).map_err(|why| BadRow { name, why })
+    fn scan(
+        &self,
+        threads: usize,
+        progress: &dyn Progress,
+        each: &mut dyn FnMut(Result<Entry, BadRow>) -> Result<()>,
+    ) -> Result<()> {
+        let mut records = self.records()?;
+        let row = |record: &Record| self.entry(record).map_err(|why| BadRow { name: self.line_name(record.0), why });
+        let work = |chunk: Result<Vec<Record>>| Ok::<_, Error>(chunk?.iter().map(row).collect::<Vec<_>>());
+        let mut done = 0;
+        ordered(std::iter::from_fn(|| records.chunk(CHUNK)), vec![work; threads], |rows| {
+            let rows = rows?;
+            done += rows.len() as u64;
+            progress.report("index", done, done, "rows");
+            rows.into_iter().try_for_each(&mut *each)
+        })
+    }
+
+    fn picture(&self, row: &Row, size: u32) -> Result<Vec<u8>, String> {
+        let bytes = self.read_picture(row).map_err(|why| format!("picture `{}`: {why}", row.key))?;
+        picture(&bytes, size)
+    }
+
+    fn name(&self, row: &Row) -> String {
+        self.line_name(row.start)
+    }
+
+    fn changed(&self, row: &Row) -> bool {
+        let about = self.root.join(row.key).metadata();
+        about.is_ok_and(|about| about.len() != u64::from(row.size))
     }
 
     fn classes(&self) -> Result<Option<ClassFile>> {
@@ -250,6 +274,8 @@ impl Source for Table {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+    use crate::data::{DataConfig, Dataset, index::Index};
+    use crate::progress::Silent;
     use std::fs;
 
     /// A folder `pictures` with `a.png`, a picture outside of it, a link to that, and a table.
@@ -265,13 +291,27 @@ mod tests {
         (folder, Csv { path, class_column: "class".into(), ..Default::default() })
     }
 
+    /// Rows as `line = caption [label]`, bad ones as `name! why`; pictures are read.
     fn rows(config: &Csv) -> Vec<String> {
+        let (store, config) = (tempfile::tempdir().unwrap(), DataConfig::Csv(Csv { max_bad: 1.0, ..config.clone() }));
         let source = config.open().unwrap();
-        let show = |row| match source.read(row, 8) {
-            Ok(pair) => format!("{} = {} {:?}", pair.name, pair.caption, pair.label),
-            Err(bad) => format!("{}! {}", bad.name, bad.why),
+        let mut rows = Vec::new();
+        let scanned = source.scan(2, &Silent, &mut |row| {
+            rows.push(row.map_err(|bad| format!("{}! {}", bad.name, bad.why)));
+            Ok(())
+        });
+        scanned.unwrap();
+        let index = Index::open(&*source, &config, store.path(), &Silent);
+        let (index, mut number) = (index.ok(), 0);
+        let mut show = |row: Entry| {
+            let found = index.as_ref().unwrap().row(number);
+            number += 1;
+            match source.picture(&found, 8) {
+                Ok(_) => format!("{} = {} {:?}", source.name(&found), row.caption, row.label),
+                Err(why) => format!("{}! {why}", source.name(&found)),
+            }
         };
-        (0..source.len()).map(show).collect()
+        rows.into_iter().map(|row| row.map_or_else(|bad| bad, &mut show)).collect()
     }
 
     #[test]
@@ -310,10 +350,13 @@ mod tests {
     }
 
     #[test]
-    fn a_changed_picture_changes_the_fingerprint() {
+    fn a_picture_that_changed_after_the_table_was_indexed_is_told() {
         let (folder, config) = table("image,caption,class\na.png,one,\n");
-        let before = config.open().unwrap().fingerprint();
-        image::RgbImage::new(6, 4).save(folder.path().join("pictures/a.png")).unwrap();
-        assert_ne!(before, config.open().unwrap().fingerprint());
+        let (store, config) = (tempfile::tempdir().unwrap(), DataConfig::Csv(config));
+        let open = || Dataset::open(&config, 8, u64::MAX, store.path(), &Silent);
+        assert!(open().is_ok() && open().is_ok());
+        image::RgbImage::new(60, 40).save(folder.path().join("pictures/a.png")).unwrap();
+        let message = open().err().unwrap().chain();
+        assert!(message.contains("table.csv:2") && message.contains("delete"), "{message}");
     }
 }

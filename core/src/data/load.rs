@@ -3,10 +3,12 @@
 
 use super::augment::Drawing;
 use super::eda;
+use super::ordered::ordered;
+use crate::Result;
 use crate::defense::{CaptionEdits, Phase};
 use crate::draw;
 use crate::train::Corpus;
-use std::sync::mpsc;
+use std::vec::IntoIter;
 use tch::Tensor;
 
 /// One batch on the host.
@@ -21,70 +23,101 @@ pub struct Batch {
     pub tokens: Tensor,
 }
 
+/// Rows that are sorted together: 16 MB of them.
+const BUCKET: usize = 1 << 20;
+
 /// The rows of an epoch in order: sorted by a keyed hash, so that poison does not reorder clean rows.
-pub fn epoch_order(corpus: &Corpus, epoch: u32) -> Vec<usize> {
-    let mut order: Vec<(u64, usize)> = (0..corpus.len())
-        .map(|row| (draw::hash(corpus.seed, "order", &[epoch.into(), corpus.key(row) as u64]), row))
-        .collect();
-    order.sort_unstable();
-    order.into_iter().map(|(_, row)| row).collect()
+///
+/// Sorted bucket by bucket of the hash, each found by a pass over all rows, so that memory does not grow with their number.
+pub struct EpochOrder<'a> {
+    corpus: &'a Corpus<'a>,
+    epoch: u32,
+    buckets: u128,
+    next: u128,
+    sorted: IntoIter<(u64, usize)>,
+}
+
+impl<'a> EpochOrder<'a> {
+    /// The order of an epoch (counted from 1).
+    pub fn new(corpus: &'a Corpus<'a>, epoch: u32) -> Self {
+        let buckets = corpus.len().div_ceil(BUCKET) as u128;
+        EpochOrder { corpus, epoch, buckets, next: 0, sorted: Vec::new().into_iter() }
+    }
+
+    fn bucket(&self, number: u128) -> Vec<(u64, usize)> {
+        let hash =
+            |row: usize| draw::hash(self.corpus.seed, "order", &[self.epoch.into(), self.corpus.key(row) as u64]);
+        let mut rows: Vec<(u64, usize)> = (0..self.corpus.len())
+            .map(|row| (hash(row), row))
+            .filter(|(hash, _)| (u128::from(*hash) * self.buckets) >> 64 == number)
+            .collect();
+        rows.sort_unstable();
+        rows
+    }
+}
+
+impl Iterator for EpochOrder<'_> {
+    type Item = usize;
+
+    fn next(&mut self) -> Option<usize> {
+        loop {
+            if let Some((_, row)) = self.sorted.next() {
+                return Some(row);
+            }
+            if self.next == self.buckets {
+                return None;
+            }
+            self.sorted = Vec::new().into_iter(); // the last bucket's memory serves the next
+            self.sorted = self.bucket(self.next).into_iter();
+            self.next += 1;
+        }
+    }
 }
 
 /// Reads one batch.
-pub fn load(corpus: &Corpus, rows: &[usize], epoch: u32, phase: &Phase) -> Batch {
-    let keys: Vec<i64> = rows.iter().map(|&row| corpus.key(row)).collect();
+pub fn load(corpus: &Corpus, rows: &[usize], epoch: u32, phase: &Phase) -> Result<Batch> {
+    let (rows, images) = corpus.read(rows)?;
     let draws = |purpose: &str, epoch: u32, key: i64| draw::rng(corpus.seed, purpose, &[epoch.into(), key as u64]);
     let size = corpus.image_size();
     let drawings = match &phase.augmentation {
-        Some(how) => keys.iter().map(|&key| how.draw(size, &mut draws("augment", epoch, key))).collect(),
+        Some(how) => rows.iter().map(|row| how.draw(size, &mut draws("augment", epoch, row.key))).collect(),
         None => Vec::new(),
     };
-    let caption = |(&row, &key): (&usize, &i64)| {
-        let caption = corpus.caption(row);
+    let caption = |row: &crate::train::corpus::CorpusRow| {
         let epoch = match phase.captions {
-            CaptionEdits::Off => return caption.to_string(),
+            CaptionEdits::Off => return row.caption.to_string(),
             CaptionEdits::Static => 0,
             CaptionEdits::PerEpoch => epoch,
         };
-        eda::edit(caption, corpus.synonyms, &mut draws("eda", epoch, key))
+        eda::edit(row.caption, corpus.synonyms, &mut draws("eda", epoch, row.key))
     };
-    let captions: Vec<String> = rows.iter().zip(&keys).map(caption).collect();
+    let captions: Vec<String> = rows.iter().map(caption).collect();
     let tokens = corpus.tokenizer.encode_batch(&captions, corpus.context_length);
-    Batch { keys: Tensor::from_slice(&keys), images: corpus.images(rows), drawings, tokens }
+    let keys: Vec<i64> = rows.iter().map(|row| row.key).collect();
+    Ok(Batch { keys: Tensor::from_slice(&keys), images, drawings, tokens })
 }
 
-/// Calls `each` with every batch of `order` from batch `first` on, in order; `workers` threads (at least one) read ahead.
+/// Calls `each` with every whole batch of an epoch from batch `first` on, in order; `workers` threads (at least one) read ahead.
 ///
-/// Stops at the first error of `each`.
-pub fn for_each_batch<E>(
+/// Stops at the first error.
+pub fn for_each_batch(
     corpus: &Corpus,
-    order: &[usize],
     epoch: u32,
     phase: &Phase,
     first: usize,
     workers: usize,
-    mut each: impl FnMut(usize, Batch) -> Result<(), E>,
-) -> Result<(), E> {
-    let batches: Vec<&[usize]> = order.chunks_exact(corpus.batch).collect();
-    let workers = workers.max(1);
-    std::thread::scope(|scope| {
-        let lanes: Vec<mpsc::Receiver<Batch>> = (0..workers)
-            .map(|worker| {
-                let (send, receive) = mpsc::sync_channel(2);
-                let corpus = corpus.share();
-                let mine: Vec<&[usize]> =
-                    batches[first.min(batches.len())..].iter().skip(worker).step_by(workers).copied().collect();
-                scope.spawn(move || {
-                    // A send fails only when the trainer has stopped; then there is nothing left to do.
-                    mine.into_iter().all(|rows| send.send(load(&corpus, rows, epoch, phase)).is_ok())
-                });
-                receive
-            })
-            .collect();
-        for number in first..batches.len() {
-            let batch = lanes[(number - first) % workers].recv().expect("a worker sends all of its batches");
-            each(number, batch)?;
-        }
+    mut each: impl FnMut(usize, Batch) -> Result<()>,
+) -> Result<()> {
+    let mut order = EpochOrder::new(corpus, epoch);
+    let batch = || Some(order.by_ref().take(corpus.batch).collect()).filter(|rows: &Vec<_>| rows.len() == corpus.batch);
+    let workers = (0..workers.max(1)).map(|_| {
+        let corpus = corpus.share();
+        move |rows: Vec<usize>| load(&corpus, &rows, epoch, phase)
+    });
+    let mut number = first;
+    ordered(std::iter::from_fn(batch).skip(first), workers.collect(), |batch| {
+        each(number, batch?)?;
+        number += 1;
         Ok(())
     })
 }

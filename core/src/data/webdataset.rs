@@ -1,18 +1,23 @@
-//! img2dataset/webdataset tar shards, read in place: one pass over the headers makes an index of offsets, after which any
-//! row is read in any order. Nothing is extracted, and no name inside a shard ever touches the file system.
+//! img2dataset/webdataset tar shards, read in place: one pass over headers, captions and labels finds the rows, after which any
+//! picture is read in any order. Nothing is extracted, and no name inside a shard ever touches the file system.
 //!
 //! Samples are grouped as webdataset groups them: neighbouring members that share their path up to the first dot of the
-//! file name. `data/canvas.rs` says what happens to the rows.
+//! file name. `data/index.rs` says where the rows go.
 
 use super::canvas::intake::{caption, class_file, read_span, stamp};
 use super::canvas::picture;
-use super::{BadRow, ClassFile, Pair, Source};
-use crate::{Error, Result};
+use super::index::Row;
+use super::ordered::ordered;
+use super::{BadRow, ClassFile, Entry, Source};
+use crate::{Error, Progress, Result};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Tar shards of pictures with captions.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -39,47 +44,34 @@ impl Default for Webdataset {
 }
 
 impl Webdataset {
-    /// Finds the shards and indexes them; reads headers only.
+    /// Finds the shards; reads nothing of them.
     ///
     /// # Errors
-    /// If there is no shard, the class file cannot be used, or none of the first samples has the class field.
+    /// If there is no shard, or the class file cannot be used.
     pub fn open(&self) -> Result<impl Source + use<>> {
         if self.path.as_os_str().is_empty() {
             return Err(Error::invalid("path", "it names no folder of `.tar` shards"));
         }
         let shards = find_shards(&self.path)?;
-        let mut entries = Vec::new();
         let mut stamps = String::new();
-        for (shard, path) in shards.iter().enumerate() {
+        for path in &shards {
             stamps += &format!("{} {}\n", shard_name(path), stamp(path).map_err(Error::io(path))?);
-            scan(path, shard, &mut entries)?;
         }
-        let class_file = class_file(&self.class_file)?;
-        let source = Shards { config: self.clone(), shards, entries, stamps, class_file };
-        source.check_class_field()?;
-        Ok(source)
+        Ok(Shards { config: self.clone(), shards, stamps, class_file: class_file(&self.class_file)? })
     }
 }
 
-/// Shards with their index.
+/// Shards, opened.
 struct Shards {
     config: Webdataset,
     shards: Vec<PathBuf>,
-    entries: Vec<Entry>,
     /// Name, size and time of every shard.
     stamps: String,
     class_file: Option<ClassFile>,
 }
 
-enum Entry {
-    Sample(Sample),
-    /// A shard that ends early: what is missing cannot be counted, so it counts as one bad row.
-    Cut(BadRow),
-}
-
 /// Where the members of one key lie.
 struct Sample {
-    shard: usize,
     key: String,
     picture: Option<Span>,
     text: Option<Span>,
@@ -114,26 +106,22 @@ fn shard_name(path: &Path) -> String {
     path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned()
 }
 
-/// Appends the samples of one shard. One that ends early gives the samples before its last, and an [`Entry::Cut`].
-fn scan(path: &Path, shard: usize, entries: &mut Vec<Entry>) -> Result<()> {
-    let file = File::open(path).map_err(Error::io(path))?;
+/// The samples of one shard. One that ends early gives the samples before its last, and what was lost.
+fn samples(path: &Path, file: &File) -> Result<(Vec<Sample>, Option<BadRow>)> {
     let length = file.metadata().map_err(Error::io(path))?.len();
     let mut samples: Vec<Sample> = Vec::new();
-    let fault = scan_members(file, length, |name, span| add_member(&mut samples, shard, name, span));
-    if let Err(fault) = fault {
-        // Members of the last sample may be lost without a trace, its label for one.
+    let fault = scan_members(file, length, |name, span| add_member(&mut samples, name, span));
+    let cut = fault.err().map(|fault| {
+        // Members of the last sample may be lost without a trace, its label for one. What is missing cannot be counted.
         let lost = samples.pop().map_or("everything".into(), |last| format!("`{}` and what followed it", last.key));
         let why = format!("the shard is cut short or damaged ({fault}): {lost} cannot be read");
-        let cut = Entry::Cut(BadRow { name: shard_name(path), why });
-        entries.extend(samples.into_iter().map(Entry::Sample).chain([cut]));
-    } else {
-        entries.extend(samples.into_iter().map(Entry::Sample));
-    }
-    Ok(())
+        BadRow { name: shard_name(path), why }
+    });
+    Ok((samples, cut))
 }
 
 /// Calls `each` with the name and place of every file in a tar; the error says why the tar is not whole.
-fn scan_members(file: File, length: u64, mut each: impl FnMut(&str, Span)) -> Result<(), String> {
+fn scan_members(file: &File, length: u64, mut each: impl FnMut(&str, Span)) -> Result<(), String> {
     let mut archive = tar::Archive::new(file);
     let mut end = 0;
     for entry in archive.entries_with_seek().map_err(|error| error.to_string())? {
@@ -153,12 +141,12 @@ fn scan_members(file: File, length: u64, mut each: impl FnMut(&str, Span)) -> Re
 }
 
 /// Files a member under its key: a new sample if the key differs from the one before.
-fn add_member(samples: &mut Vec<Sample>, shard: usize, name: &str, span: Span) {
+fn add_member(samples: &mut Vec<Sample>, name: &str, span: Span) {
     let file_name = name.rfind('/').map_or(0, |slash| slash + 1);
     let Some(dot) = name[file_name..].find('.').filter(|&dot| dot > 0) else { return };
     let (key, extension) = (&name[..file_name + dot], name[file_name + dot + 1..].to_lowercase());
     if samples.last().is_none_or(|last| last.key != key) {
-        samples.push(Sample { shard, key: key.into(), picture: None, text: None, json: None });
+        samples.push(Sample { key: key.into(), picture: None, text: None, json: None });
     }
     let sample = samples.last_mut().expect("one was just pushed if there was none");
     let member = match extension.as_str() {
@@ -171,48 +159,33 @@ fn add_member(samples: &mut Vec<Sample>, shard: usize, name: &str, span: Span) {
 }
 
 impl Shards {
-    fn name(&self, sample: &Sample) -> String {
-        format!("{}:{}", shard_name(&self.shards[sample.shard]), sample.key)
+    /// The rows of one shard.
+    fn rows(&self, shard: usize, seen: &SeenFields) -> Result<Vec<Result<Entry, BadRow>>> {
+        let path = &self.shards[shard];
+        let file = File::open(path).map_err(Error::io(path))?;
+        let (samples, cut) = samples(path, &file)?;
+        let row = |sample: Sample| {
+            let bad = |why| BadRow { name: format!("{}:{}", shard_name(path), sample.key), why };
+            self.entry(shard, &file, &sample, seen).map_err(bad)
+        };
+        Ok(samples.into_iter().map(row).chain(cut.map(Err)).collect())
     }
 
-    /// A misspelt class field would otherwise show only as a data set without labels.
-    fn check_class_field(&self) -> Result<()> {
-        let field = &self.config.class_field;
-        let mut known: Vec<String> = Vec::new();
-        for sample in self.entries.iter().filter_map(Entry::sample).take(100) {
-            let path = &self.shards[sample.shard];
-            let file = File::open(path).map_err(Error::io(path))?;
-            let Ok(Some(json)) = sample.json(&file) else { continue }; // a bad row is counted when it is read
-            if field.is_empty() || json.contains_key(field) {
-                return Ok(());
-            }
-            known.extend(json.into_iter().map(|(key, _)| key));
-        }
-        if field.is_empty() {
-            return Ok(());
-        }
-        known.sort();
-        known.dedup();
-        let unknown = Error::Unknown { kind: "JSON field", name: field.clone(), known };
-        Err(unknown.during(format!("class_field of {}", self.config.path.display())))
-    }
-
-    fn pair(&self, sample: &Sample, name: String, size: u32) -> Result<Pair, String> {
-        let file = File::open(&self.shards[sample.shard]).map_err(|error| error.to_string())?;
-        let place = sample.picture.ok_or("it has no picture (.jpg, .jpeg or .png)")?;
+    fn entry(&self, shard: usize, file: &File, sample: &Sample, seen: &SeenFields) -> Result<Entry, String> {
+        let picture = sample.picture.ok_or("it has no picture (.jpg, .jpeg or .png)")?;
+        let size = u32::try_from(picture.size).map_err(|_| format!("its picture has {} bytes", picture.size))?;
         let text = sample.text.filter(|_| self.config.caption == "auto");
-        let json = match text.is_none() || !self.config.class_field.is_empty() {
-            true => sample.json(&file)?,
-            false => None,
+        let json = match sample.json.filter(|_| text.is_none() || !self.config.class_field.is_empty()) {
+            Some(place) => Some(parse_json(&read_span(file, place.start, place.size)?)?),
+            None => None,
         };
         let caption = match text {
-            Some(text) => caption(&read_span(&file, text.start, text.size)?)?,
+            Some(text) => caption(&read_span(file, text.start, text.size)?)?,
             None => self.json_caption(json.as_ref())?,
         };
         let label = json.as_ref().and_then(|json| label(json.get(&self.config.class_field)?));
-        let bytes = read_span(&file, place.start, place.size)?;
-        let source_hash = *blake3::hash(&bytes).as_bytes();
-        Ok(Pair { name, caption, label, canvas: picture(&bytes, size)?, source_hash })
+        seen.note(json.as_ref(), &self.config.class_field);
+        Ok(Entry { key: sample.key.clone(), caption, label, file: shard as u32, start: picture.start, size })
     }
 
     fn json_caption(&self, json: Option<&Map<String, Value>>) -> Result<String, String> {
@@ -227,20 +200,33 @@ impl Shards {
     }
 }
 
-impl Entry {
-    fn sample(&self) -> Option<&Sample> {
-        match self {
-            Entry::Sample(sample) => Some(sample),
-            Entry::Cut(_) => None,
-        }
-    }
+fn parse_json(bytes: &[u8]) -> Result<Map<String, Value>, String> {
+    serde_json::from_slice(bytes).map_err(|error| format!("its JSON cannot be read: {error}"))
 }
 
-impl Sample {
-    fn json(&self, file: &File) -> Result<Option<Map<String, Value>>, String> {
-        let Some(place) = self.json else { return Ok(None) };
-        let bytes = read_span(file, place.start, place.size)?;
-        serde_json::from_slice(&bytes).map(Some).map_err(|error| format!("its JSON cannot be read: {error}"))
+/// Whether a class field was found, and what fields there were: a misspelt one would otherwise show only as data without labels.
+#[derive(Default)]
+struct SeenFields {
+    found: AtomicBool,
+    known: Mutex<BTreeSet<String>>,
+}
+
+impl SeenFields {
+    fn note(&self, json: Option<&Map<String, Value>>, field: &str) {
+        let Some(json) = json.filter(|_| !self.found.load(Ordering::Relaxed)) else { return };
+        if json.contains_key(field) {
+            self.found.store(true, Ordering::Relaxed);
+        }
+        self.known.lock().expect("no thread panics with it").extend(json.keys().cloned());
+    }
+
+    fn check(self, field: &str, path: &Path) -> Result<()> {
+        if field.is_empty() || self.found.into_inner() {
+            return Ok(());
+        }
+        let known = self.known.into_inner().expect("no thread panicked with it").into_iter().collect();
+        let unknown = Error::Unknown { kind: "JSON field", name: field.into(), known };
+        Err(unknown.during(format!("class_field of {}", path.display())))
     }
 }
 
@@ -254,22 +240,33 @@ fn label(value: &Value) -> Option<String> {
 }
 
 impl Source for Shards {
-    fn len(&self) -> usize {
-        self.entries.len()
-    }
-
     fn fingerprint(&self) -> String {
         format!("{}{:?}", self.stamps, self.class_file)
     }
 
-    fn read(&self, row: usize, size: u32) -> Result<Pair, BadRow> {
-        match &self.entries[row] {
-            Entry::Cut(bad) => Err(bad.clone()),
-            Entry::Sample(sample) => {
-                let name = self.name(sample);
-                self.pair(sample, name.clone(), size).map_err(|why| BadRow { name, why })
-            }
-        }
+    fn scan(
+        &self,
+        threads: usize,
+        progress: &dyn Progress,
+        each: &mut dyn FnMut(Result<Entry, BadRow>) -> Result<()>,
+    ) -> Result<()> {
+        let (seen, mut done) = (SeenFields::default(), 0);
+        let read = |shard| self.rows(shard, &seen);
+        ordered(0..self.shards.len(), vec![read; threads], |rows| {
+            done += 1;
+            progress.report("index", done, self.shards.len() as u64, "shards");
+            rows?.into_iter().try_for_each(&mut *each)
+        })?;
+        seen.check(&self.config.class_field, &self.config.path)
+    }
+
+    fn picture(&self, row: &Row, size: u32) -> Result<Vec<u8>, String> {
+        let file = File::open(&self.shards[row.file as usize]).map_err(|error| error.to_string())?;
+        picture(&read_span(&file, row.start, row.size.into())?, size)
+    }
+
+    fn name(&self, row: &Row) -> String {
+        format!("{}:{}", shard_name(&self.shards[row.file as usize]), row.key)
     }
 
     fn classes(&self) -> Result<Option<ClassFile>> {
@@ -285,11 +282,12 @@ impl Source for Shards {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+    use crate::progress::Silent;
     use std::collections::BTreeMap;
 
     fn index(names: &[&str]) -> Vec<(String, [bool; 3])> {
         let mut samples = Vec::new();
-        names.iter().for_each(|name| add_member(&mut samples, 0, name, Span { start: 0, size: 0 }));
+        names.iter().for_each(|name| add_member(&mut samples, name, Span { start: 0, size: 0 }));
         let members = |s: &Sample| [s.picture.is_some(), s.text.is_some(), s.json.is_some()];
         samples.iter().map(|sample| (sample.key.clone(), members(sample))).collect()
     }
@@ -317,14 +315,19 @@ mod tests {
         bytes.into_inner()
     }
 
-    /// Rows as `name = caption [label]`, bad ones as `name! why`.
+    /// Rows as `key = caption [label]`, bad ones as `name! why`.
     fn rows(config: &Webdataset) -> Vec<String> {
+        let mut rows = Vec::new();
         let source = config.open().unwrap();
-        let show = |row| match source.read(row, 8) {
-            Ok(pair) => format!("{} = {} {:?}", pair.name, pair.caption, pair.label),
-            Err(bad) => format!("{}! {}", bad.name, bad.why),
-        };
-        (0..source.len()).map(show).collect()
+        let scanned = source.scan(2, &Silent, &mut |row| {
+            rows.push(match row {
+                Ok(row) => format!("{} = {} {:?}", row.key, row.caption, row.label),
+                Err(bad) => format!("{}! {}", bad.name, bad.why),
+            });
+            Ok(())
+        });
+        scanned.unwrap_or_else(|error| rows.push(error.chain()));
+        rows
     }
 
     #[test]
@@ -351,13 +354,13 @@ mod tests {
         shard(&folder.path().join("b.tar"), members);
         let config = Webdataset { path: folder.path().into(), class_field: "kind".into(), ..Default::default() };
         let found = rows(&config);
-        assert_eq!(found[..2], [r#"b.tar:0 = a cat Some("cat")"#, r#"b.tar:1 = two dogs Some("7")"#]);
+        assert_eq!(found[..2], [r#"0 = a cat Some("cat")"#, r#"1 = two dogs Some("7")"#]);
         let reasons = ["no caption", "no picture", "is empty", "no letter", "not UTF-8", "not text"];
         for (row, reason) in found[2..].iter().zip(reasons) {
             assert!(row.contains('!') && row.contains(reason), "{row} should say `{reason}`");
         }
         let typo = Webdataset { class_field: "knid".into(), ..config };
-        assert!(typo.open().err().unwrap().chain().contains("did you mean `kind`?"));
+        assert!(rows(&typo).last().unwrap().contains("did you mean `kind`?"));
     }
 
     #[test]
@@ -402,6 +405,6 @@ mod tests {
         }
         fs::write(&path, bytes).unwrap();
         let config = Webdataset { path, ..Default::default() };
-        assert_eq!(rows(&config), ["a.tar:../1 = text None"]);
+        assert_eq!(rows(&config), ["../1 = text None"]);
     }
 }

@@ -7,8 +7,10 @@
 mod captions;
 mod render;
 
-use super::{BadRow, ClassFile, Pair, Source};
-use crate::{Error, Result, draw};
+use super::index::Row;
+use super::ordered::ordered;
+use super::{BadRow, ClassFile, Entry, Source};
+use crate::{Error, Progress, Result, draw};
 use rand::RngExt;
 use render::Scene;
 use schemars::JsonSchema;
@@ -84,32 +86,50 @@ impl WorldSource {
         captions::write(&mut rng, scene, self.world.attributes)
     }
 
+    fn entry(&self, row: u64) -> Entry {
+        let scene = self.scene(row);
+        let (caption, label) = (self.caption(row, &scene), Some(Self::label(scene.class)));
+        Entry { caption, label, ..Entry::default() }
+    }
+
     fn label(class: u32) -> String {
         captions::NOUNS[class as usize][0].to_string()
     }
 }
 
-impl Source for WorldSource {
-    fn len(&self) -> usize {
-        self.world.pairs as usize
-    }
+/// Rows that one thread takes at a time.
+const CHUNK: usize = 4096;
 
+impl Source for WorldSource {
     fn fingerprint(&self) -> String {
         format!("world version {VERSION} {:?}", self.world)
     }
 
-    fn read(&self, row: usize, size: u32) -> std::result::Result<Pair, BadRow> {
-        let number = row as u64;
-        let scene = self.scene(number);
-        let mut rng = draw::rng(self.world.seed, "world/noise", &[number]);
-        let canvas = scene.render(size, self.world.noise as f32, &mut rng);
-        Ok(Pair {
-            name: format!("world/{row:06}"),
-            caption: self.caption(number, &scene),
-            label: Some(Self::label(scene.class)),
-            source_hash: *blake3::hash(&canvas).as_bytes(),
-            canvas,
+    fn scan(
+        &self,
+        threads: usize,
+        progress: &dyn Progress,
+        each: &mut dyn FnMut(Result<Entry, BadRow>) -> Result<()>,
+    ) -> Result<()> {
+        let (pairs, mut done) = (u64::from(self.world.pairs), 0);
+        let entries = |start: u64| -> Vec<Entry> {
+            (start..pairs.min(start + CHUNK as u64)).map(|row| self.entry(row)).collect()
+        };
+        ordered((0..pairs).step_by(CHUNK), vec![entries; threads], |entries| {
+            done += entries.len() as u64;
+            progress.report("index", done, pairs, "rows");
+            entries.into_iter().map(Ok).try_for_each(&mut *each)
         })
+    }
+
+    fn picture(&self, row: &Row, size: u32) -> Result<Vec<u8>, String> {
+        let number = row.number.into();
+        let mut rng = draw::rng(self.world.seed, "world/noise", &[number]);
+        Ok(self.scene(number).render(size, self.world.noise as f32, &mut rng))
+    }
+
+    fn name(&self, row: &Row) -> String {
+        format!("world/{:06}", row.number)
     }
 
     fn classes(&self) -> Result<Option<ClassFile>> {
@@ -138,8 +158,9 @@ mod tests {
     use crate::data::{Classes, words};
     use std::collections::HashSet;
 
-    fn read(source: &WorldSource, row: usize, size: u32) -> Pair {
-        source.read(row, size).ok().unwrap()
+    fn picture(source: &WorldSource, number: u32, size: u32) -> Vec<u8> {
+        let row = Row { number, key: "", caption: "", class: None, file: 0, start: 0, size: 0 };
+        source.picture(&row, size).unwrap()
     }
 
     /// A change here changes the world: every published table made with it is void, and `VERSION` must be raised.
@@ -148,8 +169,7 @@ mod tests {
         let source = World::default().open().unwrap();
         let mut hasher = blake3::Hasher::new();
         for row in 0..4 {
-            let pair = read(&source, row, 32);
-            hasher.update(&pair.canvas).update(pair.caption.as_bytes());
+            hasher.update(&picture(&source, row, 32)).update(source.entry(row.into()).caption.as_bytes());
         }
         assert_eq!(hasher.finalize().to_hex()[..16], *"1654479751f8180b");
     }
@@ -159,11 +179,10 @@ mod tests {
         let source = World::default().open().unwrap();
         let other = World { seed: 1, ..World::default() }.open().unwrap();
         for row in [0, 7, 8999] {
-            let (a, b) = (read(&source, row, 48), read(&source, row, 48));
-            assert_eq!(a.canvas.len(), 3 * 48 * 48);
-            assert!(a.canvas == b.canvas && a.caption == b.caption && a.label == b.label);
-            assert_eq!(a.caption, read(&source, row, 32).caption);
-            assert_ne!(a.canvas, read(&other, row, 48).canvas);
+            assert_eq!(picture(&source, row, 48).len(), 3 * 48 * 48);
+            assert!(picture(&source, row, 48) == picture(&source, row, 48));
+            assert_eq!(source.entry(row.into()), source.entry(row.into()));
+            assert_ne!(picture(&source, row, 48), picture(&other, row, 48));
         }
     }
 

@@ -19,13 +19,15 @@ pub struct Position {
     pub phase: Option<Phase>,
     /// Lines of `metrics.jsonl` that belong to what was done so far.
     pub metrics_lines: usize,
+    /// Bytes of this epoch's matches that belong to what was done so far.
+    pub match_bytes: u64,
     /// Wall seconds spent on training so far.
     pub seconds: f64,
     /// Rows that went through the model so far.
     pub samples: u64,
 }
 
-/// The parts of a training that have a state, each a set of named tensors: `model`, `optimizer`, `defense`, `matches`.
+/// The parts of a training that have a state, each a set of named tensors: `model`, `optimizer`, `defense`.
 pub type Parts = BTreeMap<&'static str, State>;
 
 /// Writes a checkpoint; a reader sees the last one or this one, never a part.
@@ -52,8 +54,9 @@ pub fn read(path: &Path, trial: &str) -> Result<Option<(Position, HashMap<String
     if metadata.get("trial").map(String::as_str) != Some(trial) {
         return Err(wrong("was written by another trial; choose another --out, or delete it to start over"));
     }
-    let position = metadata.get("position").and_then(|json| serde_json::from_str(json).ok());
-    let position = position.ok_or_else(|| wrong("says nothing of its position; delete it to start over"))?;
+    let position = metadata.get("position").map(String::as_str).unwrap_or_default();
+    let position = serde_json::from_str(position)
+        .map_err(|error| wrong(&format!("does not say its position ({error}); delete it to start over")))?;
     let mut parts: HashMap<String, State> = HashMap::new();
     for (name, tensor) in tensors {
         let (part, name) =

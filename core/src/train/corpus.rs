@@ -4,17 +4,24 @@
 
 use crate::attack::Edit;
 use crate::data::canvas::Canvas;
+use crate::data::index::Index;
 use crate::data::tokenize::Tokenizer;
-use crate::data::{Dataset, Split};
-use crate::draw;
-use crate::poison::Poison;
-use std::collections::HashMap;
+use crate::data::{BadRow, Dataset, Split};
+use crate::poison::{Poison, Poisoned};
+use crate::{Result, draw};
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use tch::{Device, Tensor};
 
 /// Training rows after poisoning. Threads take a [`share`](Corpus::share) each.
 pub struct Corpus<'a> {
-    rows: Arc<Vec<CorpusRow>>,
+    index: &'a Index,
+    split: &'a Split,
+    edits: &'a [Poisoned],
+    /// Which edit replaces a row of the data set.
+    replaced: Arc<HashMap<u32, usize>>,
+    /// Edits that add a row; these rows come after the data set's.
+    added: Arc<Vec<usize>>,
     canvas: Canvas,
     poison: Tensor,
     /// Turns captions into tokens.
@@ -27,12 +34,12 @@ pub struct Corpus<'a> {
 }
 
 /// One training row, with where it came from: the ground truth, which only evaluators get to see.
-#[derive(Clone, Debug, PartialEq)]
-pub struct CorpusRow {
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct CorpusRow<'a> {
     /// Opaque key, not negative.
     pub key: i64,
     /// The caption it trains with.
-    pub caption: String,
+    pub caption: &'a str,
     /// Where picture and caption come from.
     pub origin: Origin,
 }
@@ -50,38 +57,26 @@ impl<'a> Corpus<'a> {
     /// Applies the edits of `poison` to the training rows.
     pub fn new(
         data: &'a Dataset,
-        split: &Split,
-        poison: &Poison,
+        split: &'a Split,
+        poison: &'a Poison,
         tokenizer: &'a Tokenizer,
         shape: Shape,
         seed: u64,
         device: Device,
     ) -> Self {
-        let edits = poison.edits.iter().map(|poisoned| &poisoned.edit).enumerate();
-        let replaced: HashMap<u32, (usize, &String)> = edits
-            .clone()
-            .filter_map(|(number, edit)| match edit {
-                Edit::Replace { row, caption, .. } => Some((*row, (number, caption))),
-                Edit::Add { .. } => None,
-            })
-            .collect();
-        let key = |purpose: &str, number: u64| (draw::hash(seed, purpose, &[number]) >> 1) as i64;
-        let kept = split.train.iter().map(|&row| {
-            let (caption, origin) = match replaced.get(&row) {
-                Some((number, caption)) => ((*caption).clone(), Origin::Edit(*number)),
-                None => (data.rows[row as usize].caption.clone(), Origin::Clean(row)),
-            };
-            CorpusRow { key: key("row", row.into()), caption, origin }
-        });
-        let added = edits.filter_map(|(number, edit)| match edit {
-            Edit::Add { caption, .. } => {
-                let key = key("added", number as u64);
-                Some(CorpusRow { key, caption: caption.clone(), origin: Origin::Edit(number) })
+        let (mut replaced, mut added) = (HashMap::new(), Vec::new());
+        for (number, poisoned) in poison.edits.iter().enumerate() {
+            match &poisoned.edit {
+                Edit::Replace { row, .. } => drop(replaced.insert(*row, number)),
+                Edit::Add { .. } => added.push(number),
             }
-            Edit::Replace { .. } => None,
-        });
+        }
         Corpus {
-            rows: Arc::new(kept.chain(added).collect()),
+            index: &data.index,
+            split,
+            edits: &poison.edits,
+            replaced: Arc::new(replaced),
+            added: Arc::new(added),
             canvas: data.canvas.shallow_clone(),
             poison: poison.pixels.shallow_clone(),
             tokenizer,
@@ -96,7 +91,8 @@ impl<'a> Corpus<'a> {
     /// The same corpus for another thread; no pixel is copied.
     pub fn share(&self) -> Self {
         Corpus {
-            rows: self.rows.clone(),
+            replaced: self.replaced.clone(),
+            added: self.added.clone(),
             canvas: self.canvas.shallow_clone(),
             poison: self.poison.shallow_clone(),
             ..*self
@@ -105,57 +101,102 @@ impl<'a> Corpus<'a> {
 
     /// Number of rows.
     pub fn len(&self) -> usize {
-        self.rows.len()
+        self.split.train.len() + self.added.len()
     }
 
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
-        self.rows.is_empty()
+        self.len() == 0
     }
 
-    /// Every row with its ground truth.
-    pub fn rows(&self) -> &[CorpusRow] {
-        &self.rows
+    /// One row with its ground truth, `row` below `len`.
+    pub fn row(&self, row: usize) -> CorpusRow<'a> {
+        let origin = self.origin(row);
+        CorpusRow { key: self.key(row), caption: self.caption_of(origin), origin }
+    }
+
+    /// Places of rows by their keys, as far as there are such rows. One pass over all rows.
+    pub fn rows_with(&self, keys: &HashSet<i64>) -> HashMap<i64, usize> {
+        (0..self.len()).map(|row| (self.key(row), row)).filter(|(key, _)| keys.contains(key)).collect()
+    }
+
+    fn origin(&self, row: usize) -> Origin {
+        match row.checked_sub(self.split.train.len()) {
+            Some(added) => Origin::Edit(self.added[added]),
+            None => {
+                let row = self.split.train.get(row);
+                self.replaced.get(&row).map_or(Origin::Clean(row), |edit| Origin::Edit(*edit))
+            }
+        }
+    }
+
+    fn caption_of(&self, origin: Origin) -> &'a str {
+        match origin {
+            Origin::Clean(row) => self.index.row(row).caption,
+            Origin::Edit(number) => self.edits[number].edit.caption(),
+        }
+    }
+
+    pub(crate) fn key(&self, row: usize) -> i64 {
+        match row.checked_sub(self.split.train.len()) {
+            Some(added) => self.draw_key("added", self.added[added] as u64),
+            None => self.draw_key("row", self.split.train.get(row).into()),
+        }
+    }
+
+    fn draw_key(&self, purpose: &str, number: u64) -> i64 {
+        (draw::hash(self.seed, purpose, &[number]) >> 1) as i64
     }
 
     /// What a person would call the row with this key.
     pub(crate) fn place(&self, key: i64) -> String {
-        match self.rows.iter().find(|row| row.key == key).map(|row| row.origin) {
-            Some(Origin::Clean(row)) => format!("row {row}"),
+        match self.rows_with(&HashSet::from([key])).get(&key).map(|row| self.origin(*row)) {
+            Some(Origin::Clean(row)) => self.canvas.name(row),
             Some(Origin::Edit(number)) => format!("edit {number}"),
             None => "an unknown row".into(),
         }
     }
 
-    pub(crate) fn key(&self, row: usize) -> i64 {
-        self.rows[row].key
-    }
-
-    pub(crate) fn caption(&self, row: usize) -> &str {
-        &self.rows[row].caption
-    }
-
     pub(crate) fn image_size(&self) -> i64 {
-        self.canvas.size() as i64
+        self.canvas.size().into()
     }
 
     /// Tokens `[rows, length]` of the captions as they stand.
     pub(crate) fn tokens(&self, rows: &[usize]) -> Tensor {
-        let captions: Vec<&str> = rows.iter().map(|&row| self.caption(row)).collect();
+        let captions: Vec<&str> = rows.iter().map(|&row| self.row(row).caption).collect();
         self.tokenizer.encode_batch(&captions, self.context_length)
     }
 
-    /// Canvases u8 `[rows, 3, S, S]`.
-    pub(crate) fn images(&self, rows: &[usize]) -> Tensor {
-        // Poisoned rows borrow row 0's canvas for a moment, so that one gather serves the whole batch.
-        let clean = |row: &usize| if let Origin::Clean(row) = self.rows[*row].origin { row } else { 0 };
-        let images = self.canvas.gather(&rows.iter().map(clean).collect::<Vec<u32>>());
-        for (place, &row) in rows.iter().enumerate() {
-            if let Origin::Edit(number) = self.rows[row].origin {
-                images.get(place as i64).copy_(&self.poison.get(number as i64));
+    /// Rows and their canvases u8 `[rows, 3, S, S]`. A row whose picture turns out to be bad gives its place to another one that
+    /// trains, drawn by the bad one's number and taken as it is in the clean data: the same in every trial.
+    pub(crate) fn read(&self, rows: &[usize]) -> Result<(Vec<CorpusRow<'a>>, Tensor)> {
+        let mut rows: Vec<CorpusRow> = rows.iter().map(|&row| self.row(row)).collect();
+        let wanted = |place: usize, attempt: u64| match rows[place].origin {
+            Origin::Clean(row) if attempt == 0 => row,
+            Origin::Clean(row) => {
+                let train = &self.split.train;
+                train.get((draw::hash(0, "substitute", &[row.into(), attempt]) % train.len() as u64) as usize)
+            }
+            // Poison has canvases of its own; its place takes the data's first for a moment, so that one gather serves the batch.
+            Origin::Edit(_) => self.split.train.get(attempt as usize),
+        };
+        let (taken, images) = self.canvas.gather_or(rows.len(), wanted)?;
+        for (place, (row, taken)) in rows.iter_mut().zip(taken).enumerate() {
+            match row.origin {
+                Origin::Clean(wanted) if wanted == taken => {}
+                Origin::Clean(_) => {
+                    let (key, origin) = (self.draw_key("row", taken.into()), Origin::Clean(taken));
+                    *row = CorpusRow { key, caption: self.caption_of(origin), origin };
+                }
+                Origin::Edit(number) => images.get(place as i64).copy_(&self.poison.get(number as i64)),
             }
         }
-        images
+        Ok((rows, images))
+    }
+
+    /// Rows whose pictures turned out to be bad since the data was opened: name and reason.
+    pub(crate) fn bad_rows(&self) -> Vec<BadRow> {
+        self.canvas.met().into_iter().map(|(row, why)| BadRow { name: self.canvas.name(row), why }).collect()
     }
 }
 

@@ -1,0 +1,67 @@
+//! What a defense matched rows to, one file an epoch, written as it comes: for each step the batch's own keys, then the matched
+//! ones, i64 little-endian.
+
+use crate::{Error, Result};
+use std::fs::{File, OpenOptions};
+use std::io::{BufReader, Read, Write};
+use std::path::{Path, PathBuf};
+use tch::{Device, Kind, Tensor};
+
+/// The matches of one epoch.
+pub struct Matches {
+    path: PathBuf,
+    batch: usize,
+}
+
+/// The own keys of a batch and the matched ones, -1 for no row.
+pub type Pairs = [Vec<i64>; 2];
+
+impl Matches {
+    /// The file of an epoch in a trial's folder, whether or not it is there.
+    pub(super) fn of_epoch(folder: &Path, epoch: u32, batch: usize) -> Self {
+        Matches { path: folder.join(format!("matches-{epoch:03}.i64")), batch }
+    }
+
+    pub(super) fn exists(&self) -> bool {
+        self.path.exists()
+    }
+
+    /// Appends steps, each i64 `[2, batch]`; returns the bytes written.
+    pub(super) fn append(&self, steps: &[Tensor]) -> Result<u64> {
+        let numbers =
+            Vec::<i64>::try_from(Tensor::cat(steps, 0).to_device(Device::Cpu).to_kind(Kind::Int64).flatten(0, -1))?;
+        let bytes: Vec<u8> = numbers.iter().flat_map(|number| number.to_le_bytes()).collect();
+        let file = OpenOptions::new().create(true).append(true).open(&self.path);
+        file.and_then(|mut file| file.write_all(&bytes)).map_err(Error::io(&self.path))?;
+        Ok(bytes.len() as u64)
+    }
+
+    /// Forgets what was written after a checkpoint: those steps will be done again.
+    pub(super) fn cut(&self, bytes: u64) -> Result<()> {
+        if !self.exists() {
+            return Ok(());
+        }
+        let file = OpenOptions::new().write(true).open(&self.path);
+        file.and_then(|file| file.set_len(bytes)).map_err(Error::io(&self.path))
+    }
+
+    /// All steps, so many at a time that they hold about `look_ups` rows.
+    pub fn chunks(&self, look_ups: usize) -> Result<impl Iterator<Item = Result<Vec<Pairs>>> + '_> {
+        let mut file = BufReader::new(File::open(&self.path).map_err(Error::io(&self.path))?);
+        let step = 2 * self.batch * size_of::<i64>();
+        let steps = (look_ups / self.batch).max(1);
+        let keys = |bytes: &[u8]| -> Vec<i64> {
+            bytes.chunks_exact(8).map(|key| i64::from_le_bytes(key.try_into().expect("8 bytes"))).collect()
+        };
+        let read = move || {
+            let mut bytes = Vec::new();
+            let read = file.by_ref().take((steps * step) as u64).read_to_end(&mut bytes).map_err(Error::io(&self.path));
+            let pairs = |step: &[u8]| [keys(&step[..step.len() / 2]), keys(&step[step.len() / 2..])];
+            match read {
+                Ok(0) => None,
+                read => Some(read.map(|_| bytes.chunks_exact(step).map(pairs).collect())),
+            }
+        };
+        Ok(std::iter::from_fn(read))
+    }
+}

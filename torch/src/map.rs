@@ -1,0 +1,31 @@
+//! Files as bytes: memory-mapped, so that pages are read when touched and shared between processes.
+
+use std::fs::File;
+use std::io;
+use std::ops::Deref;
+use std::path::Path;
+
+/// A file mapped for reading. Dereferences to its bytes.
+pub struct Map(Option<memmap2::Mmap>);
+
+impl Map {
+    /// Maps a whole file; an empty one gives no bytes.
+    pub fn open(path: &Path) -> io::Result<Map> {
+        let file = File::open(path)?;
+        if file.metadata()?.len() == 0 {
+            return Ok(Map(None));
+        }
+        // SAFETY: what is mapped are files of a store, which appear by a rename when they are whole and are never changed after;
+        // whoever truncates one from outside ends this process with SIGBUS, which costs one trial.
+        let map = unsafe { memmap2::Mmap::map(&file) }?;
+        Ok(Map(Some(map)))
+    }
+}
+
+impl Deref for Map {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        self.0.as_deref().unwrap_or_default()
+    }
+}
