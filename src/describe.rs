@@ -1,9 +1,10 @@
-//! `gauntlet list` and `gauntlet describe`: everything they say comes from the plugins' own structs.
+//! `gauntlet list` and `gauntlet describe`: everything they say comes from the plugins' own structs and presets.
 
+use comfy_table::{ContentArrangement, Table, presets::UTF8_HORIZONTAL_ONLY};
 use gauntlet::data::{csv::Csv, webdataset::Webdataset, world::World};
-use gauntlet::plugin::{self, Plugin, Role, schema_of};
+use gauntlet::plugin::{self, Plugin, Preset, PresetField, Role, schema_of};
 use gauntlet::suite::Suite;
-use gauntlet::train::Recipe;
+use gauntlet::train::{self, Recipe};
 use gauntlet::{Attack, Defense, Error, Evaluator, Result};
 use serde_json::{Map, Value, json};
 use std::fmt::Write;
@@ -36,90 +37,155 @@ fn rows<T: Role + ?Sized>() -> Result<Vec<[&'static str; 4]>> {
 
 /// One plugin, or one part of a suite file.
 pub fn describe(name: &str, as_json: bool) -> Result<String> {
+    let part = |name: &'static str, summary: &'static str, schema: String| About {
+        kind: "part",
+        name,
+        summary,
+        paper: "",
+        schema,
+        defaults: Value::Null,
+        scores: Vec::new(),
+        presets: Vec::new(),
+    };
+    let recipe = part("recipe", "the table `[recipe]` of a suite: how every model is trained", schema_of::<Recipe>());
     let parts = [
-        ("suite", "the keys of a suite file", schema_of::<Suite>()),
-        ("recipe", "the table `[recipe]` of a suite: how every model is trained", schema_of::<Recipe>()),
-        ("world", "`[data]` with kind = \"world\": the embedded procedural world", schema_of::<World>()),
-        ("webdataset", "`[data]` with kind = \"webdataset\": tar shards", schema_of::<Webdataset>()),
-        ("csv", "`[data]` with kind = \"csv\": a table of paths and captions", schema_of::<Csv>()),
+        part("suite", "the keys of a suite file", schema_of::<Suite>()),
+        About { presets: train::preset::presets(), ..recipe },
+        part("world", "`[data]` with kind = \"world\": the embedded procedural world", schema_of::<World>()),
+        part("webdataset", "`[data]` with kind = \"webdataset\": tar shards", schema_of::<Webdataset>()),
+        part("csv", "`[data]` with kind = \"csv\": a table of paths and captions", schema_of::<Csv>()),
     ];
-    if let Some((name, summary, schema)) = parts.into_iter().find(|(part, _, _)| *part == name) {
-        return Ok(explain("part", name, summary, "", &schema, &Value::Null, &[], as_json));
+    let mut evaluators = Vec::new();
+    for plugin in plugin::all::<dyn Evaluator>()? {
+        let definitions = (plugin.build)(&(plugin.defaults)())?.definitions();
+        let scores = definitions.iter().map(|score| json!(score)).collect();
+        evaluators.push(About { scores, ..About::plugin(plugin) });
     }
-    let mut known = Vec::new();
-    let attack = of_role::<dyn Attack>(name, as_json, &mut known)?;
-    if let Some(text) = attack.or(of_role::<dyn Defense>(name, as_json, &mut known)?) {
-        return Ok(text);
-    }
-    if let Some(plugin) = plugin::all::<dyn Evaluator>()?.into_iter().find(|plugin| plugin.name == name) {
-        let evaluator = (plugin.build)(&(plugin.defaults)())?;
-        let scores: Vec<Value> = evaluator.definitions().iter().map(|score| json!(score)).collect();
-        return Ok(of_plugin(plugin, &scores, as_json));
-    }
-    known.extend(plugin::all::<dyn Evaluator>()?.iter().map(|plugin| plugin.name.to_string()));
-    known.extend(["suite", "recipe", "world", "webdataset", "csv"].map(String::from));
-    Err(Error::Unknown { kind: "plugin", name: name.into(), known })
+    let attacks = plugin::all::<dyn Attack>()?.into_iter().map(About::plugin);
+    let defenses = plugin::all::<dyn Defense>()?.into_iter().map(About::plugin);
+    let all: Vec<About> = attacks.chain(defenses).chain(evaluators).chain(parts).collect();
+    let known = || all.iter().map(|about| about.name.to_string()).collect();
+    let about = all.iter().find(|about| about.name == name);
+    let about = about.ok_or_else(|| Error::Unknown { kind: "plugin", name: name.into(), known: known() })?;
+    Ok(if as_json { about.json() } else { about.text() })
 }
 
-fn of_role<T: Role + ?Sized>(name: &str, as_json: bool, known: &mut Vec<String>) -> Result<Option<String>> {
-    let plugins = plugin::all::<T>()?;
-    known.extend(plugins.iter().map(|plugin| plugin.name.to_string()));
-    Ok(plugins.into_iter().find(|plugin| plugin.name == name).map(|plugin| of_plugin(plugin, &[], as_json)))
+/// All that is to be said about a plugin or a part of a suite.
+struct About {
+    kind: &'static str,
+    name: &'static str,
+    summary: &'static str,
+    paper: &'static str,
+    schema: String,
+    defaults: Value,
+    scores: Vec<Value>,
+    presets: Vec<Preset>,
 }
 
-fn of_plugin<T: Role + ?Sized>(plugin: &Plugin<T>, scores: &[Value], as_json: bool) -> String {
-    let defaults = serde_json::from_str(&(plugin.defaults)()).expect("defaults are JSON");
-    explain(T::KIND, plugin.name, plugin.summary, plugin.paper, &(plugin.schema)(), &defaults, scores, as_json)
-}
-
-#[expect(clippy::too_many_arguments, reason = "one sentence about a plugin, word by word")]
-fn explain(
-    kind: &str,
-    name: &str,
-    summary: &str,
-    paper: &str,
-    schema: &str,
-    defaults: &Value,
-    scores: &[Value],
-    as_json: bool,
-) -> String {
-    let schema: Value = serde_json::from_str(schema).expect("a schema is JSON");
-    let mut fields = Vec::new();
-    collect_fields(&schema, &schema, defaults, "", &mut fields);
-    if as_json {
-        let about =
-            json!({"kind": kind, "name": name, "summary": summary, "paper": paper, "fields": fields, "scores": scores});
-        return pretty(&about);
-    }
-    let mut text = format!("{name} ({kind})\n  {summary}\n");
-    if !paper.is_empty() {
-        let _ = writeln!(text, "  paper: {paper}");
-    }
-    for score in scores {
-        let better = match score["higher_is_better"].as_bool() {
-            Some(true) => "higher is better",
-            Some(false) => "lower is better",
-            None => "diagnostic",
-        };
-        let _ = writeln!(text, "\n  score {} ({better})\n      {}", word(&score["score"]), word(&score["definition"]));
-    }
-    for field in &fields {
-        let value = match word(&field["is"]) {
-            "optional" => format!("= {}", field["default"]),
-            is => format!("({is})"),
-        };
-        let _ = writeln!(text, "\n  {} {value}{}", word(&field["key"]), bounds(field));
-        for line in word(&field["help"]).lines() {
-            let _ = writeln!(text, "      {}", line.trim());
-        }
-        for choice in field["choices"].as_array().into_iter().flatten() {
-            let _ = writeln!(text, "      - {}: {}", word(&choice["value"]), word(&choice["help"]));
+impl About {
+    fn plugin<T: Role + ?Sized>(plugin: &Plugin<T>) -> Self {
+        About {
+            kind: T::KIND,
+            name: plugin.name,
+            summary: plugin.summary,
+            paper: plugin.paper,
+            schema: (plugin.schema)(),
+            defaults: serde_json::from_str(&(plugin.defaults)()).expect("defaults are JSON"),
+            scores: Vec::new(),
+            presets: plugin::presets(plugin),
         }
     }
-    if fields.is_empty() {
-        text += "\n  It has no fields.\n";
+
+    fn fields(&self) -> Vec<Value> {
+        let schema: Value = serde_json::from_str(&self.schema).expect("a schema is JSON");
+        let mut fields = Vec::new();
+        collect_fields(&schema, &schema, &self.defaults, "", &mut fields);
+        fields
     }
-    text
+
+    fn json(&self) -> String {
+        let About { kind, name, summary, paper, scores, presets, .. } = self;
+        pretty(
+            &json!({"kind": kind, "name": name, "summary": summary, "paper": paper, "fields": self.fields(), "scores": scores, "presets": presets}),
+        )
+    }
+
+    fn text(&self) -> String {
+        let mut text = format!("{} ({})\n  {}\n", self.name, self.kind, self.summary);
+        if !self.paper.is_empty() {
+            let _ = writeln!(text, "  paper: {}", self.paper);
+        }
+        for score in &self.scores {
+            let better = match score["higher_is_better"].as_bool() {
+                Some(true) => "higher is better",
+                Some(false) => "lower is better",
+                None => "diagnostic",
+            };
+            let _ =
+                writeln!(text, "\n  score {} ({better})\n      {}", word(&score["score"]), word(&score["definition"]));
+        }
+        let fields = self.fields();
+        fields.iter().for_each(|field| explain(field, &mut text));
+        if fields.is_empty() {
+            text += "\n  It has no fields.\n";
+        }
+        if !self.presets.is_empty() {
+            text += &compare(&fields, &self.presets);
+        }
+        text
+    }
+}
+
+/// One field: default, range, help, choices.
+fn explain(field: &Value, text: &mut String) {
+    let value = match word(&field["is"]) {
+        "optional" => format!("= {}", field["default"]),
+        is => format!("({is})"),
+    };
+    let _ = writeln!(text, "\n  {} {value}{}", word(&field["key"]), bounds(field));
+    for line in word(&field["help"]).lines() {
+        let _ = writeln!(text, "      {}", line.trim());
+    }
+    for choice in field["choices"].as_array().into_iter().flatten() {
+        let _ = writeln!(text, "      - {}: {}", word(&choice["value"]), word(&choice["help"]));
+    }
+}
+
+/// The presets side by side: every key with its default, and each preset's value and source; then where each deviates.
+fn compare(fields: &[Value], presets: &[Preset]) -> String {
+    let mut table = Table::new();
+    table.load_style(UTF8_HORIZONTAL_ONLY).set_content_arrangement(ContentArrangement::Dynamic).set_width(132);
+    let titles = presets.iter().flat_map(|preset| [preset.name.clone(), format!("source of {}", preset.name)]);
+    table.set_header(["key".to_string(), "default".to_string()].into_iter().chain(titles));
+    for field in fields.iter().filter(|field| field["is"] != "table") {
+        let of = |preset: &Preset| {
+            let found = preset.fields.iter().find(|PresetField { key, .. }| field["key"] == **key);
+            found.map_or(["–".into(), "–".into()], |found| [short(&found.value), found.source.clone()])
+        };
+        let values = presets.iter().flat_map(of);
+        table.add_row([word(&field["key"]).to_string(), short(&field["default"])].into_iter().chain(values));
+    }
+    let mut text = "\n  Presets: `preset = \"NAME\"`; keys that are set beside it override.\n".to_string();
+    for preset in presets {
+        let _ = writeln!(text, "\n  {}: {}", preset.name, preset.summary);
+        preset.deviations.iter().for_each(|deviation| text += &format!("      deviates: {deviation}\n"));
+    }
+    text + &format!("\n{table}\n")
+}
+
+/// A value as a table shows it: four figures of a number that has many.
+fn short(value: &Value) -> String {
+    match value {
+        Value::String(text) if text.is_empty() => "(empty)".into(),
+        Value::String(text) => text.clone(),
+        Value::Array(items) => format!("[{}]", items.iter().map(short).collect::<Vec<_>>().join(", ")),
+        Value::Number(number) if number.to_string().len() > 8 => {
+            let number = number.as_f64().expect("a JSON number");
+            let places = (3 - number.abs().log10().floor() as i32).clamp(0, 12) as usize;
+            format!("≈{number:.places$}")
+        }
+        other => other.to_string(),
+    }
 }
 
 /// Every field with its default, range, help and choices; fields of nested tables under dotted keys.

@@ -59,6 +59,9 @@ impl Run {
         self.set.extend(self.device.iter().map(|device| format!("device={device}")));
         let suite = Suite::read(&self.suite, &self.set)?;
         let trials = suite.trials()?;
+        for warning in suite.warnings()? {
+            eprintln!("warning: {warning}");
+        }
         let names: Vec<String> = trials.iter().map(Trial::name).collect();
         if !self.only.is_empty() && !names.iter().any(|name| self.wants(name)) {
             return Err(Error::invalid(

@@ -1,7 +1,9 @@
 //! Defenses: a defense decides, epoch by epoch, what the trainer shows the model, and what the loss is.
 //!
 //! The trainer (`train.rs`) owns the loop, so that resume, schedule and data order are the same for all. What a defense is handed
-//! (embeddings, tokens, opaque row keys) does not tell poison from clean rows.
+//! (embeddings, tokens, opaque row keys) does not tell poison from clean rows. `defense/half.rs` is the loss in half precision.
+
+mod half;
 
 use crate::data::augment::Augmentation;
 use crate::model::{Clip, normalize};
@@ -23,7 +25,7 @@ pub trait Defense: Send {
 
     /// The loss of one step: a scalar. CLIP's own, unless a defense has another.
     fn loss(&mut self, step: &Step) -> Result<Tensor> {
-        Ok(clip_loss(step.image, step.text, step.logit_scale))
+        Ok(step.clip_loss(step.image, step.text))
     }
 
     /// Everything that `plan` and `loss` remember from one step to the next.
@@ -166,6 +168,8 @@ pub struct Step<'a> {
     pub keys: &'a Tensor,
     /// Tokens of the captions i64 `[batch, length]`, as long as the longest of them.
     pub tokens: &'a Tensor,
+    /// Whether products of embeddings are rounded to f16: the recipe's `half_logits`.
+    pub half_logits: bool,
     /// What `encode_text` embeds with; public so that a defense's tests can make a step.
     #[doc(hidden)]
     pub model: &'a Clip,
@@ -175,6 +179,18 @@ pub struct Step<'a> {
 }
 
 impl Step<'_> {
+    /// [`clip_loss`] of embeddings `[batch, dimensions]` at this step's scale, in the precision that the recipe asks for.
+    pub fn clip_loss(&self, image: &Tensor, text: &Tensor) -> Tensor {
+        let loss = if self.half_logits { half::clip_loss } else { clip_loss };
+        loss(image, text, self.logit_scale)
+    }
+
+    /// [`nearest`] of the batch's pictures in `pool`, in the precision that the recipe asks for.
+    pub fn nearest(&self, pool: &Tensor) -> Tensor {
+        let search = if self.half_logits { half::nearest } else { nearest };
+        search(self.image, pool)
+    }
+
     /// Embeds tokens `[n, length]` with gradient.
     pub fn encode_text(&self, tokens: &Tensor) -> Tensor {
         self.model.encode_text(tokens)
@@ -191,11 +207,16 @@ impl Step<'_> {
 /// (Radford et al. 2021, figure 3).
 pub fn clip_loss(image: &Tensor, text: &Tensor, logit_scale: &Tensor) -> Tensor {
     let logits = image.matmul(&text.transpose(0, 1)) * logit_scale; // [batch, batch]
-    let own = Tensor::arange(logits.size()[0], (Kind::Int64, logits.device()));
-    (logits.cross_entropy_for_logits(&own) + logits.transpose(0, 1).cross_entropy_for_logits(&own)) / 2.0
+    mean_cross_entropy(&logits, &logits.transpose(0, 1))
 }
 
-/// Row by row, the most similar of `pool` (both normalised): indices i64 `[rows]`; no gradient.
+/// Mean over both directions of the cross-entropy, row i's target being i.
+fn mean_cross_entropy(rows: &Tensor, columns: &Tensor) -> Tensor {
+    let own = Tensor::arange(rows.size()[0], (Kind::Int64, rows.device()));
+    (rows.cross_entropy_for_logits(&own) + columns.cross_entropy_for_logits(&own)) / 2.0
+}
+
+/// Row by row, the most similar of `pool` by cosine (`rows` are normalised, the pool need not be): indices i64 `[rows]`; no gradient.
 pub fn nearest(rows: &Tensor, pool: &Tensor) -> Tensor {
     tch::no_grad(|| rows.matmul(&normalize(pool).transpose(0, 1)).argmax(1, false))
 }

@@ -1,5 +1,9 @@
 //! Plugins: a struct that is its own configuration, registered under a name in the registry of its role.
-//! Read `attack.rs`, `defense.rs` and `evaluator.rs` for what each role has to answer.
+//! Read `attack.rs`, `defense.rs` and `evaluator.rs` for what each role has to answer, `plugin/preset.rs` for named configurations.
+
+pub mod preset;
+
+pub use preset::{Preset, PresetField};
 
 use crate::error::from_json;
 use crate::{Error, Result};
@@ -20,6 +24,8 @@ pub struct Plugin<T: ?Sized + 'static> {
     pub schema: fn() -> String,
     /// The default configuration as JSON.
     pub defaults: fn() -> String,
+    /// Its presets as a JSON list of [`Preset`]; most plugins have none.
+    pub presets: fn() -> String,
     /// Fills up a configuration with defaults, nested tables included.
     pub complete: fn(&str) -> Result<String>,
     /// Builds it from a complete configuration.
@@ -52,9 +58,14 @@ role!(dyn crate::Evaluator, "evaluator");
 /// Registers a plugin: `register!(dyn Attack, BadNet, "badnet", "stamps a patch ...", "Gu et al. 2017")`.
 ///
 /// The struct is its configuration: `Serialize`, `Deserialize` (with `default` and `deny_unknown_fields`), `JsonSchema`, `Default`.
+/// It has no field `plugin`, `preset` or `of`: these are a suite's own keys. A sixth argument, `presets = FUNCTION`, names a
+/// function without arguments that returns a `Vec` of [`Preset`](crate::plugin::Preset), each with a value for every field.
 #[macro_export]
 macro_rules! register {
     ($role:ty, $config:ty, $name:literal, $summary:literal, $paper:literal) => {
+        $crate::register!($role, $config, $name, $summary, $paper, presets = Vec::new);
+    };
+    ($role:ty, $config:ty, $name:literal, $summary:literal, $paper:literal, presets = $presets:expr) => {
         $crate::inventory::submit! {
             $crate::plugin::Plugin::<$role> {
                 name: $name,
@@ -62,6 +73,7 @@ macro_rules! register {
                 paper: $paper,
                 schema: $crate::plugin::schema_of::<$config>,
                 defaults: $crate::plugin::defaults_of::<$config>,
+                presets: || $crate::plugin::presets_of($presets()),
                 complete: |json| $crate::plugin::complete_of::<$config>($name, json),
                 build: |json| Ok(Box::new($crate::plugin::parse::<$config>($name, json)?)),
             }
@@ -90,14 +102,22 @@ pub fn find<T: Role + ?Sized>(name: &str) -> Result<&'static Plugin<T>> {
     found.ok_or_else(|| Error::Unknown { kind: T::KIND, name: name.to_string(), known: known() })
 }
 
-/// Fills `config` up with the plugin's defaults and checks it against its schema: known keys, numbers within their ranges.
+/// The presets of a plugin, in its own order.
+pub fn presets<T: Role + ?Sized>(plugin: &Plugin<T>) -> Vec<Preset> {
+    serde_json::from_str(&(plugin.presets)()).expect("presets are a JSON list of presets")
+}
+
+/// Lays `config` over the preset it names, fills it up with the plugin's defaults and checks it against its schema: known keys,
+/// numbers within their ranges.
 ///
 /// Returns the complete configuration, which is what a resolved trial stores.
 pub fn resolve<T: Role + ?Sized>(plugin: &Plugin<T>, config: &Map<String, Value>) -> Result<Map<String, Value>> {
+    let config = preset::expand(config, &presets(plugin))
+        .map_err(|error| error.during(format!("{} `{}`", T::KIND, plugin.name)))?;
     let what = |key: &str| format!("{} `{}`, key `{key}`", T::KIND, plugin.name);
     let schema: Value = serde_json::from_str(&(plugin.schema)()).expect("a schema is JSON");
     let defaults: Map<String, Value> = serde_json::from_str(&(plugin.defaults)()).expect("defaults are a JSON object");
-    for (key, value) in config {
+    for (key, value) in &config {
         if !defaults.contains_key(key) {
             let known = defaults.keys().cloned().collect();
             let unknown = Error::Unknown { kind: "key", name: key.clone(), known };
@@ -105,7 +125,7 @@ pub fn resolve<T: Role + ?Sized>(plugin: &Plugin<T>, config: &Map<String, Value>
         }
         check_range(&schema, &schema["properties"][key], value).map_err(|why| Error::invalid(what(key), why))?;
     }
-    let full = (plugin.complete)(&Value::Object(config.clone()).to_string())?;
+    let full = (plugin.complete)(&Value::Object(config).to_string())?;
     Ok(serde_json::from_str(&full).expect("a configuration is a JSON object"))
 }
 
@@ -139,6 +159,11 @@ pub fn schema_of<C: schemars::JsonSchema>() -> String {
 /// For [`register!`](crate::register): the default configuration, as JSON.
 pub fn defaults_of<C: Default + Serialize>() -> String {
     serde_json::to_string(&C::default()).expect("a configuration is plain data")
+}
+
+/// For [`register!`](crate::register): presets, as JSON.
+pub fn presets_of(presets: Vec<Preset>) -> String {
+    serde_json::to_string(&presets).expect("a preset is plain data")
 }
 
 /// For [`register!`](crate::register): a configuration with every default filled in, as JSON.

@@ -1,11 +1,13 @@
-//! A suite: one TOML file, resolved once into a grid of trials (arenas x defenses x seeds).
+//! A suite: one TOML file, resolved once into a grid of trials (arenas x defenses x seeds). `suite/configure.rs` resolves its plugins.
+
+mod configure;
 
 use crate::data::DataConfig;
 use crate::error::from_json;
 use crate::model::ModelConfig;
-use crate::plugin::{self, Role};
-use crate::train::Recipe;
-use crate::trial::{Configured, Trial};
+use crate::plugin::{self, preset};
+use crate::train::{self, Recipe};
+use crate::trial::Trial;
 use crate::{Attack, Defense, Error, Evaluator, Result};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -50,14 +52,15 @@ pub struct Suite {
     pub model: String,
     /// Where the pairs come from.
     pub data: DataConfig,
-    /// How every model is trained.
+    /// How every model is trained; its own key `preset` names a preset (`gauntlet describe recipe`), beside which keys override.
     #[serde(default)]
     pub recipe: Recipe,
-    /// Attacks by label; `plugin` names the plugin where the label does not.
+    /// Attacks by label; `plugin` names the plugin where the label does not, `preset` one of its presets, beside which keys override.
     pub attacks: Map<String, Value>,
     /// Arenas by name: labels of the attacks that poison the data together. `clean` (no attack) is always added.
     pub arenas: BTreeMap<String, Vec<String>>,
-    /// Defenses by label, in the order of the table's rows.
+    /// Defenses by label, in the order of the table's rows. A control names the defense that it controls for: `of = "LABEL"` takes
+    /// over every value that both have.
     pub defenses: Map<String, Value>,
     /// What is measured, by label; by default everything there is.
     #[serde(default)]
@@ -100,7 +103,11 @@ impl Suite {
             set(&mut table, setting)?;
         }
         // Through JSON, whose numbers and tables are the plugins' own; the error then names the key.
-        let json = serde_json::to_value(&table).map_err(|e| Error::invalid(file(), e.to_string()))?;
+        let mut json = serde_json::to_value(&table).map_err(|e| Error::invalid(file(), e.to_string()))?;
+        if let Some(Value::Object(recipe)) = json.get_mut("recipe") {
+            let expanded = preset::expand(recipe, &train::preset::presets());
+            *recipe = expanded.map_err(|error| error.during(format!("{}: table `recipe`", file())))?;
+        }
         let suite: Suite = from_json(json, &file())?;
         suite.check().map_err(|error| error.during(file()))?;
         Ok(suite)
@@ -164,15 +171,15 @@ impl Suite {
     /// Every trial of the suite, seed by seed, so that the first seed's table is complete first.
     pub fn trials(&self) -> Result<Vec<Trial>> {
         let model = ModelConfig::named(&self.model)?;
-        let attacks = configure_all::<dyn Attack>(&self.attacks)?;
-        let defenses = configure_all::<dyn Defense>(&self.defenses)?;
-        let mut evaluators = configure_all::<dyn Evaluator>(&self.evaluators)?;
+        let attacks = configure::all::<dyn Attack>(&self.attacks)?;
+        let defenses = configure::all::<dyn Defense>(&self.defenses)?;
+        let mut evaluators = configure::all::<dyn Evaluator>(&self.evaluators)?;
         if evaluators.is_empty() {
             let all: Map<String, Value> = plugin::all::<dyn Evaluator>()?
                 .iter()
                 .map(|p| (p.name.to_string(), Value::Object(Map::new())))
                 .collect();
-            evaluators = configure_all::<dyn Evaluator>(&all)?;
+            evaluators = configure::all::<dyn Evaluator>(&all)?;
         }
         let device = self.resolve_device();
         let clean = (CLEAN.to_string(), Vec::new());
@@ -203,6 +210,11 @@ impl Suite {
         Ok(trials)
     }
 
+    /// What a person should know before the suite runs: controls that control for none of its defenses.
+    pub fn warnings(&self) -> Result<Vec<String>> {
+        configure::stray_controls::<dyn Defense>(&self.defenses)
+    }
+
     fn resolve_device(&self) -> String {
         match self.device.as_str() {
             "auto" if tch::Cuda::is_available() => "cuda".into(),
@@ -210,23 +222,6 @@ impl Suite {
             named => named.into(),
         }
     }
-}
-
-/// Resolves a table of plugins: label -> configuration, whose key `plugin` names the plugin where the label does not.
-fn configure_all<T: Role + ?Sized>(table: &Map<String, Value>) -> Result<Vec<Configured>> {
-    let configure = |(label, value): (&String, &Value)| {
-        let place = || format!("{} `{label}`", T::KIND);
-        let mut config = value.as_object().cloned().ok_or_else(|| Error::invalid(place(), "must be a table"))?;
-        let name = match config.shift_remove("plugin") {
-            None => label.clone(),
-            Some(Value::String(name)) => name,
-            Some(other) => return Err(Error::invalid(place(), format!("`plugin` must be a name, not {other}"))),
-        };
-        let plugin = plugin::find::<T>(&name).map_err(|error| error.during(place()))?;
-        let config = plugin::resolve(plugin, &config)?;
-        Ok(Configured { label: label.clone(), plugin: name, config })
-    };
-    table.iter().map(configure).collect()
 }
 
 /// Applies one `dotted.key=value`.

@@ -5,6 +5,7 @@ pub mod adamw;
 pub mod checkpoint;
 pub mod corpus;
 pub mod matches;
+pub mod preset;
 pub mod schedule;
 
 pub use corpus::Corpus;
@@ -15,8 +16,9 @@ use crate::defense::{Bench, Defense, Step, TextTower};
 use crate::model::Clip;
 use crate::model::weights::write_atomic;
 use crate::{Error, Progress, Result};
-use adamw::AdamW;
+use adamw::{AdamW, Decay};
 use checkpoint::{Parts, Position};
+use schedule::Schedule;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::cell::RefCell;
@@ -40,12 +42,18 @@ pub struct Recipe {
     pub learning_rate: f64,
     /// Steps of linear warm-up.
     pub warmup_steps: u64,
-    /// Weight decay of matrices (vectors, norms, biases and the temperature have none).
+    /// How the learning rate goes up and down.
+    pub schedule: Schedule,
+    /// Weight decay of the parameters that `decay` names.
     pub weight_decay: f64,
+    /// Which parameters have weight decay.
+    pub decay: Decay,
     /// AdamW's averaging factors.
     pub betas: [f64; 2],
     /// AdamW's epsilon.
     pub epsilon: f64,
+    /// Whether logits, and similarities to a pool, are rounded to f16 as PyTorch's autocast does, the towers staying in f32.
+    pub half_logits: bool,
     /// Weights to start from (a safetensors file in open_clip's names); empty: drawn from the seed.
     pub init: String,
     /// Steps between checkpoints; 0: one at the end of each epoch.
@@ -59,9 +67,12 @@ impl Default for Recipe {
             batch: 512,
             learning_rate: 5e-5,
             warmup_steps: 10_000,
+            schedule: Schedule::Cosine,
             weight_decay: 0.1,
+            decay: Decay::OpenClip,
             betas: [0.9, 0.999],
             epsilon: 1e-8,
+            half_logits: false,
             init: String::new(),
             checkpoint_steps: 0,
         }
@@ -125,7 +136,8 @@ impl<'a> Trainer<'a> {
             let why = format!("is {}, and the whole training has {steps} steps", recipe.warmup_steps);
             return Err(Error::invalid("recipe, key `warmup_steps`", why));
         }
-        let mut optimizer = AdamW::new(&model.weights, recipe.betas, recipe.epsilon, recipe.weight_decay);
+        let mut optimizer =
+            AdamW::new(&model.weights, recipe.betas, recipe.epsilon, recipe.weight_decay).decaying(recipe.decay);
         let start =
             Position { epoch: 1, step: 0, phase: None, metrics_lines: 0, match_bytes: 0, seconds: 0.0, samples: 0 };
         let mut position = start;
@@ -226,15 +238,17 @@ impl<'a> Trainer<'a> {
             logit_scale: &logit_scale,
             keys: &keys,
             tokens: &tokens,
+            half_logits: self.recipe.half_logits,
             model: self.model,
             matches: &self.matches,
         })?;
         let gradients = self.gradients(&loss, phase.text_tower)?;
+        let steps_per_epoch = self.steps_per_epoch() as u64;
         let rate = schedule::learning_rate(
             self.recipe.learning_rate,
             self.recipe.warmup_steps,
-            self.steps_per_epoch() as u64 * u64::from(self.recipe.epochs),
-            self.global_step(),
+            steps_per_epoch * u64::from(self.recipe.epochs),
+            self.recipe.schedule.first_step(steps_per_epoch) + self.global_step(),
         );
         self.optimizer.step(&self.model.weights, &gradients, rate)?;
         self.model.clamp_logit_scale();

@@ -1,4 +1,5 @@
 //! A control for defenses that augment: plain CLIP with RoCLIP's augmentations and nothing else.
+//! A suite's `of = "LABEL"` takes them over from the RoCLIP that it controls for.
 
 use gauntlet::data::augment::Augmentation;
 use gauntlet::defense::CaptionEdits;
@@ -10,6 +11,8 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct AugmentationControl {
+    /// Whether pictures are augmented.
+    augment: bool,
     /// How pictures are augmented.
     augmentation: Augmentation,
     /// When captions are edited by EDA.
@@ -18,7 +21,8 @@ pub struct AugmentationControl {
 
 impl Default for AugmentationControl {
     fn default() -> Self {
-        AugmentationControl { augmentation: Augmentation::default(), captions: CaptionEdits::PerEpoch }
+        let (augmentation, captions) = (Augmentation::default(), CaptionEdits::PerEpoch);
+        AugmentationControl { augment: true, augmentation, captions }
     }
 }
 
@@ -32,6 +36,7 @@ gauntlet::register!(
 
 impl Defense for AugmentationControl {
     fn plan(&mut self, _epoch: u32, _bench: &Bench) -> Result<Phase> {
-        Ok(Phase { augmentation: Some(self.augmentation), captions: self.captions, ..Phase::default() })
+        let augmentation = self.augment.then_some(self.augmentation);
+        Ok(Phase { augmentation, captions: self.captions, ..Phase::default() })
     }
 }

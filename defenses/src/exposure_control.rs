@@ -1,5 +1,6 @@
 //! A control for RoCLIP's exposure: in an epoch in which RoCLIP matches to its pool, no picture sees its own caption, so RoCLIP
-//! also trains less on the poison. Here those epochs are idle: the schedule advances and nothing else happens.
+//! also trains less on the poison. Here those epochs are idle: the schedule advances and nothing else happens. A suite's
+//! `of = "LABEL"` takes epochs and augmentation over from the RoCLIP that it controls for.
 
 use crate::roclip::{check_pool_epochs, is_pool_epoch};
 use gauntlet::data::augment::Augmentation;
@@ -17,6 +18,8 @@ pub struct ExposureControl {
     every: u32,
     /// The first epoch in which RoCLIP does; 0: the first multiple of `every`.
     first: u32,
+    /// Whether pictures are augmented.
+    augment: bool,
     /// How pictures are augmented.
     augmentation: Augmentation,
     /// When captions are edited by EDA.
@@ -26,7 +29,7 @@ pub struct ExposureControl {
 impl Default for ExposureControl {
     fn default() -> Self {
         let (augmentation, captions) = (Augmentation::default(), CaptionEdits::PerEpoch);
-        ExposureControl { every: 2, first: 0, augmentation, captions }
+        ExposureControl { every: 2, first: 0, augment: true, augmentation, captions }
     }
 }
 
@@ -42,6 +45,7 @@ impl Defense for ExposureControl {
     fn plan(&mut self, epoch: u32, bench: &Bench) -> Result<Phase> {
         check_pool_epochs(self.every, self.first, bench)?;
         let idle = is_pool_epoch(epoch, self.every, self.first);
-        Ok(Phase { augmentation: Some(self.augmentation), captions: self.captions, idle, ..Phase::default() })
+        let augmentation = self.augment.then_some(self.augmentation);
+        Ok(Phase { augmentation, captions: self.captions, idle, ..Phase::default() })
     }
 }

@@ -2,14 +2,19 @@
 //! (Yang, Gao and Mirzasoleiman, Robust Contrastive Language-Image Pretraining against Data Poisoning and Backdoor Attacks,
 //! NeurIPS 2023, section 4, algorithm 1). Pictures and captions are augmented in every epoch.
 //!
-//! The pool is first in, first out. Each knob below is one on which the paper and its released code differ or are silent.
+//! The pool (`roclip/pool.rs`) is first in, first out. Each knob below is one on which the paper and its released code differ or
+//! are silent; `roclip/presets.rs` has a value and a source of each for both, and says where we deviate. Captions that several
+//! pictures of a batch are matched to stay as they are found, as in the release: equal columns of logits with different targets.
+
+mod pool;
+mod presets;
+#[cfg(test)]
+mod quirks;
 
 use gauntlet::data::augment::Augmentation;
-use gauntlet::defense::{CaptionEdits, State, TextTower, clip_loss, nearest, pad};
-use gauntlet::draw::Rng;
-use gauntlet::model::normalize;
+use gauntlet::defense::{CaptionEdits, State, TextTower};
 use gauntlet::{Bench, Defense, Error, Phase, Result, Step};
-use rand_distr::{Distribution, StandardNormal};
+use pool::Pool;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tch::{Device, Tensor};
@@ -23,15 +28,21 @@ pub struct RoClip {
     every: u32,
     /// The first epoch in which they are; 0: the first multiple of K.
     first: u32,
-    /// Captions in the pool: a share of the training rows below 1, or a number (paper: 2%; released code: 21845 for 1M).
+    /// Captions in the pool: a share of the training rows below 1, or a number (released code: 21845 for 1M).
     #[schemars(range(min = 0.000001))]
     pool: f64,
     /// What the pool holds when the first matching epoch begins.
     pool_start: PoolStart,
     /// Whether a batch is looked up before its own captions enter the pool (released code) or after.
     look_up: LookUp,
-    /// Whether the pool also takes in the captions of epochs that do not match to it.
+    /// What becomes of a batch that reaches past the end of the pool.
+    overflow: Overflow,
+    /// Whether the pool also takes in the captions of epochs that do not match to it. If not, a matching epoch begins with
+    /// embeddings that are K - 1 epochs old.
     update_in_plain_epochs: bool,
+    /// Whether a checkpoint holds the pool. WARNING: with `false` (released code) a trial that was interrupted goes on with the
+    /// noise that the pool started as, and no longer equals one that was not.
+    checkpoint_pool: bool,
     /// The text tower in matching epochs. `trained` encodes the matched captions anew, so that the gradient reaches it through
     /// them; the released code has `zero-gradient`, which AdamW still answers with momentum and weight decay.
     text_tower: TextTower,
@@ -51,8 +62,11 @@ pub struct RoClip {
 pub enum PoolStart {
     /// Embeddings of captions drawn from the training rows.
     Captions,
-    /// Random directions (released code, but for its missing normalisation).
+    /// Random directions.
     Noise,
+    /// Normal numbers as they are drawn, of norm about the square root of the dimensions: the search is by cosine, but what is found
+    /// multiplies the logits by that norm, until captions have replaced it (released code, whose library forgets to normalise).
+    RawNoise,
 }
 
 /// When a batch is looked up.
@@ -65,6 +79,16 @@ pub enum LookUp {
     AfterPush,
 }
 
+/// What becomes of a batch that reaches past the end of the pool.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Overflow {
+    /// It goes on at the start of the pool.
+    WrapAround,
+    /// Its first rows fill the pool up, the others are dropped, and the next batch begins at the start (released code's library).
+    DropRest,
+}
+
 impl Default for RoClip {
     fn default() -> Self {
         RoClip {
@@ -73,7 +97,9 @@ impl Default for RoClip {
             pool: 0.02,
             pool_start: PoolStart::Captions,
             look_up: LookUp::BeforePush,
+            overflow: Overflow::WrapAround,
             update_in_plain_epochs: false,
+            checkpoint_pool: true,
             text_tower: TextTower::Frozen,
             augment: true,
             augmentation: Augmentation::default(),
@@ -88,7 +114,8 @@ gauntlet::register!(
     RoClip,
     "roclip",
     "every K-th epoch matches each picture to the most similar caption of a varying pool, not to its own",
-    "Yang, Gao and Mirzasoleiman, Robust Contrastive Language-Image Pretraining against Data Poisoning and Backdoor Attacks, NeurIPS 2023"
+    "Yang, Gao and Mirzasoleiman, Robust Contrastive Language-Image Pretraining against Data Poisoning and Backdoor Attacks, NeurIPS 2023",
+    presets = presets::presets
 );
 
 /// Whether pictures are matched to the pool in an epoch (counted from 1): from `first` on, every `every` epochs.
@@ -109,70 +136,56 @@ impl RoClip {
         is_pool_epoch(epoch, self.every, self.first)
     }
 
-    /// Captions that the pool holds.
-    fn size(&self, bench: &Bench) -> Result<usize> {
-        let size = if self.pool < 1.0 { (self.pool * bench.rows() as f64).round() } else { self.pool } as usize;
-        let why = || format!("makes {size} captions, and there are {} training rows", bench.rows());
-        if (1..=bench.rows()).contains(&size) {
-            Ok(size)
-        } else {
-            Err(Error::invalid("defense `roclip`, key `pool`", why()))
-        }
+    /// Captions that the pool holds, of `rows` training rows.
+    fn size(&self, rows: usize) -> Result<usize> {
+        let size = if self.pool < 1.0 { (self.pool * rows as f64).round() } else { self.pool } as usize;
+        let why = || {
+            let advice = "set it to a share of the rows, such as 0.02, or to a number up to theirs";
+            format!("makes {size} captions, and there are {rows} training rows; {advice}")
+        };
+        if (1..=rows).contains(&size) { Ok(size) } else { Err(Error::invalid("defense `roclip`, key `pool`", why())) }
     }
 
-    /// The pool as it starts.
-    fn fill(&self, bench: &Bench) -> Result<Pool> {
-        let size = self.size(bench)?;
-        Ok(match self.pool_start {
-            PoolStart::Captions => {
-                let captions = bench.captions(size, "roclip/pool");
-                Pool { embeddings: captions.embeddings, keys: captions.keys, tokens: captions.tokens, next: 0 }
-            }
-            PoolStart::Noise => {
-                let noise = noise(size as i64 * bench.dimensions(), &mut bench.rng("roclip/noise", &[]));
-                let embeddings = normalize(&noise.view([size as i64, bench.dimensions()])).to_device(bench.device());
-                let integers = (tch::Kind::Int64, bench.device());
-                let keys = Tensor::full([size as i64], -1, integers);
-                let tokens = Tensor::zeros([size as i64, bench.context_length()], integers);
-                Pool { embeddings, keys, tokens, next: 0 }
-            }
-        })
+    fn check(&self) -> Result<()> {
+        let drawn_again = self.checkpoint_pool || self.pool_start != PoolStart::Captions;
+        let why = "`false` needs a `pool_start` of noise, which can be drawn again; captions would have to be embedded by a model that is gone";
+        if drawn_again { Ok(()) } else { Err(Error::invalid("defense `roclip`, key `checkpoint_pool`", why)) }
     }
-}
 
-fn noise(count: i64, rng: &mut Rng) -> Tensor {
-    let values: Vec<f32> = (0..count).map(|_| StandardNormal.sample(rng)).collect();
-    Tensor::from_slice(&values)
+    fn phase(&self, epoch: u32) -> Phase {
+        let text_tower = if self.matches_in(epoch) { self.text_tower } else { TextTower::Trained };
+        let augmentation = self.augment.then_some(self.augmentation);
+        Phase { augmentation, captions: self.captions, text_tower, idle: false }
+    }
 }
 
 impl Defense for RoClip {
     fn plan(&mut self, epoch: u32, bench: &Bench) -> Result<Phase> {
-        self.size(bench)?;
+        self.check()?;
+        let size = self.size(bench.rows())?;
         check_pool_epochs(self.every, self.first, bench)?;
-        let matching = self.matches_in(epoch);
-        if self.memory.is_none() && (matching || self.update_in_plain_epochs) {
-            self.memory = Some(self.fill(bench)?);
+        if self.memory.is_none() && (self.matches_in(epoch) || self.update_in_plain_epochs) {
+            self.memory = Some(Pool::start(self.pool_start, size, bench));
         }
-        let text_tower = if matching { self.text_tower } else { TextTower::Trained };
-        let augmentation = self.augment.then_some(self.augmentation);
-        Ok(Phase { augmentation, captions: self.captions, text_tower, idle: false })
+        Ok(self.phase(epoch))
     }
 
     fn loss(&mut self, step: &Step) -> Result<Tensor> {
         let matching = self.matches_in(step.epoch);
         let Some(pool) = self.memory.as_mut() else {
-            return Ok(clip_loss(step.image, step.text, step.logit_scale));
+            assert!(!matching, "the pool is there since the epoch was planned");
+            return Ok(step.clip_loss(step.image, step.text));
         };
         if !matching {
             if self.update_in_plain_epochs {
-                pool.push(step);
+                pool.push(step, self.overflow);
             }
-            return Ok(clip_loss(step.image, step.text, step.logit_scale));
+            return Ok(step.clip_loss(step.image, step.text));
         }
         if self.look_up == LookUp::AfterPush {
-            pool.push(step);
+            pool.push(step, self.overflow);
         }
-        let found = nearest(step.image, &pool.embeddings);
+        let found = step.nearest(&pool.embeddings);
         step.record_matches(&pool.keys.index_select(0, &found));
         let text = match self.text_tower {
             // Noise has no tokens to encode; it stays what it is until captions have replaced it.
@@ -180,76 +193,30 @@ impl Defense for RoClip {
             _ => pool.embeddings.index_select(0, &found),
         };
         if self.look_up == LookUp::BeforePush {
-            pool.push(step);
+            pool.push(step, self.overflow);
         }
-        Ok(clip_loss(step.image, &text, step.logit_scale))
+        Ok(step.clip_loss(step.image, &text))
     }
 
     fn state(&self) -> State {
-        self.memory.as_ref().map(Pool::state).unwrap_or_default()
+        let state = if self.checkpoint_pool { Pool::state } else { Pool::start_state };
+        self.memory.as_ref().map(state).unwrap_or_default()
     }
 
     fn restore(&mut self, state: State, device: Device) -> Result<()> {
-        self.memory = if state.is_empty() { None } else { Some(Pool::restore(state, device)?) };
-        Ok(())
-    }
-}
-
-/// Captions of recent batches, first in, first out; lies on the training device.
-#[derive(Debug)]
-struct Pool {
-    /// Normalised f32 `[size, dimensions]`.
-    embeddings: Tensor,
-    /// Row keys i64 `[size]`, -1 for noise: for diagnostics only.
-    keys: Tensor,
-    /// Tokens i64 `[size, context length]`.
-    tokens: Tensor,
-    /// The oldest entry: where the next caption goes.
-    next: i64,
-}
-
-impl Pool {
-    /// Puts a batch's captions in place of the oldest entries, wrapping around at the end.
-    fn push(&mut self, step: &Step) {
-        let size = self.keys.size()[0];
-        let batch = step.keys.size()[0];
-        // A batch larger than the pool leaves only its last captions.
-        let count = batch.min(size);
-        let places = (Tensor::arange(count, (tch::Kind::Int64, self.keys.device())) + self.next).remainder(size);
-        let last = |tensor: &Tensor| tensor.detach().narrow(0, batch - count, count);
-        let tokens = pad(step.tokens, self.tokens.size()[1]);
-        let _ = self.embeddings.index_copy_(0, &places, &last(step.text));
-        let _ = self.keys.index_copy_(0, &places, &last(step.keys));
-        let _ = self.tokens.index_copy_(0, &places, &last(&tokens));
-        self.next = (self.next + count) % size;
-    }
-
-    fn is_all_captions(&self) -> bool {
-        i64::try_from(self.keys.min()).is_ok_and(|least| least >= 0)
-    }
-
-    fn state(&self) -> State {
-        State::from([
-            ("embeddings".to_string(), self.embeddings.copy()),
-            ("keys".to_string(), self.keys.copy()),
-            ("tokens".to_string(), self.tokens.copy()),
-            ("next".to_string(), Tensor::from(self.next)),
-        ])
-    }
-
-    fn restore(mut state: State, device: Device) -> Result<Self> {
-        let mut take = |name: &str| {
-            let missing = || Error::invalid("checkpoint", format!("lacks the pool's `{name}`"));
-            state.remove(name).map(|tensor| tensor.to_device(device)).ok_or_else(missing)
+        self.memory = match (state.is_empty(), self.checkpoint_pool) {
+            (true, _) => None,
+            (false, true) => Some(Pool::restore(state, device)?),
+            (false, false) => Some(Pool::restart(state, self.pool_start, device)?),
         };
-        let (embeddings, keys, tokens) = (take("embeddings")?, take("keys")?, take("tokens")?);
-        Ok(Pool { embeddings, keys, tokens, next: i64::try_from(take("next")?)? })
+        Ok(())
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use gauntlet::defense::pad;
     use gauntlet::model::weights::read_safetensors;
     use gauntlet::model::{Clip, ModelConfig};
     use std::cell::RefCell;
@@ -281,8 +248,7 @@ mod tests {
         ] {
             let keys = -1 - Tensor::arange(size, (Kind::Int64, Device::Cpu));
             let tokens = pad(&tokens_of(&keys), 4);
-            let mut memory =
-                Some(Pool { embeddings: golden["start"].narrow(0, 0, size).copy(), keys, tokens, next: 0 });
+            let mut memory = Some(Pool::of(golden["start"].narrow(0, 0, size).copy(), keys, tokens));
             for number in 0..5 {
                 let mut roclip = RoClip { every: 1, look_up, memory, ..RoClip::default() };
                 let input = |name: &str| golden[name].get(number);
@@ -297,6 +263,7 @@ mod tests {
                     logit_scale,
                     keys: &keys,
                     tokens,
+                    half_logits: false,
                     model: &model,
                     matches: &matches,
                 };

@@ -285,6 +285,45 @@ mod tests {
         }
     }
 
+    /// Mirror, then crop, then colours, then blur: in any other order an off-centre crop, or a blur, gives another picture.
+    #[test]
+    fn quirk_pictures_are_mirrored_then_cropped_then_coloured_then_blurred() {
+        let (golden, _) = read_safetensors(Path::new(GOLDEN)).unwrap();
+        let picture = golden["noisy"].unsqueeze(0);
+        let size = picture.size()[3];
+        let nothing = Drawing {
+            flip: false,
+            crop: [0, 0, size, size],
+            jitter: vec![],
+            grayscale: false,
+            blur: 0.0,
+            blur_reach: 0,
+        };
+        let whole = Drawing {
+            flip: true,
+            crop: [0, size / 4, size / 2, size / 3],
+            jitter: vec![(Jitter::Contrast, 1.5), (Jitter::Brightness, 1.4)],
+            grayscale: false,
+            blur: 1.2,
+            blur_reach: 3,
+        };
+        let cropped = Drawing { crop: whole.crop, ..nothing.clone() };
+        let coloured = Drawing { jitter: whole.jitter.clone(), ..nothing.clone() };
+        let blurred = Drawing { blur: 1.2, blur_reach: 3, ..nothing.clone() };
+        let after = |picture: Tensor, drawings: &[&Drawing]| {
+            drawings.iter().fold(picture, |picture, drawing| apply(&picture, &[(*drawing).clone()]))
+        };
+        let off = |other: Tensor| {
+            let ours = apply(&picture, std::slice::from_ref(&whole));
+            f64::try_from((ours - other).abs().max()).unwrap()
+        };
+        let (mirror, order) = (|picture: &Tensor| picture.flip([3]), [&cropped, &coloured, &blurred]);
+        assert!(off(after(mirror(&picture), &order)) < 1e-5);
+        assert!(off(mirror(&after(picture.copy(), &order))) > 1e-2, "cropped before it is mirrored");
+        assert!(off(after(mirror(&picture), &[&coloured, &cropped, &blurred])) > 1e-2, "coloured before it is cropped");
+        assert!(off(after(mirror(&picture), &[&cropped, &blurred, &coloured])) > 1e-2, "blurred before it is coloured");
+    }
+
     /// Every operation and some chains, all in one batch, so that rows with other drawings are shown not to disturb each other.
     #[test]
     fn equals_torchvision() {

@@ -60,11 +60,6 @@ impl Weights {
         tensor
     }
 
-    /// Whether weight decay applies to a parameter: open_clip's groups leave out vectors, and anything named as a norm or bias.
-    pub fn decays(name: &str, tensor: &Tensor) -> bool {
-        tensor.dim() >= 2 && !["bn", "ln", "bias", "logit_scale"].iter().any(|part| name.contains(part))
-    }
-
     /// Parameters and buffers by name, for saving.
     pub fn tensors(&self) -> BTreeMap<String, Tensor> {
         let all = self.parameters.iter().chain(&self.buffers);

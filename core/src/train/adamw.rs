@@ -1,9 +1,31 @@
-//! AdamW with open_clip's two groups: weight decay for matrices, none for vectors, norms and the temperature.
+//! AdamW with two groups: parameters that decay, and those that do not.
 
 use crate::model::weights::Weights;
 use crate::{Error, Result};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use tch::{Kind, Tensor};
+
+/// Which parameters have weight decay.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Decay {
+    /// Matrices and kernels, unless named as a norm, bias or temperature: never a vector (open_clip).
+    #[default]
+    OpenClip,
+    /// Whatever has no `bn`, `ln`, `bias` or `logit_scale` in its name, vectors too: the norms of a ResNet's short cuts
+    /// (`downsample.1.weight`) decay (released code of CyCLIP, CleanCLIP, RoCLIP).
+    ByName,
+}
+
+impl Decay {
+    /// Whether a parameter of this name and shape has weight decay.
+    pub fn applies(self, name: &str, parameter: &Tensor) -> bool {
+        let by_name = !["bn", "ln", "bias", "logit_scale"].iter().any(|part| name.contains(part));
+        by_name && (self == Decay::ByName || parameter.dim() >= 2)
+    }
+}
 
 /// The optimizer's moments, by parameter name.
 pub struct AdamW {
@@ -11,6 +33,7 @@ pub struct AdamW {
     betas: [f64; 2],
     epsilon: f64,
     weight_decay: f64,
+    decay: Decay,
 }
 
 struct Moments {
@@ -21,7 +44,7 @@ struct Moments {
 }
 
 impl AdamW {
-    /// No step taken yet.
+    /// No step taken yet; weight decay as open_clip has it.
     pub fn new(weights: &Weights, betas: [f64; 2], epsilon: f64, weight_decay: f64) -> Self {
         let start = |parameter: &Tensor| Moments {
             first: parameter.detach().zeros_like(),
@@ -29,12 +52,17 @@ impl AdamW {
             steps: Tensor::zeros([], (Kind::Float, parameter.device())),
         };
         let moments = weights.parameters.iter().map(|(name, parameter)| (name.clone(), start(parameter))).collect();
-        AdamW { moments, betas, epsilon, weight_decay }
+        AdamW { moments, betas, epsilon, weight_decay, decay: Decay::OpenClip }
+    }
+
+    /// With another rule of what decays.
+    pub fn decaying(self, decay: Decay) -> Self {
+        AdamW { decay, ..self }
     }
 
     /// Moves the named parameters against their gradients.
     pub fn step(&mut self, weights: &Weights, gradients: &[(&str, Tensor)], learning_rate: f64) -> Result<()> {
-        let decays = |name: &str| Weights::decays(name, &weights.parameters[name]);
+        let decays = |name: &str| self.decay.applies(name, &weights.parameters[name]);
         let (decayed, plain): (Vec<_>, Vec<_>) = gradients.iter().partition(|(name, _)| decays(name));
         for (group, weight_decay) in [(decayed, self.weight_decay), (plain, 0.0)] {
             let moments: Vec<&Moments> = group.iter().map(|(name, _)| &self.moments[*name]).collect();
@@ -80,5 +108,74 @@ impl AdamW {
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::weights::{Init, read_safetensors};
+    use crate::model::{Clip, ModelConfig};
+    use std::path::Path;
+    use tch::Device;
+
+    /// Made by `recipe.py` beside it.
+    const GOLDEN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/golden/recipe.safetensors");
+
+    /// Two steps with gradients, then four in which the text tower's are zero, as in an epoch that matches to a pool of embeddings:
+    /// PyTorch's AdamW goes on moving it, by its momentum and by its weight decay.
+    #[test]
+    fn quirk_adamw_moves_a_text_tower_whose_gradient_is_zero() {
+        let (golden, _) = read_safetensors(Path::new(GOLDEN)).unwrap();
+        let names =
+            ["transformer.resblocks.0.mlp.c_fc.weight", "transformer.resblocks.0.ln_1.weight", "visual.conv1.weight"];
+        let mut weights = Weights::new(0, Device::Cpu);
+        for name in names {
+            let start = &golden[&format!("zero/0/{name}")];
+            let parameter = weights.parameter(name, &start.size(), Init::Constant(0.0));
+            tch::no_grad(|| parameter.shallow_clone().copy_(start));
+        }
+        let mut optimizer = AdamW::new(&weights, [0.9, 0.999], 1e-8, 0.1).decaying(Decay::ByName);
+        for step in 1..=6 {
+            let gradient = |name: &&'static str| (*name, golden[&format!("zero/gradient/{step}/{name}")].copy());
+            let gradients: Vec<_> = names.iter().map(gradient).collect();
+            let is_zero = |(_, gradient): &(&str, Tensor)| f64::try_from(gradient.abs().max()).unwrap() == 0.0;
+            assert_eq!(gradients[..2].iter().all(is_zero), step > 2, "the golden's gradients of the text tower");
+            let before = names.map(|name| weights.parameters[name].detach().copy());
+            optimizer.step(&weights, &gradients, 1e-2).unwrap();
+            for (name, before) in names.iter().zip(before) {
+                let after = weights.parameters[*name].detach();
+                let off = f64::try_from((&after - &golden[&format!("zero/{step}/{name}")]).abs().max()).unwrap();
+                assert!(off < 1e-6, "{name}, step {step}: off by {off:.1e}");
+                assert!(
+                    f64::try_from((after - before).abs().max()).unwrap() > 1e-4,
+                    "{name} stands still in step {step}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn quirk_by_name_the_norms_of_short_cuts_decay() {
+        let model = Clip::new(&ModelConfig::named("tiny").unwrap(), 1, Device::Cpu).unwrap();
+        let decayed = |decay: Decay| -> Vec<&str> {
+            let all = model.weights.parameters.iter();
+            all.filter(|(name, parameter)| decay.applies(name, parameter)).map(|(name, _)| name.as_str()).collect()
+        };
+        let (by_name, open_clip) = (decayed(Decay::ByName), decayed(Decay::OpenClip));
+        let more: Vec<&&str> = by_name.iter().filter(|name| !open_clip.contains(name)).collect();
+        assert!(!more.is_empty() && more.iter().all(|name| name.ends_with("downsample.1.weight")), "{more:?}");
+        assert!(open_clip.iter().all(|name| by_name.contains(name)), "and nothing decays less");
+        assert!(open_clip.contains(&"token_embedding.weight") && !by_name.contains(&"logit_scale"));
+
+        // And the optimizer does as it is told.
+        let shrinks = |decay: Decay| {
+            let mut weights = Weights::new(0, Device::Cpu);
+            let parameter = weights.parameter("visual.layer1.0.downsample.1.weight", &[3], Init::Constant(1.0));
+            let gradient = [("visual.layer1.0.downsample.1.weight", parameter.detach().zeros_like())];
+            AdamW::new(&weights, [0.9, 0.999], 1e-8, 0.1).decaying(decay).step(&weights, &gradient, 0.5).unwrap();
+            f64::try_from(parameter.detach().mean(Kind::Float)).unwrap()
+        };
+        assert!((shrinks(Decay::ByName) - 0.95).abs() < 1e-6 && shrinks(Decay::OpenClip) == 1.0);
     }
 }

@@ -1,0 +1,91 @@
+//! From a suite's table of plugins (label -> keys) to complete configurations. Three keys are the suite's own: `plugin` names the
+//! plugin where the label does not, `preset` a preset of it, `of` another label of the same table, whose values are taken over.
+
+use crate::plugin::{self, Plugin, Role};
+use crate::trial::Configured;
+use crate::{Error, Result};
+use serde_json::{Map, Value};
+
+/// Resolves a whole table, in its order.
+pub(super) fn all<T: Role + ?Sized>(table: &Map<String, Value>) -> Result<Vec<Configured>> {
+    table.keys().map(|label| one::<T>(table, label)).collect()
+}
+
+fn one<T: Role + ?Sized>(table: &Map<String, Value>, label: &str) -> Result<Configured> {
+    let place = || format!("{} `{label}`", T::KIND);
+    let mut config = table[label].as_object().cloned().ok_or_else(|| Error::invalid(place(), "must be a table"))?;
+    let mut name_in = |key: &str| match config.shift_remove(key) {
+        None => Ok(None),
+        Some(Value::String(name)) => Ok(Some(name)),
+        Some(other) => Err(Error::invalid(place(), format!("`{key}` must be a name, not {other}"))),
+    };
+    let (name, of) = (name_in("plugin")?.unwrap_or_else(|| label.to_string()), name_in("of")?);
+    let plugin = plugin::find::<T>(&name).map_err(|error| error.during(place()))?;
+    if let Some(of) = of {
+        take_over(plugin, &mut config, table, &of).map_err(|error| error.during(format!("{}, key `of`", place())))?;
+    }
+    let config = plugin::resolve(plugin, &config)?;
+    Ok(Configured { label: label.to_string(), plugin: name, config })
+}
+
+/// Gives `config` the value of every key that `plugin` shares with the one labelled `of`. A key that is set here as well is an
+/// error: two values would be two truths.
+fn take_over<T: Role + ?Sized>(
+    plugin: &Plugin<T>,
+    config: &mut Map<String, Value>,
+    table: &Map<String, Value>,
+    of: &str,
+) -> Result<()> {
+    let followed = table.get(of).ok_or_else(|| {
+        let known = table.iter().filter(|(_, other)| other.get("of").is_none()).map(|(label, _)| label.clone());
+        Error::Unknown { kind: T::KIND, name: of.into(), known: known.collect() }
+    })?;
+    if followed.get("of").is_some() {
+        return Err(Error::invalid(format!("`{of}`"), "follows another itself; name that one"));
+    }
+    let shared = shared(plugin, &one::<T>(table, of)?);
+    if shared.is_empty() {
+        return Err(Error::invalid(format!("`{of}`"), format!("has no key that `{}` has", plugin.name)));
+    }
+    for (key, value) in shared {
+        if config.contains_key(&key) {
+            return Err(Error::invalid(
+                format!("key `{key}`"),
+                format!("is taken over from `{of}`; leave it out here"),
+            ));
+        }
+        config.insert(key, value);
+    }
+    Ok(())
+}
+
+/// The values in `other` of the keys that `plugin` has, too.
+fn shared<T: Role + ?Sized>(plugin: &Plugin<T>, other: &Configured) -> Map<String, Value> {
+    let defaults: Map<String, Value> = serde_json::from_str(&(plugin.defaults)()).expect("defaults are a JSON object");
+    defaults.keys().filter_map(|key| Some((key.clone(), other.config.get(key)?.clone()))).collect()
+}
+
+/// Controls (plugins named `...-control`) that repeat another's keys by hand and agree with none of those they could control.
+pub(super) fn stray_controls<T: Role + ?Sized>(table: &Map<String, Value>) -> Result<Vec<String>> {
+    let all = all::<T>(table)?;
+    let is_control = |configured: &&Configured| configured.plugin.ends_with("-control");
+    let mut warnings = Vec::new();
+    for control in all.iter().filter(is_control).filter(|control| table[&control.label].get("of").is_none()) {
+        let plugin = plugin::find::<T>(&control.plugin)?;
+        let unlike = |other: &Configured| -> Vec<String> {
+            let differs = |(key, value): &(String, Value)| control.config[key] != *value;
+            shared(plugin, other).into_iter().filter(differs).map(|(key, _)| format!("`{key}`")).collect()
+        };
+        let others = all.iter().filter(|other| !is_control(other) && !shared(plugin, other).is_empty());
+        let unlike: Vec<(&String, Vec<String>)> = others.map(|other| (&other.label, unlike(other))).collect();
+        if let Some((label, keys)) = unlike.first().filter(|_| unlike.iter().all(|(_, keys)| !keys.is_empty())) {
+            warnings.push(format!(
+                "{} `{}` controls for nothing in this suite: it differs from `{label}` in {}; `of = \"{label}\"` takes these over",
+                T::KIND,
+                control.label,
+                keys.join(", ")
+            ));
+        }
+    }
+    Ok(warnings)
+}

@@ -1,0 +1,128 @@
+//! The pool of captions: first in, first out, on the training device. `roclip.rs` says when it is searched and when it is filled.
+
+use super::{Overflow, PoolStart};
+use gauntlet::defense::{State, pad};
+use gauntlet::draw::Rng;
+use gauntlet::model::normalize;
+use gauntlet::rand::SeedableRng;
+use gauntlet::{Bench, Error, Result, Step};
+use rand_distr::{Distribution, StandardNormal};
+use tch::{Device, Kind, Tensor};
+
+/// Captions of recent batches.
+#[derive(Debug)]
+pub struct Pool {
+    /// f32 `[size, dimensions]`, normalised but for raw noise.
+    pub embeddings: Tensor,
+    /// Row keys i64 `[size]`, -1 for noise: for diagnostics only.
+    pub keys: Tensor,
+    /// Tokens i64 `[size, context length]`.
+    pub tokens: Tensor,
+    /// The oldest entry: where the next caption goes.
+    pub next: i64,
+    /// The noise it started as, if it did.
+    noise: Option<Noise>,
+}
+
+/// All that it takes to draw a pool of noise again.
+#[derive(Clone, Debug)]
+struct Noise {
+    seed: [u8; 32],
+    /// Captions, dimensions, context length.
+    shape: [i64; 3],
+}
+
+impl Pool {
+    /// The pool as it starts, with `size` captions.
+    pub fn start(how: PoolStart, size: usize, bench: &Bench) -> Self {
+        if how == PoolStart::Captions {
+            let captions = bench.captions(size, "roclip/pool");
+            return Pool::of(captions.embeddings, captions.keys, captions.tokens);
+        }
+        let shape = [size as i64, bench.dimensions(), bench.context_length()];
+        Noise { seed: bench.rng("roclip/noise", &[]).get_seed(), shape }.pool(how, bench.device())
+    }
+
+    pub fn of(embeddings: Tensor, keys: Tensor, tokens: Tensor) -> Self {
+        Pool { embeddings, keys, tokens, next: 0, noise: None }
+    }
+
+    /// Puts a batch's captions in place of the oldest entries.
+    pub fn push(&mut self, step: &Step, overflow: Overflow) {
+        let size = self.keys.size()[0];
+        let batch = step.keys.size()[0];
+        // First row and number of rows that are kept: a batch larger than the pool leaves only its last captions, or its first.
+        let (first, count) = match overflow {
+            Overflow::WrapAround => (batch - batch.min(size), batch.min(size)),
+            Overflow::DropRest => (0, batch.min(size - self.next)),
+        };
+        let places = (Tensor::arange(count, (Kind::Int64, self.keys.device())) + self.next).remainder(size);
+        let kept = |tensor: &Tensor| tensor.detach().narrow(0, first, count);
+        let tokens = pad(step.tokens, self.tokens.size()[1]);
+        let _ = self.embeddings.index_copy_(0, &places, &kept(step.text));
+        let _ = self.keys.index_copy_(0, &places, &kept(step.keys));
+        let _ = self.tokens.index_copy_(0, &places, &kept(&tokens));
+        self.next = (self.next + count) % size;
+    }
+
+    pub fn is_all_captions(&self) -> bool {
+        i64::try_from(self.keys.min()).is_ok_and(|least| least >= 0)
+    }
+
+    pub fn state(&self) -> State {
+        State::from([
+            ("embeddings".to_string(), self.embeddings.copy()),
+            ("keys".to_string(), self.keys.copy()),
+            ("tokens".to_string(), self.tokens.copy()),
+            ("next".to_string(), Tensor::from(self.next)),
+        ])
+    }
+
+    pub fn restore(mut state: State, device: Device) -> Result<Self> {
+        let mut take = |name: &str| taken(&mut state, name).map(|tensor| tensor.to_device(device));
+        let (embeddings, keys, tokens) = (take("embeddings")?, take("keys")?, take("tokens")?);
+        Ok(Pool { next: i64::try_from(take("next")?)?, ..Pool::of(embeddings, keys, tokens) })
+    }
+
+    /// What is left of the pool when it is not in the checkpoint: the noise it started as.
+    pub fn start_state(&self) -> State {
+        let noise = self.noise.as_ref().expect("only a pool that starts as noise is left out of checkpoints");
+        let (seed, shape) = (Tensor::from_slice(&noise.seed), Tensor::from_slice(&noise.shape));
+        State::from([("noise_seed".to_string(), seed), ("noise_shape".to_string(), shape)])
+    }
+
+    /// A pool as it started, whatever was in it when the checkpoint was written.
+    pub fn restart(mut state: State, how: PoolStart, device: Device) -> Result<Self> {
+        let seed = Vec::<u8>::try_from(taken(&mut state, "noise_seed")?)?;
+        let shape = Vec::<i64>::try_from(taken(&mut state, "noise_shape")?)?;
+        let wrong = || Error::invalid("checkpoint", "the pool's noise has another form");
+        let noise =
+            Noise { seed: seed.try_into().map_err(|_| wrong())?, shape: shape.try_into().map_err(|_| wrong())? };
+        Ok(noise.pool(how, device))
+    }
+}
+
+fn taken(state: &mut State, name: &str) -> Result<Tensor> {
+    state.remove(name).ok_or_else(|| Error::invalid("checkpoint", format!("lacks the pool's `{name}`")))
+}
+
+impl Noise {
+    fn pool(self, how: PoolStart, device: Device) -> Pool {
+        let [size, dimensions, context_length] = self.shape;
+        let mut rng = Rng::from_seed(self.seed);
+        let values: Vec<f32> = (0..size * dimensions).map(|_| StandardNormal.sample(&mut rng)).collect();
+        let raw = Tensor::from_slice(&values).view([size, dimensions]);
+        let embeddings = if how == PoolStart::RawNoise { raw } else { normalize(&raw) }.to_device(device);
+        let integers = (Kind::Int64, device);
+        let (keys, tokens) = (Tensor::full([size], -1, integers), Tensor::zeros([size, context_length], integers));
+        Pool { noise: Some(self), ..Pool::of(embeddings, keys, tokens) }
+    }
+}
+
+#[cfg(test)]
+impl Pool {
+    /// A pool of noise without a bench.
+    pub fn of_noise(how: PoolStart, shape: [i64; 3]) -> Self {
+        Noise { seed: [7; 32], shape }.pool(how, Device::Cpu)
+    }
+}

@@ -1,0 +1,87 @@
+//! RoCLIP as the paper describes it and as its code was released: every value with its source, and where we deviate. The learning
+//! rate, weight decay and precision that go with them are the recipe's presets (`train/preset.rs` in core).
+//!
+//! "Released code" is the authors' public repository; its pool is the memory bank of the library `lightly` at the version that its
+//! environment pins (1.2.39). "Paper" is the text of NeurIPS 2023; of it, only what the abstract and figure 1 say was at hand, the
+//! rest is marked unverified.
+
+use gauntlet::plugin::Preset;
+use gauntlet::serde_json::{Value, json};
+
+/// `paper` and `official`.
+pub fn presets() -> Vec<Preset> {
+    vec![paper(), official()]
+}
+
+fn paper() -> Preset {
+    let deviations = [
+        "pictures are augmented from the canvas (resized and cropped to the model's size), not from the full picture",
+        "the constants of the augmentation are the released code's, and so is EDA's strength",
+    ];
+    let code = "unverified in the paper; released code (augment_image.py)";
+    let mut fields = vec![
+        ("every", json!(3), "unverified; the authors' training log has 3"),
+        ("first", json!(0), "unverified"),
+        ("pool", json!(0.02), "unverified; released code: 2.18% of 1M"),
+        ("pool_start", json!("captions"), "paper, figure 1: a pool of random captions"),
+        ("look_up", json!("before-push"), "unverified; released code"),
+        ("overflow", json!("wrap-around"), "unverified: first in, first out"),
+        ("update_in_plain_epochs", json!(false), "unverified; released code"),
+        ("checkpoint_pool", json!(true), "ours: a resume must change nothing"),
+        ("text_tower", json!("frozen"), "unverified; embeddings kept in a pool carry no gradient"),
+        ("augment", json!(true), "paper, figure 1: augments all images and captions"),
+        ("captions", json!("per-epoch"), "unverified; figure 1: augments all captions"),
+    ];
+    fields.splice(10..10, augmentation_fields([code; 7]));
+    Preset::new("paper", "as the paper describes it, without the mistakes of the released code", &deviations, fields)
+}
+
+fn official() -> Preset {
+    let deviations = [
+        "one process has one pool: the release has one on each device, each with noise of its own until captions have replaced it",
+        "pictures are augmented from the canvas (resized and cropped to the model's size), not from the full picture",
+        "pictures stay unrounded between the operations; the release rounds to 8 bits after each, and turns hue in 8 bits",
+        "synonyms of EDA are the data's own, not WordNet's, and digits stay; each draw is keyed by seed and row, not by the order of rows",
+        "a caption without letters stays as it is; the release crashes on it",
+        "learning rate, weight decay and half precision are the recipe's: [recipe] preset = \"roclip-official\"",
+        "plain CLIP has no augmentation in the release either: the plugin `clip`, no key needed",
+    ];
+    let augmentation = [
+        "released code (augment_image.py): RandomResizedCrop's default",
+        "released code (augment_image.py): before the crop",
+        "released code (augment_image.py): RandomApply",
+        "released code (augment_image.py): ColorJitter",
+        "released code (augment_image.py): RandomGrayscale",
+        "released code (augment_image.py): GaussianBlur's default sigma, last, always",
+        "released code (augment_image.py): kernel of 21 pixels",
+    ];
+    let mut fields = vec![
+        ("every", json!(2), "released code, parser default (--break_epoch)"),
+        ("first", json!(0), "released code (main.py, train.py): epochs from 1, multiples of K"),
+        ("pool", json!(21845), "released code, parser default (--memory_bank_size)"),
+        ("pool_start", json!("raw-noise"), "lightly 1.2.39: normalises a copy and drops it"),
+        ("look_up", json!("before-push"), "released code (train.py, get_loss)"),
+        ("overflow", json!("drop-rest"), "lightly 1.2.39 (memory bank, dequeue and enqueue)"),
+        ("update_in_plain_epochs", json!(false), "released code (train.py, get_loss)"),
+        ("checkpoint_pool", json!(false), "released code (main.py): not among what is saved"),
+        ("text_tower", json!("zero-gradient"), "released code (train.py, get_loss): 0 times the loss of own captions"),
+        ("augment", json!(true), "released code (README): --cross_aug"),
+        ("captions", json!("static"), "released code (data.py): edited when the data set is opened"),
+    ];
+    fields.splice(10..10, augmentation_fields(augmentation));
+    Preset::new("official", "the released code, with its quirks", &deviations, fields)
+}
+
+/// The release's augmentation at any size: what it has in pixels of 224 is a share of the side here.
+fn augmentation_fields(sources: [&'static str; 7]) -> impl Iterator<Item = (&'static str, Value, &'static str)> {
+    let values = [
+        ("augmentation.crop_area", json!([0.08, 1.0])),
+        ("augmentation.flip", json!(0.5)),
+        ("augmentation.jitter", json!(0.8)),
+        ("augmentation.jitter_strength", json!([0.5, 0.5, 0.5, 0.1])),
+        ("augmentation.grayscale", json!(0.2)),
+        ("augmentation.blur", json!([0.1 / 224.0, 2.0 / 224.0])),
+        ("augmentation.blur_reach", json!(10.0 / 224.0)),
+    ];
+    values.into_iter().zip(sources).map(|((key, value), source)| (key, value, source))
+}

@@ -1,0 +1,358 @@
+//! Presets, from the suite to the last step: what they resolve to, and the quirks of RoCLIP's released code that take a training to see.
+//!
+//! The trainings are of the suite of `program.rs`: 8 steps of 32 rows an epoch. One that stops after every step is one whose
+//! machine asks it to stop before it begins.
+
+use crate::program::{argument, folder, gauntlet, trial, world_suite};
+use gauntlet::data::load;
+use gauntlet::data::tokenize::Tokenizer;
+use gauntlet::defense::{CaptionEdits, Phase, TextTower};
+use gauntlet::model::weights::read_safetensors;
+use gauntlet::plugin::{self, Plugin, Preset, Role};
+use gauntlet::progress::Silent;
+use gauntlet::suite::Suite;
+use gauntlet::tch::Device;
+use gauntlet::train::checkpoint::Position;
+use gauntlet::train::corpus::Shape;
+use gauntlet::train::{Corpus, Machine};
+use gauntlet::{Attack, Defense, Error, Evaluator, Trial};
+use serde_json::{Map, Value, json};
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
+
+fn plugins<T: Role + ?Sized>() -> Vec<&'static Plugin<T>> {
+    gauntlet_attacks::link();
+    gauntlet_defenses::link();
+    gauntlet_evaluators::link();
+    plugin::all::<T>().unwrap()
+}
+
+/// Values by dotted key; tables are taken apart, lists are not.
+fn leaves(table: &Map<String, Value>) -> Map<String, Value> {
+    let leaf = |(key, value): (&String, &Value)| match value {
+        Value::Object(inner) => {
+            leaves(inner).into_iter().map(|(rest, value)| (format!("{key}.{rest}"), value)).collect()
+        }
+        value => vec![(key.clone(), value.clone())],
+    };
+    table.iter().flat_map(leaf).collect()
+}
+
+#[test]
+fn every_field_is_in_every_preset_with_a_value_and_a_source() {
+    fn check<T: Role + ?Sized>() -> usize {
+        let mut checked = 0;
+        for plugin in plugins::<T>() {
+            let defaults: Map<String, Value> = serde_json::from_str(&(plugin.defaults)()).unwrap();
+            for own in ["plugin", "preset", "of"] {
+                assert!(!defaults.contains_key(own), "{}: `{own}` is a key of the suite's own", plugin.name);
+            }
+            let names: BTreeSet<String> = plugin::presets(plugin).into_iter().map(|preset| preset.name).collect();
+            assert_eq!(names.len(), plugin::presets(plugin).len(), "{}: two presets of one name", plugin.name);
+            for preset in plugin::presets(plugin) {
+                let name = format!("{}, preset {}", plugin.name, preset.name);
+                let Preset { fields, summary, .. } = &preset;
+                let keys: Vec<&String> = fields.iter().map(|field| &field.key).collect();
+                assert_eq!(
+                    keys,
+                    leaves(&defaults).keys().collect::<Vec<_>>(),
+                    "{name}: its keys, in the order of the fields"
+                );
+                assert!(fields.iter().all(|field| field.source.trim().len() > 3), "{name}: a field without a source");
+                assert!(summary.len() > 10 && preset.deviations.iter().all(|deviation| deviation.len() > 20), "{name}");
+                let resolved =
+                    plugin::resolve(plugin, &Map::from_iter([("preset".into(), json!(preset.name))])).unwrap();
+                for (key, value) in leaves(&preset.table()) {
+                    let ours = &leaves(&resolved)[&key];
+                    assert!(
+                        *ours == value || ours.as_f64().is_some() && ours.as_f64() == value.as_f64(),
+                        "{name}: {key}"
+                    );
+                }
+                checked += 1;
+            }
+        }
+        checked
+    }
+    assert_eq!([check::<dyn Attack>(), check::<dyn Defense>(), check::<dyn Evaluator>()], [0, 2, 0]);
+}
+
+/// What `--set` makes of a suite.
+fn read(suite: &Path, settings: &[&str]) -> Result<Suite, String> {
+    let settings: Vec<String> = settings.iter().map(|setting| setting.to_string()).collect();
+    Suite::read(suite, &settings).and_then(|suite| suite.trials().map(|_| suite)).map_err(|error| error.chain())
+}
+
+#[test]
+fn a_trial_holds_a_presets_values_and_not_its_name() {
+    let home = tempfile::tempdir().unwrap();
+    let suite = world_suite(
+        home.path(),
+        2,
+        "[0]",
+        "clip = {}\nro = { plugin = 'roclip', preset = 'official', every = 3, augmentation = { flip = 0.25 } }",
+    );
+    let settings = ["recipe={ preset = 'roclip-official', epochs = 3, batch = 40, warmup_steps = 2 }"];
+    let ours = trial(&suite, &settings, "poisoned/ro/seed-0");
+    let config = &ours.defense.config;
+    let wanted = [
+        ("every", json!(3)),
+        ("pool", json!(21845.0)),
+        ("pool_start", json!("raw-noise")),
+        ("captions", json!("static")),
+    ];
+    wanted.iter().for_each(|(key, value)| assert_eq!(config[*key], *value, "{key}"));
+    assert_eq!((&config["augmentation"]["flip"], &config["augmentation"]["jitter"]), (&json!(0.25), &json!(0.8)));
+    let recipe = serde_json::to_value(&ours.recipe).unwrap();
+    let wanted = [
+        ("epochs", json!(3)),
+        ("batch", json!(40)),
+        ("learning_rate", json!(5e-5)),
+        ("schedule", json!("cosine-from-epoch-1")),
+    ];
+    wanted.iter().for_each(|(key, value)| assert_eq!(recipe[*key], *value, "{key}"));
+    assert_eq!((&recipe["decay"], &recipe["half_logits"]), (&json!("by-name"), &json!(true)));
+    assert!(!serde_json::to_string(&ours).unwrap().contains("preset"));
+    let replayed: Trial = serde_json::from_str(&serde_json::to_string(&ours).unwrap()).unwrap();
+    assert_eq!(replayed, ours);
+}
+
+#[test]
+fn an_unknown_preset_is_answered_with_those_there_are_and_a_guess() {
+    let home = tempfile::tempdir().unwrap();
+    let suite = world_suite(home.path(), 2, "[0]", "clip = {}\nroclip = {}");
+    let refused = |setting: &str, parts: &[&str]| {
+        let message = read(&suite, &[setting]).err().unwrap_or_else(|| panic!("{setting} is taken"));
+        parts.iter().for_each(|part| assert!(message.contains(part), "{part:?} is not in: {message}"));
+    };
+    refused(
+        "defenses.roclip.preset=oficial",
+        &["defense `roclip`", "no preset named `oficial`", "did you mean `official`?", "paper"],
+    );
+    refused("defenses.clip.preset=official", &["defense `clip`", "there is no preset here"]);
+    refused(
+        "recipe.preset=roclip",
+        &["suite.toml: table `recipe`", "no preset named `roclip`", "roclip-paper, roclip-official"],
+    );
+    refused("defenses.roclip={ preset = 'paper', evry = 2 }", &["no key named `evry`", "did you mean `every`?"]);
+}
+
+#[test]
+fn describe_shows_presets_side_by_side_with_their_sources() {
+    let text = |name: &str| gauntlet(&["describe", name]).stdout;
+    let roclip = text("roclip");
+    let row = |text: &str, key: &str| {
+        text.lines()
+            .find(|line| line.trim_start().starts_with(&format!("{key} ")) && line.contains("source") == (key == "key"))
+            .unwrap_or_else(|| panic!("no row {key} in {text}"))
+            .to_string()
+    };
+    let table = &roclip[roclip.find("Presets:").unwrap()..];
+    let header = row(table, "key");
+    let places = ["key", "default", "paper", "source of paper", "official", "source of official"]
+        .map(|title| header.find(title).unwrap());
+    assert!(places.is_sorted(), "{header}");
+    let pool = row(table, "pool");
+    for part in ["0.02", "unverified", "21845", "released code"] {
+        assert!(pool.contains(part), "{part:?} is not in: {pool}");
+    }
+    for part in ["deviates: one process has one pool", "deviates: a caption without letters", "WARNING: with `false`"] {
+        assert!(roclip.contains(part), "{part:?} is not in: {roclip}");
+    }
+    assert!(row(&text("recipe"), "schedule").contains("cosine-from-"), "{}", text("recipe"));
+    assert!(!text("badnet").contains("Presets:"));
+
+    let json: Value = serde_json::from_str(&gauntlet(&["describe", "roclip", "--json"]).stdout).unwrap();
+    let pool = json["presets"][1]["fields"].as_array().unwrap().iter().find(|field| field["key"] == "pool").unwrap();
+    assert!(json["presets"][1]["name"] == "official" && pool["value"] == 21845, "{pool}");
+    assert!(pool["source"].as_str().unwrap().contains("parser default"));
+}
+
+#[test]
+fn a_control_takes_over_what_it_shares_with_the_defense_it_names() {
+    let home = tempfile::tempdir().unwrap();
+    let suite = world_suite(
+        home.path(),
+        9,
+        "[0]",
+        "clip = {}
+        augmentation-control = { of = 'ro' }
+        idle = { plugin = 'exposure-control', of = 'ro' }
+        ro = { plugin = 'roclip', preset = 'official', every = 3, first = 5, augmentation = { flip = 0.25 } }",
+    );
+    let config = |label: &str| trial(&suite, &[], &format!("poisoned/{label}/seed-0")).defense.config;
+    let (ro, idle, augmentation) = (config("ro"), config("idle"), config("augmentation-control"));
+    for (control, keys) in [
+        (&idle, &["every", "first", "augment", "augmentation", "captions"][..]),
+        (&augmentation, &["augment", "augmentation", "captions"]),
+    ] {
+        keys.iter().for_each(|key| assert_eq!(control[*key], ro[*key], "{key}"));
+        assert_eq!(control.len(), keys.len(), "and nothing else");
+    }
+    assert_eq!(read(&suite, &[]).unwrap().warnings().unwrap(), [] as [String; 0]);
+
+    let refused = |setting: &str, parts: &[&str]| {
+        let message = read(&suite, &[setting]).err().unwrap_or_else(|| panic!("{setting} is taken"));
+        parts.iter().for_each(|part| assert!(message.contains(part), "{part:?} is not in: {message}"));
+    };
+    refused(
+        "defenses.idle.every=2",
+        &["defense `idle`, key `of`", "key `every`", "is taken over from `ro`; leave it out here"],
+    );
+    refused("defenses.idle.of=roo", &["no defense named `roo`", "did you mean `ro`?"]);
+    refused("defenses.idle.of=augmentation-control", &["follows another itself"]);
+    refused("defenses.idle.of=clip", &["has no key that `exposure-control` has"]);
+}
+
+#[test]
+fn a_control_that_agrees_with_no_defense_of_its_suite_is_warned_of() {
+    let home = tempfile::tempdir().unwrap();
+    let suite =
+        world_suite(home.path(), 4, "[0]", "clip = {}\nexposure-control = { first = 3 }\nroclip = { pool = 20 }");
+    let ran = gauntlet(&["run", argument(&suite), "--out", argument(&home.path().join("out")), "--dry-run"]);
+    assert_eq!(ran.code, Some(0), "{}", ran.stderr);
+    for part in ["warning: defense `exposure-control`", "differs from `roclip` in `first`", "`of = \"roclip\"`"] {
+        assert!(ran.stderr.contains(part), "{part:?} is not in: {}", ran.stderr);
+    }
+    let warnings = |settings: &[&str]| read(&suite, settings).unwrap().warnings().unwrap().len();
+    assert_eq!(warnings(&["defenses.roclip.first=3"]), 0, "it agrees by hand");
+    assert_eq!(warnings(&["defenses.k3={ plugin = 'roclip', first = 3 }"]), 0, "with one of two");
+    assert_eq!(warnings(&["defenses.roclip={ plugin = 'clip' }"]), 0, "there is nothing to agree with");
+    for shipped in ["demo", "smoke", "clipart", "roclip-paper"] {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("suites/{shipped}.toml"));
+        assert_eq!(Suite::read(&path, &[]).unwrap().warnings().unwrap(), [] as [String; 0], "{shipped}");
+    }
+}
+
+/// One trial of a suite, trained in this process.
+struct Training {
+    trial: Trial,
+    home: PathBuf,
+}
+
+impl Training {
+    fn new(home: &Path, defense: &str, settings: &[&str]) -> Self {
+        let suite = world_suite(home, 2, "[0]", &format!("clip = {{}}\ndefense = {defense}"));
+        Training { trial: trial(&suite, settings, "poisoned/defense/seed-0"), home: home.to_path_buf() }
+    }
+
+    /// Goes on to the end, or for one step, as if it were interrupted then. Returns whether that was the end.
+    fn go(&self, out: &str, one_step: bool) -> bool {
+        let stop = AtomicBool::new(one_step);
+        let machine = Machine { workers: 1, progress: &Silent, stop: &stop };
+        match self.trial.run(&self.home.join(out), &self.home.join("store"), &machine) {
+            Ok(_) => true,
+            Err(Error::Interrupted) => false,
+            Err(error) => panic!("{}", error.chain()),
+        }
+    }
+
+    fn weights(&self, out: &str) -> Vec<u8> {
+        fs::read(self.home.join(out).join("model.safetensors")).unwrap()
+    }
+
+    /// The weights of a training that nothing stops.
+    fn whole(&self) -> Vec<u8> {
+        assert!(self.go("whole", false));
+        self.weights("whole")
+    }
+
+    fn position(&self, out: &str) -> Position {
+        let (_, metadata) = read_safetensors(&self.home.join(out).join("checkpoint.safetensors")).unwrap();
+        serde_json::from_str(&metadata["position"]).unwrap()
+    }
+}
+
+#[test]
+fn quirk_an_interrupted_trial_goes_on_with_another_pool() {
+    let home = folder("presets");
+    for (checkpointed, equal) in [(false, false), (true, true)] {
+        let defense =
+            format!("{{ plugin = 'roclip', preset = 'official', pool = 100, checkpoint_pool = {checkpointed} }}");
+        let home = home.join(format!("{checkpointed}"));
+        fs::create_dir_all(&home).unwrap();
+        let training = Training::new(&home, &defense, &[]);
+        let whole = training.whole();
+        let mut times = 1;
+        while !training.go("stopped", true) {
+            times += 1;
+        }
+        assert_eq!(times, 17, "it stopped after each of 16 steps, some of them in the middle of the matching epoch");
+        assert_eq!(training.weights("stopped") == whole, equal, "checkpoint_pool = {checkpointed}");
+    }
+}
+
+#[test]
+fn quirk_the_optimizer_moves_a_text_tower_that_has_no_gradient() {
+    for (text_tower, moves) in [("zero-gradient", true), ("frozen", false)] {
+        let home = tempfile::tempdir().unwrap();
+        let defense = format!("{{ plugin = 'roclip', preset = 'official', pool = 100, text_tower = '{text_tower}' }}");
+        let training = Training::new(home.path(), &defense, &[]);
+        while !training.home.join("out/checkpoint.safetensors").exists() || training.position("out").step < 8 {
+            assert!(!training.go("out", true));
+        }
+        let (before, _) = read_safetensors(&training.home.join("out/checkpoint.safetensors")).unwrap();
+        assert!(training.go("out", false));
+        let (after, _) = read_safetensors(&training.home.join("out/model.safetensors")).unwrap();
+        let moved = |name: &str| before[&format!("model/{name}")] != after[name];
+        for name in ["token_embedding.weight", "text_projection", "transformer.resblocks.0.ln_1.weight"] {
+            assert_eq!(moved(name), moves, "{text_tower}: {name} in the matching epoch");
+        }
+        assert!(moved("visual.conv1.weight") && moved("logit_scale"));
+    }
+}
+
+/// Each knob of the recipe that a preset sets changes what is trained; none is read and forgotten.
+#[test]
+fn every_quirk_of_the_recipe_reaches_the_training() {
+    let home = tempfile::tempdir().unwrap();
+    let weights = |name: &str, settings: &[&str]| {
+        fs::create_dir_all(home.path().join(name)).unwrap();
+        Training::new(&home.path().join(name), "{ plugin = 'clip' }", settings).whole()
+    };
+    let plain = weights("plain", &[]);
+    assert!(
+        plain == weights("again", &["recipe.schedule=cosine", "recipe.decay=open-clip", "recipe.half_logits=false"])
+    );
+    for setting in ["recipe.schedule=cosine-from-epoch-1", "recipe.decay=by-name", "recipe.half_logits=true"] {
+        assert!(plain != weights(setting, &[setting]), "{setting} changes nothing");
+    }
+}
+
+#[test]
+fn quirk_plain_clip_is_trained_without_augmentation() {
+    let home = tempfile::tempdir().unwrap();
+    let phase = |name: &str, defense: &str| {
+        fs::create_dir_all(home.path().join(name)).unwrap();
+        let training = Training::new(&home.path().join(name), defense, &[]);
+        assert!(!training.go("out", true));
+        training.position("out").phase.unwrap()
+    };
+    assert_eq!(phase("clip", "{ plugin = 'clip' }"), Phase::default());
+    assert!(Phase::default().augmentation.is_none() && Phase::default().captions == CaptionEdits::Off);
+    let official = phase("official", "{ plugin = 'roclip', preset = 'official', pool = 100 }");
+    assert!(official.augmentation.is_some() && official.captions == CaptionEdits::Static);
+    assert_eq!(official.text_tower, TextTower::Trained, "in the first epoch");
+}
+
+#[test]
+fn quirk_a_caption_is_edited_once_a_run() {
+    let home = tempfile::tempdir().unwrap();
+    let training = Training::new(home.path(), "{ plugin = 'clip' }", &[]);
+    let (trial, stop) = (&training.trial, AtomicBool::new(false));
+    let machine = Machine { workers: 1, progress: &Silent, stop: &stop };
+    let ground = trial.prepare(&home.path().join("store"), &machine).unwrap();
+    let tokenizer = Tokenizer::new(&ground.data.vocabulary, trial.model.text_cfg.vocab_size).unwrap();
+    let shape = Shape { batch: 100, context_length: trial.model.text_cfg.context_length };
+    let corpus = Corpus::new(&ground.data, &ground.split, &ground.poison, &tokenizer, shape, 0, Device::Cpu);
+    let rows: Vec<usize> = (0..100).collect();
+    let tokens = |captions: CaptionEdits, epoch: u32| {
+        load::load(&corpus, &rows, epoch, &Phase { captions, ..Phase::default() }).tokens
+    };
+    use CaptionEdits::{Off, PerEpoch, Static};
+    assert_eq!(tokens(Static, 1), tokens(Static, 2), "the same edit in every epoch");
+    assert_ne!(tokens(Static, 1), tokens(Off, 1), "an edit");
+    assert_ne!(tokens(PerEpoch, 1), tokens(PerEpoch, 2));
+}
