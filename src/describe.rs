@@ -1,6 +1,6 @@
 //! `gauntlet list` and `gauntlet describe`: everything they say comes from the plugins' own structs and presets.
 
-use comfy_table::{ContentArrangement, Table, presets::UTF8_HORIZONTAL_ONLY};
+use comfy_table::{ContentArrangement, LineStyle, Table, presets::UTF8_HORIZONTAL_ONLY};
 use gauntlet::data::{csv::Csv, webdataset::Webdataset, world::World};
 use gauntlet::plugin::{self, Plugin, Preset, PresetField, Role, schema_of};
 use gauntlet::suite::Suite;
@@ -151,26 +151,39 @@ fn explain(field: &Value, text: &mut String) {
     }
 }
 
-/// The presets side by side: every key with its default, and each preset's value and source; then where each deviates.
+/// The presets side by side: every key with its default and each preset's value; then the sources by number, and where each
+/// preset deviates.
 fn compare(fields: &[Value], presets: &[Preset]) -> String {
+    let mut sources: Vec<&str> = Vec::new();
     let mut table = Table::new();
-    table.load_style(UTF8_HORIZONTAL_ONLY).set_content_arrangement(ContentArrangement::Dynamic).set_width(132);
-    let titles = presets.iter().flat_map(|preset| [preset.name.clone(), format!("source of {}", preset.name)]);
-    table.set_header(["key".to_string(), "default".to_string()].into_iter().chain(titles));
+    table.load_style(UTF8_HORIZONTAL_ONLY.row_separator(LineStyle::none()));
+    table.set_content_arrangement(ContentArrangement::Disabled);
+    table.set_header(["key", "default"].into_iter().chain(presets.iter().map(|preset| preset.name.as_str())));
     for field in fields.iter().filter(|field| field["is"] != "table") {
-        let of = |preset: &Preset| {
+        let mut row = vec![word(&field["key"]).to_string(), short(&field["default"])];
+        for preset in presets {
             let found = preset.fields.iter().find(|PresetField { key, .. }| field["key"] == **key);
-            found.map_or(["–".into(), "–".into()], |found| [short(&found.value), found.source.clone()])
-        };
-        let values = presets.iter().flat_map(of);
-        table.add_row([word(&field["key"]).to_string(), short(&field["default"])].into_iter().chain(values));
+            row.push(found.map_or("–".into(), |found| {
+                let known = sources.iter().position(|source| *source == found.source);
+                let number = known.unwrap_or(sources.len());
+                if known.is_none() {
+                    sources.push(&found.source);
+                }
+                format!("{} [{}]", short(&found.value), number + 1)
+            }));
+        }
+        table.add_row(row);
     }
-    let mut text = "\n  Presets: `preset = \"NAME\"`; keys that are set beside it override.\n".to_string();
+    let mut text =
+        format!("\n  Presets: `preset = \"NAME\"`; keys that are set beside it override.\n\n{table}\n\n  Sources:\n");
+    for (number, source) in sources.iter().enumerate() {
+        let _ = writeln!(text, "  {:>4} {source}", format!("[{}]", number + 1));
+    }
     for preset in presets {
         let _ = writeln!(text, "\n  {}: {}", preset.name, preset.summary);
         preset.deviations.iter().for_each(|deviation| text += &format!("      deviates: {deviation}\n"));
     }
-    text + &format!("\n{table}\n")
+    text
 }
 
 /// A value as a table shows it: four figures of a number that has many.

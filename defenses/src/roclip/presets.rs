@@ -16,7 +16,7 @@ pub fn presets() -> Vec<Preset> {
 fn paper() -> Preset {
     let deviations = [
         "pictures are augmented from the canvas (resized and cropped to the model's size), not from the full picture",
-        "the constants of the augmentation are the released code's, and so is EDA's strength",
+        "the constants of the augmentation are the released code's, and so is EDA's strength; synonyms are the data's own",
     ];
     let code = "unverified in the paper; released code (augment_image.py)";
     let mut fields = vec![
