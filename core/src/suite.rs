@@ -48,7 +48,7 @@ pub struct Suite {
     #[serde(default = "costly")]
     #[schemars(range(min = 0.0, max = 1.0))]
     pub costly: f64,
-    /// `tiny`, `small`, or a .json file in open_clip's form.
+    /// `tiny`, `small`, open_clip's `RN50`, `ViT-B-32`, `ViT-B-16`, or a .json file in open_clip's form (a ResNet or a vision transformer).
     pub model: String,
     /// Where the pairs come from.
     pub data: DataConfig,

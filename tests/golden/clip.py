@@ -1,7 +1,8 @@
-"""Makes clip.safetensors: open_clip's modified-ResNet CLIP, tiny, with every weight random; what it computes and how it trains.
+"""Makes clip.safetensors and clip-vit.safetensors: open_clip's CLIP with a modified ResNet and with a vision transformer, tiny,
+with every weight random; what it computes and how it trains.
 
     pip install open_clip_torch torchvision safetensors
-    python clip.py
+    python clip.py [clip | clip-vit]
 
 Read by the tests in core/src/model.rs. Keys: `weights/NAME` at the start; `gelu/...` and `quick/...` for the two activations,
 with `eval` and `train` embeddings, the loss, `gradient/NAME`, and `running/NAME` after one training forward pass;
@@ -10,22 +11,29 @@ fresh, wider model's numbers.
 """
 
 import math
+import sys
 from pathlib import Path
 
 import open_clip
 import torch
 from safetensors.torch import save_file
 
-TINY = dict(
-    embed_dim=16,
-    vision_cfg=dict(image_size=64, layers=[1, 2, 1, 1], width=2, patch_size=None, head_width=32),
-    text_cfg=dict(context_length=12, vocab_size=100, width=16, heads=2, layers=2),
-)
-WIDE = dict(
-    embed_dim=64,
-    vision_cfg=dict(image_size=64, layers=[1, 2, 1, 1], width=16, patch_size=None, head_width=64),
-    text_cfg=dict(context_length=32, vocab_size=512, width=64, heads=2, layers=2),
-)
+def config(embed_dim, text, **vision):
+    return dict(embed_dim=embed_dim, vision_cfg=vision, text_cfg=dict(width=embed_dim, heads=2, layers=2) | text)
+
+
+SHORT, LONG = dict(context_length=12, vocab_size=100), dict(context_length=32, vocab_size=512)
+RESNET = dict(image_size=64, layers=[1, 2, 1, 1], patch_size=None)
+# 34 pixels hold four patches and two pixels that open_clip does not look at.
+VIT = dict(image_size=34, layers=2, patch_size=8, mlp_ratio=3.0)
+# For each file: the model that computes, and the wider one whose start is described.
+KINDS = {
+    "clip": (config(16, SHORT, **RESNET, width=2, head_width=32), config(64, LONG, **RESNET, width=16, head_width=64)),
+    "clip-vit": (
+        config(16, SHORT | dict(mlp_ratio=2.0), **VIT, width=24, head_width=8),
+        config(64, LONG | dict(mlp_ratio=2.0), **VIT, width=96, head_width=32),
+    ),
+}
 
 
 def build(config, quick_gelu):
@@ -56,8 +64,8 @@ def loss_of(model, images, tokens):
     return open_clip.ClipLoss()(image, text, model.logit_scale.exp())
 
 
-def computed(weights, quick_gelu, images, tokens):
-    model = build(TINY, quick_gelu)
+def computed(config, weights, quick_gelu, images, tokens):
+    model = build(config, quick_gelu)
     model.load_state_dict(weights)
     out = {}
     model.eval()
@@ -73,9 +81,9 @@ def computed(weights, quick_gelu, images, tokens):
     return out
 
 
-def trained(weights, images, tokens):
+def trained(config, weights, images, tokens):
     """open_clip's training step, with the groups as open_clip_train/main.py makes them."""
-    model = build(TINY, False)
+    model = build(config, False)
     model.load_state_dict(weights)
     model.train()
     exclude = lambda n, p: p.ndim < 2 or "bn" in n or "ln" in n or "bias" in n or "logit_scale" in n
@@ -100,13 +108,22 @@ def spread(tensor):
     return torch.stack([tensor.mean(), tensor.std(unbiased=False), tensor.abs().mean()])
 
 
-def main():
+def kept(kind, quick_gelu, key):
+    """Gradients need not be kept twice, but where they come through the activation. The ResNet's pictures do not pass it."""
+    if not quick_gelu:
+        return True
+    return not ("visual." in key or "image" in key) if kind == "clip" else "gradient/" not in key or "c_fc" in key
+
+
+def make(kind):
     torch.manual_seed(0)
-    model = build(TINY, False)
+    config, wide = KINDS[kind]
+    model = build(config, False)
     randomise(model)
     # Halves, so that the file is small; kept as the floats they stand for.
     weights = {n: t.half().float() if t.is_floating_point() else t for n, t in model.state_dict().items()}
-    images = torch.randint(0, 256, (6, 3, 64, 64), dtype=torch.uint8)
+    side = config["vision_cfg"]["image_size"]
+    images = torch.randint(0, 256, (6, 3, side, side), dtype=torch.uint8)
     tokens = torch.zeros(6, 12, dtype=torch.int64)
     for row, length in enumerate([12, 5, 9, 3, 7, 12]):
         tokens[row, 0] = 98
@@ -115,17 +132,17 @@ def main():
     pixels = images.float() / 64 - 2
     out = {f"weights/{n}": t for n, t in weights.items()} | {"images": images, "tokens": tokens}
     for quick_gelu, name in [(False, "gelu"), (True, "quick")]:
-        for key, tensor in computed(weights, quick_gelu, pixels, tokens).items():
-            # The picture does not pass the text tower's activation; its gradients need not be kept twice.
-            if not (quick_gelu and ("visual." in key or "image" in key)):
+        for key, tensor in computed(config, weights, quick_gelu, pixels, tokens).items():
+            if kept(kind, quick_gelu, key):
                 out[f"{name}/{key}"] = tensor
-    out |= {f"trained/{n}": t for n, t in trained(weights, pixels, tokens).items() if "num_batches" not in n}
-    out |= {f"init/{n}": spread(t).float() for n, t in build(WIDE, False).named_parameters()}
+    out |= {f"trained/{n}": t for n, t in trained(config, weights, pixels, tokens).items() if "num_batches" not in n}
+    out |= {f"init/{n}": spread(t).float() for n, t in build(wide, False).named_parameters()}
     out = {
         n: (t.half() if n.startswith("weights/") and t.is_floating_point() else t).contiguous() for n, t in out.items()
     }
-    save_file(out, Path(__file__).with_name("clip.safetensors"))
+    save_file(out, Path(__file__).with_name(f"{kind}.safetensors"))
 
 
 if __name__ == "__main__":
-    main()
+    for kind in sys.argv[1:] or KINDS:
+        make(kind)

@@ -2,6 +2,8 @@
 //! pooling at the end (Radford et al. 2021, section 2.4). Modules and names follow open_clip's, so that its weights fit.
 
 use super::ModelConfig;
+use super::config::stride;
+use super::transformer::Linear;
 use super::weights::{Init, Weights};
 use tch::{Kind, Tensor};
 
@@ -13,8 +15,8 @@ pub struct ModifiedResNet {
 }
 
 impl ModifiedResNet {
-    /// Adds the tower's weights under `visual.`.
-    pub fn new(weights: &mut Weights, config: &ModelConfig) -> Self {
+    /// Adds the tower's weights under `visual.`; `stages` says how many blocks each stage has.
+    pub fn new(weights: &mut Weights, config: &ModelConfig, stages: &[i64]) -> Self {
         let vision = &config.vision_cfg;
         let half = vision.width / 2;
         let mut stem = |number: i64, inputs, outputs, stride| {
@@ -24,7 +26,7 @@ impl ModifiedResNet {
         let stem = [stem(1, 3, half, 2), stem(2, half, half, 1), stem(3, half, vision.width, 1)];
         let mut blocks = Vec::new();
         let mut inputs = vision.width;
-        for (stage, &count) in vision.layers.iter().enumerate() {
+        for (stage, &count) in stages.iter().enumerate() {
             let planes = vision.width << stage;
             for block in 0..count {
                 let stride = if stage > 0 && block == 0 { 2 } else { 1 };
@@ -38,7 +40,7 @@ impl ModifiedResNet {
                 inputs = planes * Bottleneck::EXPANSION;
             }
         }
-        let pool = AttentionPool::new(weights, config);
+        let pool = AttentionPool::new(weights, config, stride(stages));
         ModifiedResNet { stem, blocks, pool }
     }
 
@@ -159,14 +161,15 @@ struct AttentionPool {
 }
 
 impl AttentionPool {
-    fn new(weights: &mut Weights, config: &ModelConfig) -> Self {
-        let side = config.vision_cfg.image_size / config.vision_cfg.stride();
-        let width = config.vision_cfg.channels();
+    fn new(weights: &mut Weights, config: &ModelConfig, stride: i64) -> Self {
+        let side = config.vision_cfg.image_size / stride;
+        let width = config.vision_cfg.width * stride;
         let std = (width as f64).powf(-0.5);
         let positions =
             weights.parameter("visual.attnpool.positional_embedding", &[side * side + 1, width], Init::Normal(std));
-        let mut linear =
-            |part, outputs| Linear::new(weights, &format!("visual.attnpool.{part}_proj"), [width, outputs], std);
+        let mut linear = |part, outputs| {
+            Linear::new(weights, &format!("visual.attnpool.{part}_proj"), [width, outputs], Init::Normal(std))
+        };
         let (key, query, value) = (linear("k", width), linear("q", width), linear("v", width));
         let output = linear("c", config.embed_dim);
         AttentionPool { positions, query, key, value, output, heads: width / config.vision_cfg.head_width }
@@ -175,7 +178,7 @@ impl AttentionPool {
     fn forward(&self, x: &Tensor) -> Tensor {
         let places = x.flatten(2, -1).permute([0, 2, 1]); // [batch, places, width]
         let mean = places.mean_dim([1].as_slice(), true, None::<Kind>);
-        let tokens = Tensor::cat(&[mean, places], 1) + &self.positions; // [batch, 1 + places, width]
+        let tokens = Tensor::cat(&[mean, places], 1) + self.positions.to_kind(x.kind()); // [batch, 1 + places, width]
         let (batch, _, width) = tokens.size3().expect("three dimensions");
         let split = |x: Tensor| x.view([batch, -1, self.heads, width / self.heads]).transpose(1, 2);
         // Only the mean's answer is used, so only the mean asks: open_clip computes every query and keeps the first.
@@ -184,25 +187,5 @@ impl AttentionPool {
         let pooled =
             Tensor::scaled_dot_product_attention(&query, &key, &value, None::<Tensor>, 0.0, false, None, false);
         self.output.forward(&pooled.transpose(1, 2).reshape([batch, width]))
-    }
-}
-
-/// A linear layer with bias; PyTorch draws the bias uniformly within 1/sqrt(inputs).
-pub(super) struct Linear {
-    weight: Tensor,
-    bias: Tensor,
-}
-
-impl Linear {
-    pub(super) fn new(weights: &mut Weights, name: &str, [inputs, outputs]: [i64; 2], std: f64) -> Self {
-        let bound = 1.0 / (inputs as f64).sqrt();
-        Linear {
-            weight: weights.parameter(&format!("{name}.weight"), &[outputs, inputs], Init::Normal(std)),
-            bias: weights.parameter(&format!("{name}.bias"), &[outputs], Init::Uniform(bound)),
-        }
-    }
-
-    pub(super) fn forward(&self, x: &Tensor) -> Tensor {
-        x.linear(&self.weight, Some(&self.bias))
     }
 }

@@ -1,49 +1,56 @@
-//! The text tower: a pre-norm causal transformer whose feature at the end-of-text token is the caption's
-//! (Radford et al. 2021, section 2.4). Names follow open_clip's.
+//! The transformer that both towers share: blocks of attention and a perceptron, each after a layer norm and around a shortcut
+//! (Radford et al. 2021, section 2.4). `text.rs` and `vit.rs` put tokens into it. Names follow open_clip's.
 
-use super::ModelConfig;
-use super::resnet::Linear;
+use super::config::hidden;
 use super::weights::{Init, Weights};
-use tch::{Kind, Tensor};
+use tch::Tensor;
 
-/// The text tower.
-pub struct TextTransformer {
-    embedding: Tensor,
-    positions: Tensor,
+/// What the blocks of a tower have in common.
+pub struct Shape {
+    /// Channels.
+    pub width: i64,
+    /// Attention heads.
+    pub heads: i64,
+    /// Blocks.
+    pub layers: i64,
+    /// Width of the perceptrons, in widths of the tower.
+    pub mlp_ratio: f64,
+    /// QuickGELU in place of GELU.
+    pub quick_gelu: bool,
+    /// Whether a token sees itself and those before it only.
+    pub causal: bool,
+}
+
+/// How the weights of a block are drawn; its biases of attention start at 0 and its norms at 1 and 0.
+pub struct Start {
+    /// Queries, keys and values.
+    pub attention: Init,
+    /// What attention's answer goes through.
+    pub output: Init,
+    /// First layer of the perceptron.
+    pub widen: Init,
+    /// Second layer of the perceptron.
+    pub narrow: Init,
+}
+
+/// A stack of blocks.
+pub struct Transformer {
     blocks: Vec<Block>,
-    norm: LayerNorm,
-    projection: Tensor,
 }
 
-impl TextTransformer {
-    /// Adds the tower's weights under open_clip's names (at the root: the text tower came first).
-    pub fn new(weights: &mut Weights, config: &ModelConfig) -> Self {
-        let text = &config.text_cfg;
-        let width = text.width;
-        let embedding = weights.parameter("token_embedding.weight", &[text.vocab_size, width], Init::Normal(0.02));
-        let positions = weights.parameter("positional_embedding", &[text.context_length, width], Init::Normal(0.01));
-        let blocks = (0..text.layers).map(|layer| Block::new(weights, config, layer)).collect();
-        let norm = LayerNorm::new(weights, "ln_final", width);
-        let std = (width as f64).powf(-0.5);
-        let projection = weights.parameter("text_projection", &[width, config.embed_dim], Init::Normal(std));
-        TextTransformer { embedding, positions, blocks, norm, projection }
+impl Transformer {
+    /// Adds the blocks' weights under `name.resblocks.N`.
+    pub fn new(weights: &mut Weights, name: &str, shape: &Shape, start: &Start) -> Self {
+        let block = |layer| Block::new(weights, &format!("{name}.resblocks.{layer}"), shape, start);
+        Transformer { blocks: (0..shape.layers).map(block).collect() }
     }
 
-    /// Tokens `[batch, length]` -> `[batch, embed_dim]`. End of text is the largest token, as in CLIP's vocabulary.
-    pub fn forward(&self, tokens: &Tensor) -> Tensor {
-        let (batch, length) = tokens.size2().expect("two dimensions");
-        let mut x = Tensor::embedding(&self.embedding, tokens, -1, false, false) + self.positions.narrow(0, 0, length);
-        for block in &self.blocks {
-            x = block.forward(&x); // [batch, length, width]
-        }
-        let end = tokens.argmax(-1, false);
-        let rows = Tensor::arange(batch, (Kind::Int64, tokens.device()));
-        let last = x.index(&[Some(rows), Some(end)]); // [batch, width]; the norm is taken row by row, so after the choice
-        self.norm.forward(&last).matmul(&self.projection)
+    /// `[batch, length, width]` to the same.
+    pub fn forward(&self, x: &Tensor) -> Tensor {
+        self.blocks.iter().fold(x.shallow_clone(), |x, block| block.forward(&x))
     }
 }
 
-/// Attention and a two-layer perceptron, each after a layer norm and around a shortcut.
 struct Block {
     norm1: LayerNorm,
     in_weight: Tensor,
@@ -55,26 +62,23 @@ struct Block {
     narrow: Linear,
     heads: i64,
     quick_gelu: bool,
+    causal: bool,
 }
 
 impl Block {
-    fn new(weights: &mut Weights, config: &ModelConfig, layer: i64) -> Self {
-        let (width, layers) = (config.text_cfg.width, config.text_cfg.layers);
-        let name = format!("transformer.resblocks.{layer}");
-        let attention = (width as f64).powf(-0.5);
-        let projection = attention * (2.0 * layers as f64).powf(-0.5);
+    fn new(weights: &mut Weights, name: &str, shape: &Shape, start: &Start) -> Self {
+        let &Shape { width, heads, quick_gelu, causal, .. } = shape;
+        let inner = hidden(width, shape.mlp_ratio);
         let norm1 = LayerNorm::new(weights, &format!("{name}.ln_1"), width);
         let mut add = |part: &str, shape: &[i64], init| weights.parameter(&format!("{name}.attn.{part}"), shape, init);
-        let in_weight = add("in_proj_weight", &[3 * width, width], Init::Normal(attention));
+        let in_weight = add("in_proj_weight", &[3 * width, width], start.attention);
         let in_bias = add("in_proj_bias", &[3 * width], Init::Constant(0.0));
-        let out_weight = add("out_proj.weight", &[width, width], Init::Normal(projection));
+        let out_weight = add("out_proj.weight", &[width, width], start.output);
         let out_bias = add("out_proj.bias", &[width], Init::Constant(0.0));
         let norm2 = LayerNorm::new(weights, &format!("{name}.ln_2"), width);
-        let widen =
-            Linear::new(weights, &format!("{name}.mlp.c_fc"), [width, 4 * width], (2.0 * width as f64).powf(-0.5));
-        let narrow = Linear::new(weights, &format!("{name}.mlp.c_proj"), [4 * width, width], projection);
-        let (heads, quick_gelu) = (config.text_cfg.heads, config.quick_gelu);
-        Block { norm1, in_weight, in_bias, out_weight, out_bias, norm2, widen, narrow, heads, quick_gelu }
+        let widen = Linear::new(weights, &format!("{name}.mlp.c_fc"), [width, inner], start.widen);
+        let narrow = Linear::new(weights, &format!("{name}.mlp.c_proj"), [inner, width], start.narrow);
+        Block { norm1, in_weight, in_bias, out_weight, out_bias, norm2, widen, narrow, heads, quick_gelu, causal }
     }
 
     fn forward(&self, x: &Tensor) -> Tensor {
@@ -83,7 +87,8 @@ impl Block {
         let all =
             self.norm1.forward(x).linear(&self.in_weight, Some(&self.in_bias)).view(shape).permute([2, 0, 3, 1, 4]);
         let (query, key, value) = (all.get(0), all.get(1), all.get(2)); // each [batch, heads, length, width/heads]
-        let mixed = Tensor::scaled_dot_product_attention(&query, &key, &value, None::<Tensor>, 0.0, true, None, false);
+        let mixed =
+            Tensor::scaled_dot_product_attention(&query, &key, &value, None::<Tensor>, 0.0, self.causal, None, false);
         let mixed = mixed.transpose(1, 2).reshape([batch, length, width]);
         let x = x + mixed.linear(&self.out_weight, Some(&self.out_bias));
         let wide = self.widen.forward(&self.norm2.forward(&x));
@@ -92,20 +97,41 @@ impl Block {
     }
 }
 
-struct LayerNorm {
+/// A layer norm whose output is of its input's kind: autocast takes norms in f32, and open_clip goes back after each.
+pub(super) struct LayerNorm {
     weight: Tensor,
     bias: Tensor,
 }
 
 impl LayerNorm {
-    fn new(weights: &mut Weights, name: &str, width: i64) -> Self {
+    pub(super) fn new(weights: &mut Weights, name: &str, width: i64) -> Self {
         LayerNorm {
             weight: weights.parameter(&format!("{name}.weight"), &[width], Init::Constant(1.0)),
             bias: weights.parameter(&format!("{name}.bias"), &[width], Init::Constant(0.0)),
         }
     }
 
-    fn forward(&self, x: &Tensor) -> Tensor {
-        x.layer_norm(self.weight.size(), Some(&self.weight), Some(&self.bias), 1e-5, true)
+    pub(super) fn forward(&self, x: &Tensor) -> Tensor {
+        x.layer_norm(self.weight.size(), Some(&self.weight), Some(&self.bias), 1e-5, true).to_kind(x.kind())
+    }
+}
+
+/// A linear layer with bias; PyTorch draws the bias uniformly within 1/sqrt(inputs).
+pub(super) struct Linear {
+    weight: Tensor,
+    bias: Tensor,
+}
+
+impl Linear {
+    pub(super) fn new(weights: &mut Weights, name: &str, [inputs, outputs]: [i64; 2], init: Init) -> Self {
+        let bound = 1.0 / (inputs as f64).sqrt();
+        Linear {
+            weight: weights.parameter(&format!("{name}.weight"), &[outputs, inputs], init),
+            bias: weights.parameter(&format!("{name}.bias"), &[outputs], Init::Uniform(bound)),
+        }
+    }
+
+    pub(super) fn forward(&self, x: &Tensor) -> Tensor {
+        x.linear(&self.weight, Some(&self.bias))
     }
 }

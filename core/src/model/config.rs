@@ -1,0 +1,328 @@
+//! A model as open_clip's model-config JSON describes it: what is read, and what is refused by the name of its key.
+//!
+//! `model.rs` builds what this describes. Names and meanings are open_clip's (`CLIPVisionCfg` and `CLIPTextCfg` of version 3.3).
+
+use crate::error::from_json;
+use crate::{Error, Result};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+/// The configurations that ship with gauntlet: two small ones of its own, and open_clip's values under open_clip's names.
+const SHIPPED: [(&str, &str); 5] = [
+    ("tiny", include_str!("tiny.json")),
+    ("small", include_str!("small.json")),
+    ("RN50", include_str!("RN50.json")),
+    ("ViT-B-32", include_str!("ViT-B-32.json")),
+    ("ViT-B-16", include_str!("ViT-B-16.json")),
+];
+
+/// A model configuration as open_clip writes it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ModelConfig {
+    /// Dimensions of the shared embedding space.
+    pub embed_dim: i64,
+    /// `x * sigmoid(1.702 x)` in place of GELU, as OpenAI's weights have it.
+    #[serde(default)]
+    pub quick_gelu: bool,
+    /// The image tower.
+    pub vision_cfg: VisionConfig,
+    /// The text tower.
+    pub text_cfg: TextConfig,
+}
+
+/// open_clip's `vision_cfg` of a modified ResNet or of a vision transformer.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct VisionConfig {
+    /// Side of the picture in pixels; for a ResNet a multiple of what the tower shrinks it by (32 with four stages).
+    pub image_size: i64,
+    /// Which kind of tower it is, and how deep.
+    pub layers: Layers,
+    /// Channels: of a ResNet after the stem, of a transformer throughout.
+    pub width: i64,
+    /// Side of a transformer's patch in pixels; open_clip writes `null` for a ResNet.
+    #[serde(default)]
+    pub patch_size: Option<i64>,
+    /// Channels of an attention head.
+    #[serde(default = "head_width")]
+    pub head_width: i64,
+    /// A transformer's perceptrons are this many times as wide as it is.
+    #[serde(default = "mlp_ratio", skip_serializing_if = "is_usual")]
+    pub mlp_ratio: f64,
+}
+
+/// open_clip writes a list for a ResNet and a number for a transformer.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "Value", into = "Value")]
+pub enum Layers {
+    /// Bottleneck blocks in each stage of a ResNet. open_clip has four stages; `tiny` leaves the last one out, as its pictures
+    /// are small.
+    Stages(Vec<i64>),
+    /// Blocks of a transformer.
+    Blocks(i64),
+}
+
+/// open_clip's `text_cfg`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TextConfig {
+    /// Tokens of a caption, start and end included; longer ones are cut.
+    pub context_length: i64,
+    /// Number of tokens.
+    pub vocab_size: i64,
+    /// Channels.
+    pub width: i64,
+    /// Attention heads.
+    pub heads: i64,
+    /// Blocks.
+    pub layers: i64,
+    /// The perceptrons are this many times as wide as the tower.
+    #[serde(default = "mlp_ratio", skip_serializing_if = "is_usual")]
+    pub mlp_ratio: f64,
+}
+
+fn head_width() -> i64 {
+    64
+}
+
+fn mlp_ratio() -> f64 {
+    4.0
+}
+
+fn is_usual(ratio: &f64) -> bool {
+    *ratio == mlp_ratio()
+}
+
+impl TryFrom<Value> for Layers {
+    type Error = &'static str;
+
+    fn try_from(value: Value) -> Result<Self, Self::Error> {
+        let layers = match &value {
+            Value::Array(stages) => stages.iter().map(Value::as_i64).collect::<Option<_>>().map(Layers::Stages),
+            number => number.as_i64().map(Layers::Blocks),
+        };
+        layers.ok_or("must be a list of whole numbers (the stages of a ResNet) or one (the blocks of a transformer)")
+    }
+}
+
+impl From<Layers> for Value {
+    fn from(layers: Layers) -> Self {
+        match layers {
+            Layers::Stages(stages) => stages.into(),
+            Layers::Blocks(blocks) => blocks.into(),
+        }
+    }
+}
+
+impl ModelConfig {
+    /// A configuration that ships with gauntlet, by name, or a JSON file in open_clip's form.
+    pub fn named(name: &str) -> Result<Self> {
+        let text = match SHIPPED.iter().find(|(known, _)| *known == name) {
+            Some((_, text)) => text.to_string(),
+            None if name.ends_with(".json") => std::fs::read_to_string(name).map_err(Error::io(name))?,
+            None => {
+                let known = SHIPPED.iter().map(|(known, _)| known.to_string()).collect();
+                return Err(Error::Unknown { kind: "model (nor is it a .json file)", name: name.into(), known });
+            }
+        };
+        let place = format!("model `{name}`");
+        let mut json: Value = serde_json::from_str(&text).map_err(|e| Error::invalid(&place, e.to_string()))?;
+        drop_defaults(&mut json, &place)?;
+        let config: ModelConfig = from_json(json, &place)?;
+        config.check().map_err(|why| Error::invalid(place, why))?;
+        Ok(config)
+    }
+
+    /// Whether the numbers fit each other; if not, which one and why.
+    pub(super) fn check(&self) -> Result<(), String> {
+        let (vision, text) = (&self.vision_cfg, &self.text_cfg);
+        let sizes = [
+            ("embed_dim", self.embed_dim),
+            ("vision_cfg.image_size", vision.image_size),
+            ("vision_cfg.width", vision.width),
+            ("vision_cfg.head_width", vision.head_width),
+            ("text_cfg.vocab_size", text.vocab_size),
+            ("text_cfg.width", text.width),
+            ("text_cfg.heads", text.heads),
+            ("text_cfg.layers", text.layers),
+        ];
+        if let Some((key, size)) = sizes.iter().find(|(_, size)| *size < 1) {
+            return Err(format!("key `{key}` is {size}, and must be at least 1"));
+        }
+        let checks = [
+            (text.width % text.heads != 0, "`text_cfg.heads` must divide `text_cfg.width`"),
+            (text.context_length < 3, "`text_cfg.context_length` must be at least 3"),
+            (hidden(text.width, text.mlp_ratio) < 1, "`text_cfg.mlp_ratio` leaves nothing of `text_cfg.width`"),
+        ];
+        first_wrong(&checks)?;
+        match &vision.layers {
+            Layers::Stages(stages) => vision.check_resnet(stages),
+            Layers::Blocks(blocks) => vision.check_transformer(*blocks),
+        }
+    }
+}
+
+impl VisionConfig {
+    fn check_resnet(&self, stages: &[i64]) -> Result<(), String> {
+        let known = (1..=6).contains(&stages.len());
+        let stride = if known { stride(stages) } else { 1 };
+        first_wrong(&[
+            (!known, "`vision_cfg.layers` needs one to six stages"),
+            (stages.iter().any(|&blocks| blocks < 1), "each stage of `vision_cfg.layers` needs at least one block"),
+            (
+                self.patch_size.is_some(),
+                "`vision_cfg.patch_size` must be null where `vision_cfg.layers` lists a ResNet's stages",
+            ),
+            (!is_usual(&self.mlp_ratio), "`vision_cfg.mlp_ratio` says nothing about a ResNet"),
+            (
+                self.image_size % stride != 0,
+                "`vision_cfg.image_size` must be a multiple of 2^(stages + 1), 32 with four stages",
+            ),
+            (self.width % 2 != 0, "a ResNet's `vision_cfg.width` must be even"),
+            (
+                self.width * stride % self.head_width != 0,
+                "`vision_cfg.head_width` must divide the channels after the last stage",
+            ),
+        ])
+    }
+
+    fn check_transformer(&self, blocks: i64) -> Result<(), String> {
+        let patch = self.patch_size.unwrap_or(0);
+        first_wrong(&[
+            (blocks < 1, "`vision_cfg.layers` must be at least 1"),
+            (patch < 1, "`vision_cfg.patch_size` must be given, and at least 1, for a vision transformer"),
+            (patch > self.image_size, "`vision_cfg.patch_size` is more than `vision_cfg.image_size`"),
+            (self.width % self.head_width != 0, "`vision_cfg.head_width` must divide `vision_cfg.width`"),
+            (hidden(self.width, self.mlp_ratio) < 1, "`vision_cfg.mlp_ratio` leaves nothing of `vision_cfg.width`"),
+        ])
+    }
+}
+
+/// Factor by which a ResNet shrinks a picture: 4 in the stem, 2 in every stage but the first. Its channels grow by as much.
+pub(super) fn stride(stages: &[i64]) -> i64 {
+    2 << stages.len()
+}
+
+/// Width of a perceptron's hidden layer, rounded down as open_clip does it.
+pub(super) fn hidden(width: i64, mlp_ratio: f64) -> i64 {
+    (width as f64 * mlp_ratio) as i64
+}
+
+fn first_wrong(checks: &[(bool, &str)]) -> Result<(), String> {
+    checks.iter().find(|(wrong, _)| *wrong).map_or(Ok(()), |(_, why)| Err(why.to_string()))
+}
+
+/// What open_clip can do and gauntlet does not build, with open_clip's defaults, which leave it off.
+fn not_built() -> Value {
+    json!({
+        "model": {
+            "multimodal_cfg": null, "custom_text": false, "nonscalar_logit_scale": false, "init_logit_scale": null,
+            "init_logit_bias": null,
+        },
+        "vision_cfg": {
+            "timm_model_name": null, "attentional_pool": false, "ls_init_value": null, "patch_dropout": 0.0,
+            "no_ln_pre": false, "pos_embed_type": "learnable", "final_ln_after_pool": false, "pool_type": "tok",
+            "output_tokens": false, "act_kwargs": null, "norm_kwargs": null, "block_type": null, "qk_norm": false,
+            "scaled_cosine_attn": false, "scale_heads": false, "scale_attn_inner": false, "scale_attn": false, "scale_fc": false,
+        },
+        "text_cfg": {
+            "hf_model_name": null, "hf_tokenizer_name": null, "tokenizer_mode": null, "tokenizer_kwargs": null,
+            "ls_init_value": null, "embed_cls": false, "no_causal_mask": false, "final_ln_after_pool": false,
+            "pool_type": "argmax", "proj_bias": false, "proj_type": "linear", "output_tokens": false, "act_kwargs": null,
+            "norm_kwargs": null, "block_type": null, "qk_norm": false, "scaled_cosine_attn": false, "scale_heads": false,
+            "scale_attn_inner": false, "scale_attn": false, "scale_fc": false,
+        },
+    })
+}
+
+/// Takes out what is not built but is at its default, and refuses what is not.
+fn drop_defaults(json: &mut Value, place: &str) -> Result<()> {
+    let same = |a: &Value, b: &Value| a == b || (a.is_number() && a.as_f64() == b.as_f64());
+    for (section, options) in not_built().as_object().expect("written as one") {
+        let (path, given) = match section.as_str() {
+            "model" => (String::new(), json.as_object_mut()),
+            section => (format!("{section}."), json.get_mut(section).and_then(Value::as_object_mut)),
+        };
+        let Some(given) = given else { continue };
+        for (key, default) in options.as_object().expect("written as one") {
+            match given.shift_remove(key) {
+                Some(value) if !same(&value, default) => {
+                    let why = format!("open_clip's option {value} is not built here, only its default, {default}");
+                    return Err(Error::invalid(format!("{place}: key `{path}{key}`"), why));
+                }
+                _ => {}
+            }
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(edit: impl FnOnce(&mut Value)) -> Result<ModelConfig> {
+        let mut json: Value = serde_json::from_str(include_str!("ViT-B-32.json")).unwrap();
+        edit(&mut json);
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("model.json");
+        std::fs::write(&file, json.to_string()).unwrap();
+        ModelConfig::named(file.to_str().unwrap())
+    }
+
+    #[test]
+    fn shipped_configurations_go_through_a_trial_file_unchanged() {
+        for (name, text) in SHIPPED {
+            let config = ModelConfig::named(name).unwrap();
+            let written = serde_json::to_value(&config).unwrap();
+            assert_eq!(serde_json::from_value::<ModelConfig>(written.clone()).unwrap(), config);
+            let shipped: Value = serde_json::from_str(text).unwrap();
+            let mut expected = shipped.clone();
+            expected["quick_gelu"] = json!(false);
+            expected["vision_cfg"]["head_width"] = json!(64);
+            assert_eq!(written, expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn options_at_their_defaults_change_nothing() {
+        let plain = ModelConfig::named("ViT-B-32").unwrap();
+        let all = parse(|json| {
+            for (section, options) in not_built().as_object().unwrap() {
+                let place = if section == "model" { &mut *json } else { &mut json[section] };
+                options.as_object().unwrap().iter().for_each(|(key, default)| place[key] = default.clone());
+            }
+            json["vision_cfg"]["patch_dropout"] = json!(0);
+        });
+        assert_eq!(all.unwrap(), plain);
+        let other = parse(|json| json["vision_cfg"]["mlp_ratio"] = json!(4.3637)).unwrap();
+        assert_eq!(hidden(1408, other.vision_cfg.mlp_ratio), 6144);
+        assert_eq!(serde_json::to_value(&other).unwrap()["vision_cfg"]["mlp_ratio"], 4.3637);
+    }
+
+    #[test]
+    fn what_is_not_built_is_named() {
+        let edits: [(&str, &str, Value); 11] = [
+            ("vision_cfg", "timm_model_name", json!("vit_base")),
+            ("vision_cfg", "attentional_pool", json!(true)),
+            ("vision_cfg", "pos_embed_type", json!("sin_cos_2d")),
+            ("vision_cfg", "ls_init_value", json!(0.0)),
+            ("vision_cfg", "patch_size", json!(null)),
+            ("vision_cfg", "layers", json!("twelve")),
+            ("vision_cfg", "layers", json!([3, 4, 6, 3])),
+            ("vision_cfg", "head_width", json!(100)),
+            ("vision_cfg", "image_sise", json!(224)),
+            ("text_cfg", "hf_model_name", json!("roberta-base")),
+            ("text_cfg", "layers", json!(0)),
+        ];
+        for (section, key, value) in edits {
+            let error = parse(|json| json[section][key] = value.clone()).unwrap_err().to_string();
+            // Stages of a ResNet are fine by themselves; what is not is the patch size beside them.
+            let named = if value.is_array() { "patch_size" } else { key };
+            assert!(error.contains(named) && error.contains("model.json"), "{key}: {error}");
+        }
+        let error = parse(|json| json["custom_text"] = json!(true)).unwrap_err().to_string();
+        assert!(error.contains("key `custom_text`"), "{error}");
+    }
+}
