@@ -348,7 +348,7 @@ fn quirk_a_caption_is_edited_once_a_run() {
     let corpus = Corpus::new(&ground.data, &ground.split, &ground.poison, &tokenizer, shape, 0, Device::Cpu);
     let rows: Vec<usize> = (0..100).collect();
     let tokens = |captions: CaptionEdits, epoch: u32| {
-        load::load(&corpus, &rows, epoch, &Phase { captions, ..Phase::default() }).tokens
+        load::load(&corpus, &rows, epoch, &Phase { captions, ..Phase::default() }).unwrap().tokens
     };
     use CaptionEdits::{Off, PerEpoch, Static};
     assert_eq!(tokens(Static, 1), tokens(Static, 2), "the same edit in every epoch");

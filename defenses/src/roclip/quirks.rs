@@ -121,7 +121,7 @@ fn quirk_the_pool_is_searched_before_the_batch_enters_it_and_has_no_gradient() {
     let (first, second) = (Given::random(1, 0, 4, 8), Given::random(2, 4, 4, 8));
     let mut roclip = official();
     roclip.memory = Some(Pool::of_noise(PoolStart::RawNoise, [4, 8, 4]));
-    roclip.loss(&first.step(2)).unwrap();
+    let _ = roclip.loss(&first.step(2)).unwrap();
     assert_eq!(first.matched(), [-1; 4], "the batch's own captions are not there yet");
     let loss = roclip.loss(&second.step(2)).unwrap();
     assert!(second.matched().iter().all(|key| (0..4).contains(key)), "{:?}", second.matched());
@@ -146,13 +146,13 @@ fn quirk_the_pool_stands_still_in_plain_epochs() {
     let (old, plain, new) = (Given::random(1, 0, 4, 8), Given::random(2, 4, 4, 8), Given::random(3, 8, 4, 8));
     let mut roclip = official();
     roclip.memory = Some(Pool::of_noise(PoolStart::RawNoise, [4, 8, 4]));
-    roclip.loss(&old.step(2)).unwrap();
+    let _ = roclip.loss(&old.step(2)).unwrap();
     let before = roclip.memory.as_ref().unwrap().embeddings.copy();
     let loss = roclip.loss(&plain.step(3)).unwrap();
     let own = gauntlet::defense::clip_loss(&plain.image, &plain.text, &plain.scale);
     assert_eq!(number(&loss), number(&own), "a plain epoch matches pictures to their own captions");
     assert_eq!(roclip.memory.as_ref().unwrap().embeddings, before);
-    roclip.loss(&new.step(4)).unwrap();
+    let _ = roclip.loss(&new.step(4)).unwrap();
     assert!(new.matched().iter().all(|key| (0..4).contains(key)), "not those of epoch 2: {:?}", new.matched());
 }
 
@@ -200,7 +200,7 @@ fn quirk_the_pool_is_not_in_the_checkpoint() {
     let resumed = |own: Value| {
         let (mut before, mut after) = (preset("official", own.clone()), preset("official", own));
         before.memory = Some(Pool::of_noise(PoolStart::RawNoise, [10, 8, 4]));
-        before.loss(&given.step(2)).unwrap();
+        let _ = before.loss(&given.step(2)).unwrap();
         after.restore(before.state(), Device::Cpu).unwrap();
         (before.memory.unwrap(), after.memory.unwrap())
     };
