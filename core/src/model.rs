@@ -11,7 +11,7 @@ use crate::error::from_json;
 use crate::{Error, Result};
 use resnet::ModifiedResNet;
 use serde::{Deserialize, Serialize};
-use tch::{Device, Tensor};
+use tch::{Device, Kind, Tensor};
 use transformer::TextTransformer;
 use weights::{Init, Weights, channels_last};
 
@@ -164,15 +164,15 @@ impl Clip {
         Ok(Clip { config: config.clone(), weights, visual, text, logit_scale })
     }
 
-    /// Normalised image embeddings `[batch, embed_dim]` of normalised pictures f32 `[batch, 3, S, S]`. In training, batch
+    /// Normalised image embeddings f32 `[batch, embed_dim]` of normalised pictures f32 `[batch, 3, S, S]`. In training, batch
     /// norm uses the batch's statistics and updates the running ones.
     pub fn encode_image(&self, images: &Tensor, train: bool) -> Tensor {
-        normalize(&self.visual.forward(&channels_last(images.shallow_clone()), train))
+        normalize(&self.visual.forward(&channels_last(images.shallow_clone()), train).to_kind(Kind::Float))
     }
 
-    /// Normalised text embeddings `[batch, embed_dim]` of tokens i64 `[batch, length]`, `length` up to the context length.
+    /// Normalised text embeddings f32 `[batch, embed_dim]` of tokens i64 `[batch, length]`, `length` up to the context length.
     pub fn encode_text(&self, tokens: &Tensor) -> Tensor {
-        normalize(&self.text.forward(tokens))
+        normalize(&self.text.forward(tokens).to_kind(Kind::Float))
     }
 
     /// What cosine similarities are multiplied by: exp of the learned temperature.
@@ -197,117 +197,46 @@ pub fn normalize(x: &Tensor) -> Tensor {
 mod tests {
     use super::weights::read_safetensors;
     use super::*;
-    use crate::defense::clip_loss;
-    use crate::train::adamw::AdamW;
+    use crate::golden::{self, Golden, assert_all_hold, folder};
     use std::collections::BTreeMap;
-    use std::path::Path;
-    use tch::Kind;
 
-    /// Made by `clip.py` beside it.
-    const GOLDEN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/golden/clip.safetensors");
-
-    struct Golden(BTreeMap<String, Tensor>);
-
-    impl Golden {
-        fn read() -> Self {
-            Golden(read_safetensors(Path::new(GOLDEN)).unwrap().0)
-        }
-
-        /// Everything under a prefix, by the rest of its name.
-        fn under(&self, prefix: &str) -> BTreeMap<String, Tensor> {
-            let rest =
-                |(name, tensor): (&String, &Tensor)| Some((name.strip_prefix(prefix)?.to_string(), tensor.copy()));
-            self.0.iter().filter_map(rest).collect()
-        }
-
-        fn images(&self) -> Tensor {
-            self.0["images"].to_kind(Kind::Float) / 64.0 - 2.0
-        }
-
-        /// The golden model, its weights read from a file by open_clip's names.
-        fn model(&self, quick_gelu: bool) -> Clip {
-            let folder = tempfile::tempdir().unwrap();
-            let file = folder.path().join("weights.safetensors");
-            weights::write_safetensors(&file, &self.under("weights/"), &Default::default()).unwrap();
-            let model = Clip::new(&ModelConfig { quick_gelu, ..config(2, 16) }, 1, Device::Cpu).unwrap();
-            model.weights.load(&file).unwrap();
-            model
-        }
+    /// Of `clip.py`.
+    fn golden() -> Golden {
+        Golden::read(folder(), "clip", Device::Cpu).unwrap()
     }
 
-    /// `TINY` of `clip.py` with 2 and 16, `WIDE` with 16 and 64.
-    fn config(channels: i64, width: i64) -> ModelConfig {
-        let (context, vocabulary) = if channels == 2 { (12, 100) } else { (32, 512) };
+    /// `WIDE` of `clip.py`.
+    fn wide() -> ModelConfig {
         let json = serde_json::json!({
-            "embed_dim": width,
-            "vision_cfg": { "image_size": 64, "layers": [1, 2, 1, 1], "width": channels, "head_width": if channels == 2 { 32 } else { 64 } },
-            "text_cfg": { "context_length": context, "vocab_size": vocabulary, "width": width, "heads": 2, "layers": 2 },
+            "embed_dim": 64,
+            "vision_cfg": { "image_size": 64, "layers": [1, 2, 1, 1], "width": 16 },
+            "text_cfg": { "context_length": 32, "vocab_size": 512, "width": 64, "heads": 2, "layers": 2 },
         });
         serde_json::from_value(json).unwrap()
     }
 
-    fn forward(model: &Clip, golden: &Golden) -> (Tensor, Tensor, Tensor) {
-        let (image, text) = (model.encode_image(&golden.images(), true), model.encode_text(&golden.0["tokens"]));
-        let loss = clip_loss(&image, &text, &model.logit_scale());
-        (image, text, loss)
-    }
-
-    fn gradients<'a>(model: &'a Clip, loss: &Tensor) -> Vec<(&'a str, Tensor)> {
-        let parameters = &model.weights.parameters;
-        let found = Tensor::run_backward(&[loss], &parameters.values().collect::<Vec<_>>(), false, false);
-        parameters.keys().map(String::as_str).zip(found).collect()
-    }
-
-    /// Fails where a tensor is further from its golden one than 1e-4 of that one's greatest element.
-    fn assert_equal(what: &str, ours: &Tensor, golden: &Tensor) {
-        assert_eq!(ours.size(), golden.size(), "{what}");
-        let greatest = |tensor: Tensor| f64::try_from(tensor.detach().to_kind(Kind::Double).abs().max()).unwrap();
-        // The bias of attention's keys moves a row's scores alike, which softmax ignores: its gradient is nothing but rounding.
-        let scale = greatest(golden.shallow_clone()).max(1e-3);
-        let error = greatest(ours - golden) / scale;
-        assert!(error < 1e-4, "{what}: off by {error:.1e} of {scale:.1e}");
-    }
-
+    /// Embeddings, loss, running statistics and the gradient of every parameter.
     #[test]
     fn computes_what_open_clip_computes() {
-        let golden = Golden::read();
-        for (name, quick_gelu) in [("gelu/", false), ("quick/", true)] {
-            let model = golden.model(quick_gelu);
-            let mut ours = BTreeMap::from([
-                ("eval/image".to_string(), model.encode_image(&golden.images(), false)),
-                ("eval/text".to_string(), model.encode_text(&golden.0["tokens"])),
-            ]);
-            let (image, text, loss) = forward(&model, &golden);
-            let gradients =
-                gradients(&model, &loss).into_iter().map(|(name, tensor)| (format!("gradient/{name}"), tensor));
-            ours.extend(gradients);
-            ours.extend([("train/image".into(), image), ("train/text".into(), text), ("loss".into(), loss)]);
-            ours.extend(model.weights.buffers.iter().map(|(name, tensor)| (format!("running/{name}"), tensor.copy())));
-            let expected = golden.under(name);
-            assert!(expected.len() > if quick_gelu { 30 } else { 90 });
-            expected.iter().for_each(|(key, tensor)| assert_equal(&format!("{name}{key}"), &ours[key], tensor));
-            assert!(quick_gelu || ours.len() == expected.len(), "everything is compared");
-        }
+        let distances = golden::clip(folder(), Device::Cpu).unwrap();
+        assert_all_hold(&distances);
+        let model = golden().model(&golden::tiny(false)).unwrap();
+        let ours = 5 + model.weights.parameters.len() + model.weights.buffers.len();
+        let gelu = distances.iter().filter(|distance| distance.tensor.starts_with("gelu/")).count();
+        assert!(gelu == ours && distances.len() > ours + 30, "everything is compared");
     }
 
     #[test]
     fn trains_as_open_clip_trains() {
-        let golden = Golden::read();
-        let model = golden.model(false);
-        let mut optimizer = AdamW::new(&model.weights, [0.9, 0.98], 1e-5, 0.1);
-        for _ in 0..3 {
-            let (_, _, loss) = forward(&model, &golden);
-            optimizer.step(&model.weights, &gradients(&model, &loss), 1e-3).unwrap();
-            model.clamp_logit_scale();
-        }
-        let (ours, expected) = (model.weights.tensors(), golden.under("trained/"));
-        assert_eq!(ours.len(), expected.len());
-        expected.iter().for_each(|(name, tensor)| assert_equal(name, &ours[name], tensor));
+        let distances = golden::training(folder(), Device::Cpu).unwrap();
+        assert_all_hold(&distances);
+        let model = golden().model(&golden::tiny(false)).unwrap();
+        assert_eq!(distances.len(), model.weights.tensors().len());
     }
 
     #[test]
     fn the_temperature_stays_in_its_range() {
-        let model = Golden::read().model(false);
+        let model = golden().model(&golden::tiny(false)).unwrap();
         for (set, expected) in [(9.0, 100.0), (-1.0, 1.0), (2.0, 2f64.exp())] {
             let _ = tch::no_grad(|| model.logit_scale.shallow_clone().fill_(set));
             model.clamp_logit_scale();
@@ -318,22 +247,25 @@ mod tests {
     /// A model that is saved has the tensors, by name, shape and kind, that open_clip's `load_state_dict` insists on.
     #[test]
     fn saves_what_open_clip_loads() {
-        let golden = Golden::read();
-        let (model, folder) = (golden.model(false), tempfile::tempdir().unwrap());
+        let golden = golden();
+        let (model, folder) = (golden.model(&golden::tiny(false)).unwrap(), tempfile::tempdir().unwrap());
         let file = folder.path().join("weights.safetensors");
         model.weights.save(&file).unwrap();
         let of = |tensors: BTreeMap<String, Tensor>| -> Vec<_> {
             tensors.into_iter().map(|(name, tensor)| (name, tensor.size(), tensor.kind())).collect()
         };
         assert_eq!(of(read_safetensors(&file).unwrap().0), of(golden.under("weights/")));
+        let other = Clip::new(&model.config, 2, Device::Cpu).unwrap();
+        other.weights.load(&file).unwrap();
+        assert_eq!(other.weights.tensors(), model.weights.tensors());
     }
 
     /// New weights have open_clip's distributions: mean, deviation and mean size (which tells uniform from normal) differ by no
     /// more than those of two samples of one distribution do. Constants do not differ.
     #[test]
     fn starts_as_open_clip_starts() {
-        let model = Clip::new(&config(16, 64), 1, Device::Cpu).unwrap();
-        let expected = Golden::read().under("init/");
+        let model = Clip::new(&wide(), 1, Device::Cpu).unwrap();
+        let expected = golden().under("init/");
         assert_eq!(expected.keys().collect::<Vec<_>>(), model.weights.parameters.keys().collect::<Vec<_>>());
         let numbers = |tensor: &Tensor| Vec::<f64>::try_from(tensor.detach().to_kind(Kind::Double)).unwrap();
         for (name, parameter) in &model.weights.parameters {

@@ -4,17 +4,20 @@
 pub mod adamw;
 pub mod checkpoint;
 pub mod corpus;
+pub mod precision;
 pub mod schedule;
 
 pub use corpus::Corpus;
+pub use precision::Precision;
 
 use crate::data::{augment, load};
-use crate::defense::{Bench, Defense, Step, TextTower};
+use crate::defense::{Bench, Defense, Phase, Step, TextTower};
 use crate::model::Clip;
 use crate::model::weights::{read_safetensors, write_safetensors};
 use crate::{Error, Progress, Result};
 use adamw::AdamW;
 use checkpoint::{Parts, Position};
+use gauntlet_torch::clip_grad_norm;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::cell::RefCell;
@@ -45,6 +48,11 @@ pub struct Recipe {
     pub betas: [f64; 2],
     /// AdamW's epsilon.
     pub epsilon: f64,
+    /// Greatest L2 norm of all gradients together; where it is exceeded they are scaled down to it. 0: never.
+    #[schemars(range(min = 0.0))]
+    pub clip_norm: f64,
+    /// What the towers compute in while they train; all else, evaluation included, is 32-bit.
+    pub precision: Precision,
     /// Weights to start from (a safetensors file in open_clip's names); empty: drawn from the seed.
     pub init: String,
     /// Steps between checkpoints; 0: one at the end of each epoch.
@@ -61,6 +69,8 @@ impl Default for Recipe {
             weight_decay: 0.1,
             betas: [0.9, 0.999],
             epsilon: 1e-8,
+            clip_norm: 0.0,
+            precision: Precision::Fp32,
             init: String::new(),
             checkpoint_steps: 0,
         }
@@ -148,13 +158,7 @@ impl<'a> Trainer<'a> {
     pub fn run(mut self, machine: &Machine) -> Result<Trained> {
         self.keep_metrics()?;
         while self.position.epoch <= self.recipe.epochs {
-            if self.position.phase.is_none() {
-                let (seed, epochs) = (self.corpus.seed, self.recipe.epochs);
-                let bench = Bench { model: self.model, corpus: self.corpus, seed, epochs };
-                let phase = self.defense.plan(self.position.epoch, &bench)?;
-                phase.augmentation.as_ref().map_or(Ok(()), augment::Augmentation::check)?;
-                self.position.phase = Some(phase);
-            }
+            self.plan()?;
             self.epoch(machine)?;
             self.finish_epoch()?;
         }
@@ -169,9 +173,22 @@ impl<'a> Trainer<'a> {
         Ok(Trained { matches, seconds: self.position.seconds, samples: self.position.samples })
     }
 
+    /// Asks the defense what happens in this epoch, unless it has said so already.
+    pub fn plan(&mut self) -> Result<Phase> {
+        if let Some(phase) = &self.position.phase {
+            return Ok(phase.clone());
+        }
+        let (seed, epochs, precision) = (self.corpus.seed, self.recipe.epochs, self.recipe.precision);
+        let bench = Bench { model: self.model, corpus: self.corpus, seed, epochs, precision };
+        let phase = self.defense.plan(self.position.epoch, &bench)?;
+        phase.augmentation.as_ref().map_or(Ok(()), augment::Augmentation::check)?;
+        self.position.phase = Some(phase.clone());
+        Ok(phase)
+    }
+
     fn epoch(&mut self, machine: &Machine) -> Result<()> {
         let (epoch, first) = (self.position.epoch, self.position.step);
-        let phase = self.position.phase.clone().expect("the epoch is planned");
+        let phase = self.plan()?;
         if phase.idle {
             return Ok(());
         }
@@ -197,15 +214,18 @@ impl<'a> Trainer<'a> {
         })
     }
 
-    fn step(&mut self, batch: load::Batch) -> Result<()> {
+    /// One step on a batch, in an epoch that is planned; [`run`](Trainer::run) calls it, and whoever measures it.
+    pub fn step(&mut self, batch: load::Batch) -> Result<()> {
         let phase = self.position.phase.as_ref().expect("the epoch is planned");
         let device = self.corpus.device;
         let images = self.corpus.normalise(&batch.images, &batch.drawings);
         let (keys, tokens) = (batch.keys.to_device(device), batch.tokens.to_device(device));
-        let image = self.model.encode_image(&images, true);
+        let precision = self.recipe.precision;
+        let image = precision.forward(device, || self.model.encode_image(&images, true));
+        let encode_text = || precision.forward(device, || self.model.encode_text(&tokens));
         let text = match phase.text_tower {
-            TextTower::Trained => self.model.encode_text(&tokens),
-            TextTower::Frozen | TextTower::ZeroGradient => tch::no_grad(|| self.model.encode_text(&tokens)),
+            TextTower::Trained => encode_text(),
+            TextTower::Frozen | TextTower::ZeroGradient => tch::no_grad(encode_text),
         };
         let logit_scale = self.model.logit_scale();
         let loss = self.defense.loss(&Step {
@@ -216,9 +236,10 @@ impl<'a> Trainer<'a> {
             keys: &keys,
             tokens: &tokens,
             model: self.model,
+            precision,
             matches: &self.matches,
         })?;
-        let gradients = self.gradients(&loss, phase.text_tower)?;
+        let gradients = self.clip(self.gradients(&loss, phase.text_tower)?)?;
         let rate = schedule::learning_rate(
             self.recipe.learning_rate,
             self.recipe.warmup_steps,
@@ -248,6 +269,16 @@ impl<'a> Trainer<'a> {
             gradients.extend(text.iter().map(|(name, parameter)| (name.as_str(), parameter.detach().zeros_like())));
         }
         Ok(gradients)
+    }
+
+    /// Scales gradients down to the recipe's norm.
+    fn clip(&self, gradients: Vec<(&'a str, Tensor)>) -> Result<Vec<(&'a str, Tensor)>> {
+        if self.recipe.clip_norm <= 0.0 {
+            return Ok(gradients);
+        }
+        let (names, gradients): (Vec<_>, Vec<_>) = gradients.into_iter().unzip();
+        let (clipped, _) = clip_grad_norm(&gradients.iter().collect::<Vec<_>>(), self.recipe.clip_norm)?;
+        Ok(names.into_iter().zip(clipped).collect())
     }
 
     fn steps_per_epoch(&self) -> usize {

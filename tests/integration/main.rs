@@ -7,6 +7,7 @@
 mod canvas;
 mod cli;
 mod conformance;
+mod precision;
 mod program;
 mod resume;
 mod smoke;
