@@ -156,7 +156,7 @@ pub fn examine() -> Checkup {
 /// Problems and advice.
 fn diagnose(facts: &Checkup) -> (Vec<Finding>, Vec<Finding>) {
     let problems = [wrong_libtorch(&facts.libtorch), cuda_does_not_load(&facts.libtorch), gpu_not_usable(facts)];
-    let advice = [spinning_threads(&facts.threads), too_many_threads(facts)];
+    let advice = [too_many_threads(facts)];
     (problems.into_iter().flatten().collect(), advice.into_iter().flatten().collect())
 }
 
@@ -195,15 +195,6 @@ fn gpu_not_usable(facts: &Checkup) -> Option<Finding> {
             what: format!("libtorch's CUDA part is loaded, but it sees none of {}", gpu.present.join(", ")),
             cure: "look at CUDA_VISIBLE_DEVICES, and at the driver (CUDA 13 needs 580 or newer)".into(),
         },
-    })
-}
-
-fn spinning_threads(threads: &Threads) -> Option<Finding> {
-    let policy = threads.environment.get("OMP_WAIT_POLICY");
-    let passive = policy.is_some_and(|policy| policy.eq_ignore_ascii_case("passive"));
-    (!passive && threads.default > 1).then(|| Finding {
-        what: "waiting threads spin, which slows trials that run side by side (--jobs) many times".into(),
-        cure: "export OMP_WAIT_POLICY=passive".into(),
     })
 }
 
@@ -318,7 +309,6 @@ mod tests {
         assert!(found(|c| c.libtorch.version = Some("2.9.1".into())).contains("2.9.1"));
         assert!(found(|c| c.libtorch.cuda_error = Some("libcudnn.so.9 is missing".into())).contains("libcudnn.so.9"));
         assert!(found(|c| c.gpu.present = vec!["H200".into()]).contains("make setup TORCH="));
-        assert!(found(|c| c.threads.environment.clear()).contains("OMP_WAIT_POLICY=passive"));
         assert!(found(|c| c.cpu.cores = 2).contains("8 threads on 2 cores"));
         let unseen = found(|c| {
             c.gpu.present = vec!["H200".into()];

@@ -1,6 +1,7 @@
 //! The commands of gauntlet: arguments in, one small file a command. `sweep.rs` runs a suite.
 
 mod bars;
+mod bench;
 mod describe;
 mod doctor;
 mod sweep;
@@ -37,6 +38,8 @@ enum Command {
         /// The folder given to `run` as --out
         folder: PathBuf,
     },
+    /// Measure numbers and speed on a device; JSON on standard output
+    Bench(bench::Bench),
     /// List attacks, defenses and evaluators
     List {
         /// As JSON
@@ -86,6 +89,7 @@ fn run(command: Command) -> Result<ExitCode> {
             say(&sweep::table(&folder)?);
             Ok(ExitCode::SUCCESS)
         }
+        Command::Bench(bench) => bench.run(),
         Command::List { json } => {
             say(&describe::list(json)?);
             Ok(ExitCode::SUCCESS)

@@ -2,6 +2,7 @@
 
 use crate::bars::{Bar, JsonLines};
 use clap::Args;
+use gauntlet::suite::resolve_device;
 use gauntlet::train::Machine;
 use gauntlet::{Error, Progress, Result, Trial};
 use std::path::PathBuf;
@@ -20,6 +21,9 @@ pub struct RunTrial {
     /// Folder for what trials share (canvases, poison); default: `store` in --out
     #[arg(long)]
     store: Option<PathBuf>,
+    /// Run on this device instead of the trial's own: auto, cpu, cuda or cuda:N; the results differ in their last digits
+    #[arg(long)]
+    device: Option<String>,
     /// Threads that read batches ahead; changes nothing but the speed
     #[arg(long, default_value_t = 1)]
     workers: usize,
@@ -32,8 +36,11 @@ impl RunTrial {
     /// Runs it; prints its score lines unless a suite listens.
     pub fn run(self) -> Result<ExitCode> {
         let text = std::fs::read_to_string(&self.trial).map_err(Error::io(&self.trial))?;
-        let trial: Trial = serde_json::from_str(&text)
+        let mut trial: Trial = serde_json::from_str(&text)
             .map_err(|error| Error::invalid(self.trial.display().to_string(), error.to_string()))?;
+        if let Some(device) = &self.device {
+            trial.device = resolve_device(device);
+        }
         let stop = stop_on_signals();
         let progress: Box<dyn Progress> = if self.child { Box::new(JsonLines) } else { Box::new(Bar::new()) };
         if self.child {

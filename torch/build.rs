@@ -3,7 +3,7 @@
 use std::env;
 use std::path::PathBuf;
 
-const SOURCES: [&str; 2] = ["cpp/adamw.cpp", "cpp/config.cpp"];
+const SOURCES: [&str; 5] = ["cpp/adamw.cpp", "cpp/autocast.cpp", "cpp/clip.cpp", "cpp/config.cpp", "cpp/device.cpp"];
 
 fn main() {
     println!("cargo::rerun-if-changed=cpp");

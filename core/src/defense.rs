@@ -7,7 +7,7 @@ mod half;
 
 use crate::data::augment::Augmentation;
 use crate::model::{Clip, normalize};
-use crate::train::Corpus;
+use crate::train::{Corpus, Precision};
 use crate::{Result, draw};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -88,6 +88,7 @@ pub struct Bench<'a> {
     pub(crate) corpus: &'a Corpus<'a>,
     pub(crate) seed: u64,
     pub(crate) epochs: u32,
+    pub(crate) precision: Precision,
 }
 
 /// Embeddings of some captions of the training data.
@@ -138,7 +139,8 @@ impl Bench<'_> {
         let keys: Vec<i64> = rows.iter().map(|&row| self.corpus.key(row)).collect();
         let tokens =
             rows.chunks(256).map(|chunk| pad(&self.corpus.tokens(chunk), self.context_length())).collect::<Vec<_>>();
-        let embed = |tokens: &Tensor| tch::no_grad(|| self.model.encode_text(&tokens.to_device(self.device())));
+        let encode = |tokens: &Tensor| self.model.encode_text(&tokens.to_device(self.device()));
+        let embed = |tokens: &Tensor| tch::no_grad(|| self.precision.forward(self.device(), || encode(tokens)));
         let embeddings = tokens.iter().map(embed).collect::<Vec<_>>();
         let device = self.device();
         Captions {
@@ -173,6 +175,9 @@ pub struct Step<'a> {
     /// What `encode_text` embeds with; public so that a defense's tests can make a step.
     #[doc(hidden)]
     pub model: &'a Clip,
+    /// What it embeds in.
+    #[doc(hidden)]
+    pub precision: Precision,
     /// Where `record_matches` goes.
     #[doc(hidden)]
     pub matches: &'a RefCell<Vec<Tensor>>,
@@ -193,7 +198,7 @@ impl Step<'_> {
 
     /// Embeds tokens `[n, length]` with gradient.
     pub fn encode_text(&self, tokens: &Tensor) -> Tensor {
-        self.model.encode_text(tokens)
+        self.precision.forward(tokens.device(), || self.model.encode_text(tokens))
     }
 
     /// Tells the suite which row's caption each row of the batch was matched to (i64 `[batch]`, -1 for no row). For diagnostics

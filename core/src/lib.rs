@@ -11,6 +11,7 @@ pub mod defense;
 pub mod draw;
 pub mod error;
 pub mod evaluator;
+pub mod golden;
 pub mod model;
 pub mod plugin;
 pub mod poison;

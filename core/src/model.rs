@@ -56,19 +56,20 @@ impl Clip {
         Ok(Clip { config: config.clone(), weights, visual, text, logit_scale })
     }
 
-    /// Normalised image embeddings `[batch, embed_dim]` of normalised pictures f32 `[batch, 3, S, S]`. In training, batch
+    /// Normalised image embeddings f32 `[batch, embed_dim]` of normalised pictures f32 `[batch, 3, S, S]`. In training, batch
     /// norm uses the batch's statistics and updates the running ones.
     pub fn encode_image(&self, images: &Tensor, train: bool) -> Tensor {
         let images = channels_last(images.shallow_clone());
-        normalize(&match &self.visual {
+        let features = match &self.visual {
             ImageTower::ResNet(tower) => tower.forward(&images, train),
             ImageTower::Transformer(tower) => tower.forward(&images),
-        })
+        };
+        normalize(&features.to_kind(Kind::Float))
     }
 
-    /// Normalised text embeddings `[batch, embed_dim]` of tokens i64 `[batch, length]`, `length` up to the context length.
+    /// Normalised text embeddings f32 `[batch, embed_dim]` of tokens i64 `[batch, length]`, `length` up to the context length.
     pub fn encode_text(&self, tokens: &Tensor) -> Tensor {
-        normalize(&self.text.forward(tokens))
+        normalize(&self.text.forward(tokens).to_kind(Kind::Float))
     }
 
     /// What cosine similarities are multiplied by: exp of the learned temperature.
@@ -94,142 +95,57 @@ pub fn normalize(x: &Tensor) -> Tensor {
 mod tests {
     use super::weights::read_safetensors;
     use super::*;
-    use crate::defense::clip_loss;
-    use crate::train::adamw::AdamW;
+    use crate::golden::{self, Golden, MODELS, assert_all_hold, folder};
     use serde_json::json;
     use std::collections::BTreeMap;
-    use std::path::Path;
 
-    /// Made by `clip.py` beside them: a modified ResNet and a vision transformer.
-    const GOLDEN: [&str; 2] = [
-        concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/golden/clip.safetensors"),
-        concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/golden/clip-vit.safetensors"),
-    ];
-
-    struct Golden {
-        file: &'static str,
-        tensors: BTreeMap<String, Tensor>,
+    /// The golden model of a kind, as `clip.py` made it.
+    fn model(kind: &str) -> (Golden, Clip) {
+        let golden = Golden::read(folder(), kind, Device::Cpu).unwrap();
+        let model = golden.model(&golden::tiny(kind, false)).unwrap();
+        (golden, model)
     }
 
-    impl Golden {
-        fn all() -> [Self; 2] {
-            GOLDEN.map(|file| Golden { file, tensors: read_safetensors(Path::new(file)).unwrap().0 })
-        }
-
-        /// Everything under a prefix, by the rest of its name.
-        fn under(&self, prefix: &str) -> BTreeMap<String, Tensor> {
-            let rest =
-                |(name, tensor): (&String, &Tensor)| Some((name.strip_prefix(prefix)?.to_string(), tensor.copy()));
-            self.tensors.iter().filter_map(rest).collect()
-        }
-
-        fn images(&self) -> Tensor {
-            self.tensors["images"].to_kind(Kind::Float) / 64.0 - 2.0
-        }
-
-        fn tokens(&self) -> &Tensor {
-            &self.tensors["tokens"]
-        }
-
-        /// `KINDS` of `clip.py`: the model that computes, or the wide one whose start is described.
-        fn config(&self, wide: bool) -> ModelConfig {
-            let (context_length, vocab_size, width) = if wide { (32, 512, 64) } else { (12, 100, 16) };
-            let vit = self.file.ends_with("clip-vit.safetensors");
-            let vision = match (vit, wide) {
-                (false, false) => json!({ "image_size": 64, "layers": [1, 2, 1, 1], "width": 2, "head_width": 32 }),
-                (false, true) => json!({ "image_size": 64, "layers": [1, 2, 1, 1], "width": 16 }),
-                (true, false) => {
-                    json!({ "image_size": 34, "layers": 2, "width": 24, "head_width": 8, "patch_size": 8, "mlp_ratio": 3 })
-                }
-                (true, true) => {
-                    json!({ "image_size": 34, "layers": 2, "width": 96, "head_width": 32, "patch_size": 8, "mlp_ratio": 3 })
-                }
-            };
-            let text = json!({
-                "context_length": context_length, "vocab_size": vocab_size, "width": width, "heads": 2, "layers": 2,
-                "mlp_ratio": if vit { 2 } else { 4 },
-            });
-            serde_json::from_value(json!({ "embed_dim": width, "vision_cfg": vision, "text_cfg": text })).unwrap()
-        }
-
-        /// The golden model, its weights read from a file by open_clip's names.
-        fn model(&self, quick_gelu: bool) -> Clip {
-            let folder = tempfile::tempdir().unwrap();
-            let file = folder.path().join("weights.safetensors");
-            weights::write_safetensors(&file, &self.under("weights/"), &Default::default()).unwrap();
-            let model = Clip::new(&ModelConfig { quick_gelu, ..self.config(false) }, 1, Device::Cpu).unwrap();
-            model.weights.load(&file).unwrap();
-            model
-        }
+    /// The wide ones of `KINDS` in `clip.py`, whose start is described.
+    fn wide(kind: &str) -> ModelConfig {
+        let vision = match kind {
+            "clip" => json!({ "image_size": 64, "layers": [1, 2, 1, 1], "width": 16 }),
+            _ => {
+                json!({ "image_size": 34, "layers": 2, "width": 96, "head_width": 32, "patch_size": 8, "mlp_ratio": 3 })
+            }
+        };
+        let mlp_ratio = if kind == "clip" { 4 } else { 2 };
+        let text = json!({
+            "context_length": 32, "vocab_size": 512, "width": 64, "heads": 2, "layers": 2, "mlp_ratio": mlp_ratio,
+        });
+        serde_json::from_value(json!({ "embed_dim": 64, "vision_cfg": vision, "text_cfg": text })).unwrap()
     }
 
-    fn forward(model: &Clip, golden: &Golden) -> (Tensor, Tensor, Tensor) {
-        let (image, text) = (model.encode_image(&golden.images(), true), model.encode_text(golden.tokens()));
-        let loss = clip_loss(&image, &text, &model.logit_scale());
-        (image, text, loss)
-    }
-
-    fn gradients<'a>(model: &'a Clip, loss: &Tensor) -> Vec<(&'a str, Tensor)> {
-        let parameters = &model.weights.parameters;
-        let found = Tensor::run_backward(&[loss], &parameters.values().collect::<Vec<_>>(), false, false);
-        parameters.keys().map(String::as_str).zip(found).collect()
-    }
-
-    /// Fails where a tensor is further from its golden one than 1e-4 of that one's greatest element.
-    fn assert_equal(what: &str, ours: &Tensor, golden: &Tensor) {
-        assert_eq!(ours.size(), golden.size(), "{what}");
-        let greatest = |tensor: Tensor| f64::try_from(tensor.detach().to_kind(Kind::Double).abs().max()).unwrap();
-        // The bias of attention's keys moves a row's scores alike, which softmax ignores: its gradient is nothing but rounding.
-        let scale = greatest(golden.shallow_clone()).max(1e-3);
-        let error = greatest(ours - golden) / scale;
-        assert!(error < 1e-4, "{what}: off by {error:.1e} of {scale:.1e}");
-    }
-
+    /// Embeddings, loss, running statistics and the gradient of every parameter.
     #[test]
     fn computes_what_open_clip_computes() {
-        for golden in Golden::all() {
-            for (name, quick_gelu) in [("gelu/", false), ("quick/", true)] {
-                let ours = computed(&golden.model(quick_gelu), &golden);
-                let expected = golden.under(name);
-                assert!(expected.len() >= 9);
-                expected.iter().for_each(|(key, tensor)| assert_equal(&format!("{name}{key}"), &ours[key], tensor));
-                assert!(quick_gelu || ours.len() == expected.len(), "everything is compared");
-            }
+        for kind in MODELS {
+            let distances = golden::clip(folder(), kind, Device::Cpu).unwrap();
+            assert_all_hold(&distances);
+            let (_, model) = model(kind);
+            let ours = 5 + model.weights.parameters.len() + model.weights.buffers.len();
+            let gelu = distances.iter().filter(|distance| distance.tensor.starts_with("gelu/")).count();
+            assert!(gelu == ours && distances.len() >= ours + 9, "everything is compared");
         }
-    }
-
-    fn computed(model: &Clip, golden: &Golden) -> BTreeMap<String, Tensor> {
-        let mut ours = BTreeMap::from([
-            ("eval/image".to_string(), model.encode_image(&golden.images(), false)),
-            ("eval/text".to_string(), model.encode_text(golden.tokens())),
-        ]);
-        let (image, text, loss) = forward(model, golden);
-        let gradients = gradients(model, &loss).into_iter().map(|(name, tensor)| (format!("gradient/{name}"), tensor));
-        ours.extend(gradients);
-        ours.extend([("train/image".into(), image), ("train/text".into(), text), ("loss".into(), loss)]);
-        ours.extend(model.weights.buffers.iter().map(|(name, tensor)| (format!("running/{name}"), tensor.copy())));
-        ours
     }
 
     #[test]
     fn trains_as_open_clip_trains() {
-        for golden in Golden::all() {
-            let model = golden.model(false);
-            let mut optimizer = AdamW::new(&model.weights, [0.9, 0.98], 1e-5, 0.1);
-            for _ in 0..3 {
-                let (_, _, loss) = forward(&model, &golden);
-                optimizer.step(&model.weights, &gradients(&model, &loss), 1e-3).unwrap();
-                model.clamp_logit_scale();
-            }
-            let (ours, expected) = (model.weights.tensors(), golden.under("trained/"));
-            assert_eq!(ours.len(), expected.len());
-            expected.iter().for_each(|(name, tensor)| assert_equal(name, &ours[name], tensor));
+        for kind in MODELS {
+            let distances = golden::training(folder(), kind, Device::Cpu).unwrap();
+            assert_all_hold(&distances);
+            assert_eq!(distances.len(), model(kind).1.weights.tensors().len());
         }
     }
 
     #[test]
     fn the_temperature_stays_in_its_range() {
-        let model = Golden::all()[0].model(false);
+        let (_, model) = model("clip");
         for (set, expected) in [(9.0, 100.0), (-1.0, 1.0), (2.0, 2f64.exp())] {
             let _ = tch::no_grad(|| model.logit_scale.shallow_clone().fill_(set));
             model.clamp_logit_scale();
@@ -240,14 +156,17 @@ mod tests {
     /// A model that is saved has the tensors, by name, shape and kind, that open_clip's `load_state_dict` insists on.
     #[test]
     fn saves_what_open_clip_loads() {
-        for golden in Golden::all() {
-            let (model, folder) = (golden.model(false), tempfile::tempdir().unwrap());
+        for kind in MODELS {
+            let ((golden, model), folder) = (model(kind), tempfile::tempdir().unwrap());
             let file = folder.path().join("weights.safetensors");
             model.weights.save(&file).unwrap();
             let of = |tensors: BTreeMap<String, Tensor>| -> Vec<_> {
                 tensors.into_iter().map(|(name, tensor)| (name, tensor.size(), tensor.kind())).collect()
             };
             assert_eq!(of(read_safetensors(&file).unwrap().0), of(golden.under("weights/")));
+            let other = Clip::new(&model.config, 2, Device::Cpu).unwrap();
+            other.weights.load(&file).unwrap();
+            assert_eq!(other.weights.tensors(), model.weights.tensors());
         }
     }
 
@@ -255,9 +174,9 @@ mod tests {
     /// more than those of two samples of one distribution do. Constants do not differ.
     #[test]
     fn starts_as_open_clip_starts() {
-        for golden in Golden::all() {
-            let model = Clip::new(&golden.config(true), 1, Device::Cpu).unwrap();
-            let expected = golden.under("init/");
+        for kind in MODELS {
+            let model = Clip::new(&wide(kind), 1, Device::Cpu).unwrap();
+            let expected = Golden::read(folder(), kind, Device::Cpu).unwrap().under("init/");
             assert_eq!(expected.keys().collect::<Vec<_>>(), model.weights.parameters.keys().collect::<Vec<_>>());
             for (name, parameter) in &model.weights.parameters {
                 assert_same_spread(name, parameter, &expected[name]);

@@ -5,7 +5,7 @@ pub mod table;
 use crate::data::DataConfig;
 use crate::evaluator::Score;
 use crate::model::weights::write_atomic;
-use crate::train::Trained;
+use crate::train::{Precision, Trained};
 use crate::trial::Trial;
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
@@ -58,6 +58,10 @@ pub struct ScoreLine {
     pub chance: f64,
     /// Identity of the poison.
     pub poison_digest: String,
+    /// What the towers computed in while they trained.
+    pub precision: Precision,
+    /// `cpu`, or the model of the GPU.
+    pub device: String,
 }
 
 /// What one trial cost.
@@ -80,8 +84,14 @@ pub struct Cost {
     pub samples_per_second: f64,
     /// Most memory the process ever held, in bytes.
     pub peak_memory: u64,
-    /// Device, as the trial names it.
+    /// Most bytes that tensors held on the GPU; none on the CPU.
+    pub peak_device_memory: Option<u64>,
+    /// `cpu`, or the model of the GPU.
     pub device: String,
+    /// What the towers computed in while they trained.
+    pub precision: Precision,
+    /// Whether 32-bit matrix products and convolutions on the GPU could be cut to TF32.
+    pub tf32: bool,
     /// Threads of tensor operations.
     pub threads: i32,
 }
@@ -95,6 +105,7 @@ impl Line {
         higher_is_better: Option<bool>,
         digest: &str,
         chance: f64,
+        device: &str,
     ) -> Line {
         let dataset = match &trial.data {
             DataConfig::World(_) => "world",
@@ -118,6 +129,8 @@ impl Line {
             higher_is_better,
             chance,
             poison_digest: digest.to_string(),
+            precision: trial.recipe.precision,
+            device: device.to_string(),
         })
     }
 }
@@ -130,8 +143,8 @@ impl Cost {
         trained: &Trained,
         evaluate_seconds: f64,
         device: Device,
-    ) -> Cost {
-        Cost {
+    ) -> Result<Cost> {
+        Ok(Cost {
             suite: trial.suite.clone(),
             trial: trial.name(),
             prepare_seconds,
@@ -140,9 +153,12 @@ impl Cost {
             cpu_seconds: cpu_seconds(),
             samples_per_second: if trained.seconds > 0.0 { trained.samples as f64 / trained.seconds } else { 0.0 },
             peak_memory: peak_memory(),
-            device: if device == Device::Cpu { "cpu".into() } else { trial.device.clone() },
+            peak_device_memory: gauntlet_torch::peak_device_memory(device)?,
+            device: gauntlet_torch::device_name(device)?,
+            precision: trial.recipe.precision,
+            tf32: gauntlet_torch::allows_tf32()?,
             threads: trial.threads,
-        }
+        })
     }
 }
 
@@ -154,7 +170,7 @@ fn peak_memory() -> u64 {
 }
 
 /// User and system seconds of this process, from the kernel's clock of 100 ticks a second; 0 where the system does not tell.
-fn cpu_seconds() -> f64 {
+pub fn cpu_seconds() -> f64 {
     let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
     let after_name = stat.rsplit(')').next().unwrap_or_default();
     after_name.split_whitespace().skip(11).take(2).filter_map(|ticks| ticks.parse::<f64>().ok()).sum::<f64>() / 100.0

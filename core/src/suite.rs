@@ -132,6 +132,9 @@ impl Suite {
             () if !self.recipe.betas.iter().all(|beta| (0.0..1.0).contains(beta)) => {
                 wrong("recipe.betas", "must lie within 0 and 1, 1 left out")
             }
+            () if self.recipe.clip_norm.is_nan() || self.recipe.clip_norm < 0.0 => {
+                wrong("recipe.clip_norm", "must be 0 or greater")
+            }
             () if self.recipe.epochs < 1 => wrong("recipe.epochs", "must be at least 1"),
             () => self.check_names(),
         }
@@ -181,7 +184,7 @@ impl Suite {
                 .collect();
             evaluators = configure::all::<dyn Evaluator>(&all)?;
         }
-        let device = self.resolve_device();
+        let device = resolve_device(&self.device);
         let clean = (CLEAN.to_string(), Vec::new());
         let mut trials = Vec::new();
         for &seed in &self.seeds {
@@ -214,13 +217,14 @@ impl Suite {
     pub fn warnings(&self) -> Result<Vec<String>> {
         configure::stray_controls::<dyn Defense>(&self.defenses)
     }
+}
 
-    fn resolve_device(&self) -> String {
-        match self.device.as_str() {
-            "auto" if tch::Cuda::is_available() => "cuda".into(),
-            "auto" => "cpu".into(),
-            named => named.into(),
-        }
+/// What `auto` means on this machine: `cuda` where there is one, else `cpu`. Every other name is left as it is.
+pub fn resolve_device(name: &str) -> String {
+    match name {
+        "auto" if tch::Cuda::is_available() => "cuda".into(),
+        "auto" => "cpu".into(),
+        named => named.into(),
     }
 }
 

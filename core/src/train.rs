@@ -5,19 +5,22 @@ pub mod adamw;
 pub mod checkpoint;
 pub mod corpus;
 pub mod matches;
+pub mod precision;
 pub mod preset;
 pub mod schedule;
 
 pub use corpus::Corpus;
 pub use matches::Matches;
+pub use precision::Precision;
 
 use crate::data::{augment, load};
-use crate::defense::{Bench, Defense, Step, TextTower};
+use crate::defense::{Bench, Defense, Phase, Step, TextTower};
 use crate::model::Clip;
 use crate::model::weights::write_atomic;
 use crate::{Error, Progress, Result};
 use adamw::{AdamW, Decay};
 use checkpoint::{Parts, Position};
+use gauntlet_torch::clip_grad_norm;
 use schedule::Schedule;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -54,6 +57,11 @@ pub struct Recipe {
     pub epsilon: f64,
     /// Whether logits, and similarities to a pool, are rounded to f16 as PyTorch's autocast does, the towers staying in f32.
     pub half_logits: bool,
+    /// Greatest L2 norm of all gradients together; where it is exceeded they are scaled down to it. 0: never.
+    #[schemars(range(min = 0.0))]
+    pub clip_norm: f64,
+    /// What the towers compute in while they train; all else, evaluation included, is 32-bit.
+    pub precision: Precision,
     /// Weights to start from (a safetensors file in open_clip's names); empty: drawn from the seed.
     pub init: String,
     /// Steps between checkpoints; 0: one at the end of each epoch.
@@ -73,6 +81,8 @@ impl Default for Recipe {
             betas: [0.9, 0.999],
             epsilon: 1e-8,
             half_logits: false,
+            clip_norm: 0.0,
+            precision: Precision::Fp32,
             init: String::new(),
             checkpoint_steps: 0,
         }
@@ -172,13 +182,7 @@ impl<'a> Trainer<'a> {
         self.keep_metrics()?;
         self.matches_of(self.position.epoch).cut(self.position.match_bytes)?;
         while self.position.epoch <= self.recipe.epochs {
-            if self.position.phase.is_none() {
-                let (seed, epochs) = (self.corpus.seed, self.recipe.epochs);
-                let bench = Bench { model: self.model, corpus: self.corpus, seed, epochs };
-                let phase = self.defense.plan(self.position.epoch, &bench)?;
-                phase.augmentation.as_ref().map_or(Ok(()), augment::Augmentation::check)?;
-                self.position.phase = Some(phase);
-            }
+            self.plan()?;
             self.epoch(machine)?;
             self.finish_epoch()?;
         }
@@ -193,9 +197,22 @@ impl<'a> Trainer<'a> {
         Ok(Trained { matches, seconds: self.position.seconds, samples: self.position.samples })
     }
 
+    /// Asks the defense what happens in this epoch, unless it has said so already.
+    pub fn plan(&mut self) -> Result<Phase> {
+        if let Some(phase) = &self.position.phase {
+            return Ok(phase.clone());
+        }
+        let (seed, epochs, precision) = (self.corpus.seed, self.recipe.epochs, self.recipe.precision);
+        let bench = Bench { model: self.model, corpus: self.corpus, seed, epochs, precision };
+        let phase = self.defense.plan(self.position.epoch, &bench)?;
+        phase.augmentation.as_ref().map_or(Ok(()), augment::Augmentation::check)?;
+        self.position.phase = Some(phase.clone());
+        Ok(phase)
+    }
+
     fn epoch(&mut self, machine: &Machine) -> Result<()> {
         let (epoch, first) = (self.position.epoch, self.position.step);
-        let phase = self.position.phase.clone().expect("the epoch is planned");
+        let phase = self.plan()?;
         if phase.idle {
             return Ok(());
         }
@@ -220,15 +237,18 @@ impl<'a> Trainer<'a> {
         })
     }
 
-    fn step(&mut self, batch: load::Batch) -> Result<()> {
+    /// One step on a batch, in an epoch that is planned; [`run`](Trainer::run) calls it, and whoever measures it.
+    pub fn step(&mut self, batch: load::Batch) -> Result<()> {
         let phase = self.position.phase.as_ref().expect("the epoch is planned");
         let device = self.corpus.device;
         let images = self.corpus.normalise(&batch.images, &batch.drawings);
         let (keys, tokens) = (batch.keys.to_device(device), batch.tokens.to_device(device));
-        let image = self.model.encode_image(&images, true);
+        let precision = self.recipe.precision;
+        let image = precision.forward(device, || self.model.encode_image(&images, true));
+        let encode_text = || precision.forward(device, || self.model.encode_text(&tokens));
         let text = match phase.text_tower {
-            TextTower::Trained => self.model.encode_text(&tokens),
-            TextTower::Frozen | TextTower::ZeroGradient => tch::no_grad(|| self.model.encode_text(&tokens)),
+            TextTower::Trained => encode_text(),
+            TextTower::Frozen | TextTower::ZeroGradient => tch::no_grad(encode_text),
         };
         let logit_scale = self.model.logit_scale();
         let loss = self.defense.loss(&Step {
@@ -240,9 +260,10 @@ impl<'a> Trainer<'a> {
             tokens: &tokens,
             half_logits: self.recipe.half_logits,
             model: self.model,
+            precision,
             matches: &self.matches,
         })?;
-        let gradients = self.gradients(&loss, phase.text_tower)?;
+        let gradients = self.clip(self.gradients(&loss, phase.text_tower)?)?;
         let steps_per_epoch = self.steps_per_epoch() as u64;
         let rate = schedule::learning_rate(
             self.recipe.learning_rate,
@@ -273,6 +294,16 @@ impl<'a> Trainer<'a> {
             gradients.extend(text.iter().map(|(name, parameter)| (name.as_str(), parameter.detach().zeros_like())));
         }
         Ok(gradients)
+    }
+
+    /// Scales gradients down to the recipe's norm.
+    fn clip(&self, gradients: Vec<(&'a str, Tensor)>) -> Result<Vec<(&'a str, Tensor)>> {
+        if self.recipe.clip_norm <= 0.0 {
+            return Ok(gradients);
+        }
+        let (names, gradients): (Vec<_>, Vec<_>) = gradients.into_iter().unzip();
+        let (clipped, _) = clip_grad_norm(&gradients.iter().collect::<Vec<_>>(), self.recipe.clip_norm)?;
+        Ok(names.into_iter().zip(clipped).collect())
     }
 
     fn steps_per_epoch(&self) -> usize {

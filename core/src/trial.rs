@@ -88,6 +88,8 @@ impl Trial {
         std::fs::create_dir_all(folder).map_err(Error::io(folder))?;
         let identity = self.claim(folder)?;
         tch::set_num_threads(self.threads);
+        // libtorch would cut convolutions on CUDA to TF32.
+        gauntlet_torch::set_tf32(false)?;
         let device = self.device()?;
 
         let clock = Instant::now();
@@ -125,7 +127,7 @@ impl Trial {
         };
         let mut lines = self.evaluate(&subject)?;
         let evaluate_seconds = clock.elapsed().as_secs_f64();
-        lines.push(Line::Cost(Cost::measured(self, prepare_seconds, &trained, evaluate_seconds, device)));
+        lines.push(Line::Cost(Cost::measured(self, prepare_seconds, &trained, evaluate_seconds, device)?));
         report::write_lines(&folder.join("scores.jsonl"), &lines)?;
         Ok(lines)
     }
@@ -145,6 +147,7 @@ impl Trial {
 
     fn evaluate(&self, subject: &Subject) -> Result<Vec<Line>> {
         let mut lines = Vec::new();
+        let device = gauntlet_torch::device_name(subject.device)?;
         for config in &self.evaluators {
             let evaluator = config.build::<dyn Evaluator>()?;
             let definitions = evaluator.definitions();
@@ -158,8 +161,8 @@ impl Trial {
                     )
                 };
                 let higher_is_better = definition.ok_or_else(undefined)?.higher_is_better;
-                let chance = subject.chance();
-                lines.push(Line::score(self, &config.label, score, higher_is_better, &subject.poison.digest, chance));
+                let (chance, digest) = (subject.chance(), &subject.poison.digest);
+                lines.push(Line::score(self, &config.label, score, higher_is_better, digest, chance, &device));
             }
         }
         Ok(lines)
@@ -204,18 +207,24 @@ impl Trial {
     }
 
     fn device(&self) -> Result<Device> {
-        let wrong = |why: &str| Error::invalid(format!("device `{}`", self.device), why);
-        match self.device.split_once(':').unwrap_or((&self.device, "0")) {
-            ("cpu", _) => Ok(Device::Cpu),
-            ("cuda", number) => {
-                let number: usize =
-                    number.parse().map_err(|_| wrong("the number of a CUDA device follows the colon"))?;
-                let count = tch::Cuda::device_count() as usize;
-                (number < count)
-                    .then_some(Device::Cuda(number))
-                    .ok_or_else(|| wrong("there is no such device; see `gauntlet doctor`"))
-            }
-            _ => Err(wrong("must be `auto`, `cpu`, `cuda` or `cuda:N`")),
+        parse_device(&self.device)
+    }
+}
+
+/// The device that `cpu`, `cuda` or `cuda:N` names.
+///
+/// # Errors
+/// If it names none, or one that is not there.
+pub fn parse_device(name: &str) -> Result<Device> {
+    let wrong = |why: &str| Error::invalid(format!("device `{name}`"), why);
+    match name.split_once(':').unwrap_or((name, "0")) {
+        ("cpu", _) => Ok(Device::Cpu),
+        ("cuda", number) => {
+            let number: usize = number.parse().map_err(|_| wrong("the number of a CUDA device follows the colon"))?;
+            let count = tch::Cuda::device_count() as usize;
+            let there = (number < count).then_some(Device::Cuda(number));
+            there.ok_or_else(|| wrong("there is no such device; see `gauntlet doctor`"))
         }
+        _ => Err(wrong("must be `auto`, `cpu`, `cuda` or `cuda:N`")),
     }
 }

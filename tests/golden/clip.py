@@ -81,11 +81,8 @@ def computed(config, weights, quick_gelu, images, tokens):
     return out
 
 
-def trained(config, weights, images, tokens):
-    """open_clip's training step, with the groups as open_clip_train/main.py makes them."""
-    model = build(config, False)
-    model.load_state_dict(weights)
-    model.train()
+def adamw(model):
+    """AdamW with the groups as open_clip_train/main.py makes them."""
     exclude = lambda n, p: p.ndim < 2 or "bn" in n or "ln" in n or "bias" in n or "logit_scale" in n
     named = list(model.named_parameters())
     groups = [
@@ -93,7 +90,15 @@ def trained(config, weights, images, tokens):
         {"params": [p for n, p in named if not exclude(n, p)], "weight_decay": 0.1},
     ]
     # Epsilon is above the rounding in the gradient of the keys' biases, which is 0.
-    optimizer = torch.optim.AdamW(groups, lr=1e-3, betas=(0.9, 0.98), eps=1e-5)
+    return torch.optim.AdamW(groups, lr=1e-3, betas=(0.9, 0.98), eps=1e-5)
+
+
+def trained(config, weights, images, tokens):
+    """open_clip's training step."""
+    model = build(config, False)
+    model.load_state_dict(weights)
+    model.train()
+    optimizer = adamw(model)
     for _ in range(3):
         optimizer.zero_grad()
         loss_of(model, images, tokens).backward()

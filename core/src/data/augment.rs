@@ -55,7 +55,7 @@ impl Default for Augmentation {
 }
 
 /// What happens to one picture.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Deserialize)]
 pub struct Drawing {
     /// Mirror it first.
     pub flip: bool,
@@ -72,7 +72,8 @@ pub struct Drawing {
 }
 
 /// One operation of the colour jitter; its factor means what it means to torchvision's `adjust_...`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Jitter {
     Brightness,
     Contrast,
@@ -258,38 +259,13 @@ fn turn_hue(images: &Tensor, turns: &Tensor) -> Tensor {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::weights::read_safetensors;
-    use std::path::Path;
-
-    /// Made by `augment.py` beside it.
-    const GOLDEN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/golden/augment.safetensors");
-
-    fn drawing(json: &serde_json::Value) -> Drawing {
-        let operation = |pair: &serde_json::Value| {
-            let operation = match pair[0].as_str().unwrap() {
-                "brightness" => Jitter::Brightness,
-                "contrast" => Jitter::Contrast,
-                "saturation" => Jitter::Saturation,
-                "hue" => Jitter::Hue,
-                other => panic!("{other}"),
-            };
-            (operation, pair[1].as_f64().unwrap())
-        };
-        Drawing {
-            flip: json["flip"].as_bool().unwrap(),
-            crop: serde_json::from_value(json["crop"].clone()).unwrap(),
-            jitter: json["jitter"].as_array().unwrap().iter().map(operation).collect(),
-            grayscale: json["grayscale"].as_bool().unwrap(),
-            blur: json["blur"].as_f64().unwrap(),
-            blur_reach: json["blur_reach"].as_i64().unwrap(),
-        }
-    }
+    use crate::golden::{Golden, augmentation, folder};
 
     /// Mirror, then crop, then colours, then blur: in any other order an off-centre crop, or a blur, gives another picture.
     #[test]
     fn quirk_pictures_are_mirrored_then_cropped_then_coloured_then_blurred() {
-        let (golden, _) = read_safetensors(Path::new(GOLDEN)).unwrap();
-        let picture = golden["noisy"].unsqueeze(0);
+        let golden = Golden::read(folder(), "augment", Device::Cpu).unwrap();
+        let picture = golden.tensors["noisy"].unsqueeze(0);
         let size = picture.size()[3];
         let nothing = Drawing {
             flip: false,
@@ -324,20 +300,10 @@ mod tests {
         assert!(off(after(mirror(&picture), &[&cropped, &blurred, &coloured])) > 1e-2, "blurred before it is coloured");
     }
 
-    /// Every operation and some chains, all in one batch, so that rows with other drawings are shown not to disturb each other.
     #[test]
     fn equals_torchvision() {
-        let (golden, metadata) = read_safetensors(Path::new(GOLDEN)).unwrap();
-        let json: Vec<serde_json::Value> = serde_json::from_str(&metadata["drawings"]).unwrap();
-        let drawings: Vec<Drawing> = json.iter().map(drawing).collect();
-        for name in ["noisy", "smooth"] {
-            let pictures = Tensor::stack(&vec![&golden[name]; drawings.len()], 0);
-            let ours = apply(&pictures, &drawings);
-            for (number, drawing) in drawings.iter().enumerate() {
-                let theirs = &golden[&format!("{number}/{name}")];
-                let error = f64::try_from((ours.get(number as i64) - theirs).abs().max()).unwrap();
-                assert!(error < 1e-5, "{name}: off by {error:.1e}: {drawing:?}"); // nothing but rounding
-            }
-        }
+        let distances = augmentation(folder(), Device::Cpu).unwrap();
+        let exact = |error: f64| error < 1e-5; // nothing but rounding
+        assert!(distances.len() == 2 * 21 && distances.iter().all(|distance| exact(distance.error)), "{distances:#?}");
     }
 }

@@ -3,9 +3,10 @@
 
 use super::{Line, ScoreLine};
 use crate::suite::{CLEAN, Suite};
+use crate::train::Precision;
 use crate::{Error, Result};
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets::UTF8_HORIZONTAL_ONLY};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// A column: a score, about one attack or none.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,18 +31,24 @@ most twice chance. costly: accuracy well below the baseline's. –: not run, or 
 /// Renders every arena of the suite, `clean` last.
 ///
 /// # Errors
-/// If trials of one arena and seed did not read the same poison.
+/// If trials of one arena and seed did not read the same poison, or not all trained in one precision.
 pub fn render(suite: &Suite, lines: &[Line]) -> Result<String> {
     let scores =
         lines.iter().filter_map(|line| if let Line::Score(score) = line { Some(score) } else { None }).collect();
     let board = Scoreboard { suite, scores };
     board.check_digests()?;
+    board.check_precisions()?;
     let mut text = String::new();
     let clean = CLEAN.to_string();
     for arena in suite.arenas.keys().chain([&clean]) {
         text += &board.render(arena);
     }
     text += LEGEND;
+    let devices: BTreeSet<&str> = board.scores.iter().map(|line| line.device.as_str()).collect();
+    if devices.len() > 1 {
+        let devices = devices.into_iter().collect::<Vec<_>>().join(", ");
+        text += &format!("warning: trained on different devices ({devices}), which round differently.\n");
+    }
     Ok(text)
 }
 
@@ -63,14 +70,34 @@ impl Scoreboard<'_> {
         Ok(())
     }
 
+    /// Every defense is compared with the baseline, and every arena with the clean one: all must have trained in one precision.
+    fn check_precisions(&self) -> Result<()> {
+        let Some(first) = self.scores.first() else { return Ok(()) };
+        match self.scores.iter().find(|line| line.precision != first.precision) {
+            None => Ok(()),
+            Some(other) => Err(Error::invalid(
+                format!("`{}` and `{}`", first.trial, other.trial),
+                format!(
+                    "trained in {} and {}; they cannot be compared",
+                    first.precision.name(),
+                    other.precision.name()
+                ),
+            )),
+        }
+    }
+
     fn render(&self, arena: &str) -> String {
         let (main, more): (Vec<Column>, Vec<Column>) =
             self.columns(arena).into_iter().partition(|column| column.attack.is_some() || column.is_accuracy());
         let seeds: Vec<String> = self.suite.seeds.iter().map(u64::to_string).collect();
         let attacks =
             self.suite.arenas.get(arena).map_or("no attack: the base rates".into(), |attacks| attacks.join(" + "));
+        let precision = match self.scores.first().map(|line| line.precision) {
+            None | Some(Precision::Fp32) => String::new(),
+            Some(other) => format!(" · {}", other.name()),
+        };
         let mut text = format!(
-            "\n{} · arena {arena} ({attacks}) · seeds {} · %\n{}\n",
+            "\n{} · arena {arena} ({attacks}) · seeds {}{precision} · %\n{}\n",
             self.suite.name,
             seeds.join(", "),
             self.table(arena, &main, true)
@@ -223,7 +250,49 @@ fn spread(values: &[f64]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{each, paired_means};
+    use super::{each, paired_means, render};
+    use crate::report::{Line, ScoreLine};
+    use crate::suite::Suite;
+    use crate::train::Precision;
+
+    fn line(defense: &str, precision: Precision, device: &str) -> Line {
+        Line::Score(ScoreLine {
+            suite: "s".into(),
+            trial: format!("clean/{defense}/seed-0"),
+            arena: "clean".into(),
+            attack: None,
+            defense: defense.into(),
+            seed: 0,
+            evaluator: "zero-shot".into(),
+            score: "top1".into(),
+            dataset: "world".into(),
+            value: 0.5,
+            n: 10,
+            low: 0.4,
+            high: 0.6,
+            higher_is_better: Some(true),
+            chance: 0.1,
+            poison_digest: "d".into(),
+            precision,
+            device: device.into(),
+        })
+    }
+
+    #[test]
+    fn precisions_are_never_mixed_and_mixed_devices_are_told() {
+        let suite = serde_json::json!({
+            "name": "s", "seeds": [0], "model": "tiny", "data": { "kind": "world" },
+            "attacks": {}, "arenas": {}, "defenses": { "clip": {}, "roclip": {} },
+        });
+        let suite: Suite = serde_json::from_value(suite).unwrap();
+        let table = |precision, device| {
+            render(&suite, &[line("clip", Precision::Fp32, "cpu"), line("roclip", precision, device)])
+        };
+        assert!(!table(Precision::Fp32, "cpu").unwrap().contains("warning"));
+        assert!(table(Precision::Fp32, "A GPU").unwrap().contains("different devices (A GPU, cpu)"));
+        let refusal = table(Precision::Bf16, "cpu").unwrap_err().chain();
+        assert!(refusal.contains("fp32 and bf16") && refusal.contains("clean/roclip/seed-0"), "{refusal}");
+    }
 
     #[test]
     fn a_seed_that_is_missing_keeps_its_place_and_is_averaged_over_on_neither_side() {

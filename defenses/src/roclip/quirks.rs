@@ -6,6 +6,7 @@ use super::*;
 use gauntlet::model::weights::read_safetensors;
 use gauntlet::model::{Clip, ModelConfig, normalize};
 use gauntlet::serde_json::{self, Map, Value, json};
+use gauntlet::train::Precision;
 use gauntlet::{draw, plugin};
 use std::cell::RefCell;
 use std::path::Path;
@@ -55,7 +56,18 @@ impl Given {
 
     fn step(&self, epoch: u32) -> Step<'_> {
         let Given { image, text, keys, tokens, scale, model, matches } = self;
-        Step { epoch, image, text, logit_scale: scale, keys, tokens, half_logits: false, model, matches }
+        Step {
+            epoch,
+            image,
+            text,
+            logit_scale: scale,
+            keys,
+            tokens,
+            half_logits: false,
+            model,
+            precision: Precision::Fp32,
+            matches,
+        }
     }
 
     fn matched(&self) -> Vec<i64> {

@@ -1,0 +1,108 @@
+//! `gauntlet bench`: measurements on one device. What each measures lies in a file of its own in `bench/`; `bench/gpu.sh` (at the root)
+//! runs them all on a machine with a GPU.
+
+mod numerics;
+mod pool;
+mod start;
+mod step;
+
+use crate::say;
+use clap::{Args, Subcommand};
+use gauntlet::suite::resolve_device;
+use gauntlet::trial::parse_device;
+use gauntlet::{Error, Result};
+use serde_json::{Map, Value, json};
+use std::process::ExitCode;
+use std::time::Instant;
+use tch::Device;
+
+/// Measures on a device.
+#[derive(Args)]
+pub struct Bench {
+    #[command(subcommand)]
+    what: What,
+    /// Measure on this device: auto, cpu, cuda or cuda:N
+    #[arg(long, global = true, default_value = "auto")]
+    device: String,
+    /// CPU threads of tensor operations
+    #[arg(long, global = true, default_value_t = 1)]
+    threads: i32,
+}
+
+#[derive(Subcommand)]
+enum What {
+    /// Compare with the golden files of PyTorch, open_clip and torchvision, in fp32 and bf16; fails where a tensor is off
+    Numerics(numerics::Numerics),
+    /// Time training steps of a model on random pictures and captions
+    Step(step::Steps),
+    /// Time RoCLIP's look-up of a batch in its pool
+    Pool(pool::Pools),
+    /// Time from the start of a process to its first training step
+    Start(start::Start),
+}
+
+/// Where and how a measurement runs.
+struct Bed {
+    /// As a trial names it.
+    name: String,
+    device: Device,
+    threads: i32,
+}
+
+impl Bench {
+    /// Measures, prints what was found as JSON, and fails where a number is wrong.
+    pub fn run(self) -> Result<ExitCode> {
+        let name = resolve_device(&self.device);
+        let bed = Bed { device: parse_device(&name)?, name, threads: self.threads };
+        tch::set_num_threads(bed.threads);
+        gauntlet_torch::set_tf32(false)?;
+        let load = load_average();
+        let (what, right, found) = match self.what {
+            What::Numerics(numerics) => numerics.measure(&bed).map(|(right, found)| ("numerics", right, found))?,
+            What::Step(steps) => ("step", true, steps.measure(&bed)?),
+            What::Pool(pools) => ("pool", true, pools.measure(&bed)?),
+            What::Start(start) => ("start", true, start.measure(&bed)?),
+        };
+        let mut report = json!({
+            "bench": what,
+            "gauntlet": env!("CARGO_PKG_VERSION"),
+            "libtorch": gauntlet_torch::libtorch_version()?,
+            "device": gauntlet_torch::device_name(bed.device)?,
+            "threads": bed.threads,
+            "tf32": gauntlet_torch::allows_tf32()?,
+            "load": [load, load_average()],
+        });
+        let found: Map<String, Value> = found.as_object().cloned().expect("each measurement is an object");
+        report.as_object_mut().expect("an object").extend(found);
+        say(&(serde_json::to_string_pretty(&report).expect("plain data") + "\n"));
+        Ok(if right { ExitCode::SUCCESS } else { ExitCode::from(1) })
+    }
+}
+
+impl Bed {
+    /// Waits until the device has done all it was given.
+    fn synchronize(&self) {
+        if let Device::Cuda(number) = self.device {
+            tch::Cuda::synchronize(number as i64);
+        }
+    }
+
+    /// Seconds that `body` takes until the device is done.
+    fn time(&self, body: impl FnOnce() -> Result<()>) -> Result<f64> {
+        self.synchronize();
+        let clock = Instant::now();
+        body()?;
+        self.synchronize();
+        Ok(clock.elapsed().as_secs_f64())
+    }
+}
+
+/// Processes that wanted to run in the last minute; a measurement beside others is no measurement.
+fn load_average() -> Option<f64> {
+    std::fs::read_to_string("/proc/loadavg").ok()?.split(' ').next()?.parse().ok()
+}
+
+/// An empty folder that goes away with what is in it.
+fn scratch() -> Result<tempfile::TempDir> {
+    tempfile::tempdir().map_err(Error::io(std::env::temp_dir()))
+}

@@ -1,0 +1,69 @@
+//! From the start of a process to the end of its first training step: `gauntlet trial` in a child, once with nothing prepared and once with the
+//! store that it left.
+
+use super::{Bed, scratch};
+use crate::bars::Report;
+use clap::Args;
+use gauntlet::suite::Suite;
+use gauntlet::{Error, Result, Trial};
+use serde_json::{Value, json};
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Instant;
+
+/// Times the start.
+#[derive(Args)]
+pub struct Start {
+    /// Suite whose first poisoned trial is started
+    #[arg(long, default_value = "suites/smoke.toml")]
+    suite: PathBuf,
+}
+
+impl Start {
+    /// Seconds to the first step, without and with a store.
+    pub fn measure(&self, bed: &Bed) -> Result<Value> {
+        // A checkpoint after every step makes the trial report its first one.
+        let settings = ["recipe.checkpoint_steps=1".into(), format!("device={}", bed.name)];
+        let trials = Suite::read(&self.suite, &settings)?.trials()?;
+        let poisoned = trials.into_iter().find(|trial| !trial.poisoning.is_empty());
+        let missing = || Error::invalid(self.suite.display().to_string(), "has no arena that is poisoned");
+        let mut trial = poisoned.ok_or_else(missing)?;
+        trial.threads = bed.threads;
+        let folder = scratch()?;
+        let mut seconds = Vec::new();
+        for name in ["unprepared", "prepared"] {
+            let step = first_step(&trial, &folder.path().join(name), &folder.path().join("store"))?;
+            eprintln!("{name}: first step after {step:.2} s");
+            seconds.push(json!({ "store": name, "first_step_seconds": step }));
+        }
+        Ok(json!({ "trial": trial.name(), "starts": seconds }))
+    }
+}
+
+/// Seconds until a child has read the data and done a step.
+fn first_step(trial: &Trial, out: &Path, store: &Path) -> Result<f64> {
+    std::fs::create_dir_all(out).map_err(Error::io(out))?;
+    trial.claim(out)?;
+    let program = std::env::current_exe().map_err(Error::io("gauntlet"))?;
+    let clock = Instant::now();
+    let mut child = Command::new(&program)
+        .arg("trial")
+        .arg(out.join("trial.json"))
+        .args(["--child", "--out"])
+        .arg(out)
+        .arg("--store")
+        .arg(store)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .map_err(Error::io(&program))?;
+    let stdout = child.stdout.take().expect("standard output is piped");
+    let mut lines = BufReader::new(stdout).lines().map_while(|line| line.ok());
+    let trains = |line: String| serde_json::from_str::<Report>(&line).is_ok_and(|report| report.stage == "train");
+    let trained = lines.any(trains).then(|| clock.elapsed().as_secs_f64());
+    // It has told what was asked: without standard input it would write a checkpoint first.
+    child.kill().map_err(Error::io(&program))?;
+    child.wait().map_err(Error::io(&program))?;
+    trained.ok_or_else(|| Error::invalid(trial.name(), "ended before its first training step"))
+}

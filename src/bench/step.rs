@@ -1,0 +1,168 @@
+//! Training steps of a model: random canvases go to the device, are augmented and encoded, the loss goes back, AdamW steps. All of it is
+//! the trainer's own step (`core/src/train.rs`); only the reading of pictures is left out.
+
+use super::{Bed, scratch};
+use clap::{Args, ValueEnum};
+use gauntlet::data::augment::{Augmentation, Drawing};
+use gauntlet::data::load::Batch;
+use gauntlet::data::tokenize::Tokenizer;
+use gauntlet::model::{Clip, ModelConfig};
+use gauntlet::progress::Silent;
+use gauntlet::suite::Suite;
+use gauntlet::train::corpus::Shape;
+use gauntlet::train::{Corpus, Machine, Precision, Trainer};
+use gauntlet::{Defense, Error, Result, Trial, draw, report};
+use serde_json::{Value, json};
+use std::sync::atomic::AtomicBool;
+use tch::{Device, Kind, Tensor};
+
+/// Times training steps.
+#[derive(Args)]
+pub struct Steps {
+    /// Model: a name, or a .json file in open_clip's form
+    #[arg(long, default_value = "RN50")]
+    model: String,
+    /// Rows of a batch; 0: 512 on CUDA, 8 on the CPU
+    #[arg(long, default_value_t = 0)]
+    batch: usize,
+    /// What the towers compute in
+    #[arg(long, value_enum, default_value_t = Numbers::Bf16)]
+    precision: Numbers,
+    /// Steps that are timed; 0: 20 on CUDA, 3 on the CPU
+    #[arg(long, default_value_t = 0)]
+    steps: usize,
+    /// Steps before those
+    #[arg(long, default_value_t = 3)]
+    warmup: usize,
+    /// Tokens of a caption; 0: as many as the model takes
+    #[arg(long, default_value_t = 0)]
+    tokens: i64,
+    /// Defense whose first epoch it is, with its defaults; `clip` augments nothing
+    #[arg(long, default_value = "augmentation-control")]
+    defense: String,
+    /// Let cuDNN try which of its convolutions is fastest
+    #[arg(long)]
+    autotune: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Numbers {
+    Fp32,
+    Bf16,
+}
+
+impl Steps {
+    /// Seconds, rows a second and memory.
+    pub fn measure(&self, bed: &Bed) -> Result<Value> {
+        let or = |given: usize, cuda, cpu| match (given, bed.device) {
+            (0, Device::Cpu) => cpu,
+            (0, _) => cuda,
+            (given, _) => given,
+        };
+        let (batch, steps) = (or(self.batch, 512, 8), or(self.steps, 20, 3));
+        let precision = if self.precision == Numbers::Fp32 { Precision::Fp32 } else { Precision::Bf16 };
+        tch::Cuda::cudnn_set_benchmark(self.autotune);
+        let config = ModelConfig::named(&self.model)?;
+        let folder = scratch()?;
+        let trial = self.trial(bed, batch, precision)?;
+        let stop = AtomicBool::new(false);
+        let ground = trial.prepare(folder.path(), &Machine { workers: 1, progress: &Silent, stop: &stop })?;
+        let tokenizer = Tokenizer::new(&ground.data.vocabulary, trial.model.text_cfg.vocab_size)?;
+        let shape = Shape { batch, context_length: trial.model.text_cfg.context_length };
+        let (data, split, poison) = (&ground.data, &ground.split, &ground.poison);
+        let corpus = Corpus::new(data, split, poison, &tokenizer, shape, trial.seed, bed.device);
+        let model = Clip::new(&config, draw::hash(trial.seed, "model", &[]), bed.device)?;
+        let mut defense = trial.defense.build::<dyn Defense>()?;
+        let mut trainer = Trainer::open(&trial.recipe, &corpus, &model, defense.as_mut(), folder.path(), "bench")?;
+        let augmentation = trainer.plan()?.augmentation;
+        let host = HostBatch::draw(&config, batch, self.tokens, augmentation);
+        let mut step = || trainer.step(host.batch());
+
+        let title = format!("{} batch {batch} {}", self.model, precision.name());
+        eprintln!("{title}: {} warm-up steps", self.warmup);
+        let warmup = bed.time(|| (0..self.warmup).try_for_each(|_| step()))?;
+        gauntlet_torch::reset_peak_device_memory(bed.device)?;
+        eprintln!("{title}: {steps} steps");
+        let cpu_before = report::cpu_seconds();
+        let seconds = bed.time(|| (0..steps).try_for_each(|_| step()))? / steps as f64;
+        let cpu_seconds = (report::cpu_seconds() - cpu_before) / steps as f64;
+        drop(trainer);
+        if !f64::try_from(model.logit_scale())?.is_finite() {
+            return Err(Error::NotFinite("the temperature is not finite after the last step".into()));
+        }
+        let peak = gauntlet_torch::peak_device_memory(bed.device)?;
+        let rate = batch as f64 / seconds;
+        eprintln!("{title}: {:.1} ms a step, {rate:.1} rows/s, {:.1} CPU ms a step", seconds * 1e3, cpu_seconds * 1e3);
+        Ok(json!({
+            "model": self.model,
+            "parameters": model.weights.parameters.values().map(Tensor::numel).sum::<usize>(),
+            "image_size": config.vision_cfg.image_size,
+            "tokens": host.tokens.size()[1],
+            "batch": batch,
+            "precision": precision,
+            "defense": self.defense,
+            "autotune": self.autotune,
+            "warmup_steps": self.warmup,
+            "warmup_seconds": warmup,
+            "steps": steps,
+            "milliseconds": seconds * 1e3,
+            "cpu_milliseconds": cpu_seconds * 1e3,
+            "samples_per_second": rate,
+            "peak_device_memory": peak,
+        }))
+    }
+
+    /// A trial whose corpus is as large as a batch needs; its pictures are never looked at.
+    fn trial(&self, bed: &Bed, batch: usize, precision: Precision) -> Result<Trial> {
+        let suite = json!({
+            "name": "bench",
+            "seeds": [0],
+            "device": bed.name,
+            "threads": bed.threads,
+            "model": "tiny",
+            "data": { "kind": "world", "pairs": batch * 2 + 200 },
+            "recipe": { "epochs": 1, "batch": batch, "learning_rate": 1e-5, "warmup_steps": 0, "precision": precision },
+            "attacks": {},
+            "arenas": {},
+            "baseline": self.defense,
+            "defenses": { self.defense.clone(): {} },
+        });
+        let suite: Suite = serde_json::from_value(suite).expect("a suite");
+        Ok(suite.trials()?.remove(0))
+    }
+}
+
+/// A batch on the host, drawn once.
+struct HostBatch {
+    keys: Tensor,
+    images: Tensor,
+    drawings: Vec<Drawing>,
+    tokens: Tensor,
+}
+
+impl HostBatch {
+    fn draw(config: &ModelConfig, batch: usize, tokens: i64, augmentation: Option<Augmentation>) -> Self {
+        let (rows, size, text) = (batch as i64, config.vision_cfg.image_size, &config.text_cfg);
+        let length = if tokens > 0 { tokens.min(text.context_length) } else { text.context_length };
+        let integers = (Kind::Int64, Device::Cpu);
+        // The greatest token ends a caption.
+        let words = Tensor::randint_low(1, text.vocab_size - 1, [rows, length - 1], integers);
+        let end = Tensor::full([rows, 1], text.vocab_size - 1, integers);
+        let draw_row = |row| augmentation.map(|how| how.draw(size, &mut draw::rng(0, "bench", &[row])));
+        HostBatch {
+            keys: Tensor::arange(rows, integers),
+            images: Tensor::randint(256, [rows, 3, size, size], (Kind::Uint8, Device::Cpu)),
+            drawings: (0..batch as u64).filter_map(draw_row).collect(),
+            tokens: Tensor::cat(&[words, end], 1),
+        }
+    }
+
+    fn batch(&self) -> Batch {
+        Batch {
+            keys: self.keys.shallow_clone(),
+            images: self.images.shallow_clone(),
+            drawings: self.drawings.clone(),
+            tokens: self.tokens.shallow_clone(),
+        }
+    }
+}
