@@ -61,9 +61,9 @@ pub trait Source: Sync {
     /// The share of bad rows (0 to 1) above which the data set is refused.
     fn max_bad(&self) -> f64;
 
-    /// Synonyms for EDA, by word.
-    fn synonyms(&self) -> HashMap<String, Vec<String>> {
-        HashMap::new()
+    /// Synonyms for EDA: WordNet's, but for a closed vocabulary.
+    fn synonyms(&self) -> eda::Synonyms {
+        eda::Synonyms::wordnet()
     }
 
     /// The closed word list of a source that has one.
@@ -115,8 +115,8 @@ pub struct Dataset {
     pub rows: Vec<Row>,
     /// Class names and prompt templates.
     pub classes: Classes,
-    /// Synonyms for EDA, by lower-case word.
-    pub synonyms: HashMap<String, Vec<String>>,
+    /// Synonyms for EDA.
+    pub synonyms: eda::Synonyms,
     /// The closed word list of the world; empty for real data.
     pub vocabulary: Vec<String>,
     /// Pixels, one canvas a row.
