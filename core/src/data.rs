@@ -24,7 +24,7 @@ use canvas::Canvas;
 use index::{Index, Row};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use std::collections::{BinaryHeap, HashMap};
+use std::collections::BinaryHeap;
 use std::sync::Arc;
 
 /// Where the pairs come from: the `[data]` table of a suite.
@@ -80,9 +80,9 @@ pub trait Source: Send + Sync {
     /// The share of bad rows (0 to 1) above which the data set is refused.
     fn max_bad(&self) -> f64;
 
-    /// Synonyms for EDA, by word.
-    fn synonyms(&self) -> HashMap<String, Vec<String>> {
-        HashMap::new()
+    /// Synonyms for EDA: WordNet's, but for a closed vocabulary.
+    fn synonyms(&self) -> eda::Synonyms {
+        eda::Synonyms::wordnet()
     }
 
     /// The closed word list of a source that has one.
@@ -123,8 +123,8 @@ pub struct Dataset {
     pub index: Arc<Index>,
     /// Class names and prompt templates.
     pub classes: Classes,
-    /// Synonyms for EDA, by lower-case word.
-    pub synonyms: HashMap<String, Vec<String>>,
+    /// Synonyms for EDA.
+    pub synonyms: eda::Synonyms,
     /// The closed word list of the world; empty for real data.
     pub vocabulary: Vec<String>,
     /// Pixels, one canvas a row.

@@ -7,6 +7,7 @@
 mod captions;
 mod render;
 
+use super::eda::Synonyms;
 use super::index::Row;
 use super::ordered::ordered;
 use super::{BadRow, ClassFile, Entry, Source};
@@ -15,7 +16,6 @@ use rand::RngExt;
 use render::Scene;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use std::collections::HashMap;
 
 /// Raise it whenever the same configuration makes other pictures or captions, so that no stale canvas cache is read.
 const VERSION: u32 = 1;
@@ -142,8 +142,8 @@ impl Source for WorldSource {
         0.0
     }
 
-    fn synonyms(&self) -> HashMap<String, Vec<String>> {
-        captions::synonyms(self.world.classes)
+    fn synonyms(&self) -> Synonyms {
+        Synonyms::Closed(captions::synonyms(self.world.classes))
     }
 
     fn vocabulary(&self) -> Vec<String> {
@@ -211,7 +211,7 @@ mod tests {
         let known: HashSet<_> = source.vocabulary().into_iter().collect();
         let file = source.classes().unwrap().unwrap();
         let prompts = file.templates.iter().flat_map(|template| words(template));
-        let synonyms = source.synonyms();
+        let synonyms = captions::synonyms(10);
         let synonyms = synonyms.iter().flat_map(|(word, others)| others.iter().chain([word])).cloned();
         assert!(prompts.chain(synonyms).chain(file.classes.into_values().flatten()).all(|word| known.contains(&word)));
     }

@@ -4,6 +4,7 @@
 
 use crate::attack::Edit;
 use crate::data::canvas::Canvas;
+use crate::data::eda::Synonyms;
 use crate::data::index::Index;
 use crate::data::tokenize::Tokenizer;
 use crate::data::{BadRow, Dataset, Split};
@@ -26,7 +27,7 @@ pub struct Corpus<'a> {
     poison: Tensor,
     /// Turns captions into tokens.
     pub(crate) tokenizer: &'a Tokenizer,
-    pub(crate) synonyms: &'a HashMap<String, Vec<String>>,
+    pub(crate) synonyms: &'a Synonyms,
     pub(crate) context_length: i64,
     pub(crate) batch: usize,
     pub(crate) seed: u64,

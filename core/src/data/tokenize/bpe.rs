@@ -1,0 +1,116 @@
+//! CLIP's byte-pair encoding (Sennrich et al., ACL 2016, over bytes): the merges published with CLIP, word by word.
+
+use flate2::read::GzDecoder;
+use regex::Regex;
+use std::collections::HashMap;
+use std::io::Read;
+use std::sync::RwLock;
+
+/// CLIP's vocabulary: 256 bytes, the same ending a word, 48,894 merges, start and end of text.
+pub const TOKENS: i64 = 49_408;
+
+/// Start and end of text, as open_clip writes them inside of captions.
+const SPECIAL: [&str; 2] = ["<start_of_text>", "<end_of_text>"];
+
+/// What open_clip calls a word. Case is ignored, which does two things to a lower-case text: `'ſ` counts as `'s`, and the iota below
+/// (U+0345), a mark whose capital is a letter, is part of no word at all.
+const WORD: &str = r"(?i:<start_of_text>|<end_of_text>|'s|'t|'re|'ve|'m|'ll|'d)|\p{L}+|\p{N}|[^\s\p{L}\p{N}\u{345}]+";
+
+/// Words remembered. Half of them would cover nearly all of a web corpus's running words; more only costs memory.
+const REMEMBERED: usize = 1 << 16;
+
+/// Merges, and the words met so far. The memory changes nothing but the speed.
+pub struct Bpe {
+    word: Regex,
+    /// The token of each byte inside of a word; 256 more where it ends the word.
+    byte_tokens: [u32; 256],
+    /// Neighbours -> what they become. Earlier merges make smaller tokens, so the smallest is the next to be made.
+    merges: HashMap<(u32, u32), u32>,
+    seen: RwLock<HashMap<Box<str>, Box<[i64]>>>,
+}
+
+impl Bpe {
+    /// Reads the shipped merges.
+    pub fn new() -> Self {
+        let mut text = String::new();
+        let packed: &[u8] = include_bytes!("bpe_simple_vocab_16e6.txt.gz");
+        GzDecoder::new(packed).read_to_string(&mut text).expect("the shipped merges are whole");
+        let alphabet = alphabet();
+        let ends = alphabet.iter().map(|(char, _)| format!("{char}</w>"));
+        let mut tokens: HashMap<String, u32> =
+            alphabet.iter().map(|(char, _)| char.to_string()).chain(ends).zip(0..).collect();
+        let mut merges = HashMap::new();
+        let lines = text.lines().skip(1).take(TOKENS as usize - 2 * 256 - SPECIAL.len());
+        for (line, token) in lines.zip(2 * 256..) {
+            let (left, right) = line.split_once(' ').expect("a merge is two pieces");
+            merges.insert((tokens[left], tokens[right]), token);
+            tokens.insert(format!("{left}{right}"), token);
+        }
+        let mut byte_tokens = [0; 256];
+        alphabet.iter().zip(0..).for_each(|(&(_, byte), token)| byte_tokens[usize::from(byte)] = token);
+        Bpe { word: Regex::new(WORD).expect("a valid pattern"), byte_tokens, merges, seen: RwLock::default() }
+    }
+
+    /// The first `most` tokens of a cleaned text.
+    pub fn encode(&self, text: &str, most: usize) -> Vec<i64> {
+        let mut tokens = Vec::with_capacity(most);
+        let mut new: Vec<(&str, Box<[i64]>)> = Vec::new();
+        {
+            let seen = self.seen.read().expect("nothing panics while it is written");
+            for word in self.word.find_iter(text).map(|found| found.as_str()) {
+                if tokens.len() >= most {
+                    break;
+                }
+                match seen.get(word) {
+                    Some(known) => tokens.extend_from_slice(known),
+                    None => {
+                        let made = self.encode_word(word);
+                        tokens.extend_from_slice(&made);
+                        new.push((word, made));
+                    }
+                }
+            }
+        }
+        if !new.is_empty() {
+            let mut seen = self.seen.write().expect("nothing panics while it is written");
+            let room = REMEMBERED.saturating_sub(seen.len());
+            seen.extend(new.into_iter().take(room).map(|(word, made)| (word.into(), made)));
+        }
+        tokens.truncate(most);
+        tokens
+    }
+
+    fn encode_word(&self, word: &str) -> Box<[i64]> {
+        if let Some(special) = SPECIAL.iter().position(|&special| special == word) {
+            return Box::new([TOKENS - SPECIAL.len() as i64 + special as i64]);
+        }
+        let mut pieces: Vec<u32> = word.bytes().map(|byte| self.byte_tokens[usize::from(byte)]).collect();
+        if let Some(last) = pieces.last_mut() {
+            *last += 256;
+        }
+        while let Some(next) = pieces.windows(2).filter_map(|pair| self.merged(pair)).min() {
+            let mut kept = 0;
+            let mut at = 0;
+            while at < pieces.len() {
+                let merged = pieces.get(at..at + 2).and_then(|pair| self.merged(pair)) == Some(next);
+                pieces[kept] = if merged { next } else { pieces[at] };
+                kept += 1;
+                at += if merged { 2 } else { 1 };
+            }
+            pieces.truncate(kept);
+        }
+        pieces.into_iter().map(i64::from).collect()
+    }
+
+    fn merged(&self, pair: &[u32]) -> Option<u32> {
+        self.merges.get(&(pair[0], pair[1])).copied()
+    }
+}
+
+/// CLIP's printable stand-ins for the 256 bytes, in its order: bytes that print first, then the rest as U+0100 onwards.
+fn alphabet() -> Vec<(char, u8)> {
+    let prints = |byte: &u8| matches!(byte, b'!'..=b'~' | 0xA1..=0xAC | 0xAE..=0xFF);
+    let printable = (0..=255).filter(prints).map(|byte| (char::from(byte), byte));
+    let others = ('\u{100}'..).zip((0..=255).filter(|byte| !prints(byte)));
+    printable.chain(others).collect()
+}
