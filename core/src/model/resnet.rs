@@ -2,6 +2,7 @@
 //! pooling at the end (Radford et al. 2021, section 2.4). Modules and names follow open_clip's, so that its weights fit.
 
 use super::ModelConfig;
+use super::attention::{self, Projection};
 use super::config::stride;
 use super::transformer::Linear;
 use super::weights::{Init, Weights};
@@ -153,9 +154,8 @@ impl BatchNorm {
 /// Attention pooling: the mean over all places asks, the places and the mean answer.
 struct AttentionPool {
     positions: Tensor,
-    query: Linear,
-    key: Linear,
-    value: Linear,
+    /// Of queries, keys and values.
+    projections: [Projection; 3],
     output: Linear,
     heads: i64,
 }
@@ -170,22 +170,17 @@ impl AttentionPool {
         let mut linear = |part, outputs| {
             Linear::new(weights, &format!("visual.attnpool.{part}_proj"), [width, outputs], Init::Normal(std))
         };
-        let (key, query, value) = (linear("k", width), linear("q", width), linear("v", width));
+        let projections = ["q", "k", "v"].map(|part| linear(part, width).into());
         let output = linear("c", config.embed_dim);
-        AttentionPool { positions, query, key, value, output, heads: width / config.vision_cfg.head_width }
+        AttentionPool { positions, projections, output, heads: width / config.vision_cfg.head_width }
     }
 
     fn forward(&self, x: &Tensor) -> Tensor {
         let places = x.flatten(2, -1).permute([0, 2, 1]); // [batch, places, width]
         let mean = places.mean_dim([1].as_slice(), true, None::<Kind>);
         let tokens = Tensor::cat(&[mean, places], 1) + self.positions.to_kind(x.kind()); // [batch, 1 + places, width]
-        let (batch, _, width) = tokens.size3().expect("three dimensions");
-        let split = |x: Tensor| x.view([batch, -1, self.heads, width / self.heads]).transpose(1, 2);
         // Only the mean's answer is used, so only the mean asks: open_clip computes every query and keeps the first.
-        let query = split(self.query.forward(&tokens.narrow(1, 0, 1)));
-        let (key, value) = (split(self.key.forward(&tokens)), split(self.value.forward(&tokens)));
-        let pooled =
-            Tensor::scaled_dot_product_attention(&query, &key, &value, None::<Tensor>, 0.0, false, None, false);
-        self.output.forward(&pooled.transpose(1, 2).reshape([batch, width]))
+        let pooled = attention::answer(&tokens.select(1, 0), &tokens, &self.projections, self.heads, None);
+        self.output.forward(&pooled)
     }
 }
