@@ -6,6 +6,7 @@ use super::attention::{self, Projection};
 use super::config::stride;
 use super::transformer::Linear;
 use super::weights::{Init, Weights};
+use gauntlet_torch::{NormOptions, batch_norm};
 use tch::{Kind, Tensor};
 
 /// The image tower.
@@ -49,7 +50,7 @@ impl ModifiedResNet {
     pub fn forward(&self, images: &Tensor, train: bool) -> Tensor {
         let mut x = images.shallow_clone();
         for (conv, norm) in &self.stem {
-            x = norm.forward(&conv.forward(&x), train).relu_();
+            x = norm.forward_relu(&conv.forward(&x), None, train);
         }
         x = average_pool(&x, 2); // [batch, width, S/4, S/4]
         for block in &self.blocks {
@@ -91,14 +92,13 @@ impl Bottleneck {
     fn forward(&self, x: &Tensor, train: bool) -> Tensor {
         let pool = |x: Tensor| if self.stride > 1 { average_pool(&x, self.stride) } else { x };
         let [(conv1, norm1), (conv2, norm2), (conv3, norm3)] = &self.convs;
-        let y = norm1.forward(&conv1.forward(x), train).relu_();
-        let y = pool(norm2.forward(&conv2.forward(&y), train).relu_());
-        let y = norm3.forward(&conv3.forward(&y), train);
+        let y = norm1.forward_relu(&conv1.forward(x), None, train);
+        let y = pool(norm2.forward_relu(&conv2.forward(&y), None, train));
         let shortcut = match &self.shortcut {
             Some((conv, norm)) => norm.forward(&conv.forward(&pool(x.shallow_clone())), train),
             None => x.shallow_clone(),
         };
-        (y + shortcut).relu_()
+        norm3.forward_relu(&conv3.forward(&y), Some(&shortcut), train)
     }
 }
 
@@ -146,8 +146,18 @@ impl BatchNorm {
     }
 
     fn forward(&self, x: &Tensor, train: bool) -> Tensor {
-        let (mean, var) = (Some(&self.running_mean), Some(&self.running_var));
-        x.batch_norm(Some(&self.weight), Some(&self.bias), mean, var, train, 0.1, 1e-5, true)
+        self.normalise(x, None, false, train)
+    }
+
+    /// With a shortcut added, if there is one, and what is below 0 cut off.
+    fn forward_relu(&self, x: &Tensor, shortcut: Option<&Tensor>, train: bool) -> Tensor {
+        self.normalise(x, shortcut, true, train)
+    }
+
+    fn normalise(&self, x: &Tensor, shortcut: Option<&Tensor>, relu: bool, train: bool) -> Tensor {
+        let options = NormOptions { relu, momentum: 0.1, eps: 1e-5 };
+        let norm = [&self.weight, &self.bias, &self.running_mean, &self.running_var];
+        batch_norm(x, norm, shortcut, train, options).expect("the shapes were checked with the configuration")
     }
 }
 
