@@ -124,19 +124,19 @@ fn list(json: bool) -> String {
     table.set_content_arrangement(ContentArrangement::Dynamic);
     table.set_header([
         "name",
-        "what it is",
+        "what it is, and where from",
         "classes",
         "to fit on",
         "to measure on",
         "measure",
         "licence",
-        "described at",
     ]);
     let number = |number: usize| if number == 0 { "any".to_string() } else { number.to_string() };
     for about in downstream::all() {
         let [classes, fit, test] = [about.size.classes, about.size.fit, about.size.test].map(number);
         let measure = measure(about.metric);
-        table.add_row([about.name, about.title, &classes, &fit, &test, measure, about.licence, about.home]);
+        let title = format!("{}\n{}", about.title, about.home);
+        table.add_row([about.name, title.trim_end(), &classes, &fit, &test, measure, about.licence]);
     }
     format!(
         "{table}\n\n`gauntlet data fetch NAME --to DIR` gets one; docs/datasets.md says how each folder must look.\n"

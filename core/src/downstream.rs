@@ -199,6 +199,9 @@ fn set(about: &About, found: Found, options: &Options) -> Result<Set> {
     if found.labels.is_empty() || found.test.is_empty() {
         return Err(Error::invalid("this folder", "it holds no picture to measure on"));
     }
+    if let Some(picture) = found.fit.shared(&found.test) {
+        return Err(Error::invalid(format!("picture {picture}"), "it is to be fitted on and to be measured on"));
+    }
     let (classes, templates) = names::names(about.name, &found.labels, found.named, &options.class_file)?;
     let Found { labels, fit, test, notes, .. } = found;
     Ok(Set { name: about.name, labels, classes, templates, metric: about.metric, fit, test, notes })

@@ -10,7 +10,7 @@ use std::path::Path;
 /// 101 things.
 pub(super) const CALTECH101: About = About {
     name: "caltech101",
-    title: "Caltech-101: things, cut out of the picture's rest by their size",
+    title: "Caltech-101: things and animals, one in the middle of each picture",
     size: Size { classes: 101, fit: 3030, test: 5647 },
     metric: Metric::MeanPerClass,
     licence: "CC BY 4.0",

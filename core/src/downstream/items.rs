@@ -7,6 +7,7 @@ use crate::data::canvas::{canvas_of, picture};
 use crate::data::ordered::{cores, ordered};
 use crate::{Error, Result};
 use image::RgbImage;
+use std::collections::HashSet;
 use std::fs::File;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Component, Path, PathBuf};
@@ -131,6 +132,17 @@ impl Items {
             }
         }));
         read.unwrap_or_else(|_| Err("the decoder panicked".into()))
+    }
+
+    /// A picture that is among both, if they come from one folder of files.
+    pub(super) fn shared(&self, other: &Items) -> Option<&str> {
+        let (Pictures::Files { folder, paths }, Pictures::Files { folder: of_other, paths: others }) =
+            (&self.pictures, &other.pictures)
+        else {
+            return None;
+        };
+        let others: HashSet<&String> = others.iter().filter(|_| folder == of_other).collect();
+        paths.iter().find(|path| others.contains(path)).map(String::as_str)
     }
 
     /// Changes whenever pictures, their order or their labels could have changed: names, sizes and modification times of files.

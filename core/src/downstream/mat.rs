@@ -93,7 +93,8 @@ fn whole(numbers: &[f64]) -> Option<Vec<usize>> {
     numbers.iter().all(is_whole).then(|| numbers.iter().map(|number| *number as usize).collect())
 }
 
-fn variables(bytes: &[u8]) -> Result<BTreeMap<String, Value>, String> {
+/// The variables of a file, by name; the error says what is wrong with it.
+pub(super) fn variables(bytes: &[u8]) -> Result<BTreeMap<String, Value>, String> {
     if bytes.starts_with(b"MATLAB 7.3") {
         return Err("it is a MATLAB 7.3 file, which is HDF5; save it with -v7 or older".into());
     }
