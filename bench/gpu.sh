@@ -27,7 +27,7 @@ python=${PYTHON:-python3}
 
 if [ "$device" = cpu ]; then
   threads=2 model=${model:-small} step=(--batch 8 --steps 2 --warmup 1) pool=(--size 2000 --repeat 2)
-  smoke=(--only clean/clip --set recipe.epochs=6) allowed=2400 patience=4 peers=(--batch 4 --steps 2 --warmup 1 --no-compile)
+  smoke=(--only clean/clip --set recipe.epochs=6) allowed=2400 patience=4 peers=(--batch 4 --steps 2 --warmup 1 --no-compile --precision fp32)
 else
   threads=8 model=${model:-RN50} step=(--batch 512 --steps 20 --warmup 5) pool=(--size 20000 --size 200000 --repeat 20)
   smoke=(--jobs 3) allowed=570 patience=1 peers=()

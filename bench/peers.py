@@ -4,7 +4,7 @@
     OMP_WAIT_POLICY=passive python bench/peers.py [--rounds 3] [--only TEXT] [--compile]
 
 Each round times gauntlet (`cargo bench`, which builds first) and then every peer; a ratio is the median over rounds of peer over
-gauntlet, so above 1 gauntlet is faster. All on one thread. Peers: PIL alone; open_clip's transforms; RoCLIP's transform as released
+gauntlet, so above 1 gauntlet is faster. All on one thread, in time on a core. Peers: PIL alone; open_clip's transforms; RoCLIP's transform as released
 (model/utils/augment_image.py, then CLIP's); PyTorch's operations, which gauntlet's are held to in tests/golden.
 """
 
@@ -146,7 +146,7 @@ def gauntlet(name):
     done = subprocess.run(["cargo", "bench", "--bench", "main", "--", name], cwd=ROOT, capture_output=True, text=True)
     if done.returncode:
         raise SystemExit(done.stderr)
-    found = ROOT / "target/criterion" / name.replace(" ", "_" if False else " ") / "new/estimates.json"
+    found = ROOT / "target/criterion" / name / "new/estimates.json"
     return json.loads(found.read_text())["median"]["point_estimate"] / 1e9
 
 
@@ -155,9 +155,9 @@ def peer(body):
     body()
     times = []
     while len(times) < 5 or sum(times) < 1:
-        start = time.perf_counter()
+        start = time.process_time()
         body()
-        times.append(time.perf_counter() - start)
+        times.append(time.process_time() - start)
     return statistics.median(times)
 
 

@@ -6,7 +6,7 @@
 mod half;
 
 use crate::data::augment::Augmentation;
-use crate::model::{Clip, normalize};
+use crate::model::Clip;
 use crate::train::{Corpus, Precision};
 use crate::{Result, draw};
 use schemars::JsonSchema;
@@ -223,5 +223,9 @@ fn mean_cross_entropy(rows: &Tensor, columns: &Tensor) -> Tensor {
 
 /// Row by row, the most similar of `pool` by cosine (`rows` are normalised, the pool need not be): indices i64 `[rows]`; no gradient.
 pub fn nearest(rows: &Tensor, pool: &Tensor) -> Tensor {
-    tch::no_grad(|| rows.matmul(&normalize(pool).transpose(0, 1)).argmax(1, false))
+    tch::no_grad(|| {
+        // The similarities are divided, not the pool: a copy of a large one costs more than its product with a batch.
+        let lengths = pool.norm_scalaropt_dim(2.0, [1].as_slice(), false).clamp_min(1e-12);
+        (rows.matmul(&pool.transpose(0, 1)) / lengths).argmax(1, false)
+    })
 }
