@@ -1,6 +1,7 @@
 //! The evaluators that ship with gauntlet, one file each; a new one is a file and a `mod` line.
 
 mod attack_success;
+pub mod logistic;
 mod pool_matches;
 mod zero_shot;
 
