@@ -5,10 +5,10 @@
 //! the same pixels, bit for bit.
 
 mod build;
-pub(super) mod intake;
+pub(crate) mod intake;
 mod picture;
 
-pub use picture::picture;
+pub use picture::{canvas_of, picture};
 
 use super::index::{Index, Row};
 use super::ordered::{cores, ordered};

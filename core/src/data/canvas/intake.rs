@@ -7,10 +7,10 @@ use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 /// No picture may take more than this, on disk or decoded (256 MiB).
-pub(in crate::data) const MAX_BYTES: u64 = 256 << 20;
+pub(crate) const MAX_BYTES: u64 = 256 << 20;
 
 /// Reads `size` bytes from `start` on.
-pub(in crate::data) fn read_span(file: &File, start: u64, size: u64) -> Result<Vec<u8>, String> {
+pub(crate) fn read_span(file: &File, start: u64, size: u64) -> Result<Vec<u8>, String> {
     if size > MAX_BYTES {
         return Err(format!("{size} bytes are more than the {MAX_BYTES} that are read"));
     }
@@ -20,7 +20,7 @@ pub(in crate::data) fn read_span(file: &File, start: u64, size: u64) -> Result<V
 }
 
 /// A caption without the white space around it. One that is not UTF-8, or has no letter and no digit, is refused.
-pub(in crate::data) fn caption(bytes: &[u8]) -> Result<String, String> {
+pub(crate) fn caption(bytes: &[u8]) -> Result<String, String> {
     let text = std::str::from_utf8(bytes).map_err(|error| format!("the caption is not UTF-8: {error}"))?.trim();
     match text.chars().any(char::is_alphanumeric) {
         true => Ok(text.to_string()),
@@ -30,13 +30,13 @@ pub(in crate::data) fn caption(bytes: &[u8]) -> Result<String, String> {
 }
 
 /// Size and modification time of a file: what tells that it changed without reading it.
-pub(in crate::data) fn stamp(path: &Path) -> std::io::Result<String> {
+pub(crate) fn stamp(path: &Path) -> std::io::Result<String> {
     let file = std::fs::metadata(path)?;
     Ok(format!("{} {}.{:09}", file.len(), file.mtime(), file.mtime_nsec()))
 }
 
 /// Class names and templates, if a file is named.
-pub(in crate::data) fn class_file(path: &PathBuf) -> Result<Option<ClassFile>> {
+pub(crate) fn class_file(path: &PathBuf) -> Result<Option<ClassFile>> {
     match path.as_os_str().is_empty() {
         true => Ok(None),
         false => ClassFile::read(path).map(Some),

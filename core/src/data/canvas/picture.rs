@@ -14,9 +14,13 @@ use std::io::Cursor;
 /// Sides above this are refused.
 const MAX_SIDE: u32 = 20_000;
 
-/// Decodes a JPEG or PNG file and gives its canvas: planar RGB, `3 * size * size` bytes. The error says what is wrong.
+/// Decodes a picture file (JPEG, PNG, GIF, ..) and gives its canvas: planar RGB, `3 * size * size` bytes. The error says what is wrong.
 pub fn picture(bytes: &[u8], size: u32) -> Result<Vec<u8>, String> {
-    let picture = on_white(decode(bytes)?);
+    canvas_of(&on_white(decode(bytes)?), size)
+}
+
+/// The canvas of a picture that has been decoded: planar RGB, `3 * size * size` bytes.
+pub fn canvas_of(picture: &RgbImage, size: u32) -> Result<Vec<u8>, String> {
     let (width, height) = picture.dimensions();
     let short = width.min(height);
     let (left, visible_width) = visible(width, short, size);

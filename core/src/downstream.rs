@@ -1,0 +1,225 @@
+//! The downstream data sets on which an encoder is judged: CIFAR-10 to ImageNet, read in place, in the folders that torchvision
+//! and the sets' authors use. [`all`] lists them, [`open`] opens one; each is a file of `downstream/`.
+//!
+//! A set is two lists of pictures with labels ([`Items`]): one to fit a linear probe on, one to measure on. Their order and labels
+//! are torchvision's. Opening a set decodes nothing, but finds out what is missing: sizes and classes must be those published.
+
+mod cifar;
+mod imagefolder;
+mod items;
+mod names;
+mod pickle;
+
+pub use items::Items;
+
+use crate::{Error, Result};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use std::path::{Path, PathBuf};
+
+/// A downstream data set, opened.
+#[derive(Debug)]
+pub struct Set {
+    /// Its name, as [`all`] lists it.
+    pub name: &'static str,
+    /// Classes as the set's files write them; an item's label is an index into them.
+    pub labels: Vec<String>,
+    /// What prompts call each class: as published with CLIP, or by the class file.
+    pub classes: Vec<String>,
+    /// Prompts with `{}` where the name goes: as published with CLIP, or by the class file.
+    pub templates: Vec<String>,
+    /// The published measure.
+    pub metric: Metric,
+    /// Pictures to fit a linear probe on; none where a set may come without (ImageNet's validation part alone).
+    pub fit: Items,
+    /// Pictures to measure on. No picture is in both.
+    pub test: Items,
+    /// What a reader of results must know: a choice among variants, a class left out, a part that is not there.
+    pub notes: Vec<String>,
+}
+
+/// What is published for a set. Both are always measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Metric {
+    /// Share of pictures that are classified rightly.
+    Accuracy,
+    /// The mean over the classes of that share.
+    MeanPerClass,
+}
+
+/// How to read a set.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Options {
+    /// Take a set whose sizes or classes are not those published: a subset.
+    pub allow_partial: bool,
+    /// dtd: which of the ten partitions; 1 is the one that results are published for.
+    #[schemars(range(min = 1, max = 10))]
+    pub partition: u32,
+    /// aircraft: what is told apart.
+    pub level: Level,
+    /// caltech101: keep the class `BACKGROUND_Google`, which shows nothing in particular.
+    pub background: bool,
+    /// caltech101: seed of the choice of 30 pictures a class to fit on.
+    pub seed: u64,
+    /// JSON file of class names and prompt templates to take in place of CLIP's; empty for CLIP's.
+    pub class_file: PathBuf,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        let (allow_partial, background, seed, class_file) = Default::default();
+        Options { allow_partial, partition: 1, level: Level::Variant, background, seed, class_file }
+    }
+}
+
+/// What classes of aircraft are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Level {
+    /// Such as "737-700": 100 classes, the published ones.
+    Variant,
+    /// Such as "Boeing 737": 70 classes.
+    Family,
+    /// Such as "Boeing": 30 classes.
+    Manufacturer,
+}
+
+/// How large a set is; all 0 where its folder decides.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Size {
+    /// Number of classes.
+    pub classes: usize,
+    /// Pictures to fit on.
+    pub fit: usize,
+    /// Pictures to measure on.
+    pub test: usize,
+}
+
+/// What there is to say about a set before it is opened.
+#[derive(Debug, Serialize)]
+pub struct About {
+    /// Its name on the command line and in a suite.
+    pub name: &'static str,
+    /// Its full name, and what it shows.
+    pub title: &'static str,
+    /// How large it was published.
+    pub size: Size,
+    /// The published measure.
+    pub metric: Metric,
+    /// Under what terms it may be used.
+    pub licence: &'static str,
+    /// Where it is described.
+    pub home: &'static str,
+    /// How its folder must look, as a tree.
+    pub layout: &'static str,
+    #[serde(skip)]
+    read: fn(&Path, &Options) -> Result<Found>,
+}
+
+/// What a reader finds in a folder.
+struct Found {
+    /// Classes as the files write them.
+    labels: Vec<String>,
+    fit: Items,
+    test: Items,
+    /// The size to be expected, which may depend on the options.
+    published: Size,
+    notes: Vec<String>,
+}
+
+/// Every set.
+pub fn all() -> &'static [&'static About] {
+    &[&cifar::CIFAR10, &cifar::CIFAR100, &imagefolder::IMAGEFOLDER]
+}
+
+/// What there is to say about one set.
+pub fn about(name: &str) -> Result<&'static About> {
+    let known = || all().iter().map(|about| about.name.to_string()).collect();
+    let found = all().iter().find(|about| about.name == name).copied();
+    found.ok_or_else(|| Error::Unknown { kind: "data set", name: name.into(), known: known() })
+}
+
+/// Opens a set: finds every picture, decodes none. `root` is the folder in which the set's own folder lies (what torchvision
+/// takes), or that folder itself.
+///
+/// # Errors
+/// If a file is missing or damaged, which is named, or the set is not as large as published (unless `allow_partial`).
+pub fn open(name: &str, root: &Path, options: &Options) -> Result<Set> {
+    let about = about(name)?;
+    let opened = (about.read)(root, options).and_then(|found| set(about, found, options));
+    opened.map_err(|error| error.during(format!("{name} in {}", root.display())))
+}
+
+fn set(about: &About, found: Found, options: &Options) -> Result<Set> {
+    if !options.allow_partial {
+        check(about, &found)?;
+    }
+    if found.labels.is_empty() || found.test.is_empty() {
+        return Err(Error::invalid("this folder", "it holds no picture to measure on"));
+    }
+    let (classes, templates) = names::names(about.name, &found.labels, &options.class_file)?;
+    let Found { labels, fit, test, notes, .. } = found;
+    Ok(Set { name: about.name, labels, classes, templates, metric: about.metric, fit, test, notes })
+}
+
+/// Published sizes, against those found.
+fn check(about: &About, found: &Found) -> Result<()> {
+    let sizes = [
+        ("classes", found.labels.len(), found.published.classes),
+        ("pictures to fit on", found.fit.len(), found.published.fit),
+        ("pictures to measure on", found.test.len(), found.published.test),
+    ];
+    let wrong = sizes.iter().filter(|(_, found, published)| found != published && *published > 0);
+    let wrong: Vec<String> = wrong.map(|(what, found, published)| format!("{found} {what}, not {published}")).collect();
+    if wrong.is_empty() {
+        return Ok(());
+    }
+    let why = format!("it has {}; `allow_partial` takes a set that is not whole", wrong.join(" and "));
+    Err(Error::invalid(about.title, why))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn assert_shared<T: Send + Sync>() {}
+
+    #[test]
+    fn items_may_be_shared_by_threads() {
+        assert_shared::<Items>();
+    }
+
+    #[test]
+    fn a_set_that_is_not_whole_is_refused_with_both_numbers_unless_that_is_asked_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let home = folder.path().join("cifar-10-batches-bin");
+        std::fs::create_dir(&home).unwrap();
+        let names = names::names("cifar10", &[], &PathBuf::new());
+        assert!(names.is_ok());
+        std::fs::write(
+            home.join("batches.meta.txt"),
+            "airplane\nautomobile\nbird\ncat\ndeer\ndog\nfrog\nhorse\nship\ntruck\n\n",
+        )
+        .unwrap();
+        for batch in ["data_batch_1", "data_batch_2", "data_batch_3", "data_batch_4", "data_batch_5", "test_batch"] {
+            let row = |label: u8| [vec![label], vec![label * 20; 3072]].concat();
+            std::fs::write(home.join(format!("{batch}.bin")), [row(3), row(9)].concat()).unwrap();
+        }
+        let message = open("cifar10", folder.path(), &Options::default()).unwrap_err().chain();
+        assert!(
+            message.contains("10 pictures to fit on, not 50000")
+                && message.contains("2 pictures to measure on, not 10000"),
+            "{message}"
+        );
+        let set = open("cifar10", &home, &Options { allow_partial: true, ..Options::default() }).unwrap();
+        assert_eq!(
+            (set.fit.len(), set.test.labels(), set.test.name(1)),
+            (10, [3, 9].as_slice(), "test_batch.bin, row 1".to_string())
+        );
+        assert_eq!(set.test.canvas(1, 8).unwrap(), [180; 192]);
+        assert_eq!((set.classes[9].as_str(), set.templates.len()), ("truck", 18));
+    }
+}

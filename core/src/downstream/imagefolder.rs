@@ -1,0 +1,130 @@
+//! Any set as torchvision's `ImageFolder` reads it: a folder a class, the classes in the order of their names.
+//!
+//! ImageNet's class folders are read by the same [`walk`].
+
+use super::{About, Found, Items, Metric, Options, Size};
+use crate::{Error, Result};
+use std::fs;
+use std::path::Path;
+
+/// Any pictures in class folders.
+pub(super) const IMAGEFOLDER: About = About {
+    name: "imagefolder",
+    title: "any pictures in class folders",
+    size: Size { classes: 0, fit: 0, test: 0 },
+    metric: Metric::Accuracy,
+    licence: "that of its pictures",
+    home: "",
+    layout: "
+DIR/
+  train/                      pictures to fit on; may be missing
+    CLASS/ANY/NAME.jpg        .jpg .jpeg .png .ppm .bmp .pgm .tif .tiff .webp, at any depth
+  test/                       or val/, or validation/: pictures to measure on
+    CLASS/NAME.png            the same classes
+  CLASS/NAME.png              without any of these folders: everything is measured on",
+    read,
+};
+
+/// What torchvision takes for a picture.
+const EXTENSIONS: [&str; 9] = [".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp"];
+
+/// Folders of the part that is measured on; the first that exists is it.
+const TEST: [&str; 3] = ["test", "val", "validation"];
+
+fn read(root: &Path, _: &Options) -> Result<Found> {
+    let test = TEST.into_iter().map(|name| root.join(name)).find(|folder| folder.is_dir());
+    let train = Some(root.join("train")).filter(|folder| folder.is_dir());
+    let (test_folder, notes) = match (&test, &train) {
+        (Some(test), _) => (test.as_path(), Vec::new()),
+        (None, None) => (root, vec!["everything is measured on: there is no folder `train`, nor `test`".to_string()]),
+        (None, Some(_)) => {
+            return Err(Error::invalid(
+                "this folder",
+                "it has a folder `train`, but neither `test`, `val` nor `validation`",
+            ));
+        }
+    };
+    let labels = class_folders(test_folder)?;
+    let fit = match train {
+        Some(train) if class_folders(&train)? != labels => {
+            let why = format!("its class folders are not those of {}", test_folder.display());
+            return Err(Error::invalid(train.display().to_string(), why));
+        }
+        Some(train) => Items::files(&train, walk(&train, &labels)?)?,
+        None => Items::files(root, Vec::new())?,
+    };
+    let test = Items::files(test_folder, walk(test_folder, &labels)?)?;
+    Ok(Found { labels, fit, test, published: Size::default(), notes })
+}
+
+/// The class folders in a folder, in the order of their names.
+pub(super) fn class_folders(folder: &Path) -> Result<Vec<String>> {
+    let (_, folders) = list(folder)?;
+    match folders.is_empty() {
+        true => Err(Error::invalid(folder.display().to_string(), "it has no class folders")),
+        false => Ok(folders),
+    }
+}
+
+/// Every picture below the class folders, in torchvision's order; the label is the place of the class folder in `classes`.
+///
+/// # Errors
+/// If a class folder is missing or holds no picture.
+pub(super) fn walk(folder: &Path, classes: &[String]) -> Result<Vec<(String, u32)>> {
+    let mut items = Vec::new();
+    for (class, label) in classes.iter().zip(0..) {
+        let (before, mut folders) = (items.len(), Vec::new());
+        descend(folder, class, 0, &mut folders)?;
+        // By the names of the folders on the way, not by how deep they lie.
+        folders.sort();
+        for inner in folders {
+            let (mut files, _) = list(&folder.join(&inner))?;
+            files.retain(|file| is_picture(file));
+            items.extend(files.iter().map(|file| (format!("{inner}/{file}"), label)));
+        }
+        if items.len() == before {
+            return Err(Error::invalid(folder.join(class).display().to_string(), "it holds no picture"));
+        }
+    }
+    Ok(items)
+}
+
+/// Links are followed, as torchvision does; one that leads back up would not end.
+const DEEPEST: u32 = 32;
+
+fn descend(folder: &Path, inner: &str, depth: u32, folders: &mut Vec<String>) -> Result<()> {
+    if depth > DEEPEST {
+        return Err(Error::invalid(
+            folder.join(inner).display().to_string(),
+            "it lies too deep: does a link lead back up?",
+        ));
+    }
+    folders.push(inner.to_string());
+    for name in list(&folder.join(inner))?.1 {
+        descend(folder, &format!("{inner}/{name}"), depth + 1, folders)?;
+    }
+    Ok(())
+}
+
+/// Names of files and of folders in a folder, sorted.
+pub(super) fn list(folder: &Path) -> Result<(Vec<String>, Vec<String>)> {
+    let (mut files, mut folders) = (Vec::new(), Vec::new());
+    for entry in fs::read_dir(folder).map_err(Error::io(folder))? {
+        let entry = entry.map_err(Error::io(folder))?;
+        let name = entry
+            .file_name()
+            .into_string()
+            .map_err(|name| Error::invalid(folder.join(name).display().to_string(), "the name is not UTF-8"))?;
+        let kind = entry.file_type().map_err(Error::io(entry.path()))?;
+        let is_folder = kind.is_dir() || (kind.is_symlink() && entry.path().is_dir());
+        if is_folder { folders.push(name) } else { files.push(name) }
+    }
+    files.sort();
+    folders.sort();
+    Ok((files, folders))
+}
+
+pub(super) fn is_picture(name: &str) -> bool {
+    let name = name.to_lowercase();
+    EXTENSIONS.iter().any(|extension| name.ends_with(extension))
+}
