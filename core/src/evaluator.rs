@@ -10,16 +10,15 @@ pub use score::{Definition, Score, Unit};
 
 use crate::Result;
 use crate::attack::Goal;
-use crate::data::tokenize::Tokenizer;
 use crate::data::{Dataset, Split};
-use crate::model::Clip;
+use crate::model::{Clip, normalize};
 use crate::poison::{Poison, Threat};
 use crate::train::trajectory::Probe;
 use crate::train::{Corpus, Matches};
 use std::cell::OnceCell;
 use std::collections::HashSet;
 use std::path::Path;
-use tch::{Device, Tensor};
+use tch::{Device, Kind, Tensor};
 
 /// A measurement of a trained model.
 pub trait Evaluator: Send {
@@ -101,16 +100,21 @@ impl Subject<'_> {
 
     /// Normalised image embeddings of rows of the data set `[rows, dimensions]`, stamped by an attack if one is given.
     pub fn embed(&self, rows: &[u32], stamped_by: Option<&Threat>) -> Result<Tensor> {
-        let mut embeddings = Vec::new();
+        Ok(normalize(&self.features(rows, stamped_by)?))
+    }
+
+    /// The same, not normalised.
+    pub fn features(&self, rows: &[u32], stamped_by: Option<&Threat>) -> Result<Tensor> {
+        let mut features = vec![Tensor::zeros([0, self.model.config.embed_dim], (Kind::Float, self.corpus.device))];
         for rows in rows.chunks(EVAL_BATCH) {
             let canvases = match stamped_by {
                 Some(threat) => threat.stamp_test(self.data, rows, self.seed)?,
                 None => self.data.canvas.gather(rows)?,
             };
             let pictures = self.corpus.normalise(&canvases, &[]);
-            embeddings.push(tch::no_grad(|| self.model.encode_image(&pictures, false)));
+            features.push(tch::no_grad(|| self.model.image_features(&pictures, false)));
         }
-        Ok(Tensor::cat(&embeddings, 0))
+        Ok(Tensor::cat(&features, 0))
     }
 }
 

@@ -101,7 +101,8 @@ pub struct Machine<'a> {
     pub stop: &'a AtomicBool,
 }
 
-/// What a training leaves behind besides the weights.
+/// What a training leaves behind besides the weights; nothing where there was none.
+#[derive(Default)]
 pub struct Trained {
     /// What the defense recorded as matched, for each epoch in which it did.
     pub matches: Vec<Matches>,

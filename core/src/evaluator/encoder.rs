@@ -135,7 +135,9 @@ impl<'a> Encoder<'a> {
         let parts = format!("features {FORMAT} {} {:?}\n", env!("CARGO_PKG_VERSION"), self.device);
         hasher.update(parts.as_bytes()).update(self.weights()?.as_bytes()).update(items.fingerprint().as_bytes());
         hasher.update(stamp.as_bytes()).update(&(which.len() as u64).to_le_bytes());
-        which.iter().for_each(|&item| drop(hasher.update(&(item as u64).to_le_bytes())));
+        for &item in which {
+            hasher.update(&(item as u64).to_le_bytes());
+        }
         Ok(hasher.finalize().to_hex().to_string())
     }
 
