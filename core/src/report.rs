@@ -116,6 +116,7 @@ impl Line {
             DataConfig::World(_) => "world",
             DataConfig::Webdataset(_) => "webdataset",
             DataConfig::Csv(_) => "csv",
+            DataConfig::Labelled(_) => "labelled",
         };
         Line::Score(ScoreLine {
             suite: trial.suite.clone(),

@@ -1,6 +1,8 @@
-//! A suite: one TOML file, resolved once into a grid of trials (arenas x defenses x seeds). `suite/configure.rs` resolves its plugins.
+//! A suite: one TOML file, resolved once into a grid of trials (arenas x defenses x seeds). `suite/configure.rs` resolves its plugins,
+//! `suite/plan.rs` reckons what they cost.
 
 mod configure;
+pub mod plan;
 
 use crate::data::DataConfig;
 use crate::error::from_json;
@@ -10,6 +12,7 @@ use crate::plugin::{self, preset};
 use crate::train::{self, Recipe};
 use crate::trial::Trial;
 use crate::{Attack, Defense, Error, Evaluator, Result};
+use plan::Plan;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -70,6 +73,9 @@ pub struct Suite {
     /// set where the label does not (`gauntlet describe downstream`).
     #[serde(default)]
     pub downstream: BTreeMap<String, DownstreamConfig>,
+    /// What `--dry-run` reckons with.
+    #[serde(default)]
+    pub plan: Plan,
 }
 
 fn auto() -> String {

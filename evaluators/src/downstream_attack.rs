@@ -86,12 +86,7 @@ fn backdoor(subject: &Subject, downstream: &Downstream, threat: &Threat, class: 
     Ok(Score::share(ASR[usize::from(added)].score, Some(&threat.label), i64::try_from(hits)? as usize, others.len()))
 }
 
-fn targeted(
-    subject: &Subject,
-    downstream: &Downstream,
-    threat: &Threat,
-    targets: &[Target],
-) -> Result<Option<Score>> {
+fn targeted(subject: &Subject, downstream: &Downstream, threat: &Threat, targets: &[Target]) -> Result<Option<Score>> {
     let classes: Vec<u32> = targets.iter().map(|target| target.class).collect();
     let rows: Vec<u32> = targets.iter().map(|target| target.row).collect();
     let Candidates { embeddings, wanted, added } = Candidates::with(subject, downstream, &classes);

@@ -34,7 +34,8 @@ const TOP1: Definition = share(
     "share of the set's test pictures whose most similar class is the true one; a class is the normalised mean of its prompts' \
      normalised embeddings",
 );
-const TOP5: Definition = share("downstream-top5", "share of the same pictures whose five most similar classes hold the true one");
+const TOP5: Definition =
+    share("downstream-top5", "share of the same pictures whose five most similar classes hold the true one");
 const MEAN: Definition = share(
     "downstream-mean-per-class",
     "mean over the classes of the share of a class's test pictures whose most similar class it is; each class's own share lies in \

@@ -65,7 +65,10 @@ const DEFINITIONS: [[Definition; 5]; 2] = [
              (not normalised) of all pictures to fit on; its L2 penalty is the best of a search on a held-out fifth of these, from \
              1e-6 to 1e6, 8 steps a decade",
         ),
-        accuracy("probe-mean-per-class", "mean over the classes of that share; each class's own lies in `per-class/SET-probe.json`"),
+        accuracy(
+            "probe-mean-per-class",
+            "mean over the classes of that share; each class's own lies in `per-class/SET-probe.json`",
+        ),
         success(
             "probe-asr",
             "share of the set's stamped test pictures, true class not the target, that the same layer, fitted on pictures without a \
@@ -78,7 +81,10 @@ const DEFINITIONS: [[Definition; 5]; 2] = [
     ],
     [
         accuracy("probe-subset-published", "as probe-published, fitted on a part of the set: see probe-subset-top1"),
-        accuracy("probe-subset-top1", "as probe-top1, fitted on `most` pictures only, drawn from the seed alike from each class"),
+        accuracy(
+            "probe-subset-top1",
+            "as probe-top1, fitted on `most` pictures only, drawn from the seed alike from each class",
+        ),
         accuracy("probe-subset-mean-per-class", "as probe-mean-per-class, fitted on a part of the set"),
         success("probe-subset-asr", "as probe-asr, fitted on a part of the set"),
         success("probe-subset-psr", "as probe-psr, fitted on a part of the set"),
@@ -90,7 +96,10 @@ const OFFICIAL: [Definition; 2] = [
         "as RoCLIP's released code: accuracy (never the mean per class) of a linear layer after 32 epochs of AdamW at 0.005 along a \
          cosine, weight decay 0.01 but on the bias, on features that are not normalised; nothing is chosen",
     ),
-    accuracy("probe-subset-official-top1", "as probe-official-top1, fitted on a part of the set: see probe-subset-top1"),
+    accuracy(
+        "probe-subset-official-top1",
+        "as probe-official-top1, fitted on a part of the set: see probe-subset-top1",
+    ),
 ];
 
 impl Evaluator for LinearProbe {
@@ -133,7 +142,8 @@ impl LinearProbe {
             match &threat.goal {
                 Goal::Class(class) => {
                     let Some(target) = own(*class) else { continue };
-                    let others: Vec<usize> = (0..set.test.len()).filter(|&item| set.test.label(item) != target).collect();
+                    let others: Vec<usize> =
+                        (0..set.test.len()).filter(|&item| set.test.label(item) != target).collect();
                     let taken = classify(&encoder.pictures(&set.test, &others, Some(threat))?)?;
                     let hits = taken.iter().filter(|class| **class == target).count();
                     scores.extend(Score::share(asr, attack, hits, others.len()));

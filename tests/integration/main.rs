@@ -7,6 +7,7 @@
 mod canvas;
 mod cli;
 mod conformance;
+mod downstream;
 mod precision;
 mod presets;
 mod program;

@@ -97,8 +97,9 @@ impl Scoreboard<'_> {
     fn render(&self, arena: &str) -> String {
         let (sets, own): (Vec<Column>, Vec<Column>) =
             self.columns(arena).into_iter().partition(|column| column.set.is_some());
-        let (main, more): (Vec<Column>, Vec<Column>) =
-            own.into_iter().partition(|column| column.is_accuracy() || column.attack.is_some() && !column.is_diagnostic());
+        let (main, more): (Vec<Column>, Vec<Column>) = own
+            .into_iter()
+            .partition(|column| column.is_accuracy() || column.attack.is_some() && !column.is_diagnostic());
         let seeds: Vec<String> = self.suite.seeds.iter().map(u64::to_string).collect();
         let attacks =
             self.suite.arenas.get(arena).map_or("no attack: the base rates".into(), |attacks| attacks.join(" + "));
@@ -210,13 +211,8 @@ impl Scoreboard<'_> {
 
     /// Vacuous: accuracy that may be at most twice chance. Costly: well below the baseline's accuracy.
     fn marks(&self, arena: &str, defense: &str) -> String {
-        let accuracy = Column {
-            attack: None,
-            score: "top1".into(),
-            set: None,
-            higher_is_better: Some(true),
-            unit: Unit::Share,
-        };
+        let accuracy =
+            Column { attack: None, score: "top1".into(), set: None, higher_is_better: Some(true), unit: Unit::Share };
         let vacuous = self.lines(arena, defense, &accuracy).flatten().any(|line| line.low <= 2.0 * line.chance);
         let of = |defense: &str| self.values(arena, defense, &accuracy);
         let means = paired_means(&of(defense), &of(&self.suite.baseline));
@@ -338,7 +334,10 @@ mod tests {
         let row = |title: &str| table.split(title).nth(1).unwrap().lines().find(|line| line.contains("clip")).unwrap();
         assert_eq!(row("probe-published").split_whitespace().collect::<Vec<_>>(), ["clip", "25.0", "75.0"]);
         assert_eq!(row("alone-top1").split_whitespace().collect::<Vec<_>>(), ["clip", "6.2"]);
-        assert!(!table.contains("probe-top1") && !table.contains("12.5"), "the published measure stands for it: {table}");
+        assert!(
+            !table.contains("probe-top1") && !table.contains("12.5"),
+            "the published measure stands for it: {table}"
+        );
     }
 
     #[test]
