@@ -66,7 +66,7 @@ def main():
     parser.add_argument("folder")
     parser.add_argument("--set", default="imagefolder", choices=SETS)
     parser.add_argument("--fake", type=int, default=0)
-    parser.add_argument("--model", default="RN50")
+    parser.add_argument("--model", default="RN50", help="a name, or a .json file in open_clip's form")
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--workers", type=int, default=os.cpu_count())
     parser.add_argument("--threads", type=int, default=os.cpu_count())
@@ -76,7 +76,11 @@ def main():
         fake(arguments.folder, arguments.fake)
     torch.manual_seed(0)
     torch.set_num_threads(arguments.threads)
-    model, _, transform = open_clip.create_model_and_transforms(arguments.model)
+    name = arguments.model
+    if name.endswith(".json"):
+        open_clip.add_model_config(name)
+        name = Path(name).stem
+    model, _, transform = open_clip.create_model_and_transforms(name)
     model.eval()
     load = [os.getloadavg()[0]]
     with tempfile.TemporaryDirectory() as folder:

@@ -3,7 +3,7 @@
 use super::Bed;
 use clap::Args;
 use gauntlet::model::weights::read_safetensors;
-use gauntlet::{Error, Result};
+use gauntlet::{Error, Result, report};
 use gauntlet_evaluators::logistic::Problem;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -29,17 +29,18 @@ impl Probe {
         let classes = i64::try_from(labels.max())? + 1;
         let mut fits = Vec::new();
         for &c in &self.c {
-            let mut found = None;
+            let (mut found, cpu) = (None, report::cpu_seconds());
             let seconds = bed.time(|| {
                 found = Some(Problem::new(&fit, &labels, classes)?.fit(c, None)?);
                 Ok(())
             })?;
+            let cpu_seconds = report::cpu_seconds() - cpu;
             let found = found.expect("it was fitted, or an error came");
             let right = found.layer.classify(&test).eq_tensor(&truth).to_kind(Kind::Double).mean(None);
             let (objective, steps, accuracy) = (found.objective, found.steps, f64::try_from(right)?);
             eprintln!("C {c}: {seconds:.2} s, {steps} steps, objective {objective}, accuracy {accuracy}");
             fits.push(
-                json!({ "c": c, "seconds": seconds, "steps": steps, "objective": objective, "accuracy": accuracy }),
+                json!({ "c": c, "seconds": seconds, "cpu_seconds": cpu_seconds, "steps": steps, "objective": objective, "accuracy": accuracy }),
             );
         }
         Ok(json!({ "rows": fit.size()[0], "features": fit.size()[1], "classes": classes, "fits": fits }))

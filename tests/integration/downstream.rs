@@ -188,7 +188,7 @@ fn eval_needs_nothing_but_weights_a_model_and_a_set() {
     let eval = |more: &[&str]| {
         let plain = ["eval", "--weights", argument(&weights), "--model", argument(&model), "--downstream", &set];
         gauntlet(
-            &[&plain, &["--set", "downstream.world.set=imagefolder", "--json", "--attack", "badnet"], more].concat(),
+            &[&plain[..], &["--set", "downstream.world.set=imagefolder", "--json", "--attack", "badnet"], more].concat(),
         )
     };
     let ran = eval(&["--class", "mushroom", "--set", "attacks.badnet.target=mushroom"]);

@@ -78,11 +78,9 @@ fn every_trial_gives_its_lines() {
     }
     let all = fs::read_to_string(WORLD.out.join("results.jsonl")).unwrap();
     assert_eq!(all.lines().count(), lines.len() + 8, "and every trial one line of cost");
-    assert!(
-        lines
-            .iter()
-            .all(|line| line.dataset == "world" && line.chance > 0.1 && line.chance < 0.5 && line.suite == "small")
-    );
+    assert!(lines.iter().all(|line| line.dataset == "world" && line.suite == "small"));
+    let guess = |line: &&ScoreLine| line.score == "top1" && line.chance > 0.1 && line.chance < 0.5;
+    assert_eq!(lines.iter().filter(guess).count(), 8);
     assert!(lines.iter().all(|line| line.low <= line.value && line.value <= line.high && line.n > 0), "{lines:?}");
 }
 
@@ -212,7 +210,7 @@ fn clip_art_goes_from_tar_shards_to_the_table() {
     let of_clip = measured(&lines, "poisoned/clip/seed-0");
     assert_eq!(of_clip[..3], ["targeted/psr", "targeted/returned", "badnet/asr"]);
     assert_eq!((of_clip.len(), measured(&lines, "poisoned/roclip/seed-0").len()), (13, 16));
-    assert!(lines.iter().all(|line| line.dataset == "webdataset" && line.chance > 0.1 && line.chance < 0.5));
+    assert!(lines.iter().all(|line| line.dataset == "webdataset"));
     let digests = digests(&lines);
     assert!(digests.len() == 2 && digests.values().all(|read| read.len() == 1), "{digests:?}");
 }

@@ -69,6 +69,9 @@ const FORMAT: u32 = 1;
 /// Pixels that go through the image tower together on a CPU; more gain nothing there and take memory.
 const CPU_PIXELS: i64 = 250 * 64 * 64;
 
+/// Pictures that a thread decodes in one go.
+const CHUNK: usize = 16;
+
 /// A trained model that remembers what it has seen.
 pub struct Encoder<'a> {
     model: &'a Clip,
@@ -159,13 +162,11 @@ impl<'a> Encoder<'a> {
 
     fn embed(&self, items: &Items, which: &[usize], stamped_by: Option<&Threat>) -> Result<Tensor> {
         let size = self.model.config.vision_cfg.image_size;
-        let batch = if self.device == Device::Cpu { (CPU_PIXELS / (size * size)).clamp(1, 250) } else { 500 } as usize;
+        let batch = if self.device == Device::Cpu { (CPU_PIXELS / (size * size)).clamp(CHUNK as i64, 256) } else { 512 };
         let (mut features, mut done) = (Vec::new(), 0);
-        let mut waiting: Vec<u8> = Vec::new();
-        let mut flush = |waiting: &mut Vec<u8>| {
-            let count = waiting.len() / (3 * size * size) as usize;
-            let canvases = Tensor::from_slice(waiting).view([-1, 3, size, size]);
-            waiting.clear();
+        let mut forward = |pixels: &[u8]| {
+            let canvases = Tensor::from_slice(pixels).view([-1, 3, size, size]);
+            let count = canvases.size()[0] as usize;
             let keys = which[done..done + count].iter();
             let keys: Vec<u64> = keys.map(|&item| draw::hash(self.seed, "stamp/downstream", &[item as u64])).collect();
             let canvases = stamped_by.map_or(Ok(canvases.shallow_clone()), |threat| threat.stamp(&canvases, &keys))?;
@@ -175,13 +176,19 @@ impl<'a> Encoder<'a> {
             self.progress.report("features", done as u64, which.len() as u64, "pictures");
             Ok::<_, Error>(())
         };
-        let decode = |item: &usize| items.canvas(*item, size as u32).map_err(|why| (items.name(*item), why));
-        ordered(which, vec![decode; cores()], |canvas| {
-            waiting.extend(canvas.map_err(|(name, why)| Error::invalid(name, why))?);
-            if waiting.len() == batch * (3 * size * size) as usize { flush(&mut waiting) } else { Ok(()) }
+        // Threads decode the next chunks while these go through the model.
+        let decode = |chunk: &[usize]| {
+            let canvas = |item: &usize| items.canvas(*item, size as u32).map_err(|why| (items.name(*item), why));
+            chunk.iter().map(canvas).collect::<Result<Vec<Vec<u8>>, _>>().map(|canvases| canvases.concat())
+        };
+        let mut waiting: Vec<u8> = Vec::new();
+        ordered(which.chunks(CHUNK), vec![decode; cores()], |pixels| {
+            waiting.extend(pixels.map_err(|(name, why)| Error::invalid(name, why))?);
+            let full = waiting.len() as i64 >= batch * 3 * size * size;
+            if full { forward(&std::mem::take(&mut waiting)) } else { Ok(()) }
         })?;
         if !waiting.is_empty() {
-            flush(&mut waiting)?;
+            forward(&waiting)?;
         }
         Ok(Tensor::cat(&features, 0))
     }
