@@ -4,10 +4,19 @@
 //! A set is two lists of pictures with labels ([`Items`]): one to fit a linear probe on, one to measure on. Their order and labels
 //! are torchvision's. Opening a set decodes nothing, but finds out what is missing: sizes and classes must be those published.
 
+mod aircraft;
+mod caltech101;
+mod cars;
 mod cifar;
+mod dtd;
+mod flowers102;
+mod food101;
 mod imagefolder;
+mod imagenet;
 mod items;
+mod mat;
 mod names;
+mod pets;
 mod pickle;
 
 pub use items::Items;
@@ -126,12 +135,26 @@ struct Found {
     test: Items,
     /// The size to be expected, which may depend on the options.
     published: Size,
+    /// Whether CLIP's names are of these classes; otherwise the labels are.
+    named: bool,
     notes: Vec<String>,
 }
 
-/// Every set.
+/// Every set: the ten of Kornblith et al. (2019), and any other in class folders.
 pub fn all() -> &'static [&'static About] {
-    &[&cifar::CIFAR10, &cifar::CIFAR100, &imagefolder::IMAGEFOLDER]
+    &[
+        &cifar::CIFAR10,
+        &cifar::CIFAR100,
+        &food101::FOOD101,
+        &dtd::DTD,
+        &aircraft::AIRCRAFT,
+        &flowers102::FLOWERS102,
+        &caltech101::CALTECH101,
+        &pets::PETS,
+        &cars::CARS,
+        &imagenet::IMAGENET,
+        &imagefolder::IMAGEFOLDER,
+    ]
 }
 
 /// What there is to say about one set.
@@ -159,7 +182,7 @@ fn set(about: &About, found: Found, options: &Options) -> Result<Set> {
     if found.labels.is_empty() || found.test.is_empty() {
         return Err(Error::invalid("this folder", "it holds no picture to measure on"));
     }
-    let (classes, templates) = names::names(about.name, &found.labels, &options.class_file)?;
+    let (classes, templates) = names::names(about.name, &found.labels, found.named, &options.class_file)?;
     let Found { labels, fit, test, notes, .. } = found;
     Ok(Set { name: about.name, labels, classes, templates, metric: about.metric, fit, test, notes })
 }
@@ -180,46 +203,21 @@ fn check(about: &About, found: &Found) -> Result<()> {
     Err(Error::invalid(about.title, why))
 }
 
-#[cfg(test)]
-#[allow(clippy::unwrap_used)]
-mod tests {
-    use super::*;
-
-    fn assert_shared<T: Send + Sync>() {}
-
-    #[test]
-    fn items_may_be_shared_by_threads() {
-        assert_shared::<Items>();
-    }
-
-    #[test]
-    fn a_set_that_is_not_whole_is_refused_with_both_numbers_unless_that_is_asked_for() {
-        let folder = tempfile::tempdir().unwrap();
-        let home = folder.path().join("cifar-10-batches-bin");
-        std::fs::create_dir(&home).unwrap();
-        let names = names::names("cifar10", &[], &PathBuf::new());
-        assert!(names.is_ok());
-        std::fs::write(
-            home.join("batches.meta.txt"),
-            "airplane\nautomobile\nbird\ncat\ndeer\ndog\nfrog\nhorse\nship\ntruck\n\n",
-        )
-        .unwrap();
-        for batch in ["data_batch_1", "data_batch_2", "data_batch_3", "data_batch_4", "data_batch_5", "test_batch"] {
-            let row = |label: u8| [vec![label], vec![label * 20; 3072]].concat();
-            std::fs::write(home.join(format!("{batch}.bin")), [row(3), row(9)].concat()).unwrap();
-        }
-        let message = open("cifar10", folder.path(), &Options::default()).unwrap_err().chain();
-        assert!(
-            message.contains("10 pictures to fit on, not 50000")
-                && message.contains("2 pictures to measure on, not 10000"),
-            "{message}"
-        );
-        let set = open("cifar10", &home, &Options { allow_partial: true, ..Options::default() }).unwrap();
-        assert_eq!(
-            (set.fit.len(), set.test.labels(), set.test.name(1)),
-            (10, [3, 9].as_slice(), "test_batch.bin, row 1".to_string())
-        );
-        assert_eq!(set.test.canvas(1, 8).unwrap(), [180; 192]);
-        assert_eq!((set.classes[9].as_str(), set.templates.len()), ("truck", 18));
-    }
+/// The set's own folder: the first of `folders` below `root` (the empty one is `root` itself) in which `mark` exists.
+fn home(root: &Path, folders: &[&str], mark: &str) -> Result<PathBuf> {
+    let found = folders.iter().map(|folder| root.join(folder)).find(|folder| folder.join(mark).exists());
+    found.ok_or_else(|| {
+        let places: Vec<String> =
+            folders.iter().map(|folder| root.join(folder).join(mark).display().to_string()).collect();
+        Error::invalid("this folder", format!("it does not hold the set: there is no {}", places.join(", and no ")))
+    })
 }
+
+/// The lines of a list, without white space around them; empty ones are none.
+fn lines(path: &Path) -> Result<Vec<String>> {
+    let text = std::fs::read_to_string(path).map_err(Error::io(path))?;
+    Ok(text.lines().map(str::trim).filter(|line| !line.is_empty()).map(str::to_string).collect())
+}
+
+#[cfg(test)]
+mod tests;

@@ -106,7 +106,7 @@ fn read(root: &Path, kind: &Kind) -> Result<Found> {
     };
     let fit = Items::rows(kind.fit.iter().map(rows).collect::<Result<_>>()?)?;
     let test = Items::rows(vec![rows(&kind.test)?])?;
-    Ok(Found { labels, fit, test, published: kind.about.size, notes: Vec::new() })
+    Ok(Found { labels, fit, test, published: kind.about.size, named: true, notes: Vec::new() })
 }
 
 /// The names of the classes.

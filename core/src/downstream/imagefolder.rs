@@ -54,7 +54,7 @@ fn read(root: &Path, _: &Options) -> Result<Found> {
         None => Items::files(root, Vec::new())?,
     };
     let test = Items::files(test_folder, walk(test_folder, &labels)?)?;
-    Ok(Found { labels, fit, test, published: Size::default(), notes })
+    Ok(Found { labels, fit, test, published: Size::default(), named: false, notes })
 }
 
 /// The class folders in a folder, in the order of their names.

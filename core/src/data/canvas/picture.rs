@@ -6,8 +6,9 @@
 //! because open_clip and torchvision do not apply it.
 
 use super::intake::MAX_BYTES;
-use fast_image_resize::images::{Image, ImageRef};
-use fast_image_resize::{FilterType, IntoImageView, PixelType, ResizeAlg, ResizeOptions, Resizer};
+use fast_image_resize::images::{TypedImage, TypedImageRef};
+use fast_image_resize::pixels::U8x3;
+use fast_image_resize::{FilterType, ImageView, ResizeAlg, ResizeOptions, Resizer};
 use image::{DynamicImage, ImageFormat, ImageReader, Limits, Rgb, RgbImage};
 use std::io::Cursor;
 
@@ -25,25 +26,26 @@ pub fn canvas_of(picture: &RgbImage, size: u32) -> Result<Vec<u8>, String> {
     let short = width.min(height);
     let (left, visible_width) = visible(width, short, size);
     let (top, visible_height) = visible(height, short, size);
-    let picture = ImageRef::new(width, height, picture.as_raw(), PixelType::U8x3).map_err(|error| error.to_string())?;
+    let picture = TypedImageRef::from_buffer(width, height, picture.as_raw()).map_err(|error| error.to_string())?;
     // First across, then down, as PIL does: what overshoots is cut off between the two, so their order shows.
     let wide = resize(&picture, (left, 0.0, visible_width, height.into()), (size, height))?;
     let canvas = resize(&wide, (0.0, top, size.into(), visible_height), (size, size))?;
-    let pixels = canvas.buffer(); // [size, size, 3]
-    Ok((0..3).flat_map(|channel| pixels.iter().skip(channel).step_by(3).copied()).collect())
+    let pixels = canvas.pixels(); // [size, size]
+    Ok((0..3).flat_map(|channel| pixels.iter().map(move |pixel| pixel.0[channel])).collect())
 }
 
-/// Resizes the box (left, top, width, height) of a picture to (width, height).
+/// Resizes the box (left, top, width, height) of a picture to (width, height). The type of the pixels is fixed: otherwise the
+/// compiler makes, for minutes, the code for every type there is.
 fn resize(
-    from: &impl IntoImageView,
+    from: &impl ImageView<Pixel = U8x3>,
     (left, top, width, height): (f64, f64, f64, f64),
     (to_width, to_height): (u32, u32),
-) -> Result<Image<'static>, String> {
-    let mut to = Image::new(to_width, to_height, PixelType::U8x3);
+) -> Result<TypedImage<'static, U8x3>, String> {
+    let mut to = TypedImage::new(to_width, to_height);
     // Catmull-Rom is the bicubic filter with a = -0.5: PIL's.
     let options =
         ResizeOptions::new().resize_alg(ResizeAlg::Convolution(FilterType::CatmullRom)).crop(left, top, width, height);
-    Resizer::new().resize(from, &mut to, &options).map_err(|error| error.to_string())?;
+    Resizer::new().resize_typed(from, &mut to, &options).map_err(|error| error.to_string())?;
     Ok(to)
 }
 

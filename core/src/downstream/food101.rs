@@ -1,0 +1,56 @@
+//! Food-101 (Bossard et al. 2014): lists of pictures in JSON, in the order of which the items are.
+
+use super::{About, Found, Items, Metric, Options, Size, home};
+use crate::{Error, Result};
+use serde_json::{Map, Value};
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+
+/// 101 dishes.
+pub(super) const FOOD101: About = About {
+    name: "food101",
+    title: "Food-101: dishes, as people photographed them",
+    size: Size { classes: 101, fit: 75_750, test: 25_250 },
+    metric: Metric::Accuracy,
+    licence: "none for the pictures, which are Foodspotting's; research use",
+    home: "https://data.vision.ee.ethz.ch/cvl/datasets_extra/food-101/",
+    layout: "
+DIR/food-101/
+  images/apple_pie/1005649.jpg
+  meta/train.json               {\"apple_pie\": [\"apple_pie/1005649\", ..], ..}
+  meta/test.json",
+    read,
+};
+
+fn read(root: &Path, _: &Options) -> Result<Found> {
+    let folder = home(root, &["food-101", ""], "meta/test.json")?;
+    let [train, test] = ["train", "test"].map(|part| list(&folder.join(format!("meta/{part}.json"))));
+    let (train, test) = (train?, test?);
+    let labels: BTreeSet<String> = test.keys().chain(train.keys()).cloned().collect();
+    let labels: Vec<String> = labels.into_iter().collect();
+    let items = |list: Map<String, Value>| {
+        let mut items = Vec::new();
+        for (class, pictures) in &list {
+            let label = labels.binary_search(class).expect("every class is among the labels") as u32;
+            let pictures = pictures.as_array().into_iter().flatten().map(Value::as_str).collect::<Option<Vec<_>>>();
+            let pictures = pictures
+                .ok_or_else(|| Error::invalid(format!("class `{class}`"), "its pictures are no list of names"))?;
+            items.extend(pictures.iter().map(|picture| (format!("{picture}.jpg"), label)));
+        }
+        Items::files(&folder.join("images"), items)
+    };
+    Ok(Found {
+        fit: items(train)?,
+        test: items(test)?,
+        labels,
+        published: FOOD101.size,
+        named: true,
+        notes: Vec::new(),
+    })
+}
+
+fn list(path: &Path) -> Result<Map<String, Value>> {
+    let text = fs::read_to_string(path).map_err(Error::io(path))?;
+    serde_json::from_str(&text).map_err(|error| Error::invalid(path.display().to_string(), error.to_string()))
+}
