@@ -10,7 +10,7 @@ mod official;
 use crate::per_class::PerClass;
 use crate::set_classes::find;
 use choose::fit;
-use gauntlet::downstream::{Items, Metric};
+use gauntlet::downstream::Metric;
 use gauntlet::draw;
 use gauntlet::evaluator::{Definition, Downstream, Unit};
 use gauntlet::tch::{Device, Kind, Tensor};
@@ -18,6 +18,7 @@ use gauntlet::{Evaluator, Goal, Result, Score, Subject};
 use official::official;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use std::collections::HashMap;
 
 /// Linear probes.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
@@ -122,7 +123,7 @@ impl LinearProbe {
     fn on(&self, subject: &Subject, downstream: &Downstream) -> Result<Vec<Score>> {
         let Downstream { label, set } = downstream;
         let (encoder, classes) = (&subject.encoder, set.classes.len() as i64);
-        let chosen = subset(&set.fit, self.most, subject.seed);
+        let chosen = subset(set.fit.labels(), self.most, subject.seed);
         let is_subset = usize::from(chosen.len() < set.fit.len());
         let [published, top1, mean, asr, psr] = DEFINITIONS[is_subset].map(|definition| definition.score);
         let all: Vec<usize> = (0..set.test.len()).collect();
@@ -168,21 +169,21 @@ impl LinearProbe {
     }
 }
 
-/// All items, or `most` of them drawn alike from each class: those of least hash, class by class in turn.
-fn subset(items: &Items, most: usize, seed: u64) -> Vec<usize> {
-    if items.len() <= most {
-        return (0..items.len()).collect();
+/// All items, or `most` of them drawn alike from each class: the first of each class by hash, then the second of each, and so on.
+fn subset(labels: &[u32], most: usize, seed: u64) -> Vec<usize> {
+    if labels.len() <= most {
+        return (0..labels.len()).collect();
     }
-    let mut drawn: Vec<(u64, usize)> =
-        (0..items.len()).map(|item| (draw::hash(seed, "probe/subset", &[item as u64]), item)).collect();
+    let hash = |item: usize| (draw::hash(seed, "probe/subset", &[item as u64]), item);
+    let mut drawn: Vec<(u64, usize)> = (0..labels.len()).map(hash).collect();
     drawn.sort_unstable();
-    let mut taken = std::collections::HashMap::<u32, usize>::new();
-    let mut turns: Vec<(usize, usize)> = Vec::new(); // an item's place in its class, and the item
-    for (_, item) in drawn {
-        let place = taken.entry(items.label(item)).or_default();
-        turns.push((*place, item));
-        *place += 1;
-    }
+    let mut taken: HashMap<u32, usize> = HashMap::new();
+    let place = |(_, item): (u64, usize)| {
+        let of_class = taken.entry(labels[item]).or_default();
+        *of_class += 1;
+        (*of_class, item)
+    };
+    let mut turns: Vec<(usize, usize)> = drawn.into_iter().map(place).collect();
     turns.sort_by_key(|(place, _)| *place);
     let mut chosen: Vec<usize> = turns[..most].iter().map(|(_, item)| *item).collect();
     chosen.sort_unstable();
@@ -193,4 +194,19 @@ fn subset(items: &Items, most: usize, seed: u64) -> Vec<usize> {
 fn numbers(classes: &Tensor) -> Result<Vec<u32>> {
     let classes = Vec::<i64>::try_from(classes.to_device(Device::Cpu).to_kind(Kind::Int64))?;
     Ok(classes.into_iter().map(|class| class as u32).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::subset;
+
+    #[test]
+    fn a_part_of_a_set_takes_as_many_of_each_class_as_there_are() {
+        let labels: Vec<u32> = (0..100).map(|item| if item < 90 { item % 3 } else { 3 }).collect();
+        let chosen = subset(&labels, 70, 1);
+        let of = |class: u32| chosen.iter().filter(|item| labels[**item] == class).count();
+        assert_eq!([of(0), of(1), of(2), of(3)], [20, 20, 20, 10], "the fourth class has ten in all");
+        assert!(chosen.windows(2).all(|pair| pair[0] < pair[1]) && subset(&labels, 70, 2) != chosen);
+        assert_eq!(subset(&labels, 100, 1), (0..100).collect::<Vec<_>>());
+    }
 }

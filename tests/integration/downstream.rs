@@ -4,9 +4,12 @@
 use crate::program::{argument, folder, gauntlet, scores};
 use gauntlet::data::world::World;
 use gauntlet::data::{DataConfig, Dataset};
+use gauntlet::evaluator::DownstreamConfig;
 use gauntlet::progress::Silent;
 use gauntlet::report::ScoreLine;
+use gauntlet::suite::Suite;
 use gauntlet::tch;
+use serde_json::Value;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
@@ -99,7 +102,7 @@ fn a_model_recognises_a_set_by_its_class_names_and_by_a_probe_and_shuffled_names
     assert_eq!(measured.value("world", "downstream-published"), measured.value("world", "downstream-top1"));
     assert!(measured.value("world", "downstream-top5") > measured.value("world", "downstream-top1"));
     let file = measured.home.join("out/trials/poisoned/clip/seed-0/per-class/world-zero-shot.json");
-    let classes: serde_json::Value = serde_json::from_str(&fs::read_to_string(file).unwrap()).unwrap();
+    let classes: Value = serde_json::from_str(&fs::read_to_string(file).unwrap()).unwrap();
     let shares: Vec<f64> =
         classes.as_object().unwrap().values().map(|class| class["share"].as_f64().unwrap()).collect();
     let mean = shares.iter().sum::<f64>() / shares.len() as f64;
@@ -188,7 +191,8 @@ fn eval_needs_nothing_but_weights_a_model_and_a_set() {
     let eval = |more: &[&str]| {
         let plain = ["eval", "--weights", argument(&weights), "--model", argument(&model), "--downstream", &set];
         gauntlet(
-            &[&plain[..], &["--set", "downstream.world.set=imagefolder", "--json", "--attack", "badnet"], more].concat(),
+            &[&plain[..], &["--set", "downstream.world.set=imagefolder", "--json", "--attack", "badnet"], more]
+                .concat(),
         )
     };
     let ran = eval(&["--class", "mushroom", "--set", "attacks.badnet.target=mushroom"]);
@@ -196,6 +200,51 @@ fn eval_needs_nothing_but_weights_a_model_and_a_set() {
     assert!(ran.stdout.contains("downstream-asr-added") && ran.stdout.contains("probe-top1"), "{}", ran.stdout);
     let ran = eval(&["--set", "attacks.badnet.target=mushroom"]);
     assert!(ran.code == Some(2) && ran.stderr.contains("no class named `mushroom`"), "{}", ran.stderr);
+}
+
+/// The ten sets and `ImageFolder`, each in its own format, by names that are right and by those of the class after.
+#[test]
+fn a_model_of_the_world_does_well_through_every_reader_and_badly_by_shuffled_names() {
+    let out = folder("downstream-ci");
+    let suite = "suites/downstream-ci.toml";
+    let ran = gauntlet(&["run", suite, "--out", argument(&out)]);
+    assert_eq!(ran.code, Some(0), "{}", ran.stderr);
+    let (weights, shuffled) = (out.join("trials/clean/clip/seed-0/model.safetensors"), out.join("shuffled"));
+    fs::create_dir_all(&shuffled).unwrap();
+    let sets = Suite::read(Path::new(suite), &[]).unwrap().downstream;
+    let shuffle = |(label, config): (&String, &DownstreamConfig)| {
+        let text = fs::read_to_string(&config.options.class_file).unwrap();
+        let mut file: Value = serde_json::from_str(&text).unwrap();
+        let classes = file["classes"].as_object_mut().unwrap();
+        let names: Vec<Value> = classes.values().cloned().collect();
+        let next = names.iter().cycle().skip(1);
+        classes.values_mut().zip(next).for_each(|(name, next)| *name = next.clone());
+        let path = shuffled.join(format!("{label}.json"));
+        fs::write(&path, file.to_string()).unwrap();
+        format!("downstream.{label}.options.class_file={}", path.display())
+    };
+    let settings: Vec<String> = sets.iter().map(shuffle).collect();
+    let settings: Vec<&str> = settings.iter().flat_map(|setting| ["--set", setting]).collect();
+    let eval = ["eval", "--suite", suite, "--weights", argument(&weights), "--out", argument(&shuffled)];
+    let store = out.join("store");
+    let ran = gauntlet(&[&eval[..], &["--store", argument(&store)], &settings].concat());
+    assert_eq!(ran.code, Some(0), "{}", ran.stderr);
+
+    let (right, wrong) = (scores(&out.join("results.jsonl")), scores(&shuffled.join("scores.jsonl")));
+    let find = |lines: &[ScoreLine], set: &str, score: &str| {
+        lines.iter().find(|line| line.dataset == set && line.score == score).unwrap().clone()
+    };
+    println!("{:12} {:>6} {:>9} {:>9} {:>9} {:>6}", "set", "items", "zero-shot", "shuffled", "probe", "chance");
+    for set in sets.keys() {
+        let [zero_shot, probe] = ["downstream-published", "probe-published"].map(|score| find(&right, set, score));
+        let shuffled = find(&wrong, set, "downstream-published").value;
+        let ScoreLine { value, n, chance, .. } = zero_shot;
+        println!("{set:12} {n:>6} {value:>9.3} {shuffled:>9.3} {:>9.3} {chance:>6.3}", probe.value);
+        assert!(value > 0.6 && chance <= 0.2 && n >= 20, "{set}: {value} of {n}, chance {chance}");
+        assert!(shuffled < 2.0 * chance, "{set}: {shuffled} by shuffled names, chance {chance}");
+        assert!(probe.value > 2.0 * chance, "{set}: a probe on a few pictures a class finds {}", probe.value);
+    }
+    assert_eq!(sets.len(), 11);
 }
 
 #[test]

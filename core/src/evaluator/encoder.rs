@@ -162,7 +162,8 @@ impl<'a> Encoder<'a> {
 
     fn embed(&self, items: &Items, which: &[usize], stamped_by: Option<&Threat>) -> Result<Tensor> {
         let size = self.model.config.vision_cfg.image_size;
-        let batch = if self.device == Device::Cpu { (CPU_PIXELS / (size * size)).clamp(CHUNK as i64, 256) } else { 512 };
+        let batch =
+            if self.device == Device::Cpu { (CPU_PIXELS / (size * size)).clamp(CHUNK as i64, 256) } else { 512 };
         let (mut features, mut done) = (Vec::new(), 0);
         let mut forward = |pixels: &[u8]| {
             let canvases = Tensor::from_slice(pixels).view([-1, 3, size, size]);
