@@ -240,7 +240,7 @@ fn a_model_of_the_world_does_well_through_every_reader_and_badly_by_shuffled_nam
         let shuffled = find(&wrong, set, "downstream-published").value;
         let ScoreLine { value, n, chance, .. } = zero_shot;
         println!("{set:12} {n:>6} {value:>9.3} {shuffled:>9.3} {:>9.3} {chance:>6.3}", probe.value);
-        assert!(value > 0.6 && chance <= 0.2 && n >= 20, "{set}: {value} of {n}, chance {chance}");
+        assert!(value > 4.0 * chance && chance <= 0.2 && n >= 20, "{set}: {value} of {n}, chance {chance}");
         assert!(shuffled < 2.0 * chance, "{set}: {shuffled} by shuffled names, chance {chance}");
         assert!(probe.value > 2.0 * chance, "{set}: a probe on a few pictures a class finds {}", probe.value);
     }
