@@ -2,13 +2,17 @@
 
     python bench/compare.py out/gpu/smoke-cpu out/gpu/smoke-device
 
-Poison must be the same to the byte. Trainings on two devices round differently and part ways, so their scores are printed side by side and
-held to the limits of tests/integration/smoke.rs, not to each other. Prints JSON; exit code 1 where something does not hold.
+Poison must be the same to the byte. Trainings on two devices round differently and part ways, so their scores are printed side by side,
+held to the limits of tests/integration/smoke.rs, and accuracies and base rates to each other, within what two seeds may differ by. Prints JSON;
+exit code 1 where something does not hold.
 """
 
 import json
 import sys
 from pathlib import Path
+
+
+APART = 0.15
 
 
 def scores(folder):
@@ -43,6 +47,8 @@ def main():
         rows.append({"score": name, "first": other["value"], "second": line["value"], "difference": line["value"] - other["value"]})
         if line["poison_digest"] != other["poison_digest"]:
             problems.append(f"{name}: the poison differs")
+        if (key[3] == "top1" or key[0] == "clean") and key[3] in ("top1", "psr", "asr") and abs(rows[-1]["difference"]) > APART:
+            problems.append(f"{name}: {other['value']:.3f} there, {line['value']:.3f} here")
         if why := wrong(key, line):
             problems.append(f"{name}: {why} ({line['value']:.3f})")
     devices = [sorted({line["device"] for line in lines.values()}) for lines in (theirs, ours)]

@@ -4,7 +4,7 @@
 #
 #     bench/gpu.sh [--device cuda] [--gauntlet target/release/gauntlet] [--model RN50] [OUT]
 #
-# OUT (default out/gpu) gets NAME.json and NAME.log of every part, and summary.json. The exit code is 0 only if every part passed.
+# OUT (default out/gpu) gets NAME.json (of a suite its table, NAME.txt) and NAME.log of every part, and summary.json. The exit code is 0 only if every part passed.
 # The binary may also be named by $GAUNTLET, and the Python whose PyTorch is used by $PYTHON. `--device cpu` runs the same in small and with
 # patience, to try the script out.
 set -uo pipefail
@@ -22,7 +22,7 @@ done
 gauntlet=$(realpath "$gauntlet") || exit 2
 mkdir -p "$out" && out=$(realpath "$out") || exit 2
 cd "$(dirname "$0")/.." || exit 2
-rm -rf "$out/smoke-cpu" "$out/smoke-device" "$out/smoke-bf16"
+rm -rf "$out"/smoke-{cpu,device,bf16} "$out"/*.json "$out"/*.log "$out"/*.txt   # of an earlier run, perhaps on another device
 python=${PYTHON:-python3}
 
 if [ "$device" = cpu ]; then
@@ -42,11 +42,12 @@ started=$SECONDS failed=0 parts=()
 
 # part NAME SECONDS COMMAND...: runs it with a time limit; standard output to NAME.json, standard error to NAME.log.
 part() {
-  local name=$1 limit=$(($2 * patience)) left=$((allowed - (SECONDS - started))) code=1 begun=$SECONDS passed=false
+  local name=$1 kind=json limit=$(($2 * patience)) left=$((allowed - (SECONDS - started))) code=1 begun=$SECONDS passed=false
   shift 2
+  [[ $name == smoke-* ]] && kind=txt   # a table for people
   [ "$left" -lt "$limit" ] && limit=$left
   if [ "$limit" -gt 0 ]; then
-    timeout -k 5 "$limit" "$@" >"$out/$name.json" 2>"$out/$name.log"
+    timeout -k 5 "$limit" "$@" >"$out/$name.$kind" 2>"$out/$name.log"
     code=$?
   else
     echo "no time was left" >"$out/$name.log"

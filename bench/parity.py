@@ -168,8 +168,12 @@ def error(ours, theirs, scale=None):
 def worst(keys, ours, theirs):
     """The greatest error and the key it is at; a NaN is the worst of all."""
     errors = {key: error(ours[key], theirs[key], scale(key, theirs)) for key in keys}
-    key = max(errors, key=lambda key: (math.isnan(errors[key]), errors[key]))
+    key = greatest(errors)
     return errors[key], key
+
+
+def greatest(errors):
+    return max(errors, key=lambda key: (math.isnan(errors[key]), errors[key]))
 
 
 def scale(key, theirs):
@@ -197,8 +201,9 @@ def update(model, before, ours, after):
     torch.optim.AdamW(groups(model), lr=LEARNING_RATE, betas=BETAS, eps=EPSILON).step()
     moved = lambda name, to: to.detach().double() - before[name].double()
     mine, theirs = ({n: moved(n, source[n]) for n in parameters} for source in (after, parameters))
-    found, key = max((error(mine[n], theirs[n]), n) for n in parameters)
-    return (found, LIMIT), key
+    errors = {n: error(mine[n], theirs[n]) for n in parameters}
+    key = greatest(errors)
+    return (errors[key], LIMIT), key
 
 
 def timed(name, given):

@@ -153,7 +153,8 @@ fn explain(field: &Value, text: &mut String) {
         let _ = writeln!(text, "      {}", line.trim());
     }
     for choice in field["choices"].as_array().into_iter().flatten() {
-        let _ = writeln!(text, "      - {}: {}", word(&choice["value"]), word(&choice["help"]));
+        let help = word(&choice["help"]).lines().map(str::trim).collect::<Vec<_>>().join("\n        ");
+        let _ = writeln!(text, "      - {}: {help}", word(&choice["value"]));
     }
 }
 

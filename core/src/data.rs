@@ -2,7 +2,8 @@
 //!
 //! The road: a [`Source`] (tar shards, a table, the embedded world) is scanned once into a memory-mapped index of its rows
 //! (`data/index.rs`); its pictures become canvases, from a cache or afresh each time (`data/canvas.rs`). The two are a [`Dataset`],
-//! which `data/load.rs` turns into batches. Nothing in memory grows with the number of rows but what is held out of them.
+//! which `data/load.rs` turns into batches. Nothing in memory grows with the number of rows but the
+//! numbers of those that are held out, and of those that an attack chooses among.
 
 pub mod augment;
 pub mod canvas;
@@ -66,6 +67,11 @@ pub trait Source: Send + Sync {
         progress: &dyn Progress,
         each: &mut dyn FnMut(Result<Entry, BadRow>) -> Result<()>,
     ) -> Result<()>;
+
+    /// What makes the pictures, where they are made and not read: part of the poison's digest.
+    fn content(&self) -> String {
+        String::new()
+    }
 
     /// The picture of a row, resized and centre-cropped: planar RGB, `3 * size * size` bytes. The error says what is wrong with it.
     fn picture(&self, row: &Row, size: u32) -> Result<Vec<u8>, String>;

@@ -26,6 +26,7 @@ use schedule::Schedule;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -191,7 +192,7 @@ impl<'a> Trainer<'a> {
     pub fn run(mut self, machine: &Machine) -> Result<Trained> {
         self.keep_metrics()?;
         self.recorder.iter().try_for_each(|recorder| recorder.resume(self.position.epoch))?;
-        self.matches_of(self.position.epoch).cut(self.position.match_bytes)?;
+        self.keep_matches()?;
         while self.position.epoch <= self.recipe.epochs {
             self.plan()?;
             self.epoch(machine)?;
@@ -335,8 +336,7 @@ impl<'a> Trainer<'a> {
         let losses: Vec<f64> = Vec::try_from(Tensor::stack(&losses, 0).to_device(Device::Cpu).to_kind(Kind::Double))?;
         if let Some(bad) = losses.iter().position(|loss| !loss.is_finite()) {
             let step = self.position.step - losses.len() + bad + 1;
-            let keys: Vec<i64> = Vec::try_from(&self.pending[bad].1)?;
-            let rows = keys.iter().map(|&key| self.corpus.place(key)).collect::<Vec<_>>().join(", ");
+            let rows = self.corpus.places(&Vec::try_from(&self.pending[bad].1)?).join(", ");
             let (epoch, loss) = (self.position.epoch, losses[bad]);
             let what = format!(
                 "the loss is {loss} at epoch {epoch}, step {step}; a lower learning rate may help; its rows: {rows}"
@@ -371,6 +371,13 @@ impl<'a> Trainer<'a> {
         std::fs::write(&path, kept).map_err(Error::io(&path))
     }
 
+    /// So are matches; those of later epochs may even be of another training, whose checkpoint somebody deleted.
+    fn keep_matches(&self) -> Result<()> {
+        let epoch = self.position.epoch;
+        self.matches_of(epoch).cut(self.position.match_bytes)?;
+        (epoch + 1..=self.recipe.epochs).try_for_each(|epoch| self.matches_of(epoch).remove())
+    }
+
     /// Rows that turned out to be bad while they were read lie in `bad_rows.jsonl`.
     fn list_bad_rows(&mut self) -> Result<()> {
         let bad = self.corpus.bad_rows();
@@ -378,8 +385,13 @@ impl<'a> Trainer<'a> {
             return Ok(());
         }
         self.bad_rows = bad.len();
-        let lines: String = bad.iter().map(|bad| serde_json::to_string(bad).expect("plain data") + "\n").collect();
-        write_atomic(&self.folder.join("bad_rows.jsonl"), lines.as_bytes())
+        let path = self.folder.join("bad_rows.jsonl");
+        // Those that were met before an interruption stay listed.
+        let before =
+            if path.exists() { std::fs::read_to_string(&path).map_err(Error::io(&path))? } else { String::new() };
+        let mut lines: BTreeSet<String> = before.lines().map(str::to_string).collect();
+        lines.extend(bad.iter().map(|bad| serde_json::to_string(bad).expect("plain data")));
+        write_atomic(&path, lines.into_iter().map(|line| line + "\n").collect::<String>().as_bytes())
     }
 
     fn matches_of(&self, epoch: u32) -> Matches {

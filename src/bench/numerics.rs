@@ -52,7 +52,10 @@ fn section(name: &str, precision: Precision, distances: Result<Vec<Distance>>) -
     if let Some(Distance { tensor, error, limit }) = worst {
         let verdict = if passed { "ok" } else { "FAILED" };
         let count = distances.len();
-        eprintln!("{title:40} {verdict}: {count} tensors, worst {error:.1e} (limit {limit:.1e}), {tensor}");
+        let widest = distances.iter().map(|distance| distance.limit).fold(0.0, f64::max);
+        eprintln!(
+            "{title:40} {verdict}: {count} tensors, worst {error:.1e} (limit {limit:.1e}), {tensor}; widest limit {widest:.1e}"
+        );
     }
     json!({ "section": name, "precision": precision, "passed": passed, "worst": worst, "tensors": distances })
 }

@@ -121,7 +121,7 @@ impl Steps {
             "threads": bed.threads,
             "model": "tiny",
             "data": { "kind": "world", "pairs": batch * 2 + 200 },
-            "recipe": { "epochs": 1, "batch": batch, "learning_rate": 1e-5, "warmup_steps": 0, "precision": precision },
+            "recipe": { "epochs": 24, "batch": batch, "learning_rate": 1e-5, "warmup_steps": 0, "precision": precision },
             "attacks": {},
             "arenas": {},
             "baseline": self.defense,

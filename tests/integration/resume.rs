@@ -89,6 +89,19 @@ fn killed_at_five_moments_and_resumed_it_ends_with_the_same_weights() {
     assert_eq!(metrics(WHOLE.home.join("whole")), metrics(folder), "steps done twice are told once");
 }
 
+/// Matches of the training before were once kept, and counted a second time.
+#[test]
+fn started_over_by_deleting_its_checkpoint_it_forgets_the_training_before() {
+    let over = WHOLE.home.join("over");
+    fs::create_dir(&over).unwrap();
+    for file in fs::read_dir(WHOLE.home.join("whole")).unwrap().map(|file| file.unwrap().path()) {
+        fs::copy(&file, over.join(file.file_name().unwrap())).unwrap();
+    }
+    fs::remove_file(over.join("checkpoint.safetensors")).unwrap();
+    fs::remove_file(over.join("scores.jsonl")).unwrap();
+    WHOLE.finish(&over);
+}
+
 #[test]
 fn asked_to_stop_it_leaves_a_checkpoint_and_resumes_to_the_same_weights() {
     let folder = WHOLE.home.join("stopped");

@@ -258,7 +258,7 @@ impl Source for Table {
 
     fn changed(&self, row: &Row) -> bool {
         let about = self.root.join(row.key).metadata();
-        about.is_ok_and(|about| about.len() != u64::from(row.size))
+        !about.is_ok_and(|about| about.len() == u64::from(row.size))
     }
 
     fn classes(&self) -> Result<Option<ClassFile>> {

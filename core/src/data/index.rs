@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use std::path::Path;
 
 /// Part of every key: raised whenever the same source would give other files, so that old indexes are left alone.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 
 /// Bytes of a row in `rows.bin`; [`Record`] says what they hold.
 const RECORD: usize = 32;
@@ -32,7 +32,8 @@ pub struct Index {
     pub classes: Classes,
     /// Tells this source, as configured and as its files are, from every other.
     pub key: String,
-    /// Hash of every row's key, caption, label and picture size, whatever the times of the files.
+    /// Hash of every row's key, caption, label and picture size, and of what makes the pictures where they are made; whatever the times of
+    /// the files.
     pub digest: String,
     /// Rows that could not be used.
     pub dropped: usize,

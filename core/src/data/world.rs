@@ -105,6 +105,10 @@ impl Source for WorldSource {
         format!("world version {VERSION} {:?}", self.world)
     }
 
+    fn content(&self) -> String {
+        self.fingerprint()
+    }
+
     fn scan(
         &self,
         threads: usize,

@@ -154,13 +154,15 @@ impl<'a> Corpus<'a> {
         (draw::hash(self.seed, purpose, &[number]) >> 1) as i64
     }
 
-    /// What a person would call the row with this key.
-    pub(crate) fn place(&self, key: i64) -> String {
-        match self.rows_with(&HashSet::from([key])).get(&key).map(|row| self.origin(*row)) {
+    /// What a person would call the rows with these keys. One pass over all rows.
+    pub(crate) fn places(&self, keys: &[i64]) -> Vec<String> {
+        let rows = self.rows_with(&keys.iter().copied().collect());
+        let place = |key| match rows.get(key).map(|row| self.origin(*row)) {
             Some(Origin::Clean(row)) => self.canvas.name(row),
             Some(Origin::Edit(number)) => format!("edit {number}"),
             None => "an unknown row".into(),
-        }
+        };
+        keys.iter().map(place).collect()
     }
 
     pub(crate) fn image_size(&self) -> i64 {

@@ -38,11 +38,16 @@ impl Matches {
 
     /// Forgets what was written after a checkpoint: those steps will be done again.
     pub(super) fn cut(&self, bytes: u64) -> Result<()> {
-        if !self.exists() {
-            return Ok(());
+        if bytes == 0 || !self.exists() {
+            return self.remove();
         }
         let file = OpenOptions::new().write(true).open(&self.path);
         file.and_then(|file| file.set_len(bytes)).map_err(Error::io(&self.path))
+    }
+
+    /// Forgets the whole epoch.
+    pub(super) fn remove(&self) -> Result<()> {
+        if self.exists() { std::fs::remove_file(&self.path).map_err(Error::io(&self.path)) } else { Ok(()) }
     }
 
     /// All steps, so many at a time that they hold about `look_ups` rows.

@@ -16,7 +16,7 @@ pub fn presets() -> Vec<Preset> {
 fn paper() -> Preset {
     let deviations = [
         "pictures are augmented from the canvas (resized and cropped to the model's size), not from the full picture",
-        "the constants of the augmentation are the released code's, and so is EDA's strength; synonyms are the data's own",
+        "the constants of the augmentation are the released code's, and so is EDA's strength; synonyms are WordNet's, in the embedded world its own",
     ];
     let code = "unverified in the paper; released code (augment_image.py)";
     let mut fields = vec![
@@ -41,7 +41,7 @@ fn official() -> Preset {
         "one process has one pool: the release has one on each device, each with noise of its own until captions have replaced it",
         "pictures are augmented from the canvas (resized and cropped to the model's size), not from the full picture",
         "pictures stay unrounded between the operations; the release rounds to 8 bits after each, and turns hue in 8 bits",
-        "synonyms of EDA are the data's own, not WordNet's, and digits stay; each draw is keyed by seed and row, not by the order of rows",
+        "EDA inserts and swaps as its paper says where its release differs, and in the embedded world takes that world's synonyms; each draw is keyed by seed and row, not by the order of rows",
         "a caption without letters stays as it is; the release crashes on it",
         "learning rate, weight decay and half precision are the recipe's: [recipe] preset = \"roclip-official\"",
         "plain CLIP has no augmentation in the release either: the plugin `clip`, no key needed",

@@ -22,7 +22,7 @@ pub(super) fn write(
     progress: &dyn Progress,
 ) -> Result<()> {
     let part = Part::new(folder)?;
-    let mut rows = Rows::new(&part, source.classes()?)?;
+    let mut rows = Rows::new(&part, source)?;
     let mut dropped = DropList::new(&part)?;
     source.scan(cores(), progress, &mut |entry| match entry {
         Ok(entry) => rows.push(entry, source),
@@ -70,10 +70,11 @@ struct Rows {
 }
 
 impl Rows {
-    fn new(part: &Part, class_file: Option<ClassFile>) -> Result<Self> {
+    fn new(part: &Part, source: &dyn Source) -> Result<Self> {
         let (rows, text) = (Writer::create(part.path("rows.bin"))?, Writer::create(part.path("text.bin"))?);
-        let (labels, hasher) = (BTreeMap::new(), blake3::Hasher::new());
-        Ok(Rows { rows, text, text_bytes: 0, count: 0, labels, class_file, hasher })
+        let (labels, mut hasher) = (BTreeMap::new(), blake3::Hasher::new());
+        hasher.update(source.content().as_bytes());
+        Ok(Rows { rows, text, text_bytes: 0, count: 0, labels, class_file: source.classes()?, hasher })
     }
 
     fn push(&mut self, entry: Entry, source: &dyn Source) -> Result<()> {
