@@ -51,9 +51,9 @@ impl Suite {
         let heldout = (rows as f64 * self.heldout).round() as u64;
         let (train, recipe) = (rows - heldout, &self.recipe);
         let steps = train / recipe.batch as u64;
-        let _ = write!(
+        let _ = writeln!(
             text,
-            ": {train} pairs to train on, {heldout} held out; {} epochs of {steps} steps of {} = {} steps a trial\n",
+            ": {train} pairs to train on, {heldout} held out; {} epochs of {steps} steps of {} = {} steps a trial",
             recipe.epochs,
             recipe.batch,
             steps * u64::from(recipe.epochs)
