@@ -2,6 +2,7 @@
 
 mod bars;
 mod bench;
+mod data;
 mod describe;
 mod doctor;
 mod eval;
@@ -43,6 +44,9 @@ enum Command {
     },
     /// Measure numbers and speed on a device; JSON on standard output
     Bench(bench::Bench),
+    /// List, fetch, check and show the downstream data sets
+    #[command(subcommand)]
+    Data(data::Data),
     /// List attacks, defenses and evaluators
     List {
         /// As JSON
@@ -94,6 +98,7 @@ fn run(command: Command) -> Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
         Command::Bench(bench) => bench.run(),
+        Command::Data(data) => data.run(),
         Command::List { json } => {
             say(&describe::list(json)?);
             Ok(ExitCode::SUCCESS)

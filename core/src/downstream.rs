@@ -123,8 +123,25 @@ pub struct About {
     pub home: &'static str,
     /// How its folder must look, as a tree.
     pub layout: &'static str,
+    /// Its official files; none for a set that its authors do not hand out freely.
+    pub archives: &'static [Archive],
+    /// How to come by it where there are no archives.
+    pub by_hand: &'static str,
     #[serde(skip)]
     read: fn(&Path, &Options) -> Result<Found>,
+}
+
+/// A file to download.
+#[derive(Debug, Serialize)]
+pub struct Archive {
+    /// Its official address.
+    pub url: &'static str,
+    /// Its published MD5, in hexadecimal: it tells damage, not malice.
+    pub md5: &'static str,
+    /// The folder, below the one that holds the set's, which it is unpacked into, or put into if it is no archive.
+    pub into: &'static str,
+    /// An archive inside this one that is all that is wanted of it: its name, and the folder that it is unpacked into.
+    pub inner: Option<(&'static str, &'static str)>,
 }
 
 /// What a reader finds in a folder.

@@ -1,6 +1,6 @@
 //! FGVC-Aircraft (Maji et al. 2013): pictures are numbers that keep their leading zeros, and names of classes may hold spaces and `/`.
 
-use super::{About, Found, Items, Level, Metric, Options, Size, home, lines};
+use super::{About, Archive, Found, Items, Level, Metric, Options, Size, home, lines};
 use crate::{Error, Result};
 use std::path::Path;
 
@@ -18,6 +18,13 @@ DIR/fgvc-aircraft-2013b/
   data/variants.txt                     a class a line; families.txt and manufacturers.txt likewise
   data/images_variant_trainval.txt      1025794 707-320; also images_family_.. and images_manufacturer_..
   data/images_variant_test.txt",
+    archives: &[Archive {
+        url: "https://www.robots.ox.ac.uk/~vgg/data/fgvc-aircraft/archives/fgvc-aircraft-2013b.tar.gz",
+        md5: "d4acdd33327262359767eeaa97a4f732",
+        into: "",
+        inner: None,
+    }],
+    by_hand: "",
     read,
 };
 

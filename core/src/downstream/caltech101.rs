@@ -3,14 +3,14 @@
 //! it is asked for, as by torchvision.
 
 use super::imagefolder::{class_folders, list};
-use super::{About, Found, Items, Metric, Options, Size, home};
+use super::{About, Archive, Found, Items, Metric, Options, Size, home};
 use crate::{Error, Result, draw};
 use std::path::Path;
 
 /// 101 things.
 pub(super) const CALTECH101: About = About {
     name: "caltech101",
-    title: "Caltech-101: things, cut out of the picture's rest by their size",
+    title: "Caltech-101: things and animals, one in the middle of each picture",
     size: Size { classes: 101, fit: 3030, test: 5647 },
     metric: Metric::MeanPerClass,
     licence: "CC BY 4.0",
@@ -18,6 +18,13 @@ pub(super) const CALTECH101: About = About {
     layout: "
 DIR/caltech101/
   101_ObjectCategories/accordion/image_0001.jpg",
+    archives: &[Archive {
+        url: "https://data.caltech.edu/records/mzrjq-6wc02/files/caltech-101.zip",
+        md5: "3138e1922a9193bfa496528edbbc45d0",
+        into: "caltech101",
+        inner: Some(("caltech-101/101_ObjectCategories.tar.gz", "caltech101")),
+    }],
+    by_hand: "",
     read,
 };
 

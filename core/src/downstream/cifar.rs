@@ -3,7 +3,7 @@
 
 use super::items::Rows;
 use super::pickle::Pickle;
-use super::{About, Found, Items, Metric, Size};
+use super::{About, Archive, Found, Items, Metric, Size};
 use crate::data::canvas::intake::{MAX_BYTES, read_span};
 use crate::{Error, Result};
 use std::fs::{self, File};
@@ -29,6 +29,13 @@ DIR/cifar-10-batches-bin/       or the binary version
   data_batch_1.bin .. data_batch_5.bin
   test_batch.bin
   batches.meta.txt",
+    archives: &[Archive {
+        url: "https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz",
+        md5: "c58f30108f718f92721af3b95e74349a",
+        into: "",
+        inner: None,
+    }],
+    by_hand: "",
     read: |root, _| read(root, &TEN),
 };
 
@@ -49,6 +56,13 @@ DIR/cifar-100-binary/           or the binary version
   train.bin
   test.bin
   fine_label_names.txt",
+    archives: &[Archive {
+        url: "https://www.cs.toronto.edu/~kriz/cifar-100-python.tar.gz",
+        md5: "eb9058c3a382ffc7106e4002c42a8d85",
+        into: "",
+        inner: None,
+    }],
+    by_hand: "",
     read: |root, _| read(root, &HUNDRED),
 };
 
@@ -138,7 +152,7 @@ fn rows_of_binary(path: &Path, kind: &Kind, classes: usize) -> Result<Rows> {
     let wrong = |why| Error::invalid(path.display().to_string(), why);
     let (file, bytes) = whole(path)?;
     let stride = kind.label_bytes + ROW;
-    if bytes.len() % stride != 0 {
+    if !bytes.len().is_multiple_of(stride) {
         return Err(wrong(format!("{} bytes are no whole number of rows of {stride}: it is cut short", bytes.len())));
     }
     let label = |row: &[u8]| checked(row[kind.label_bytes - 1].into(), classes);

@@ -1,6 +1,6 @@
 //! The Describable Textures Dataset (Cimpoi et al. 2014): ten partitions of the same pictures into train, val and test.
 
-use super::{About, Found, Items, Metric, Options, Size, home, lines};
+use super::{About, Archive, Found, Items, Metric, Options, Size, home, lines};
 use crate::{Error, Result};
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -19,6 +19,13 @@ DIR/dtd/dtd/                    or DIR/dtd/
   labels/train1.txt             banded/banded_0002.jpg, a line each; 1 to 10 are the partitions
   labels/val1.txt               fitted on, together with train
   labels/test1.txt",
+    archives: &[Archive {
+        url: "https://www.robots.ox.ac.uk/~vgg/data/dtd/download/dtd-r1.0.1.tar.gz",
+        md5: "fff73e5086ae6bdbea199a49dfb8a4c1",
+        into: "dtd",
+        inner: None,
+    }],
+    by_hand: "",
     read,
 };
 

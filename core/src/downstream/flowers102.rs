@@ -2,7 +2,7 @@
 //! RoCLIP fits and measures on the same part.
 
 use super::mat::Mat;
-use super::{About, Found, Items, Metric, Options, Size, home};
+use super::{About, Archive, Found, Items, Metric, Options, Size, home};
 use crate::{Error, Result};
 use std::path::Path;
 
@@ -19,6 +19,27 @@ DIR/flowers-102/
   jpg/image_00001.jpg
   imagelabels.mat             labels: a number from 1 on for each picture
   setid.mat                   trnid, valid: pictures to fit on; tstid: to measure on",
+    archives: &[
+        Archive {
+            url: "https://www.robots.ox.ac.uk/~vgg/data/flowers/102/102flowers.tgz",
+            md5: "52808999861908f626f3c1f4e79d11fa",
+            into: "flowers-102",
+            inner: None,
+        },
+        Archive {
+            url: "https://www.robots.ox.ac.uk/~vgg/data/flowers/102/imagelabels.mat",
+            md5: "e0620be6f572b9609742df49c70aed4d",
+            into: "flowers-102",
+            inner: None,
+        },
+        Archive {
+            url: "https://www.robots.ox.ac.uk/~vgg/data/flowers/102/setid.mat",
+            md5: "a5357ecc9cb78c4bef273ce3793fc85c",
+            into: "flowers-102",
+            inner: None,
+        },
+    ],
+    by_hand: "",
     read,
 };
 

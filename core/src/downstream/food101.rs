@@ -1,6 +1,6 @@
 //! Food-101 (Bossard et al. 2014): lists of pictures in JSON, in the order of which the items are.
 
-use super::{About, Found, Items, Metric, Options, Size, home};
+use super::{About, Archive, Found, Items, Metric, Options, Size, home};
 use crate::{Error, Result};
 use serde_json::{Map, Value};
 use std::collections::BTreeSet;
@@ -20,6 +20,13 @@ DIR/food-101/
   images/apple_pie/1005649.jpg
   meta/train.json               {\"apple_pie\": [\"apple_pie/1005649\", ..], ..}
   meta/test.json",
+    archives: &[Archive {
+        url: "http://data.vision.ee.ethz.ch/cvl/food-101.tar.gz",
+        md5: "85eeb15f3717b99a5da872d97d918f87",
+        into: "",
+        inner: None,
+    }],
+    by_hand: "",
     read,
 };
 

@@ -22,6 +22,8 @@ DIR/
   test/                       or val/, or validation/: pictures to measure on
     CLASS/NAME.png            the same classes
   CLASS/NAME.png              without any of these folders: everything is measured on",
+    archives: &[],
+    by_hand: "Put pictures of your own there.",
     read,
 };
 

@@ -24,6 +24,12 @@ DIR/                            or DIR/imagenet/
   ILSVRC2012_devkit_t12/data/meta.mat                   the development kit
   ILSVRC2012_devkit_t12/data/ILSVRC2012_validation_ground_truth.txt
   val/labels.csv                                        or a table with the columns image and label (0 to 999, or WordNet ids)",
+    archives: &[],
+    by_hand: "Sign the terms at https://image-net.org/download-images, then get
+  ILSVRC2012_img_train.tar        md5 1d675b47d978889d74fa0da5fadfb00e, one tar a class in it, each to be unpacked into train/ID/
+  ILSVRC2012_img_val.tar          md5 29b22e2961454d5413ddabcf34fc5622, to be unpacked into val/
+  ILSVRC2012_devkit_t12.tar.gz    md5 fa75699e90414af021442c21a62c3abf, to be unpacked where it is
+The training part is only needed for a linear probe.",
     read,
 };
 

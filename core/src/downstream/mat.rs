@@ -183,7 +183,7 @@ impl<'a> Reader<'a> {
             9 | 12 | 13 => 8,
             other => return Err(format!("numbers of type {other}")),
         };
-        if data.len() % width != 0 {
+        if !data.len().is_multiple_of(width) {
             return Err("numbers are cut short".into());
         }
         let number = |bytes: &[u8]| {

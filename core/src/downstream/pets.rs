@@ -1,6 +1,6 @@
 //! Oxford-IIIT Pets (Parkhi et al. 2012). Some of its `.jpg` are GIF or PNG files, which is seen by their first bytes.
 
-use super::{About, Found, Items, Metric, Options, Size, home, lines};
+use super::{About, Archive, Found, Items, Metric, Options, Size, home, lines};
 use crate::{Error, Result};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -18,6 +18,21 @@ DIR/oxford-iiit-pet/
   images/Abyssinian_1.jpg
   annotations/trainval.txt      Abyssinian_100 1 1 1: picture, class from 1 on, species, breed
   annotations/test.txt",
+    archives: &[
+        Archive {
+            url: "https://www.robots.ox.ac.uk/~vgg/data/pets/data/images.tar.gz",
+            md5: "5c4f3ee8e5d25df40f4fd59a7f44e54c",
+            into: "oxford-iiit-pet",
+            inner: None,
+        },
+        Archive {
+            url: "https://www.robots.ox.ac.uk/~vgg/data/pets/data/annotations.tar.gz",
+            md5: "95a8c909bbe2e81eed6a22bccdf3f68f",
+            into: "oxford-iiit-pet",
+            inner: None,
+        },
+    ],
+    by_hand: "",
     read,
 };
 

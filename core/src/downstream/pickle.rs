@@ -117,8 +117,8 @@ impl Reader<'_> {
             let code = self.take(1)?.start;
             match self.bytes[code] {
                 b'.' => return self.pop(),
-                0x80 => drop(self.take(1)?), // PROTO
-                0x95 => drop(self.take(8)?), // FRAME
+                0x80 => self.skip(1)?, // PROTO
+                0x95 => self.skip(8)?, // FRAME
                 b'q' | b'r' | 0x94 => self.memoize(code)?,
                 b'h' => self.recall(1)?,
                 b'j' => self.recall(4)?,
@@ -173,6 +173,10 @@ impl Reader<'_> {
         }
         self.at += count;
         Ok(self.at - count..self.at)
+    }
+
+    fn skip(&mut self, count: usize) -> Result<(), String> {
+        self.take(count).map(|_| ())
     }
 
     fn little(&mut self, width: usize) -> Result<u64, String> {
@@ -265,20 +269,18 @@ impl Reader<'_> {
     }
 
     fn append(&mut self, ids: Vec<Id>) -> Result<(), String> {
-        match self.top()? {
-            Node::List(list) => Ok(list.extend(ids)),
-            _ => Err("it appends to what is no list".into()),
-        }
+        let Node::List(list) = self.top()? else { return Err("it appends to what is no list".into()) };
+        list.extend(ids);
+        Ok(())
     }
 
     fn set(&mut self, ids: Vec<Id>) -> Result<(), String> {
-        if ids.len() % 2 != 0 {
+        if !ids.len().is_multiple_of(2) {
             return Err("a key has no value".into());
         }
-        match self.top()? {
-            Node::Dict(dict) => Ok(dict.extend(ids.chunks_exact(2).map(|pair| (pair[0], pair[1])))),
-            _ => Err("it sets keys of what is no dictionary".into()),
-        }
+        let Node::Dict(dict) = self.top()? else { return Err("it sets keys of what is no dictionary".into()) };
+        dict.extend(ids.chunks_exact(2).map(|pair| (pair[0], pair[1])));
+        Ok(())
     }
 
     fn global(&mut self) -> Result<(), String> {
@@ -328,9 +330,9 @@ impl Reader<'_> {
     /// The state of an array (version, shape, dtype, whether columns come first, bytes); that of a dtype adds nothing for bytes.
     fn build(&mut self) -> Result<(), String> {
         let state = self.pop()?;
-        let built = match (&*self.top()?,) {
-            (Node::Dtype(_),) => return Ok(()),
-            (Node::Blank,) => Node::Array(self.array(state)?),
+        let built = match self.top()? {
+            Node::Dtype(_) => return Ok(()),
+            Node::Blank => Node::Array(self.array(state)?),
             _ => return Err("it fills in what is no array".into()),
         };
         *self.top()? = built;

@@ -173,7 +173,11 @@ fn copy_into(from: &Path, to: &Path) {
     fs::create_dir_all(to).unwrap();
     for entry in fs::read_dir(from).unwrap().map(Result::unwrap) {
         let to = to.join(entry.file_name());
-        if entry.path().is_dir() { copy_into(&entry.path(), &to) } else { drop(fs::copy(entry.path(), to).unwrap()) }
+        if entry.path().is_dir() {
+            copy_into(&entry.path(), &to);
+        } else {
+            fs::copy(entry.path(), to).unwrap();
+        }
     }
 }
 
@@ -447,4 +451,18 @@ fn a_picture_that_is_damaged_or_changed_shows() {
     assert_eq!(bad.into_iter().collect::<Vec<_>>(), ["boxer_255.jpg"]);
     assert_eq!(before.fit.fingerprint(), after.fit.fingerprint());
     assert_ne!(before.test.fingerprint(), after.test.fingerprint());
+}
+
+#[test]
+fn the_page_of_data_sets_tells_of_every_folder_and_file() {
+    let page = fs::read_to_string(fixtures().join("../../../docs/datasets.md")).unwrap();
+    for about in all() {
+        assert!(page.contains(&format!("## {}\n", about.name)) && page.contains(about.layout), "{}", about.name);
+        assert!(
+            about.archives.iter().all(|archive| page.contains(archive.url) && page.contains(archive.md5)),
+            "{}",
+            about.name
+        );
+        assert!(about.archives.is_empty() != about.by_hand.is_empty(), "{}: it is fetched or got by hand", about.name);
+    }
 }

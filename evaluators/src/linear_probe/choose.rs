@@ -8,6 +8,7 @@ use gauntlet::downstream::Metric;
 use gauntlet::tch::Tensor;
 use gauntlet::{Result, draw};
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 /// Steps of an eighth of a decade on either side of 1: C from 1e-6 to 1e6.
 const ENDS: i32 = 48;
@@ -50,8 +51,8 @@ fn search(mut value: impl FnMut(i32) -> Result<f64>) -> Result<i32> {
     let mut next: Vec<i32> = (-ENDS..=ENDS).step_by(apart as usize).collect();
     loop {
         for step in next.drain(..) {
-            if !values.contains_key(&step) {
-                values.insert(step, value(step)?);
+            if let Entry::Vacant(untried) = values.entry(step) {
+                untried.insert(value(step)?);
             }
         }
         let better = |a: (i32, f64), (step, value): (&i32, &f64)| if *value > a.1 { (*step, *value) } else { a };

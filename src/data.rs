@@ -1,0 +1,189 @@
+//! `gauntlet data`: the downstream data sets. What they are, and how they are read, is in core's `downstream.rs`; here they are
+//! listed, fetched (`data/fetch.rs`, `data/unpack.rs`), checked picture by picture and shown (`data/sheet.rs`).
+
+mod fetch;
+mod sheet;
+mod unpack;
+
+use crate::bars::Bar;
+use crate::say;
+use clap::{Args, Subcommand};
+use comfy_table::{ContentArrangement, LineStyle, Table, presets::UTF8_HORIZONTAL_ONLY};
+use gauntlet::data::ordered::{cores, ordered};
+use gauntlet::downstream::{self, Items, Level, Metric, Options, Set};
+use gauntlet::{Error, Progress, Result};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// What is done with data sets.
+#[derive(Subcommand)]
+pub enum Data {
+    /// Every set: what it is, its size, its measure, its licence and where it is described
+    List {
+        /// As JSON, with the layout of each
+        #[arg(long)]
+        json: bool,
+    },
+    /// Download a set from its authors, check it and unpack it; or say what to get by hand. A download that was cut goes on
+    Fetch {
+        /// Name of the set, as `list` prints it
+        name: String,
+        /// The folder that holds the sets' folders
+        #[arg(long)]
+        to: PathBuf,
+        /// Take the files, by their names, from this address instead of the official one; their checksums stay the published ones
+        #[arg(long, default_value = "")]
+        mirror: String,
+    },
+    /// Open a set, decode every picture of it, and name those that are bad
+    Verify(Place),
+    /// Draw pictures of a set, with their classes, onto one sheet
+    Show {
+        #[command(flatten)]
+        place: Place,
+        /// The sheet, a PNG file
+        #[arg(long)]
+        out: PathBuf,
+        /// How many pictures; they are taken evenly from all that there are
+        #[arg(long, default_value_t = 60)]
+        count: usize,
+        /// Of the part that is fitted on, not of the one that is measured on
+        #[arg(long)]
+        fit: bool,
+    },
+}
+
+/// A set and how to read it.
+#[derive(Args)]
+pub struct Place {
+    /// Name of the set, as `list` prints it
+    name: String,
+    /// Its folder, or the folder that holds it
+    folder: PathBuf,
+    /// Take a set whose sizes or classes are not those published
+    #[arg(long)]
+    allow_partial: bool,
+    /// dtd: which of the ten partitions
+    #[arg(long, default_value_t = 1)]
+    partition: u32,
+    /// aircraft: variant, family or manufacturer
+    #[arg(long, default_value = "variant", value_parser = level)]
+    level: Level,
+    /// caltech101: keep the class of background pictures
+    #[arg(long)]
+    background: bool,
+    /// caltech101: seed of the choice of the pictures to fit on
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+    /// JSON file of class names and prompt templates in place of CLIP's
+    #[arg(long)]
+    class_file: Option<PathBuf>,
+}
+
+fn level(text: &str) -> Result<Level, String> {
+    serde_json::from_value(text.into()).map_err(|error| error.to_string())
+}
+
+impl Place {
+    fn open(&self) -> Result<Set> {
+        let options = Options {
+            allow_partial: self.allow_partial,
+            partition: self.partition,
+            level: self.level,
+            background: self.background,
+            seed: self.seed,
+            class_file: self.class_file.clone().unwrap_or_default(),
+        };
+        downstream::open(&self.name, &self.folder, &options)
+    }
+}
+
+impl Data {
+    /// Does it; the exit code is 1 if `verify` found bad pictures.
+    pub fn run(self) -> Result<ExitCode> {
+        match self {
+            Data::List { json } => say(&list(json)),
+            Data::Fetch { name, to, mirror } => say(&fetch::fetch(downstream::about(&name)?, &to, &mirror)?),
+            Data::Verify(place) => return verify(&place.open()?),
+            Data::Show { place, out, count, fit } => {
+                let set = place.open()?;
+                let shown = sheet::draw(&set, if fit { &set.fit } else { &set.test }, count, &out)?;
+                say(&format!("{shown} pictures of {} in {}\n", set.name, out.display()));
+            }
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+fn list(json: bool) -> String {
+    if json {
+        return serde_json::to_string_pretty(downstream::all()).expect("plain data") + "\n";
+    }
+    let mut table = Table::new();
+    table.load_style(UTF8_HORIZONTAL_ONLY.row_separator(LineStyle::none()));
+    table.set_content_arrangement(ContentArrangement::Dynamic);
+    table.set_header([
+        "name",
+        "what it is, and where from",
+        "classes",
+        "to fit on",
+        "to measure on",
+        "measure",
+        "licence",
+    ]);
+    let number = |number: usize| if number == 0 { "any".to_string() } else { number.to_string() };
+    for about in downstream::all() {
+        let [classes, fit, test] = [about.size.classes, about.size.fit, about.size.test].map(number);
+        let measure = measure(about.metric);
+        let title = format!("{}\n{}", about.title, about.home);
+        table.add_row([about.name, title.trim_end(), &classes, &fit, &test, measure, about.licence]);
+    }
+    format!(
+        "{table}\n\n`gauntlet data fetch NAME --to DIR` gets one; docs/datasets.md says how each folder must look.\n"
+    )
+}
+
+fn measure(metric: Metric) -> &'static str {
+    match metric {
+        Metric::Accuracy => "accuracy",
+        Metric::MeanPerClass => "mean per class",
+    }
+}
+
+/// Side of the canvases that `verify` makes: every picture is decoded whole, whatever it is.
+const VERIFIED: u32 = 32;
+
+fn verify(set: &Set) -> Result<ExitCode> {
+    let mut text = format!("{}: {} classes\n", set.name, set.classes.len());
+    let mut bad = 0;
+    for (part, items) in [("to fit on", &set.fit), ("to measure on", &set.test)] {
+        let found = bad_pictures(part, items)?;
+        let counts = classes(items, set.classes.len());
+        let (least, most) = (counts.iter().min().copied().unwrap_or(0), counts.iter().max().copied().unwrap_or(0));
+        text += &format!("{part}: {} pictures, {least} to {most} a class, {} bad\n", items.len(), found.len());
+        found.iter().for_each(|line| text += &format!("  {line}\n"));
+        bad += found.len();
+    }
+    set.notes.iter().for_each(|note| text += &format!("note: {note}\n"));
+    say(&text);
+    Ok(ExitCode::from(u8::from(bad > 0)))
+}
+
+/// Pictures that cannot be decoded, and why, in the order of the set.
+fn bad_pictures(part: &str, items: &Items) -> Result<Vec<String>> {
+    let (bar, mut bad, mut done) = (Bar::new(), Vec::new(), 0);
+    let decode = |item: usize| items.canvas(item, VERIFIED).err().map(|why| format!("{}: {why}", items.name(item)));
+    ordered(0..items.len(), vec![decode; cores()], |found| {
+        bad.extend(found);
+        done += 1;
+        bar.report(part, done, items.len() as u64, "");
+        Ok::<_, Error>(())
+    })?;
+    Ok(bad)
+}
+
+fn classes(items: &Items, classes: usize) -> Vec<usize> {
+    let mut counts = vec![0; classes];
+    items.labels().iter().for_each(|label| counts[*label as usize] += 1);
+    counts
+}

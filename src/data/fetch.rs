@@ -1,0 +1,186 @@
+//! Downloads: from the official address, checked against the published checksum, unpacked beside.
+//!
+//! A file grows under the name NAME.part and gets its own once its checksum is right, so that what has the name is whole. A
+//! connection that is cut is taken up again where it ended, in the same run and in a later one.
+
+use super::unpack::{Limits, unpack, unpack_inner};
+use crate::bars::Bar;
+use gauntlet::downstream::{About, Archive};
+use gauntlet::{Error, Progress, Result};
+use md5::{Digest, Md5};
+use std::fs::{self, File, OpenOptions};
+use std::io::{Read, Write};
+use std::path::Path;
+use std::time::Duration;
+
+/// Gets a set; the answer says what is there now, or what to do by hand.
+pub fn fetch(about: &About, to: &Path, mirror: &str) -> Result<String> {
+    if about.archives.is_empty() {
+        let place = to.display().to_string();
+        let layout = about.layout.replace("DIR", &place);
+        return Ok(format!(
+            "{} is not to be downloaded just so.\n\n{}\n\nIt must look like this:\n{layout}\n",
+            about.name, about.by_hand
+        ));
+    }
+    let bar = Bar::new();
+    for archive in about.archives {
+        let folder = to.join(archive.into);
+        fs::create_dir_all(&folder).map_err(Error::io(&folder))?;
+        let name = file_name(archive.url);
+        let url = if mirror.is_empty() {
+            archive.url.to_string()
+        } else {
+            format!("{}/{name}", mirror.trim_end_matches('/'))
+        };
+        let file = folder.join(name);
+        download(&url, archive.md5, &file, &Patience::default(), &bar)?;
+        open_up(archive, &file, &folder, to)?;
+    }
+    Ok(format!(
+        "{} is in {}; `gauntlet data verify {} {}` looks at every picture\n",
+        about.name,
+        to.display(),
+        about.name,
+        to.display()
+    ))
+}
+
+/// Unpacks an archive; what is none stays as it is.
+fn open_up(archive: &Archive, file: &Path, folder: &Path, to: &Path) -> Result<()> {
+    let limits = Limits::default();
+    match archive.inner {
+        Some((inner, into)) => unpack_inner(file, inner, &to.join(into), &limits),
+        None => unpack(file, folder, &limits),
+    }
+}
+
+fn file_name(url: &str) -> &str {
+    url.rsplit('/').next().unwrap_or(url)
+}
+
+/// How long a download is tried.
+pub struct Patience {
+    /// Tries in a row that brought nothing.
+    tries: u32,
+    /// The wait after the first of them; each one after it waits twice as long.
+    wait: Duration,
+    /// What one connection may take. A larger file simply needs more of them.
+    connection: Duration,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Patience { tries: 5, wait: Duration::from_secs(1), connection: Duration::from_secs(300) }
+    }
+}
+
+/// How one connection ended.
+enum End {
+    Whole,
+    Cut(String),
+}
+
+/// Makes sure that `file` is there and has this checksum.
+fn download(url: &str, md5: &str, file: &Path, patience: &Patience, bar: &dyn Progress) -> Result<()> {
+    if file.exists() {
+        let found = md5_of(file)?;
+        let why = format!("its MD5 is {found}, not the published {md5}; delete it, and it is fetched anew");
+        return if found == md5 { Ok(()) } else { Err(Error::invalid(file.display().to_string(), why)) };
+    }
+    let part = file.with_file_name(format!("{}.part", file.file_name().unwrap_or_default().to_string_lossy()));
+    let (mut fruitless, mut before) = (0, length(&part)?);
+    while let End::Cut(why) = connect(url, &part, patience, bar)? {
+        let now = length(&part)?;
+        fruitless = if now > before { 0 } else { fruitless + 1 };
+        before = now.max(before);
+        if fruitless == patience.tries {
+            let why = format!("{why}; {now} bytes are in {}, and the same command goes on from there", part.display());
+            return Err(Error::invalid(url, why));
+        }
+        std::thread::sleep(patience.wait * 2u32.pow(fruitless.saturating_sub(1)));
+    }
+    let found = md5_of(&part)?;
+    if found != md5 {
+        fs::remove_file(&part).map_err(Error::io(&part))?;
+        return Err(Error::invalid(
+            url,
+            format!("the MD5 of what came is {found}, not the published {md5}; it is thrown away"),
+        ));
+    }
+    fs::rename(&part, file).map_err(Error::io(file))
+}
+
+fn length(part: &Path) -> Result<u64> {
+    match fs::metadata(part) {
+        Ok(about) => Ok(about.len()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(0),
+        Err(error) => Err(Error::io(part)(error)),
+    }
+}
+
+/// One connection: asks for what is missing and appends it.
+fn connect(url: &str, part: &Path, patience: &Patience, bar: &dyn Progress) -> Result<End> {
+    let mut done = length(part)?;
+    let agent: ureq::Agent = ureq::Agent::config_builder()
+        .timeout_connect(Some(patience.connection.min(Duration::from_secs(30))))
+        .timeout_recv_response(Some(patience.connection.min(Duration::from_secs(60))))
+        .timeout_recv_body(Some(patience.connection))
+        .http_status_as_error(false)
+        .build()
+        .into();
+    let mut request = agent.get(url);
+    if done > 0 {
+        request = request.header("Range", format!("bytes={done}-"));
+    }
+    let response = match request.call() {
+        Ok(response) => response,
+        Err(error) => return Ok(End::Cut(error.to_string())),
+    };
+    let header = |name: &str| response.headers().get(name).and_then(|value| value.to_str().ok()).map(str::to_string);
+    let total = match response.status().as_u16() {
+        // A server that knows no ranges starts again.
+        200 => {
+            done = 0;
+            header("content-length").and_then(|length| length.parse().ok())
+        }
+        206 => {
+            let range = header("content-range").unwrap_or_default();
+            if !range.starts_with(&format!("bytes {done}-")) {
+                return Err(Error::invalid(url, format!("asked for bytes from {done} on, the server sends `{range}`")));
+            }
+            range.rsplit('/').next().and_then(|total| total.parse().ok())
+        }
+        416 if done > 0 => return Ok(End::Whole), // nothing is missing; the checksum will tell
+        status @ (429 | 500..) => return Ok(End::Cut(format!("the server answers {status}"))),
+        status => return Err(Error::invalid(url, format!("the server answers {status}"))),
+    };
+    let mut file = OpenOptions::new().create(true).append(true).open(part).map_err(Error::io(part))?;
+    file.set_len(done).map_err(Error::io(part))?;
+    let (mut body, mut bytes) = (response.into_body().into_reader(), vec![0; 1 << 16]);
+    loop {
+        let count = match body.read(&mut bytes) {
+            Ok(0) if total.is_some_and(|total| done < total) => return Ok(End::Cut("the connection was cut".into())),
+            Ok(0) => return Ok(End::Whole),
+            Ok(count) => count,
+            Err(error) => return Ok(End::Cut(error.to_string())),
+        };
+        file.write_all(&bytes[..count]).map_err(Error::io(part))?;
+        done += count as u64;
+        bar.report(file_name(url), done >> 10, total.unwrap_or(done) >> 10, "KiB");
+    }
+}
+
+fn md5_of(path: &Path) -> Result<String> {
+    let (mut file, mut hasher, mut bytes) = (File::open(path).map_err(Error::io(path))?, Md5::new(), vec![0; 1 << 16]);
+    loop {
+        match file.read(&mut bytes).map_err(Error::io(path))? {
+            0 => return Ok(hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect()),
+            count => hasher.update(&bytes[..count]),
+        }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;
