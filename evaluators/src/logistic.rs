@@ -104,11 +104,13 @@ impl Problem {
         let (mut low, mut high, mut length) = (0.0, f64::INFINITY, 1.0);
         for _ in 0..30 {
             let weight = &from.weight + direction * length;
-            let here = self.point(&from.logits + &change * length, weight, decay)?;
+            let step = if length == 1.0 { change.shallow_clone() } else { &change * length };
+            let here = self.point(&from.logits + step, weight, decay)?;
             if here.value > from.value + 1e-4 * length * slope {
                 high = length;
             } else {
-                let along = dot(&here.residual, &change)? + decay * dot(&penalised(&here.weight), direction)?;
+                let along = f64::try_from(here.residual.view([-1]).dot(&change.view([-1])))?;
+                let along = along + decay * dot(&penalised(&here.weight), direction)?;
                 match along {
                     _ if along.abs() <= -0.9 * slope => return Ok(Some((here, length))),
                     _ if along > 0.0 => high = length,
@@ -122,9 +124,10 @@ impl Problem {
 
     fn point(&self, logits: Tensor, weight: Tensor, decay: f64) -> Result<Point> {
         let rows = logits.size()[0] as f64;
-        let normaliser = logits.logsumexp([1].as_slice(), true);
-        let loss = (&normaliser - logits.gather(1, &self.labels, false)).sum(Kind::Double);
-        let mut residual = (&logits - normaliser).exp_();
+        // As few passes over all logits as can be: beside the products they are what a step costs.
+        let mut residual = logits.log_softmax(1, Kind::Float);
+        let loss = -residual.gather(1, &self.labels, false).sum(Kind::Double);
+        let _ = residual.exp_();
         let _ = residual.scatter_add_(1, &self.labels, &Tensor::full_like(&self.labels, -1.0).to_kind(Kind::Float));
         let _ = residual.g_div_scalar_(rows);
         let bare = penalised(&weight);
