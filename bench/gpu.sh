@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Measures gauntlet on a machine with an NVIDIA GPU and PyTorch 2.11, which needs neither Rust nor a network: numbers first (golden files, the smoke
-# suite against the CPU), then speed (a training step, the pool, the start). Under 10 minutes; a part that fails does not stop the others.
+# suite against the CPU), then speed (a training step, the pool, the start; beside open_clip where it is installed). Under 10 minutes; a part that fails does not stop the others.
 #
 #     bench/gpu.sh [--device cuda] [--gauntlet target/release/gauntlet] [--model RN50] [OUT]
 #
@@ -27,10 +27,10 @@ python=${PYTHON:-python3}
 
 if [ "$device" = cpu ]; then
   threads=2 model=${model:-small} step=(--batch 8 --steps 2 --warmup 1) pool=(--size 2000 --repeat 2)
-  smoke=(--only clean/clip --set recipe.epochs=6) allowed=2400 patience=4
+  smoke=(--only clean/clip --set recipe.epochs=6) allowed=2400 patience=4 peers=(--batch 4 --steps 2 --warmup 1 --no-compile)
 else
   threads=8 model=${model:-RN50} step=(--batch 512 --steps 20 --warmup 5) pool=(--size 20000 --size 200000 --repeat 20)
-  smoke=(--jobs 3) allowed=570 patience=1
+  smoke=(--jobs 3) allowed=570 patience=1 peers=()
 fi
 
 # The installed PyTorch's libtorch, and the NVIDIA packages beside it. LD_LIBRARY_PATH wins over the binary's own path.
@@ -81,6 +81,8 @@ part smoke-bf16 120 "${run[@]}" --device "$device" --out "$out/smoke-bf16" --set
 part compare-bf16 20 "$python" bench/compare.py "$out/smoke-cpu" "$out/smoke-bf16"
 part step-autotune 120 "${bench[@]}" step --model "$model" --precision bf16 --autotune "${step[@]}"
 part step-fp32 120 "${bench[@]}" step --model "$model" --precision fp32 "${step[@]}"
+"$python" -c 'import open_clip' 2>/dev/null &&
+  part peers 200 "$python" bench/gpu_peers.py --gauntlet "$gauntlet" --device "$device" --model RN50 --threads "$threads" "${peers[@]}"
 rm -rf "$out"/smoke-*/store
 
 list=$(IFS=,; echo "${parts[*]}")

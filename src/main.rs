@@ -5,6 +5,7 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    gauntlet_torch::keep_freed_memory();
     // Before anything touches CUDA: libtorch keeps the answer it finds first.
     let cuda = gauntlet_torch::load_cuda();
     gauntlet_attacks::link();

@@ -3,7 +3,8 @@
 use std::env;
 use std::path::PathBuf;
 
-const SOURCES: [&str; 5] = ["cpp/adamw.cpp", "cpp/autocast.cpp", "cpp/clip.cpp", "cpp/config.cpp", "cpp/device.cpp"];
+const SOURCES: [&str; 6] =
+    ["cpp/adamw.cpp", "cpp/autocast.cpp", "cpp/clip.cpp", "cpp/config.cpp", "cpp/device.cpp", "cpp/norm.cpp"];
 
 fn main() {
     println!("cargo::rerun-if-changed=cpp");
@@ -17,6 +18,8 @@ fn main() {
         // As system headers, so that their warnings are not ours.
         .flag("-isystem")
         .flag(&include)
+        // Loops over channels are worth their vectors in every profile.
+        .opt_level(3)
         .define("_GLIBCXX_USE_CXX11_ABI", "1")
         .files(SOURCES)
         .compile("gauntlet_torch");

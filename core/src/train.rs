@@ -254,7 +254,7 @@ impl<'a> Trainer<'a> {
         let phase = self.position.phase.as_ref().expect("the epoch is planned");
         let device = self.corpus.device;
         let images = self.corpus.normalise(&batch.images, &batch.drawings);
-        let (keys, tokens) = (batch.keys.to_device(device), batch.tokens.to_device(device));
+        let (keys, tokens) = (sent(&batch.keys, device), sent(&batch.tokens, device));
         let precision = self.recipe.precision;
         let image = precision.forward(device, || self.model.encode_image(&images, true));
         let encode_text = || precision.forward(device, || self.model.encode_text(&tokens));
@@ -420,10 +420,15 @@ impl<'a> Trainer<'a> {
 impl Corpus<'_> {
     /// Canvases u8 `[batch, 3, S, S]` to what the model reads: on the device, augmented, normalised by CLIP's constants.
     pub(crate) fn normalise(&self, canvases: &Tensor, drawings: &[augment::Drawing]) -> Tensor {
-        let images = canvases.to_device(self.device).to_kind(Kind::Float) / 255.0;
+        let images = sent(canvases, self.device).to_kind(Kind::Float) / 255.0;
         let images = if drawings.is_empty() { images } else { augment::apply(&images, drawings) };
         normalise(&images)
     }
+}
+
+/// On the device; where the tensor lies in pinned memory, nobody waits for it.
+fn sent(tensor: &Tensor, device: Device) -> Tensor {
+    tensor.to_device_(device, tensor.kind(), true, false)
 }
 
 /// Pictures within 0 to 1 to zero mean and unit variance, by the constants published with CLIP.

@@ -6,15 +6,19 @@ use clap::{Args, ValueEnum};
 use gauntlet::data::augment::{Augmentation, Drawing};
 use gauntlet::data::load::Batch;
 use gauntlet::data::tokenize::Tokenizer;
+use gauntlet::defense::clip_loss;
+use gauntlet::model::weights::write_safetensors;
 use gauntlet::model::{Clip, ModelConfig};
 use gauntlet::progress::Silent;
 use gauntlet::suite::Suite;
 use gauntlet::train::corpus::Shape;
-use gauntlet::train::{Corpus, Machine, Precision, Trainer};
+use gauntlet::train::{Corpus, Machine, Precision, Trainer, normalise};
 use gauntlet::{Defense, Error, Result, Trial, draw, report};
 use serde_json::{Value, json};
+use std::collections::{BTreeMap, HashMap};
+use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
-use tch::{Device, Kind, Tensor};
+use tch::{Device, Kind, Tensor, no_grad};
 
 /// Times training steps.
 #[derive(Args)]
@@ -43,6 +47,9 @@ pub struct Steps {
     /// Let cuDNN try which of its convolutions is fastest
     #[arg(long)]
     autotune: bool,
+    /// Leave the first weights, the batch and the loss of both in this folder, for another program to compute it too
+    #[arg(long, value_name = "FOLDER")]
+    exchange: Option<PathBuf>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -76,6 +83,9 @@ impl Steps {
         let mut trainer = Trainer::open(&trial.recipe, &corpus, &model, defense.as_mut(), folder.path(), "bench")?;
         let augmentation = trainer.plan()?.augmentation;
         let host = HostBatch::draw(&config, batch, self.tokens, augmentation);
+        if let Some(folder) = &self.exchange {
+            host.exchange(&model, precision, bed.device, folder)?;
+        }
         let mut step = || trainer.step(host.batch());
 
         let title = format!("{} batch {batch} {}", self.model, precision.name());
@@ -155,6 +165,22 @@ impl HostBatch {
             drawings: (0..batch as u64).filter_map(draw_row).collect(),
             tokens: Tensor::cat(&[words, end], 1),
         }
+    }
+
+    /// `weights.safetensors` in open_clip's names; `batch.safetensors` with `images` (u8), `tokens` and CLIP's `loss`, nothing augmented.
+    fn exchange(&self, model: &Clip, precision: Precision, device: Device, folder: &Path) -> Result<()> {
+        std::fs::create_dir_all(folder).map_err(Error::io(folder))?;
+        model.weights.save(&folder.join("weights.safetensors"))?;
+        let images = normalise(&(self.images.to_device(device).to_kind(Kind::Float) / 255.0));
+        let tokens = self.tokens.to_device(device);
+        let loss = no_grad(|| {
+            let image = precision.forward(device, || model.encode_image(&images, true));
+            let text = precision.forward(device, || model.encode_text(&tokens));
+            clip_loss(&image, &text, &model.logit_scale())
+        });
+        let named = [("images", &self.images), ("tokens", &self.tokens), ("loss", &loss)];
+        let named = named.map(|(name, tensor)| (name.to_string(), tensor.shallow_clone()));
+        write_safetensors(&folder.join("batch.safetensors"), &BTreeMap::from(named), &HashMap::new())
     }
 
     fn batch(&self) -> Batch {

@@ -2,7 +2,8 @@
 //!
 //! One file per subject: `adamw.rs` the fused optimizer step, `autocast.rs` mixed precision, `clip.rs` gradient clipping, `cuda.rs`
 //! how one binary serves CPU and GPU, `device.rs` what a run records of a GPU, `config.rs` what libtorch says about itself.
-//! `map.rs` maps files, which is unsafe for a reason of its own.
+//! `norm.rs` batch norm with what follows it. `map.rs` maps files and `memory.rs` tells the allocator what to keep, which are unsafe for
+//! reasons of their own.
 
 // Calling C++ and opening libraries cannot be checked by the compiler. It is done here so that no other crate has to;
 // beside this one only the loader of plugins may.
@@ -15,7 +16,9 @@ mod config;
 mod cuda;
 mod device;
 mod map;
+mod memory;
 mod message;
+mod norm;
 
 pub use adamw::fused_adamw;
 pub use autocast::autocast_bf16;
@@ -24,3 +27,5 @@ pub use config::{LIBTORCH_VERSION, libtorch_version, show_config};
 pub use cuda::{libtorch_path, load_cuda};
 pub use device::{allows_tf32, device_name, peak_device_memory, reset_peak_device_memory, set_tf32};
 pub use map::Map;
+pub use memory::keep_freed_memory;
+pub use norm::{NormOptions, batch_norm};

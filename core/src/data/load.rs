@@ -94,7 +94,13 @@ pub fn load(corpus: &Corpus, rows: &[usize], epoch: u32, phase: &Phase) -> Resul
     let captions: Vec<String> = rows.iter().map(caption).collect();
     let tokens = corpus.tokenizer.encode_batch(&captions, corpus.context_length);
     let keys: Vec<i64> = rows.iter().map(|row| row.key).collect();
-    Ok(Batch { keys: Tensor::from_slice(&keys), images, drawings, tokens })
+    let keys = Tensor::from_slice(&keys);
+    if corpus.device.is_cuda() {
+        // Copies from pinned memory run beside the step before.
+        let [keys, images, tokens] = [keys, images, tokens].map(|tensor| tensor.pin_memory(corpus.device));
+        return Ok(Batch { keys, images, drawings, tokens });
+    }
+    Ok(Batch { keys, images, drawings, tokens })
 }
 
 /// Calls `each` with every whole batch of an epoch from batch `first` on, in order; `workers` threads (at least one) read ahead.

@@ -2,9 +2,11 @@
 //! pooling at the end (Radford et al. 2021, section 2.4). Modules and names follow open_clip's, so that its weights fit.
 
 use super::ModelConfig;
+use super::attention::{self, Projection};
 use super::config::stride;
 use super::transformer::Linear;
 use super::weights::{Init, Weights};
+use gauntlet_torch::{NormOptions, batch_norm};
 use tch::{Kind, Tensor};
 
 /// The image tower.
@@ -48,7 +50,7 @@ impl ModifiedResNet {
     pub fn forward(&self, images: &Tensor, train: bool) -> Tensor {
         let mut x = images.shallow_clone();
         for (conv, norm) in &self.stem {
-            x = norm.forward(&conv.forward(&x), train).relu_();
+            x = norm.forward_relu(&conv.forward(&x), None, train);
         }
         x = average_pool(&x, 2); // [batch, width, S/4, S/4]
         for block in &self.blocks {
@@ -90,14 +92,13 @@ impl Bottleneck {
     fn forward(&self, x: &Tensor, train: bool) -> Tensor {
         let pool = |x: Tensor| if self.stride > 1 { average_pool(&x, self.stride) } else { x };
         let [(conv1, norm1), (conv2, norm2), (conv3, norm3)] = &self.convs;
-        let y = norm1.forward(&conv1.forward(x), train).relu_();
-        let y = pool(norm2.forward(&conv2.forward(&y), train).relu_());
-        let y = norm3.forward(&conv3.forward(&y), train);
+        let y = norm1.forward_relu(&conv1.forward(x), None, train);
+        let y = pool(norm2.forward_relu(&conv2.forward(&y), None, train));
         let shortcut = match &self.shortcut {
             Some((conv, norm)) => norm.forward(&conv.forward(&pool(x.shallow_clone())), train),
             None => x.shallow_clone(),
         };
-        (y + shortcut).relu_()
+        norm3.forward_relu(&conv3.forward(&y), Some(&shortcut), train)
     }
 }
 
@@ -145,17 +146,26 @@ impl BatchNorm {
     }
 
     fn forward(&self, x: &Tensor, train: bool) -> Tensor {
-        let (mean, var) = (Some(&self.running_mean), Some(&self.running_var));
-        x.batch_norm(Some(&self.weight), Some(&self.bias), mean, var, train, 0.1, 1e-5, true)
+        self.normalise(x, None, false, train)
+    }
+
+    /// With a shortcut added, if there is one, and what is below 0 cut off.
+    fn forward_relu(&self, x: &Tensor, shortcut: Option<&Tensor>, train: bool) -> Tensor {
+        self.normalise(x, shortcut, true, train)
+    }
+
+    fn normalise(&self, x: &Tensor, shortcut: Option<&Tensor>, relu: bool, train: bool) -> Tensor {
+        let options = NormOptions { relu, momentum: 0.1, eps: 1e-5 };
+        let norm = [&self.weight, &self.bias, &self.running_mean, &self.running_var];
+        batch_norm(x, norm, shortcut, train, options).expect("the shapes were checked with the configuration")
     }
 }
 
 /// Attention pooling: the mean over all places asks, the places and the mean answer.
 struct AttentionPool {
     positions: Tensor,
-    query: Linear,
-    key: Linear,
-    value: Linear,
+    /// Of queries, keys and values.
+    projections: [Projection; 3],
     output: Linear,
     heads: i64,
 }
@@ -170,22 +180,17 @@ impl AttentionPool {
         let mut linear = |part, outputs| {
             Linear::new(weights, &format!("visual.attnpool.{part}_proj"), [width, outputs], Init::Normal(std))
         };
-        let (key, query, value) = (linear("k", width), linear("q", width), linear("v", width));
+        let projections = ["q", "k", "v"].map(|part| linear(part, width).into());
         let output = linear("c", config.embed_dim);
-        AttentionPool { positions, query, key, value, output, heads: width / config.vision_cfg.head_width }
+        AttentionPool { positions, projections, output, heads: width / config.vision_cfg.head_width }
     }
 
     fn forward(&self, x: &Tensor) -> Tensor {
         let places = x.flatten(2, -1).permute([0, 2, 1]); // [batch, places, width]
         let mean = places.mean_dim([1].as_slice(), true, None::<Kind>);
         let tokens = Tensor::cat(&[mean, places], 1) + self.positions.to_kind(x.kind()); // [batch, 1 + places, width]
-        let (batch, _, width) = tokens.size3().expect("three dimensions");
-        let split = |x: Tensor| x.view([batch, -1, self.heads, width / self.heads]).transpose(1, 2);
         // Only the mean's answer is used, so only the mean asks: open_clip computes every query and keeps the first.
-        let query = split(self.query.forward(&tokens.narrow(1, 0, 1)));
-        let (key, value) = (split(self.key.forward(&tokens)), split(self.value.forward(&tokens)));
-        let pooled =
-            Tensor::scaled_dot_product_attention(&query, &key, &value, None::<Tensor>, 0.0, false, None, false);
-        self.output.forward(&pooled.transpose(1, 2).reshape([batch, width]))
+        let pooled = attention::answer(&tokens.select(1, 0), &tokens, &self.projections, self.heads, None);
+        self.output.forward(&pooled)
     }
 }

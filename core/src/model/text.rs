@@ -4,7 +4,7 @@
 use super::ModelConfig;
 use super::transformer::{LayerNorm, Shape, Start, Transformer};
 use super::weights::{Init, Weights};
-use tch::{Kind, Tensor};
+use tch::Tensor;
 
 /// The text tower.
 pub struct TextTransformer {
@@ -46,12 +46,10 @@ impl TextTransformer {
 
     /// Tokens `[batch, length]` -> `[batch, embed_dim]`. End of text is the largest token, as in CLIP's vocabulary.
     pub fn forward(&self, tokens: &Tensor) -> Tensor {
-        let (batch, length) = tokens.size2().expect("two dimensions");
+        let length = tokens.size()[1];
         let x = Tensor::embedding(&self.embedding, tokens, -1, false, false) + self.positions.narrow(0, 0, length);
-        let x = self.blocks.forward(&x); // [batch, length, width]
         let end = tokens.argmax(-1, false);
-        let rows = Tensor::arange(batch, (Kind::Int64, tokens.device()));
-        let last = x.index(&[Some(rows), Some(end)]); // [batch, width]; the norm is taken row by row, so after the choice
+        let last = self.blocks.forward_at(&x, &end); // [batch, width]; the norm is taken row by row, so after the choice
         self.norm.forward(&last).matmul(&self.projection)
     }
 }

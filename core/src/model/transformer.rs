@@ -1,9 +1,10 @@
 //! The transformer that both towers share: blocks of attention and a perceptron, each after a layer norm and around a shortcut
 //! (Radford et al. 2021, section 2.4). `text.rs` and `vit.rs` put tokens into it. Names follow open_clip's.
 
+use super::attention::{self, Projection};
 use super::config::hidden;
 use super::weights::{Init, Weights};
-use tch::Tensor;
+use tch::{Kind, Tensor};
 
 /// What the blocks of a tower have in common.
 pub struct Shape {
@@ -45,9 +46,12 @@ impl Transformer {
         Transformer { blocks: (0..shape.layers).map(block).collect() }
     }
 
-    /// `[batch, length, width]` to the same.
-    pub fn forward(&self, x: &Tensor) -> Tensor {
-        self.blocks.iter().fold(x.shallow_clone(), |x, block| block.forward(&x))
+    /// `[batch, length, width]` to `[batch, width]`: what becomes of the token at each row's place (i64 `[batch]`). The last block works
+    /// for these tokens only, which is most of its work saved.
+    pub fn forward_at(&self, x: &Tensor, places: &Tensor) -> Tensor {
+        let (last, others) = self.blocks.split_last().expect("a tower has at least one block");
+        let x = others.iter().fold(x.shallow_clone(), |x, block| block.forward(&x));
+        last.forward_at(&x, places)
     }
 }
 
@@ -89,7 +93,25 @@ impl Block {
         let (query, key, value) = (all.get(0), all.get(1), all.get(2)); // each [batch, heads, length, width/heads]
         let mixed =
             Tensor::scaled_dot_product_attention(&query, &key, &value, None::<Tensor>, 0.0, self.causal, None, false);
-        let mixed = mixed.transpose(1, 2).reshape([batch, length, width]);
+        self.rest(x, &mixed.transpose(1, 2).reshape([batch, length, width]))
+    }
+
+    /// `forward` at one place of each row.
+    fn forward_at(&self, x: &Tensor, places: &Tensor) -> Tensor {
+        let (batch, length, _) = x.size3().expect("three dimensions");
+        let integers = (Kind::Int64, x.device());
+        let tokens = self.norm1.forward(x);
+        let at = |x: &Tensor| x.index(&[Some(&Tensor::arange(batch, integers)), Some(places)]);
+        let (weights, biases) = (self.in_weight.chunk(3, 0), self.in_bias.chunk(3, 0));
+        let projection =
+            |part: usize| Projection { weight: weights[part].shallow_clone(), bias: biases[part].shallow_clone() };
+        let later = self.causal.then(|| Tensor::arange(length, integers).unsqueeze(0).gt_tensor(&places.unsqueeze(1)));
+        let mixed = attention::answer(&at(&tokens), &tokens, &[0, 1, 2].map(projection), self.heads, later.as_ref());
+        self.rest(&at(x), &mixed)
+    }
+
+    /// What follows the attention, token by token.
+    fn rest(&self, x: &Tensor, mixed: &Tensor) -> Tensor {
         let x = x + mixed.linear(&self.out_weight, Some(&self.out_bias));
         let wide = self.widen.forward(&self.norm2.forward(&x));
         let active = if self.quick_gelu { &wide * (&wide * 1.702).sigmoid() } else { wide.gelu("none") };
@@ -133,5 +155,11 @@ impl Linear {
 
     pub(super) fn forward(&self, x: &Tensor) -> Tensor {
         x.linear(&self.weight, Some(&self.bias))
+    }
+}
+
+impl From<Linear> for Projection {
+    fn from(linear: Linear) -> Self {
+        Projection { weight: linear.weight, bias: linear.bias }
     }
 }

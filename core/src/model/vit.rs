@@ -6,7 +6,7 @@ use super::ModelConfig;
 use super::config::hidden;
 use super::transformer::{LayerNorm, Shape, Start, Transformer};
 use super::weights::{Init, Weights};
-use tch::Tensor;
+use tch::{Kind, Tensor};
 
 /// The image tower.
 pub struct VisionTransformer {
@@ -62,7 +62,8 @@ impl VisionTransformer {
         let x = x.flatten(2, -1).transpose(1, 2); // [batch, patches, width]
         let (class, positions) = (self.class.to_kind(x.kind()), self.positions.to_kind(x.kind()));
         let x = Tensor::cat(&[class.expand([batch, 1, -1], false), x], 1) + positions;
-        let x = self.blocks.forward(&self.norm_before.forward(&x)); // [batch, 1 + patches, width]
-        self.norm_after.forward(&x.select(1, 0)).matmul(&self.projection)
+        let first = Tensor::zeros([batch], (Kind::Int64, x.device()));
+        let class = self.blocks.forward_at(&self.norm_before.forward(&x), &first); // from [batch, 1 + patches, width]
+        self.norm_after.forward(&class).matmul(&self.projection)
     }
 }

@@ -30,8 +30,18 @@ pub fn canvas_of(picture: &RgbImage, size: u32) -> Result<Vec<u8>, String> {
     // First across, then down, as PIL does: what overshoots is cut off between the two, so their order shows.
     let wide = resize(&picture, (left, 0.0, visible_width, height.into()), (size, height))?;
     let canvas = resize(&wide, (0.0, top, size.into(), visible_height), (size, size))?;
-    let pixels = canvas.pixels(); // [size, size]
-    Ok((0..3).flat_map(|channel| pixels.iter().map(move |pixel| pixel.0[channel])).collect())
+    Ok(planar(canvas.pixels()))
+}
+
+/// `[size, size, 3]` to `[3, size, size]`.
+fn planar(pixels: &[U8x3]) -> Vec<u8> {
+    let mut planes = vec![0; 3 * pixels.len()];
+    let (red, others) = planes.split_at_mut(pixels.len());
+    let (green, blue) = others.split_at_mut(pixels.len());
+    for (((pixel, red), green), blue) in pixels.iter().zip(red).zip(green).zip(blue) {
+        [*red, *green, *blue] = pixel.0;
+    }
+    planes
 }
 
 /// Resizes the box (left, top, width, height) of a picture to (width, height). The type of the pixels is fixed: otherwise the
@@ -77,9 +87,11 @@ fn decode(bytes: &[u8]) -> Result<DynamicImage, String> {
 /// Whether a JPEG ends inside its last scan. The decoder would fill what is missing with grey; PIL refuses such a file.
 /// Inside a scan 0xFF is always followed by 0x00 or a restart marker, so neither marker can be mistaken there.
 fn is_cut(bytes: &[u8]) -> bool {
-    let last = |marker: u8| bytes.windows(2).rposition(|pair| pair == [0xFF, marker]);
-    let (start_of_scan, end_of_image) = (last(0xDA), last(0xD9));
-    end_of_image < start_of_scan
+    let is = |marker: u8| move |pair: &[u8]| pair == [0xFF, marker];
+    let (start_of_scan, end_of_image) = (is(0xDA), is(0xD9));
+    // The end marker is looked for from behind, where it usually is: nothing else is searched then.
+    let end = bytes.windows(2).rposition(end_of_image).unwrap_or(0);
+    bytes[end..].windows(2).any(start_of_scan)
 }
 
 fn on_white(picture: DynamicImage) -> RgbImage {

@@ -1,0 +1,187 @@
+// Batch norm of a training step with what follows it in a ResNet, an added shortcut and a ReLU, in as few passes over memory as they take:
+// libtorch's own are six and more. For f32 pictures on one thread of the CPU whose channels come last; all else goes through libtorch's.
+
+#include <ATen/Parallel.h>
+#include <ATen/TensorOperators.h>
+#include <ATen/core/Tensor.h>
+#include <ATen/ops/batch_norm.h>
+#include <ATen/ops/empty.h>
+#include <ATen/ops/empty_like.h>
+#include <torch/csrc/autograd/custom_function.h>
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <optional>
+#include <vector>
+
+#include "error.h"
+
+// The loops below are compiled twice; the processor chooses when the program starts.
+#define EACH_PROCESSOR __attribute__((target_clones("arch=haswell", "default")))
+
+namespace {
+using torch::autograd::AutogradContext;
+using torch::autograd::variable_list;
+
+// Rows (pixels of all pictures) whose statistics are taken together: few enough to stay in the nearest cache.
+constexpr int64_t BLOCK = 64;
+
+// Mean and sum of squared distances from it of each channel of x [rows, channels], block by block (Chan, Golub and LeVeque 1983).
+EACH_PROCESSOR void moments(const float *__restrict x, int64_t rows, int64_t channels, float *__restrict mean, float *__restrict squares, float *__restrict sum, float *__restrict square) {
+  std::fill_n(mean, channels, 0.f);
+  std::fill_n(squares, channels, 0.f);
+  for (int64_t first = 0; first < rows; first += BLOCK) {
+    const int64_t count = std::min(BLOCK, rows - first);
+    const float *block = x + first * channels;
+    std::fill_n(sum, channels, 0.f);
+    std::fill_n(square, channels, 0.f);
+    for (int64_t row = 0; row < count; ++row)
+      for (int64_t c = 0; c < channels; ++c) sum[c] += block[row * channels + c];
+    for (int64_t c = 0; c < channels; ++c) sum[c] /= count;
+    for (int64_t row = 0; row < count; ++row)
+      for (int64_t c = 0; c < channels; ++c) {
+        const float distance = block[row * channels + c] - sum[c];
+        square[c] += distance * distance;
+      }
+    const float share = float(count) / float(first + count), weight = share * first;
+    for (int64_t c = 0; c < channels; ++c) {
+      const float distance = sum[c] - mean[c];
+      mean[c] += distance * share;
+      squares[c] += square[c] + distance * distance * weight;
+    }
+  }
+}
+
+// y = scale x + offset (+ shortcut), nothing below `least`; what is not a number stays so, for the watch on the loss to find.
+EACH_PROCESSOR void stretch(const float *__restrict x, const float *__restrict shortcut, float *__restrict y, int64_t rows, int64_t channels, const float *__restrict scale,
+                          const float *__restrict offset, float least) {
+  for (int64_t row = 0; row < rows; ++row, x += channels, y += channels) {
+    if (shortcut) {
+      for (int64_t c = 0; c < channels; ++c) {
+        const float z = x[c] * scale[c] + offset[c] + shortcut[c];
+        y[c] = z < least ? least : z;
+      }
+      shortcut += channels;
+    } else {
+      for (int64_t c = 0; c < channels; ++c) {
+        const float z = x[c] * scale[c] + offset[c];
+        y[c] = z < least ? least : z;
+      }
+    }
+  }
+}
+
+// In what follows dy is read before it is known whether it passes: a read that hangs on a condition would keep the compiler from vectors.
+
+// Sums over rows of the gradient that passes the ReLU, and of its product with x - mean. `passed` takes that gradient, if wanted.
+EACH_PROCESSOR void sums(const float *__restrict x, const float *__restrict y, const float *__restrict dy, float *__restrict passed, int64_t rows, int64_t channels,
+                         const float *__restrict mean, float least, float *__restrict sum, float *__restrict product) {
+  std::fill_n(sum, channels, 0.f);
+  std::fill_n(product, channels, 0.f);
+  for (int64_t row = 0; row < rows; ++row, x += channels, y += channels, dy += channels) {
+    for (int64_t c = 0; c < channels; ++c) {
+      const float g = dy[c], dz = y[c] <= least ? 0.f : g;
+      sum[c] += dz;
+      product[c] += dz * (x[c] - mean[c]);
+    }
+    if (passed) {
+      for (int64_t c = 0; c < channels; ++c) {
+        const float g = dy[c];
+        passed[c] = y[c] <= least ? 0.f : g;
+      }
+      passed += channels;
+    }
+  }
+}
+
+// dx = a dz + b (x - mean) + c, where dz is the gradient that passes the ReLU.
+EACH_PROCESSOR void spread(const float *__restrict x, const float *__restrict y, const float *__restrict dy, float *__restrict dx, int64_t rows, int64_t channels,
+                           const float *__restrict mean, float least, const float *__restrict a, const float *__restrict b, const float *__restrict offset) {
+  for (int64_t row = 0; row < rows; ++row, x += channels, y += channels, dy += channels, dx += channels)
+    for (int64_t c = 0; c < channels; ++c) {
+      const float g = dy[c], dz = y[c] <= least ? 0.f : g;
+      dx[c] = a[c] * dz + b[c] * (x[c] - mean[c]) + offset[c];
+    }
+}
+
+struct Norm : torch::autograd::Function<Norm> {
+  static at::Tensor forward(AutogradContext *ctx, const at::Tensor &x, const at::Tensor &weight, const at::Tensor &bias,
+                            const std::optional<at::Tensor> &shortcut, at::Tensor running_mean, at::Tensor running_var, bool relu,
+                            double momentum, double eps) {
+    const int64_t channels = x.size(1), rows = x.numel() / channels;
+    auto mean = at::empty({channels}, x.options()), inverse = at::empty({channels}, x.options());
+    std::vector<float> squares(channels), scale(channels), offset(channels);
+    float *means = mean.data_ptr<float>(), *inverses = inverse.data_ptr<float>();
+    moments(x.const_data_ptr<float>(), rows, channels, means, squares.data(), scale.data(), offset.data());
+    const float *weights = weight.const_data_ptr<float>(), *biases = bias.const_data_ptr<float>();
+    float *running_means = running_mean.data_ptr<float>(), *running_vars = running_var.data_ptr<float>();
+    for (int64_t c = 0; c < channels; ++c) {
+      inverses[c] = float(1 / std::sqrt(double(squares[c]) / rows + eps));
+      scale[c] = inverses[c] * weights[c];
+      offset[c] = biases[c] - means[c] * scale[c];
+      running_means[c] = float(momentum * means[c] + (1 - momentum) * running_means[c]);
+      running_vars[c] = float(momentum * (squares[c] / double(rows - 1)) + (1 - momentum) * running_vars[c]);
+    }
+    auto y = at::empty_like(x);
+    const float *added = shortcut ? shortcut->const_data_ptr<float>() : nullptr;
+    stretch(x.const_data_ptr<float>(), added, y.data_ptr<float>(), rows, channels, scale.data(), offset.data(), least(relu));
+    ctx->save_for_backward({x, weight, y, mean, inverse});
+    ctx->saved_data["relu"] = relu;
+    ctx->saved_data["shortcut"] = shortcut.has_value();
+    return y;
+  }
+
+  static variable_list backward(AutogradContext *ctx, variable_list gradients) {
+    const auto saved = ctx->get_saved_variables();
+    const at::Tensor &x = saved[0], &y = saved[2];
+    const float *weights = saved[1].const_data_ptr<float>(), *means = saved[3].const_data_ptr<float>(),
+                *inverses = saved[4].const_data_ptr<float>();
+    const bool relu = ctx->saved_data["relu"].toBool(), shortcut = ctx->saved_data["shortcut"].toBool();
+    const int64_t channels = x.size(1), rows = x.numel() / channels;
+    const auto dy = gradients[0].contiguous(at::MemoryFormat::ChannelsLast);
+    auto dx = at::empty_like(x), passed = shortcut && relu ? at::empty_like(x) : at::Tensor();
+    auto dweight = at::empty({channels}, x.options()), dbias = at::empty({channels}, x.options());
+    float *dweights = dweight.data_ptr<float>(), *dbiases = dbias.data_ptr<float>();
+    sums(x.const_data_ptr<float>(), y.const_data_ptr<float>(), dy.const_data_ptr<float>(),
+         passed.defined() ? passed.data_ptr<float>() : nullptr, rows, channels, means, least(relu), dbiases, dweights);
+    std::vector<float> a(channels), b(channels), offset(channels);
+    for (int64_t c = 0; c < channels; ++c) {
+      a[c] = weights[c] * inverses[c];
+      b[c] = -a[c] * inverses[c] * inverses[c] * dweights[c] / rows;
+      offset[c] = -a[c] * dbiases[c] / rows;
+      dweights[c] *= inverses[c];
+    }
+    spread(x.const_data_ptr<float>(), y.const_data_ptr<float>(), dy.const_data_ptr<float>(), dx.data_ptr<float>(), rows, channels,
+           means, least(relu), a.data(), b.data(), offset.data());
+    const auto back = !shortcut ? at::Tensor() : relu ? passed : dy;
+    return {dx, dweight, dbias, back, {}, {}, {}, {}, {}};
+  }
+
+  static float least(bool relu) { return relu ? 0.f : -std::numeric_limits<float>::infinity(); }
+};
+
+// Whether the loops above can be used: they walk raw memory.
+bool plain(const at::Tensor &x, const at::Tensor &weight, const at::Tensor *shortcut) {
+  const auto fits = [](const at::Tensor &x) {
+    return x.device().is_cpu() && x.scalar_type() == at::kFloat && x.dim() == 4 && x.is_contiguous(at::MemoryFormat::ChannelsLast);
+  };
+  return fits(x) && (!shortcut || (fits(*shortcut) && shortcut->sizes() == x.sizes())) && weight.scalar_type() == at::kFloat &&
+         x.numel() > x.size(1) && at::get_num_threads() == 1;
+}
+} // namespace
+
+extern "C" char *gauntlet_batch_norm(at::Tensor *x, at::Tensor *weight, at::Tensor *bias, at::Tensor *running_mean,
+                                     at::Tensor *running_var, at::Tensor *shortcut, bool train, bool relu, double momentum,
+                                     double eps, at::Tensor **out) {
+  return message_of([&] {
+    if (train && plain(*x, *weight, shortcut)) {
+      *out = new at::Tensor(Norm::apply(*x, *weight, *bias, shortcut ? std::optional(*shortcut) : std::nullopt, *running_mean, *running_var, relu,
+                                        momentum, eps));
+      return;
+    }
+    auto y = at::batch_norm(*x, *weight, *bias, *running_mean, *running_var, train, momentum, eps, /*cudnn=*/true);
+    if (shortcut) y = y + *shortcut;
+    *out = new at::Tensor(relu ? y.relu_() : y);
+  });
+}
