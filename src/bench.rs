@@ -3,6 +3,7 @@
 
 mod numerics;
 mod pool;
+mod probe;
 mod start;
 mod step;
 
@@ -37,6 +38,8 @@ enum What {
     Step(step::Steps),
     /// Time RoCLIP's look-up of a batch in its pool
     Pool(pool::Pools),
+    /// Time the linear probe's solver on features in a file
+    Probe(probe::Probe),
     /// Time from the start of a process to its first training step
     Start(start::Start),
 }
@@ -61,6 +64,7 @@ impl Bench {
             What::Numerics(numerics) => numerics.measure(&bed).map(|(right, found)| ("numerics", right, found))?,
             What::Step(steps) => ("step", true, steps.measure(&bed)?),
             What::Pool(pools) => ("pool", true, pools.measure(&bed)?),
+            What::Probe(probe) => ("probe", true, probe.measure(&bed)?),
             What::Start(start) => ("start", true, start.measure(&bed)?),
         };
         let mut report = json!({

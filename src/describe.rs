@@ -2,6 +2,7 @@
 
 use comfy_table::{ContentArrangement, LineStyle, Table, presets::UTF8_HORIZONTAL_ONLY};
 use gauntlet::data::{csv::Csv, webdataset::Webdataset, world::World};
+use gauntlet::evaluator::DownstreamConfig;
 use gauntlet::plugin::{self, Plugin, Preset, PresetField, Role, schema_of};
 use gauntlet::suite::Suite;
 use gauntlet::train::{self, Recipe};
@@ -54,6 +55,11 @@ pub fn describe(name: &str, as_json: bool) -> Result<String> {
         part("world", "`[data]` with kind = \"world\": the embedded procedural world", schema_of::<World>()),
         part("webdataset", "`[data]` with kind = \"webdataset\": tar shards", schema_of::<Webdataset>()),
         part("csv", "`[data]` with kind = \"csv\": a table of paths and captions", schema_of::<Csv>()),
+        part(
+            "downstream",
+            "a table `[downstream.LABEL]`: a set that models are measured on (`gauntlet data list`)",
+            schema_of::<DownstreamConfig>(),
+        ),
     ];
     let mut evaluators = Vec::new();
     for plugin in plugin::all::<dyn Evaluator>()? {

@@ -5,6 +5,7 @@ mod bench;
 mod data;
 mod describe;
 mod doctor;
+mod eval;
 mod sweep;
 mod trial;
 
@@ -34,6 +35,8 @@ enum Command {
     Run(sweep::Run),
     /// Run or replay one resolved trial (`trial.json`, as a suite writes them)
     Trial(trial::RunTrial),
+    /// Measure a checkpoint without training: any weights in open_clip's names
+    Eval(eval::Eval),
     /// Print the table of a suite's results again
     Table {
         /// The folder given to `run` as --out
@@ -52,7 +55,7 @@ enum Command {
     },
     /// Explain a plugin, or the keys of `suite`, `recipe` or a data source: every field with default, range and help
     Describe {
-        /// Name of a plugin, as `gauntlet list` prints it; or suite, recipe, world, webdataset, csv
+        /// Name of a plugin, as `gauntlet list` prints it; or suite, recipe, downstream, world, webdataset, csv
         name: String,
         /// As JSON
         #[arg(long)]
@@ -89,6 +92,7 @@ fn run(command: Command) -> Result<ExitCode> {
     match command {
         Command::Run(run) => run.run(),
         Command::Trial(trial) => trial.run(),
+        Command::Eval(eval) => eval.run(),
         Command::Table { folder } => {
             say(&sweep::table(&folder)?);
             Ok(ExitCode::SUCCESS)

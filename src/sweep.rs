@@ -4,9 +4,11 @@ use crate::bars::{Bar, Report, SuiteBars, show};
 use crate::say;
 use crate::trial::stop_on_signals;
 use clap::Args;
+use gauntlet::evaluator::Downstream;
 use gauntlet::model::weights::write_atomic;
 use gauntlet::report::{self, Line, table};
 use gauntlet::suite::Suite;
+use gauntlet::suite::plan::Measured;
 use gauntlet::train::Machine;
 use gauntlet::{Error, Result, Trial};
 use std::collections::{BTreeMap, VecDeque};
@@ -72,9 +74,13 @@ impl Run {
         let states = trials.iter().map(|trial| self.state(trial)).collect::<Result<Vec<_>>>()?;
         if self.dry_run {
             let chosen = names.iter().zip(&states).filter(|(name, _)| self.wants(name));
-            say(&chosen.map(|(name, state)| format!("{name:60} {state:?}\n")).collect::<String>());
+            say(&chosen.clone().map(|(name, state)| format!("{name:60} {state:?}\n")).collect::<String>());
+            let left = chosen.filter(|(_, state)| **state != State::Finished).count();
+            say(&suite.reckon(trials.len(), left, self.measured()?)?);
             return Ok(ExitCode::SUCCESS);
         }
+        // What is missing is told before anything is trained.
+        drop(Downstream::open_all(&suite.downstream)?);
         std::fs::create_dir_all(self.out.join("store")).map_err(Error::io(&self.out))?;
         let resolved = serde_json::to_string_pretty(&suite).expect("plain data");
         write_atomic(&self.out.join("suite.json"), resolved.as_bytes())?;
@@ -95,6 +101,16 @@ impl Run {
             eprintln!("failed: {name}\n{lines}");
         }
         Ok(if failures.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(1) })
+    }
+
+    /// How fast finished trials trained.
+    fn measured(&self) -> Result<Option<Measured>> {
+        let results = self.out.join("results.jsonl");
+        let lines = if results.exists() { report::read_lines(&results)? } else { Vec::new() };
+        let rate = |line: &Line| if let Line::Cost(cost) = line { Some(cost.samples_per_second) } else { None };
+        let rates: Vec<f64> = lines.iter().filter_map(rate).filter(|rate| *rate > 0.0).collect();
+        let train_rate = rates.iter().sum::<f64>() / rates.len() as f64;
+        Ok((!rates.is_empty()).then_some(Measured { train_rate, trials: rates.len() }))
     }
 
     fn wants(&self, name: &str) -> bool {

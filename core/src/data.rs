@@ -12,6 +12,7 @@ pub mod csv;
 pub mod eda;
 mod folder;
 pub mod index;
+pub mod labelled;
 pub mod load;
 pub mod ordered;
 pub mod tokenize;
@@ -38,6 +39,8 @@ pub enum DataConfig {
     Webdataset(webdataset::Webdataset),
     /// A CSV or TSV file with a path and a caption column, as CyCLIP, CleanCLIP and RoCLIP read.
     Csv(csv::Csv),
+    /// The test pictures of a downstream set, with prompts for captions: what `gauntlet eval` draws goals from.
+    Labelled(labelled::Labelled),
 }
 
 impl DataConfig {
@@ -47,6 +50,7 @@ impl DataConfig {
             DataConfig::World(world) => Arc::new(world.open()?),
             DataConfig::Webdataset(shards) => Arc::new(shards.open()?),
             DataConfig::Csv(table) => Arc::new(table.open()?),
+            DataConfig::Labelled(set) => Arc::new(set.open()?),
         })
     }
 }

@@ -60,12 +60,17 @@ impl Clip {
     /// Normalised image embeddings f32 `[batch, embed_dim]` of normalised pictures f32 `[batch, 3, S, S]`. In training, batch
     /// norm uses the batch's statistics and updates the running ones.
     pub fn encode_image(&self, images: &Tensor, train: bool) -> Tensor {
+        normalize(&self.image_features(images, train))
+    }
+
+    /// What [`encode_image`](Clip::encode_image) normalises, f32 `[batch, embed_dim]`: linear probes are fitted on it.
+    pub fn image_features(&self, images: &Tensor, train: bool) -> Tensor {
         let images = channels_last(images.shallow_clone());
         let features = match &self.visual {
             ImageTower::ResNet(tower) => tower.forward(&images, train),
             ImageTower::Transformer(tower) => tower.forward(&images),
         };
-        normalize(&features.to_kind(Kind::Float))
+        features.to_kind(Kind::Float)
     }
 
     /// Normalised text embeddings f32 `[batch, embed_dim]` of tokens i64 `[batch, length]`, `length` up to the context length.

@@ -19,6 +19,8 @@ pub struct Threat {
     pub attack: Box<dyn Attack>,
     /// What it wants.
     pub goal: Goal,
+    /// Plugin and configuration: two attacks with the same ones stamp alike.
+    pub(crate) identity: String,
 }
 
 impl Threat {
@@ -29,7 +31,8 @@ impl Threat {
         let threat = |config: &Configured| {
             let attack = config.build::<dyn Attack>()?;
             let goal = attack.goal(&ctx).map_err(|error| error.during(format!("attack `{}`", config.label)))?;
-            Ok(Threat { label: config.label.clone(), attack, goal })
+            let identity = format!("{} {}", config.plugin, json(&config.config));
+            Ok(Threat { label: config.label.clone(), attack, goal, identity })
         };
         attacks.iter().map(threat).collect()
     }
@@ -41,7 +44,7 @@ impl Threat {
     }
 
     /// Stamps, and checks that the attack returned pictures.
-    fn stamp(&self, canvas: &Tensor, keys: &[u64]) -> Result<Tensor> {
+    pub(crate) fn stamp(&self, canvas: &Tensor, keys: &[u64]) -> Result<Tensor> {
         let stamped = self.attack.stamp(canvas, keys)?;
         if stamped.size() != canvas.size() || stamped.kind() != Kind::Uint8 {
             let why = format!("`stamp` returned {:?} {:?} for u8 {:?}", stamped.kind(), stamped.size(), canvas.size());

@@ -3,7 +3,7 @@
 pub mod table;
 
 use crate::data::DataConfig;
-use crate::evaluator::Score;
+use crate::evaluator::{Definition, Score, Subject, Unit};
 use crate::model::weights::write_atomic;
 use crate::train::{Precision, Trained};
 use crate::trial::Trial;
@@ -42,10 +42,16 @@ pub struct ScoreLine {
     pub evaluator: String,
     /// Name of the score; `gauntlet describe EVALUATOR` has its definition.
     pub score: String,
-    /// Data set it was measured on.
+    /// Data set it was measured on: the label of a downstream set, or the kind of the trial's own data, of which it is the held-out part.
     pub dataset: String,
+    /// Whether `dataset` is a downstream set.
+    #[serde(default)]
+    pub downstream: bool,
     /// The number.
     pub value: f64,
+    /// What kind of number it is.
+    #[serde(default)]
+    pub unit: Unit,
     /// Cases it was counted over.
     pub n: usize,
     /// Lower end of the 95% interval over those cases.
@@ -54,7 +60,7 @@ pub struct ScoreLine {
     pub high: f64,
     /// Which way is better for the defender; none for a diagnostic.
     pub higher_is_better: Option<bool>,
-    /// Accuracy of the better guess: the share of the test's commonest class.
+    /// What a guess scores: mostly the share of the test's commonest class.
     pub chance: f64,
     /// Identity of the poison.
     pub poison_digest: String,
@@ -102,15 +108,15 @@ impl Line {
         trial: &Trial,
         evaluator: &str,
         score: Score,
-        higher_is_better: Option<bool>,
-        digest: &str,
-        chance: f64,
+        definition: &Definition,
+        subject: &Subject,
         device: &str,
     ) -> Line {
-        let dataset = match &trial.data {
+        let own = match &trial.data {
             DataConfig::World(_) => "world",
             DataConfig::Webdataset(_) => "webdataset",
             DataConfig::Csv(_) => "csv",
+            DataConfig::Labelled(_) => "labelled",
         };
         Line::Score(ScoreLine {
             suite: trial.suite.clone(),
@@ -121,14 +127,16 @@ impl Line {
             seed: trial.seed,
             evaluator: evaluator.to_string(),
             score: score.score.to_string(),
-            dataset: dataset.to_string(),
+            downstream: score.dataset.is_some(),
+            dataset: score.dataset.unwrap_or_else(|| own.to_string()),
             value: score.value,
+            unit: definition.unit,
             n: score.n,
             low: score.interval[0],
             high: score.interval[1],
-            higher_is_better,
-            chance,
-            poison_digest: digest.to_string(),
+            higher_is_better: definition.higher_is_better,
+            chance: score.chance.unwrap_or_else(|| subject.chance()),
+            poison_digest: subject.poison.digest.clone(),
             precision: trial.recipe.precision,
             device: device.to_string(),
         })

@@ -1,14 +1,18 @@
-//! A suite: one TOML file, resolved once into a grid of trials (arenas x defenses x seeds). `suite/configure.rs` resolves its plugins.
+//! A suite: one TOML file, resolved once into a grid of trials (arenas x defenses x seeds). `suite/configure.rs` resolves its plugins,
+//! `suite/plan.rs` reckons what they cost.
 
 mod configure;
+pub mod plan;
 
 use crate::data::DataConfig;
 use crate::error::from_json;
+use crate::evaluator::DownstreamConfig;
 use crate::model::ModelConfig;
 use crate::plugin::{self, preset};
 use crate::train::{self, Recipe};
 use crate::trial::Trial;
 use crate::{Attack, Defense, Error, Evaluator, Result};
+use plan::Plan;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -65,6 +69,13 @@ pub struct Suite {
     /// What is measured, by label; by default everything there is.
     #[serde(default)]
     pub evaluators: Map<String, Value>,
+    /// Downstream sets that models are measured on, by label: `[downstream.cifar10]` with the `path` of its folder; `set` names the
+    /// set where the label does not (`gauntlet describe downstream`).
+    #[serde(default)]
+    pub downstream: BTreeMap<String, DownstreamConfig>,
+    /// What `--dry-run` reckons with.
+    #[serde(default)]
+    pub plan: Plan,
 }
 
 fn auto() -> String {
@@ -160,7 +171,8 @@ impl Suite {
         if let Some((arena, _)) = twice {
             return Err(Error::invalid(format!("arena `{arena}`"), "names an attack twice"));
         }
-        let bad = self.defenses.keys().chain(self.attacks.keys()).chain(self.arenas.keys()).find(|name| {
+        let labels = self.defenses.keys().chain(self.attacks.keys()).chain(self.arenas.keys());
+        let bad = labels.chain(self.downstream.keys()).find(|name| {
             !name.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c)) || name.starts_with('.')
         });
         bad.map_or(Ok(()), |name| {
@@ -205,6 +217,7 @@ impl Suite {
                         poisoning: poisoning.clone(),
                         defense: defense.clone(),
                         evaluators: evaluators.clone(),
+                        downstream: self.downstream.clone(),
                     });
                 }
             }

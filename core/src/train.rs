@@ -8,6 +8,7 @@ pub mod matches;
 pub mod precision;
 pub mod preset;
 pub mod schedule;
+pub mod trajectory;
 
 pub use corpus::Corpus;
 pub use matches::Matches;
@@ -31,6 +32,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 use tch::{Device, Kind, Tensor};
+use trajectory::Recorder;
 
 /// How every model of a suite is trained: the `[recipe]` table.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -100,7 +102,8 @@ pub struct Machine<'a> {
     pub stop: &'a AtomicBool,
 }
 
-/// What a training leaves behind besides the weights.
+/// What a training leaves behind besides the weights; nothing where there was none.
+#[derive(Default)]
 pub struct Trained {
     /// What the defense recorded as matched, for each epoch in which it did.
     pub matches: Vec<Matches>,
@@ -124,6 +127,7 @@ pub struct Trainer<'a> {
     matches: RefCell<Vec<Tensor>>,
     pending: Vec<(Tensor, Tensor)>,
     bad_rows: usize,
+    recorder: Option<Recorder<'a>>,
     folder: PathBuf,
     trial: String,
 }
@@ -170,9 +174,15 @@ impl<'a> Trainer<'a> {
             matches,
             pending: Vec::new(),
             bad_rows: 0,
+            recorder: None,
             folder,
             trial,
         })
+    }
+
+    /// With someone who looks at the poisoned pairs between epochs.
+    pub fn recorded_by(self, recorder: Option<Recorder<'a>>) -> Self {
+        Trainer { recorder, ..self }
     }
 
     /// Trains to the end.
@@ -181,6 +191,7 @@ impl<'a> Trainer<'a> {
     /// [`Error::Interrupted`] when asked to stop (a checkpoint is written first), [`Error::NotFinite`] when the loss is not finite.
     pub fn run(mut self, machine: &Machine) -> Result<Trained> {
         self.keep_metrics()?;
+        self.recorder.iter().try_for_each(|recorder| recorder.resume(self.position.epoch))?;
         self.keep_matches()?;
         while self.position.epoch <= self.recipe.epochs {
             self.plan()?;
@@ -388,6 +399,7 @@ impl<'a> Trainer<'a> {
     }
 
     fn finish_epoch(&mut self) -> Result<()> {
+        self.recorder.iter().try_for_each(|recorder| recorder.epoch_ended(self.position.epoch))?;
         self.position.epoch += 1;
         self.position.step = 0;
         self.position.phase = None;

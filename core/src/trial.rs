@@ -4,16 +4,18 @@
 use crate::data::tokenize::Tokenizer;
 use crate::data::{DataConfig, Dataset, Split};
 use crate::defense::Defense;
-use crate::evaluator::{Evaluator, Subject};
+use crate::evaluator::{Downstream, DownstreamConfig, Encoder, Evaluator, Subject};
 use crate::model::{Clip, ModelConfig};
 use crate::poison::{Poison, Threat};
 use crate::report::{self, Cost, Line};
 use crate::train::corpus::Shape;
-use crate::train::{Corpus, Machine, Recipe, Trainer};
+use crate::train::trajectory::Recorder;
+use crate::train::{Corpus, Machine, Recipe, Trained, Trainer};
 use crate::{Error, Result, draw};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::cell::OnceCell;
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Instant;
 use tch::Device;
@@ -50,6 +52,8 @@ pub struct Trial {
     pub defense: Configured,
     /// What is measured.
     pub evaluators: Vec<Configured>,
+    /// Downstream sets that it is measured on, by label.
+    pub downstream: BTreeMap<String, DownstreamConfig>,
 }
 
 /// A plugin with its complete configuration, under the label that the suite gives it.
@@ -85,12 +89,23 @@ impl Trial {
     /// Runs the trial in `folder`, or goes on where it was interrupted: data, attack, defense and training, evaluation.
     /// `store` keeps what trials share. Returns the score and cost lines, which also lie in `folder/scores.jsonl`.
     pub fn run(&self, folder: &Path, store: &Path, machine: &Machine) -> Result<Vec<Line>> {
+        self.conclude(folder, store, machine, None)
+    }
+
+    /// The same, but for the training: measures weights that are there, a safetensors file in open_clip's names.
+    pub fn measure(&self, weights: &Path, folder: &Path, store: &Path, machine: &Machine) -> Result<Vec<Line>> {
+        self.conclude(folder, store, machine, Some(weights))
+    }
+
+    fn conclude(&self, folder: &Path, store: &Path, machine: &Machine, given: Option<&Path>) -> Result<Vec<Line>> {
         std::fs::create_dir_all(folder).map_err(Error::io(folder))?;
         let identity = self.claim(folder)?;
         tch::set_num_threads(self.threads);
         // libtorch would cut convolutions on CUDA to TF32.
         gauntlet_torch::set_tf32(false)?;
         let device = self.device()?;
+        let evaluators = self.evaluators.iter().map(Configured::build::<dyn Evaluator>).collect::<Result<Vec<_>>>()?;
+        let downstream = Downstream::open_all(&self.downstream)?;
 
         let clock = Instant::now();
         let Ground { data, split, threats, poison } = self.prepare(store, machine)?;
@@ -101,16 +116,13 @@ impl Trial {
         let prepare_seconds = clock.elapsed().as_secs_f64();
 
         let model = Clip::new(&self.model, draw::hash(self.seed, "model", &[]), device)?;
-        if !self.recipe.init.is_empty() {
-            model.weights.load(Path::new(&self.recipe.init))?;
-        }
-        let mut defense = self.defense.build::<dyn Defense>()?;
-        let trained =
-            Trainer::open(&self.recipe, &corpus, &model, defense.as_mut(), folder, &identity)?.run(machine)?;
-        model.weights.save(&folder.join("model.safetensors"))?;
+        let trained = match given {
+            Some(weights) => model.weights.load(weights).map(|()| Trained::default())?,
+            None => self.train(&model, &corpus, &poison, &evaluators, folder, &identity, machine)?,
+        };
 
         let clock = Instant::now();
-        let (matches, seed, class_embeddings) = (&trained.matches, self.seed, OnceCell::new());
+        let encoder = Encoder::new(&model, &tokenizer, device, self.seed, store, machine.progress);
         let subject = Subject {
             model: &model,
             data: &data,
@@ -118,18 +130,41 @@ impl Trial {
             threats: &threats,
             poison: &poison,
             corpus: &corpus,
-            matches,
-            seed,
-            tokenizer: &tokenizer,
-            device,
-            class_embeddings,
+            matches: &trained.matches,
+            seed: self.seed,
+            downstream: &downstream,
+            encoder,
+            folder,
             test_rows: OnceCell::new(),
         };
-        let mut lines = self.evaluate(&subject)?;
+        let mut lines = self.evaluate(&subject, &evaluators, device)?;
         let evaluate_seconds = clock.elapsed().as_secs_f64();
         lines.push(Line::Cost(Cost::measured(self, prepare_seconds, &trained, evaluate_seconds, device)?));
         report::write_lines(&folder.join("scores.jsonl"), &lines)?;
         Ok(lines)
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "each is a different thing, and this is called in one place")]
+    fn train(
+        &self,
+        model: &Clip,
+        corpus: &Corpus,
+        poison: &Poison,
+        evaluators: &[Box<dyn Evaluator>],
+        folder: &Path,
+        identity: &str,
+        machine: &Machine,
+    ) -> Result<Trained> {
+        if !self.recipe.init.is_empty() {
+            model.weights.load(Path::new(&self.recipe.init))?;
+        }
+        let mut defense = self.defense.build::<dyn Defense>()?;
+        let probe = evaluators.iter().find_map(|evaluator| evaluator.probe());
+        let recorder = probe.map(|probe| Recorder::new(probe, corpus, poison, model, folder));
+        let trainer = Trainer::open(&self.recipe, corpus, model, defense.as_mut(), folder, identity)?;
+        let trained = trainer.recorded_by(recorder).run(machine)?;
+        model.weights.save(&folder.join("model.safetensors"))?;
+        Ok(trained)
     }
 
     /// The canvas cache and the poison of this trial, made if they are not in the store yet.
@@ -145,24 +180,17 @@ impl Trial {
         Ok(Ground { data, split, threats, poison })
     }
 
-    fn evaluate(&self, subject: &Subject) -> Result<Vec<Line>> {
+    fn evaluate(&self, subject: &Subject, evaluators: &[Box<dyn Evaluator>], device: Device) -> Result<Vec<Line>> {
         let mut lines = Vec::new();
-        let device = gauntlet_torch::device_name(subject.device)?;
-        for config in &self.evaluators {
-            let evaluator = config.build::<dyn Evaluator>()?;
+        let device = gauntlet_torch::device_name(device)?;
+        for (config, evaluator) in self.evaluators.iter().zip(evaluators) {
+            let place = || format!("evaluator `{}`", config.label);
             let definitions = evaluator.definitions();
-            let scores = evaluator.evaluate(subject).map_err(|e| e.during(format!("evaluator `{}`", config.label)))?;
-            for score in scores {
+            for score in evaluator.evaluate(subject).map_err(|error| error.during(place()))? {
                 let definition = definitions.iter().find(|definition| definition.score == score.score);
-                let undefined = || {
-                    Error::invalid(
-                        format!("evaluator `{}`", config.label),
-                        format!("score `{}` is not defined", score.score),
-                    )
-                };
-                let higher_is_better = definition.ok_or_else(undefined)?.higher_is_better;
-                let (chance, digest) = (subject.chance(), &subject.poison.digest);
-                lines.push(Line::score(self, &config.label, score, higher_is_better, digest, chance, &device));
+                let undefined = || Error::invalid(place(), format!("score `{}` is not defined", score.score));
+                let definition = definition.ok_or_else(undefined)?;
+                lines.push(Line::score(self, &config.label, score, definition, subject, &device));
             }
         }
         Ok(lines)

@@ -1,7 +1,7 @@
 //! Whether attacks reach their goals. Measured in every arena; in `clean` the same numbers are the base rates: a patch can hide an
 //! object, a target can be a natural error.
 
-use gauntlet::evaluator::Definition;
+use gauntlet::evaluator::{Definition, Unit};
 use gauntlet::poison::Threat;
 use gauntlet::{Evaluator, Goal, Result, Score, Subject, Target};
 use schemars::JsonSchema;
@@ -24,16 +24,19 @@ const PSR: Definition = Definition {
     score: "psr",
     definition: "poison success rate: share of target pictures whose most similar class is their adversarial one",
     higher_is_better: Some(false),
+    unit: Unit::Share,
 };
 const RETURNED: Definition = Definition {
     score: "returned",
     definition: "share of target pictures whose most similar class is their true one",
     higher_is_better: Some(true),
+    unit: Unit::Share,
 };
 const ASR: Definition = Definition {
     score: "asr",
     definition: "attack success rate: share of stamped test pictures, true class not the target, whose most similar class is the target",
     higher_is_better: Some(false),
+    unit: Unit::Share,
 };
 
 impl Evaluator for AttackSuccess {

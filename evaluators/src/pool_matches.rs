@@ -1,7 +1,7 @@
 //! What a pool matched pictures to: diagnostics from the keys that a defense recorded, joined with the ground truth here, out of
 //! the defense's sight.
 
-use gauntlet::evaluator::Definition;
+use gauntlet::evaluator::{Definition, Unit};
 use gauntlet::train::corpus::Origin;
 use gauntlet::{Edit, Evaluator, Result, Score, Subject};
 use schemars::JsonSchema;
@@ -25,16 +25,19 @@ const ADVERSARIAL: Definition = Definition {
     score: "poison-matched-adversarial",
     definition: "share of look-ups of poisoned pairs whose matched caption names the adversarial class",
     higher_is_better: Some(false),
+    unit: Unit::Share,
 };
 const RIGHT: Definition = Definition {
     score: "clean-matched-right",
     definition: "share of look-ups of clean pairs with a class whose matched caption names that class",
     higher_is_better: Some(true),
+    unit: Unit::Share,
 };
 const DISTINCT: Definition = Definition {
     score: "distinct-matches",
     definition: "distinct matched captions among the look-ups of a batch, as a share of its rows, all batches together",
     higher_is_better: None,
+    unit: Unit::Share,
 };
 
 /// Look-ups whose rows are found together, by one pass over the data.

@@ -1,6 +1,6 @@
 //! Zero-shot accuracy on the held-out pictures (Radford et al. 2021, section 3.1).
 
-use gauntlet::evaluator::Definition;
+use gauntlet::evaluator::{Definition, Unit};
 use gauntlet::{Evaluator, Result, Score, Subject};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -22,11 +22,13 @@ const TOP1: Definition = Definition {
     score: "top1",
     definition: "share of held-out pictures (targets left out, nothing stamped) whose most similar class is the true one",
     higher_is_better: Some(true),
+    unit: Unit::Share,
 };
 const TOP5: Definition = Definition {
     score: "top5",
     definition: "share of the same pictures whose five most similar classes hold the true one",
     higher_is_better: Some(true),
+    unit: Unit::Share,
 };
 
 impl Evaluator for ZeroShot {

@@ -19,7 +19,16 @@ use std::sync::atomic::AtomicBool;
 const NAMES: [&[&str]; 3] = [
     &["badnet", "targeted"],
     &["augmentation-control", "clip", "exposure-control", "roclip"],
-    &["attack-success", "pool-matches", "zero-shot"],
+    &[
+        "attack-success",
+        "downstream-attack-success",
+        "downstream-zero-shot",
+        "linear-probe",
+        "pool-matches",
+        "retrieval",
+        "trajectory",
+        "zero-shot",
+    ],
 ];
 
 fn plugins<T: Role + ?Sized>() -> Vec<&'static Plugin<T>> {
@@ -46,7 +55,7 @@ fn every_plugin_that_ships_is_registered_under_a_name_of_its_own() {
     let names = [names::<dyn Attack>(), names::<dyn Defense>(), names::<dyn Evaluator>()];
     assert_eq!(names, NAMES);
     // `gauntlet describe NAME` takes these, too.
-    let parts = ["suite", "recipe", "world", "webdataset", "csv"];
+    let parts = ["suite", "recipe", "downstream", "world", "webdataset", "csv"];
     let all: Vec<&str> = names.iter().flatten().copied().chain(parts).collect();
     assert_eq!(all.iter().collect::<HashSet<_>>().len(), all.len(), "a name means one thing: {all:?}");
 }

@@ -53,7 +53,8 @@ fn verify_counts_pictures_names_bad_ones_and_refuses_a_set_that_is_not_whole() {
 #[test]
 fn show_draws_a_sheet_of_pictures() {
     let out = folder("data-sheet").join("flowers.png");
-    let place = ["data", "show", "flowers102", argument(&fixtures()), "--allow-partial", "--count", "12"];
+    let fixtures = fixtures();
+    let place = ["data", "show", "flowers102", argument(&fixtures), "--allow-partial", "--count", "12"];
     let ran = gauntlet(&[&place[..], &["--out", argument(&out)]].concat());
     assert!(ran.code == Some(0) && ran.stdout.starts_with("12 pictures of flowers102"), "{ran:?}");
     // A PNG's header holds width and height: ten tiles and two rows of them.

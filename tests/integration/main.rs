@@ -8,6 +8,7 @@ mod canvas;
 mod cli;
 mod conformance;
 mod data;
+mod downstream;
 mod precision;
 mod presets;
 mod program;

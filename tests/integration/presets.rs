@@ -219,7 +219,7 @@ fn a_control_that_agrees_with_no_defense_of_its_suite_is_warned_of() {
     assert_eq!(warnings(&["defenses.roclip.first=3"]), 0, "it agrees by hand");
     assert_eq!(warnings(&["defenses.k3={ plugin = 'roclip', first = 3 }"]), 0, "with one of two");
     assert_eq!(warnings(&["defenses.roclip={ plugin = 'clip' }"]), 0, "there is nothing to agree with");
-    for shipped in ["demo", "smoke", "clipart", "world-100k", "world-100k-gpu", "roclip-paper"] {
+    for shipped in ["demo", "smoke", "clipart", "world-100k", "world-100k-gpu", "paper"] {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("suites/{shipped}.toml"));
         assert_eq!(Suite::read(&path, &[]).unwrap().warnings().unwrap(), [] as [String; 0], "{shipped}");
     }

@@ -15,7 +15,8 @@ use std::sync::LazyLock;
 static WHOLE: LazyLock<Whole> = LazyLock::new(|| {
     let home = folder("resume");
     let suite = world_suite(&home, 6, "[0]", "clip = {}\nroclip = { pool = 100, every = 2, first = 2 }");
-    let trial = trial(&suite, &["model=tiny"], "poisoned/roclip/seed-0");
+    let recorded = "evaluators={ attack-success = {}, pool-matches = {}, trajectory = { every = 1, pairs = 20 } }";
+    let trial = trial(&suite, &["model=tiny", recorded], "poisoned/roclip/seed-0");
     let json = home.join("trial.json");
     fs::write(&json, serde_json::to_string_pretty(&trial).unwrap()).unwrap();
     let ran = end(go(&json, &home.join("whole"), &[]));
@@ -51,10 +52,10 @@ fn wait_for(folder: &Path, child: &mut Child, moment: (u32, usize)) {
 }
 
 impl Whole {
-    /// Weights byte for byte, what was matched in each epoch, and the scores.
+    /// Weights byte for byte, what was matched in each epoch, how the poison fared, and the scores.
     fn assert_equal(&self, folder: &Path) {
         let whole = self.home.join("whole");
-        for file in ["model.safetensors", "matches-002.i64", "matches-004.i64", "matches-006.i64"] {
+        for file in ["model.safetensors", "trajectory.jsonl", "matches-002.i64", "matches-004.i64", "matches-006.i64"] {
             let same = fs::read(whole.join(file)).unwrap() == fs::read(folder.join(file)).unwrap();
             assert!(same, "{file} is another one than that of a trial that nothing stopped");
         }

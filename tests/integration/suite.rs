@@ -61,7 +61,10 @@ fn every_trial_gives_its_lines() {
     let lines = WORLD.scores();
     let success = ["targeted/psr", "targeted/returned", "badnet/asr"];
     let matches = ["poison-matched-adversarial", "clean-matched-right", "distinct-matches"];
-    let accuracy = ["top1", "top5"];
+    let retrieval = ["image-to-text", "text-to-image"]
+        .map(|way| ["r1", "r5", "r10", "rank"].map(|score| format!("{way}-{score}")))
+        .concat();
+    let accuracy: Vec<&str> = retrieval.iter().map(String::as_str).chain(["top1", "top5"]).collect();
     for seed in [0, 1] {
         let of = |trial: &str| measured(&lines, &format!("{trial}/seed-{seed}"));
         assert_eq!(of("clean/clip"), [&success[..], &accuracy].concat());
@@ -75,11 +78,9 @@ fn every_trial_gives_its_lines() {
     }
     let all = fs::read_to_string(WORLD.out.join("results.jsonl")).unwrap();
     assert_eq!(all.lines().count(), lines.len() + 8, "and every trial one line of cost");
-    assert!(
-        lines
-            .iter()
-            .all(|line| line.dataset == "world" && line.chance > 0.1 && line.chance < 0.5 && line.suite == "small")
-    );
+    assert!(lines.iter().all(|line| line.dataset == "world" && line.suite == "small"));
+    let guess = |line: &&ScoreLine| line.score == "top1" && line.chance > 0.1 && line.chance < 0.5;
+    assert_eq!(lines.iter().filter(guess).count(), 8);
     assert!(lines.iter().all(|line| line.low <= line.value && line.value <= line.high && line.n > 0), "{lines:?}");
 }
 
@@ -117,11 +118,18 @@ fn finished_trials_are_kept_and_another_suite_is_refused() {
 fn a_dry_run_runs_nothing() {
     let nowhere = WORLD.home.join("nowhere");
     let ran = WORLD.run(&nowhere, &["--dry-run", "--only", "poisoned/roclip"]);
-    let lines: Vec<Vec<&str>> = ran.stdout.lines().map(|line| line.split_whitespace().collect()).collect();
+    let (trials, cost) = ran.stdout.split_once("\n\n").unwrap();
+    let lines: Vec<Vec<&str>> = trials.lines().map(|line| line.split_whitespace().collect()).collect();
     assert_eq!(lines, [["poisoned/roclip/seed-0", "New"], ["poisoned/roclip/seed-1", "New"]]);
+    assert!(cost.starts_with("8 trials, 2 of them to run: 261 pairs to train on") && cost.contains("no rate is known"));
     assert!(!nowhere.exists());
     let ran = WORLD.run(&WORLD.out, &["--dry-run"]);
     assert_eq!(ran.stdout.matches("Finished").count(), 8, "{}", ran.stdout);
+    assert!(
+        ran.stdout.contains("0 of them to run") && ran.stdout.contains("measured: 8 finished trials"),
+        "{}",
+        ran.stdout
+    );
 }
 
 #[test]
@@ -199,10 +207,10 @@ fn clip_art_goes_from_tar_shards_to_the_table() {
     assert_eq!(ran.code, Some(0), "{}", ran.stderr);
     assert!(ran.stdout.contains("arena poisoned (targeted + badnet)"), "{}", ran.stdout);
     let lines = scores(&out.join("results.jsonl"));
-    let expected = ["targeted/psr", "targeted/returned", "badnet/asr", "top1", "top5"];
-    assert_eq!(measured(&lines, "poisoned/clip/seed-0"), expected);
-    assert_eq!(measured(&lines, "poisoned/roclip/seed-0").len(), 8);
-    assert!(lines.iter().all(|line| line.dataset == "webdataset" && line.chance > 0.1 && line.chance < 0.5));
+    let of_clip = measured(&lines, "poisoned/clip/seed-0");
+    assert_eq!(of_clip[..3], ["targeted/psr", "targeted/returned", "badnet/asr"]);
+    assert_eq!((of_clip.len(), measured(&lines, "poisoned/roclip/seed-0").len()), (13, 16));
+    assert!(lines.iter().all(|line| line.dataset == "webdataset"));
     let digests = digests(&lines);
     assert!(digests.len() == 2 && digests.values().all(|read| read.len() == 1), "{digests:?}");
 }

@@ -1,7 +1,11 @@
 //! The table of a suite: for each arena, rows are defenses and columns are scores, mean and spread over seeds, every
-//! seed below. What may be compared, and what is marked, follows the rules that the suite states.
+//! seed below. What may be compared, and what is marked, follows the rules that the suite states. `table/downstream.rs` has the
+//! downstream sets' own tables.
+
+mod downstream;
 
 use super::{Line, ScoreLine};
+use crate::evaluator::Unit;
 use crate::suite::{CLEAN, Suite};
 use crate::train::Precision;
 use crate::{Error, Result};
@@ -13,7 +17,10 @@ use std::collections::{BTreeMap, BTreeSet};
 struct Column {
     attack: Option<String>,
     score: String,
+    /// A downstream set; none for the trial's own data.
+    set: Option<String>,
     higher_is_better: Option<bool>,
+    unit: Unit,
 }
 
 /// The score lines of a suite and the rules by which they are read.
@@ -26,6 +33,7 @@ const LEGEND: &str = "\
 Each cell: mean over seeds ± standard deviation, then every seed in the order above; base: the same score in the clean arena.
 attack failed: it lifts its score on the baseline too little over the clean arena, so it judges nobody. vacuous: accuracy may be at
 most twice chance. costly: accuracy well below the baseline's. –: not run, or no such score. `gauntlet describe` defines each score.
+Ranks and cosines are as they are, not in %.
 ";
 
 /// Renders every arena of the suite, `clean` last.
@@ -87,8 +95,11 @@ impl Scoreboard<'_> {
     }
 
     fn render(&self, arena: &str) -> String {
-        let (main, more): (Vec<Column>, Vec<Column>) =
-            self.columns(arena).into_iter().partition(|column| column.attack.is_some() || column.is_accuracy());
+        let (sets, own): (Vec<Column>, Vec<Column>) =
+            self.columns(arena).into_iter().partition(|column| column.set.is_some());
+        let (main, more): (Vec<Column>, Vec<Column>) = own
+            .into_iter()
+            .partition(|column| column.is_accuracy() || column.attack.is_some() && !column.is_diagnostic());
         let seeds: Vec<String> = self.suite.seeds.iter().map(u64::to_string).collect();
         let attacks =
             self.suite.arenas.get(arena).map_or("no attack: the base rates".into(), |attacks| attacks.join(" + "));
@@ -105,7 +116,7 @@ impl Scoreboard<'_> {
         if !more.is_empty() {
             text += &format!("\nmore of arena {arena} · %\n{}\n", self.table(arena, &more, false));
         }
-        text
+        text + &self.downstream(arena, &sets)
     }
 
     /// Columns in the order in which they first appear, accuracy first.
@@ -119,7 +130,9 @@ impl Scoreboard<'_> {
             let column = Column {
                 attack: line.attack.clone(),
                 score: line.score.clone(),
+                set: line.downstream.then(|| line.dataset.clone()),
                 higher_is_better: line.higher_is_better,
+                unit: line.unit,
             };
             if !columns.contains(&column) {
                 columns.push(column);
@@ -150,13 +163,13 @@ impl Scoreboard<'_> {
         if values.iter().all(Option::is_none) {
             return "–".into();
         }
-        let mut cell = spread(&values.iter().flatten().copied().collect::<Vec<_>>());
+        let mut cell = spread(&values.iter().flatten().copied().collect::<Vec<_>>(), column.unit);
         if values.len() > 1 {
-            cell += &format!("\n{}", each(&values));
+            cell += &format!("\n{}", each(&values, column.unit));
         }
         if column.attack.is_some() && arena != CLEAN {
             let gate = if column.higher_is_better == Some(false) { self.gate(arena, column) } else { "" };
-            cell += &format!("\nbase {}{gate}", each(&self.values(CLEAN, defense, column)));
+            cell += &format!("\nbase {}{gate}", each(&self.values(CLEAN, defense, column), column.unit));
         }
         cell
     }
@@ -179,6 +192,7 @@ impl Scoreboard<'_> {
                     && line.defense == defense
                     && line.attack == column.attack
                     && line.score == column.score
+                    && column.set.as_deref() == line.downstream.then_some(line.dataset.as_str())
             };
             self.scores.iter().find(matches).copied()
         };
@@ -197,7 +211,8 @@ impl Scoreboard<'_> {
 
     /// Vacuous: accuracy that may be at most twice chance. Costly: well below the baseline's accuracy.
     fn marks(&self, arena: &str, defense: &str) -> String {
-        let accuracy = Column { attack: None, score: "top1".into(), higher_is_better: Some(true) };
+        let accuracy =
+            Column { attack: None, score: "top1".into(), set: None, higher_is_better: Some(true), unit: Unit::Share };
         let vacuous = self.lines(arena, defense, &accuracy).flatten().any(|line| line.low <= 2.0 * line.chance);
         let of = |defense: &str| self.values(arena, defense, &accuracy);
         let means = paired_means(&of(defense), &of(&self.suite.baseline));
@@ -209,15 +224,27 @@ impl Scoreboard<'_> {
 
 impl Column {
     fn is_accuracy(&self) -> bool {
-        self.attack.is_none() && self.score == "top1"
+        self.attack.is_none() && self.set.is_none() && self.score == "top1"
     }
 
-    fn title(&self) -> String {
-        let arrow = match self.higher_is_better {
+    /// No success of an attack: nothing that ranks a defense.
+    fn is_diagnostic(&self) -> bool {
+        self.higher_is_better.is_none()
+    }
+
+    fn arrow(&self) -> &'static str {
+        match self.higher_is_better {
             Some(true) => " ↑",
             Some(false) => " ↓",
             None => "",
-        };
+        }
+    }
+
+    fn title(&self) -> String {
+        if let Some(set) = &self.set {
+            return set.clone();
+        }
+        let arrow = self.arrow();
         format!("{}{}{arrow}", self.attack.as_ref().map(|attack| format!("{attack}\n")).unwrap_or_default(), self.score)
     }
 }
@@ -232,25 +259,34 @@ fn mean(values: &[f64]) -> f64 {
     values.iter().sum::<f64>() / values.len() as f64
 }
 
-/// Every seed, in percent.
-fn each(values: &[Option<f64>]) -> String {
-    let percent = |value: &Option<f64>| value.map_or("–".to_string(), |value| format!("{:.1}", value * 100.0));
-    values.iter().map(percent).collect::<Vec<_>>().join(" ")
+/// Every seed.
+fn each(values: &[Option<f64>], unit: Unit) -> String {
+    values.iter().map(|value| value.map_or("–".to_string(), |value| number(value, unit))).collect::<Vec<_>>().join(" ")
 }
 
-/// Mean and, from two seeds on, sample standard deviation, in percent.
-fn spread(values: &[f64]) -> String {
+/// Mean and, from two seeds on, sample standard deviation.
+fn spread(values: &[f64], unit: Unit) -> String {
     let mean = mean(values);
     let squares: f64 = values.iter().map(|value| (value - mean).powi(2)).sum();
     match values.len() {
-        1 => format!("{:.1}", mean * 100.0),
-        n => format!("{:.1} ±{:.1}", mean * 100.0, (squares / (n - 1) as f64).sqrt() * 100.0),
+        1 => number(mean, unit),
+        n => format!("{} ±{}", number(mean, unit), number((squares / (n - 1) as f64).sqrt(), unit)),
+    }
+}
+
+/// Shares in percent.
+fn number(value: f64, unit: Unit) -> String {
+    match unit {
+        Unit::Share => format!("{:.1}", value * 100.0),
+        Unit::Rank => format!("{value:.1}"),
+        Unit::Cosine => format!("{value:.3}"),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::{each, paired_means, render};
+    use crate::evaluator::Unit;
     use crate::report::{Line, ScoreLine};
     use crate::suite::Suite;
     use crate::train::Precision;
@@ -266,7 +302,9 @@ mod tests {
             evaluator: "zero-shot".into(),
             score: "top1".into(),
             dataset: "world".into(),
+            downstream: false,
             value: 0.5,
+            unit: Unit::Share,
             n: 10,
             low: 0.4,
             high: 0.6,
@@ -276,6 +314,30 @@ mod tests {
             precision,
             device: device.into(),
         })
+    }
+
+    #[test]
+    fn a_downstream_set_has_a_table_of_its_own_in_which_it_is_the_column() {
+        let suite = serde_json::json!({
+            "name": "s", "seeds": [0], "model": "tiny", "data": { "kind": "world" },
+            "attacks": {}, "arenas": {}, "defenses": { "clip": {} },
+        });
+        let suite: Suite = serde_json::from_value(suite).unwrap();
+        let on = |set: &str, score: &str, value| {
+            let Line::Score(line) = line("clip", Precision::Fp32, "cpu") else { unreachable!("a score") };
+            Line::Score(ScoreLine { score: score.into(), dataset: set.into(), downstream: true, value, ..line })
+        };
+        let published = [on("pets", "probe-published", 0.25), on("dtd", "probe-published", 0.75)];
+        let detail = [on("dtd", "probe-top1", 0.125), on("dtd", "alone-top1", 0.0625)];
+        let lines = [[line("clip", Precision::Fp32, "cpu")].to_vec(), published.to_vec(), detail.to_vec()].concat();
+        let table = render(&suite, &lines).unwrap();
+        let row = |title: &str| table.split(title).nth(1).unwrap().lines().find(|line| line.contains("clip")).unwrap();
+        assert_eq!(row("probe-published").split_whitespace().collect::<Vec<_>>(), ["clip", "25.0", "75.0"]);
+        assert_eq!(row("alone-top1").split_whitespace().collect::<Vec<_>>(), ["clip", "6.2"]);
+        assert!(
+            !table.contains("probe-top1") && !table.contains("12.5"),
+            "the published measure stands for it: {table}"
+        );
     }
 
     #[test]
@@ -296,7 +358,7 @@ mod tests {
 
     #[test]
     fn a_seed_that_is_missing_keeps_its_place_and_is_averaged_over_on_neither_side() {
-        assert_eq!(each(&[None, Some(0.5), Some(0.25)]), "– 50.0 25.0");
+        assert_eq!(each(&[None, Some(0.5), Some(0.25)], Unit::Share), "– 50.0 25.0");
         assert_eq!(paired_means(&[None, Some(0.5), Some(0.25)], &[Some(0.9), Some(0.5), None]), Some((0.5, 0.5)));
         assert_eq!(paired_means(&[None], &[Some(0.9)]), None);
     }

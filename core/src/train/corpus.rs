@@ -105,6 +105,11 @@ impl<'a> Corpus<'a> {
         self.split.train.len() + self.added.len()
     }
 
+    /// Rows of a batch, as the recipe has it.
+    pub fn batch(&self) -> usize {
+        self.batch
+    }
+
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.len() == 0

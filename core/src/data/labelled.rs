@@ -1,0 +1,84 @@
+//! A downstream set as pairs: its test pictures, each with a prompt of its class as the caption. What weights that come without training
+//! data are measured with (`gauntlet eval`): goals of attacks are drawn from it as from any data.
+
+use super::index::Row;
+use super::{BadRow, ClassFile, Entry, Source};
+use crate::downstream::{Options, Set, open};
+use crate::{Error, Progress, Result, draw};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+/// The test pictures of a downstream set.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Labelled {
+    /// Which set (`gauntlet data list`).
+    pub set: String,
+    /// Its folder.
+    pub path: PathBuf,
+    /// How it is read.
+    pub options: Options,
+    /// Names of further classes that an attack may want, of which there are no pictures.
+    pub classes: Vec<String>,
+}
+
+impl Labelled {
+    /// Opens the set; decodes nothing.
+    pub fn open(&self) -> Result<impl Source + use<>> {
+        let set = open(&self.set, &self.path, &self.options)?;
+        if set.labels.len() != set.classes.len() {
+            return Err(Error::invalid("data", format!("`{}` names classes that it does not have", self.set)));
+        }
+        Ok(Pairs { set, more: self.classes.clone() })
+    }
+}
+
+struct Pairs {
+    set: Set,
+    more: Vec<String>,
+}
+
+impl Source for Pairs {
+    fn fingerprint(&self) -> String {
+        format!("{} {:?}", self.set.test.fingerprint(), self.set.templates)
+    }
+
+    fn scan(
+        &self,
+        _threads: usize,
+        progress: &dyn Progress,
+        each: &mut dyn FnMut(Result<Entry, BadRow>) -> Result<()>,
+    ) -> Result<()> {
+        let (set, count) = (&self.set, self.set.test.len());
+        for item in 0..count {
+            let class = set.test.label(item) as usize;
+            let drawn = draw::hash(0, "labelled/template", &[item as u64]) % set.templates.len() as u64;
+            let caption = set.templates[drawn as usize].replace("{}", &set.classes[class]);
+            let (key, label) = (set.test.name(item), Some(set.labels[class].clone()));
+            each(Ok(Entry { key, caption, label, start: item as u64, ..Entry::default() }))?;
+        }
+        progress.report("index", count as u64, count as u64, "rows");
+        Ok(())
+    }
+
+    fn picture(&self, row: &Row, size: u32) -> Result<Vec<u8>, String> {
+        self.set.test.canvas(row.start as usize, size)
+    }
+
+    fn name(&self, row: &Row) -> String {
+        self.set.test.name(row.start as usize)
+    }
+
+    fn classes(&self) -> Result<Option<ClassFile>> {
+        let own = self.set.labels.iter().cloned().zip(self.set.classes.iter().map(|name| vec![name.clone()]));
+        let more = self.more.iter().map(|name| (name.clone(), vec![name.clone()]));
+        let classes: BTreeMap<String, Vec<String>> = more.chain(own).collect();
+        Ok(Some(ClassFile { classes, templates: self.set.templates.clone() }))
+    }
+
+    fn max_bad(&self) -> f64 {
+        0.0
+    }
+}

@@ -1,0 +1,226 @@
+//! The trained model as evaluators use it on downstream sets: features of pictures and embeddings of classes, each made once.
+//!
+//! Features of pictures also lie in the store, under a key of the weights, the pictures and the stamp, so that measuring the same
+//! weights again costs no forward pass.
+
+use crate::data::ordered::{cores, ordered};
+use crate::data::tokenize::Tokenizer;
+use crate::downstream::{Items, Options, Set, open};
+use crate::model::weights::{read_safetensors, write_safetensors};
+use crate::model::{Clip, normalize};
+use crate::poison::Threat;
+use crate::train::normalise;
+use crate::{Error, Progress, Result, draw};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use std::cell::{OnceCell, RefCell};
+use std::collections::{BTreeMap, HashMap};
+use std::path::{Path, PathBuf};
+use tch::{Device, Kind, Tensor};
+
+/// A downstream set as a suite names it: a table `[downstream.LABEL]`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct DownstreamConfig {
+    /// Its folder, as `gauntlet data` describes it.
+    pub path: PathBuf,
+    /// Which set it is, where the label does not say so (`gauntlet data list`).
+    #[serde(default)]
+    pub set: String,
+    /// How it is read.
+    #[serde(default)]
+    pub options: Options,
+}
+
+/// A downstream set, opened.
+pub struct Downstream {
+    /// The label that the suite gives it.
+    pub label: String,
+    /// Its pictures, classes and templates.
+    pub set: Set,
+}
+
+impl Downstream {
+    /// Opens the sets of a suite, in order.
+    ///
+    /// # Errors
+    /// Names the set whose folder is missing, damaged or not whole.
+    pub fn open_all(sets: &BTreeMap<String, DownstreamConfig>) -> Result<Vec<Downstream>> {
+        let open_one = |(label, config): (&String, &DownstreamConfig)| {
+            let name = if config.set.is_empty() { label } else { &config.set };
+            let set = open(name, &config.path, &config.options);
+            let set = set.map_err(|error| error.during(format!("table `downstream.{label}`")))?;
+            Ok(Downstream { label: label.clone(), set })
+        };
+        sets.iter().map(open_one).collect()
+    }
+
+    /// Share of the commonest class of the pictures that are measured on.
+    pub fn chance(&self) -> f64 {
+        let mut counts = vec![0usize; self.set.classes.len()];
+        self.set.test.labels().iter().for_each(|&label| counts[label as usize] += 1);
+        counts.into_iter().max().unwrap_or(0) as f64 / self.set.test.len().max(1) as f64
+    }
+}
+
+/// Part of every key of features: raised whenever the same model and pictures would give others.
+const FORMAT: u32 = 1;
+
+/// Pixels that go through the image tower together on a CPU; more gain nothing there and take memory.
+const CPU_PIXELS: i64 = 250 * 64 * 64;
+
+/// Pictures that a thread decodes in one go.
+const CHUNK: usize = 16;
+
+/// A trained model that remembers what it has seen.
+pub struct Encoder<'a> {
+    model: &'a Clip,
+    tokenizer: &'a Tokenizer,
+    device: Device,
+    seed: u64,
+    store: &'a Path,
+    progress: &'a dyn Progress,
+    weights: OnceCell<String>,
+    kept: RefCell<HashMap<String, Tensor>>,
+}
+
+impl<'a> Encoder<'a> {
+    /// Nothing seen yet. `seed` is that of the stamps.
+    pub fn new(
+        model: &'a Clip,
+        tokenizer: &'a Tokenizer,
+        device: Device,
+        seed: u64,
+        store: &'a Path,
+        progress: &'a dyn Progress,
+    ) -> Self {
+        let (weights, kept) = Default::default();
+        Encoder { model, tokenizer, device, seed, store, progress, weights, kept }
+    }
+
+    /// Image features of some items, not normalised: f32 `[items, dimensions]`. Stamped by an attack if one is given.
+    ///
+    /// # Errors
+    /// Names a picture that cannot be read.
+    pub fn pictures(&self, items: &Items, which: &[usize], stamped_by: Option<&Threat>) -> Result<Tensor> {
+        let key = self.key(items, which, stamped_by)?;
+        if let Some(kept) = self.kept.borrow().get(&key) {
+            return Ok(kept.shallow_clone());
+        }
+        let path = self.store.join(format!("features-{}.safetensors", &key[..16]));
+        let features = match self.read(&path, &key)? {
+            Some(features) => features,
+            None => {
+                let features = self.embed(items, which, stamped_by)?;
+                let tensors = BTreeMap::from([("features".to_string(), features.to_device(Device::Cpu))]);
+                write_safetensors(&path, &tensors, &HashMap::from([("key".to_string(), key.clone())]))?;
+                features
+            }
+        };
+        self.kept.borrow_mut().insert(key, features.shallow_clone());
+        Ok(features)
+    }
+
+    fn read(&self, path: &Path, key: &str) -> Result<Option<Tensor>> {
+        if !path.exists() {
+            return Ok(None);
+        }
+        let (mut tensors, metadata) = read_safetensors(path)?;
+        let features = tensors.remove("features").filter(|_| metadata.get("key").is_some_and(|found| found == key));
+        let damaged = || Error::invalid(path.display().to_string(), "holds no features of this model; delete it");
+        Ok(Some(features.ok_or_else(damaged)?.to_device(self.device)))
+    }
+
+    /// Tells these features from all others.
+    fn key(&self, items: &Items, which: &[usize], stamped_by: Option<&Threat>) -> Result<String> {
+        let mut hasher = blake3::Hasher::new();
+        let stamp = stamped_by.map(|threat| format!("{} {}", threat.identity, self.seed)).unwrap_or_default();
+        let parts = format!("features {FORMAT} {} {:?}\n", env!("CARGO_PKG_VERSION"), self.device);
+        hasher.update(parts.as_bytes()).update(self.weights()?.as_bytes()).update(items.fingerprint().as_bytes());
+        hasher.update(stamp.as_bytes()).update(&(which.len() as u64).to_le_bytes());
+        for &item in which {
+            hasher.update(&(item as u64).to_le_bytes());
+        }
+        Ok(hasher.finalize().to_hex().to_string())
+    }
+
+    /// A hash of model and weights.
+    fn weights(&self) -> Result<&str> {
+        if let Some(known) = self.weights.get() {
+            return Ok(known);
+        }
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(serde_json::to_string(&self.model.config).expect("plain data").as_bytes());
+        for (name, tensor) in self.model.weights.tensors() {
+            let tensor = tensor.to_device(Device::Cpu).to_kind(Kind::Float).contiguous();
+            let mut bytes = vec![0u8; tensor.numel() * 4];
+            tensor.view([-1]).view_dtype(Kind::Uint8).f_copy_data_u8(&mut bytes, tensor.numel() * 4)?;
+            hasher.update(name.as_bytes()).update(&bytes);
+        }
+        Ok(self.weights.get_or_init(|| hasher.finalize().to_hex().to_string()))
+    }
+
+    fn embed(&self, items: &Items, which: &[usize], stamped_by: Option<&Threat>) -> Result<Tensor> {
+        let size = self.model.config.vision_cfg.image_size;
+        let batch =
+            if self.device == Device::Cpu { (CPU_PIXELS / (size * size)).clamp(CHUNK as i64, 256) } else { 512 };
+        let (mut features, mut done) = (Vec::new(), 0);
+        let mut forward = |pixels: &[u8]| {
+            let canvases = Tensor::from_slice(pixels).view([-1, 3, size, size]);
+            let count = canvases.size()[0] as usize;
+            let keys = which[done..done + count].iter();
+            let keys: Vec<u64> = keys.map(|&item| draw::hash(self.seed, "stamp/downstream", &[item as u64])).collect();
+            let canvases = stamped_by.map_or(Ok(canvases.shallow_clone()), |threat| threat.stamp(&canvases, &keys))?;
+            let images = normalise(&(canvases.to_device(self.device).to_kind(Kind::Float) / 255.0));
+            features.push(tch::no_grad(|| self.model.image_features(&images, false)));
+            done += count;
+            self.progress.report("features", done as u64, which.len() as u64, "pictures");
+            Ok::<_, Error>(())
+        };
+        // Threads decode the next chunks while these go through the model.
+        let decode = |chunk: &[usize]| {
+            let canvas = |item: &usize| items.canvas(*item, size as u32).map_err(|why| (items.name(*item), why));
+            chunk.iter().map(canvas).collect::<Result<Vec<Vec<u8>>, _>>().map(|canvases| canvases.concat())
+        };
+        let mut waiting: Vec<u8> = Vec::new();
+        ordered(which.chunks(CHUNK), vec![decode; cores()], |pixels| {
+            waiting.extend(pixels.map_err(|(name, why)| Error::invalid(name, why))?);
+            let full = waiting.len() as i64 >= batch * 3 * size * size;
+            if full { forward(&std::mem::take(&mut waiting)) } else { Ok(()) }
+        })?;
+        if !waiting.is_empty() {
+            forward(&waiting)?;
+        }
+        Ok(Tensor::cat(&features, 0))
+    }
+
+    /// One embedding a class `[classes, dimensions]`: the normalised mean of its prompts' normalised embeddings (CLIP's ensembling).
+    pub fn classes(&self, names: &[String], templates: &[String]) -> Tensor {
+        let key = format!("{names:?} {templates:?}");
+        if let Some(kept) = self.kept.borrow().get(&key) {
+            return kept.shallow_clone();
+        }
+        let embed = |name: &String| {
+            let prompts: Vec<String> = templates.iter().map(|template| template.replace("{}", name)).collect();
+            normalize(&self.texts(&prompts).mean_dim([0].as_slice(), false, None::<Kind>))
+        };
+        let classes = Tensor::stack(&names.iter().map(embed).collect::<Vec<_>>(), 0);
+        self.kept.borrow_mut().insert(key, classes.shallow_clone());
+        classes
+    }
+
+    /// Normalised embeddings of texts `[texts, dimensions]`.
+    pub fn texts(&self, texts: &[impl AsRef<str>]) -> Tensor {
+        let length = self.model.config.text_cfg.context_length;
+        let embed = |texts| {
+            let tokens = self.tokenizer.encode_batch(texts, length).to_device(self.device);
+            tch::no_grad(|| self.model.encode_text(&tokens))
+        };
+        Tensor::cat(&texts.chunks(256).map(embed).collect::<Vec<_>>(), 0)
+    }
+
+    /// Tokens of a text: two texts with the same ones are the same to the model.
+    pub fn tokens(&self, text: &str) -> Vec<i64> {
+        self.tokenizer.encode(text, self.model.config.text_cfg.context_length)
+    }
+}

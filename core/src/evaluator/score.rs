@@ -1,0 +1,148 @@
+//! Scores: a number, what it means, and how sure it is.
+
+use serde::{Deserialize, Serialize};
+
+/// What a score means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Definition {
+    /// Name of the score, as in `results.jsonl`.
+    pub score: &'static str,
+    /// What is counted among what.
+    pub definition: &'static str,
+    /// Which way is better for the defender; `None` for a diagnostic.
+    pub higher_is_better: Option<bool>,
+    /// What kind of number it is.
+    pub unit: Unit,
+}
+
+/// What kind of number a score is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Unit {
+    /// Within 0 to 1; tables show it in percent.
+    #[default]
+    Share,
+    /// A place in an order, 1 the first.
+    Rank,
+    /// A cosine.
+    Cosine,
+}
+
+/// One number.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Score {
+    /// One of the evaluator's definitions.
+    pub score: &'static str,
+    /// Label of the attack it is about, if it is about one.
+    pub attack: Option<String>,
+    /// Label of the downstream set it was measured on; `None`: held-out pairs of the trial's own data.
+    pub dataset: Option<String>,
+    /// The number.
+    pub value: f64,
+    /// How many cases it was counted over.
+    pub n: usize,
+    /// 95% interval over those cases: about this trained model, not about the defense.
+    pub interval: [f64; 2],
+    /// What a guess would score, where that is not the share of the zero-shot test's commonest class.
+    pub chance: Option<f64>,
+}
+
+impl Score {
+    /// A number with its interval.
+    pub fn new(score: &'static str, value: f64, n: usize, interval: [f64; 2]) -> Score {
+        Score { score, attack: None, dataset: None, value, n, interval, chance: None }
+    }
+
+    /// `hits` of `n` cases, with Wilson's interval. No cases give no score.
+    pub fn share(score: &'static str, attack: Option<&str>, hits: usize, n: usize) -> Option<Score> {
+        let share = || Score::new(score, hits as f64 / n as f64, n, wilson(hits, n)).about(attack);
+        (n > 0).then(share)
+    }
+
+    /// The mean over classes of the share of each class's cases that are hits; classes without a case are left out. The interval is
+    /// that of a mean of independent shares, by the normal distribution.
+    pub fn mean_share(score: &'static str, classes: &[(usize, usize)]) -> Option<Score> {
+        let classes: Vec<(f64, f64)> =
+            classes.iter().filter(|(_, n)| *n > 0).map(|&(hits, n)| (hits as f64 / n as f64, n as f64)).collect();
+        let (count, cases) = (classes.len() as f64, classes.iter().map(|(_, n)| n).sum::<f64>());
+        let mean = classes.iter().map(|(share, _)| share).sum::<f64>() / count;
+        let variance = classes.iter().map(|(share, n)| share * (1.0 - share) / n).sum::<f64>() / (count * count);
+        let half = Z * variance.sqrt();
+        let score = || Score::new(score, mean, cases as usize, [(mean - half).max(0.0), (mean + half).min(1.0)]);
+        (!classes.is_empty()).then(score)
+    }
+
+    /// The median of some numbers, with the interval that the order of a sample gives. None give no score.
+    pub fn median(score: &'static str, mut values: Vec<f64>) -> Option<Score> {
+        values.sort_by(f64::total_cmp);
+        let n = values.len();
+        let middle = (values.get(n / 2)? + values[(n - 1) / 2]) / 2.0;
+        let half = Z * (n as f64).sqrt() / 2.0;
+        let low = (n as f64 / 2.0 - half).floor().max(0.0) as usize;
+        let high = ((n as f64 / 2.0 + half).ceil() as usize).min(n - 1);
+        Some(Score::new(score, middle, n, [values[low], values[high]]))
+    }
+
+    /// The mean of some numbers, its interval by the normal distribution. None give no score.
+    pub fn mean(score: &'static str, values: &[f64]) -> Option<Score> {
+        let n = values.len() as f64;
+        let mean = values.iter().sum::<f64>() / n;
+        let variance = values.iter().map(|value| (value - mean).powi(2)).sum::<f64>() / (n - 1.0).max(1.0);
+        let half = Z * (variance / n).sqrt();
+        (!values.is_empty()).then(|| Score::new(score, mean, values.len(), [mean - half, mean + half]))
+    }
+
+    /// The same, about an attack.
+    pub fn about(self, attack: Option<&str>) -> Score {
+        Score { attack: attack.map(str::to_string), ..self }
+    }
+
+    /// The same, on a downstream set in which a guess scores `chance`.
+    pub fn on(self, dataset: &str, chance: f64) -> Score {
+        Score { dataset: Some(dataset.to_string()), chance: Some(chance), ..self }
+    }
+}
+
+/// 95% of a normal distribution lie within so many deviations.
+const Z: f64 = 1.959_963_984_540_054;
+
+/// Wilson's 95% interval of a share (Wilson 1927): holds its level for small counts and shares near 0 and 1.
+fn wilson(hits: usize, n: usize) -> [f64; 2] {
+    let (n, z2) = (n as f64, Z.powi(2));
+    let share = hits as f64 / n;
+    let centre = (share + z2 / (2.0 * n)) / (1.0 + z2 / n);
+    let half = (z2 * (share * (1.0 - share) / n + z2 / (4.0 * n * n))).sqrt() / (1.0 + z2 / n);
+    [(centre - half).max(0.0), (centre + half).min(1.0)]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Score, wilson};
+
+    #[test]
+    fn wilson_agrees_with_statsmodels() {
+        // statsmodels.stats.proportion.proportion_confint(count, nobs, method="wilson")
+        for (hits, n, low, high) in [(0, 32, 0.0, 0.107179), (4, 32, 0.049701, 0.280683), (32, 32, 0.892821, 1.0)] {
+            let [ours_low, ours_high] = wilson(hits, n);
+            assert!(
+                (ours_low - low).abs() < 1e-5 && (ours_high - high).abs() < 1e-5,
+                "{hits} of {n}: {ours_low} {ours_high}"
+            );
+        }
+    }
+
+    #[test]
+    fn every_class_counts_alike_in_a_mean_over_classes_however_few_its_cases() {
+        let score = Score::mean_share("s", &[(1, 2), (90, 100), (0, 0)]).unwrap();
+        assert!((score.value - 0.7).abs() < 1e-12 && score.n == 102);
+        // sqrt(0.25 / 2 + 0.09 / 100) / 2 * 1.96
+        assert!((score.interval[0] - (0.7 - 0.34771)).abs() < 1e-4 && score.interval[1] == 1.0, "{:?}", score.interval);
+    }
+
+    #[test]
+    fn a_median_of_a_hundred_has_the_41st_and_61st_as_its_bounds() {
+        let score = Score::median("s", (1..=100).rev().map(f64::from).collect()).unwrap();
+        assert_eq!((score.value, score.interval, score.n), (50.5, [41.0, 61.0], 100));
+        assert_eq!(Score::median("s", vec![]), None);
+    }
+}

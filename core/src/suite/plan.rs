@@ -1,0 +1,136 @@
+//! What a suite will cost, reckoned before anything of it is there: `gauntlet run --dry-run`.
+
+use super::Suite;
+use crate::data::DataConfig;
+use crate::downstream;
+use crate::{Error, Result};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use std::fmt::Write;
+
+/// What `--dry-run` reckons with; nothing else reads it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Plan {
+    /// Pairs of the data, held-out ones included; 0: not known.
+    pub rows: u64,
+    /// Pairs a second in training; 0: not known.
+    #[schemars(range(min = 0.0))]
+    pub train_rate: f64,
+    /// Pictures a second in evaluation; 0: not known.
+    #[schemars(range(min = 0.0))]
+    pub evaluate_rate: f64,
+    /// Where the two rates come from; printed beside what they give.
+    pub source: String,
+}
+
+/// Pairs a second that trials of the same suite trained at, and on how many trials that was measured.
+#[derive(Clone, Copy, Debug)]
+pub struct Measured {
+    /// Their mean.
+    pub train_rate: f64,
+    /// How many.
+    pub trials: usize,
+}
+
+impl Suite {
+    /// What `left` of the suite's `trials` will cost. A measured rate goes before the assumed one.
+    ///
+    /// # Errors
+    /// If a table `[downstream]` names a set that does not exist.
+    pub fn reckon(&self, trials: usize, left: usize, measured: Option<Measured>) -> Result<String> {
+        let mut text = format!("\n{trials} trials, {left} of them to run");
+        let rows = match &self.data {
+            DataConfig::World(world) => world.pairs.into(),
+            _ => self.plan.rows,
+        };
+        if rows == 0 {
+            return Ok(text + "; what they cost cannot be told: `plan.rows` does not say how many pairs there are\n");
+        }
+        let heldout = (rows as f64 * self.heldout).round() as u64;
+        let (train, recipe) = (rows - heldout, &self.recipe);
+        let steps = train / recipe.batch as u64;
+        let _ = writeln!(
+            text,
+            ": {train} pairs to train on, {heldout} held out; {} epochs of {steps} steps of {} = {} steps a trial",
+            recipe.epochs,
+            recipe.batch,
+            steps * u64::from(recipe.epochs)
+        );
+        let pairs = steps * recipe.batch as u64 * u64::from(recipe.epochs);
+        let (rate, source) = match measured {
+            Some(Measured { train_rate, trials }) => (train_rate, format!("measured: {trials} finished trials")),
+            None => (self.plan.train_rate, self.assumption()),
+        };
+        text += &cost("training (without idle epochs, at most)", pairs as f64, "pairs", rate, left, &source);
+        let pictures = self.pictures(heldout)?;
+        text += &cost(
+            "evaluation (every attack a backdoor, at most)",
+            pictures,
+            "pictures",
+            self.plan.evaluate_rate,
+            left,
+            &self.assumption(),
+        );
+        Ok(text)
+    }
+
+    fn assumption(&self) -> String {
+        let source = if self.plan.source.is_empty() { "no source given" } else { &self.plan.source };
+        format!("assumed: {source}")
+    }
+
+    /// Pictures that go through the image tower to evaluate a trial, at most: those held out and those of each set, plain and once
+    /// for each attack.
+    fn pictures(&self, heldout: u64) -> Result<f64> {
+        let times = 1.0 + self.attacks.len() as f64;
+        let mut pictures = heldout as f64 * times;
+        for (label, config) in &self.downstream {
+            let name = if config.set.is_empty() { label } else { &config.set };
+            let place = |error: Error| error.during(format!("table `downstream.{label}`"));
+            let size = downstream::about(name).map_err(place)?.size;
+            pictures += size.fit as f64 + size.test as f64 * times;
+        }
+        Ok(pictures)
+    }
+}
+
+fn cost(what: &str, count: f64, unit: &str, rate: f64, trials: usize, source: &str) -> String {
+    if rate <= 0.0 {
+        return format!("  {what}: {count:.0} {unit} a trial; no rate is known\n");
+    }
+    let hours = count / rate / 3600.0;
+    let all = hours * trials as f64;
+    format!(
+        "  {what}: {count:.0} {unit} a trial, {hours:.2} h; {all:.1} h in all, one at a time ({rate:.0} {unit}/s, {source})\n"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn costs_follow_from_rows_and_rates_and_a_measured_rate_goes_first() {
+        let suite = serde_json::json!({
+            "name": "s", "seeds": [0, 1], "model": "tiny", "data": { "kind": "world", "pairs": 1000 }, "heldout": 0.1,
+            "recipe": { "epochs": 4, "batch": 64, "warmup_steps": 1 }, "attacks": {}, "arenas": {}, "defenses": { "clip": {} },
+            "downstream": { "cifar10": { "path": "nowhere" } },
+            "plan": { "train_rate": 10.0, "evaluate_rate": 100.0, "source": "a guess" },
+        });
+        let suite: Suite = serde_json::from_value(suite).unwrap();
+        let text = suite.reckon(2, 2, None).unwrap();
+        // 900 / 64 = 14 steps, 4 epochs: 56 steps, 3584 pairs, 358.4 s; 100 + 60000 pictures.
+        for part in
+            ["2 trials", "= 56 steps", "3584 pairs a trial, 0.10 h; 0.2 h", "a guess", "60100 pictures a trial, 0.17 h"]
+        {
+            assert!(text.contains(part), "{part:?} is not in: {text}");
+        }
+        let measured = Some(Measured { train_rate: 3584.0 / 3600.0, trials: 3 });
+        let text = suite.reckon(2, 2, measured).unwrap();
+        assert!(
+            text.contains("3584 pairs a trial, 1.00 h; 2.0 h in all") && text.contains("3 finished trials"),
+            "{text}"
+        );
+    }
+}

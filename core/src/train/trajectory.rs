@@ -1,0 +1,184 @@
+//! How poisoned pairs fare while the model trains: at the end of an epoch, how similar picture and caption of a pair have become, beside
+//! clean pairs. It sees the ground truth, the defense does not see it: the trainer calls it between epochs.
+
+use super::Corpus;
+use super::corpus::Origin;
+use crate::data::tokenize::Tokenizer;
+use crate::model::Clip;
+use crate::poison::Poison;
+use crate::{Error, Result, draw};
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BinaryHeap, HashMap};
+use std::fs::OpenOptions;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use tch::{Device, Kind, Tensor};
+
+/// What is to be recorded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Probe {
+    /// Every so many epochs.
+    pub every: u32,
+    /// Pairs of each attack, and clean ones, at most.
+    pub pairs: usize,
+}
+
+/// A line of `trajectory.jsonl`: some pairs at the end of an epoch.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Moment {
+    /// The epoch, counted from 1.
+    pub epoch: u32,
+    /// Label of the attack that made the pairs; none for the clean ones.
+    pub attack: Option<String>,
+    /// How many pairs.
+    pub n: usize,
+    /// Mean cosine of a pair's picture and caption.
+    pub similarity: f64,
+    /// Median place of a pair's own caption among all captions of all these pairs, the most similar to its picture first; equals go
+    /// before it.
+    pub rank: f64,
+    /// How often a pair of these is more similar than a clean one, of all such couples (equal: half): 0.5 where they cannot be told apart.
+    pub above_clean: f64,
+}
+
+/// Records the moments of one training.
+pub struct Recorder<'a> {
+    probe: Probe,
+    corpus: &'a Corpus<'a>,
+    model: &'a Clip,
+    tokenizer: &'a Tokenizer,
+    /// Rows of the corpus by attack; the clean ones under no name, first.
+    rows: BTreeMap<Option<String>, Vec<usize>>,
+    path: PathBuf,
+}
+
+impl<'a> Recorder<'a> {
+    /// Draws the pairs that are looked at, the same at every epoch.
+    pub fn new(probe: Probe, corpus: &'a Corpus<'a>, poison: &Poison, model: &'a Clip, folder: &Path) -> Self {
+        let mut least: BTreeMap<Option<String>, BinaryHeap<(u64, usize)>> = BTreeMap::new();
+        for number in 0..corpus.len() {
+            let row = corpus.row(number);
+            let attack = match row.origin {
+                Origin::Clean(_) => None,
+                Origin::Edit(edit) => Some(poison.edits[edit].attack.clone()),
+            };
+            let heap = least.entry(attack).or_default();
+            heap.push((draw::hash(corpus.seed, "trajectory", &[row.key as u64]), number));
+            if heap.len() > probe.pairs {
+                heap.pop();
+            }
+        }
+        let rows = |heap: BinaryHeap<(u64, usize)>| heap.into_sorted_vec().into_iter().map(|(_, row)| row).collect();
+        let rows = least.into_iter().map(|(attack, heap)| (attack, rows(heap))).collect();
+        let (path, tokenizer) = (folder.join("trajectory.jsonl"), corpus.tokenizer);
+        Recorder { probe, corpus, model, tokenizer, rows, path }
+    }
+
+    /// Forgets what was written from `epoch` on: it will be trained again.
+    pub(super) fn resume(&self, epoch: u32) -> Result<()> {
+        let kept: String = read(&self.path)?.iter().filter(|moment| moment.epoch < epoch).map(line).collect();
+        std::fs::write(&self.path, kept).map_err(Error::io(&self.path))
+    }
+
+    /// Looks at the pairs, if it is time.
+    pub(super) fn epoch_ended(&self, epoch: u32) -> Result<()> {
+        if !epoch.is_multiple_of(self.probe.every) {
+            return Ok(());
+        }
+        let lines: String = self.look(epoch)?.iter().map(line).collect();
+        let file = OpenOptions::new().create(true).append(true).open(&self.path);
+        file.and_then(|mut file| file.write_all(lines.as_bytes())).map_err(Error::io(&self.path))
+    }
+
+    fn look(&self, epoch: u32) -> Result<Vec<Moment>> {
+        let (mut captions, mut number_of) = (Vec::new(), HashMap::new());
+        let mut pairs = Vec::new(); // of each kind: image embeddings, and which caption is a picture's own
+        for rows in self.rows.values() {
+            let (mut images, mut own) = (Vec::new(), Vec::new());
+            for rows in rows.chunks(250) {
+                let (rows, canvases) = self.corpus.read(rows)?;
+                let pictures = self.corpus.normalise(&canvases, &[]);
+                images.push(tch::no_grad(|| self.model.encode_image(&pictures, false)));
+                for row in rows {
+                    let tokens = self.tokenizer.encode(row.caption, self.corpus.context_length);
+                    own.push(*number_of.entry(tokens).or_insert_with(|| {
+                        captions.push(row.caption);
+                        captions.len() as i64 - 1
+                    }));
+                }
+            }
+            pairs.push((Tensor::cat(&images, 0), Tensor::from_slice(&own)));
+        }
+        let texts: Vec<Tensor> = captions.chunks(250).map(|captions| self.embed(captions)).collect();
+        let texts = Tensor::cat(&texts, 0);
+        let (mut moments, mut clean) = (Vec::new(), Vec::new());
+        for (attack, (images, own)) in self.rows.keys().zip(pairs) {
+            let all = images.matmul(&texts.tr()).to_device(Device::Cpu); // [pairs, captions]
+            let own = all.gather(1, &own.unsqueeze(1), false);
+            // Its own caption is one of those at least as similar, which makes the first place 1.
+            let ranks = Vec::<f64>::try_from(all.ge_tensor(&own).sum_dim_intlist([1].as_slice(), false, Kind::Double))?;
+            let similarities = Vec::<f64>::try_from(own.squeeze_dim(1).to_kind(Kind::Double))?;
+            if attack.is_none() {
+                clean = similarities.clone();
+                clean.sort_by(f64::total_cmp);
+            }
+            moments.push(Moment {
+                epoch,
+                attack: attack.clone(),
+                n: ranks.len(),
+                similarity: similarities.iter().sum::<f64>() / similarities.len() as f64,
+                rank: median(ranks),
+                above_clean: above(&similarities, &clean),
+            });
+        }
+        Ok(moments)
+    }
+
+    fn embed(&self, captions: &[&str]) -> Tensor {
+        let tokens = self.tokenizer.encode_batch(captions, self.corpus.context_length).to_device(self.corpus.device);
+        tch::no_grad(|| self.model.encode_text(&tokens))
+    }
+}
+
+/// The moments of a training, in order; none where nothing was recorded.
+pub fn read(path: &Path) -> Result<Vec<Moment>> {
+    if !path.exists() {
+        return Ok(Vec::new());
+    }
+    let text = std::fs::read_to_string(path).map_err(Error::io(path))?;
+    // A line that a kill cut short is of an epoch that will be trained again.
+    let whole = text.rfind('\n').map_or("", |end| &text[..end]);
+    let parse = |line| serde_json::from_str(line);
+    let moments = whole.lines().map(parse).collect::<Result<_, _>>();
+    moments.map_err(|error| Error::invalid(path.display().to_string(), error.to_string()))
+}
+
+fn line(moment: &Moment) -> String {
+    serde_json::to_string(moment).expect("plain data") + "\n"
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    (values[values.len() / 2] + values[(values.len() - 1) / 2]) / 2.0
+}
+
+/// Share of all couples in which the first is greater; `sorted` ascends.
+fn above(values: &[f64], sorted: &[f64]) -> f64 {
+    let count = |value: &f64| {
+        let (below, up_to) = (sorted.partition_point(|x| x < value), sorted.partition_point(|x| x <= value));
+        (below + up_to) as f64 / 2.0
+    };
+    values.iter().map(count).sum::<f64>() / (values.len() * sorted.len()) as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::above;
+
+    #[test]
+    fn above_clean_counts_couples_and_halves_equals() {
+        assert_eq!(above(&[1.0, 3.0], &[0.0, 1.0, 2.0, 4.0]), (1.5 + 3.0) / 8.0);
+        assert_eq!(above(&[5.0], &[5.0, 5.0]), 0.5);
+    }
+}

@@ -1,0 +1,75 @@
+//! Zero-shot accuracy on the downstream sets, by the names and prompt templates published with CLIP (Radford et al. 2021, section 3.1).
+
+use crate::per_class::PerClass;
+use gauntlet::evaluator::{Definition, Downstream, Unit};
+use gauntlet::model::normalize;
+use gauntlet::tch::Device;
+use gauntlet::{Evaluator, Result, Score, Subject};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// Zero-shot accuracy on downstream sets.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct DownstreamZeroShot {}
+
+gauntlet::register!(
+    dyn Evaluator,
+    DownstreamZeroShot,
+    "downstream-zero-shot",
+    "zero-shot accuracy on each set of `[downstream]`: top-1, top-5, mean per class, and the one that is published",
+    "Radford et al., Learning Transferable Visual Models From Natural Language Supervision, ICML 2021, section 3.1"
+);
+
+const fn share(score: &'static str, definition: &'static str) -> Definition {
+    Definition { score, definition, higher_is_better: Some(true), unit: Unit::Share }
+}
+
+const PUBLISHED: Definition = share(
+    "downstream-published",
+    "the measure that is published for the set: downstream-top1, or downstream-mean-per-class (Pets, Flowers, Caltech, Aircraft)",
+);
+const TOP1: Definition = share(
+    "downstream-top1",
+    "share of the set's test pictures whose most similar class is the true one; a class is the normalised mean of its prompts' \
+     normalised embeddings",
+);
+const TOP5: Definition =
+    share("downstream-top5", "share of the same pictures whose five most similar classes hold the true one");
+const MEAN: Definition = share(
+    "downstream-mean-per-class",
+    "mean over the classes of the share of a class's test pictures whose most similar class it is; each class's own share lies in \
+     the trial's `per-class/SET-zero-shot.json`",
+);
+
+impl Evaluator for DownstreamZeroShot {
+    fn definitions(&self) -> Vec<Definition> {
+        vec![PUBLISHED, TOP1, TOP5, MEAN]
+    }
+
+    fn evaluate(&self, subject: &Subject) -> Result<Vec<Score>> {
+        let mut scores = Vec::new();
+        for downstream in subject.downstream {
+            let scored = on(subject, downstream);
+            scores.extend(scored.map_err(|error| error.during(format!("downstream set `{}`", downstream.label)))?);
+        }
+        Ok(scores)
+    }
+}
+
+fn on(subject: &Subject, downstream: &Downstream) -> Result<Vec<Score>> {
+    let set = &downstream.set;
+    let all: Vec<usize> = (0..set.test.len()).collect();
+    let images = normalize(&subject.encoder.pictures(&set.test, &all, None)?);
+    let classes = subject.encoder.classes(&set.classes, &set.templates);
+    let (_, best) = images.matmul(&classes.tr()).topk(5.min(set.classes.len() as i64), 1, true, true);
+    let best = Vec::<Vec<i64>>::try_from(best.to_device(Device::Cpu))?;
+    let (labels, chance) = (set.test.labels(), downstream.chance());
+    let first: Vec<u32> = best.iter().map(|best| best[0] as u32).collect();
+    let within = best.iter().zip(labels).filter(|(best, label)| best.contains(&i64::from(**label))).count();
+    let found = PerClass::count(&first, labels, set.classes.len());
+    found.write(subject.folder, &downstream.label, "zero-shot", &set.classes)?;
+    let [published, top1, mean] = found.scores([PUBLISHED.score, TOP1.score, MEAN.score], set.metric);
+    let top5 = Score::share(TOP5.score, None, within, all.len());
+    Ok([published, top1, top5, mean].into_iter().flatten().map(|score| score.on(&downstream.label, chance)).collect())
+}

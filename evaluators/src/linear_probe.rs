@@ -1,0 +1,212 @@
+//! Linear probes on the downstream sets: logistic regression on frozen image features (`logistic.rs`), and whether a trigger works
+//! through the layer that was fitted.
+//!
+//! Features are those before normalisation, as in CLIP's published example. The regularisation is chosen as CLIP chooses it
+//! (`linear_probe/choose.rs`); the probe of RoCLIP's released code stands beside it under its own name (`linear_probe/official.rs`).
+
+mod choose;
+mod official;
+
+use crate::per_class::PerClass;
+use crate::set_classes::find;
+use choose::fit;
+use gauntlet::downstream::Metric;
+use gauntlet::draw;
+use gauntlet::evaluator::{Definition, Downstream, Unit};
+use gauntlet::tch::{Device, Kind, Tensor};
+use gauntlet::{Evaluator, Goal, Result, Score, Subject};
+use official::official;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use std::collections::HashMap;
+
+/// Linear probes.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct LinearProbe {
+    /// Pictures to fit on at most. A larger set (ImageNet) is fitted on as many, drawn alike from each class, and its scores are those
+    /// named `probe-subset-...`.
+    #[schemars(range(min = 100))]
+    most: usize,
+    /// Measures the probe of RoCLIP's released code, too; it takes longer.
+    official: bool,
+    /// Rows of a batch of that probe (RoCLIP: as the model was trained); 0: as the recipe has it.
+    official_batch: usize,
+}
+
+impl Default for LinearProbe {
+    fn default() -> Self {
+        LinearProbe { most: 200_000, official: false, official_batch: 0 }
+    }
+}
+
+gauntlet::register!(
+    dyn Evaluator,
+    LinearProbe,
+    "linear-probe",
+    "accuracy of a linear layer fitted to frozen features on each set of `[downstream]`, and attack success through it",
+    "Radford et al., ICML 2021, appendix A.3; Kornblith et al., Do Better ImageNet Models Transfer Better?, CVPR 2019, appendix A.3"
+);
+
+const fn accuracy(score: &'static str, definition: &'static str) -> Definition {
+    Definition { score, definition, higher_is_better: Some(true), unit: Unit::Share }
+}
+
+const fn success(score: &'static str, definition: &'static str) -> Definition {
+    Definition { score, definition, higher_is_better: Some(false), unit: Unit::Share }
+}
+
+/// Published measure, accuracy, mean per class, ASR, PSR: fitted on the whole set, and on a part of it.
+const DEFINITIONS: [[Definition; 5]; 2] = [
+    [
+        accuracy("probe-published", "the measure that is published for the set: probe-top1 or probe-mean-per-class"),
+        accuracy(
+            "probe-top1",
+            "share of the set's test pictures whose class multinomial logistic regression finds, fitted on the frozen image features \
+             (not normalised) of all pictures to fit on; its L2 penalty is the best of a search on a held-out fifth of these, from \
+             1e-6 to 1e6, 8 steps a decade",
+        ),
+        accuracy(
+            "probe-mean-per-class",
+            "mean over the classes of that share; each class's own lies in `per-class/SET-probe.json`",
+        ),
+        success(
+            "probe-asr",
+            "share of the set's stamped test pictures, true class not the target, that the same layer, fitted on pictures without a \
+             stamp, takes for the target; only where the target is one of the set's classes",
+        ),
+        success(
+            "probe-psr",
+            "share of target pictures whose adversarial class is one of the set's classes that the same layer takes for it",
+        ),
+    ],
+    [
+        accuracy("probe-subset-published", "as probe-published, fitted on a part of the set: see probe-subset-top1"),
+        accuracy(
+            "probe-subset-top1",
+            "as probe-top1, fitted on `most` pictures only, drawn from the seed alike from each class",
+        ),
+        accuracy("probe-subset-mean-per-class", "as probe-mean-per-class, fitted on a part of the set"),
+        success("probe-subset-asr", "as probe-asr, fitted on a part of the set"),
+        success("probe-subset-psr", "as probe-psr, fitted on a part of the set"),
+    ],
+];
+const OFFICIAL: [Definition; 2] = [
+    accuracy(
+        "probe-official-top1",
+        "as RoCLIP's released code: accuracy (never the mean per class) of a linear layer after 32 epochs of AdamW at 0.005 along a \
+         cosine, weight decay 0.01 but on the bias, on features that are not normalised; nothing is chosen",
+    ),
+    accuracy(
+        "probe-subset-official-top1",
+        "as probe-official-top1, fitted on a part of the set: see probe-subset-top1",
+    ),
+];
+
+impl Evaluator for LinearProbe {
+    fn definitions(&self) -> Vec<Definition> {
+        DEFINITIONS.into_iter().flatten().chain(OFFICIAL).collect()
+    }
+
+    fn evaluate(&self, subject: &Subject) -> Result<Vec<Score>> {
+        let mut scores = Vec::new();
+        // A set may come without pictures to fit on.
+        for downstream in subject.downstream.iter().filter(|downstream| !downstream.set.fit.is_empty()) {
+            let scored = self.on(subject, downstream);
+            scores.extend(scored.map_err(|error| error.during(format!("downstream set `{}`", downstream.label)))?);
+        }
+        Ok(scores)
+    }
+}
+
+impl LinearProbe {
+    fn on(&self, subject: &Subject, downstream: &Downstream) -> Result<Vec<Score>> {
+        let Downstream { label, set } = downstream;
+        let (encoder, classes) = (&subject.encoder, set.classes.len() as i64);
+        let chosen = subset(set.fit.labels(), self.most, subject.seed);
+        let is_subset = usize::from(chosen.len() < set.fit.len());
+        let [published, top1, mean, asr, psr] = DEFINITIONS[is_subset].map(|definition| definition.score);
+        let all: Vec<usize> = (0..set.test.len()).collect();
+        let features = encoder.pictures(&set.fit, &chosen, None)?;
+        let test = encoder.pictures(&set.test, &all, None)?;
+        let labels: Vec<i64> = chosen.iter().map(|&item| set.fit.label(item).into()).collect();
+        let labels = Tensor::from_slice(&labels).to_device(features.device());
+        let layer = fit(&features, &labels, classes, set.metric, subject.seed)?;
+        let classify = |features: &Tensor| numbers(&layer.classify(features));
+
+        let found = PerClass::count(&classify(&test)?, set.test.labels(), set.classes.len());
+        found.write(subject.folder, label, "probe", &set.classes)?;
+        let mut scores: Vec<Score> = found.scores([published, top1, mean], set.metric).into_iter().flatten().collect();
+        for threat in subject.threats {
+            let attack = Some(threat.label.as_str());
+            let own = |class: u32| find(&subject.data.classes.names[class as usize], set);
+            match &threat.goal {
+                Goal::Class(class) => {
+                    let Some(target) = own(*class) else { continue };
+                    let others: Vec<usize> =
+                        (0..set.test.len()).filter(|&item| set.test.label(item) != target).collect();
+                    let taken = classify(&encoder.pictures(&set.test, &others, Some(threat))?)?;
+                    let hits = taken.iter().filter(|class| **class == target).count();
+                    scores.extend(Score::share(asr, attack, hits, others.len()));
+                }
+                Goal::Pairs(targets) => {
+                    let (rows, wanted): (Vec<u32>, Vec<u32>) =
+                        targets.iter().filter_map(|target| Some((target.row, own(target.class)?))).unzip();
+                    let taken = classify(&subject.features(&rows, None)?)?;
+                    let hits = taken.iter().zip(&wanted).filter(|(taken, wanted)| taken == wanted).count();
+                    scores.extend(Score::share(psr, attack, hits, rows.len()));
+                }
+            }
+        }
+        if self.official {
+            let batch = if self.official_batch > 0 { self.official_batch } else { subject.corpus.batch() };
+            let layer = official(&features, &labels, classes, batch, subject.seed)?;
+            let found = PerClass::count(&numbers(&layer.classify(&test))?, set.test.labels(), set.classes.len());
+            scores.extend(found.score(OFFICIAL[is_subset].score, Metric::Accuracy));
+        }
+        let chance = downstream.chance();
+        Ok(scores.into_iter().map(|score| score.on(label, chance)).collect())
+    }
+}
+
+/// All items, or `most` of them drawn alike from each class: the first of each class by hash, then the second of each, and so on.
+fn subset(labels: &[u32], most: usize, seed: u64) -> Vec<usize> {
+    if labels.len() <= most {
+        return (0..labels.len()).collect();
+    }
+    let hash = |item: usize| (draw::hash(seed, "probe/subset", &[item as u64]), item);
+    let mut drawn: Vec<(u64, usize)> = (0..labels.len()).map(hash).collect();
+    drawn.sort_unstable();
+    let mut taken: HashMap<u32, usize> = HashMap::new();
+    let place = |(_, item): (u64, usize)| {
+        let of_class = taken.entry(labels[item]).or_default();
+        *of_class += 1;
+        (*of_class, item)
+    };
+    let mut turns: Vec<(usize, usize)> = drawn.into_iter().map(place).collect();
+    turns.sort_by_key(|(place, _)| *place);
+    let mut chosen: Vec<usize> = turns[..most].iter().map(|(_, item)| *item).collect();
+    chosen.sort_unstable();
+    chosen
+}
+
+/// Classes on the host.
+fn numbers(classes: &Tensor) -> Result<Vec<u32>> {
+    let classes = Vec::<i64>::try_from(classes.to_device(Device::Cpu).to_kind(Kind::Int64))?;
+    Ok(classes.into_iter().map(|class| class as u32).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::subset;
+
+    #[test]
+    fn a_part_of_a_set_takes_as_many_of_each_class_as_there_are() {
+        let labels: Vec<u32> = (0..100).map(|item| if item < 90 { item % 3 } else { 3 }).collect();
+        let chosen = subset(&labels, 70, 1);
+        let of = |class: u32| chosen.iter().filter(|item| labels[**item] == class).count();
+        assert_eq!([of(0), of(1), of(2), of(3)], [20, 20, 20, 10], "the fourth class has ten in all");
+        assert!(chosen.windows(2).all(|pair| pair[0] < pair[1]) && subset(&labels, 70, 2) != chosen);
+        assert_eq!(subset(&labels, 100, 1), (0..100).collect::<Vec<_>>());
+    }
+}

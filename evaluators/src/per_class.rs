@@ -1,0 +1,52 @@
+//! How a classifier fares on each class of a set: what evaluators on downstream sets have in common.
+
+use gauntlet::downstream::Metric;
+use gauntlet::model::weights::write_atomic;
+use gauntlet::{Error, Result, Score};
+use serde_json::{Map, Value, json};
+use std::path::Path;
+
+/// Of each class, how many pictures were taken for it, and how many there are.
+pub struct PerClass(Vec<(usize, usize)>);
+
+impl PerClass {
+    /// Counts, picture by picture, classes that were found against true ones.
+    pub fn count(found: &[u32], truth: &[u32], classes: usize) -> Self {
+        let mut counts = vec![(0, 0); classes];
+        for (found, truth) in found.iter().zip(truth) {
+            let (hits, n) = &mut counts[*truth as usize];
+            *hits += usize::from(found == truth);
+            *n += 1;
+        }
+        PerClass(counts)
+    }
+
+    /// The published measure, accuracy and the mean over classes, under these names.
+    pub fn scores(&self, names: [&'static str; 3], metric: Metric) -> [Option<Score>; 3] {
+        let [published, accuracy, mean] = names;
+        [self.score(published, metric), self.score(accuracy, Metric::Accuracy), self.score(mean, Metric::MeanPerClass)]
+    }
+
+    /// One measure, under this name.
+    pub fn score(&self, name: &'static str, metric: Metric) -> Option<Score> {
+        let sum = |(hits, n): (usize, usize), class: &(usize, usize)| (hits + class.0, n + class.1);
+        let (hits, n) = self.0.iter().fold((0, 0), sum);
+        match metric {
+            Metric::Accuracy => Score::share(name, None, hits, n),
+            Metric::MeanPerClass => Score::mean_share(name, &self.0),
+        }
+    }
+
+    /// Writes each class's share to `per-class/SET-HOW.json` in the trial's folder.
+    pub fn write(&self, folder: &Path, set: &str, how: &str, classes: &[String]) -> Result<()> {
+        let folder = folder.join("per-class");
+        std::fs::create_dir_all(&folder).map_err(Error::io(&folder))?;
+        let one = |(number, (hits, n)): (usize, &(usize, usize))| {
+            let share = (*n > 0).then(|| *hits as f64 / *n as f64);
+            (format!("{number} {}", classes[number]), json!({ "right": hits, "n": n, "share": share }))
+        };
+        let lines: Map<String, Value> = self.0.iter().enumerate().map(one).collect();
+        let text = serde_json::to_string_pretty(&lines).expect("plain data");
+        write_atomic(&folder.join(format!("{set}-{how}.json")), text.as_bytes())
+    }
+}

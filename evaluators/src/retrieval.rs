@@ -1,0 +1,141 @@
+//! Retrieval among held-out pairs: does a picture find its caption, and a caption its picture?
+//!
+//! Captions may repeat. Those that the model reads alike (the same tokens) are one caption with several pictures: a picture looks for
+//! that one caption, a caption for any of its pictures. Whatever else is exactly as similar goes before it, so that a model that
+//! makes everything equal finds nothing.
+
+use gauntlet::evaluator::{Definition, Unit};
+use gauntlet::{Evaluator, Result, Score, Subject};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use std::collections::HashMap;
+use tch::{Device, Kind, Tensor};
+
+/// Retrieval.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Retrieval {}
+
+gauntlet::register!(
+    dyn Evaluator,
+    Retrieval,
+    "retrieval",
+    "recall at 1, 5 and 10 and median rank among held-out pairs, from picture to caption and back",
+    "Radford et al., Learning Transferable Visual Models From Natural Language Supervision, ICML 2021, appendix E.1"
+);
+
+const fn share(score: &'static str, definition: &'static str) -> Definition {
+    Definition { score, definition, higher_is_better: Some(true), unit: Unit::Share }
+}
+
+const fn rank(score: &'static str, definition: &'static str) -> Definition {
+    Definition { score, definition, higher_is_better: Some(false), unit: Unit::Rank }
+}
+
+/// From picture to caption, then from caption to picture.
+const DEFINITIONS: [[Definition; 4]; 2] = [
+    [
+        share(
+            "image-to-text-r1",
+            "share of held-out pictures (targets left out, nothing stamped) whose own caption is more similar than every other caption of \
+             theirs; captions with the same tokens are one, and equals go before the own",
+        ),
+        share("image-to-text-r5", "the same, among the first 5"),
+        share("image-to-text-r10", "the same, among the first 10"),
+        rank("image-to-text-rank", "median place of the own caption, 1 the first; equals go before it"),
+    ],
+    [
+        share(
+            "text-to-image-r1",
+            "share of captions of the same pairs, those with the same tokens counted once, of whose own pictures one is more similar than \
+             every other picture; equals go before it",
+        ),
+        share("text-to-image-r5", "the same, among the first 5 pictures"),
+        share("text-to-image-r10", "the same, among the first 10 pictures"),
+        rank("text-to-image-rank", "median place of the best of the own pictures, 1 the first; equals go before it"),
+    ],
+];
+
+/// Queries that are compared with everything together.
+const CHUNK: i64 = 1000;
+
+impl Evaluator for Retrieval {
+    fn definitions(&self) -> Vec<Definition> {
+        DEFINITIONS.concat()
+    }
+
+    fn evaluate(&self, subject: &Subject) -> Result<Vec<Score>> {
+        let rows = subject.test_rows();
+        let (mut captions, mut number_of) = (Vec::new(), HashMap::new());
+        let mut own = Vec::new(); // of each picture, the number of its caption
+        for &row in rows {
+            let caption = subject.data.row(row).caption;
+            own.push(*number_of.entry(subject.encoder.tokens(caption)).or_insert_with(|| {
+                captions.push(caption);
+                captions.len() as i64 - 1
+            }));
+        }
+        if captions.is_empty() {
+            return Ok(Vec::new());
+        }
+        let (images, texts) = (subject.embed(rows, None)?, subject.encoder.texts(&captions));
+        let candidates = [captions.len(), rows.len()];
+        let ranks = ranks(&images, &texts, &own)?;
+        let mut scores = Vec::new();
+        for ((definitions, ranks), candidates) in DEFINITIONS.iter().zip(ranks).zip(candidates) {
+            for (definition, k) in definitions.iter().zip([1, 5, 10]) {
+                let hits = ranks.iter().filter(|rank| **rank <= f64::from(k)).count();
+                let chance = (f64::from(k) / candidates as f64).min(1.0);
+                let score = Score::share(definition.score, None, hits, ranks.len());
+                scores.extend(score.map(|score| Score { chance: Some(chance), ..score }));
+            }
+            let score = Score::median(definitions[3].score, ranks);
+            scores.extend(score.map(|score| Score { chance: Some((candidates + 1) as f64 / 2.0), ..score }));
+        }
+        Ok(scores)
+    }
+}
+
+/// The place of each picture's own caption, and of the best own picture of each caption. `own` holds each picture's caption.
+fn ranks(images: &Tensor, texts: &Tensor, own: &[i64]) -> Result<[Vec<f64>; 2]> {
+    let own = Tensor::from_slice(own).to_device(images.device());
+    let (pictures, captions) = (images.size()[0], texts.size()[0]);
+    let (mut of_pictures, mut of_captions) = (Vec::new(), Vec::new());
+    for start in (0..pictures).step_by(CHUNK as usize) {
+        let length = CHUNK.min(pictures - start);
+        let similar = images.narrow(0, start, length).matmul(&texts.tr()); // [pictures, captions]
+        let mine = similar.gather(1, &own.narrow(0, start, length).unsqueeze(1), false);
+        // The own caption is one of those at least as similar as it is: the first place is 1.
+        let rank = similar.ge_tensor(&mine).sum_dim_intlist([1].as_slice(), false, Kind::Double);
+        of_pictures.extend(Vec::<f64>::try_from(rank.to_device(Device::Cpu))?);
+    }
+    for start in (0..captions).step_by(CHUNK as usize) {
+        let numbers = Tensor::arange_start(start, (start + CHUNK).min(captions), (Kind::Int64, images.device()));
+        let similar = texts.index_select(0, &numbers).matmul(&images.tr()); // [captions, pictures]
+        let mine = numbers.unsqueeze(1).eq_tensor(&own.unsqueeze(0));
+        let best = similar.masked_fill(&mine.logical_not(), f64::NEG_INFINITY).amax([1].as_slice(), true);
+        let before = similar.ge_tensor(&best).logical_and(&mine.logical_not());
+        let rank = before.sum_dim_intlist([1].as_slice(), false, Kind::Double) + 1.0;
+        of_captions.extend(Vec::<f64>::try_from(rank.to_device(Device::Cpu))?);
+    }
+    Ok([of_pictures, of_captions])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::ranks;
+    use gauntlet::tch::{Kind, Tensor};
+
+    /// Three captions along the axes, of which the first has two pictures.
+    #[test]
+    fn a_caption_finds_any_of_its_pictures_and_equals_go_before_the_own() {
+        let texts = Tensor::eye(3, (Kind::Float, gauntlet::tch::Device::Cpu));
+        let images = Tensor::from_slice2(&[[0.9f32, 0.1, 0.0], [0.1, 0.2, 0.3], [0.2, 0.9, 0.0], [0.5, 0.4, 0.5]]);
+        let [pictures, captions] = ranks(&images, &texts, &[0, 0, 1, 2]).unwrap();
+        assert_eq!(pictures, [1.0, 3.0, 1.0, 2.0], "the last one's own caption shares its place with another");
+        assert_eq!(captions, [1.0, 1.0, 1.0]);
+        let alike = Tensor::ones([4, 3], (Kind::Float, gauntlet::tch::Device::Cpu));
+        let [pictures, captions] = ranks(&alike, &texts, &[0, 0, 1, 2]).unwrap();
+        assert_eq!((pictures, captions), (vec![3.0; 4], vec![3.0, 4.0, 4.0]), "a collapsed model finds nothing");
+    }
+}

@@ -1,0 +1,97 @@
+//! How the poisoned pairs fared while the model trained, from what the trainer recorded at the ends of epochs
+//! (`core/src/train/trajectory.rs`; every moment lies in the trial's `trajectory.jsonl`).
+
+use gauntlet::evaluator::{Definition, Unit};
+use gauntlet::train::trajectory::{Moment, Probe, read};
+use gauntlet::{Evaluator, Result, Score, Subject};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// Trajectory.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Trajectory {
+    /// Records after every so many epochs; 0: never, and there are no scores.
+    every: u32,
+    /// Pairs of each attack that are looked at, and as many clean ones; each costs a forward pass whenever something is recorded.
+    #[schemars(range(min = 2))]
+    pairs: usize,
+}
+
+impl Default for Trajectory {
+    fn default() -> Self {
+        Trajectory { every: 0, pairs: 500 }
+    }
+}
+
+gauntlet::register!(
+    dyn Evaluator,
+    Trajectory,
+    "trajectory",
+    "similarity and rank of poisoned pairs beside clean ones over the epochs; off unless `every` is set",
+    ""
+);
+
+const SIMILARITY: Definition = Definition {
+    score: "trajectory-similarity",
+    definition: "mean cosine of picture and caption of an attack's pairs (of clean pairs, where it names no attack) at the last epoch that \
+                 was recorded",
+    higher_is_better: None,
+    unit: Unit::Cosine,
+};
+const RANK: Definition = Definition {
+    score: "trajectory-rank",
+    definition: "median place, at the last epoch that was recorded, of a pair's own caption among the captions of all recorded pairs \
+                 (those with the same tokens are one), the most similar to its picture first; equals go before it",
+    higher_is_better: None,
+    unit: Unit::Rank,
+};
+const ABOVE: Definition = Definition {
+    score: "trajectory-above-clean",
+    definition: "share of couples of one poisoned and one clean pair of which the poisoned one is more similar (equal: half), at the last \
+                 epoch that was recorded; below 0.5 the poison is learned less than clean pairs are",
+    higher_is_better: Some(false),
+    unit: Unit::Share,
+};
+const PEAK: Definition = Definition {
+    score: "trajectory-peak-above-clean",
+    definition: "the greatest such share of all epochs that were recorded",
+    higher_is_better: Some(false),
+    unit: Unit::Share,
+};
+
+impl Evaluator for Trajectory {
+    fn definitions(&self) -> Vec<Definition> {
+        vec![SIMILARITY, RANK, ABOVE, PEAK]
+    }
+
+    fn probe(&self) -> Option<Probe> {
+        (self.every > 0).then_some(Probe { every: self.every, pairs: self.pairs })
+    }
+
+    fn evaluate(&self, subject: &Subject) -> Result<Vec<Score>> {
+        if self.every == 0 {
+            return Ok(Vec::new());
+        }
+        let moments = read(&subject.folder.join("trajectory.jsonl"))?;
+        let last = moments.iter().map(|moment| moment.epoch).max();
+        let mut scores = Vec::new();
+        for moment in moments.iter().filter(|moment| Some(moment.epoch) == last) {
+            let attack = moment.attack.as_deref();
+            // A value without an interval: it is a summary of `trajectory.jsonl`, not a sample.
+            let score = |definition: Definition, value: f64, chance: f64| {
+                let score = Score::new(definition.score, value, moment.n, [value, value]).about(attack);
+                Score { chance: Some(chance), ..score }
+            };
+            scores.push(score(SIMILARITY, moment.similarity, 0.0));
+            scores.push(score(RANK, moment.rank, moment.n as f64 / 2.0));
+            if attack.is_some() {
+                let own = moments.iter().filter(|other| other.attack == moment.attack);
+                let peak = own.map(|other: &Moment| other.above_clean).fold(0.0, f64::max);
+                scores.push(score(ABOVE, moment.above_clean, 0.5));
+                scores.push(score(PEAK, peak, 0.5));
+            }
+        }
+        Ok(scores)
+    }
+}

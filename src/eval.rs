@@ -1,0 +1,182 @@
+//! `gauntlet eval`: measures a checkpoint without training it. What a suite would say (model, sets, attacks) is said on the command
+//! line, or taken from a suite; from there on it is a trial like any other, less its training.
+
+use crate::bars::Bar;
+use crate::say;
+use crate::trial::stop_on_signals;
+use clap::Args;
+use comfy_table::{CellAlignment, ContentArrangement, Table, presets::UTF8_HORIZONTAL_ONLY};
+use gauntlet::evaluator::Unit;
+use gauntlet::report::{Line, ScoreLine};
+use gauntlet::suite::Suite;
+use gauntlet::train::Machine;
+use gauntlet::{Error, Result, Trial};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+/// Measures a checkpoint.
+///
+/// The weights are a safetensors file in open_clip's names: `model.safetensors` of a trial, or open_clip's own
+/// (`safetensors.torch.save_model(model, "model.safetensors")`).
+#[derive(Args)]
+#[command(after_help = "\
+Zero-shot and linear-probe accuracy of a checkpoint on two sets:
+  gauntlet eval --weights model.safetensors --model RN50 --downstream cifar10=data/cifar10 --downstream pets=data/pets
+
+The same with a backdoor's success. CIFAR-10 has no mushroom, so the class is added by name:
+  gauntlet eval --weights model.safetensors --model RN50 --downstream cifar10=data/cifar10 \\
+      --attack badnet --class mushroom --set attacks.badnet.target=mushroom --set attacks.badnet.place=centre
+
+With data, attacks, goals, sets and evaluators of a suite (its pairs must be there):
+  gauntlet eval --weights model.safetensors --suite suites/demo.toml --seed 10
+
+A set that a label does not name, and its options:
+  ... --downstream second=data/dtd --set downstream.second.set=dtd --set downstream.second.options.partition=2
+
+`gauntlet data list` names the sets, `gauntlet describe EVALUATOR` defines each score. The base rate of an attack's success is what a
+model that was trained without poison scores: give its weights, too, in a run of its own.")]
+pub struct Eval {
+    /// Weights: safetensors in open_clip's names
+    #[arg(long)]
+    weights: PathBuf,
+    /// Model: tiny, small, RN50, ViT-B-32, ViT-B-16, or a .json file in open_clip's form
+    #[arg(long, required_unless_present = "suite")]
+    model: Option<String>,
+    /// A downstream set and its folder; may be given several times
+    #[arg(long, value_name = "LABEL=FOLDER", required_unless_present = "suite")]
+    downstream: Vec<String>,
+    /// An attack whose success is measured, with its defaults; --set attacks.NAME.KEY=VALUE sets a key. May be given several times
+    #[arg(long, value_name = "NAME")]
+    attack: Vec<String>,
+    /// A class that an attack may want and the first set does not have; may be given several times
+    #[arg(long, value_name = "NAME")]
+    class: Vec<String>,
+    /// An evaluator; may be given several times. Default: those on downstream sets; with --suite those of the suite
+    #[arg(long, value_name = "NAME")]
+    evaluator: Vec<String>,
+    /// A suite whose data, attacks, sets and evaluators are taken; the other options come on top
+    #[arg(long, conflicts_with_all = ["attack", "class"])]
+    suite: Option<PathBuf>,
+    /// Seed of goals, stamps and held-out parts; default: the suite's first, or 0
+    #[arg(long)]
+    seed: Option<u64>,
+    /// Override a key, as in a suite file; may be given several times
+    #[arg(long, value_name = "KEY=VALUE")]
+    set: Vec<String>,
+    /// auto, cpu, cuda or cuda:N
+    #[arg(long)]
+    device: Option<String>,
+    /// CPU threads of tensor operations
+    #[arg(long, default_value_t = 1)]
+    threads: i32,
+    /// Folder for scores and what belongs to them; default: none is kept
+    #[arg(long)]
+    out: Option<PathBuf>,
+    /// Folder where image features are kept, so that measuring again costs no forward pass; default: `store` in --out
+    #[arg(long)]
+    store: Option<PathBuf>,
+    /// Print score lines as JSON instead of a table
+    #[arg(long)]
+    json: bool,
+}
+
+/// What is measured unless a suite or the command line says otherwise.
+const EVALUATORS: [&str; 3] = ["downstream-zero-shot", "linear-probe", "downstream-attack-success"];
+
+impl Eval {
+    /// Measures, and prints the scores.
+    pub fn run(self) -> Result<ExitCode> {
+        let scratch = tempfile::tempdir().map_err(Error::io(std::env::temp_dir()))?;
+        let trial = self.trial(scratch.path())?;
+        let out = self.out.clone().unwrap_or_else(|| scratch.path().join("out"));
+        let store = self.store.clone().unwrap_or_else(|| out.join("store"));
+        let (stop, bar) = (stop_on_signals(), Bar::new());
+        let machine = Machine { workers: 1, progress: &bar, stop: &stop };
+        let lines = trial.measure(&self.weights, &out, &store, &machine)?;
+        drop(bar);
+        let scores = lines.iter().filter_map(|line| if let Line::Score(score) = line { Some(score) } else { None });
+        if self.json {
+            let json = |line: &Line| serde_json::to_string(line).expect("plain data") + "\n";
+            say(&lines.iter().map(json).collect::<String>());
+        } else {
+            say(&table(scores));
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+
+    /// The trial that the options describe, its training left out.
+    fn trial(&self, scratch: &Path) -> Result<Trial> {
+        let mut settings = Vec::new();
+        let mut set = |key: &str, value: String| settings.push(format!("{key}={value}"));
+        for (key, value) in [("model", &self.model), ("device", &self.device)] {
+            value.iter().for_each(|value| set(key, quoted(value)));
+        }
+        self.seed.iter().for_each(|seed| set("seeds", format!("[{seed}]")));
+        set("threads", self.threads.to_string());
+        let mut sets = Vec::new();
+        for given in &self.downstream {
+            let wrong = || Error::invalid(format!("--downstream {given}"), "must read LABEL=FOLDER");
+            let (label, folder) = given.split_once('=').ok_or_else(wrong)?;
+            set(&format!("downstream.{label}.path"), quoted(folder));
+            sets.push((label, folder));
+        }
+        self.attack.iter().for_each(|attack| set(&format!("attacks.{attack}"), "{}".into()));
+        let named: Vec<&str> = match (&self.suite, self.evaluator.is_empty()) {
+            (None, true) => EVALUATORS.to_vec(),
+            _ => self.evaluator.iter().map(String::as_str).collect(),
+        };
+        if !named.is_empty() {
+            let tables = named.iter().map(|name| format!("{name} = {{}}")).collect::<Vec<_>>().join(", ");
+            set("evaluators", format!("{{ {tables} }}"));
+        }
+        settings.extend(self.set.iter().cloned());
+        let suite = match &self.suite {
+            Some(suite) => Suite::read(suite, &settings)?,
+            None => self.own_suite(sets[0], settings, scratch)?,
+        };
+        let mut trials = suite.trials()?;
+        Ok(trials.swap_remove(0)) // the arena `clean`: nothing is poisoned, every goal is measured
+    }
+
+    /// A suite without training: goals are drawn from the first set's test pictures.
+    fn own_suite(&self, first: (&str, &str), mut settings: Vec<String>, scratch: &Path) -> Result<Suite> {
+        let (label, folder) = first;
+        // The pairs are read as the set is.
+        let prefix = format!("downstream.{label}.");
+        let same: Vec<String> =
+            settings.iter().filter_map(|s| s.strip_prefix(&prefix)).map(|s| format!("data.{s}")).collect();
+        let classes = self.class.iter().map(|class| quoted(class)).collect::<Vec<_>>().join(", ");
+        let own = [format!("data.set={}", quoted(label)), format!("data.classes=[{classes}]")];
+        settings.splice(0..0, own.into_iter().chain(same));
+        let file = scratch.join("eval.toml");
+        let text = "name = 'eval'\nseeds = [0]\nmodel = ''\ncache_gb = 0\n[data]\nkind = 'labelled'\n[attacks]\n[arenas]\n[defenses.clip]\n";
+        std::fs::write(&file, text).map_err(Error::io(&file))?;
+        Suite::read(&file, &settings).map_err(|error| error.during(format!("--downstream {label}={folder}")))
+    }
+}
+
+/// A string as TOML writes it.
+fn quoted(text: &str) -> String {
+    serde_json::to_string(text).expect("a string")
+}
+
+/// One row a score.
+fn table<'a>(scores: impl Iterator<Item = &'a ScoreLine>) -> String {
+    let mut table = Table::new();
+    table.load_style(UTF8_HORIZONTAL_ONLY).set_content_arrangement(ContentArrangement::Disabled);
+    table.set_header(["data", "score", "attack", "value", "95% interval", "n"]);
+    for line in scores {
+        let number = |value: f64| match line.unit {
+            Unit::Share => format!("{:.1}%", value * 100.0),
+            Unit::Rank => format!("{value:.1}"),
+            Unit::Cosine => format!("{value:.3}"),
+        };
+        let interval = format!("{} to {}", number(line.low), number(line.high));
+        let attack = line.attack.clone().unwrap_or_default();
+        table.add_row([&line.dataset, &line.score, &attack, &number(line.value), &interval, &line.n.to_string()]);
+    }
+    for column in table.column_iter_mut().skip(3) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    format!("{table}\n")
+}
