@@ -76,7 +76,7 @@ fn answer(mut stream: TcpStream, content: &[u8], does: Does, notes: &Mutex<Vec<S
 }
 
 fn content() -> Vec<u8> {
-    (0..300_000u64).map(|number| (number * number >> 7) as u8).collect()
+    (0..300_000u64).map(|number| ((number * number) >> 7) as u8).collect()
 }
 
 fn md5(bytes: &[u8]) -> String {
