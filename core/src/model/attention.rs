@@ -31,7 +31,9 @@ pub(super) fn answer(
     if let Some(hidden) = hidden {
         scores = scores.masked_fill(&hidden.unsqueeze(1), f64::NEG_INFINITY);
     }
-    let seen = scores.softmax(-1, Kind::Float).bmm(tokens); // [batch, heads, width]
+    // In 32 bits at least: autocast's scores have 16.
+    let kind = if scores.kind() == Kind::Double { Kind::Double } else { Kind::Float };
+    let seen = scores.softmax(-1, kind).bmm(tokens); // [batch, heads, width]
     let values = seen.transpose(0, 1).bmm(&of_heads(&value.weight).transpose(1, 2)); // [heads, batch, head]
     values.transpose(0, 1).reshape([batch, width]) + &value.bias
 }
