@@ -3,8 +3,7 @@
 use std::env;
 use std::path::PathBuf;
 
-const SOURCES: [&str; 6] =
-    ["cpp/adamw.cpp", "cpp/autocast.cpp", "cpp/clip.cpp", "cpp/config.cpp", "cpp/device.cpp", "cpp/norm.cpp"];
+const SOURCES: [&str; 7] = ["adamw", "autocast", "clip", "config", "device", "norm", "pool"];
 
 fn main() {
     println!("cargo::rerun-if-changed=cpp");
@@ -21,6 +20,6 @@ fn main() {
         // Loops over channels are worth their vectors in every profile.
         .opt_level(3)
         .define("_GLIBCXX_USE_CXX11_ABI", "1")
-        .files(SOURCES)
+        .files(SOURCES.map(|name| format!("cpp/{name}.cpp")))
         .compile("gauntlet_torch");
 }

@@ -17,7 +17,7 @@ pub use precision::Precision;
 use crate::data::{augment, load};
 use crate::defense::{Bench, Defense, Phase, Step, TextTower};
 use crate::model::Clip;
-use crate::model::weights::write_atomic;
+use crate::model::weights::{channels_last, write_atomic};
 use crate::{Error, Progress, Result};
 use adamw::{AdamW, Decay};
 use checkpoint::{Parts, Position};
@@ -420,9 +420,12 @@ impl<'a> Trainer<'a> {
 impl Corpus<'_> {
     /// Canvases u8 `[batch, 3, S, S]` to what the model reads: on the device, augmented, normalised by CLIP's constants.
     pub(crate) fn normalise(&self, canvases: &Tensor, drawings: &[augment::Drawing]) -> Tensor {
-        let images = sent(canvases, self.device).to_kind(Kind::Float) / 255.0;
-        let images = if drawings.is_empty() { images } else { augment::apply(&images, drawings) };
-        normalise(&images)
+        let images = sent(canvases, self.device);
+        if drawings.is_empty() {
+            // Laid out as the model wants it while a pixel still is a byte.
+            return scaled(&channels_last(images).to_kind(Kind::Float), 255.0);
+        }
+        normalise(&augment::apply(&(images.to_kind(Kind::Float) / 255.0), drawings))
     }
 }
 
@@ -433,8 +436,14 @@ fn sent(tensor: &Tensor, device: Device) -> Tensor {
 
 /// Pictures within 0 to 1 to zero mean and unit variance, by the constants published with CLIP.
 pub fn normalise(images: &Tensor) -> Tensor {
-    let constant = |values: [f32; 3]| Tensor::from_slice(&values).view([1, 3, 1, 1]).to_device(images.device());
-    let (mean, std) =
-        (constant([0.481_454_66, 0.457_827_5, 0.408_210_73]), constant([0.268_629_54, 0.261_302_6, 0.275_777_1]));
-    (images - mean) / std
+    scaled(images, 1.0)
+}
+
+/// `normalise` of pictures within 0 to `white`, in one pass.
+fn scaled(images: &Tensor, white: f64) -> Tensor {
+    let constant = |values: [f64; 3]| Tensor::from_slice(&values.map(|value| value as f32)).view([1, 3, 1, 1]);
+    let (mean, std) = ([0.481_454_66, 0.457_827_5, 0.408_210_73], [0.268_629_54, 0.261_302_6, 0.275_777_1]);
+    let (factor, offset) = ([0, 1, 2].map(|c| 1.0 / (white * std[c])), [0, 1, 2].map(|c| -mean[c] / std[c]));
+    let [factor, offset] = [factor, offset].map(|values| constant(values).to_device(images.device()));
+    offset.addcmul(images, &factor)
 }

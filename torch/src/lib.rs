@@ -2,7 +2,7 @@
 //!
 //! One file per subject: `adamw.rs` the fused optimizer step, `autocast.rs` mixed precision, `clip.rs` gradient clipping, `cuda.rs`
 //! how one binary serves CPU and GPU, `device.rs` what a run records of a GPU, `config.rs` what libtorch says about itself.
-//! `norm.rs` batch norm with what follows it. `map.rs` maps files and `memory.rs` tells the allocator what to keep, which are unsafe for
+//! `norm.rs` batch norm with what follows it, `pool.rs` average pooling. `map.rs` maps files and `memory.rs` tells the allocator what to keep, which are unsafe for
 //! reasons of their own.
 
 // Calling C++ and opening libraries cannot be checked by the compiler. It is done here so that no other crate has to;
@@ -19,6 +19,7 @@ mod map;
 mod memory;
 mod message;
 mod norm;
+mod pool;
 
 pub use adamw::fused_adamw;
 pub use autocast::autocast_bf16;
@@ -29,3 +30,4 @@ pub use device::{allows_tf32, device_name, peak_device_memory, reset_peak_device
 pub use map::Map;
 pub use memory::keep_freed_memory;
 pub use norm::{NormOptions, batch_norm};
+pub use pool::halve;

@@ -6,7 +6,7 @@ use super::attention::{self, Projection};
 use super::config::stride;
 use super::transformer::Linear;
 use super::weights::{Init, Weights};
-use gauntlet_torch::{NormOptions, batch_norm};
+use gauntlet_torch::{NormOptions, batch_norm, halve};
 use tch::{Kind, Tensor};
 
 /// The image tower.
@@ -52,7 +52,7 @@ impl ModifiedResNet {
         for (conv, norm) in &self.stem {
             x = norm.forward_relu(&conv.forward(&x), None, train);
         }
-        x = average_pool(&x, 2); // [batch, width, S/4, S/4]
+        x = average_pool(&x); // [batch, width, S/4, S/4]
         for block in &self.blocks {
             x = block.forward(&x, train);
         }
@@ -90,7 +90,7 @@ impl Bottleneck {
     }
 
     fn forward(&self, x: &Tensor, train: bool) -> Tensor {
-        let pool = |x: Tensor| if self.stride > 1 { average_pool(&x, self.stride) } else { x };
+        let pool = |x: Tensor| if self.stride > 1 { average_pool(&x) } else { x };
         let [(conv1, norm1), (conv2, norm2), (conv3, norm3)] = &self.convs;
         let y = norm1.forward_relu(&conv1.forward(x), None, train);
         let y = pool(norm2.forward_relu(&conv2.forward(&y), None, train));
@@ -102,9 +102,9 @@ impl Bottleneck {
     }
 }
 
-/// Means of squares of `side` pixels. Not tch's `avg_pool2d_default`, which gives their sums: it sets the divisor to 1.
-fn average_pool(x: &Tensor, side: i64) -> Tensor {
-    x.avg_pool2d([side; 2], [side; 2], [0; 2], false, true, None)
+/// What every stride is: means of squares of two by two pixels.
+fn average_pool(x: &Tensor) -> Tensor {
+    halve(x).expect("a picture has four dimensions")
 }
 
 /// A convolution without bias, padded to keep its size, drawn as PyTorch draws it (uniform within 1/sqrt(fan in)).
