@@ -18,6 +18,7 @@ pub use config::ModelConfig;
 use resnet::ModifiedResNet;
 use tch::{Device, Kind, Tensor};
 use text::TextTransformer;
+pub use text::words;
 use vit::VisionTransformer;
 use weights::{Init, Weights, channels_last};
 
@@ -75,7 +76,12 @@ impl Clip {
 
     /// Normalised text embeddings f32 `[batch, embed_dim]` of tokens i64 `[batch, length]`, `length` up to the context length.
     pub fn encode_text(&self, tokens: &Tensor) -> Tensor {
-        normalize(&self.text.forward(tokens).to_kind(Kind::Float))
+        self.encode_words(tokens, &words(tokens))
+    }
+
+    /// [`encode_text`](Clip::encode_text) where the [`words`] of the tokens are known, so that nothing waits for a GPU.
+    pub fn encode_words(&self, tokens: &Tensor, words: &Tensor) -> Tensor {
+        normalize(&self.text.forward(tokens, words).to_kind(Kind::Float))
     }
 
     /// What cosine similarities are multiplied by: exp of the learned temperature.

@@ -254,10 +254,10 @@ impl<'a> Trainer<'a> {
         let phase = self.position.phase.as_ref().expect("the epoch is planned");
         let device = self.corpus.device;
         let images = self.corpus.normalise(&batch.images, &batch.drawings);
-        let (keys, tokens) = (sent(&batch.keys, device), sent(&batch.tokens, device));
+        let [keys, tokens, words] = [&batch.keys, &batch.tokens, &batch.words].map(|tensor| sent(tensor, device));
         let precision = self.recipe.precision;
         let image = precision.forward(device, || self.model.encode_image(&images, true));
-        let encode_text = || precision.forward(device, || self.model.encode_text(&tokens));
+        let encode_text = || precision.forward(device, || self.model.encode_words(&tokens, &words));
         let text = match phase.text_tower {
             TextTower::Trained => encode_text(),
             TextTower::Frozen | TextTower::ZeroGradient => tch::no_grad(encode_text),

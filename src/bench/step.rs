@@ -8,7 +8,7 @@ use gauntlet::data::load::Batch;
 use gauntlet::data::tokenize::Tokenizer;
 use gauntlet::defense::clip_loss;
 use gauntlet::model::weights::write_safetensors;
-use gauntlet::model::{Clip, ModelConfig};
+use gauntlet::model::{Clip, ModelConfig, words};
 use gauntlet::progress::Silent;
 use gauntlet::suite::Suite;
 use gauntlet::train::corpus::Shape;
@@ -189,6 +189,7 @@ impl HostBatch {
             images: self.images.shallow_clone(),
             drawings: self.drawings.clone(),
             tokens: self.tokens.shallow_clone(),
+            words: words(&self.tokens),
         }
     }
 }

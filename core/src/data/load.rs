@@ -7,6 +7,7 @@ use super::ordered::ordered;
 use crate::Result;
 use crate::defense::{CaptionEdits, Phase};
 use crate::draw;
+use crate::model::words;
 use crate::train::Corpus;
 use std::vec::IntoIter;
 use tch::Tensor;
@@ -21,6 +22,8 @@ pub struct Batch {
     pub drawings: Vec<Drawing>,
     /// Tokens i64 `[batch, length]`, as long as the longest caption.
     pub tokens: Tensor,
+    /// Which of the tokens count ([`words`]).
+    pub words: Tensor,
 }
 
 /// Rows that are sorted together: 16 MB of them.
@@ -93,14 +96,16 @@ pub fn load(corpus: &Corpus, rows: &[usize], epoch: u32, phase: &Phase) -> Resul
     };
     let captions: Vec<String> = rows.iter().map(caption).collect();
     let tokens = corpus.tokenizer.encode_batch(&captions, corpus.context_length);
+    let words = words(&tokens);
     let keys: Vec<i64> = rows.iter().map(|row| row.key).collect();
     let keys = Tensor::from_slice(&keys);
     if corpus.device.is_cuda() {
         // Copies from pinned memory run beside the step before.
-        let [keys, images, tokens] = [keys, images, tokens].map(|tensor| tensor.pin_memory(corpus.device));
-        return Ok(Batch { keys, images, drawings, tokens });
+        let [keys, images, tokens, words] =
+            [keys, images, tokens, words].map(|tensor| tensor.pin_memory(corpus.device));
+        return Ok(Batch { keys, images, drawings, tokens, words });
     }
-    Ok(Batch { keys, images, drawings, tokens })
+    Ok(Batch { keys, images, drawings, tokens, words })
 }
 
 /// Calls `each` with every whole batch of an epoch from batch `first` on, in order; `workers` threads (at least one) read ahead.

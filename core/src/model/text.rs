@@ -2,9 +2,9 @@
 //! (Radford et al. 2021, section 2.4). Its blocks are in `transformer.rs`; names follow open_clip's.
 
 use super::ModelConfig;
-use super::transformer::{LayerNorm, Shape, Start, Transformer};
+use super::transformer::{LayerNorm, Rows, Shape, Start, Transformer};
 use super::weights::{Init, Weights};
-use tch::Tensor;
+use tch::{Kind, Tensor};
 
 /// The text tower.
 pub struct TextTransformer {
@@ -44,12 +44,27 @@ impl TextTransformer {
         TextTransformer { embedding, positions, blocks, norm, projection }
     }
 
-    /// Tokens `[batch, length]` -> `[batch, embed_dim]`. End of text is the largest token, as in CLIP's vocabulary.
-    pub fn forward(&self, tokens: &Tensor) -> Tensor {
-        let length = tokens.size()[1];
-        let x = Tensor::embedding(&self.embedding, tokens, -1, false, false) + self.positions.narrow(0, 0, length);
-        let end = tokens.argmax(-1, false);
-        let last = self.blocks.forward_at(&x, &end); // [batch, width]; the norm is taken row by row, so after the choice
+    /// Tokens `[batch, length]`, of which `words` counts (see [`words`]) -> `[batch, embed_dim]`.
+    pub fn forward(&self, tokens: &Tensor, words: &Tensor) -> Tensor {
+        let (batch, length) = tokens.size2().expect("two dimensions");
+        let of = |table: &Tensor, ids: &Tensor| Tensor::embedding(table, ids, -1, false, false);
+        let ids = tokens.flatten(0, -1).index_select(0, words);
+        let x = of(&self.embedding, &ids) + of(&self.positions, &words.remainder(length)); // [words, width]
+        let ends = end_of_text(tokens).cumsum(0, Kind::Int64) + Tensor::arange(batch, (Kind::Int64, tokens.device()));
+        let rows = Rows { batch, length, places: Some(words.shallow_clone()), kept: ends };
+        let last = self.blocks.forward(&x, &rows); // [batch, width]; the norm is taken row by row, so after the choice
         self.norm.forward(&last).matmul(&self.projection)
     }
+}
+
+/// Where each caption's end of text is, i64 `[batch]`: the largest token, as in CLIP's vocabulary.
+fn end_of_text(tokens: &Tensor) -> Tensor {
+    tokens.argmax(-1, false)
+}
+
+/// Places of the tokens `[batch, length]`, counted row after row, that a caption's embedding depends on: those up to its end of text,
+/// i64 `[words]`. What follows is padding, which causal attention keeps out of it. On a GPU this waits for the device.
+pub fn words(tokens: &Tensor) -> Tensor {
+    let places = Tensor::arange(tokens.size()[1], (Kind::Int64, tokens.device()));
+    places.le_tensor(&end_of_text(tokens).unsqueeze(1)).flatten(0, -1).nonzero().flatten(0, -1)
 }

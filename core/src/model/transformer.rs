@@ -34,6 +34,50 @@ pub struct Start {
     pub narrow: Init,
 }
 
+/// How tokens `[tokens, channels]` of several rows lie one after another: all but attention treats each by itself.
+pub struct Rows {
+    /// Rows.
+    pub batch: i64,
+    /// Places of a row.
+    pub length: i64,
+    /// Which of all `batch` x `length` places are taken, i64 `[tokens]`, those of a row first to last without a gap; `None`: all.
+    pub places: Option<Tensor>,
+    /// The token of each row that the last block keeps, i64 `[batch]`, as a number among the tokens.
+    pub kept: Tensor,
+}
+
+impl Rows {
+    /// `[tokens, channels]` to `[batch, length, channels]`, 0 where no token is.
+    fn apart(&self, x: &Tensor) -> Tensor {
+        let channels = x.size()[1];
+        let apart = |x: &Tensor| x.view([self.batch, self.length, channels]);
+        match &self.places {
+            Some(places) => apart(
+                &Tensor::zeros([self.batch * self.length, channels], (x.kind(), x.device())).index_copy(0, places, x),
+            ),
+            None => apart(x),
+        }
+    }
+
+    /// `[batch, length, channels]` to `[tokens, channels]`.
+    fn together(&self, x: &Tensor) -> Tensor {
+        let x = x.flatten(0, 1);
+        self.places.as_ref().map_or_else(|| x.shallow_clone(), |places| chosen(&x, places))
+    }
+
+    /// Where no token is, bool `[batch, length]`; `None` if there is one everywhere.
+    fn empty(&self) -> Option<Tensor> {
+        let places = self.places.as_ref()?;
+        let all = Tensor::ones([self.batch * self.length], (Kind::Bool, places.device()));
+        Some(all.index_fill(0, places, 0).view([self.batch, self.length]))
+    }
+}
+
+/// Rows of `x` by number. As an embedding, whose way back is quick on a CPU and the same every time on a GPU.
+fn chosen(x: &Tensor, rows: &Tensor) -> Tensor {
+    Tensor::embedding(x, rows, -1, false, false)
+}
+
 /// A stack of blocks.
 pub struct Transformer {
     blocks: Vec<Block>,
@@ -46,12 +90,12 @@ impl Transformer {
         Transformer { blocks: (0..shape.layers).map(block).collect() }
     }
 
-    /// `[batch, length, width]` to `[batch, width]`: what becomes of the token at each row's place (i64 `[batch]`). The last block works
-    /// for these tokens only, which is most of its work saved.
-    pub fn forward_at(&self, x: &Tensor, places: &Tensor) -> Tensor {
+    /// `[tokens, width]` to `[batch, width]`: what becomes of the token that each row keeps. The last block works for these tokens only,
+    /// which is most of its work saved.
+    pub fn forward(&self, x: &Tensor, rows: &Rows) -> Tensor {
         let (last, others) = self.blocks.split_last().expect("a tower has at least one block");
-        let x = others.iter().fold(x.shallow_clone(), |x, block| block.forward(&x));
-        last.forward_at(&x, places)
+        let x = others.iter().fold(x.shallow_clone(), |x, block| block.forward(&x, rows));
+        last.forward_kept(&x, rows)
     }
 }
 
@@ -85,29 +129,28 @@ impl Block {
         Block { norm1, in_weight, in_bias, out_weight, out_bias, norm2, widen, narrow, heads, quick_gelu, causal }
     }
 
-    fn forward(&self, x: &Tensor) -> Tensor {
-        let (batch, length, width) = x.size3().expect("three dimensions");
+    fn forward(&self, x: &Tensor, rows: &Rows) -> Tensor {
+        let &Rows { batch, length, .. } = rows;
+        let width = x.size()[1];
         let shape = [batch, length, 3, self.heads, width / self.heads];
-        let all =
-            self.norm1.forward(x).linear(&self.in_weight, Some(&self.in_bias)).view(shape).permute([2, 0, 3, 1, 4]);
+        let all = self.norm1.forward(x).linear(&self.in_weight, Some(&self.in_bias));
+        let all = rows.apart(&all).view(shape).permute([2, 0, 3, 1, 4]);
         let (query, key, value) = (all.get(0), all.get(1), all.get(2)); // each [batch, heads, length, width/heads]
         let mixed =
             Tensor::scaled_dot_product_attention(&query, &key, &value, None::<Tensor>, 0.0, self.causal, None, false);
-        self.rest(x, &mixed.transpose(1, 2).reshape([batch, length, width]))
+        self.rest(x, &rows.together(&mixed.transpose(1, 2).reshape([batch, length, width])))
     }
 
-    /// `forward` at one place of each row.
-    fn forward_at(&self, x: &Tensor, places: &Tensor) -> Tensor {
-        let (batch, length, _) = x.size3().expect("three dimensions");
-        let integers = (Kind::Int64, x.device());
+    /// `forward` of the token that each row keeps; where attention is causal it is the row's last.
+    fn forward_kept(&self, x: &Tensor, rows: &Rows) -> Tensor {
         let tokens = self.norm1.forward(x);
-        let at = |x: &Tensor| x.index(&[Some(&Tensor::arange(batch, integers)), Some(places)]);
+        let asking = chosen(&tokens, &rows.kept);
         let (weights, biases) = (self.in_weight.chunk(3, 0), self.in_bias.chunk(3, 0));
         let projection =
             |part: usize| Projection { weight: weights[part].shallow_clone(), bias: biases[part].shallow_clone() };
-        let later = self.causal.then(|| Tensor::arange(length, integers).unsqueeze(0).gt_tensor(&places.unsqueeze(1)));
-        let mixed = attention::answer(&at(&tokens), &tokens, &[0, 1, 2].map(projection), self.heads, later.as_ref());
-        self.rest(&at(x), &mixed)
+        let projections = [0, 1, 2].map(projection);
+        let mixed = attention::answer(&asking, &rows.apart(&tokens), &projections, self.heads, rows.empty().as_ref());
+        self.rest(&chosen(x, &rows.kept), &mixed)
     }
 
     /// What follows the attention, token by token.

@@ -4,7 +4,7 @@
 
 use super::ModelConfig;
 use super::config::hidden;
-use super::transformer::{LayerNorm, Shape, Start, Transformer};
+use super::transformer::{LayerNorm, Rows, Shape, Start, Transformer};
 use super::weights::{Init, Weights};
 use tch::{Kind, Tensor};
 
@@ -62,8 +62,10 @@ impl VisionTransformer {
         let x = x.flatten(2, -1).transpose(1, 2); // [batch, patches, width]
         let (class, positions) = (self.class.to_kind(x.kind()), self.positions.to_kind(x.kind()));
         let x = Tensor::cat(&[class.expand([batch, 1, -1], false), x], 1) + positions;
-        let first = Tensor::zeros([batch], (Kind::Int64, x.device()));
-        let class = self.blocks.forward_at(&self.norm_before.forward(&x), &first); // from [batch, 1 + patches, width]
+        let length = x.size()[1]; // 1 + patches
+        let first = Tensor::arange(batch, (Kind::Int64, x.device())) * length;
+        let rows = Rows { batch, length, places: None, kept: first };
+        let class = self.blocks.forward(&self.norm_before.forward(&x).flatten(0, 1), &rows);
         self.norm_after.forward(&class).matmul(&self.projection)
     }
 }
