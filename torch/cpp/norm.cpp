@@ -18,7 +18,7 @@
 #include "error.h"
 
 // The loops below are compiled twice; the processor chooses when the program starts.
-#define EACH_PROCESSOR __attribute__((target_clones("arch=haswell", "default")))
+#define EACH_PROCESSOR __attribute__((target_clones("avx2", "default")))
 
 namespace {
 using torch::autograd::AutogradContext;
@@ -72,23 +72,31 @@ EACH_PROCESSOR void stretch(const float *__restrict x, const float *__restrict s
   }
 }
 
+// Which gradients pass the ReLU: those where scale gate + offset is above `least`. The gate is x, which the way back reads anyway, or
+// what came out where a shortcut was added.
+struct Gate {
+  const float *values, *scale, *offset;
+  float least;
+};
+
 // In what follows dy is read before it is known whether it passes: a read that hangs on a condition would keep the compiler from vectors.
 
 // Sums over rows of the gradient that passes the ReLU, and of its product with x - mean. `passed` takes that gradient, if wanted.
-EACH_PROCESSOR void sums(const float *__restrict x, const float *__restrict y, const float *__restrict dy, float *__restrict passed, int64_t rows, int64_t channels,
-                         const float *__restrict mean, float least, float *__restrict sum, float *__restrict product) {
+EACH_PROCESSOR void sums(const float *__restrict x, Gate gate, const float *__restrict dy, float *__restrict passed, int64_t rows, int64_t channels,
+                         const float *__restrict mean, float *__restrict sum, float *__restrict product) {
+  const float *__restrict values = gate.values, *__restrict scale = gate.scale, *__restrict offset = gate.offset;
   std::fill_n(sum, channels, 0.f);
   std::fill_n(product, channels, 0.f);
-  for (int64_t row = 0; row < rows; ++row, x += channels, y += channels, dy += channels) {
+  for (int64_t row = 0; row < rows; ++row, x += channels, values += channels, dy += channels) {
     for (int64_t c = 0; c < channels; ++c) {
-      const float g = dy[c], dz = y[c] <= least ? 0.f : g;
+      const float g = dy[c], dz = values[c] * scale[c] + offset[c] <= gate.least ? 0.f : g;
       sum[c] += dz;
       product[c] += dz * (x[c] - mean[c]);
     }
     if (passed) {
       for (int64_t c = 0; c < channels; ++c) {
         const float g = dy[c];
-        passed[c] = y[c] <= least ? 0.f : g;
+        passed[c] = values[c] * scale[c] + offset[c] <= gate.least ? 0.f : g;
       }
       passed += channels;
     }
@@ -96,13 +104,35 @@ EACH_PROCESSOR void sums(const float *__restrict x, const float *__restrict y, c
 }
 
 // dx = a dz + b (x - mean) + c, where dz is the gradient that passes the ReLU.
-EACH_PROCESSOR void spread(const float *__restrict x, const float *__restrict y, const float *__restrict dy, float *__restrict dx, int64_t rows, int64_t channels,
-                           const float *__restrict mean, float least, const float *__restrict a, const float *__restrict b, const float *__restrict offset) {
-  for (int64_t row = 0; row < rows; ++row, x += channels, y += channels, dy += channels, dx += channels)
+EACH_PROCESSOR void spread(const float *__restrict x, Gate gate, const float *__restrict dy, float *__restrict dx, int64_t rows, int64_t channels,
+                           const float *__restrict mean, const float *__restrict a, const float *__restrict b, const float *__restrict constant) {
+  const float *__restrict values = gate.values, *__restrict scale = gate.scale, *__restrict offset = gate.offset;
+  for (int64_t row = 0; row < rows; ++row, x += channels, values += channels, dy += channels, dx += channels)
     for (int64_t c = 0; c < channels; ++c) {
-      const float g = dy[c], dz = y[c] <= least ? 0.f : g;
-      dx[c] = a[c] * dz + b[c] * (x[c] - mean[c]) + offset[c];
+      const float g = dy[c], dz = values[c] * scale[c] + offset[c] <= gate.least ? 0.f : g;
+      dx[c] = a[c] * dz + b[c] * (x[c] - mean[c]) + constant[c];
     }
+}
+
+// How many rows the loops take as one where channels are few: a sum a channel would wait for its own last addition.
+int64_t abreast(int64_t rows, int64_t channels) {
+  int64_t count = 1;
+  while (count * channels < 64 && rows % (2 * count) == 0) count *= 2;
+  return count;
+}
+
+// Values of channels for `count` rows abreast.
+std::vector<float> repeated(const float *values, int64_t channels, int64_t count) {
+  std::vector<float> result;
+  result.reserve(count * channels);
+  for (int64_t i = 0; i < count; ++i) result.insert(result.end(), values, values + channels);
+  return result;
+}
+
+// Sums of rows abreast together.
+void folded(const std::vector<float> &values, float *result, int64_t channels) {
+  std::fill_n(result, channels, 0.f);
+  for (size_t i = 0; i < values.size(); ++i) result[i % channels] += values[i];
 }
 
 struct Norm : torch::autograd::Function<Norm> {
@@ -111,9 +141,20 @@ struct Norm : torch::autograd::Function<Norm> {
                             double momentum, double eps) {
     const int64_t channels = x.size(1), rows = x.numel() / channels;
     auto mean = at::empty({channels}, x.options()), inverse = at::empty({channels}, x.options());
-    std::vector<float> squares(channels), scale(channels), offset(channels);
+    // What x is multiplied by and what is added, as the way back needs them again.
+    auto line = at::empty({2, channels}, x.options());
+    float *scale = line.data_ptr<float>(), *offset = scale + channels;
+    const int64_t count = abreast(rows, channels), wide = count * channels;
+    std::vector<float> squares(channels), wide_means(wide), wide_squares(wide), sum(wide), square(wide);
     float *means = mean.data_ptr<float>(), *inverses = inverse.data_ptr<float>();
-    moments(x.const_data_ptr<float>(), rows, channels, means, squares.data(), scale.data(), offset.data());
+    moments(x.const_data_ptr<float>(), rows / count, wide, wide_means.data(), wide_squares.data(), sum.data(), square.data());
+    folded(wide_means, means, channels);
+    for (int64_t c = 0; c < channels; ++c) means[c] /= count;
+    for (int64_t i = 0; i < wide; ++i) {
+      const float distance = wide_means[i] - means[i % channels];
+      wide_squares[i] += distance * distance * (rows / count);
+    }
+    folded(wide_squares, squares.data(), channels);
     const float *weights = weight.const_data_ptr<float>(), *biases = bias.const_data_ptr<float>();
     float *running_means = running_mean.data_ptr<float>(), *running_vars = running_var.data_ptr<float>();
     for (int64_t c = 0; c < channels; ++c) {
@@ -125,8 +166,10 @@ struct Norm : torch::autograd::Function<Norm> {
     }
     auto y = at::empty_like(x);
     const float *added = shortcut ? shortcut->const_data_ptr<float>() : nullptr;
-    stretch(x.const_data_ptr<float>(), added, y.data_ptr<float>(), rows, channels, scale.data(), offset.data(), least(relu));
-    ctx->save_for_backward({x, weight, y, mean, inverse});
+    stretch(x.const_data_ptr<float>(), added, y.data_ptr<float>(), rows / count, wide, repeated(scale, channels, count).data(),
+            repeated(offset, channels, count).data(), least(relu));
+    if (shortcut) line.select(0, 0).fill_(1), line.select(0, 1).zero_();
+    ctx->save_for_backward({x, weight, shortcut ? y : x, mean, inverse, line});
     ctx->saved_data["relu"] = relu;
     ctx->saved_data["shortcut"] = shortcut.has_value();
     return y;
@@ -134,7 +177,7 @@ struct Norm : torch::autograd::Function<Norm> {
 
   static variable_list backward(AutogradContext *ctx, variable_list gradients) {
     const auto saved = ctx->get_saved_variables();
-    const at::Tensor &x = saved[0], &y = saved[2];
+    const at::Tensor &x = saved[0];
     const float *weights = saved[1].const_data_ptr<float>(), *means = saved[3].const_data_ptr<float>(),
                 *inverses = saved[4].const_data_ptr<float>();
     const bool relu = ctx->saved_data["relu"].toBool(), shortcut = ctx->saved_data["shortcut"].toBool();
@@ -143,17 +186,25 @@ struct Norm : torch::autograd::Function<Norm> {
     auto dx = at::empty_like(x), passed = shortcut && relu ? at::empty_like(x) : at::Tensor();
     auto dweight = at::empty({channels}, x.options()), dbias = at::empty({channels}, x.options());
     float *dweights = dweight.data_ptr<float>(), *dbiases = dbias.data_ptr<float>();
-    sums(x.const_data_ptr<float>(), y.const_data_ptr<float>(), dy.const_data_ptr<float>(),
-         passed.defined() ? passed.data_ptr<float>() : nullptr, rows, channels, means, least(relu), dbiases, dweights);
-    std::vector<float> a(channels), b(channels), offset(channels);
+    const int64_t count = abreast(rows, channels), wide = count * channels;
+    const float *line = saved[5].const_data_ptr<float>();
+    const auto scale = repeated(line, channels, count), offset = repeated(line + channels, channels, count),
+               wide_means = repeated(means, channels, count);
+    const Gate gate{saved[2].const_data_ptr<float>(), scale.data(), offset.data(), least(relu)};
+    std::vector<float> sum(wide), product(wide);
+    sums(x.const_data_ptr<float>(), gate, dy.const_data_ptr<float>(),
+         passed.defined() ? passed.data_ptr<float>() : nullptr, rows / count, wide, wide_means.data(), sum.data(), product.data());
+    folded(sum, dbiases, channels);
+    folded(product, dweights, channels);
+    std::vector<float> a(channels), b(channels), constant(channels);
     for (int64_t c = 0; c < channels; ++c) {
       a[c] = weights[c] * inverses[c];
       b[c] = -a[c] * inverses[c] * inverses[c] * dweights[c] / rows;
-      offset[c] = -a[c] * dbiases[c] / rows;
+      constant[c] = -a[c] * dbiases[c] / rows;
       dweights[c] *= inverses[c];
     }
-    spread(x.const_data_ptr<float>(), y.const_data_ptr<float>(), dy.const_data_ptr<float>(), dx.data_ptr<float>(), rows, channels,
-           means, least(relu), a.data(), b.data(), offset.data());
+    spread(x.const_data_ptr<float>(), gate, dy.const_data_ptr<float>(), dx.data_ptr<float>(), rows / count, wide, wide_means.data(),
+           repeated(a.data(), channels, count).data(), repeated(b.data(), channels, count).data(), repeated(constant.data(), channels, count).data());
     const auto back = !shortcut ? at::Tensor() : relu ? passed : dy;
     return {dx, dweight, dbias, back, {}, {}, {}, {}, {}};
   }

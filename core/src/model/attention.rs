@@ -1,9 +1,28 @@
-//! Attention where one token of each row asks: the last block of a transformer of which one token is kept, and CLIP's attention pooling.
+//! Attention, in its usual form and where one token of each row asks: the last block of a transformer of which one token is kept, and CLIP's attention pooling.
 //!
 //! Keys and values of all tokens are never made. With one query q a row, q . (K x) = (K^T q) . x, and the mean of V x, weighted, is
 //! V times the weighted mean of x: two products a head and row in place of two a token. Equal to the usual order but for rounding.
 
 use tch::{Kind, Tensor};
+
+/// What all tokens answer to all, or to those that come after where it is `causal`: queries, keys and values
+/// `[batch, heads, length, channels]`, and so is the answer.
+pub(super) fn answer_all(query: &Tensor, key: &Tensor, value: &Tensor, causal: bool) -> Tensor {
+    let (batch, heads, length, channels) = query.size4().expect("four dimensions");
+    if query.device().is_cuda() || length > SHORT {
+        return Tensor::scaled_dot_product_attention(query, key, value, None::<Tensor>, 0.0, causal, None, false);
+    }
+    let [query, key, value] = [query, key, value].map(|x| x.reshape([batch * heads, length, channels]));
+    let mut scores = (query * (channels as f64).powf(-0.5)).bmm(&key.transpose(1, 2));
+    if causal {
+        let later = Tensor::ones([length, length], (Kind::Bool, key.device())).triu(1);
+        scores = scores.masked_fill(&later, f64::NEG_INFINITY);
+    }
+    scores.softmax(-1, scores.kind()).bmm(&value).view([batch, heads, length, channels])
+}
+
+/// Tokens of a row up to which the plain products are faster on a CPU than libtorch's attention, which works on blocks of 32 and 512.
+const SHORT: i64 = 32;
 
 /// The projections of queries, keys or values: weight `[width, width]` and bias `[width]`.
 pub(super) struct Projection {

@@ -135,9 +135,8 @@ impl Block {
         let shape = [batch, length, 3, self.heads, width / self.heads];
         let all = self.norm1.forward(x).linear(&self.in_weight, Some(&self.in_bias));
         let all = rows.apart(&all).view(shape).permute([2, 0, 3, 1, 4]);
-        let (query, key, value) = (all.get(0), all.get(1), all.get(2)); // each [batch, heads, length, width/heads]
-        let mixed =
-            Tensor::scaled_dot_product_attention(&query, &key, &value, None::<Tensor>, 0.0, self.causal, None, false);
+        let [query, key, value] = all.unbind(0).try_into().expect("three"); // each [batch, heads, length, width/heads]
+        let mixed = attention::answer_all(&query, &key, &value, self.causal);
         self.rest(x, &rows.together(&mixed.transpose(1, 2).reshape([batch, length, width])))
     }
 
