@@ -198,12 +198,9 @@ impl<'a> Trainer<'a> {
             self.epoch(machine)?;
             self.finish_epoch()?;
         }
-        for (name, tensor) in self.model.weights.tensors() {
-            if i64::try_from(tensor.isfinite().all())? == 0 {
-                return Err(Error::NotFinite(format!(
-                    "`{name}` is not finite after the last step; a lower learning rate may help"
-                )));
-            }
+        if let Some(name) = self.model.weights.not_finite()? {
+            let why = format!("`{name}` is not finite after the last step; a lower learning rate may help");
+            return Err(Error::NotFinite(why));
         }
         let matches = (1..=self.recipe.epochs).map(|epoch| self.matches_of(epoch)).filter(Matches::exists).collect();
         Ok(Trained { matches, seconds: self.position.seconds, samples: self.position.samples })

@@ -117,7 +117,14 @@ impl Trial {
 
         let model = Clip::new(&self.model, draw::hash(self.seed, "model", &[]), device)?;
         let trained = match given {
-            Some(weights) => model.weights.load(weights).map(|()| Trained::default())?,
+            Some(weights) => {
+                model.weights.load(weights)?;
+                // What compares similarities would take a model of NaNs for a perfect one.
+                if let Some(name) = model.weights.not_finite()? {
+                    return Err(Error::NotFinite(format!("`{name}` of {} is not finite", weights.display())));
+                }
+                Trained::default()
+            }
             None => self.train(&model, &corpus, &poison, &evaluators, folder, &identity, machine)?,
         };
 

@@ -40,8 +40,9 @@ fn read(root: &Path, _: &Options) -> Result<Found> {
         let mut items = Vec::new();
         for (class, pictures) in &list {
             let label = labels.binary_search(class).expect("every class is among the labels") as u32;
-            let pictures = pictures.as_array().into_iter().flatten().map(Value::as_str).collect::<Option<Vec<_>>>();
             let pictures = pictures
+                .as_array()
+                .and_then(|list| list.iter().map(Value::as_str).collect::<Option<Vec<_>>>())
                 .ok_or_else(|| Error::invalid(format!("class `{class}`"), "its pictures are no list of names"))?;
             items.extend(pictures.iter().map(|picture| (format!("{picture}.jpg"), label)));
         }

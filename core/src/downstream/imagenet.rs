@@ -103,8 +103,17 @@ fn of_kit(kit: &Path, val: &Path, files: Vec<String>) -> Result<Vec<Labelled>> {
     let class = |number: &String| number.parse().ok().and_then(|number| synsets.get(&number)).cloned();
     let unknown =
         |number: &String| Error::invalid(truth.display().to_string(), format!("meta.mat has no class `{number}`"));
-    let labelled = pictures.into_iter().zip(&numbers);
-    labelled.map(|(picture, number)| Ok((picture, class(number).ok_or_else(|| unknown(number))?))).collect()
+    let labelled = |picture: String| {
+        // By the number in the name, not by the place in the folder: one file too few and another too many would shift all labels.
+        let digits = Path::new(&picture).file_stem().and_then(|stem| stem.to_str()?.rsplit('_').next()?.parse().ok());
+        let number = digits.and_then(|place: usize| numbers.get(place.checked_sub(1)?)).ok_or_else(|| {
+            let why =
+                format!("has no number of 1 to {} in its name, as ILSVRC2012_val_00000001.JPEG has", numbers.len());
+            Error::invalid(val.join(&picture).display().to_string(), why)
+        })?;
+        Ok((picture, class(number).ok_or_else(|| unknown(number))?))
+    };
+    pictures.into_iter().map(labelled).collect()
 }
 
 fn of_table(path: &Path) -> Result<Vec<Labelled>> {

@@ -52,6 +52,9 @@ impl Items {
     /// Names files that are not there.
     pub(super) fn files(folder: &Path, items: Vec<(String, u32)>) -> Result<Self> {
         let (mut hasher, mut missing) = (blake3::Hasher::new(), Vec::new());
+        // Two parts of a set can have the same names, sizes and times; features are kept by this fingerprint.
+        let whole = folder.canonicalize().unwrap_or_else(|_| folder.into());
+        hasher.update(format!("{}\n", whole.display()).as_bytes());
         let look = |chunk: &[(String, u32)]| -> Vec<Result<String, String>> {
             chunk.iter().map(|(path, label)| Ok(format!("{path} {label} {}\n", look_at(folder, path)?))).collect()
         };

@@ -64,7 +64,7 @@ impl Downstream {
 }
 
 /// Part of every key of features: raised whenever the same model and pictures would give others.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 
 /// Pixels that go through the image tower together on a CPU; more gain nothing there and take memory.
 const CPU_PIXELS: i64 = 250 * 64 * 64;
@@ -190,6 +190,9 @@ impl<'a> Encoder<'a> {
         })?;
         if !waiting.is_empty() {
             forward(&waiting)?;
+        }
+        if features.is_empty() {
+            return Ok(Tensor::zeros([0, self.model.config.embed_dim], (Kind::Float, self.device)));
         }
         Ok(Tensor::cat(&features, 0))
     }

@@ -60,6 +60,16 @@ impl Weights {
         tensor
     }
 
+    /// The name of a tensor that holds a NaN or an infinity, if there is one.
+    pub fn not_finite(&self) -> Result<Option<String>> {
+        for (name, tensor) in self.tensors() {
+            if i64::try_from(tensor.isfinite().all())? == 0 {
+                return Ok(Some(name));
+            }
+        }
+        Ok(None)
+    }
+
     /// Parameters and buffers by name, for saving.
     pub fn tensors(&self) -> BTreeMap<String, Tensor> {
         let all = self.parameters.iter().chain(&self.buffers);
