@@ -135,7 +135,7 @@ impl Canvas {
             let rows: Vec<i64> = rows.iter().map(|&row| row.into()).collect();
             // Not `index_select`: it starts and joins libtorch's threads once a row, ten times slower where cores are busy.
             // Eight pixels at once: `index` copies number by number.
-            let kind = if self.size % 8 == 0 { Kind::Int64 } else { Kind::Uint8 };
+            let kind = if self.size.is_multiple_of(8) { Kind::Int64 } else { Kind::Uint8 };
             return Ok(cached.view_dtype(kind).index(&[Some(&Tensor::from_slice(&rows))]).view_dtype(Kind::Uint8));
         }
         let mut pixels = Vec::with_capacity(rows.len() * 3 * (self.size * self.size) as usize);
