@@ -202,17 +202,8 @@ impl Run {
         trial.claim(&folder)?;
         let (log, program) = (folder.join("stderr.log"), std::env::current_exe().map_err(Error::io("gauntlet"))?);
         let stderr = std::fs::File::create(&log).map_err(Error::io(&log))?;
-        let mut child = Command::new(&program)
-            .arg("trial")
-            .arg(folder.join("trial.json"))
-            .args(["--child", "--workers", &self.workers.to_string(), "--out"])
-            .arg(&folder)
-            .arg("--store")
-            .arg(self.out.join("store"))
-            // Several trials side by side: threads that spin while they wait would take each other's cores.
-            .env("OMP_WAIT_POLICY", "passive")
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
+        let mut child = child(&program, &folder, &self.out.join("store"))
+            .args(["--workers", &self.workers.to_string()])
             .stderr(stderr)
             .spawn()
             .map_err(Error::io(&program))?;
@@ -239,6 +230,26 @@ impl Run {
         }
         report::write_lines(&self.out.join("results.jsonl"), &lines)
     }
+}
+
+/// A process of its own for the trial whose `trial.json` lies in `folder`; it reports on its standard output.
+pub fn child(program: &Path, folder: &Path, store: &Path) -> Command {
+    let mut command = Command::new(program);
+    command
+        .arg("trial")
+        .arg(folder.join("trial.json"))
+        .arg("--child")
+        .arg("--out")
+        .arg(folder)
+        .arg("--store")
+        .arg(store);
+    // Several trials side by side: threads that spin while they wait would take each other's cores.
+    command.env("OMP_WAIT_POLICY", "passive").stdin(Stdio::piped()).stdout(Stdio::piped());
+    // The memory of tensors in pages of 2 MB, where the kernel leaves it to the program: a tenth of the demo's step goes into missed small ones.
+    if std::env::var_os("GLIBC_TUNABLES").is_none() {
+        command.env("GLIBC_TUNABLES", "glibc.malloc.hugetlb=1");
+    }
+    command
 }
 
 /// Shows a child's reports until it ends. Asked to stop, closes its standard input, at which it writes a checkpoint.

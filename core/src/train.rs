@@ -1,96 +1,39 @@
 //! The training loop: it owns data order, schedule, precision and checkpoints, and asks the defense what to show the model
-//! and what the loss is. `train/checkpoint.rs` says what a resume needs, `data/load.rs` how batches come.
+//! and what the loss is. `train/checkpoint.rs` says what a resume needs,
+//! `train/journal.rs` what is written down, `data/load.rs` how batches come.
 
 pub mod adamw;
 pub mod checkpoint;
 pub mod corpus;
+mod journal;
 pub mod matches;
+mod pixels;
 pub mod precision;
 pub mod preset;
+mod recipe;
 pub mod schedule;
 pub mod trajectory;
 
 pub use corpus::Corpus;
 pub use matches::Matches;
+pub use pixels::normalise;
 pub use precision::Precision;
+pub use recipe::Recipe;
 
 use crate::data::{augment, load};
 use crate::defense::{Bench, Defense, Phase, Step, TextTower};
 use crate::model::Clip;
-use crate::model::weights::{channels_last, write_atomic};
 use crate::{Error, Progress, Result};
-use adamw::{AdamW, Decay};
+use adamw::AdamW;
 use checkpoint::{Parts, Position};
 use gauntlet_torch::clip_grad_norm;
-use schedule::Schedule;
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use journal::LOG_STEPS;
 use std::cell::RefCell;
-use std::collections::BTreeSet;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
-use tch::{Device, Kind, Tensor};
+use tch::Tensor;
 use trajectory::Recorder;
-
-/// How every model of a suite is trained: the `[recipe]` table.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct Recipe {
-    /// Passes over the training data.
-    #[schemars(range(min = 1))]
-    pub epochs: u32,
-    /// Rows of a step; the rest of an epoch that does not fill one is dropped.
-    #[schemars(range(min = 2))]
-    pub batch: usize,
-    /// Greatest learning rate.
-    pub learning_rate: f64,
-    /// Steps of linear warm-up.
-    pub warmup_steps: u64,
-    /// How the learning rate goes up and down.
-    pub schedule: Schedule,
-    /// Weight decay of the parameters that `decay` names.
-    pub weight_decay: f64,
-    /// Which parameters have weight decay.
-    pub decay: Decay,
-    /// AdamW's averaging factors.
-    pub betas: [f64; 2],
-    /// AdamW's epsilon.
-    pub epsilon: f64,
-    /// Whether logits, and similarities to a pool, are rounded to f16 as PyTorch's autocast does, the towers staying in f32.
-    pub half_logits: bool,
-    /// Greatest L2 norm of all gradients together; where it is exceeded they are scaled down to it. 0: never.
-    #[schemars(range(min = 0.0))]
-    pub clip_norm: f64,
-    /// What the towers compute in while they train; all else, evaluation included, is 32-bit.
-    pub precision: Precision,
-    /// Weights to start from (a safetensors file in open_clip's names); empty: drawn from the seed.
-    pub init: String,
-    /// Steps between checkpoints; 0: one at the end of each epoch.
-    pub checkpoint_steps: u64,
-}
-
-impl Default for Recipe {
-    fn default() -> Self {
-        Recipe {
-            epochs: 24,
-            batch: 512,
-            learning_rate: 5e-5,
-            warmup_steps: 10_000,
-            schedule: Schedule::Cosine,
-            weight_decay: 0.1,
-            decay: Decay::OpenClip,
-            betas: [0.9, 0.999],
-            epsilon: 1e-8,
-            half_logits: false,
-            clip_norm: 0.0,
-            precision: Precision::Fp32,
-            init: String::new(),
-            checkpoint_steps: 0,
-        }
-    }
-}
 
 /// What a run has to do with this machine rather than with the result.
 pub struct Machine<'a> {
@@ -112,9 +55,6 @@ pub struct Trained {
     /// Rows that went through the model.
     pub samples: u64,
 }
-
-/// Steps between lines of `metrics.jsonl`; losses are looked at together then, so that a step need not wait for the device.
-const LOG_STEPS: usize = 10;
 
 /// A training and everything it remembers from one step to the next.
 pub struct Trainer<'a> {
@@ -251,7 +191,8 @@ impl<'a> Trainer<'a> {
         let phase = self.position.phase.as_ref().expect("the epoch is planned");
         let device = self.corpus.device;
         let images = self.corpus.normalise(&batch.images, &batch.drawings);
-        let [keys, tokens, words] = [&batch.keys, &batch.tokens, &batch.words].map(|tensor| sent(tensor, device));
+        let [keys, tokens, words] =
+            [&batch.keys, &batch.tokens, &batch.words].map(|tensor| pixels::sent(tensor, device));
         let precision = self.recipe.precision;
         let image = precision.forward(device, || self.model.encode_image(&images, true));
         let encode_text = || precision.forward(device, || self.model.encode_words(&tokens, &words));
@@ -324,77 +265,6 @@ impl<'a> Trainer<'a> {
         (self.position.epoch as u64 - 1) * self.steps_per_epoch() as u64 + self.position.step as u64
     }
 
-    /// Reads the losses since the last time, stops if one is not finite, and appends a line to `metrics.jsonl`.
-    fn log(&mut self, progress: &dyn Progress) -> Result<()> {
-        if self.pending.is_empty() {
-            return Ok(());
-        }
-        let losses: Vec<&Tensor> = self.pending.iter().map(|(loss, _)| loss).collect();
-        let losses: Vec<f64> = Vec::try_from(Tensor::stack(&losses, 0).to_device(Device::Cpu).to_kind(Kind::Double))?;
-        if let Some(bad) = losses.iter().position(|loss| !loss.is_finite()) {
-            let step = self.position.step - losses.len() + bad + 1;
-            let rows = self.corpus.places(&Vec::try_from(&self.pending[bad].1)?).join(", ");
-            let (epoch, loss) = (self.position.epoch, losses[bad]);
-            let what = format!(
-                "the loss is {loss} at epoch {epoch}, step {step}; a lower learning rate may help; its rows: {rows}"
-            );
-            return Err(Error::NotFinite(what));
-        }
-        self.pending.clear();
-        let matches = self.matches.take();
-        if !matches.is_empty() {
-            self.position.match_bytes += self.matches_of(self.position.epoch).append(&matches)?;
-        }
-        self.list_bad_rows()?;
-        let loss = losses.iter().sum::<f64>() / losses.len() as f64;
-        let scale = f64::try_from(self.model.logit_scale())?;
-        let (epoch, step) = (self.position.epoch, self.position.step);
-        let line = serde_json::json!({ "epoch": epoch, "step": step, "loss": loss, "logit_scale": scale });
-        let path = self.folder.join("metrics.jsonl");
-        let mut file = std::fs::OpenOptions::new().create(true).append(true).open(&path).map_err(Error::io(&path))?;
-        writeln!(file, "{line}").map_err(Error::io(&path))?;
-        self.position.metrics_lines += 1;
-        let total = self.steps_per_epoch() as u64 * u64::from(self.recipe.epochs);
-        progress.report("train", self.global_step(), total, &format!("loss {loss:.2}"));
-        Ok(())
-    }
-
-    /// Lines of `metrics.jsonl` written after the checkpoint are about steps that will be done again.
-    fn keep_metrics(&self) -> Result<()> {
-        let path = self.folder.join("metrics.jsonl");
-        let text =
-            if path.exists() { std::fs::read_to_string(&path).map_err(Error::io(&path))? } else { String::new() };
-        let kept: String = text.lines().take(self.position.metrics_lines).map(|line| format!("{line}\n")).collect();
-        std::fs::write(&path, kept).map_err(Error::io(&path))
-    }
-
-    /// So are matches; those of later epochs may even be of another training, whose checkpoint somebody deleted.
-    fn keep_matches(&self) -> Result<()> {
-        let epoch = self.position.epoch;
-        self.matches_of(epoch).cut(self.position.match_bytes)?;
-        (epoch + 1..=self.recipe.epochs).try_for_each(|epoch| self.matches_of(epoch).remove())
-    }
-
-    /// Rows that turned out to be bad while they were read lie in `bad_rows.jsonl`.
-    fn list_bad_rows(&mut self) -> Result<()> {
-        let bad = self.corpus.bad_rows();
-        if bad.len() == self.bad_rows {
-            return Ok(());
-        }
-        self.bad_rows = bad.len();
-        let path = self.folder.join("bad_rows.jsonl");
-        // Those that were met before an interruption stay listed.
-        let before =
-            if path.exists() { std::fs::read_to_string(&path).map_err(Error::io(&path))? } else { String::new() };
-        let mut lines: BTreeSet<String> = before.lines().map(str::to_string).collect();
-        lines.extend(bad.iter().map(|bad| serde_json::to_string(bad).expect("plain data")));
-        write_atomic(&path, lines.into_iter().map(|line| line + "\n").collect::<String>().as_bytes())
-    }
-
-    fn matches_of(&self, epoch: u32) -> Matches {
-        Matches::of_epoch(&self.folder, epoch, self.recipe.batch)
-    }
-
     fn finish_epoch(&mut self) -> Result<()> {
         self.recorder.iter().try_for_each(|recorder| recorder.epoch_ended(self.position.epoch))?;
         self.position.epoch += 1;
@@ -412,35 +282,4 @@ impl<'a> Trainer<'a> {
         ]);
         checkpoint::write(&self.folder.join("checkpoint.safetensors"), &self.trial, &self.position, &parts)
     }
-}
-
-impl Corpus<'_> {
-    /// Canvases u8 `[batch, 3, S, S]` to what the model reads: on the device, augmented, normalised by CLIP's constants.
-    pub(crate) fn normalise(&self, canvases: &Tensor, drawings: &[augment::Drawing]) -> Tensor {
-        let images = sent(canvases, self.device);
-        if drawings.is_empty() {
-            // Laid out as the model wants it while a pixel still is a byte.
-            return scaled(&channels_last(images).to_kind(Kind::Float), 255.0);
-        }
-        normalise(&augment::apply(&(images.to_kind(Kind::Float) / 255.0), drawings))
-    }
-}
-
-/// On the device; where the tensor lies in pinned memory, nobody waits for it.
-fn sent(tensor: &Tensor, device: Device) -> Tensor {
-    tensor.to_device_(device, tensor.kind(), true, false)
-}
-
-/// Pictures within 0 to 1 to zero mean and unit variance, by the constants published with CLIP.
-pub fn normalise(images: &Tensor) -> Tensor {
-    scaled(images, 1.0)
-}
-
-/// `normalise` of pictures within 0 to `white`, in one pass.
-fn scaled(images: &Tensor, white: f64) -> Tensor {
-    let constant = |values: [f64; 3]| Tensor::from_slice(&values.map(|value| value as f32)).view([1, 3, 1, 1]);
-    let (mean, std) = ([0.481_454_66, 0.457_827_5, 0.408_210_73], [0.268_629_54, 0.261_302_6, 0.275_777_1]);
-    let (factor, offset) = ([0, 1, 2].map(|c| 1.0 / (white * std[c])), [0, 1, 2].map(|c| -mean[c] / std[c]));
-    let [factor, offset] = [factor, offset].map(|values| constant(values).to_device(images.device()));
-    offset.addcmul(images, &factor)
 }

@@ -3,13 +3,13 @@
 
 use super::{Bed, scratch};
 use crate::bars::Report;
+use crate::sweep;
 use clap::Args;
 use gauntlet::suite::Suite;
 use gauntlet::{Error, Result, Trial};
 use serde_json::{Value, json};
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 use std::time::Instant;
 
 /// Times the start.
@@ -47,17 +47,7 @@ fn first_step(trial: &Trial, out: &Path, store: &Path) -> Result<f64> {
     trial.claim(out)?;
     let program = std::env::current_exe().map_err(Error::io("gauntlet"))?;
     let clock = Instant::now();
-    let mut child = Command::new(&program)
-        .arg("trial")
-        .arg(out.join("trial.json"))
-        .args(["--child", "--out"])
-        .arg(out)
-        .arg("--store")
-        .arg(store)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .map_err(Error::io(&program))?;
+    let mut child = sweep::child(&program, out, store).spawn().map_err(Error::io(&program))?;
     let stdout = child.stdout.take().expect("standard output is piped");
     let mut lines = BufReader::new(stdout).lines().map_while(|line| line.ok());
     let trains = |line: String| serde_json::from_str::<Report>(&line).is_ok_and(|report| report.stage == "train");

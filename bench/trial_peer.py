@@ -1,13 +1,13 @@
-"""The demo's trials in PyTorch: the same model, data, poison, batch and optimizer, to time gauntlet against.
+"""A trial of the embedded world in PyTorch: the same model, data, poison, batch, optimizer and epochs. `trials.py` times gauntlet beside it.
 
     pip install torch==2.11.0 torchvision==0.26.0 safetensors numpy pillow
     target/release/gauntlet run suites/demo.toml --out out/demo --only poisoned/clip/seed-10
-    OMP_WAIT_POLICY=passive python bench/peer_tiny.py out/demo/store [--epochs 3] [--compile] [--augment] [--match]
+    OMP_WAIT_POLICY=passive python bench/trial_peer.py out/demo poisoned/clip/seed-10 [--epochs 3] [--compile]
 
-Trains on every row of the store (held-out ones, too: a tenth more rows than gauntlet's trial; compare per row) and prints CPU
-seconds per epoch and per 1,000 rows, on one thread as the demo does. `--augment` augments as RoCLIP's release does, picture by picture
-with PIL; `--match` looks pictures up in a pool of 2% of the captions, whose embeddings come without gradient. The batches are read in the same
-thread. The first epoch of `--compile` compiles.
+Reads the resolved trial and the store that gauntlet left, which holds one arena's poison. Trains on every row of the store (held-out ones, too: a tenth more rows than gauntlet's trial; compare
+per row) and prints JSON: CPU seconds per 1,000 rows of each epoch, all threads, reading included, on one thread as the suites do. A defense that augments does so
+as RoCLIP's release does, picture by picture with PIL (its captions are not edited); `roclip` looks pictures up, in its own epochs, in a pool of 2% of the captions, whose
+embeddings come without gradient. The first epoch of `--compile` compiles.
 """
 
 import argparse
@@ -16,6 +16,7 @@ import json
 import math
 import os
 import re
+import sys
 import time
 
 import numpy as np
@@ -27,15 +28,17 @@ from safetensors.torch import load_file
 from tiny_model import CONTEXT, END
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-parser.add_argument("store")
-parser.add_argument("--epochs", type=int, default=3)
-for flag in ("--compile", "--augment", "--match"):
-    parser.add_argument(flag, action="store_true")
+parser.add_argument("out")
+parser.add_argument("trial")
+parser.add_argument("--epochs", type=int, help="stop after so many")
+parser.add_argument("--compile", action="store_true")
 given = parser.parse_args()
-store, epochs = given.store, given.epochs
-torch.set_num_threads(1)
+store, trial = f"{given.out}/store", json.load(open(f"{given.out}/trials/{given.trial}/trial.json"))
+recipe, defense = trial["recipe"], trial["defense"]["config"]
+BATCH, PEAK, WARMUP, EPOCHS = (recipe[key] for key in ("batch", "learning_rate", "warmup_steps", "epochs"))
+matches = lambda epoch: "pool" in defense and epoch >= defense["first"] and (epoch - defense["first"]) % defense["every"] == 0
+torch.set_num_threads(trial["threads"])
 torch.manual_seed(0)
-BATCH, PEAK, WARMUP = 128, 2e-3, 30
 # A row of the index (core/src/data/index.rs).
 RECORD = np.dtype({"names": ["text", "start", "size", "file", "caption", "key", "label"], "formats": ["<u8", "<u8", "<u4", "<u4", "<u4", "<u2", "<u2"]})
 
@@ -106,15 +109,16 @@ def matched_loss(x, tokens):
     return clip_loss(images, found)
 
 
-loss_of, augment = matched_loss if given.match else plain_loss, augmentation() if given.augment else None
+augment = augmentation() if "augmentation" in defense else None
 if given.compile:
-    loss_of = torch.compile(loss_of) if not given.match else loss_of
-    image, text = (torch.compile(image), torch.compile(text)) if given.match else (image, text)
-for epoch in range(epochs):
+    image, text, clip_loss = torch.compile(image), torch.compile(text), torch.compile(clip_loss)
+report = []
+for epoch in range(given.epochs or EPOCHS):
+    loss_of = matched_loss if matches(epoch + 1) else plain_loss
     start, order = time.process_time(), torch.randperm(len(pixels))
     for number in range(steps):
         step, rows = epoch * steps + number, order[number * BATCH : (number + 1) * BATCH]
-        rate = (step + 1) / WARMUP if step < WARMUP else 0.5 * (1 + math.cos(math.pi * (step - WARMUP) / (epochs * steps - WARMUP)))
+        rate = (step + 1) / WARMUP if step < WARMUP else 0.5 * (1 + math.cos(math.pi * (step - WARMUP) / (EPOCHS * steps - WARMUP)))
         for group in optimizer.param_groups:
             group["lr"] = PEAK * rate
         chosen = [ids[row] for row in rows]
@@ -127,5 +131,7 @@ for epoch in range(epochs):
         loss.backward()
         optimizer.step()
         scale.data.clamp_(0, math.log(100))
-    seconds = time.process_time() - start
-    print(f"epoch {epoch + 1}: loss {loss.item():.2f}, {seconds:.2f} CPU s, {1000 * seconds / (steps * BATCH):.3f} CPU s per 1,000 rows", flush=True)
+    seconds = (time.process_time() - start) / (steps * BATCH) * 1000
+    report.append(seconds)
+    print(f"epoch {epoch + 1}: loss {loss.item():.2f}, {seconds:.3f} CPU s per 1,000 rows", file=sys.stderr, flush=True)
+print(json.dumps(report))

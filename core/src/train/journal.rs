@@ -1,0 +1,84 @@
+//! What a training writes down as it goes, and what of it a resumed one takes back: `metrics.jsonl`, matches, `bad_rows.jsonl`.
+
+use super::{Matches, Trainer};
+use crate::model::weights::write_atomic;
+use crate::{Error, Progress, Result};
+use std::collections::BTreeSet;
+use std::io::Write;
+use tch::{Device, Kind, Tensor};
+
+/// Steps between lines of `metrics.jsonl`; losses are looked at together then, so that a step need not wait for the device.
+pub(super) const LOG_STEPS: usize = 10;
+
+impl Trainer<'_> {
+    /// Reads the losses since the last time, stops if one is not finite, and appends a line to `metrics.jsonl`.
+    pub(super) fn log(&mut self, progress: &dyn Progress) -> Result<()> {
+        if self.pending.is_empty() {
+            return Ok(());
+        }
+        let losses: Vec<&Tensor> = self.pending.iter().map(|(loss, _)| loss).collect();
+        let losses: Vec<f64> = Vec::try_from(Tensor::stack(&losses, 0).to_device(Device::Cpu).to_kind(Kind::Double))?;
+        if let Some(bad) = losses.iter().position(|loss| !loss.is_finite()) {
+            let step = self.position.step - losses.len() + bad + 1;
+            let rows = self.corpus.places(&Vec::try_from(&self.pending[bad].1)?).join(", ");
+            let (epoch, loss) = (self.position.epoch, losses[bad]);
+            let what = format!(
+                "the loss is {loss} at epoch {epoch}, step {step}; a lower learning rate may help; its rows: {rows}"
+            );
+            return Err(Error::NotFinite(what));
+        }
+        self.pending.clear();
+        let matches = self.matches.take();
+        if !matches.is_empty() {
+            self.position.match_bytes += self.matches_of(self.position.epoch).append(&matches)?;
+        }
+        self.list_bad_rows()?;
+        let loss = losses.iter().sum::<f64>() / losses.len() as f64;
+        let scale = f64::try_from(self.model.logit_scale())?;
+        let (epoch, step) = (self.position.epoch, self.position.step);
+        let line = serde_json::json!({ "epoch": epoch, "step": step, "loss": loss, "logit_scale": scale });
+        let path = self.folder.join("metrics.jsonl");
+        let mut file = std::fs::OpenOptions::new().create(true).append(true).open(&path).map_err(Error::io(&path))?;
+        writeln!(file, "{line}").map_err(Error::io(&path))?;
+        self.position.metrics_lines += 1;
+        let total = self.steps_per_epoch() as u64 * u64::from(self.recipe.epochs);
+        progress.report("train", self.global_step(), total, &format!("loss {loss:.2}"));
+        Ok(())
+    }
+
+    /// Lines of `metrics.jsonl` written after the checkpoint are about steps that will be done again.
+    pub(super) fn keep_metrics(&self) -> Result<()> {
+        let path = self.folder.join("metrics.jsonl");
+        let text =
+            if path.exists() { std::fs::read_to_string(&path).map_err(Error::io(&path))? } else { String::new() };
+        let kept: String = text.lines().take(self.position.metrics_lines).map(|line| format!("{line}\n")).collect();
+        std::fs::write(&path, kept).map_err(Error::io(&path))
+    }
+
+    /// So are matches; those of later epochs may even be of another training, whose checkpoint somebody deleted.
+    pub(super) fn keep_matches(&self) -> Result<()> {
+        let epoch = self.position.epoch;
+        self.matches_of(epoch).cut(self.position.match_bytes)?;
+        (epoch + 1..=self.recipe.epochs).try_for_each(|epoch| self.matches_of(epoch).remove())
+    }
+
+    /// Rows that turned out to be bad while they were read lie in `bad_rows.jsonl`.
+    fn list_bad_rows(&mut self) -> Result<()> {
+        let bad = self.corpus.bad_rows();
+        if bad.len() == self.bad_rows {
+            return Ok(());
+        }
+        self.bad_rows = bad.len();
+        let path = self.folder.join("bad_rows.jsonl");
+        // Those that were met before an interruption stay listed.
+        let before =
+            if path.exists() { std::fs::read_to_string(&path).map_err(Error::io(&path))? } else { String::new() };
+        let mut lines: BTreeSet<String> = before.lines().map(str::to_string).collect();
+        lines.extend(bad.iter().map(|bad| serde_json::to_string(bad).expect("plain data")));
+        write_atomic(&path, lines.into_iter().map(|line| line + "\n").collect::<String>().as_bytes())
+    }
+
+    pub(super) fn matches_of(&self, epoch: u32) -> Matches {
+        Matches::of_epoch(&self.folder, epoch, self.recipe.batch)
+    }
+}

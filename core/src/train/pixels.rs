@@ -1,0 +1,37 @@
+//! From canvases to what the model reads.
+
+use super::Corpus;
+use crate::data::augment;
+use crate::model::weights::channels_last;
+use tch::{Device, Kind, Tensor};
+
+impl Corpus<'_> {
+    /// Canvases u8 `[batch, 3, S, S]` to what the model reads: on the device, augmented, normalised by CLIP's constants.
+    pub(crate) fn normalise(&self, canvases: &Tensor, drawings: &[augment::Drawing]) -> Tensor {
+        let images = sent(canvases, self.device);
+        if drawings.is_empty() {
+            // Laid out as the model wants it while a pixel still is a byte.
+            return scaled(&channels_last(images).to_kind(Kind::Float), 255.0);
+        }
+        normalise(&augment::apply(&(images.to_kind(Kind::Float) / 255.0), drawings))
+    }
+}
+
+/// On the device; where the tensor lies in pinned memory, nobody waits for it.
+pub(super) fn sent(tensor: &Tensor, device: Device) -> Tensor {
+    tensor.to_device_(device, tensor.kind(), true, false)
+}
+
+/// Pictures within 0 to 1 to zero mean and unit variance, by the constants published with CLIP.
+pub fn normalise(images: &Tensor) -> Tensor {
+    scaled(images, 1.0)
+}
+
+/// `normalise` of pictures within 0 to `white`, in one pass.
+fn scaled(images: &Tensor, white: f64) -> Tensor {
+    let constant = |values: [f64; 3]| Tensor::from_slice(&values.map(|value| value as f32)).view([1, 3, 1, 1]);
+    let (mean, std) = ([0.481_454_66, 0.457_827_5, 0.408_210_73], [0.268_629_54, 0.261_302_6, 0.275_777_1]);
+    let (factor, offset) = ([0, 1, 2].map(|c| 1.0 / (white * std[c])), [0, 1, 2].map(|c| -mean[c] / std[c]));
+    let [factor, offset] = [factor, offset].map(|values| constant(values).to_device(images.device()));
+    offset.addcmul(images, &factor)
+}
