@@ -7,7 +7,7 @@ use crate::trial::stop_on_signals;
 use clap::Args;
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets::UTF8_HORIZONTAL_ONLY};
 use gauntlet::evaluator::Unit;
-use gauntlet::report::{Line, ScoreLine};
+use gauntlet::report::{self, Line, ScoreLine};
 use gauntlet::suite::Suite;
 use gauntlet::train::Machine;
 use gauntlet::{Error, Result, Trial};
@@ -94,12 +94,16 @@ impl Eval {
         let machine = Machine { workers: 1, progress: &bar, stop: &stop };
         let lines = trial.measure(&self.weights, &out, &store, &machine)?;
         drop(bar);
+        if !lines.iter().any(|line| matches!(line, Line::Score(_))) {
+            let why = report::notes(&lines);
+            return Err(Error::invalid("these evaluators", format!("found nothing to measure. {}", why.trim_end())));
+        }
         let scores = lines.iter().filter_map(|line| if let Line::Score(score) = line { Some(score) } else { None });
         if self.json {
             let json = |line: &Line| serde_json::to_string(line).expect("plain data") + "\n";
             say(&lines.iter().map(json).collect::<String>());
         } else {
-            say(&table(scores));
+            say(&(table(scores) + &report::notes(&lines)));
         }
         Ok(ExitCode::SUCCESS)
     }
@@ -134,8 +138,10 @@ impl Eval {
             Some(suite) => Suite::read(suite, &settings)?,
             None => self.own_suite(sets[0], settings, scratch)?,
         };
-        let mut trials = suite.trials()?;
-        Ok(trials.swap_remove(0)) // the arena `clean`: nothing is poisoned, every goal is measured
+        // The arena `clean`: nothing is poisoned, every goal is measured. What would be the defense is unknown; the weights are not.
+        let mut trial = suite.trials()?.swap_remove(0);
+        trial.defense.label = self.weights.display().to_string();
+        Ok(trial)
     }
 
     /// A suite without training: goals are drawn from the first set's test pictures.

@@ -193,9 +193,14 @@ pub fn open(name: &str, root: &Path, options: &Options) -> Result<Set> {
 }
 
 fn set(about: &About, found: Found, options: &Options) -> Result<Set> {
-    if !options.allow_partial {
-        check(about, &found)?;
-    }
+    let mut notes = match differs(&found) {
+        Some(how) if options.allow_partial => vec![format!("not the whole set: it has {how}")],
+        Some(how) => {
+            let why = format!("it has {how}; `allow_partial` takes a set that is not whole");
+            return Err(Error::invalid(about.title, why));
+        }
+        None => Vec::new(),
+    };
     if found.labels.is_empty() || found.test.is_empty() {
         return Err(Error::invalid("this folder", "it holds no picture to measure on"));
     }
@@ -203,12 +208,16 @@ fn set(about: &About, found: Found, options: &Options) -> Result<Set> {
         return Err(Error::invalid(format!("picture {picture}"), "it is to be fitted on and to be measured on"));
     }
     let (classes, templates) = names::names(about.name, &found.labels, found.named, &options.class_file)?;
-    let Found { labels, fit, test, notes, .. } = found;
+    let Found { labels, fit, test, .. } = found;
+    notes.extend(found.notes);
+    if fit.is_empty() {
+        notes.push("there are no pictures to fit on, and so no linear probe".to_string());
+    }
     Ok(Set { name: about.name, labels, classes, templates, metric: about.metric, fit, test, notes })
 }
 
-/// Published sizes, against those found.
-fn check(about: &About, found: &Found) -> Result<()> {
+/// How the sizes that were found differ from those published.
+fn differs(found: &Found) -> Option<String> {
     let sizes = [
         ("classes", found.labels.len(), found.published.classes),
         ("pictures to fit on", found.fit.len(), found.published.fit),
@@ -216,11 +225,7 @@ fn check(about: &About, found: &Found) -> Result<()> {
     ];
     let wrong = sizes.iter().filter(|(_, found, published)| found != published && *published > 0);
     let wrong: Vec<String> = wrong.map(|(what, found, published)| format!("{found} {what}, not {published}")).collect();
-    if wrong.is_empty() {
-        return Ok(());
-    }
-    let why = format!("it has {}; `allow_partial` takes a set that is not whole", wrong.join(" and "));
-    Err(Error::invalid(about.title, why))
+    (!wrong.is_empty()).then(|| wrong.join(" and "))
 }
 
 /// The set's own folder: the first of `folders` below `root` (the empty one is `root` itself) in which `mark` exists.

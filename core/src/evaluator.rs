@@ -6,7 +6,7 @@ pub mod encoder;
 mod score;
 
 pub use encoder::{Downstream, DownstreamConfig, Encoder};
-pub use score::{Definition, Score, Unit};
+pub use score::{Definition, Score, Unit, commonest};
 
 use crate::Result;
 use crate::attack::Goal;
@@ -27,6 +27,11 @@ pub trait Evaluator: Send {
 
     /// Measures.
     fn evaluate(&self, subject: &Subject) -> Result<Vec<Score>>;
+
+    /// Pictures to fit on that it embeds of each downstream set, at most; most evaluators fit nothing.
+    fn fits_on(&self) -> usize {
+        0
+    }
 
     /// What it needs recorded while the model trains; most need nothing.
     fn probe(&self) -> Option<Probe> {
@@ -75,12 +80,9 @@ impl Subject<'_> {
         })
     }
 
-    /// Accuracy of the better guess on the zero-shot test: the share of its commonest class.
-    pub fn chance(&self) -> f64 {
-        let rows = self.test_rows();
-        let mut counts = vec![0usize; self.data.classes.len() as usize];
-        rows.iter().for_each(|&row| counts[self.truth(row) as usize] += 1);
-        counts.into_iter().max().unwrap_or(0) as f64 / rows.len().max(1) as f64
+    /// What a guess of `k` classes scores on the zero-shot test: the share of its `k` commonest.
+    pub fn chance(&self, k: usize) -> f64 {
+        commonest(self.test_rows().iter().map(|&row| self.truth(row)), k)
     }
 
     /// The true class of a held-out row.

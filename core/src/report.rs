@@ -1,14 +1,15 @@
-//! Results: score and cost lines as JSON lines. `report/table.rs` makes the table of a suite from them.
+//! Results: scores, downstream sets and costs as JSON lines. `report/table.rs` makes the table of a suite from them.
 
 pub mod table;
 
 use crate::data::DataConfig;
-use crate::evaluator::{Definition, Score, Subject, Unit};
+use crate::evaluator::{Definition, Downstream, Score, Subject, Unit};
 use crate::model::weights::write_atomic;
 use crate::train::{Precision, Trained};
 use crate::trial::Trial;
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 use std::path::Path;
 use tch::Device;
 
@@ -18,6 +19,8 @@ use tch::Device;
 pub enum Line {
     /// One score of one trial.
     Score(ScoreLine),
+    /// A downstream set as one trial read it.
+    Set(SetLine),
     /// What one trial cost; the only lines that differ from run to run.
     Cost(Cost),
 }
@@ -68,6 +71,28 @@ pub struct ScoreLine {
     pub precision: Precision,
     /// `cpu`, or the model of the GPU.
     pub device: String,
+}
+
+/// A downstream set as one trial read it: what a reader of its scores must know.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SetLine {
+    /// Name of the suite.
+    pub suite: String,
+    /// Arena, defense and seed, joined by slashes.
+    pub trial: String,
+    /// Its label, as `dataset` of the scores has it.
+    pub dataset: String,
+    /// Which set it is (`gauntlet data list`).
+    pub set: String,
+    /// Its classes.
+    pub classes: usize,
+    /// Pictures to fit on.
+    pub fit: usize,
+    /// Pictures to measure on.
+    pub test: usize,
+    /// A choice among variants, a class left out, a part that is not there.
+    pub notes: Vec<String>,
 }
 
 /// What one trial cost.
@@ -135,12 +160,37 @@ impl Line {
             low: score.interval[0],
             high: score.interval[1],
             higher_is_better: definition.higher_is_better,
-            chance: score.chance.unwrap_or_else(|| subject.chance()),
+            chance: score.chance.unwrap_or_else(|| subject.chance(1)),
             poison_digest: subject.poison.digest.clone(),
             precision: trial.recipe.precision,
             device: device.to_string(),
         })
     }
+}
+
+impl SetLine {
+    /// A set of a trial.
+    pub fn new(trial: &Trial, downstream: &Downstream) -> SetLine {
+        let set = &downstream.set;
+        SetLine {
+            suite: trial.suite.clone(),
+            trial: trial.name(),
+            dataset: downstream.label.clone(),
+            set: set.name.to_string(),
+            classes: set.classes.len(),
+            fit: set.fit.len(),
+            test: set.test.len(),
+            notes: set.notes.clone(),
+        }
+    }
+}
+
+/// What there is to know about the downstream sets that these lines are about, a line a set; sets without a note have none.
+pub fn notes(lines: &[Line]) -> String {
+    let sets = lines.iter().filter_map(|line| if let Line::Set(set) = line { Some(set) } else { None });
+    let notes =
+        sets.filter(|set| !set.notes.is_empty()).map(|set| format!("{}: {}\n", set.dataset, set.notes.join("; ")));
+    notes.collect::<BTreeSet<String>>().into_iter().collect()
 }
 
 impl Cost {

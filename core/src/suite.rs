@@ -10,7 +10,7 @@ use crate::evaluator::DownstreamConfig;
 use crate::model::ModelConfig;
 use crate::plugin::{self, preset};
 use crate::train::{self, Recipe};
-use crate::trial::Trial;
+use crate::trial::{Configured, Trial};
 use crate::{Attack, Defense, Error, Evaluator, Result};
 use plan::Plan;
 use schemars::JsonSchema;
@@ -188,14 +188,7 @@ impl Suite {
         let model = ModelConfig::named(&self.model)?;
         let attacks = configure::all::<dyn Attack>(&self.attacks)?;
         let defenses = configure::all::<dyn Defense>(&self.defenses)?;
-        let mut evaluators = configure::all::<dyn Evaluator>(&self.evaluators)?;
-        if evaluators.is_empty() {
-            let all: Map<String, Value> = plugin::all::<dyn Evaluator>()?
-                .iter()
-                .map(|p| (p.name.to_string(), Value::Object(Map::new())))
-                .collect();
-            evaluators = configure::all::<dyn Evaluator>(&all)?;
-        }
+        let evaluators = self.evaluators()?;
         let device = resolve_device(&self.device);
         let clean = (CLEAN.to_string(), Vec::new());
         let mut trials = Vec::new();
@@ -224,6 +217,16 @@ impl Suite {
         }
         trials.first().map_or(Ok(()), Trial::check)?;
         Ok(trials)
+    }
+
+    /// What the suite names, or everything there is.
+    fn evaluators(&self) -> Result<Vec<Configured>> {
+        if !self.evaluators.is_empty() {
+            return configure::all::<dyn Evaluator>(&self.evaluators);
+        }
+        let all = plugin::all::<dyn Evaluator>()?;
+        let all = all.iter().map(|plugin| (plugin.name.to_string(), Value::Object(Map::new()))).collect();
+        configure::all::<dyn Evaluator>(&all)
     }
 
     /// What a person should know before the suite runs: controls that control for none of its defenses.

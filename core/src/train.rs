@@ -266,7 +266,7 @@ impl<'a> Trainer<'a> {
     }
 
     fn finish_epoch(&mut self) -> Result<()> {
-        self.recorder.iter().try_for_each(|recorder| recorder.epoch_ended(self.position.epoch))?;
+        self.recorder.iter().try_for_each(|recorder| recorder.epoch_ended(self.position.epoch, self.recipe.epochs))?;
         self.position.epoch += 1;
         self.position.step = 0;
         self.position.phase = None;

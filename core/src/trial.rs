@@ -7,7 +7,7 @@ use crate::defense::Defense;
 use crate::evaluator::{Downstream, DownstreamConfig, Encoder, Evaluator, Subject};
 use crate::model::{Clip, ModelConfig};
 use crate::poison::{Poison, Threat};
-use crate::report::{self, Cost, Line};
+use crate::report::{self, Cost, Line, SetLine};
 use crate::train::corpus::Shape;
 use crate::train::trajectory::Recorder;
 use crate::train::{Corpus, Machine, Recipe, Trained, Trainer};
@@ -87,7 +87,7 @@ impl Trial {
     }
 
     /// Runs the trial in `folder`, or goes on where it was interrupted: data, attack, defense and training, evaluation.
-    /// `store` keeps what trials share. Returns the score and cost lines, which also lie in `folder/scores.jsonl`.
+    /// `store` keeps what trials share. Returns the lines of results, which also lie in `folder/scores.jsonl`.
     pub fn run(&self, folder: &Path, store: &Path, machine: &Machine) -> Result<Vec<Line>> {
         self.conclude(folder, store, machine, None)
     }
@@ -145,6 +145,7 @@ impl Trial {
             test_rows: OnceCell::new(),
         };
         let mut lines = self.evaluate(&subject, &evaluators, device)?;
+        lines.extend(downstream.iter().map(|set| Line::Set(SetLine::new(self, set))));
         let evaluate_seconds = clock.elapsed().as_secs_f64();
         lines.push(Line::Cost(Cost::measured(self, prepare_seconds, &trained, evaluate_seconds, device)?));
         report::write_lines(&folder.join("scores.jsonl"), &lines)?;
@@ -232,9 +233,18 @@ impl Trial {
         Ok(blake3::hash(&parts.concat()).to_hex().to_string())
     }
 
-    /// What can be told before anything is read: the device exists, and so do the weights to start from.
+    /// What can be told before anything is read: the device exists, so do the weights to start from, and no score would come twice.
     pub fn check(&self) -> Result<()> {
         self.device()?;
+        let mut labels = BTreeMap::new();
+        for Configured { label, plugin, .. } in &self.evaluators {
+            if let Some(other) = labels.insert(plugin, label) {
+                let why = format!(
+                    "is `{plugin}`, as `{other}` is; their scores could not be told apart, so a suite has one of a kind"
+                );
+                return Err(Error::invalid(format!("evaluator `{label}`"), why));
+            }
+        }
         let init = Path::new(&self.recipe.init);
         let missing = !self.recipe.init.is_empty() && !init.is_file();
         let why = || Error::invalid("key `recipe.init`", format!("there is no file {}", init.display()));

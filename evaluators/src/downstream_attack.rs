@@ -70,7 +70,7 @@ impl Evaluator for DownstreamAttackSuccess {
                 };
                 let place = || format!("downstream set `{}`, attack `{}`", downstream.label, threat.label);
                 let score = score.map_err(|error| error.during(place()))?;
-                scores.extend(score.map(|score| score.on(&downstream.label, downstream.chance())));
+                scores.extend(score.map(|score| score.on(&downstream.label).guessed(downstream.chance(1))));
             }
         }
         Ok(scores)

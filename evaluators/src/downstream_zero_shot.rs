@@ -64,12 +64,12 @@ fn on(subject: &Subject, downstream: &Downstream) -> Result<Vec<Score>> {
     let classes = subject.encoder.classes(&set.classes, &set.templates);
     let (_, best) = images.matmul(&classes.tr()).topk(5.min(set.classes.len() as i64), 1, true, true);
     let best = Vec::<Vec<i64>>::try_from(best.to_device(Device::Cpu))?;
-    let (labels, chance) = (set.test.labels(), downstream.chance());
+    let labels = set.test.labels();
     let first: Vec<u32> = best.iter().map(|best| best[0] as u32).collect();
     let within = best.iter().zip(labels).filter(|(best, label)| best.contains(&i64::from(**label))).count();
     let found = PerClass::count(&first, labels, set.classes.len());
     found.write(subject.folder, &downstream.label, "zero-shot", &set.classes)?;
     let [published, top1, mean] = found.scores([PUBLISHED.score, TOP1.score, MEAN.score], set.metric);
-    let top5 = Score::share(TOP5.score, None, within, all.len());
-    Ok([published, top1, top5, mean].into_iter().flatten().map(|score| score.on(&downstream.label, chance)).collect())
+    let top5 = Score::share(TOP5.score, None, within, all.len()).map(|score| score.guessed(downstream.chance(5)));
+    Ok([published, top1, top5, mean].into_iter().flatten().map(|score| score.on(&downstream.label)).collect())
 }

@@ -108,9 +108,13 @@ impl Evaluator for LinearProbe {
         DEFINITIONS.into_iter().flatten().chain(OFFICIAL).collect()
     }
 
+    fn fits_on(&self) -> usize {
+        self.most
+    }
+
     fn evaluate(&self, subject: &Subject) -> Result<Vec<Score>> {
         let mut scores = Vec::new();
-        // A set may come without pictures to fit on.
+        // A set may come without pictures to fit on; its notes say so.
         for downstream in subject.downstream.iter().filter(|downstream| !downstream.set.fit.is_empty()) {
             let scored = self.on(subject, downstream);
             scores.extend(scored.map_err(|error| error.during(format!("downstream set `{}`", downstream.label)))?);
@@ -137,6 +141,7 @@ impl LinearProbe {
         let found = PerClass::count(&classify(&test)?, set.test.labels(), set.classes.len());
         found.write(subject.folder, label, "probe", &set.classes)?;
         let mut scores: Vec<Score> = found.scores([published, top1, mean], set.metric).into_iter().flatten().collect();
+        let guessed = |score: Score| score.guessed(downstream.chance(1));
         for threat in subject.threats {
             let attack = Some(threat.label.as_str());
             let own = |class: u32| find(&subject.data.classes.names[class as usize], set);
@@ -147,14 +152,14 @@ impl LinearProbe {
                         (0..set.test.len()).filter(|&item| set.test.label(item) != target).collect();
                     let taken = classify(&encoder.pictures(&set.test, &others, Some(threat))?)?;
                     let hits = taken.iter().filter(|class| **class == target).count();
-                    scores.extend(Score::share(asr, attack, hits, others.len()));
+                    scores.extend(Score::share(asr, attack, hits, others.len()).map(guessed));
                 }
                 Goal::Pairs(targets) => {
                     let (rows, wanted): (Vec<u32>, Vec<u32>) =
                         targets.iter().filter_map(|target| Some((target.row, own(target.class)?))).unzip();
                     let taken = classify(&subject.features(&rows, None)?)?;
                     let hits = taken.iter().zip(&wanted).filter(|(taken, wanted)| taken == wanted).count();
-                    scores.extend(Score::share(psr, attack, hits, rows.len()));
+                    scores.extend(Score::share(psr, attack, hits, rows.len()).map(guessed));
                 }
             }
         }
@@ -164,8 +169,7 @@ impl LinearProbe {
             let found = PerClass::count(&numbers(&layer.classify(&test))?, set.test.labels(), set.classes.len());
             scores.extend(found.score(OFFICIAL[is_subset].score, Metric::Accuracy));
         }
-        let chance = downstream.chance();
-        Ok(scores.into_iter().map(|score| score.on(label, chance)).collect())
+        Ok(scores.into_iter().map(|score| score.on(label)).collect())
     }
 }
 

@@ -27,12 +27,13 @@ impl PerClass {
         [self.score(published, metric), self.score(accuracy, Metric::Accuracy), self.score(mean, Metric::MeanPerClass)]
     }
 
-    /// One measure, under this name.
+    /// One measure, under this name, beside what a guess would score.
     pub fn score(&self, name: &'static str, metric: Metric) -> Option<Score> {
         let sum = |(hits, n): (usize, usize), class: &(usize, usize)| (hits + class.0, n + class.1);
         let (hits, n) = self.0.iter().fold((0, 0), sum);
+        let commonest = self.0.iter().map(|(_, n)| *n).max().unwrap_or(0) as f64;
         match metric {
-            Metric::Accuracy => Score::share(name, None, hits, n),
+            Metric::Accuracy => Score::share(name, None, hits, n).map(|score| score.guessed(commonest / n as f64)),
             Metric::MeanPerClass => Score::mean_share(name, &self.0),
         }
     }

@@ -87,10 +87,10 @@ impl Evaluator for Retrieval {
                 let hits = ranks.iter().filter(|rank| **rank <= f64::from(k)).count();
                 let chance = (f64::from(k) / candidates as f64).min(1.0);
                 let score = Score::share(definition.score, None, hits, ranks.len());
-                scores.extend(score.map(|score| Score { chance: Some(chance), ..score }));
+                scores.extend(score.map(|score| score.guessed(chance)));
             }
             let score = Score::median(definitions[3].score, ranks);
-            scores.extend(score.map(|score| Score { chance: Some((candidates + 1) as f64 / 2.0), ..score }));
+            scores.extend(score.map(|score| score.guessed((candidates + 1) as f64 / 2.0)));
         }
         Ok(scores)
     }

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Trajectory {
-    /// Records after every so many epochs; 0: never, and there are no scores.
+    /// Records after every so many epochs, and after the last; 0: never, and there are no scores.
     every: u32,
     /// Pairs of each attack that are looked at, and as many clean ones; each costs a forward pass whenever something is recorded.
     #[schemars(range(min = 2))]
@@ -80,11 +80,10 @@ impl Evaluator for Trajectory {
             let attack = moment.attack.as_deref();
             // A value without an interval: it is a summary of `trajectory.jsonl`, not a sample.
             let score = |definition: Definition, value: f64, chance: f64| {
-                let score = Score::new(definition.score, value, moment.n, [value, value]).about(attack);
-                Score { chance: Some(chance), ..score }
+                Score::new(definition.score, value, moment.n, [value, value]).about(attack).guessed(chance)
             };
             scores.push(score(SIMILARITY, moment.similarity, 0.0));
-            scores.push(score(RANK, moment.rank, moment.n as f64 / 2.0));
+            scores.push(score(RANK, moment.rank, (moment.captions + 1) as f64 / 2.0));
             if attack.is_some() {
                 let own = moments.iter().filter(|other| other.attack == moment.attack);
                 let peak = own.map(|other: &Moment| other.above_clean).fold(0.0, f64::max);

@@ -44,10 +44,10 @@ impl Evaluator for ZeroShot {
                 |(row, best): &(&u32, &Vec<u32>)| best.iter().take(k).any(|class| *class == subject.truth(**row));
             rows.iter().zip(&best).filter(right).count()
         };
-        let scores = [(TOP1, within(1)), (TOP5, within(5))];
-        Ok(scores
-            .into_iter()
-            .filter_map(|(definition, hits)| Score::share(definition.score, None, hits, rows.len()))
-            .collect())
+        let score = |(definition, k): (Definition, usize)| {
+            let score = Score::share(definition.score, None, within(k), rows.len());
+            score.map(|score| score.guessed(subject.chance(k)))
+        };
+        Ok([(TOP1, 1), (TOP5, 5)].into_iter().filter_map(score).collect())
     }
 }

@@ -4,7 +4,7 @@
 use super::index::Row;
 use super::{BadRow, ClassFile, Entry, Source};
 use crate::downstream::{Options, Set, open};
-use crate::{Error, Progress, Result, draw};
+use crate::{Progress, Result, draw};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -27,11 +27,7 @@ pub struct Labelled {
 impl Labelled {
     /// Opens the set; decodes nothing.
     pub fn open(&self) -> Result<impl Source + use<>> {
-        let set = open(&self.set, &self.path, &self.options)?;
-        if set.labels.len() != set.classes.len() {
-            return Err(Error::invalid("data", format!("`{}` names classes that it does not have", self.set)));
-        }
-        Ok(Pairs { set, more: self.classes.clone() })
+        Ok(Pairs { set: open(&self.set, &self.path, &self.options)?, more: self.classes.clone() })
     }
 }
 
@@ -42,7 +38,8 @@ struct Pairs {
 
 impl Source for Pairs {
     fn fingerprint(&self) -> String {
-        format!("{} {:?}", self.set.test.fingerprint(), self.set.templates)
+        let Set { test, classes, templates, .. } = &self.set;
+        format!("{} {classes:?} {templates:?} {:?}", test.fingerprint(), self.more)
     }
 
     fn scan(

@@ -23,7 +23,7 @@ DIR/                            or DIR/imagenet/
   val/ILSVRC2012_val_00000001.JPEG                      or without class folders, with
   ILSVRC2012_devkit_t12/data/meta.mat                   the development kit
   ILSVRC2012_devkit_t12/data/ILSVRC2012_validation_ground_truth.txt
-  val/labels.csv                                        or a table with the columns image and label (0 to 999, or WordNet ids)",
+  val/labels.csv                                        or a table with the columns image (or path) and label (0 to 999, or WordNet ids)",
     archives: &[],
     by_hand: "Sign the terms at https://image-net.org/download-images, then get
   ILSVRC2012_img_train.tar        md5 1d675b47d978889d74fa0da5fadfb00e, one tar a class in it, each to be unpacked into train/ID/
@@ -55,7 +55,7 @@ fn read(root: &Path, _: &Options) -> Result<Found> {
             }
             (Items::files(&train, walk(&train, &labels)?)?, Vec::new())
         }
-        false => (Items::files(&folder, Vec::new())?, vec!["there is no training part to fit on".to_string()]),
+        false => (Items::files(&folder, Vec::new())?, Vec::new()),
     };
     let published = Size { fit: if train.is_dir() { IMAGENET.size.fit } else { 0 }, ..IMAGENET.size };
     Ok(Found { labels, fit, test, published, named: true, notes })
@@ -122,8 +122,8 @@ fn of_table(path: &Path) -> Result<Vec<Labelled>> {
     let columns: Vec<String> =
         reader.headers().map_err(|error| wrong(error.to_string()))?.iter().map(str::to_string).collect();
     let column = |name: &str| columns.iter().position(|column| column == name);
-    let (Some(image), Some(label)) = (column("image"), column("label")) else {
-        return Err(wrong(format!("it has no columns `image` and `label`, but {}", columns.join(", "))));
+    let (Some(image), Some(label)) = (column("image").or(column("path")), column("label")) else {
+        return Err(wrong(format!("it has no columns `image` (or `path`) and `label`, but {}", columns.join(", "))));
     };
     let known = names::labels(IMAGENET.name);
     let mut labelled = Vec::new();

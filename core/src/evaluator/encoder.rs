@@ -3,6 +3,7 @@
 //! Features of pictures also lie in the store, under a key of the weights, the pictures and the stamp, so that measuring the same
 //! weights again costs no forward pass.
 
+use super::commonest;
 use crate::data::ordered::{cores, ordered};
 use crate::data::tokenize::Tokenizer;
 use crate::downstream::{Items, Options, Set, open};
@@ -55,11 +56,9 @@ impl Downstream {
         sets.iter().map(open_one).collect()
     }
 
-    /// Share of the commonest class of the pictures that are measured on.
-    pub fn chance(&self) -> f64 {
-        let mut counts = vec![0usize; self.set.classes.len()];
-        self.set.test.labels().iter().for_each(|&label| counts[label as usize] += 1);
-        counts.into_iter().max().unwrap_or(0) as f64 / self.set.test.len().max(1) as f64
+    /// What a guess of `k` classes scores on the pictures that are measured on: the share of their `k` commonest.
+    pub fn chance(&self, k: usize) -> f64 {
+        commonest(self.set.test.labels().iter().copied(), k)
     }
 }
 

@@ -1,6 +1,7 @@
 //! Scores: a number, what it means, and how sure it is.
 
 use serde::{Deserialize, Serialize};
+use std::collections::HashMap;
 
 /// What a score means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -59,16 +60,22 @@ impl Score {
         (n > 0).then(share)
     }
 
-    /// The mean over classes of the share of each class's cases that are hits; classes without a case are left out. The interval is
-    /// that of a mean of independent shares, by the normal distribution.
+    /// The mean over classes of the share of each class's cases that are hits; classes without a case are left out. A guess scores one
+    /// class of all. The interval is that of a mean of independent shares, by the normal distribution; the variance of each is that of its
+    /// share drawn towards a half as Agresti and Coull (1998) do, (hits + z^2 / 2) / (n + z^2), since a class whose few cases are all hits
+    /// or all misses is not for that sure to stay so.
     pub fn mean_share(score: &'static str, classes: &[(usize, usize)]) -> Option<Score> {
         let classes: Vec<(f64, f64)> =
-            classes.iter().filter(|(_, n)| *n > 0).map(|&(hits, n)| (hits as f64 / n as f64, n as f64)).collect();
+            classes.iter().filter(|(_, n)| *n > 0).map(|&(hits, n)| (hits as f64, n as f64)).collect();
         let (count, cases) = (classes.len() as f64, classes.iter().map(|(_, n)| n).sum::<f64>());
-        let mean = classes.iter().map(|(share, _)| share).sum::<f64>() / count;
-        let variance = classes.iter().map(|(share, n)| share * (1.0 - share) / n).sum::<f64>() / (count * count);
-        let half = Z * variance.sqrt();
-        let score = || Score::new(score, mean, cases as usize, [(mean - half).max(0.0), (mean + half).min(1.0)]);
+        let mean = classes.iter().map(|(hits, n)| hits / n).sum::<f64>() / count;
+        let variance = |(hits, n): &(f64, f64)| {
+            let (n, share) = (n + Z * Z, (hits + Z * Z / 2.0) / (n + Z * Z));
+            share * (1.0 - share) / n
+        };
+        let half = Z * (classes.iter().map(variance).sum::<f64>() / (count * count)).sqrt();
+        let interval = [(mean - half).max(0.0), (mean + half).min(1.0)];
+        let score = || Score::new(score, mean, cases as usize, interval).guessed(1.0 / count);
         (!classes.is_empty()).then(score)
     }
 
@@ -97,10 +104,24 @@ impl Score {
         Score { attack: attack.map(str::to_string), ..self }
     }
 
-    /// The same, on a downstream set in which a guess scores `chance`.
-    pub fn on(self, dataset: &str, chance: f64) -> Score {
-        Score { dataset: Some(dataset.to_string()), chance: Some(chance), ..self }
+    /// The same, on a downstream set.
+    pub fn on(self, dataset: &str) -> Score {
+        Score { dataset: Some(dataset.to_string()), ..self }
     }
+
+    /// The same, and what a guess would score.
+    pub fn guessed(self, chance: f64) -> Score {
+        Score { chance: Some(chance), ..self }
+    }
+}
+
+/// What the best guesser scores that never looks at a picture and may name `k` classes: the share of the `k` commonest labels.
+pub fn commonest(labels: impl IntoIterator<Item = u32>, k: usize) -> f64 {
+    let mut counts: HashMap<u32, usize> = HashMap::new();
+    labels.into_iter().for_each(|label| *counts.entry(label).or_default() += 1);
+    let mut counts: Vec<usize> = counts.into_values().collect();
+    counts.sort_unstable_by(|a, b| b.cmp(a));
+    counts.iter().take(k).sum::<usize>() as f64 / counts.iter().sum::<usize>().max(1) as f64
 }
 
 /// 95% of a normal distribution lie within so many deviations.
@@ -117,7 +138,7 @@ fn wilson(hits: usize, n: usize) -> [f64; 2] {
 
 #[cfg(test)]
 mod tests {
-    use super::{Score, wilson};
+    use super::{Score, commonest, wilson};
 
     #[test]
     fn wilson_agrees_with_statsmodels() {
@@ -134,9 +155,25 @@ mod tests {
     #[test]
     fn every_class_counts_alike_in_a_mean_over_classes_however_few_its_cases() {
         let score = Score::mean_share("s", &[(1, 2), (90, 100), (0, 0)]).unwrap();
-        assert!((score.value - 0.7).abs() < 1e-12 && score.n == 102);
-        // sqrt(0.25 / 2 + 0.09 / 100) / 2 * 1.96
-        assert!((score.interval[0] - (0.7 - 0.34771)).abs() < 1e-4 && score.interval[1] == 1.0, "{:?}", score.interval);
+        assert!((score.value - 0.7).abs() < 1e-12 && score.n == 102 && score.chance == Some(0.5));
+        // p1 = (1 + 1.9207) / (2 + 3.8415) = 0.5, p2 = (90 + 1.9207) / (100 + 3.8415) = 0.88520;
+        // sqrt(0.25 / 5.8415 + p2 (1 - p2) / 103.8415) / 2 * 1.96
+        assert!((score.interval[0] - (0.7 - 0.20505)).abs() < 1e-4, "{:?}", score.interval);
+        assert!((score.interval[1] - (0.7 + 0.20505)).abs() < 1e-4, "{:?}", score.interval);
+    }
+
+    #[test]
+    fn two_of_two_in_every_class_leave_room_for_doubt() {
+        let score = Score::mean_share("s", &[(2, 2), (2, 2), (2, 2)]).unwrap();
+        assert!(score.value == 1.0 && score.interval[0] < 0.8 && score.interval[1] == 1.0, "{:?}", score.interval);
+    }
+
+    #[test]
+    fn a_guesser_with_five_names_takes_the_five_commonest_classes() {
+        let labels = (0..7).flat_map(|class| std::iter::repeat_n(class, class as usize + 1));
+        assert_eq!(commonest(labels.clone(), 1), 7.0 / 28.0);
+        assert_eq!(commonest(labels.clone(), 5), 25.0 / 28.0);
+        assert_eq!((commonest(labels, 9), commonest([], 1)), (1.0, 0.0));
     }
 
     #[test]

@@ -2,8 +2,9 @@
 
 use super::Suite;
 use crate::data::DataConfig;
-use crate::downstream;
-use crate::{Error, Result};
+use crate::model::ModelConfig;
+use crate::trial::Configured;
+use crate::{Error, Evaluator, Result, downstream};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::fmt::Write;
@@ -63,7 +64,7 @@ impl Suite {
             None => (self.plan.train_rate, self.assumption()),
         };
         text += &cost("training (without idle epochs, at most)", pairs as f64, "pairs", rate, left, &source);
-        let pictures = self.pictures(heldout)?;
+        let (pictures, kept) = self.pictures(heldout)?;
         text += &cost(
             "evaluation (every attack a backdoor, at most)",
             pictures,
@@ -72,6 +73,15 @@ impl Suite {
             left,
             &self.assumption(),
         );
+        if kept > 0.0 {
+            let bytes = kept * ModelConfig::named(&self.model)?.embed_dim as f64 * 4.0;
+            let all = bytes * left as f64 / 1e9;
+            let _ = writeln!(
+                text,
+                "  features that stay in the store, for `gauntlet eval` to measure again: {:.1} GB a trial, {all:.1} GB in all",
+                bytes / 1e9
+            );
+        }
         Ok(text)
     }
 
@@ -81,17 +91,20 @@ impl Suite {
     }
 
     /// Pictures that go through the image tower to evaluate a trial, at most: those held out and those of each set, plain and once
-    /// for each attack.
-    fn pictures(&self, heldout: u64) -> Result<f64> {
+    /// for each attack. And how many of them have features that are kept: those of the sets.
+    fn pictures(&self, heldout: u64) -> Result<(f64, f64)> {
         let times = 1.0 + self.attacks.len() as f64;
-        let mut pictures = heldout as f64 * times;
+        let evaluators =
+            self.evaluators()?.iter().map(Configured::build::<dyn Evaluator>).collect::<Result<Vec<_>>>()?;
+        let fits_on = evaluators.iter().map(|evaluator| evaluator.fits_on()).max().unwrap_or(0);
+        let mut kept = 0.0;
         for (label, config) in &self.downstream {
             let name = if config.set.is_empty() { label } else { &config.set };
             let place = |error: Error| error.during(format!("table `downstream.{label}`"));
             let size = downstream::about(name).map_err(place)?.size;
-            pictures += size.fit as f64 + size.test as f64 * times;
+            kept += size.fit.min(fits_on) as f64 + size.test as f64 * times;
         }
-        Ok(pictures)
+        Ok((heldout as f64 * times + kept, kept))
     }
 }
 

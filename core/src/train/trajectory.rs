@@ -17,7 +17,7 @@ use tch::{Device, Kind, Tensor};
 /// What is to be recorded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Probe {
-    /// Every so many epochs.
+    /// Every so many epochs, and after the last.
     pub every: u32,
     /// Pairs of each attack, and clean ones, at most.
     pub pairs: usize,
@@ -38,6 +38,8 @@ pub struct Moment {
     /// Median place of a pair's own caption among all captions of all these pairs, the most similar to its picture first; equals go
     /// before it.
     pub rank: f64,
+    /// How many captions those are; a picture that knows nothing puts its own at half of one more.
+    pub captions: usize,
     /// How often a pair of these is more similar than a clean one, of all such couples (equal: half): 0.5 where they cannot be told apart.
     pub above_clean: f64,
 }
@@ -81,9 +83,9 @@ impl<'a> Recorder<'a> {
         std::fs::write(&self.path, kept).map_err(Error::io(&self.path))
     }
 
-    /// Looks at the pairs, if it is time.
-    pub(super) fn epoch_ended(&self, epoch: u32) -> Result<()> {
-        if !epoch.is_multiple_of(self.probe.every) {
+    /// Looks at the pairs, if it is time, or the `last` epoch has ended.
+    pub(super) fn epoch_ended(&self, epoch: u32, last: u32) -> Result<()> {
+        if !epoch.is_multiple_of(self.probe.every) && epoch != last {
             return Ok(());
         }
         let lines: String = self.look(epoch)?.iter().map(line).collect();
@@ -129,6 +131,7 @@ impl<'a> Recorder<'a> {
                 n: ranks.len(),
                 similarity: similarities.iter().sum::<f64>() / similarities.len() as f64,
                 rank: median(ranks),
+                captions: captions.len(),
                 above_clean: above(&similarities, &clean),
             });
         }
