@@ -84,6 +84,16 @@ impl Measured {
         found.unwrap_or_else(|| panic!("{set} has no {score}: {:#?}", self.scores))
     }
 
+    /// A set with some of the pictures of one class, and none to fit on.
+    fn only_the_target(&self, name: &str) -> PathBuf {
+        let class = self.home.join(name).join("test").join(TARGET);
+        fs::create_dir_all(&class).unwrap();
+        for picture in fs::read_dir(self.home.join("world/test").join(TARGET)).unwrap().take(3).map(Result::unwrap) {
+            fs::copy(picture.path(), class.join(picture.file_name())).unwrap();
+        }
+        self.home.join(name)
+    }
+
     fn value(&self, set: &str, score: &str) -> f64 {
         self.find(set, score).value
     }
@@ -198,8 +208,38 @@ fn eval_needs_nothing_but_weights_a_model_and_a_set() {
     let ran = eval(&["--class", "mushroom", "--set", "attacks.badnet.target=mushroom"]);
     assert_eq!(ran.code, Some(0), "{}", ran.stderr);
     assert!(ran.stdout.contains("downstream-asr-added") && ran.stdout.contains("probe-top1"), "{}", ran.stdout);
+    let named = format!("\"trial\":\"clean/{}/seed-0\"", weights.display());
+    assert!(ran.stdout.contains(&named), "a line names the weights: {}", ran.stdout);
     let ran = eval(&["--set", "attacks.badnet.target=mushroom"]);
     assert!(ran.code == Some(2) && ran.stderr.contains("no class named `mushroom`"), "{}", ran.stderr);
+
+    // A probe alone, and nothing to fit it on.
+    let unfitted = format!("downstream.world.path={}", measured.only_the_target("unfitted").display());
+    let ran = eval(&["--evaluator", "linear-probe", "--set", &unfitted]);
+    assert!(ran.code == Some(2) && ran.stderr.contains("no pictures to fit on"), "{}", ran.stderr);
+
+    // Similarities of NaNs would make every caption the nearest.
+    let broken = gauntlet::model::Clip::new(&config, 3, tch::Device::Cpu).unwrap();
+    let _ = tch::no_grad(|| broken.weights.parameters["visual.conv1.weight"].shallow_clone().fill_(f64::NAN));
+    broken.weights.save(&weights).unwrap();
+    let ran = eval(&[]);
+    assert!(ran.code == Some(2) && ran.stderr.contains("`visual.conv1.weight` of"), "{:?} {}", ran.code, ran.stderr);
+}
+
+/// Every picture is of the class that the attack wants, so that none is left to be stamped.
+#[test]
+fn a_set_of_the_wanted_class_alone_has_no_attack_success() {
+    let measured = &*MEASURED;
+    let alone = measured.only_the_target("alone");
+    let weights = measured.home.join("out/trials/poisoned/clip/seed-0/model.safetensors");
+    let set = format!("alone={}", alone.display());
+    let target = format!("attacks.badnet.target={TARGET}");
+    let eval = ["eval", "--weights", argument(&weights), "--suite", "suites/smoke.toml", "--downstream", &set];
+    let more =
+        ["--set", "downstream.alone.set=imagefolder", "--set", &target, "--evaluator", "downstream-attack-success"];
+    let ran = gauntlet(&[&eval[..], &more[..]].concat());
+    assert!(ran.code == Some(0) && ran.stdout.contains("downstream-psr"), "{}", ran.stderr);
+    assert!(!ran.stdout.contains("downstream-asr"), "{}", ran.stdout);
 }
 
 /// The ten sets and `ImageFolder`, each in its own format, by names that are right and by those of the class after.
@@ -209,6 +249,7 @@ fn a_model_of_the_world_does_well_through_every_reader_and_badly_by_shuffled_nam
     let suite = "suites/downstream-ci.toml";
     let ran = gauntlet(&["run", suite, "--out", argument(&out)]);
     assert_eq!(ran.code, Some(0), "{}", ran.stderr);
+    assert!(ran.stdout.contains("pets: not the whole set: it has 10 classes, not 37"), "{}", ran.stdout);
     let (weights, shuffled) = (out.join("trials/clean/clip/seed-0/model.safetensors"), out.join("shuffled"));
     fs::create_dir_all(&shuffled).unwrap();
     let sets = Suite::read(Path::new(suite), &[]).unwrap().downstream;
@@ -267,6 +308,8 @@ fn the_papers_suite_is_planned_without_its_data() {
         "24 epochs of 1933 steps",
         "assumed: CleanCLIP's",
         "targeted/roclip-official/seed-2",
+        // 200,000 of ImageNet's 1.28 million are fitted on.
+        "GB a trial",
     ] {
         assert!(ran.stdout.contains(part), "{part:?} is not in: {}", ran.stdout);
     }

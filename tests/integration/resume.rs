@@ -6,6 +6,8 @@
 use crate::program::{Ran, argument, end, folder, scores, signal, start, trial, wait_until, world_suite};
 use gauntlet::model::weights::read_safetensors;
 use gauntlet::train::checkpoint::Position;
+use gauntlet::train::trajectory;
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Child;
@@ -15,12 +17,15 @@ use std::sync::LazyLock;
 static WHOLE: LazyLock<Whole> = LazyLock::new(|| {
     let home = folder("resume");
     let suite = world_suite(&home, 6, "[0]", "clip = {}\nroclip = { pool = 100, every = 2, first = 2 }");
-    let recorded = "evaluators={ attack-success = {}, pool-matches = {}, trajectory = { every = 1, pairs = 20 } }";
+    let recorded = "evaluators={ attack-success = {}, pool-matches = {}, trajectory = { every = 4, pairs = 20 } }";
     let trial = trial(&suite, &["model=tiny", recorded], "poisoned/roclip/seed-0");
     let json = home.join("trial.json");
     fs::write(&json, serde_json::to_string_pretty(&trial).unwrap()).unwrap();
     let ran = end(go(&json, &home.join("whole"), &[]));
     assert_eq!(ran.code, Some(0), "{}", ran.stderr);
+    let moments = trajectory::read(&home.join("whole/trajectory.jsonl")).unwrap();
+    let epochs: BTreeSet<u32> = moments.iter().map(|moment| moment.epoch).collect();
+    assert_eq!(epochs, BTreeSet::from([4, 6]), "every fourth, and the last");
     Whole { json, home }
 });
 

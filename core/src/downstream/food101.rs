@@ -32,25 +32,28 @@ DIR/food-101/
 
 fn read(root: &Path, _: &Options) -> Result<Found> {
     let folder = home(root, &["food-101", ""], "meta/test.json")?;
-    let [train, test] = ["train", "test"].map(|part| list(&folder.join(format!("meta/{part}.json"))));
-    let (train, test) = (train?, test?);
+    let [train_list, test_list] = ["train", "test"].map(|part| folder.join(format!("meta/{part}.json")));
+    let (train, test) = (list(&train_list)?, list(&test_list)?);
     let labels: BTreeSet<String> = test.keys().chain(train.keys()).cloned().collect();
     let labels: Vec<String> = labels.into_iter().collect();
-    let items = |list: Map<String, Value>| {
+    let items = |path: &Path, list: Map<String, Value>| {
         let mut items = Vec::new();
         for (class, pictures) in &list {
             let label = labels.binary_search(class).expect("every class is among the labels") as u32;
             let pictures = pictures
                 .as_array()
                 .and_then(|list| list.iter().map(Value::as_str).collect::<Option<Vec<_>>>())
-                .ok_or_else(|| Error::invalid(format!("class `{class}`"), "its pictures are no list of names"))?;
+                .ok_or_else(|| {
+                    let why = format!("the pictures of class `{class}` are no list of names");
+                    Error::invalid(path.display().to_string(), why)
+                })?;
             items.extend(pictures.iter().map(|picture| (format!("{picture}.jpg"), label)));
         }
         Items::files(&folder.join("images"), items)
     };
     Ok(Found {
-        fit: items(train)?,
-        test: items(test)?,
+        fit: items(&train_list, train)?,
+        test: items(&test_list, test)?,
         labels,
         published: FOOD101.size,
         named: true,

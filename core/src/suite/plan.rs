@@ -133,9 +133,9 @@ mod tests {
         });
         let suite: Suite = serde_json::from_value(suite).unwrap();
         let text = suite.reckon(2, 2, None).unwrap();
-        // 900 / 64 = 14 steps, 4 epochs: 56 steps, 3584 pairs, 358.4 s; 100 + 60000 pictures.
+        // 900 / 64 = 14 steps, 4 epochs: 56 steps, 3584 pairs, 358.4 s; 100 + 10000 pictures: no evaluator here fits anything.
         for part in
-            ["2 trials", "= 56 steps", "3584 pairs a trial, 0.10 h; 0.2 h", "a guess", "60100 pictures a trial, 0.17 h"]
+            ["2 trials", "= 56 steps", "3584 pairs a trial, 0.10 h; 0.2 h", "a guess", "10100 pictures a trial, 0.03 h"]
         {
             assert!(text.contains(part), "{part:?} is not in: {text}");
         }
