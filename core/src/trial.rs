@@ -4,6 +4,7 @@
 use crate::data::tokenize::Tokenizer;
 use crate::data::{DataConfig, Dataset, Split};
 use crate::defense::Defense;
+use crate::evaluator::encoder::Seen;
 use crate::evaluator::{Downstream, DownstreamConfig, Encoder, Evaluator, Subject};
 use crate::model::{Clip, ModelConfig};
 use crate::poison::{Poison, Threat};
@@ -129,7 +130,15 @@ impl Trial {
         };
 
         let clock = Instant::now();
-        let encoder = Encoder::new(&model, &tokenizer, device, self.seed, store, machine.progress);
+        let encoder = Encoder {
+            model: &model,
+            tokenizer: &tokenizer,
+            device,
+            seed: self.seed,
+            store,
+            progress: machine.progress,
+            seen: Seen::default(),
+        };
         let subject = Subject {
             model: &model,
             data: &data,

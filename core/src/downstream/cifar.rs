@@ -9,17 +9,14 @@ use crate::{Error, Result};
 use std::fs::{self, File};
 use std::path::Path;
 
-const LICENCE: &str = "none stated; its authors ask to be cited";
-const HOME: &str = "https://www.cs.toronto.edu/~kriz/cifar.html";
-
 /// Ten classes.
 pub(super) const CIFAR10: About = About {
     name: "cifar10",
     title: "CIFAR-10: things and animals, 32 x 32 pixels",
     size: Size { classes: 10, fit: 50_000, test: 10_000 },
     metric: Metric::Accuracy,
-    licence: LICENCE,
-    home: HOME,
+    licence: "none stated; its authors ask to be cited",
+    home: "https://www.cs.toronto.edu/~kriz/cifar.html",
     layout: "
 DIR/cifar-10-batches-py/        the python version
   data_batch_1 .. data_batch_5
@@ -43,10 +40,7 @@ DIR/cifar-10-batches-bin/       or the binary version
 pub(super) const CIFAR100: About = About {
     name: "cifar100",
     title: "CIFAR-100: things, plants, animals and people, 32 x 32 pixels",
-    size: Size { classes: 100, fit: 50_000, test: 10_000 },
-    metric: Metric::Accuracy,
-    licence: LICENCE,
-    home: HOME,
+    size: Size { classes: 100, ..CIFAR10.size },
     layout: "
 DIR/cifar-100-python/           the python version
   train
@@ -62,8 +56,8 @@ DIR/cifar-100-binary/           or the binary version
         into: "",
         inner: None,
     }],
-    by_hand: "",
     read: |root, _| read(root, &HUNDRED),
+    ..CIFAR10
 };
 
 /// What the two sets differ in.

@@ -50,7 +50,7 @@ impl Items {
     ///
     /// # Errors
     /// Names files that are not there.
-    pub(super) fn files(folder: &Path, items: Vec<(String, u32)>) -> Result<Self> {
+    pub(crate) fn files(folder: &Path, items: Vec<(String, u32)>) -> Result<Self> {
         let (mut hasher, mut missing) = (blake3::Hasher::new(), Vec::new());
         // Two parts of a set can have the same names, sizes and times; features are kept by this fingerprint.
         let whole = folder.canonicalize().unwrap_or_else(|_| folder.into());

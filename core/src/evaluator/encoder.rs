@@ -73,37 +73,33 @@ const CHUNK: usize = 16;
 
 /// A trained model that remembers what it has seen.
 pub struct Encoder<'a> {
-    model: &'a Clip,
-    tokenizer: &'a Tokenizer,
-    device: Device,
-    seed: u64,
-    store: &'a Path,
-    progress: &'a dyn Progress,
+    pub(crate) model: &'a Clip,
+    pub(crate) tokenizer: &'a Tokenizer,
+    pub(crate) device: Device,
+    /// That of the stamps.
+    pub(crate) seed: u64,
+    pub(crate) store: &'a Path,
+    pub(crate) progress: &'a dyn Progress,
+    pub(crate) seen: Seen,
+}
+
+/// What an [`Encoder`] remembers.
+#[derive(Default)]
+pub(crate) struct Seen {
+    /// The hash of model and weights.
     weights: OnceCell<String>,
+    /// Features and embeddings by key.
     kept: RefCell<HashMap<String, Tensor>>,
 }
 
-impl<'a> Encoder<'a> {
-    /// Nothing seen yet. `seed` is that of the stamps.
-    pub fn new(
-        model: &'a Clip,
-        tokenizer: &'a Tokenizer,
-        device: Device,
-        seed: u64,
-        store: &'a Path,
-        progress: &'a dyn Progress,
-    ) -> Self {
-        let (weights, kept) = Default::default();
-        Encoder { model, tokenizer, device, seed, store, progress, weights, kept }
-    }
-
+impl Encoder<'_> {
     /// Image features of some items, not normalised: f32 `[items, dimensions]`. Stamped by an attack if one is given.
     ///
     /// # Errors
     /// Names a picture that cannot be read.
     pub fn pictures(&self, items: &Items, which: &[usize], stamped_by: Option<&Threat>) -> Result<Tensor> {
         let key = self.key(items, which, stamped_by)?;
-        if let Some(kept) = self.kept.borrow().get(&key) {
+        if let Some(kept) = self.seen.kept.borrow().get(&key) {
             return Ok(kept.shallow_clone());
         }
         let path = self.store.join(format!("features-{}.safetensors", &key[..16]));
@@ -116,7 +112,7 @@ impl<'a> Encoder<'a> {
                 features
             }
         };
-        self.kept.borrow_mut().insert(key, features.shallow_clone());
+        self.seen.kept.borrow_mut().insert(key, features.shallow_clone());
         Ok(features)
     }
 
@@ -145,7 +141,7 @@ impl<'a> Encoder<'a> {
 
     /// A hash of model and weights.
     fn weights(&self) -> Result<&str> {
-        if let Some(known) = self.weights.get() {
+        if let Some(known) = self.seen.weights.get() {
             return Ok(known);
         }
         let mut hasher = blake3::Hasher::new();
@@ -156,7 +152,7 @@ impl<'a> Encoder<'a> {
             tensor.view([-1]).view_dtype(Kind::Uint8).f_copy_data_u8(&mut bytes, tensor.numel() * 4)?;
             hasher.update(name.as_bytes()).update(&bytes);
         }
-        Ok(self.weights.get_or_init(|| hasher.finalize().to_hex().to_string()))
+        Ok(self.seen.weights.get_or_init(|| hasher.finalize().to_hex().to_string()))
     }
 
     fn embed(&self, items: &Items, which: &[usize], stamped_by: Option<&Threat>) -> Result<Tensor> {
@@ -199,7 +195,7 @@ impl<'a> Encoder<'a> {
     /// One embedding a class `[classes, dimensions]`: the normalised mean of its prompts' normalised embeddings (CLIP's ensembling).
     pub fn classes(&self, names: &[String], templates: &[String]) -> Tensor {
         let key = format!("{names:?} {templates:?}");
-        if let Some(kept) = self.kept.borrow().get(&key) {
+        if let Some(kept) = self.seen.kept.borrow().get(&key) {
             return kept.shallow_clone();
         }
         let embed = |name: &String| {
@@ -207,7 +203,7 @@ impl<'a> Encoder<'a> {
             normalize(&self.texts(&prompts).mean_dim([0].as_slice(), false, None::<Kind>))
         };
         let classes = Tensor::stack(&names.iter().map(embed).collect::<Vec<_>>(), 0);
-        self.kept.borrow_mut().insert(key, classes.shallow_clone());
+        self.seen.kept.borrow_mut().insert(key, classes.shallow_clone());
         classes
     }
 
@@ -224,5 +220,23 @@ impl<'a> Encoder<'a> {
     /// Tokens of a text: two texts with the same ones are the same to the model.
     pub fn tokens(&self, text: &str) -> Vec<i64> {
         self.tokenizer.encode(text, self.model.config.text_cfg.context_length)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::ModelConfig;
+    use crate::progress::Silent;
+
+    #[test]
+    fn no_pictures_have_no_features_but_as_many_dimensions() {
+        let (store, set) = (tempfile::tempdir().unwrap(), Items::files(Path::new("."), Vec::new()).unwrap());
+        let model = Clip::new(&ModelConfig::named("tiny").unwrap(), 1, Device::Cpu).unwrap();
+        let tokenizer = &Tokenizer::new(&["word".to_string()], 4).unwrap();
+        let (device, progress, seen) = (Device::Cpu, &Silent, Seen::default());
+        let encoder = Encoder { model: &model, tokenizer, device, seed: 0, store: store.path(), progress, seen };
+        let features = encoder.pictures(&set, &[], None).unwrap();
+        assert_eq!((features.size(), features.kind()), (vec![0, model.config.embed_dim], Kind::Float));
     }
 }
