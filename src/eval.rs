@@ -57,7 +57,8 @@ pub struct Eval {
     /// A suite whose data, attacks, sets and evaluators are taken; the other options come on top
     #[arg(long, conflicts_with_all = ["attack", "class"])]
     suite: Option<PathBuf>,
-    /// Seed of goals, stamps and held-out parts; default: the suite's first, or 0
+    /// Seed of goals, stamps and held-out parts: for the success of an attack, the one that the model was poisoned with. Default: with --suite
+    /// that of the trial.json beside the weights, or the suite's first; else 0
     #[arg(long)]
     seed: Option<u64>,
     /// Override a key, as in a suite file; may be given several times
@@ -75,7 +76,7 @@ pub struct Eval {
     /// Folder where image features are kept, so that measuring again costs no forward pass; default: `store` in --out
     #[arg(long)]
     store: Option<PathBuf>,
-    /// Print score lines as JSON instead of a table
+    /// Print lines as JSON instead of a table
     #[arg(long)]
     json: bool,
 }
@@ -90,13 +91,18 @@ impl Eval {
         let trial = self.trial(scratch.path())?;
         let out = self.out.clone().unwrap_or_else(|| scratch.path().join("out"));
         let store = self.store.clone().unwrap_or_else(|| out.join("store"));
+        if let Some(beside) = self.trained_by().filter(|_| !trial.attacks.is_empty()) {
+            warn(&trial, &beside);
+        }
         let (stop, bar) = (stop_on_signals(), Bar::new());
         let machine = Machine { workers: 1, progress: &bar, stop: &stop };
         let lines = trial.measure(&self.weights, &out, &store, &machine)?;
         drop(bar);
         if !lines.iter().any(|line| matches!(line, Line::Score(_))) {
-            let why = report::notes(&lines);
-            return Err(Error::invalid("these evaluators", format!("found nothing to measure. {}", why.trim_end())));
+            let named: Vec<&str> = trial.evaluators.iter().map(|evaluator| evaluator.label.as_str()).collect();
+            let why =
+                "there was nothing to measure: attack success needs an --attack, a linear probe pictures to fit on";
+            return Err(Error::invalid(format!("evaluators {}", named.join(", ")), why));
         }
         let scores = lines.iter().filter_map(|line| if let Line::Score(score) = line { Some(score) } else { None });
         if self.json {
@@ -115,7 +121,9 @@ impl Eval {
         for (key, value) in [("model", &self.model), ("device", &self.device)] {
             value.iter().for_each(|value| set(key, quoted(value)));
         }
-        self.seed.iter().for_each(|seed| set("seeds", format!("[{seed}]")));
+        // Goals are drawn from the seed: with another one, an attack that works would seem to fail.
+        let seed = self.seed.or_else(|| self.suite.is_some().then(|| self.trained_by().map(|trial| trial.seed))?);
+        seed.iter().for_each(|seed| set("seeds", format!("[{seed}]")));
         set("threads", self.threads.to_string());
         let mut sets = Vec::new();
         for given in &self.downstream {
@@ -140,8 +148,15 @@ impl Eval {
         };
         // The arena `clean`: nothing is poisoned, every goal is measured. What would be the defense is unknown; the weights are not.
         let mut trial = suite.trials()?.swap_remove(0);
+        trial.arena = "eval".into();
         trial.defense.label = self.weights.display().to_string();
         Ok(trial)
+    }
+
+    /// The trial that trained the weights, where they still lie in its folder.
+    fn trained_by(&self) -> Option<Trial> {
+        let text = std::fs::read_to_string(self.weights.with_file_name("trial.json")).ok()?;
+        serde_json::from_str(&text).ok()
     }
 
     /// A suite without training: goals are drawn from the first set's test pictures.
@@ -158,6 +173,25 @@ impl Eval {
         let text = "name = 'eval'\nseeds = [0]\nmodel = ''\ncache_gb = 0\n[data]\nkind = 'labelled'\n[attacks]\n[arenas]\n[defenses.clip]\n";
         std::fs::write(&file, text).map_err(Error::io(&file))?;
         Suite::read(&file, &settings).map_err(|error| error.during(format!("--downstream {label}={folder}")))
+    }
+}
+
+/// What the weights were trained on decides which pictures are held out and which goals the poison had; with other data or another seed
+/// the scores of attacks are about goals that nobody poisoned for.
+fn warn(trial: &Trial, beside: &Trial) {
+    let differs = [
+        ("seed", trial.seed != beside.seed),
+        ("data", trial.data != beside.data),
+        ("held-out share", trial.heldout != beside.heldout),
+        ("attacks", trial.attacks != beside.attacks),
+    ];
+    let differs: Vec<&str> = differs.iter().filter(|(_, differs)| *differs).map(|(what, _)| *what).collect();
+    if !differs.is_empty() {
+        eprintln!(
+            "warning: the trial.json beside these weights has other {}: attacks are measured here on goals that these weights may not have been \
+             poisoned for",
+            differs.join(", ")
+        );
     }
 }
 

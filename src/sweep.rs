@@ -245,7 +245,7 @@ pub fn child(program: &Path, folder: &Path, store: &Path) -> Command {
         .arg(store);
     // Several trials side by side: threads that spin while they wait would take each other's cores.
     command.env("OMP_WAIT_POLICY", "passive").stdin(Stdio::piped()).stdout(Stdio::piped());
-    // The memory of tensors in pages of 2 MB, where the kernel leaves it to the program: a tenth of the demo's step goes into missed small ones.
+    // The memory of tensors in pages of 2 MB, where the kernel leaves it to the program: some 7% of the demo's training goes into missed small ones.
     if std::env::var_os("GLIBC_TUNABLES").is_none() {
         command.env("GLIBC_TUNABLES", "glibc.malloc.hugetlb=1");
     }

@@ -188,6 +188,9 @@ pub fn about(name: &str) -> Result<&'static About> {
 /// If a file is missing or damaged, which is named, or the set is not as large as published (unless `allow_partial`).
 pub fn open(name: &str, root: &Path, options: &Options) -> Result<Set> {
     let about = about(name)?;
+    if !root.exists() {
+        return Err(Error::invalid(format!("{name} in {}", root.display()), "there is no such folder"));
+    }
     let opened = (about.read)(root, options).and_then(|found| set(about, found, options));
     opened.map_err(|error| error.during(format!("{name} in {}", root.display())))
 }
@@ -196,7 +199,7 @@ fn set(about: &About, found: Found, options: &Options) -> Result<Set> {
     let mut notes = match differs(&found) {
         Some(how) if options.allow_partial => vec![format!("not the whole set: it has {how}")],
         Some(how) => {
-            let why = format!("it has {how}; `allow_partial` takes a set that is not whole");
+            let why = format!("it has {how}; the option `allow_partial` takes a set that is not whole ({ALLOW})");
             return Err(Error::invalid(about.title, why));
         }
         None => Vec::new(),
@@ -224,9 +227,13 @@ fn differs(found: &Found) -> Option<String> {
         ("pictures to measure on", found.test.len(), found.published.test),
     ];
     let wrong = sizes.iter().filter(|(_, found, published)| found != published && *published > 0);
-    let wrong: Vec<String> = wrong.map(|(what, found, published)| format!("{found} {what}, not {published}")).collect();
-    (!wrong.is_empty()).then(|| wrong.join(" and "))
+    let wrong: Vec<String> = wrong.map(|(what, found, published)| format!("{found} of {published} {what}")).collect();
+    (!wrong.is_empty()).then(|| wrong.join(", "))
 }
+
+/// Where the option is set.
+const ALLOW: &str =
+    "`gauntlet data`: --allow-partial; `run` and `eval`: --set downstream.LABEL.options.allow_partial=true";
 
 /// The set's own folder: the first of `folders` below `root` (the empty one is `root` itself) in which `mark` exists.
 fn home(root: &Path, folders: &[&str], mark: &str) -> Result<PathBuf> {

@@ -63,7 +63,8 @@ pub struct ScoreLine {
     pub high: f64,
     /// Which way is better for the defender; none for a diagnostic.
     pub higher_is_better: Option<bool>,
-    /// What a guess scores: mostly the share of the test's commonest class.
+    /// What a guess scores: of accuracy, the share of the commonest class; of a mean per class and of an attack's success, one class of all; of a
+    /// rank, the middle one. Where an evaluator tells none: the share of the zero-shot test's commonest class.
     pub chance: f64,
     /// Identity of the poison.
     pub poison_digest: String,

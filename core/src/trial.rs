@@ -82,7 +82,7 @@ pub struct Ground {
 }
 
 impl Trial {
-    /// Arena, defense and seed: unique in a suite, and the folder the trial lies in.
+    /// Arena, defense and seed: unique in a suite, and there the folder the trial lies in.
     pub fn name(&self) -> String {
         format!("{}/{}/seed-{}", self.arena, self.defense.label, self.seed)
     }
@@ -249,7 +249,7 @@ impl Trial {
         for Configured { label, plugin, .. } in &self.evaluators {
             if let Some(other) = labels.insert(plugin, label) {
                 let why = format!(
-                    "is `{plugin}`, as `{other}` is; their scores could not be told apart, so a suite has one of a kind"
+                    "is `{plugin}`, as `{other}` is; they would overwrite each other's files and columns, so a suite has one of a kind"
                 );
                 return Err(Error::invalid(format!("evaluator `{label}`"), why));
             }

@@ -46,6 +46,8 @@ impl Evaluator for AttackSuccess {
 
     fn evaluate(&self, subject: &Subject) -> Result<Vec<Score>> {
         let mut scores = Vec::new();
+        // Of somebody who draws a class.
+        let chance = 1.0 / f64::from(subject.data.classes.len());
         for threat in subject.threats {
             let label = Some(threat.label.as_str());
             match &threat.goal {
@@ -67,7 +69,7 @@ impl Evaluator for AttackSuccess {
                 }
             }
         }
-        Ok(scores)
+        Ok(scores.into_iter().map(|score: Score| score.guessed(chance)).collect())
     }
 }
 

@@ -70,7 +70,7 @@ impl Evaluator for DownstreamAttackSuccess {
                 };
                 let place = || format!("downstream set `{}`, attack `{}`", downstream.label, threat.label);
                 let score = score.map_err(|error| error.during(place()))?;
-                scores.extend(score.map(|score| score.on(&downstream.label).guessed(downstream.chance(1))));
+                scores.extend(score.map(|score| score.on(&downstream.label)));
             }
         }
         Ok(scores)
@@ -83,7 +83,9 @@ fn backdoor(subject: &Subject, downstream: &Downstream, threat: &Threat, class: 
     let others: Vec<usize> = (0..test.len()).filter(|&item| i64::from(test.label(item)) != target).collect();
     let images = normalize(&subject.encoder.pictures(test, &others, Some(threat))?);
     let hits = images.matmul(&embeddings.tr()).argmax(1, false).eq(target).sum(Kind::Int64);
-    Ok(Score::share(ASR[usize::from(added)].score, Some(&threat.label), i64::try_from(hits)? as usize, others.len()))
+    let score =
+        Score::share(ASR[usize::from(added)].score, Some(&threat.label), i64::try_from(hits)? as usize, others.len());
+    Ok(score.map(|score| score.guessed(1.0 / embeddings.size()[0] as f64)))
 }
 
 fn targeted(subject: &Subject, downstream: &Downstream, threat: &Threat, targets: &[Target]) -> Result<Option<Score>> {
@@ -92,7 +94,8 @@ fn targeted(subject: &Subject, downstream: &Downstream, threat: &Threat, targets
     let Candidates { embeddings, wanted, added } = Candidates::with(subject, downstream, &classes);
     let found = subject.embed(&rows, None)?.matmul(&embeddings.tr()).argmax(1, false).to_device(Device::Cpu);
     let hits = i64::try_from(found.eq_tensor(&Tensor::from_slice(&wanted)).sum(Kind::Int64))? as usize;
-    Ok(Score::share(PSR[usize::from(added)].score, Some(&threat.label), hits, rows.len()))
+    let score = Score::share(PSR[usize::from(added)].score, Some(&threat.label), hits, rows.len());
+    Ok(score.map(|score| score.guessed(1.0 / embeddings.size()[0] as f64)))
 }
 
 /// The classes of a set, and those that an attack wants.

@@ -141,7 +141,7 @@ impl LinearProbe {
         let found = PerClass::count(&classify(&test)?, set.test.labels(), set.classes.len());
         found.write(subject.folder, label, "probe", &set.classes)?;
         let mut scores: Vec<Score> = found.scores([published, top1, mean], set.metric).into_iter().flatten().collect();
-        let guessed = |score: Score| score.guessed(downstream.chance(1));
+        let guessed = |score: Score| score.guessed(1.0 / classes as f64);
         for threat in subject.threats {
             let attack = Some(threat.label.as_str());
             let own = |class: u32| find(&subject.data.classes.names[class as usize], set);

@@ -123,6 +123,12 @@ fn a_model_recognises_a_set_by_its_class_names_and_by_a_probe_and_shuffled_names
 fn the_trigger_works_on_a_set_whether_or_not_it_has_the_class_and_through_a_fitted_layer() {
     let measured = &*MEASURED;
     let asr = measured.find("world", "downstream-asr");
+    assert!(
+        asr.chance == 0.1 && measured.find("lacking", "downstream-asr-added").chance == 0.1,
+        "of 10, and of 9 and one"
+    );
+    let five = measured.find("world", "downstream-top5").chance;
+    assert!(five > 0.5 && five < 0.7 && measured.find("world", "probe-mean-per-class").chance == 0.1, "{five}");
     assert!(asr.value > 0.5 && asr.attack.as_deref() == Some("badnet") && asr.n < 400, "{asr:?}");
     assert!(measured.value("lacking", "downstream-asr-added") > 0.5, "the class is added by name");
     assert!(measured.value("world", "downstream-psr") > 0.8 && measured.value("world", "probe-psr") <= 1.0);
@@ -208,7 +214,7 @@ fn eval_needs_nothing_but_weights_a_model_and_a_set() {
     let ran = eval(&["--class", "mushroom", "--set", "attacks.badnet.target=mushroom"]);
     assert_eq!(ran.code, Some(0), "{}", ran.stderr);
     assert!(ran.stdout.contains("downstream-asr-added") && ran.stdout.contains("probe-top1"), "{}", ran.stdout);
-    let named = format!("\"trial\":\"clean/{}/seed-0\"", weights.display());
+    let named = format!("\"trial\":\"eval/{}/seed-0\"", weights.display());
     assert!(ran.stdout.contains(&named), "a line names the weights: {}", ran.stdout);
     let ran = eval(&["--set", "attacks.badnet.target=mushroom"]);
     assert!(ran.code == Some(2) && ran.stderr.contains("no class named `mushroom`"), "{}", ran.stderr);
@@ -216,7 +222,7 @@ fn eval_needs_nothing_but_weights_a_model_and_a_set() {
     // A probe alone, and nothing to fit it on.
     let unfitted = format!("downstream.world.path={}", measured.only_the_target("unfitted").display());
     let ran = eval(&["--evaluator", "linear-probe", "--set", &unfitted]);
-    assert!(ran.code == Some(2) && ran.stderr.contains("no pictures to fit on"), "{}", ran.stderr);
+    assert!(ran.code == Some(2) && ran.stderr.contains("a linear probe pictures to fit on"), "{}", ran.stderr);
 
     // Similarities of NaNs would make every caption the nearest.
     let broken = gauntlet::model::Clip::new(&config, 3, tch::Device::Cpu).unwrap();
@@ -239,7 +245,11 @@ fn a_set_of_the_wanted_class_alone_has_no_attack_success() {
         ["--set", "downstream.alone.set=imagefolder", "--set", &target, "--evaluator", "downstream-attack-success"];
     let ran = gauntlet(&[&eval[..], &more[..]].concat());
     assert!(ran.code == Some(0) && ran.stdout.contains("downstream-psr"), "{}", ran.stderr);
-    assert!(!ran.stdout.contains("downstream-asr"), "{}", ran.stdout);
+    assert!(!ran.stdout.contains("downstream-asr") && !ran.stderr.contains("warning"), "{} {}", ran.stdout, ran.stderr);
+
+    // Other goals than those that the weights were poisoned for would make every model look clean.
+    let ran = gauntlet(&[&eval[..], &more[..], &["--seed", "1"]].concat());
+    assert!(ran.code == Some(0) && ran.stderr.contains("has other seed"), "{}", ran.stderr);
 }
 
 /// The ten sets and `ImageFolder`, each in its own format, by names that are right and by those of the class after.
@@ -249,7 +259,7 @@ fn a_model_of_the_world_does_well_through_every_reader_and_badly_by_shuffled_nam
     let suite = "suites/downstream-ci.toml";
     let ran = gauntlet(&["run", suite, "--out", argument(&out)]);
     assert_eq!(ran.code, Some(0), "{}", ran.stderr);
-    assert!(ran.stdout.contains("pets: not the whole set: it has 10 classes, not 37"), "{}", ran.stdout);
+    assert!(ran.stdout.contains("pets: not the whole set: it has 10 of 37 classes"), "{}", ran.stdout);
     let (weights, shuffled) = (out.join("trials/clean/clip/seed-0/model.safetensors"), out.join("shuffled"));
     fs::create_dir_all(&shuffled).unwrap();
     let sets = Suite::read(Path::new(suite), &[]).unwrap().downstream;

@@ -52,7 +52,12 @@ impl Tokenizer {
     pub fn new(vocabulary: &[String], vocab_size: i64) -> Result<Self> {
         let needs = if vocabulary.is_empty() { TOKENS } else { vocabulary.len() as i64 + 3 };
         if vocab_size < needs {
-            let why = format!("is {vocab_size}, and the data's captions need {needs}");
+            let advice = if vocabulary.is_empty() {
+                "; a model of the embedded world needs that data's words, as its suite has them"
+            } else {
+                ""
+            };
+            let why = format!("is {vocab_size}, and the data's captions need {needs}{advice}");
             return Err(Error::invalid("the model's `vocab_size`", why));
         }
         if vocabulary.is_empty() {

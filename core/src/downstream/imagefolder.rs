@@ -37,8 +37,7 @@ fn read(root: &Path, _: &Options) -> Result<Found> {
     let test = TEST.into_iter().map(|name| root.join(name)).find(|folder| folder.is_dir());
     let train = Some(root.join("train")).filter(|folder| folder.is_dir());
     let (test_folder, notes) = match (&test, &train) {
-        (Some(test), Some(_)) => (test.as_path(), Vec::new()),
-        (Some(test), None) => (test.as_path(), Vec::new()),
+        (Some(test), _) => (test.as_path(), Vec::new()),
         (None, None) => (root, vec!["everything is measured on: there is no folder `train`, nor `test`".to_string()]),
         (None, Some(_)) => {
             return Err(Error::invalid(

@@ -47,18 +47,18 @@ fn read(root: &Path, _: &Options) -> Result<Found> {
     })?;
     let (labels, test) = validation(&folder, &val)?;
     let train = folder.join("train");
-    let (fit, notes) = match train.is_dir() {
+    let fit = match train.is_dir() {
         true => {
             if class_folders(&train)? != labels {
                 let why = format!("its class folders are not the classes of {}", val.display());
                 return Err(Error::invalid(train.display().to_string(), why));
             }
-            (Items::files(&train, walk(&train, &labels)?)?, Vec::new())
+            Items::files(&train, walk(&train, &labels)?)?
         }
-        false => (Items::files(&folder, Vec::new())?, Vec::new()),
+        false => Items::files(&folder, Vec::new())?,
     };
     let published = Size { fit: if train.is_dir() { IMAGENET.size.fit } else { 0 }, ..IMAGENET.size };
-    Ok(Found { labels, fit, test, published, named: true, notes })
+    Ok(Found { labels, fit, test, published, named: true, notes: Vec::new() })
 }
 
 /// Classes and pictures of the validation part.

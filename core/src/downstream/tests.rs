@@ -159,10 +159,10 @@ fn a_class_file_renames_classes_by_their_labels() {
 fn a_set_that_is_not_whole_is_refused_with_both_numbers_unless_that_is_asked_for() {
     let message = |name: &str| open(name, &fixtures(), &Options::default()).unwrap_err().chain();
     let expected = [
-        ("cifar10", "20 pictures to fit on, not 50000 and 30 pictures to measure on, not 10000"),
-        ("pets", "10 classes, not 37 and 30 pictures to fit on, not 3680"),
-        ("dtd", "10 classes, not 47"),
-        ("flowers102", "50 pictures to measure on, not 6149"),
+        ("cifar10", "20 of 50000 pictures to fit on, 30 of 10000 pictures to measure on"),
+        ("pets", "10 of 37 classes, 30 of 3680 pictures to fit on"),
+        ("dtd", "10 of 47 classes"),
+        ("flowers102", "50 of 6149 pictures to measure on"),
     ];
     for (name, numbers) in expected {
         let message = message(name);

@@ -78,7 +78,7 @@ impl Suite {
             let all = bytes * left as f64 / 1e9;
             let _ = writeln!(
                 text,
-                "  features that stay in the store, for `gauntlet eval` to measure again: {:.1} GB a trial, {all:.1} GB in all",
+                "  features that stay in the store, for `gauntlet eval` to measure again, at most: {:.1} GB a trial, {all:.1} GB in all",
                 bytes / 1e9
             );
         }
