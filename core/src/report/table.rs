@@ -31,8 +31,9 @@ struct Scoreboard<'a> {
 
 const LEGEND: &str = "\
 Each cell: mean over seeds ± standard deviation, then every seed in the order above; base: the same score in the clean arena.
-attack failed: it lifts its score on the baseline too little over the clean arena, so it judges nobody. vacuous: accuracy may be at
-most twice chance. costly: accuracy well below the baseline's. –: not run, or no such score. `gauntlet describe` defines each score.
+attack failed: it lifts its score on the baseline too little over the clean arena, so it judges nobody. gate unknown: the baseline has not
+run in both. vacuous: accuracy may be at most twice chance. costly: accuracy well below the baseline's. –: not run, or no such score.
+`gauntlet describe` defines each score.
 Ranks and cosines are as they are, not in %.
 ";
 
