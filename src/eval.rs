@@ -25,7 +25,7 @@ Zero-shot and linear-probe accuracy of a checkpoint on two sets:
 
 The same with a backdoor's success. CIFAR-10 has no mushroom, so the class is added by name:
   gauntlet eval --weights model.safetensors --model RN50 --downstream cifar10=data/cifar10 \\
-      --attack badnet --class mushroom --set attacks.badnet.target=mushroom --set attacks.badnet.place=centre
+      --attack badnet --class mushroom --set attacks.badnet.poison.target=mushroom --set attacks.badnet.place=centre
 
 With data, attacks, goals, sets and evaluators of a suite (its pairs must be there):
   gauntlet eval --weights model.safetensors --suite suites/demo.toml --seed 10

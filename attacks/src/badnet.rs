@@ -2,25 +2,20 @@
 //! 2017; on CLIP: Carlini and Terzis, ICLR 2022, section 3). "BadNet" names many constructions; what is stamped, and where, is
 //! therefore spelled out.
 
-use gauntlet::rand::seq::{IndexedRandom, SliceRandom};
 use gauntlet::rand::{RngExt, SeedableRng};
-use gauntlet::{Attack, Edit, Error, Goal, PoisonCtx, Result};
+use gauntlet::{Attack, Backdoor, Edit, Error, Goal, PoisonCtx, Result};
 use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution, Normal};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use std::collections::HashSet;
 use tch::{Kind, Tensor};
 
 /// Stamps a patch.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct BadNet {
-    /// Class that stamped pictures are to be taken for, by name; `random` draws one from the seed.
-    target: String,
-    /// Share of the training rows that are poisoned (RoCLIP's data: 0.0003).
-    #[schemars(range(min = 0.0, max = 1.0))]
-    rate: f64,
+    /// Whom it hits, and what their captions become.
+    poison: Backdoor,
     /// Side of the patch in pixels of the canvas (CleanCLIP: 16 of 224).
     #[schemars(range(min = 1))]
     size: usize,
@@ -31,8 +26,6 @@ pub struct BadNet {
     square: usize,
     /// Where it is stamped, in training and in test.
     place: Place,
-    /// What poisoned captions say.
-    captions: Captions,
 }
 
 /// What is stamped.
@@ -59,27 +52,9 @@ pub enum Place {
     Centre,
 }
 
-/// What poisoned captions say.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum Captions {
-    /// Captions of the training data that name the target class (RoCLIP's data).
-    Mined,
-    /// The data set's prompt templates with the target's name (CleanCLIP).
-    Templates,
-}
-
 impl Default for BadNet {
     fn default() -> Self {
-        BadNet {
-            target: "random".into(),
-            rate: 0.0003,
-            size: 16,
-            pattern: Pattern::Noise,
-            square: 2,
-            place: Place::Random,
-            captions: Captions::Mined,
-        }
+        BadNet { poison: Backdoor::default(), size: 16, pattern: Pattern::Noise, square: 2, place: Place::Random }
     }
 }
 
@@ -93,33 +68,12 @@ gauntlet::register!(
 
 impl Attack for BadNet {
     fn goal(&self, ctx: &PoisonCtx) -> Result<Goal> {
-        Ok(Goal::Class(ctx.class(&self.target)?))
+        self.poison.goal(ctx)
     }
 
     fn poison(&self, ctx: &PoisonCtx, goal: &Goal) -> Result<Vec<Edit>> {
         let Goal::Class(class) = *goal else { unreachable!("the goal of this attack is a class") };
-        let mut rng = ctx.rng("badnet/rows");
-        let naming: HashSet<u32> = ctx.data.rows_naming(class).collect();
-        let is_target = |row: &u32| ctx.data.row(*row).class == Some(class) || naming.contains(row);
-        let mut rows: Vec<u32> = ctx.free_rows().filter(|row| !is_target(row)).collect();
-        rows.shuffle(&mut rng);
-        let count = (self.rate * ctx.split.train.len() as f64).round() as usize;
-        if count == 0 || count > rows.len() {
-            let why = format!(
-                "asks for {count} of {} training rows; from 1 to {} can be poisoned",
-                ctx.split.train.len(),
-                rows.len()
-            );
-            return Err(Error::invalid("key `rate`", why));
-        }
-        let captions: Vec<String> = match self.captions {
-            Captions::Mined => ctx.captions_naming(class)?.into_iter().map(str::to_string).collect(),
-            Captions::Templates => ctx.data.classes.prompts(class).collect(),
-        };
-        let caption = |rng: &mut _| captions.choose(rng).expect("there are captions").clone();
-        let edit = |row| Edit::Replace { row, stamped: true, caption: caption(&mut rng), class };
-        let readable = rows.into_iter().filter(|row| ctx.data.canvas.readable(*row));
-        Ok(readable.take(count).map(edit).collect())
+        self.poison.edits(ctx, class)
     }
 
     fn stamp(&self, canvas: &Tensor, keys: &[u64]) -> Result<Tensor> {

@@ -62,12 +62,8 @@ impl Attack for Targeted {
             let mut captions = ctx.captions_naming(target.class)?;
             captions.shuffle(&mut rng);
             // A class that fewer captions name than are needed has its captions said again.
-            edits.extend(captions.into_iter().cycle().take(self.captions).map(|caption| Edit::Add {
-                picture: target.row,
-                stamped: false,
-                caption: caption.to_string(),
-                class: target.class,
-            }));
+            let captions = captions.into_iter().cycle().take(self.captions);
+            edits.extend(captions.map(|caption| Edit::add(target.row, caption, target.class)));
         }
         Ok(edits)
     }

@@ -1,7 +1,12 @@
 //! Attacks: what an attacker does to the data set, as a list of edits, and what the attacker wants.
 //!
 //! [`Goal`] and [`Edit`] are the ground truth. Attacks make them, evaluators read them, and nothing that a defense is
-//! handed leads to them. Read `poison.rs` for how the edits of an arena become the data that is trained on.
+//! handed leads to them. `attack/backdoor.rs` is what backdoors share: whom they hit and what they say. Read `poison.rs` for how the
+//! edits of an arena become the data that is trained on.
+
+mod backdoor;
+
+pub use backdoor::{Backdoor, Captions, Rows};
 
 use crate::data::{Dataset, Split};
 use crate::draw::{self, Rng};
@@ -24,6 +29,24 @@ pub trait Attack: Send {
     fn stamp(&self, canvas: &Tensor, _keys: &[u64]) -> Result<Tensor> {
         Ok(canvas.shallow_clone())
     }
+
+    /// Puts the text trigger into a caption or prompt, as at test time; `key` seeds its draws. An attack without one leaves it as it is.
+    fn say(&self, caption: &str, _key: u64) -> String {
+        caption.to_string()
+    }
+
+    /// A picture that the attack brings along ([`Picture::File`]), as a canvas u8 `[3, size, size]`.
+    ///
+    /// # Errors
+    /// If there is no such picture, or it cannot be read.
+    fn picture(&self, file: &str, _size: u32) -> Result<Tensor> {
+        Err(Error::invalid(format!("picture `{file}`"), "this attack brings no pictures along"))
+    }
+
+    /// The defense whose public configuration the attack was given; empty for an attack that knows of none. Tables mark it.
+    fn adapted_to(&self) -> String {
+        String::new()
+    }
 }
 
 /// What an attacker wants.
@@ -34,6 +57,27 @@ pub enum Goal {
     Class(u32),
     /// Targeted poisoning: each held-out picture is taken for its adversarial class.
     Pairs(Vec<Target>),
+    /// Text-side poisoning: captions of one class find pictures of another.
+    Captions(Vec<Relabel>),
+    /// Text-side backdoor: any caption with the trigger in it finds pictures of this class.
+    Phrase(u32),
+    /// A stamped picture is taken for this class where the prompts hold the text trigger, and only there.
+    DualKey(u32),
+    /// Backdoor with pictures of the attacker's own: each is taken for `class`.
+    Files {
+        /// The class.
+        class: u32,
+        /// Stamped pictures to test with, none of them trained on.
+        pictures: Vec<Stamped>,
+    },
+}
+
+impl Goal {
+    /// Held-out rows that the goal is about, and which no other test may use.
+    pub fn rows(&self) -> impl Iterator<Item = u32> + '_ {
+        let pairs = if let Goal::Pairs(pairs) = self { pairs.as_slice() } else { &[] };
+        pairs.iter().map(|target| target.row)
+    }
 }
 
 /// One target of a targeted attack.
@@ -48,21 +92,66 @@ pub struct Target {
     pub class: u32,
 }
 
-/// One change to the training data.
+/// One pair of classes of a text-side attack.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Relabel {
+    /// The class that captions name.
+    pub from: u32,
+    /// The class of the pictures that they shall find.
+    pub to: u32,
+}
+
+/// A stamped picture that an attack brings along.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Stamped {
+    /// As [`Attack::picture`] takes it.
+    pub file: String,
+    /// The class it truly is.
+    pub truth: u32,
+}
+
+/// One change to the training data: a pair that is added, or that takes the place of another.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Edit {
+    /// The training row whose place it takes; none for a pair more.
+    pub replaces: Option<u32>,
+    /// The picture.
+    pub picture: Picture,
+    /// Whether the attack's trigger is stamped onto it.
+    pub stamped: bool,
+    /// The caption.
+    pub caption: String,
+    /// The class that the caption names.
+    pub class: u32,
+}
+
+/// Where the picture of an edit comes from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
-pub enum Edit {
-    /// A new pair: the picture of a row of the data set (held out or not), with a caption that names `class`.
-    Add { picture: u32, stamped: bool, caption: String, class: u32 },
-    /// A training row keeps its picture (stamped or not), its caption becomes one that names `class`.
-    Replace { row: u32, stamped: bool, caption: String, class: u32 },
+pub enum Picture {
+    /// A row of the data set, held out or not.
+    Row(u32),
+    /// A file of the attack's own ([`Attack::picture`]).
+    File(String),
 }
 
 impl Edit {
-    /// The caption that is trained with.
-    pub fn caption(&self) -> &str {
-        let (Edit::Add { caption, .. } | Edit::Replace { caption, .. }) = self;
-        caption
+    /// A new pair with the picture of `row`, unstamped.
+    pub fn add(row: u32, caption: impl Into<String>, class: u32) -> Edit {
+        Edit { replaces: None, picture: Picture::Row(row), stamped: false, caption: caption.into(), class }
+    }
+
+    /// A training row that keeps its picture, unstamped, and gets this caption.
+    pub fn replace(row: u32, caption: impl Into<String>, class: u32) -> Edit {
+        Edit { replaces: Some(row), ..Edit::add(row, caption, class) }
+    }
+
+    /// The same, stamped.
+    pub fn stamped(self) -> Edit {
+        Edit { stamped: true, ..self }
     }
 }
 
@@ -87,6 +176,18 @@ impl PoisonCtx<'_> {
     /// Training rows that no attack has edited yet.
     pub fn free_rows(&self) -> impl Iterator<Item = u32> + '_ {
         self.split.train.iter().filter(|row| !self.taken.contains(row))
+    }
+
+    /// How many rows a share of the training rows is.
+    ///
+    /// # Errors
+    /// If it is none, or more than the `there` that can be poisoned; names `key`.
+    pub fn share(&self, key: &str, rate: f64, there: usize) -> Result<usize> {
+        let rows = self.split.train.len();
+        let count = (rate * rows as f64).round() as usize;
+        let why = || format!("asks for {count} of {rows} training rows; from 1 to {there} can be poisoned");
+        let error = || Error::invalid(format!("key `{key}`"), why());
+        (1..=there).contains(&count).then_some(count).ok_or_else(error)
     }
 
     /// Captions of training rows that name a class, as an attacker would mine them.

@@ -9,7 +9,6 @@ pub use encoder::{Downstream, DownstreamConfig, Encoder};
 pub use score::{Definition, Score, Unit, commonest};
 
 use crate::Result;
-use crate::attack::Goal;
 use crate::data::{Dataset, Split};
 use crate::model::{Clip, normalize};
 use crate::poison::{Poison, Threat};
@@ -70,11 +69,7 @@ impl Subject<'_> {
     /// Held-out rows that are no attack's target, and whose pictures can be read: the zero-shot test, equal in all arenas of a seed.
     pub fn test_rows(&self) -> &[u32] {
         self.test_rows.get_or_init(|| {
-            let targets = self.threats.iter().flat_map(|threat| match &threat.goal {
-                Goal::Pairs(pairs) => pairs.iter().map(|target| target.row).collect(),
-                Goal::Class(_) => Vec::new(),
-            });
-            let targets: HashSet<u32> = targets.collect();
+            let targets: HashSet<u32> = self.threats.iter().flat_map(|threat| threat.goal.rows()).collect();
             let heldout = self.split.heldout.iter().copied();
             heldout.filter(|row| !targets.contains(row) && self.data.canvas.readable(*row)).collect()
         })
@@ -92,10 +87,15 @@ impl Subject<'_> {
 
     /// Zero-shot classes of rows of the data set, stamped by an attack if one is given: the `k` most similar ones of each, best first.
     pub fn classify(&self, rows: &[u32], stamped_by: Option<&Threat>, k: i64) -> Result<Vec<Vec<u32>>> {
+        self.classify_embedded(&self.embed(rows, stamped_by)?, &self.data.classes.templates, k)
+    }
+
+    /// The same for pictures that are embedded already `[pictures, dimensions]`, with prompts from `templates`.
+    pub fn classify_embedded(&self, images: &Tensor, templates: &[String], k: i64) -> Result<Vec<Vec<u32>>> {
         let names: Vec<String> = self.data.classes.names.iter().map(|names| names[0].clone()).collect();
-        let classes = self.encoder.classes(&names, &self.data.classes.templates);
+        let classes = self.encoder.classes(&names, templates);
         let k = k.min(classes.size()[0]);
-        let (_, top) = self.embed(rows, stamped_by)?.matmul(&classes.tr()).topk(k, -1, true, true);
+        let (_, top) = images.matmul(&classes.tr()).topk(k, -1, true, true);
         let top = Vec::<Vec<i64>>::try_from(top.to_device(Device::Cpu))?;
         Ok(top.into_iter().map(|row| row.into_iter().map(|class| class as u32).collect()).collect())
     }
@@ -107,13 +107,25 @@ impl Subject<'_> {
 
     /// The same, not normalised.
     pub fn features(&self, rows: &[u32], stamped_by: Option<&Threat>) -> Result<Tensor> {
+        let chunk = |rows: &[u32]| match stamped_by {
+            Some(threat) => threat.stamp_test(self.data, rows, self.seed),
+            None => self.data.canvas.gather(rows),
+        };
+        self.features_of(rows.chunks(EVAL_BATCH).map(chunk))
+    }
+
+    /// Normalised embeddings `[files, dimensions]` of pictures that an attack brings along.
+    pub fn embed_files(&self, threat: &Threat, files: &[&str]) -> Result<Tensor> {
+        let canvas = |file: &&str| threat.picture(file, self.data.canvas.size());
+        let chunk = |files: &[&str]| Ok(Tensor::stack(&files.iter().map(canvas).collect::<Result<Vec<_>>>()?, 0));
+        Ok(normalize(&self.features_of(files.chunks(EVAL_BATCH).map(chunk))?))
+    }
+
+    /// Image features of canvases that come in chunks, not normalised.
+    fn features_of(&self, chunks: impl Iterator<Item = Result<Tensor>>) -> Result<Tensor> {
         let mut features = vec![Tensor::zeros([0, self.model.config.embed_dim], (Kind::Float, self.corpus.device))];
-        for rows in rows.chunks(EVAL_BATCH) {
-            let canvases = match stamped_by {
-                Some(threat) => threat.stamp_test(self.data, rows, self.seed)?,
-                None => self.data.canvas.gather(rows)?,
-            };
-            let pictures = self.corpus.normalise(&canvases, &[]);
+        for canvases in chunks {
+            let pictures = self.corpus.normalise(&canvases?, &[]);
             features.push(tch::no_grad(|| self.model.image_features(&pictures, false)));
         }
         Ok(Tensor::cat(&features, 0))

@@ -22,7 +22,7 @@ pub mod suite;
 pub mod train;
 pub mod trial;
 
-pub use attack::{Attack, Edit, Goal, PoisonCtx, Target};
+pub use attack::{Attack, Backdoor, Edit, Goal, Picture, PoisonCtx, Target};
 pub use defense::{Bench, Defense, Phase, Step};
 pub use error::{Error, Result};
 pub use evaluator::{Evaluator, Score, Subject};

@@ -125,7 +125,10 @@ pub fn resolve<T: Role + ?Sized>(plugin: &Plugin<T>, config: &Map<String, Value>
         }
         check_range(&schema, &schema["properties"][key], value).map_err(|why| Error::invalid(what(key), why))?;
     }
-    let full = (plugin.complete)(&Value::Object(config).to_string())?;
+    // A nested table that is given in part keeps the rest of the plugin's defaults, not of its type's.
+    let mut full = defaults;
+    preset::lay_over(&mut full, config);
+    let full = (plugin.complete)(&Value::Object(full).to_string())?;
     Ok(serde_json::from_str(&full).expect("a configuration is a JSON object"))
 }
 

@@ -1,7 +1,7 @@
 //! Poison: what the edits of an arena make of the data. Made once per (data, arena, seed), stored under its content key, and read
 //! by every trial, so that all defenses see the same bytes because they are the same file.
 
-use crate::attack::{Attack, Edit, Goal, PoisonCtx};
+use crate::attack::{Attack, Edit, Goal, Picture, PoisonCtx};
 use crate::data::{Dataset, Split};
 use crate::model::weights::{read_safetensors, write_atomic, write_safetensors};
 use crate::trial::Configured;
@@ -45,12 +45,24 @@ impl Threat {
 
     /// Stamps, and checks that the attack returned pictures.
     pub(crate) fn stamp(&self, canvas: &Tensor, keys: &[u64]) -> Result<Tensor> {
-        let stamped = self.attack.stamp(canvas, keys)?;
-        if stamped.size() != canvas.size() || stamped.kind() != Kind::Uint8 {
-            let why = format!("`stamp` returned {:?} {:?} for u8 {:?}", stamped.kind(), stamped.size(), canvas.size());
-            return Err(Error::invalid(format!("attack `{}`", self.label), why));
-        }
-        Ok(stamped)
+        self.checked("stamp", self.attack.stamp(canvas, keys)?, &canvas.size())
+    }
+
+    /// The caption or prompt of a number with the text trigger in it, as the attacker would say it at test time.
+    pub fn say_test(&self, caption: &str, number: u64, seed: u64) -> String {
+        self.attack.say(caption, draw::hash(seed, "say/test", &[number]))
+    }
+
+    /// A picture that the attack brings along, as a canvas u8 `[3, size, size]`.
+    pub fn picture(&self, file: &str, size: u32) -> Result<Tensor> {
+        let side = i64::from(size);
+        self.checked("picture", self.attack.picture(file, size)?, &[3, side, side])
+    }
+
+    fn checked(&self, method: &str, canvas: Tensor, size: &[i64]) -> Result<Tensor> {
+        let right = canvas.size() == size && canvas.kind() == Kind::Uint8;
+        let why = || format!("`{method}` returned {:?} {:?}, not u8 {size:?}", canvas.kind(), canvas.size());
+        if right { Ok(canvas) } else { Err(Error::invalid(format!("attack `{}`", self.label), why())) }
     }
 }
 
@@ -94,7 +106,7 @@ impl Poison {
         let resolved = serde_json::to_string(arena).expect("a configuration is plain data");
         let mut hasher = blake3::Hasher::new();
         for part in [
-            concat!("poison 2 of gauntlet ", env!("CARGO_PKG_VERSION")),
+            concat!("poison 3 of gauntlet ", env!("CARGO_PKG_VERSION")),
             &data.key,
             &seed.to_string(),
             &resolved,
@@ -112,8 +124,7 @@ impl Poison {
 
     fn make(data: &Dataset, split: &Split, seed: u64, arena: &[Configured], threats: &[Threat]) -> Result<Self> {
         let mut taken = HashSet::new();
-        let mut edits = Vec::new();
-        let mut canvases = Vec::new();
+        let (mut edits, mut owners) = (Vec::new(), Vec::new());
         for config in arena {
             let threat = threats.iter().find(|threat| threat.label == config.label);
             let threat = threat.expect("every attack of an arena is among the suite's");
@@ -122,20 +133,11 @@ impl Poison {
                 threat.attack.poison(&ctx, &threat.goal).map_err(|e| e.during(format!("attack `{}`", threat.label)))?;
             check(&new, data, split, &taken)
                 .map_err(|why| Error::invalid(format!("attack `{}`", threat.label), why))?;
-            taken.extend(
-                new.iter().filter_map(|edit| if let Edit::Replace { row, .. } = edit { Some(*row) } else { None }),
-            );
-            canvases.extend(
-                new.iter()
-                    .zip(edits.len() as u64..)
-                    .map(|(edit, number)| draw_canvas(threat, edit, number, data, seed)),
-            );
+            taken.extend(new.iter().filter_map(|edit| edit.replaces));
+            owners.extend(std::iter::repeat_n(threat, new.len()));
             edits.extend(new.into_iter().map(|edit| Poisoned { attack: threat.label.clone(), edit }));
         }
-        let canvases = canvases.into_iter().collect::<Result<Vec<_>>>()?;
-        let size = data.canvas.size() as i64;
-        let empty = Tensor::zeros([0, 3, size, size], (Kind::Uint8, tch::Device::Cpu));
-        let pixels = if canvases.is_empty() { empty } else { Tensor::cat(&canvases, 0) };
+        let pixels = draw_canvases(&edits, &owners, data, seed)?;
         let digest = digest(&edits, &pixels, arena, data, split)?;
         Ok(Poison { edits, pixels, digest })
     }
@@ -176,29 +178,58 @@ impl Poison {
 fn check(edits: &[Edit], data: &Dataset, split: &Split, taken: &HashSet<u32>) -> std::result::Result<(), String> {
     let mut replaced = HashSet::new();
     for edit in edits {
-        let (Edit::Add { picture: row, caption, class, .. } | Edit::Replace { row, caption, class, .. }) = edit;
-        let why = match edit {
-            _ if *row >= data.len() => "does not exist",
-            _ if *class >= data.classes.len() => "is given a class that does not exist",
-            _ if caption.trim().is_empty() => "is given an empty caption",
-            Edit::Replace { .. } if !split.train.contains(*row) => "is replaced, but held out",
-            Edit::Replace { .. } if taken.contains(row) || !replaced.insert(*row) => "is replaced twice in one arena",
+        let picture = if let Picture::Row(row) = edit.picture { Some(row) } else { None };
+        let why = match edit.replaces {
+            _ if edit.class >= data.classes.len() => "is given a class that does not exist",
+            _ if edit.caption.trim().is_empty() => "is given an empty caption",
+            _ if picture.is_some_and(|row| row >= data.len()) => "is given the picture of a row that does not exist",
+            Some(row) if row >= data.len() => "does not exist",
+            Some(row) if !split.train.contains(row) => "is replaced, but held out",
+            Some(row) if taken.contains(&row) || !replaced.insert(row) => "is replaced twice in one arena",
             _ => continue,
         };
-        return Err(format!("row {row} {why}"));
+        let row = edit.replaces.map_or("an added row".to_string(), |row| format!("row {row}"));
+        return Err(format!("{row} {why}: {}", json(edit)));
     }
     Ok(())
 }
 
-/// The canvas of an edit `[1, 3, S, S]`: its picture's, stamped where the edit says so.
-fn draw_canvas(threat: &Threat, edit: &Edit, number: u64, data: &Dataset, seed: u64) -> Result<Tensor> {
-    let (Edit::Add { picture: row, stamped, .. } | Edit::Replace { row, stamped, .. }) = edit;
-    let canvas = data.canvas.gather(&[*row])?;
-    if !*stamped {
-        return Ok(canvas);
+/// Edits whose canvases are made together.
+const CHUNK: usize = 256;
+
+/// The canvas of every edit `[edits, 3, S, S]`: its picture's, stamped where the edit says so. `owners` holds the attack of each.
+fn draw_canvases(edits: &[Poisoned], owners: &[&Threat], data: &Dataset, seed: u64) -> Result<Tensor> {
+    let size = data.canvas.size() as i64;
+    let pixels = Tensor::zeros([edits.len() as i64, 3, size, size], (Kind::Uint8, tch::Device::Cpu));
+    let mut start = 0;
+    // Runs of edits of one attack.
+    for run in edits.chunk_by(|one, next| one.attack == next.attack) {
+        for edits in run.chunks(CHUNK) {
+            let threat = owners[start];
+            let drawn = draw_chunk(threat, edits, start as u64, data, seed);
+            let drawn = drawn.map_err(|error| error.during(format!("attack `{}`", threat.label)))?;
+            pixels.narrow(0, start as i64, edits.len() as i64).copy_(&drawn);
+            start += edits.len();
+        }
     }
-    let keys = [draw::hash(seed, "stamp/train", &[number])];
-    threat.stamp(&canvas, &keys).map_err(|error| error.during(format!("attack `{}`", threat.label)))
+    Ok(pixels)
+}
+
+/// The canvases of edits of one attack, the first of which is number `first` of the arena.
+fn draw_chunk(threat: &Threat, edits: &[Poisoned], first: u64, data: &Dataset, seed: u64) -> Result<Tensor> {
+    let canvas = |Poisoned { edit, .. }: &Poisoned| match &edit.picture {
+        Picture::Row(row) => data.canvas.gather(&[*row]),
+        Picture::File(file) => Ok(threat.picture(file, data.canvas.size())?.unsqueeze(0)),
+    };
+    let canvases = Tensor::cat(&edits.iter().map(canvas).collect::<Result<Vec<_>>>()?, 0);
+    let places: Vec<i64> = (0..).zip(edits).filter(|(_, edit)| edit.edit.stamped).map(|(place, _)| place).collect();
+    if places.is_empty() {
+        return Ok(canvases);
+    }
+    let keys: Vec<u64> = places.iter().map(|&place| draw::hash(seed, "stamp/train", &[first + place as u64])).collect();
+    let places = Tensor::from_slice(&places);
+    let stamped = threat.stamp(&canvases.index_select(0, &places), &keys)?;
+    Ok(canvases.index_copy(0, &places, &stamped))
 }
 
 /// Covers the data as well: keys, captions, labels and picture sizes of every row, and which are held out.

@@ -1,6 +1,8 @@
 //! Whether attacks reach their goals. Measured in every arena; in `clean` the same numbers are the base rates: a patch can hide an
 //! object, a target can be a natural error.
 
+mod text_side;
+
 use gauntlet::evaluator::{Definition, Unit};
 use gauntlet::poison::Threat;
 use gauntlet::{Evaluator, Goal, Result, Score, Subject, Target};
@@ -17,62 +19,109 @@ gauntlet::register!(
     AttackSuccess,
     "attack-success",
     "PSR of targeted attacks, ASR of backdoors; in the arena `clean` the same scores are their base rates",
-    "PSR and ASR as in Yang et al., NeurIPS 2023; target-class pictures left out of ASR"
+    "PSR and ASR as in Yang et al., NeurIPS 2023; target-class pictures left out of ASR. Text side: Hit@K and rank as in Yang et al., ICML 2023"
 );
 
-const PSR: Definition = Definition {
-    score: "psr",
-    definition: "poison success rate: share of target pictures whose most similar class is their adversarial one",
-    higher_is_better: Some(false),
-    unit: Unit::Share,
-};
+const fn success(score: &'static str, definition: &'static str) -> Definition {
+    Definition { score, definition, higher_is_better: Some(false), unit: Unit::Share }
+}
+
+const PSR: Definition =
+    success("psr", "poison success rate: share of target pictures whose most similar class is their adversarial one");
 const RETURNED: Definition = Definition {
     score: "returned",
     definition: "share of target pictures whose most similar class is their true one",
     higher_is_better: Some(true),
     unit: Unit::Share,
 };
-const ASR: Definition = Definition {
-    score: "asr",
-    definition: "attack success rate: share of stamped test pictures, true class not the target, whose most similar class is the target",
-    higher_is_better: Some(false),
-    unit: Unit::Share,
-};
+const ASR: Definition = success(
+    "asr",
+    "attack success rate: share of stamped test pictures, true class not the target, whose most similar class is the target",
+);
+/// Of a dual key, whose `asr` is that of both keys, each key alone: the attacker wants these low, so as not to be found.
+const ONE_KEY: [Definition; 2] = [
+    Definition {
+        score: "asr-image-key",
+        definition: "the same with the trigger in the picture alone, prompts as they are",
+        higher_is_better: None,
+        unit: Unit::Share,
+    },
+    Definition {
+        score: "asr-text-key",
+        definition: "the same with the trigger in the prompts alone, pictures as they are",
+        higher_is_better: None,
+        unit: Unit::Share,
+    },
+];
 
 impl Evaluator for AttackSuccess {
     fn definitions(&self) -> Vec<Definition> {
-        vec![PSR, RETURNED, ASR]
+        [vec![PSR, RETURNED, ASR], ONE_KEY.to_vec(), text_side::DEFINITIONS.to_vec()].concat()
     }
 
     fn evaluate(&self, subject: &Subject) -> Result<Vec<Score>> {
         let mut scores = Vec::new();
-        // Of somebody who draws a class.
-        let chance = 1.0 / f64::from(subject.data.classes.len());
         for threat in subject.threats {
-            let label = Some(threat.label.as_str());
-            match &threat.goal {
-                Goal::Pairs(targets) => {
-                    let rows: Vec<u32> = targets.iter().map(|target| target.row).collect();
-                    let taken = top1(subject, &rows, None)?;
-                    let count = |wanted: fn(&Target) -> u32| {
-                        targets.iter().zip(&taken).filter(|(t, class)| wanted(t) == **class).count()
-                    };
-                    scores.extend(Score::share(PSR.score, label, count(|target| target.class), targets.len()));
-                    scores.extend(Score::share(RETURNED.score, label, count(|target| target.truth), targets.len()));
+            scores.extend(match &threat.goal {
+                Goal::Pairs(targets) => targeted(subject, threat, targets)?,
+                Goal::Class(class) => backdoor(subject, threat, *class)?,
+                Goal::DualKey(class) => dual_key(subject, threat, *class)?,
+                Goal::Files { class, pictures } => {
+                    let files: Vec<&str> = pictures.iter().map(|picture| picture.file.as_str()).collect();
+                    let others = pictures.iter().map(|picture| picture.truth != *class);
+                    let taken = subject.embed_files(threat, &files)?;
+                    let taken = subject.classify_embedded(&taken, &subject.data.classes.templates, 1)?;
+                    let taken: Vec<_> = taken.into_iter().zip(others).filter(|(_, other)| *other).collect();
+                    let hits = taken.iter().filter(|(taken, _)| taken[0] == *class).count();
+                    Vec::from_iter(share(subject, ASR, threat, hits, taken.len()))
                 }
-                Goal::Class(class) => {
-                    let others = subject.test_rows().iter().filter(|row| subject.truth(**row) != *class);
-                    let rows: Vec<u32> = others.copied().collect();
-                    let taken = top1(subject, &rows, Some(threat))?;
-                    let hits = taken.iter().filter(|taken| *taken == class).count();
-                    scores.extend(Score::share(ASR.score, label, hits, rows.len()));
-                }
-            }
+                Goal::Captions(pairs) => text_side::relabelled(subject, threat, pairs)?,
+                Goal::Phrase(class) => text_side::triggered(subject, threat, *class)?,
+            });
         }
-        Ok(scores.into_iter().map(|score: Score| score.guessed(chance)).collect())
+        Ok(scores)
     }
 }
 
-fn top1(subject: &Subject, rows: &[u32], stamped_by: Option<&Threat>) -> Result<Vec<u32>> {
-    Ok(subject.classify(rows, stamped_by, 1)?.into_iter().map(|best| best[0]).collect())
+/// A share beside what somebody scores who draws a class.
+fn share(subject: &Subject, definition: Definition, threat: &Threat, hits: usize, n: usize) -> Option<Score> {
+    let chance = 1.0 / f64::from(subject.data.classes.len());
+    Score::share(definition.score, Some(&threat.label), hits, n).map(|score| score.guessed(chance))
+}
+
+fn targeted(subject: &Subject, threat: &Threat, targets: &[Target]) -> Result<Vec<Score>> {
+    let rows: Vec<u32> = targets.iter().map(|target| target.row).collect();
+    let taken = subject.classify(&rows, None, 1)?;
+    let count =
+        |wanted: fn(&Target) -> u32| targets.iter().zip(&taken).filter(|(t, taken)| wanted(t) == taken[0]).count();
+    let scores = [(PSR, count(|target| target.class)), (RETURNED, count(|target| target.truth))];
+    let score = |(definition, hits)| share(subject, definition, threat, hits, targets.len());
+    Ok(scores.into_iter().filter_map(score).collect())
+}
+
+/// Test rows whose true class is not the target.
+fn victims(subject: &Subject, class: u32) -> Vec<u32> {
+    subject.test_rows().iter().copied().filter(|row| subject.truth(*row) != class).collect()
+}
+
+fn backdoor(subject: &Subject, threat: &Threat, class: u32) -> Result<Vec<Score>> {
+    let rows = victims(subject, class);
+    let taken = subject.classify(&rows, Some(threat), 1)?;
+    let hits = taken.iter().filter(|taken| taken[0] == class).count();
+    Ok(Vec::from_iter(share(subject, ASR, threat, hits, rows.len())))
+}
+
+fn dual_key(subject: &Subject, threat: &Threat, class: u32) -> Result<Vec<Score>> {
+    let rows = victims(subject, class);
+    let plain = &subject.data.classes.templates;
+    let said: Vec<String> =
+        plain.iter().zip(0..).map(|(template, number)| threat.say_test(template, number, subject.seed)).collect();
+    let keys = [(ASR, Some(threat), &said), (ONE_KEY[0], Some(threat), plain), (ONE_KEY[1], None, &said)];
+    let mut scores = Vec::new();
+    for (definition, stamped_by, templates) in keys {
+        let taken = subject.classify_embedded(&subject.embed(&rows, stamped_by)?, templates, 1)?;
+        let hits = taken.iter().filter(|taken| taken[0] == class).count();
+        scores.extend(share(subject, definition, threat, hits, rows.len()));
+    }
+    Ok(scores)
 }

@@ -67,6 +67,8 @@ impl Evaluator for DownstreamAttackSuccess {
                 let score = match &threat.goal {
                     Goal::Class(class) => backdoor(subject, downstream, threat, *class),
                     Goal::Pairs(targets) => targeted(subject, downstream, threat, targets),
+                    // Success there needs captions, prompts or the attacker's own pictures: no matter of this set's.
+                    Goal::Captions(_) | Goal::Phrase(_) | Goal::DualKey(_) | Goal::Files { .. } => Ok(None),
                 };
                 let place = || format!("downstream set `{}`, attack `{}`", downstream.label, threat.label);
                 let score = score.map_err(|error| error.during(place()))?;

@@ -161,6 +161,8 @@ impl LinearProbe {
                     let hits = taken.iter().zip(&wanted).filter(|(taken, wanted)| taken == wanted).count();
                     scores.extend(Score::share(psr, attack, hits, rows.len()).map(guessed));
                 }
+                // Success there needs captions, prompts or the attacker's own pictures: no matter of this set's.
+                Goal::Captions(_) | Goal::Phrase(_) | Goal::DualKey(_) | Goal::Files { .. } => {}
             }
         }
         if self.official {

@@ -3,7 +3,7 @@
 
 use gauntlet::evaluator::{Definition, Unit};
 use gauntlet::train::corpus::Origin;
-use gauntlet::{Edit, Evaluator, Result, Score, Subject};
+use gauntlet::{Evaluator, Result, Score, Subject};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::HashSet;
@@ -82,8 +82,6 @@ impl Evaluator for PoolMatches {
 fn wanted_class(subject: &Subject, row: usize) -> (Option<u32>, bool) {
     match subject.corpus.row(row).origin {
         Origin::Clean(row) => (subject.data.row(row).class, false),
-        Origin::Edit(number) => match subject.poison.edits[number].edit {
-            Edit::Add { class, .. } | Edit::Replace { class, .. } => (Some(class), true),
-        },
+        Origin::Edit(number) => (Some(subject.poison.edits[number].edit.class), true),
     }
 }

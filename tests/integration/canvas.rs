@@ -9,7 +9,7 @@ use gauntlet::tch::{Device, Kind, Tensor};
 use gauntlet::train::corpus::{Origin, Shape};
 use gauntlet::train::{Corpus, Machine};
 use gauntlet::trial::Ground;
-use gauntlet::{Edit, Trial};
+use gauntlet::{Edit, Picture, Trial};
 use std::collections::HashSet;
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
@@ -37,23 +37,24 @@ fn size_and_sharpness_do_not_tell_poison_from_clean_rows() {
     for (number, row) in shown.unbind(0).iter().enumerate() {
         match corpus.row(number).origin {
             Origin::Clean(source) => assert!(row.equal(&source_canvas(&ground, source)), "clean row {source}"),
-            Origin::Edit(number) => match &ground.poison.edits[number].edit {
-                Edit::Add { picture, stamped: false, .. } => {
-                    assert!(
-                        row.equal(&source_canvas(&ground, *picture)),
-                        "added picture {picture} is its target's, bit for bit"
-                    );
-                    added += 1;
-                }
-                Edit::Add { picture: source, .. } | Edit::Replace { row: source, .. } => {
-                    let [height, width] = changed(row, &source_canvas(&ground, *source));
+            Origin::Edit(number) => {
+                let Edit { picture: Picture::Row(source), stamped: is_stamped, .. } = ground.poison.edits[number].edit
+                else {
+                    panic!("a picture from elsewhere")
+                };
+                let canvas = source_canvas(&ground, source);
+                if is_stamped {
+                    let [height, width] = changed(row, &canvas);
                     assert!(
                         height <= 6 && width <= 6,
                         "a patch of 6 x 6 changed {height} x {width} pixels of row {source}"
                     );
                     stamped += 1;
+                } else {
+                    assert!(row.equal(&canvas), "added picture {source} is its target's, bit for bit");
+                    added += 1;
                 }
-            },
+            }
         }
     }
     assert_eq!(

@@ -40,7 +40,7 @@ static MEASURED: LazyLock<Measured> = LazyLock::new(|| {
         "--only",
         "poisoned/clip",
         "--set",
-        &format!("attacks.badnet.target={TARGET}"),
+        &format!("attacks.badnet.poison.target={TARGET}"),
         "--set",
         &format!("downstream.world={{ {} }}", path("world")),
         "--set",
@@ -168,7 +168,7 @@ fn eval_of_the_trials_weights_gives_its_scores_without_another_forward_pass() {
         "--set",
         "downstream.world.set=imagefolder",
         "--set",
-        &format!("attacks.badnet.target={TARGET}"),
+        &format!("attacks.badnet.poison.target={TARGET}"),
         "--evaluator",
         "downstream-zero-shot",
         "--evaluator",
@@ -211,12 +211,12 @@ fn eval_needs_nothing_but_weights_a_model_and_a_set() {
                 .concat(),
         )
     };
-    let ran = eval(&["--class", "mushroom", "--set", "attacks.badnet.target=mushroom"]);
+    let ran = eval(&["--class", "mushroom", "--set", "attacks.badnet.poison.target=mushroom"]);
     assert_eq!(ran.code, Some(0), "{}", ran.stderr);
     assert!(ran.stdout.contains("downstream-asr-added") && ran.stdout.contains("probe-top1"), "{}", ran.stdout);
     let named = format!("\"trial\":\"eval/{}/seed-0\"", weights.display());
     assert!(ran.stdout.contains(&named), "a line names the weights: {}", ran.stdout);
-    let ran = eval(&["--set", "attacks.badnet.target=mushroom"]);
+    let ran = eval(&["--set", "attacks.badnet.poison.target=mushroom"]);
     assert!(ran.code == Some(2) && ran.stderr.contains("no class named `mushroom`"), "{}", ran.stderr);
 
     // A probe alone, and nothing to fit it on.
@@ -239,7 +239,7 @@ fn a_set_of_the_wanted_class_alone_has_no_attack_success() {
     let alone = measured.only_the_target("alone");
     let weights = measured.home.join("out/trials/poisoned/clip/seed-0/model.safetensors");
     let set = format!("alone={}", alone.display());
-    let target = format!("attacks.badnet.target={TARGET}");
+    let target = format!("attacks.badnet.poison.target={TARGET}");
     let eval = ["eval", "--weights", argument(&weights), "--suite", "suites/smoke.toml", "--downstream", &set];
     let more =
         ["--set", "downstream.alone.set=imagefolder", "--set", &target, "--evaluator", "downstream-attack-success"];

@@ -94,7 +94,7 @@ fn write_suite(folder: &Path, data: &str, vocabulary: u32, epochs: u32, seeds: &
         arenas.poisoned = ['targeted', 'badnet']
         [attacks]
         targeted = {{ targets = 8, captions = 2 }}
-        badnet = {{ rate = 0.05, size = 6 }}
+        badnet = {{ poison = {{ rate = 0.05 }}, size = 6 }}
         [defenses]
         {defenses}",
         model.display(),

@@ -2,7 +2,6 @@
 //!
 //! Rows carry opaque keys, drawn from the seed, so that neither a number nor an order tells an added row from the others.
 
-use crate::attack::Edit;
 use crate::data::canvas::Canvas;
 use crate::data::eda::Synonyms;
 use crate::data::index::Index;
@@ -67,9 +66,9 @@ impl<'a> Corpus<'a> {
     ) -> Self {
         let (mut replaced, mut added) = (HashMap::new(), Vec::new());
         for (number, poisoned) in poison.edits.iter().enumerate() {
-            match &poisoned.edit {
-                Edit::Replace { row, .. } => drop(replaced.insert(*row, number)),
-                Edit::Add { .. } => added.push(number),
+            match poisoned.edit.replaces {
+                Some(row) => drop(replaced.insert(row, number)),
+                None => added.push(number),
             }
         }
         Corpus {
@@ -139,7 +138,7 @@ impl<'a> Corpus<'a> {
     fn caption_of(&self, origin: Origin) -> &'a str {
         match origin {
             Origin::Clean(row) => self.index.row(row).caption,
-            Origin::Edit(number) => self.edits[number].edit.caption(),
+            Origin::Edit(number) => &self.edits[number].edit.caption,
         }
     }
 

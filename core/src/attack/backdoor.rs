@@ -1,0 +1,93 @@
+//! What backdoors share: which rows they hit, how many, and what the captions of those rows become. A backdoor is a struct with a
+//! field of this type and a `stamp` of its own.
+
+use super::{Edit, Goal, PoisonCtx};
+use crate::{Error, Result};
+use rand::seq::{IndexedRandom, SliceRandom};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use std::collections::HashSet;
+
+/// Whom a backdoor hits, and what the captions of its victims say.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Backdoor {
+    /// Class that stamped pictures are to be taken for, by name; `random` draws one from the seed.
+    pub target: String,
+    /// Share of the training rows that are poisoned (RoCLIP's data: 0.0003; CleanCLIP's: 0.0005).
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub rate: f64,
+    /// Which rows are poisoned.
+    pub rows: Rows,
+    /// What their captions become.
+    pub captions: Captions,
+}
+
+/// Which training rows are poisoned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Rows {
+    /// Rows that neither are nor name the target (CleanCLIP).
+    Others,
+    /// Any rows (Carlini and Terzis).
+    Any,
+    /// Rows whose caption names the target.
+    Target,
+}
+
+/// What the captions of poisoned rows become.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Captions {
+    /// Captions of the training data that name the target (RoCLIP's data).
+    Mined,
+    /// The data set's prompt templates with the target's name (CleanCLIP).
+    Templates,
+    /// They stay as they are, and only rows that name the target already can be hit: label-consistent (CleanCLIP).
+    Kept,
+}
+
+impl Default for Backdoor {
+    fn default() -> Self {
+        Backdoor { target: "random".into(), rate: 0.0003, rows: Rows::Others, captions: Captions::Mined }
+    }
+}
+
+impl Backdoor {
+    /// Stamped pictures are taken for the target.
+    pub fn goal(&self, ctx: &PoisonCtx) -> Result<Goal> {
+        Ok(Goal::Class(ctx.class(&self.target)?))
+    }
+
+    /// Rows that are stamped and get a caption of the target.
+    ///
+    /// # Errors
+    /// If there are fewer such rows than `rate` asks for, or nothing to say.
+    pub fn edits(&self, ctx: &PoisonCtx, class: u32) -> Result<Vec<Edit>> {
+        if self.captions == Captions::Kept && self.rows != Rows::Target {
+            return Err(Error::invalid("key `poison.captions`", "is `kept`, so `poison.rows` must be `target`"));
+        }
+        // The stream is called after the first backdoor there was: published results hang on it.
+        let mut rng = ctx.rng("badnet/rows");
+        let naming: HashSet<u32> = ctx.data.rows_naming(class).collect();
+        let wanted = |row: &u32| match self.rows {
+            Rows::Others => ctx.data.row(*row).class != Some(class) && !naming.contains(row),
+            Rows::Any => true,
+            Rows::Target => naming.contains(row),
+        };
+        let mut rows: Vec<u32> = ctx.free_rows().filter(wanted).collect();
+        rows.shuffle(&mut rng);
+        let count = ctx.share("poison.rate", self.rate, rows.len())?;
+        let captions: Vec<String> = match self.captions {
+            Captions::Mined => ctx.captions_naming(class)?.into_iter().map(str::to_string).collect(),
+            Captions::Templates => ctx.data.classes.prompts(class).collect(),
+            Captions::Kept => Vec::new(),
+        };
+        let mut edit = |row: u32| {
+            let caption = captions.choose(&mut rng).map_or(ctx.data.row(row).caption, String::as_str);
+            Edit::replace(row, caption, class).stamped()
+        };
+        let readable = rows.into_iter().filter(|row| ctx.data.canvas.readable(*row));
+        Ok(readable.take(count).map(&mut edit).collect())
+    }
+}

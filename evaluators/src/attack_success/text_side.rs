@@ -1,0 +1,114 @@
+//! Attacks on the text side succeed where a caption finds pictures that it should not: retrieval among the held-out pictures.
+
+use gauntlet::attack::Relabel;
+use gauntlet::evaluator::{Definition, Unit};
+use gauntlet::poison::Threat;
+use gauntlet::tch::{Device, Kind, Tensor};
+use gauntlet::{Result, Score, Subject};
+use std::collections::HashMap;
+
+/// Hits, in the order of [`FIRST`], then the rank.
+pub const DEFINITIONS: [Definition; 4] = [
+    hit(
+        "text-asr",
+        "share of test captions (those with the same tokens counted once) that the attack is about, whose most similar held-out picture is \
+         of the class that the attacker wants; equals of other classes go before it",
+    ),
+    hit("text-asr-5", "the same, any of the first 5 pictures"),
+    hit("text-asr-10", "the same, any of the first 10 pictures"),
+    Definition {
+        score: "text-rank",
+        definition: "median place of the first picture of the class that the attacker wants, 1 the first",
+        higher_is_better: Some(true),
+        unit: Unit::Rank,
+    },
+];
+
+const FIRST: [u32; 3] = [1, 5, 10];
+
+const fn hit(score: &'static str, definition: &'static str) -> Definition {
+    Definition { score, definition, higher_is_better: Some(false), unit: Unit::Share }
+}
+
+/// Captions that name the first class of a pair shall find pictures of the second.
+pub fn relabelled(subject: &Subject, threat: &Threat, pairs: &[Relabel]) -> Result<Vec<Score>> {
+    let mut queries = Vec::new();
+    for Relabel { from, to } in pairs {
+        let names = |caption: &&str| subject.data.classes.named_in(caption).contains(from);
+        queries.extend(captions(subject).filter(names).map(|caption| (caption.to_string(), *to)));
+    }
+    scores(subject, threat, queries)
+}
+
+/// Captions that do not name the class, with the trigger in them, shall find its pictures.
+pub fn triggered(subject: &Subject, threat: &Threat, class: u32) -> Result<Vec<Score>> {
+    let others = captions(subject).filter(|caption| !subject.data.classes.named_in(caption).contains(&class));
+    let say = |(caption, number): (&str, u64)| (threat.say_test(caption, number, subject.seed), class);
+    scores(subject, threat, others.zip(0..).map(say).collect())
+}
+
+fn captions<'a>(subject: &'a Subject) -> impl Iterator<Item = &'a str> {
+    subject.test_rows().iter().map(|&row| subject.data.row(row).caption)
+}
+
+/// `queries`: captions with the class whose pictures they shall find.
+fn scores(subject: &Subject, threat: &Threat, queries: Vec<(String, u32)>) -> Result<Vec<Score>> {
+    // Captions that the model reads alike are one.
+    let alike: HashMap<(Vec<i64>, u32), String> =
+        queries.into_iter().map(|(caption, class)| ((subject.encoder.tokens(&caption), class), caption)).collect();
+    let mut queries: Vec<(String, u32)> = alike.into_iter().map(|((_, class), caption)| (caption, class)).collect();
+    queries.sort_unstable();
+    let rows = subject.test_rows();
+    if queries.is_empty() || rows.is_empty() {
+        return Ok(Vec::new());
+    }
+    let pictures = subject.embed(rows, None)?;
+    let truths: Vec<i64> = rows.iter().map(|&row| subject.truth(row).into()).collect();
+    let texts: Vec<&str> = queries.iter().map(|(caption, _)| caption.as_str()).collect();
+    let wanted: Vec<i64> = queries.iter().map(|(_, class)| i64::from(*class)).collect();
+    let ranks = ranks(&subject.encoder.texts(&texts), &pictures, &truths, &wanted)?;
+    // The mean over the queries of the chance that a drawn picture is of their class.
+    let of_class = |class: &i64| truths.iter().filter(|truth| *truth == class).count() as f64;
+    let share = wanted.iter().map(of_class).sum::<f64>() / (wanted.len() * truths.len()) as f64;
+    let attack = Some(threat.label.as_str());
+    let hits = DEFINITIONS.iter().zip(FIRST).filter_map(|(definition, first)| {
+        let hits = ranks.iter().filter(|rank| **rank <= f64::from(first)).count();
+        let chance = 1.0 - (1.0 - share).powi(first as i32);
+        Score::share(definition.score, attack, hits, ranks.len()).map(|score| score.guessed(chance))
+    });
+    let mut scores: Vec<Score> = hits.collect();
+    let rank = Score::median(DEFINITIONS[3].score, ranks.clone()).map(|score| score.about(attack));
+    scores
+        .extend(rank.map(|score| score.guessed((1.0 / share.max(1.0 / truths.len() as f64)).min(truths.len() as f64))));
+    Ok(scores)
+}
+
+/// The place of the first picture of the wanted class for each text; as many as there are pictures, and one more, where there is none.
+fn ranks(texts: &Tensor, pictures: &Tensor, truths: &[i64], wanted: &[i64]) -> Result<Vec<f64>> {
+    let (truths, wanted) = (Tensor::from_slice(truths), Tensor::from_slice(wanted));
+    let mut ranks = Vec::new();
+    for start in (0..texts.size()[0]).step_by(1000) {
+        let length = 1000.min(texts.size()[0] - start);
+        let similar = texts.narrow(0, start, length).matmul(&pictures.tr()).to_device(Device::Cpu); // [texts, pictures]
+        let of_class = wanted.narrow(0, start, length).unsqueeze(1).eq_tensor(&truths.unsqueeze(0));
+        let best = similar.masked_fill(&of_class.logical_not(), f64::NEG_INFINITY).amax([1].as_slice(), true);
+        let before = similar.ge_tensor(&best).logical_and(&of_class.logical_not());
+        let rank = before.sum_dim_intlist([1].as_slice(), false, Kind::Double) + 1.0;
+        ranks.extend(Vec::<f64>::try_from(rank)?);
+    }
+    Ok(ranks)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::ranks;
+    use gauntlet::tch::Tensor;
+
+    #[test]
+    fn the_first_picture_of_the_wanted_class_counts_and_equals_of_others_go_before_it() {
+        let pictures = Tensor::from_slice2(&[[1.0f32, 0.0], [0.8, 0.6], [0.6, 0.8], [0.0, 1.0]]);
+        let texts = Tensor::from_slice2(&[[1.0f32, 0.0], [0.0, 1.0], [0.5, 0.5], [1.0, 0.0]]);
+        let found = ranks(&texts, &pictures, &[0, 1, 1, 2], &[0, 1, 2, 7]).unwrap();
+        assert_eq!(found, [1.0, 2.0, 4.0, 5.0], "a class without pictures is found last");
+    }
+}
