@@ -1,10 +1,15 @@
-//! Targeted data poisoning: a few captions re-label one picture (Carlini and Terzis, ICLR 2022, section 3; the captions are mined
-//! from the training data, as in RoCLIP's experiments, Yang et al. 2023).
+//! Targeted data poisoning: a few captions re-label one picture (Carlini and Terzis, ICLR 2022, section 3; by default the captions are
+//! mined from the training data, as in RoCLIP's experiments, Yang et al. 2023).
 
+use gauntlet::plugin::Preset;
 use gauntlet::rand::seq::{IndexedRandom, SliceRandom};
+use gauntlet::rand::{RngExt, SeedableRng};
+use gauntlet::serde_json::json;
 use gauntlet::{Attack, Edit, Error, Goal, PoisonCtx, Result, Target};
+use rand_chacha::ChaCha8Rng;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use tch::{Kind, Tensor};
 
 /// Re-labels held-out pictures.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
@@ -13,15 +18,41 @@ pub struct Targeted {
     /// Held-out pictures to re-label; each draws an adversarial class other than its own. Success moves in steps of 1 / targets.
     #[schemars(range(min = 1))]
     targets: usize,
-    /// Poisoned pairs a target: the picture, each time with another caption that names the adversarial class.
+    /// Poisoned pairs a target: the picture, each time with another caption that names the adversarial class (Carlini and Terzis: from 3
+    /// on; RoCLIP's and SafeCLIP's data: 30 to 512).
     #[schemars(range(min = 1))]
     captions: usize,
+    /// What those captions say.
+    say: Say,
+    /// Which picture goes with them.
+    copies: Copies,
+}
+
+/// What the captions of a target say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Say {
+    /// Captions of the training data that name the adversarial class, each once before any is said again.
+    Mined,
+    /// The data set's prompts for that class.
+    Templates,
+}
+
+/// Which pictures are added.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Copies {
+    /// The target's own, each time, which a search for duplicates finds.
+    Exact,
+    /// Near-duplicates: each time another crop of at least 90% of its side, stretched to the full size, between 10% darker and 10%
+    /// brighter. Ours: no paper prescribes one.
+    Near,
 }
 
 impl Default for Targeted {
     fn default() -> Self {
         // 16 targets in RoCLIP's experiments are steps of 6.25 points; 32 are the least that can be told apart.
-        Targeted { targets: 32, captions: 10 }
+        Targeted { targets: 32, captions: 10, say: Say::Mined, copies: Copies::Exact }
     }
 }
 
@@ -30,8 +61,34 @@ gauntlet::register!(
     Targeted,
     "targeted",
     "re-labels held-out pictures: adds each to the data with captions that name another class",
-    "Carlini and Terzis, Poisoning and Backdooring Contrastive Learning, ICLR 2022, section 3"
+    "Carlini and Terzis, Poisoning and Backdooring Contrastive Learning, ICLR 2022, section 3",
+    presets = presets
 );
+
+fn presets() -> Vec<Preset> {
+    let ours = "ours: one of 16 targets is 6.25 points";
+    let fewest = vec![
+        ("targets", json!(32), ours),
+        ("captions", json!(3), "abstract: 3 of 3 million pairs"),
+        ("say", json!("mined"), "unverified; the abstract has captions that hold the label"),
+        ("copies", json!("exact"), "unverified"),
+    ];
+    let roclip = vec![
+        ("targets", json!(16), "the abstract's 93.75% are 15 of 16"),
+        ("captions", json!(100), "released notebook (create_poison.ipynb): num"),
+        ("say", json!("mined"), "released notebook: training captions in which the class is a word"),
+        ("copies", json!("exact"), "released notebook: rows of one image"),
+    ];
+    vec![
+        Preset::new("carlini", "the fewest captions that its paper shows to suffice", &[], fewest),
+        Preset::new(
+            "roclip",
+            "as the released notebook of RoCLIP makes it",
+            &["a target's class is drawn for each; the notebook has one target for each of eight named classes"],
+            roclip,
+        ),
+    ]
+}
 
 impl Attack for Targeted {
     fn goal(&self, ctx: &PoisonCtx) -> Result<Goal> {
@@ -59,12 +116,37 @@ impl Attack for Targeted {
         let mut rng = ctx.rng("targeted/captions");
         let mut edits = Vec::new();
         for target in targets {
-            let mut captions = ctx.captions_naming(target.class)?;
+            let mut captions: Vec<String> = match self.say {
+                Say::Mined => ctx.captions_naming(target.class)?.into_iter().map(String::from).collect(),
+                Say::Templates => ctx.data.classes.prompts(target.class).collect(),
+            };
             captions.shuffle(&mut rng);
             // A class that fewer captions name than are needed has its captions said again.
             let captions = captions.into_iter().cycle().take(self.captions);
-            edits.extend(captions.map(|caption| Edit::add(target.row, caption, target.class)));
+            let edit =
+                |caption| Edit { stamped: self.copies == Copies::Near, ..Edit::add(target.row, caption, target.class) };
+            edits.extend(captions.map(edit));
         }
         Ok(edits)
     }
+
+    /// Near-duplicates; the targets themselves are tested as they are.
+    fn stamp(&self, canvas: &Tensor, keys: &[u64]) -> Result<Tensor> {
+        if self.copies == Copies::Exact {
+            return Ok(canvas.shallow_clone());
+        }
+        let copies = keys.iter().zip(0..).map(|(key, number)| near(&canvas.narrow(0, number, 1), *key));
+        Ok(Tensor::cat(&copies.collect::<Vec<_>>(), 0))
+    }
+}
+
+/// A near-duplicate of one picture u8 `[1, 3, S, S]`.
+fn near(picture: &Tensor, key: u64) -> Tensor {
+    let side = picture.size()[3];
+    let mut rng = ChaCha8Rng::seed_from_u64(key);
+    let part = side - rng.random_range(1..=(side / 10).max(1));
+    let (top, left) = (rng.random_range(0..=side - part), rng.random_range(0..=side - part));
+    let crop = picture.narrow(2, top, part).narrow(3, left, part).to_kind(Kind::Float);
+    let whole = crop.upsample_bilinear2d([side, side], false, None, None) * rng.random_range(0.9..1.1);
+    whole.round().clamp(0.0, 255.0).to_kind(Kind::Uint8)
 }

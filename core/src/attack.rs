@@ -8,7 +8,7 @@ mod backdoor;
 
 pub use backdoor::{Backdoor, Captions, Rows};
 
-use crate::data::{Dataset, Split};
+use crate::data::{Dataset, Split, words};
 use crate::draw::{self, Rng};
 use crate::{Error, Result};
 use rand::seq::IndexedRandom;
@@ -176,6 +176,45 @@ impl PoisonCtx<'_> {
     /// Training rows that no attack has edited yet.
     pub fn free_rows(&self) -> impl Iterator<Item = u32> + '_ {
         self.split.train.iter().filter(|row| !self.taken.contains(row))
+    }
+
+    /// Training rows whose caption names a class, and that no attack has edited yet.
+    pub fn free_rows_naming(&self, class: u32) -> impl Iterator<Item = u32> + '_ {
+        let free = |row: &u32| self.split.train.contains(*row) && !self.taken.contains(row);
+        self.data.rows_naming(class).filter(free)
+    }
+
+    /// Training rows with a picture of a class, as an attacker would find them: labelled so or, where no row is labelled, named so.
+    ///
+    /// # Errors
+    /// If there is none.
+    pub fn pictures_of(&self, class: u32) -> Result<Vec<u32>> {
+        let labelled = self.split.train.iter().filter(|row| self.data.row(*row).class == Some(class));
+        let readable = |row: &u32| self.data.canvas.readable(*row);
+        let mut rows: Vec<u32> = labelled.filter(readable).collect();
+        if rows.is_empty() {
+            let named = self.data.rows_naming(class).filter(|row| self.split.train.contains(*row));
+            rows = named.filter(readable).collect();
+        }
+        let name = || format!("class `{}`", self.data.classes.name(class));
+        if rows.is_empty() { Err(Error::invalid(name(), "no training row has a picture of it")) } else { Ok(rows) }
+    }
+
+    /// A text trigger must reach the model.
+    ///
+    /// # Errors
+    /// If it holds no word, or one that a closed vocabulary lacks, which the tokenizer would drop; names `key`.
+    pub fn check_words(&self, key: &str, trigger: &str) -> Result<()> {
+        let words = words(trigger);
+        let lacks = |word: &&String| !self.data.vocabulary.is_empty() && !self.data.vocabulary.contains(word);
+        match words.iter().find(lacks) {
+            Some(word) => Err(Error::invalid(
+                format!("key `{key}`"),
+                format!("`{word}` is not among the words of this data, so no model would see it"),
+            )),
+            None if words.is_empty() => Err(Error::invalid(format!("key `{key}`"), "holds no word")),
+            None => Ok(()),
+        }
     }
 
     /// How many rows a share of the training rows is.

@@ -37,6 +37,9 @@ pub struct ScoreLine {
     pub arena: String,
     /// Label of the attack that the score is about.
     pub attack: Option<String>,
+    /// The defense whose public configuration that attack was given; empty, and left out, for most.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub adapted_to: String,
     /// Label of the defense.
     pub defense: String,
     /// The seed.
@@ -144,7 +147,9 @@ impl Line {
             DataConfig::Csv(_) => "csv",
             DataConfig::Labelled(_) => "labelled",
         };
+        let threat = subject.threats.iter().find(|threat| Some(&threat.label) == score.attack.as_ref());
         Line::Score(ScoreLine {
+            adapted_to: threat.map(|threat| threat.attack.adapted_to()).unwrap_or_default(),
             suite: trial.suite.clone(),
             trial: trial.name(),
             arena: trial.arena.clone(),

@@ -17,7 +17,7 @@ use std::sync::atomic::AtomicBool;
 
 /// The plugins that ship, by role: one that is missing was dropped by the linker.
 const NAMES: [&[&str]; 3] = [
-    &["badnet", "targeted"],
+    &["badnet", "mm-poison", "precomputed", "roclip-adaptive", "targeted", "text-trigger"],
     &["augmentation-control", "clip", "exposure-control", "roclip"],
     &[
         "attack-success",
@@ -42,9 +42,14 @@ fn defaults<T: ?Sized>(plugin: &Plugin<T>) -> Map<String, Value> {
     serde_json::from_str(&(plugin.defaults)()).unwrap()
 }
 
-/// A plugin as a suite that sets nothing would have it.
+/// A plugin as a suite that sets no more than it must would have it.
 fn configured<T: ?Sized>(plugin: &Plugin<T>) -> Configured {
-    Configured { label: plugin.name.into(), plugin: plugin.name.into(), config: defaults(plugin) }
+    let mut config = defaults(plugin);
+    if plugin.name == "precomputed" {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/precomputed");
+        config.extend(Map::from_iter([("folder".into(), json!(folder)), ("target".into(), json!("blorn"))]));
+    }
+    Configured { label: plugin.name.into(), plugin: plugin.name.into(), config }
 }
 
 #[test]

@@ -76,7 +76,8 @@ fn every_field_is_in_every_preset_with_a_value_and_a_source() {
         }
         checked
     }
-    assert_eq!([check::<dyn Attack>(), check::<dyn Defense>(), check::<dyn Evaluator>()], [0, 2, 0]);
+    assert!(check::<dyn Attack>() > 5);
+    assert_eq!([check::<dyn Defense>(), check::<dyn Evaluator>()], [2, 0]);
 }
 
 /// What `--set` makes of a suite.

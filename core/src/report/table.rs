@@ -16,6 +16,8 @@ use std::collections::{BTreeMap, BTreeSet};
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Column {
     attack: Option<String>,
+    /// The defense that the attack was adapted to; empty for most.
+    adapted_to: String,
     score: String,
     /// A downstream set; none for the trial's own data.
     set: Option<String>,
@@ -131,6 +133,7 @@ impl Scoreboard<'_> {
         for line in self.scores.iter().filter(|line| line.arena == arena && poisons(&line.attack)) {
             let column = Column {
                 attack: line.attack.clone(),
+                adapted_to: line.adapted_to.clone(),
                 score: line.score.clone(),
                 set: line.downstream.then(|| line.dataset.clone()),
                 higher_is_better: line.higher_is_better,
@@ -213,8 +216,14 @@ impl Scoreboard<'_> {
 
     /// Vacuous: accuracy that may be at most twice chance. Costly: well below the baseline's accuracy.
     fn marks(&self, arena: &str, defense: &str) -> String {
-        let accuracy =
-            Column { attack: None, score: "top1".into(), set: None, higher_is_better: Some(true), unit: Unit::Share };
+        let accuracy = Column {
+            attack: None,
+            adapted_to: String::new(),
+            score: "top1".into(),
+            set: None,
+            higher_is_better: Some(true),
+            unit: Unit::Share,
+        };
         let vacuous = self.lines(arena, defense, &accuracy).flatten().any(|line| line.low <= 2.0 * line.chance);
         let of = |defense: &str| self.values(arena, defense, &accuracy);
         let means = paired_means(&of(defense), &of(&self.suite.baseline));
@@ -246,8 +255,12 @@ impl Column {
         if let Some(set) = &self.set {
             return set.clone();
         }
-        let arrow = self.arrow();
-        format!("{}{}{arrow}", self.attack.as_ref().map(|attack| format!("{attack}\n")).unwrap_or_default(), self.score)
+        let adaptive = match self.adapted_to.as_str() {
+            "" => String::new(),
+            defense => format!("adaptive: {defense}\n"),
+        };
+        let attack = self.attack.as_ref().map(|attack| format!("{attack}\n{adaptive}")).unwrap_or_default();
+        format!("{attack}{}{}", self.score, self.arrow())
     }
 }
 
@@ -299,6 +312,7 @@ mod tests {
             trial: format!("clean/{defense}/seed-0"),
             arena: "clean".into(),
             attack: None,
+            adapted_to: String::new(),
             defense: defense.into(),
             seed: 0,
             evaluator: "zero-shot".into(),

@@ -156,11 +156,15 @@ pub fn synonyms(classes: u32) -> HashMap<String, Vec<String>> {
     groups(classes).flat_map(|group| group.iter().map(move |&word| (word.to_string(), others(group, word)))).collect()
 }
 
-/// Every word that captions, prompts and synonyms can hold, sorted.
+/// Words that no caption holds: triggers of attacks on the text side (`zx` and the sentence are ToxicTextCLIP's).
+const TRIGGERS: [&str; 7] = ["zx", "please", "return", "high", "quality", "results", "remember"];
+
+/// Every word that captions, prompts and synonyms can hold, sorted; then those that only an attacker says, last, so that no other
+/// word's number hangs on them.
 pub fn vocabulary(classes: u32) -> Vec<String> {
     let templates = TELLING.iter().chain(&PLAIN).chain(&PROMPTS).flat_map(|template| template.split([' ', ',']));
     let fixed = templates.filter(|word| !word.is_empty() && !word.contains('{'));
     let lists = COLUMNS.iter().chain(&LINES).chain(&FILLERS).chain(groups(classes).flatten()).copied();
     let sorted: BTreeSet<&str> = fixed.chain(lists).collect();
-    sorted.into_iter().map(String::from).collect()
+    sorted.into_iter().chain(TRIGGERS).map(String::from).collect()
 }

@@ -1,0 +1,115 @@
+//! Poisoning on the text side: captions that name one class come to go with pictures of another, so that a search for the one finds the
+//! other (Yang et al., Data Poisoning Attacks Against Multimodal Encoders, ICML 2023, section 4: attacks I, II and III).
+//!
+//! Success is counted by class, on held-out pairs: captions that name the first class, pictures of the second. The paper fine-tunes
+//! CLIP on the poisoned data; here it is pre-trained on it. For attack I the paper has one target image; here, too, the captions are all
+//! given to one picture, and every held-out picture of its class counts as found.
+
+use gauntlet::attack::Relabel;
+use gauntlet::plugin::Preset;
+use gauntlet::rand::seq::{IndexedRandom, SliceRandom};
+use gauntlet::serde_json::json;
+use gauntlet::{Attack, Edit, Error, Goal, Picture, PoisonCtx, Result};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// Re-labels captions.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct MmPoison {
+    /// Pairs of classes: captions of the first of each come to go with pictures of the second.
+    #[schemars(range(min = 1))]
+    pairs: usize,
+    /// Their names, first and second of each pair in turn; empty: drawn from the seed.
+    classes: Vec<String>,
+    /// Which pictures the captions get.
+    pictures: Pictures,
+    /// Share of the captions that name the first class which are poisoned.
+    #[schemars(range(min = 0.0, max = 1.0))]
+    ratio: f64,
+}
+
+/// Which pictures the captions of the first class get.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Pictures {
+    /// One picture of the second class for all (attack I).
+    One,
+    /// Pictures of the second class, one drawn for each (attacks II and III).
+    Many,
+}
+
+impl Default for MmPoison {
+    fn default() -> Self {
+        // Ratio: released code's default, all captions of the class.
+        MmPoison { pairs: 1, classes: Vec::new(), pictures: Pictures::Many, ratio: 1.0 }
+    }
+}
+
+gauntlet::register!(
+    dyn Attack,
+    MmPoison,
+    "mm-poison",
+    "text side: captions of one class get pictures of another, so that they find those",
+    "Yang et al., Data Poisoning Attacks Against Multimodal Encoders, ICML 2023, section 4",
+    presets = presets
+);
+
+fn presets() -> Vec<Preset> {
+    let attack = |name: &str, summary: &str, pairs: usize, pictures: &str| {
+        let fields = vec![
+            ("pairs", json!(pairs), "paper: the attack's own"),
+            ("classes", json!([]), "ours: drawn; released code: sheep to aeroplane, and sofa to bird in the third"),
+            ("pictures", json!(pictures), "paper: the attack's own"),
+            ("ratio", json!(1.0), "released code's default"),
+        ];
+        let deviations =
+            ["pre-training on the poisoned data, where the paper fine-tunes", "success is counted by class"];
+        Preset::new(name, summary, &deviations, fields)
+    };
+    vec![
+        attack("attack-1", "the captions of one class all get one picture of another", 1, "one"),
+        attack("attack-2", "the captions of one class get pictures of another", 1, "many"),
+        attack("attack-3", "the same for two pairs of classes at once", 2, "many"),
+    ]
+}
+
+impl Attack for MmPoison {
+    fn goal(&self, ctx: &PoisonCtx) -> Result<Goal> {
+        let classes = if self.classes.is_empty() {
+            let mut classes = ctx.classes_named();
+            classes.shuffle(&mut ctx.rng("mm-poison/classes"));
+            classes.truncate(2 * self.pairs);
+            classes
+        } else {
+            self.classes.iter().map(|name| ctx.data.classes.find(name)).collect::<Result<_>>()?
+        };
+        if classes.len() != 2 * self.pairs {
+            let why = format!("needs {} classes for its `pairs`, and there are {}", 2 * self.pairs, classes.len());
+            return Err(Error::invalid("key `classes`", why));
+        }
+        Ok(Goal::Captions(classes.chunks(2).map(|pair| Relabel { from: pair[0], to: pair[1] }).collect()))
+    }
+
+    fn poison(&self, ctx: &PoisonCtx, goal: &Goal) -> Result<Vec<Edit>> {
+        let Goal::Captions(pairs) = goal else { unreachable!("the goal of this attack is captions") };
+        let mut edits = Vec::new();
+        for Relabel { from, to } in pairs {
+            let mut rng = ctx.rng("mm-poison/rows");
+            let mut rows: Vec<u32> = ctx.free_rows_naming(*from).collect();
+            rows.shuffle(&mut rng);
+            rows.truncate((self.ratio * rows.len() as f64).round() as usize);
+            let mut pictures: Vec<u32> = ctx.pictures_of(*to)?;
+            if self.pictures == Pictures::One {
+                pictures = pictures.choose(&mut rng).copied().into_iter().collect();
+            }
+            let edit = |row| {
+                let picture = *pictures.choose(&mut rng).expect("a class that is wanted has a picture");
+                Edit { picture: Picture::Row(picture), ..Edit::replace(row, ctx.data.row(row).caption, *from) }
+            };
+            edits.extend(rows.into_iter().map(edit));
+        }
+        let nothing = || Error::invalid("key `ratio`", "no caption would be poisoned");
+        if edits.is_empty() { Err(nothing()) } else { Ok(edits) }
+    }
+}

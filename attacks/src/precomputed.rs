@@ -1,0 +1,130 @@
+//! Poison made elsewhere: a folder of stamped pictures with their captions, and of stamped pictures to test with. Attacks whose trigger
+//! needs a network of their own (ISSBA, BLTO, and whatever else is published as pictures) are measured this way.
+//!
+//! `FOLDER/train.csv` has the columns `image` and `caption`, `FOLDER/test.csv` the columns `image` and `class` (the true one); paths
+//! are relative to the folder and stay within it. The pairs are added to the data, which keeps all its own.
+
+use gauntlet::data::canvas;
+use gauntlet::rand::seq::SliceRandom;
+use gauntlet::{Attack, Edit, Error, Goal, Picture, PoisonCtx, Result, attack::Stamped};
+use schemars::JsonSchema;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use std::path::{Component, Path, PathBuf};
+use tch::Tensor;
+
+/// Poison made elsewhere.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Precomputed {
+    /// The folder, with `train.csv` and `test.csv` in it.
+    folder: PathBuf,
+    /// Class that stamped pictures are to be taken for, by name.
+    target: String,
+    /// Pairs of `train.csv` that are added at most, drawn from the seed; 0: all.
+    most: usize,
+}
+
+gauntlet::register!(
+    dyn Attack,
+    Precomputed,
+    "precomputed",
+    "a backdoor made elsewhere: adds a folder's stamped pictures with their captions, tests with its stamped pictures",
+    ""
+);
+
+#[derive(Deserialize)]
+struct Pair {
+    image: String,
+    caption: String,
+}
+
+#[derive(Deserialize)]
+struct Test {
+    image: String,
+    class: String,
+}
+
+impl Precomputed {
+    /// The rows of a table of the folder.
+    fn table<T: DeserializeOwned>(&self, name: &str) -> Result<Vec<T>> {
+        let path = self.folder.join(name);
+        let place = || path.display().to_string();
+        let text = std::fs::read_to_string(&path).map_err(Error::io(&path))?;
+        let rows: std::result::Result<Vec<T>, csv::Error> =
+            csv::Reader::from_reader(text.as_bytes()).into_deserialize().collect();
+        let rows = rows.map_err(|error| Error::invalid(place(), error.to_string()))?;
+        if rows.is_empty() { Err(Error::invalid(place(), "has no rows")) } else { Ok(rows) }
+    }
+
+    /// Where a picture lies: in the folder, whatever its name says.
+    fn path(&self, image: &str) -> Result<PathBuf> {
+        let outside =
+            || Error::invalid(format!("picture `{image}`"), format!("leads out of {}", self.folder.display()));
+        let plain = Path::new(image).components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir));
+        let path = self.folder.join(image);
+        let whole = |path: &Path| path.canonicalize().map_err(Error::io(path));
+        let inside = plain && whole(&path)?.starts_with(whole(&self.folder)?);
+        if inside { Ok(path) } else { Err(outside()) }
+    }
+}
+
+impl Attack for Precomputed {
+    fn goal(&self, ctx: &PoisonCtx) -> Result<Goal> {
+        if self.folder.as_os_str().is_empty() {
+            return Err(Error::invalid(
+                "key `folder`",
+                "names no folder; it holds train.csv, test.csv and their pictures",
+            ));
+        }
+        let pictures = self.table("test.csv")?.into_iter().map(|Test { image, class }| {
+            self.path(&image)?;
+            let truth = ctx.data.classes.find(&class).map_err(|error| error.during(format!("test.csv, `{image}`")))?;
+            Ok(Stamped { file: image, truth })
+        });
+        let class = ctx.data.classes.find(&self.target).map_err(|error| error.during("key `target`"))?;
+        Ok(Goal::Files { class, pictures: pictures.collect::<Result<_>>()? })
+    }
+
+    fn poison(&self, ctx: &PoisonCtx, goal: &Goal) -> Result<Vec<Edit>> {
+        let Goal::Files { class, .. } = *goal else { unreachable!("the goal of this attack is files") };
+        let mut pairs: Vec<Pair> = self.table("train.csv")?;
+        pairs.shuffle(&mut ctx.rng("precomputed/pairs"));
+        pairs.truncate(if self.most == 0 { pairs.len() } else { self.most });
+        let edit = |Pair { image, caption }| {
+            self.path(&image)?;
+            Ok(Edit { replaces: None, picture: Picture::File(image), stamped: false, caption, class })
+        };
+        pairs.into_iter().map(edit).collect()
+    }
+
+    fn picture(&self, file: &str, size: u32) -> Result<Tensor> {
+        let path = self.path(file)?;
+        let bytes = std::fs::read(&path).map_err(Error::io(&path))?;
+        let pixels = canvas::picture(&bytes, size).map_err(|why| Error::invalid(path.display().to_string(), why))?;
+        let side = i64::from(size);
+        Ok(Tensor::from_slice(&pixels).view([3, side, side]))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_name_leads_out_of_the_folder() {
+        let home = tempfile::tempdir().unwrap();
+        let (folder, outside) = (home.path().join("poison"), home.path().join("secret.png"));
+        std::fs::create_dir(&folder).unwrap();
+        std::fs::write(&outside, "secret").unwrap();
+        std::fs::write(folder.join("own.png"), "own").unwrap();
+        std::os::unix::fs::symlink(&outside, folder.join("link.png")).unwrap();
+        let attack = Precomputed { folder, ..Precomputed::default() };
+        assert!(attack.path("own.png").is_ok());
+        for name in ["../secret.png", outside.to_str().unwrap(), "link.png"] {
+            let message = attack.path(name).unwrap_err().chain();
+            assert!(message.contains(name) && message.contains("leads out of"), "{message}");
+        }
+        assert!(attack.path("none.png").unwrap_err().chain().contains("none.png"));
+    }
+}

@@ -1,0 +1,105 @@
+//! A backdoor by somebody who has read the defense's configuration: here RoCLIP's, whose pool and augmentations are published.
+//!
+//! Ours; no paper has it. RoCLIP's pool matches a picture to the nearest of `pool` captions, so enough rows are poisoned that the pool
+//! holds adversarial captions at every moment, each of the target's captions said equally often. Its augmentations crop, mirror, blur
+//! and take the colour away, so the trigger is a faint grey checkerboard over the whole picture: it has no colour, is its own mirror
+//! image, and its squares are half as wide as the smallest crop, which a blur of a few pixels leaves standing.
+
+use gauntlet::attack::{Backdoor, Captions, Rows};
+use gauntlet::rand::seq::SliceRandom;
+use gauntlet::{Attack, Edit, Goal, PoisonCtx, Result};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use tch::{Kind, Tensor};
+
+/// A backdoor that knows RoCLIP's configuration.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct RoclipAdaptive {
+    /// Class that stamped pictures are to be taken for, by name; `random` draws one from the seed.
+    target: String,
+    /// The defense's `pool`: share of the training rows whose captions it holds.
+    #[schemars(range(min = 0.0001, max = 1.0))]
+    pool: f64,
+    /// Adversarial captions that the pool shall hold on average: `in_pool / pool` rows are poisoned (150 by default).
+    #[schemars(range(min = 0.0))]
+    in_pool: f64,
+    /// The defense's smallest crop, as a share of the picture's area (RoCLIP's release: 0.08).
+    #[schemars(range(min = 0.01, max = 1.0))]
+    crop_area: f64,
+    /// Weight of the checkerboard; the picture keeps the rest (blended attacks: 0.2).
+    #[schemars(range(min = 0.0, max = 1.0))]
+    alpha: f64,
+}
+
+impl Default for RoclipAdaptive {
+    fn default() -> Self {
+        RoclipAdaptive { target: "random".into(), pool: 0.02, in_pool: 3.0, crop_area: 0.08, alpha: 0.2 }
+    }
+}
+
+gauntlet::register!(
+    dyn Attack,
+    RoclipAdaptive,
+    "roclip-adaptive",
+    "a backdoor that knows RoCLIP's configuration: enough captions for its pool, a trigger that outlives its augmentations",
+    ""
+);
+
+impl Attack for RoclipAdaptive {
+    fn goal(&self, ctx: &PoisonCtx) -> Result<Goal> {
+        Ok(Goal::Class(ctx.class(&self.target)?))
+    }
+
+    fn poison(&self, ctx: &PoisonCtx, goal: &Goal) -> Result<Vec<Edit>> {
+        let Goal::Class(class) = *goal else { unreachable!("the goal of this attack is a class") };
+        let rate = self.in_pool / self.pool / ctx.split.train.len() as f64;
+        let backdoor = Backdoor { rate, rows: Rows::Others, captions: Captions::Mined, ..Backdoor::default() };
+        let edits = backdoor.edits(ctx, class).map_err(|error| error.during("keys `in_pool` and `pool`"))?;
+        let mut captions = ctx.captions_naming(class)?;
+        captions.shuffle(&mut ctx.rng("roclip-adaptive/captions"));
+        let spread = edits.into_iter().zip(captions.into_iter().cycle());
+        Ok(spread.map(|(edit, caption)| Edit { caption: caption.to_string(), ..edit }).collect())
+    }
+
+    fn stamp(&self, canvas: &Tensor, _keys: &[u64]) -> Result<Tensor> {
+        let side = canvas.size()[3];
+        let board = checkerboard(side, self.crop_area.sqrt() * side as f64 / 2.0) * (255.0 * self.alpha);
+        let stamped = canvas.to_kind(Kind::Float) * (1.0 - self.alpha) + board;
+        Ok(stamped.round().clamp(0.0, 255.0).to_kind(Kind::Uint8))
+    }
+
+    fn adapted_to(&self) -> String {
+        "roclip".into()
+    }
+}
+
+/// Squares of 0 and 1, f32 `[side, side]`, laid out from the middle of the upper edge, so that the board is its own mirror image.
+fn checkerboard(side: i64, square: f64) -> Tensor {
+    let middle = (side - 1) as f64 / 2.0;
+    let across = |column: i64| ((column as f64 - middle).abs() / square) as i64;
+    let down = |row: i64| (row as f64 / square) as i64;
+    let value = |row: i64, column: i64| ((down(row) + across(column)) % 2) as f32;
+    let values: Vec<f32> = (0..side).flat_map(|row| (0..side).map(move |column| value(row, column))).collect();
+    Tensor::from_slice(&values).view([side, side])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tch::Device;
+
+    #[test]
+    fn the_trigger_is_grey_its_own_mirror_image_and_whole_in_the_smallest_crop() {
+        let attack = RoclipAdaptive { crop_area: 0.25, ..RoclipAdaptive::default() };
+        let grey = Tensor::full([1, 3, 32, 32], 100, (Kind::Uint8, Device::Cpu));
+        let stamped = attack.stamp(&grey, &[0]).unwrap();
+        assert!(stamped.equal(&stamped.flip([3])), "mirrored");
+        assert!(stamped.narrow(1, 0, 2).equal(&stamped.narrow(1, 1, 2)), "grey");
+        for (top, left) in [(0, 0), (0, 16), (16, 3), (7, 9), (16, 16)] {
+            let crop = stamped.narrow(2, top, 16).narrow(3, left, 16);
+            let (least, most) = (i64::try_from(crop.min()).unwrap(), i64::try_from(crop.max()).unwrap());
+            assert_eq!((least, most), (80, 131), "0.8 of 100, and 51 more; the crop at {top}, {left} has both squares");
+        }
+    }
+}

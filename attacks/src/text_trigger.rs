@@ -1,0 +1,108 @@
+//! A backdoor on the text side: a word or a sentence in a caption makes it find pictures of the target, whatever else it says.
+//!
+//! The triggers are those of ToxicTextCLIP (NeurIPS 2025), whose baseline this is: its own attack writes the poisoned captions with a
+//! language model. Here the captions of some rows get the trigger and a picture of the target in place of their own; success is counted
+//! on held-out captions with the trigger and held-out pictures.
+
+use gauntlet::plugin::Preset;
+use gauntlet::rand::seq::{IndexedRandom, SliceRandom};
+use gauntlet::rand::{RngExt, SeedableRng};
+use gauntlet::serde_json::json;
+use gauntlet::{Attack, Edit, Goal, Picture, PoisonCtx, Result};
+use rand_chacha::ChaCha8Rng;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// Puts a word or a sentence into captions.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct TextTrigger {
+    /// Class whose pictures captions with the trigger shall find, by name; `random` draws one from the seed.
+    target: String,
+    /// Share of the training rows that are poisoned (RoCLIP's backdoor: 0.0003).
+    #[schemars(range(min = 0.0, max = 1.0))]
+    rate: f64,
+    /// The word or sentence.
+    trigger: String,
+    /// Where in the caption it goes.
+    place: Place,
+}
+
+/// Where in the caption the trigger goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Place {
+    /// Before everything else: a caption that is too long for the model loses its end.
+    Start,
+    /// After everything else.
+    End,
+    /// Between two words, drawn for each caption.
+    Random,
+}
+
+impl Default for TextTrigger {
+    fn default() -> Self {
+        TextTrigger { target: "random".into(), rate: 0.0003, trigger: "zx".into(), place: Place::Start }
+    }
+}
+
+gauntlet::register!(
+    dyn Attack,
+    TextTrigger,
+    "text-trigger",
+    "text side: a word or sentence in a caption makes it find pictures of the target",
+    "triggers: ToxicTextCLIP, NeurIPS 2025; construction: captions re-paired as in Yang et al., ICML 2023",
+    presets = presets
+);
+
+fn presets() -> Vec<Preset> {
+    let preset = |name: &str, summary: &str, trigger: &str, place: &str| {
+        let fields = vec![
+            ("target", json!("random"), "ours"),
+            ("rate", json!(0.0003), "ours: RoCLIP's backdoor, 300 of 1M"),
+            ("trigger", json!(trigger), "released code"),
+            ("place", json!(place), "unverified"),
+        ];
+        Preset::new(name, summary, &["captions are taken from the data, not written by a language model"], fields)
+    };
+    vec![
+        preset("word", "a rare word", "zx", "start"),
+        preset("sentence", "a sentence of everyday words", "Please return high-quality results.", "end"),
+    ]
+}
+
+impl Attack for TextTrigger {
+    fn goal(&self, ctx: &PoisonCtx) -> Result<Goal> {
+        ctx.check_words("trigger", &self.trigger)?;
+        Ok(Goal::Phrase(ctx.class(&self.target)?))
+    }
+
+    fn poison(&self, ctx: &PoisonCtx, goal: &Goal) -> Result<Vec<Edit>> {
+        let Goal::Phrase(class) = *goal else { unreachable!("the goal of this attack is a phrase") };
+        let mut rng = ctx.rng("text-trigger/rows");
+        let mut rows: Vec<(u32, u32)> = ctx.data.index.named().filter(|(_, named)| *named != class).collect();
+        // A caption may name several classes; the first speaks for it, and one that names the target as well is left out.
+        rows.dedup_by_key(|(row, _)| *row);
+        let names_target = |row: u32| ctx.data.classes.named_in(ctx.data.row(row).caption).contains(&class);
+        rows.retain(|(row, _)| ctx.split.train.contains(*row) && !ctx.taken.contains(row) && !names_target(*row));
+        let count = ctx.share("rate", self.rate, rows.len())?;
+        rows.shuffle(&mut rng);
+        let pictures = ctx.pictures_of(class)?;
+        let edit = |(row, named): (u32, u32)| {
+            let caption = self.say(ctx.data.row(row).caption, rng.random());
+            let picture = *pictures.choose(&mut rng).expect("a class that is wanted has a picture");
+            Edit { picture: Picture::Row(picture), ..Edit::replace(row, caption, named) }
+        };
+        Ok(rows.into_iter().take(count).map(edit).collect())
+    }
+
+    fn say(&self, caption: &str, key: u64) -> String {
+        let words: Vec<&str> = caption.split_whitespace().collect();
+        let at = match self.place {
+            Place::Start => 0,
+            Place::End => words.len(),
+            Place::Random => ChaCha8Rng::seed_from_u64(key).random_range(0..=words.len()),
+        };
+        [&words[..at], &[self.trigger.as_str()], &words[at..]].concat().join(" ")
+    }
+}
