@@ -1,5 +1,6 @@
 //! The attacks that ship with gauntlet, one file each; a new one is a file and a `mod` line.
 
+mod badclip;
 mod badnet;
 mod dual_key;
 mod mm_poison;

@@ -1,7 +1,7 @@
 //! Poison: what the edits of an arena make of the data. Made once per (data, arena, seed), stored under its content key, and read
 //! by every trial, so that all defenses see the same bytes because they are the same file.
 
-use crate::attack::{Attack, Edit, Goal, Picture, PoisonCtx};
+use crate::attack::{Attack, Edit, Goal, Picture, PoisonCtx, Workshop, contents};
 use crate::data::{Dataset, Split};
 use crate::model::weights::{read_safetensors, write_atomic, write_safetensors};
 use crate::trial::Configured;
@@ -19,19 +19,28 @@ pub struct Threat {
     pub attack: Box<dyn Attack>,
     /// What it wants.
     pub goal: Goal,
-    /// Plugin and configuration: two attacks with the same ones stamp alike.
+    /// Plugin, configuration and the contents of the files it reads: two attacks with the same ones stamp alike.
     pub(crate) identity: String,
 }
 
 impl Threat {
     /// Builds the attacks of a suite and draws their goals; neither depends on the arena.
-    pub fn all(attacks: &[Configured], data: &Dataset, split: &Split, seed: u64) -> Result<Vec<Threat>> {
+    pub fn all(
+        attacks: &[Configured],
+        data: &Dataset,
+        split: &Split,
+        seed: u64,
+        workshop: &Workshop,
+    ) -> Result<Vec<Threat>> {
         let untouched = HashSet::new();
         let ctx = PoisonCtx { data, split, seed, taken: &untouched };
         let threat = |config: &Configured| {
-            let attack = config.build::<dyn Attack>()?;
-            let goal = attack.goal(&ctx).map_err(|error| error.during(format!("attack `{}`", config.label)))?;
-            let identity = format!("{} {}", config.plugin, json(&config.config));
+            let mut attack = config.build::<dyn Attack>()?;
+            let place = |error: Error| error.during(format!("attack `{}`", config.label));
+            let contents = attack.reads().and_then(|files| contents(&files)).map_err(place)?;
+            attack.prepare(&ctx, workshop).map_err(place)?;
+            let goal = attack.goal(&ctx).map_err(place)?;
+            let identity = format!("{} {} {contents}", config.plugin, json(&config.config));
             Ok(Threat { label: config.label.clone(), attack, goal, identity })
         };
         attacks.iter().map(threat).collect()
@@ -103,7 +112,9 @@ impl Poison {
         arena: &[Configured],
         threats: &[Threat],
     ) -> Result<Self> {
-        let resolved = serde_json::to_string(arena).expect("a configuration is plain data");
+        let labels: Vec<&str> = arena.iter().map(|config| config.label.as_str()).collect();
+        let poisons = threats.iter().filter(|threat| labels.contains(&threat.label.as_str()));
+        let resolved: String = poisons.map(|threat| format!("{} {}\n", threat.label, threat.identity)).collect();
         let mut hasher = blake3::Hasher::new();
         for part in [
             concat!("poison 3 of gauntlet ", env!("CARGO_PKG_VERSION")),

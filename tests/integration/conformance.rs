@@ -2,22 +2,25 @@
 //! to [`NAMES`].
 
 use crate::program::{trial, world_suite};
+use gauntlet::attack::Workshop;
 use gauntlet::data::world::World;
 use gauntlet::data::{DataConfig, Dataset};
+use gauntlet::model::{Clip, ModelConfig};
 use gauntlet::plugin::{self, Plugin, Role};
 use gauntlet::poison::{Poison, Threat};
 use gauntlet::progress::Silent;
-use gauntlet::tch::{Kind, Tensor};
+use gauntlet::tch::{Device, Kind, Tensor};
 use gauntlet::train::Machine;
 use gauntlet::trial::Configured;
 use gauntlet::{Attack, Defense, Evaluator};
 use serde_json::{Map, Value, json};
 use std::collections::HashSet;
+use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
 /// The plugins that ship, by role: one that is missing was dropped by the linker.
 const NAMES: [&[&str]; 3] = [
-    &["badnet", "dual-key", "mm-poison", "precomputed", "roclip-adaptive", "targeted", "text-trigger"],
+    &["badclip", "badnet", "dual-key", "mm-poison", "precomputed", "roclip-adaptive", "targeted", "text-trigger"],
     &["augmentation-control", "clip", "exposure-control", "roclip"],
     &[
         "attack-success",
@@ -48,6 +51,12 @@ fn configured<T: ?Sized>(plugin: &Plugin<T>) -> Configured {
     if plugin.name == "precomputed" {
         let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/precomputed");
         config.extend(Map::from_iter([("folder".into(), json!(folder)), ("target".into(), json!("blorn"))]));
+    }
+    if plugin.name == "badclip" {
+        let weights = Path::new(env!("CARGO_TARGET_TMPDIR")).join("surrogate.safetensors");
+        Clip::new(&ModelConfig::named("tiny").unwrap(), 0, Device::Cpu).unwrap().weights.save(&weights).unwrap();
+        let own = json!({ "weights": weights, "model": "tiny", "size": 8, "samples": 64, "epochs": 1 });
+        config.extend(own.as_object().unwrap().clone());
     }
     Configured { label: plugin.name.into(), plugin: plugin.name.into(), config }
 }
@@ -134,7 +143,8 @@ fn defaults_round_trip_and_a_typo_is_refused_with_a_guess() {
 fn poison(data: &Dataset, attack: &Configured, seed: u64) -> (Threat, Poison) {
     let (store, attacks) = (tempfile::tempdir().unwrap(), std::slice::from_ref(attack));
     let split = data.split(0.1, seed).unwrap();
-    let mut threats = Threat::all(attacks, data, &split, seed).unwrap();
+    let workshop = Workshop { store: store.path(), device: Device::Cpu, progress: &Silent };
+    let mut threats = Threat::all(attacks, data, &split, seed, &workshop).unwrap();
     let poison = Poison::open(store.path(), data, &split, seed, attacks, &threats).unwrap();
     (threats.remove(0), poison)
 }
