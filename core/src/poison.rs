@@ -31,7 +31,8 @@ impl Threat {
         let threat = |config: &Configured| {
             let attack = config.build::<dyn Attack>()?;
             let goal = attack.goal(&ctx).map_err(|error| error.during(format!("attack `{}`", config.label)))?;
-            let identity = format!("{} {}", config.plugin, json(&config.config));
+            let identity =
+                format!("{} {}{}", config.plugin, json(&config.config), contents(std::slice::from_ref(config)));
             Ok(Threat { label: config.label.clone(), attack, goal, identity })
         };
         attacks.iter().map(threat).collect()
@@ -43,14 +44,9 @@ impl Threat {
         self.stamp(&data.canvas.gather(rows)?, &keys)
     }
 
-    /// Stamps, and checks that the attack returned pictures.
+    /// Stamps pictures, u8 `[N, 3, S, S]`.
     pub(crate) fn stamp(&self, canvas: &Tensor, keys: &[u64]) -> Result<Tensor> {
-        let stamped = self.attack.stamp(canvas, keys)?;
-        if stamped.size() != canvas.size() || stamped.kind() != Kind::Uint8 {
-            let why = format!("`stamp` returned {:?} {:?} for u8 {:?}", stamped.kind(), stamped.size(), canvas.size());
-            return Err(Error::invalid(format!("attack `{}`", self.label), why));
-        }
-        Ok(stamped)
+        self.attack.stamp(canvas, keys).map_err(|error| error.during(format!("attack `{}`", self.label)))
     }
 }
 
@@ -98,7 +94,7 @@ impl Poison {
             &data.key,
             &seed.to_string(),
             &resolved,
-            &format!("{} held out", split.heldout.len()),
+            &format!("{} held out{}", split.heldout.len(), contents(arena)),
         ] {
             hasher.update(part.as_bytes()).update(b"\n");
         }
@@ -121,7 +117,8 @@ impl Poison {
             let new =
                 threat.attack.poison(&ctx, &threat.goal).map_err(|e| e.during(format!("attack `{}`", threat.label)))?;
             check(&new, data, split, &taken)
-                .map_err(|why| Error::invalid(format!("attack `{}`", threat.label), why))?;
+                .map_err(|why| Error::invalid(format!("plugin `{}`", config.plugin), format!("`poison`: {why}")))
+                .map_err(|error| error.during(format!("attack `{}`", threat.label)))?;
             taken.extend(
                 new.iter().filter_map(|edit| if let Edit::Replace { row, .. } = edit { Some(*row) } else { None }),
             );
@@ -198,7 +195,7 @@ fn draw_canvas(threat: &Threat, edit: &Edit, number: u64, data: &Dataset, seed: 
         return Ok(canvas);
     }
     let keys = [draw::hash(seed, "stamp/train", &[number])];
-    threat.stamp(&canvas, &keys).map_err(|error| error.during(format!("attack `{}`", threat.label)))
+    threat.stamp(&canvas, &keys)
 }
 
 /// Covers the data as well: keys, captions, labels and picture sizes of every row, and which are held out.
@@ -211,6 +208,11 @@ fn digest(edits: &[Poisoned], pixels: &Tensor, arena: &[Configured], data: &Data
     Ok(format!("{}-{}", &said.finalize().to_hex()[..16], &blake3::hash(&bytes).to_hex()[..16]))
 }
 
+/// The contents of the libraries that some attacks were loaded from: one that was built anew may poison otherwise.
+fn contents(attacks: &[Configured]) -> String {
+    plugin::library::used(attacks).iter().map(|library| format!(" by {}", library.blake3)).collect()
+}
+
 fn json(value: &impl Serialize) -> String {
     serde_json::to_string(value).expect("plain data")
 }
@@ -218,6 +220,6 @@ fn json(value: &impl Serialize) -> String {
 impl Configured {
     /// Builds the plugin of its configuration.
     pub fn build<T: plugin::Role + ?Sized>(&self) -> Result<Box<T>> {
-        (plugin::find::<T>(&self.plugin)?.build)(&json(&self.config))
+        plugin::find::<T>(&self.plugin)?.build(&json(&self.config))
     }
 }
