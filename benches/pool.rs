@@ -25,8 +25,7 @@ pub fn bench(criterion: &mut Criterion) {
     for size in [20_000, 200_000] {
         let pool = random(size);
         group.bench_function(format!("look-up of 32 in {size}"), |bencher| bencher.iter(|| nearest(&image, &pool)));
-        let mut roclip =
-            plugin::find::<dyn Defense>("roclip").and_then(|plugin| (plugin.build)("{}")).expect("it ships");
+        let mut roclip = plugin::find::<dyn Defense>("roclip").and_then(|plugin| plugin.build("{}")).expect("it ships");
         let state = State::from([
             ("embeddings".to_string(), pool),
             ("keys".to_string(), Tensor::zeros([size], integers)),

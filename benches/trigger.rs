@@ -8,7 +8,7 @@ const ROWS: i64 = 64;
 
 pub fn bench(criterion: &mut Criterion) {
     gauntlet_attacks::link();
-    let badnet = plugin::find::<dyn Attack>("badnet").and_then(|plugin| (plugin.build)("{}")).expect("it ships");
+    let badnet = plugin::find::<dyn Attack>("badnet").and_then(|plugin| plugin.build("{}")).expect("it ships");
     let canvases = Tensor::randint(256, [ROWS, 3, 224, 224], (Kind::Uint8, Device::Cpu));
     let keys: Vec<u64> = (0..ROWS as u64).collect();
     let mut group = criterion.benchmark_group("trigger");

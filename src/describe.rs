@@ -9,6 +9,7 @@ use gauntlet::train::{self, Recipe};
 use gauntlet::{Attack, Defense, Error, Evaluator, Result};
 use serde_json::{Map, Value, json};
 use std::fmt::Write;
+use std::path::Path;
 
 /// Every plugin, one line each.
 pub fn list(as_json: bool) -> Result<String> {
@@ -16,24 +17,43 @@ pub fn list(as_json: bool) -> Result<String> {
     if as_json {
         let rows: Vec<Value> = rows
             .iter()
-            .map(|[kind, name, summary, paper]| json!({"kind": kind, "name": name, "summary": summary, "paper": paper}))
+            .map(|row| json!({"kind": row.kind, "name": row.name, "summary": row.summary, "paper": row.paper, "library": row.library}))
             .collect();
         return Ok(pretty(&Value::Array(rows)));
     }
     let mut text = String::new();
     let mut last = "";
-    for [kind, name, summary, _] in rows {
+    for Row { kind, name, summary, library, .. } in rows {
         if kind != last {
             text += &format!("{}{kind}s\n", if last.is_empty() { "" } else { "\n" });
         }
-        text += &format!("  {name:22} {summary}\n");
+        let from = library.map(|path| format!("\n  {:22} from {}", "", path.display())).unwrap_or_default();
+        text += &format!("  {name:22} {summary}{from}\n");
         last = kind;
     }
     Ok(text + "\n`gauntlet describe NAME` explains one; `gauntlet describe suite` the keys of a suite.\n")
 }
 
-fn rows<T: Role + ?Sized>() -> Result<Vec<[&'static str; 4]>> {
-    Ok(plugin::all::<T>()?.into_iter().map(|plugin| [T::KIND, plugin.name, plugin.summary, plugin.paper]).collect())
+/// A plugin in the list.
+#[derive(Clone)]
+struct Row {
+    kind: &'static str,
+    name: &'static str,
+    summary: &'static str,
+    paper: &'static str,
+    /// Where it was loaded from; none for one that is linked.
+    library: Option<&'static Path>,
+}
+
+fn rows<T: Role + ?Sized>() -> Result<Vec<Row>> {
+    let row = |plugin: &'static Plugin<T>| Row {
+        kind: T::KIND,
+        name: plugin.name,
+        summary: plugin.summary,
+        paper: plugin.paper,
+        library: plugin.library().map(|library| library.path.as_path()),
+    };
+    Ok(plugin::all::<T>()?.into_iter().map(row).collect())
 }
 
 /// One plugin, or one part of a suite file.
@@ -43,6 +63,7 @@ pub fn describe(name: &str, as_json: bool) -> Result<String> {
         name,
         summary,
         paper: "",
+        library: None,
         schema,
         defaults: Value::Null,
         scores: Vec::new(),
@@ -63,7 +84,7 @@ pub fn describe(name: &str, as_json: bool) -> Result<String> {
     ];
     let mut evaluators = Vec::new();
     for plugin in plugin::all::<dyn Evaluator>()? {
-        let definitions = (plugin.build)(&(plugin.defaults)())?.definitions();
+        let definitions = plugin.build(&(plugin.defaults)())?.definitions();
         let scores = definitions.iter().map(|score| json!(score)).collect();
         evaluators.push(About { scores, ..About::plugin(plugin) });
     }
@@ -82,6 +103,7 @@ struct About {
     name: &'static str,
     summary: &'static str,
     paper: &'static str,
+    library: Option<&'static Path>,
     schema: String,
     defaults: Value,
     scores: Vec<Value>,
@@ -95,6 +117,7 @@ impl About {
             name: plugin.name,
             summary: plugin.summary,
             paper: plugin.paper,
+            library: plugin.library().map(|library| library.path.as_path()),
             schema: (plugin.schema)(),
             defaults: serde_json::from_str(&(plugin.defaults)()).expect("defaults are JSON"),
             scores: Vec::new(),
@@ -110,9 +133,9 @@ impl About {
     }
 
     fn json(&self) -> String {
-        let About { kind, name, summary, paper, scores, presets, .. } = self;
+        let About { kind, name, summary, paper, library, scores, presets, .. } = self;
         pretty(
-            &json!({"kind": kind, "name": name, "summary": summary, "paper": paper, "fields": self.fields(), "scores": scores, "presets": presets}),
+            &json!({"kind": kind, "name": name, "summary": summary, "paper": paper, "library": library, "fields": self.fields(), "scores": scores, "presets": presets}),
         )
     }
 
@@ -120,6 +143,9 @@ impl About {
         let mut text = format!("{} ({})\n  {}\n", self.name, self.kind, self.summary);
         if !self.paper.is_empty() {
             let _ = writeln!(text, "  paper: {}", self.paper);
+        }
+        if let Some(library) = self.library {
+            let _ = writeln!(text, "  from: {}", library.display());
         }
         for score in &self.scores {
             let better = match score["higher_is_better"].as_bool() {

@@ -10,6 +10,7 @@ mod sweep;
 mod trial;
 
 use clap::{Parser, Subcommand};
+use gauntlet::plugin::library;
 use gauntlet::{Error, Result};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -27,6 +28,9 @@ use std::process::ExitCode;
 struct Arguments {
     #[command(subcommand)]
     command: Command,
+    /// A library of plugins to load, e.g. target/release/libmine.so, whose plugins are named mine/...; may be given several times
+    #[arg(long, global = true, value_name = "FILE")]
+    plugin: Vec<PathBuf>,
 }
 
 #[derive(Subcommand)]
@@ -69,13 +73,22 @@ enum Command {
     },
 }
 
-/// Runs the program; `cuda` is what became of loading libtorch's CUDA half.
-pub fn main(cuda: std::result::Result<Option<PathBuf>, String>) -> ExitCode {
+/// The whole program, with the plugins that ship. Plugins of one's own are linked by calling something of their crate before.
+///
+/// Whoever calls it sets no global allocator: plugins that are loaded free memory of the program, and it theirs.
+pub fn main() -> ExitCode {
+    gauntlet_torch::keep_freed_memory();
+    // Before anything touches CUDA: libtorch keeps the answer it finds first.
+    let cuda = gauntlet_torch::load_cuda();
+    gauntlet_attacks::link();
+    gauntlet_defenses::link();
+    gauntlet_evaluators::link();
     let arguments = Arguments::parse();
     if let Err(why) = &cuda {
         eprintln!("warning: {why}; going on with the CPU");
     }
-    match run(arguments.command) {
+    let loaded = arguments.plugin.iter().try_for_each(|path| library::load(path));
+    match loaded.and_then(|()| run(arguments.command)) {
         Ok(code) => code,
         Err(Error::Interrupted) => {
             eprintln!("{}", Error::Interrupted);

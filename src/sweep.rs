@@ -6,6 +6,7 @@ use crate::trial::stop_on_signals;
 use clap::Args;
 use gauntlet::evaluator::Downstream;
 use gauntlet::model::weights::write_atomic;
+use gauntlet::plugin::library;
 use gauntlet::report::{self, Line, table};
 use gauntlet::suite::Suite;
 use gauntlet::suite::plan::Measured;
@@ -243,6 +244,9 @@ pub fn child(program: &Path, folder: &Path, store: &Path) -> Command {
         .arg(folder)
         .arg("--store")
         .arg(store);
+    for library in library::loaded() {
+        command.arg("--plugin").arg(&library.path);
+    }
     // Several trials side by side: threads that spin while they wait would take each other's cores.
     command.env("OMP_WAIT_POLICY", "passive").stdin(Stdio::piped()).stdout(Stdio::piped());
     // The memory of tensors in pages of 2 MB, where the kernel leaves it to the program: some 7% of the demo's training goes into missed small ones.

@@ -48,6 +48,6 @@ impl Trigger {
     /// Stamps pictures as that attack would.
     pub fn stamp(&self, canvas: &Tensor, keys: &[u64]) -> Result<Tensor> {
         let config = Value::Object(self.config.clone()).to_string();
-        (find::<dyn Attack>(&self.plugin)?.build)(&config)?.stamp(canvas, keys)
+        find::<dyn Attack>(&self.plugin)?.build(&config)?.stamp(canvas, keys)
     }
 }

@@ -29,8 +29,8 @@ pub trait Defense: Send {
     }
 
     /// Everything that `plan` and `loss` remember from one step to the next.
-    fn state(&self) -> State {
-        State::new()
+    fn state(&self) -> Result<State> {
+        Ok(State::new())
     }
 
     /// Takes back what `state` gave.

@@ -298,7 +298,7 @@ pub fn pools(folder: &Path, device: Device) -> Result<Vec<Distance>> {
             let mut roclip = roclip(order)?;
             roclip.restore(state, device)?;
             let found = pool_step(&golden, &model, roclip.as_mut(), number)?;
-            state = roclip.state();
+            state = roclip.state()?;
             let oldest_first = |name: &str| state[name].roll([-i64::try_from(&state["next"]).unwrap_or(0)], [0]);
             let pool = [("pool", oldest_first("embeddings")), ("pool_keys", oldest_first("keys"))];
             for (name, ours) in found.iter().chain(&pool) {
@@ -323,7 +323,7 @@ fn roclip(order: &str) -> Result<Box<dyn Defense>> {
     let plugin = plugin::find::<dyn Defense>("roclip")?;
     let config = json!({ "every": 1, "look_up": format!("{order}-push") });
     let config = plugin::resolve(plugin, config.as_object().expect("an object"))?;
-    (plugin.build)(&serde_json::Value::Object(config).to_string())
+    plugin.build(&serde_json::Value::Object(config).to_string())
 }
 
 fn pool_step(

@@ -1,6 +1,11 @@
 //! Plugins: a struct that is its own configuration, registered under a name in the registry of its role.
-//! Read `attack.rs`, `defense.rs` and `evaluator.rs` for what each role has to answer, `plugin/preset.rs` for named configurations.
+//! Read `attack.rs`, `defense.rs` and `evaluator.rs` for what each role has to answer, `plugin/preset.rs` for named configurations,
+//! `plugin/guard.rs` for what stands between a plugin and the program, `plugin/library.rs` for plugins loaded at run time.
 
+mod dynamic;
+pub mod guard;
+pub mod handshake;
+pub mod library;
 pub mod preset;
 
 pub use preset::{Preset, PresetField};
@@ -12,9 +17,9 @@ use serde_json::{Map, Value};
 
 /// A registered plugin of role `T` (`dyn Attack`, `dyn Defense` or `dyn Evaluator`).
 ///
-/// Made by [`register!`](crate::register); configuration crosses as JSON text, so that a plugin built elsewhere can be loaded later.
+/// Made by [`register!`](crate::register); configuration crosses as JSON text, so that a plugin built elsewhere can be loaded.
 pub struct Plugin<T: ?Sized + 'static> {
-    /// Kebab-case, unique within its role.
+    /// Kebab-case, unique within its role; `LIBRARY/NAME` for one that was loaded.
     pub name: &'static str,
     /// One line.
     pub summary: &'static str,
@@ -26,34 +31,61 @@ pub struct Plugin<T: ?Sized + 'static> {
     pub defaults: fn() -> String,
     /// Its presets as a JSON list of [`Preset`]; most plugins have none.
     pub presets: fn() -> String,
-    /// Fills up a configuration with defaults, nested tables included.
-    pub complete: fn(&str) -> Result<String>,
-    /// Builds it from a complete configuration.
-    pub build: fn(&str) -> Result<Box<T>>,
+    /// Fills up a configuration with defaults, nested tables included; of a name, which errors say, and JSON.
+    pub complete: fn(&str, &str) -> Result<String>,
+    /// Builds it from a complete configuration; of a name, which errors say, and JSON.
+    pub build: fn(&str, &str) -> Result<Box<T>>,
+}
+
+impl<T: ?Sized> Plugin<T> {
+    /// Fills up a configuration in JSON with defaults, nested tables included.
+    pub fn complete(&self, json: &str) -> Result<String> {
+        (self.complete)(self.name, json)
+    }
+
+    /// Builds it from a complete configuration in JSON. What it does from then on is guarded: see `plugin/guard.rs`.
+    pub fn build(&self, json: &str) -> Result<Box<T>> {
+        (self.build)(self.name, json)
+    }
+
+    /// The library that it was loaded from; none where it is linked.
+    pub fn library(&self) -> Option<&'static library::Library> {
+        library::of(self.name)
+    }
 }
 
 /// A role that plugins can play; the three registries.
 pub trait Role: 'static {
     /// `"attack"`, `"defense"` or `"evaluator"`.
     const KIND: &'static str;
-    /// Every plugin linked into this program, in no order.
-    fn registered() -> Vec<&'static Plugin<Self>>;
+    /// Every plugin linked into this program (or, asked within a plugin's library, into that), in no order.
+    fn linked() -> Vec<&'static Plugin<Self>>;
+    /// Every plugin loaded into this program.
+    fn loaded() -> Vec<&'static Plugin<Self>>;
+    /// Puts a guard around one.
+    fn guard(name: &str, plugin: Box<Self>) -> Result<Box<Self>>;
 }
 
 macro_rules! role {
-    ($role:ty, $kind:literal) => {
+    ($role:ty, $kind:ident, $kinds:ident) => {
         inventory::collect!(Plugin<$role>);
         impl Role for $role {
-            const KIND: &'static str = $kind;
-            fn registered() -> Vec<&'static Plugin<Self>> {
+            const KIND: &'static str = stringify!($kind);
+            fn linked() -> Vec<&'static Plugin<Self>> {
                 inventory::iter::<Plugin<$role>>().collect()
+            }
+            fn loaded() -> Vec<&'static Plugin<Self>> {
+                library::loaded().into_iter().flat_map(|library| &library.$kinds).collect()
+            }
+            fn guard(name: &str, plugin: Box<Self>) -> Result<Box<Self>> {
+                guard::$kind(name, plugin)
             }
         }
     };
 }
-role!(dyn crate::Attack, "attack");
-role!(dyn crate::Defense, "defense");
-role!(dyn crate::Evaluator, "evaluator");
+role!(dyn crate::Attack, attack, attacks);
+role!(dyn crate::Defense, defense, defenses);
+role!(dyn crate::Evaluator, evaluator, evaluators);
 
 /// Registers a plugin: `register!(dyn Attack, BadNet, "badnet", "stamps a patch ...", "Gu et al. 2017")`.
 ///
@@ -74,8 +106,12 @@ macro_rules! register {
                 schema: $crate::plugin::schema_of::<$config>,
                 defaults: $crate::plugin::defaults_of::<$config>,
                 presets: || $crate::plugin::presets_of($presets()),
-                complete: |json| $crate::plugin::complete_of::<$config>($name, json),
-                build: |json| Ok(Box::new($crate::plugin::parse::<$config>($name, json)?)),
+                complete: |name, json| {
+                    $crate::plugin::guard::run(name, "serde", || $crate::plugin::complete_of::<$config>(name, json))
+                },
+                build: |name, json| {
+                    $crate::plugin::guard::build::<$role>(name, || Ok(Box::new($crate::plugin::parse::<$config>(name, json)?)))
+                },
             }
         }
     };
@@ -86,7 +122,7 @@ macro_rules! register {
 /// # Errors
 /// If two plugins carry one name.
 pub fn all<T: Role + ?Sized>() -> Result<Vec<&'static Plugin<T>>> {
-    let mut plugins = T::registered();
+    let mut plugins = [T::linked(), T::loaded()].concat();
     plugins.sort_by_key(|plugin| plugin.name);
     if let Some(twin) = plugins.windows(2).find(|pair| pair[0].name == pair[1].name) {
         return Err(Error::invalid(format!("{} `{}`", T::KIND, twin[0].name), "registered twice"));
@@ -128,7 +164,7 @@ pub fn resolve<T: Role + ?Sized>(plugin: &Plugin<T>, config: &Map<String, Value>
     // A nested table that is given in part keeps the rest of the plugin's defaults, not of its type's.
     let mut full = defaults;
     preset::lay_over(&mut full, config);
-    let full = (plugin.complete)(&Value::Object(full).to_string())?;
+    let full = plugin.complete(&Value::Object(full).to_string())?;
     Ok(serde_json::from_str(&full).expect("a configuration is a JSON object"))
 }
 

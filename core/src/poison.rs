@@ -19,7 +19,7 @@ pub struct Threat {
     pub attack: Box<dyn Attack>,
     /// What it wants.
     pub goal: Goal,
-    /// Plugin, configuration and the contents of the files it reads: two attacks with the same ones stamp alike.
+    /// Plugin, its library's content, configuration and the contents of the files it reads: two attacks with the same ones stamp alike.
     pub(crate) identity: String,
 }
 
@@ -40,7 +40,10 @@ impl Threat {
             let contents = attack.reads().and_then(|files| contents(&files)).map_err(place)?;
             attack.prepare(&ctx, workshop).map_err(place)?;
             let goal = attack.goal(&ctx).map_err(place)?;
-            let identity = format!("{} {} {contents}", config.plugin, json(&config.config));
+            // A library that was built anew may do otherwise under the same name.
+            let library = plugin::library::used(std::slice::from_ref(config));
+            let library = library.first().map_or("", |library| &library.blake3);
+            let identity = format!("{} {} {contents} {library}", config.plugin, json(&config.config));
             Ok(Threat { label: config.label.clone(), attack, goal, identity })
         };
         attacks.iter().map(threat).collect()
@@ -52,9 +55,9 @@ impl Threat {
         self.stamp(&data.canvas.gather(rows)?, &keys)
     }
 
-    /// Stamps, and checks that the attack returned pictures.
+    /// Stamps pictures, u8 `[N, 3, S, S]`.
     pub(crate) fn stamp(&self, canvas: &Tensor, keys: &[u64]) -> Result<Tensor> {
-        self.checked("stamp", self.attack.stamp(canvas, keys)?, &canvas.size())
+        self.attack.stamp(canvas, keys).map_err(|error| error.during(format!("attack `{}`", self.label)))
     }
 
     /// The caption or prompt of a number with the text trigger in it, as the attacker would say it at test time.
@@ -64,14 +67,7 @@ impl Threat {
 
     /// A picture that the attack brings along, as a canvas u8 `[3, size, size]`.
     pub fn picture(&self, file: &str, size: u32) -> Result<Tensor> {
-        let side = i64::from(size);
-        self.checked("picture", self.attack.picture(file, size)?, &[3, side, side])
-    }
-
-    fn checked(&self, method: &str, canvas: Tensor, size: &[i64]) -> Result<Tensor> {
-        let right = canvas.size() == size && canvas.kind() == Kind::Uint8;
-        let why = || format!("`{method}` returned {:?} {:?}, not u8 {size:?}", canvas.kind(), canvas.size());
-        if right { Ok(canvas) } else { Err(Error::invalid(format!("attack `{}`", self.label), why())) }
+        self.attack.picture(file, size).map_err(|error| error.during(format!("attack `{}`", self.label)))
     }
 }
 
@@ -143,7 +139,8 @@ impl Poison {
             let new =
                 threat.attack.poison(&ctx, &threat.goal).map_err(|e| e.during(format!("attack `{}`", threat.label)))?;
             check(&new, data, split, &taken)
-                .map_err(|why| Error::invalid(format!("attack `{}`", threat.label), why))?;
+                .map_err(|why| Error::invalid(format!("plugin `{}`", config.plugin), format!("`poison`: {why}")))
+                .map_err(|error| error.during(format!("attack `{}`", threat.label)))?;
             taken.extend(new.iter().filter_map(|edit| edit.replaces));
             owners.extend(std::iter::repeat_n(threat, new.len()));
             edits.extend(new.into_iter().map(|edit| Poisoned { attack: threat.label.clone(), edit }));
@@ -217,8 +214,7 @@ fn draw_canvases(edits: &[Poisoned], owners: &[&Threat], data: &Dataset, seed: u
     for run in edits.chunk_by(|one, next| one.attack == next.attack) {
         for edits in run.chunks(CHUNK) {
             let threat = owners[start];
-            let drawn = draw_chunk(threat, edits, start as u64, data, seed);
-            let drawn = drawn.map_err(|error| error.during(format!("attack `{}`", threat.label)))?;
+            let drawn = draw_chunk(threat, edits, start as u64, data, seed)?;
             pixels.narrow(0, start as i64, edits.len() as i64).copy_(&drawn);
             start += edits.len();
         }
@@ -260,6 +256,6 @@ fn json(value: &impl Serialize) -> String {
 impl Configured {
     /// Builds the plugin of its configuration.
     pub fn build<T: plugin::Role + ?Sized>(&self) -> Result<Box<T>> {
-        (plugin::find::<T>(&self.plugin)?.build)(&json(&self.config))
+        plugin::find::<T>(&self.plugin)?.build(&json(&self.config))
     }
 }

@@ -178,7 +178,7 @@ impl Suite {
         bad.map_or(Ok(()), |name| {
             Err(Error::invalid(
                 format!("label `{name}`"),
-                "letters, digits, dash, dot and underscore only: it names a folder",
+                "letters, digits, dash, dot and underscore only: it names a folder; `plugin = \"...\"` names the plugin",
             ))
         })
     }
@@ -195,7 +195,9 @@ impl Suite {
         for &seed in &self.seeds {
             for (arena, poisoning) in std::iter::once((&clean.0, &clean.1)).chain(&self.arenas) {
                 for defense in &defenses {
+                    let plugins = attacks.iter().chain([defense]).chain(&evaluators);
                     trials.push(Trial {
+                        libraries: plugin::library::used(plugins),
                         suite: self.name.clone(),
                         arena: arena.clone(),
                         seed,

@@ -278,7 +278,7 @@ impl<'a> Trainer<'a> {
         let parts = Parts::from([
             ("model", self.model.weights.tensors()),
             ("optimizer", self.optimizer.state()),
-            ("defense", self.defense.state()),
+            ("defense", self.defense.state()?),
         ]);
         checkpoint::write(&self.folder.join("checkpoint.safetensors"), &self.trial, &self.position, &parts)
     }

@@ -8,6 +8,7 @@ use crate::defense::Defense;
 use crate::evaluator::encoder::Seen;
 use crate::evaluator::{Downstream, DownstreamConfig, Encoder, Evaluator, Subject};
 use crate::model::{Clip, ModelConfig};
+use crate::plugin::library::{self, Origin};
 use crate::poison::{Poison, Threat};
 use crate::report::{self, Cost, Line, SetLine};
 use crate::train::corpus::Shape;
@@ -56,6 +57,9 @@ pub struct Trial {
     pub evaluators: Vec<Configured>,
     /// Downstream sets that it is measured on, by label.
     pub downstream: BTreeMap<String, DownstreamConfig>,
+    /// The libraries that its plugins were loaded from; whoever runs it again has to load the same ones.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub libraries: Vec<Origin>,
 }
 
 /// A plugin with its complete configuration, under the label that the suite gives it.
@@ -100,6 +104,7 @@ impl Trial {
     }
 
     fn conclude(&self, folder: &Path, store: &Path, machine: &Machine, given: Option<&Path>) -> Result<Vec<Line>> {
+        self.check_libraries()?;
         std::fs::create_dir_all(folder).map_err(Error::io(folder))?;
         let identity = self.claim(folder)?;
         tch::set_num_threads(self.threads);
@@ -180,7 +185,11 @@ impl Trial {
         let probe = evaluators.iter().find_map(|evaluator| evaluator.probe());
         let recorder = probe.map(|probe| Recorder::new(probe, corpus, poison, model, folder));
         let trainer = Trainer::open(&self.recipe, corpus, model, defense.as_mut(), folder, identity)?;
-        let trained = trainer.recorded_by(recorder).run(machine)?;
+        let diverged = |error| match error {
+            Error::NotFinite(_) => Error::during(error, format!("defense `{}`", self.defense.label)),
+            other => other,
+        };
+        let trained = trainer.recorded_by(recorder).run(machine).map_err(diverged)?;
         model.weights.save(&folder.join("model.safetensors"))?;
         Ok(trained)
     }
@@ -207,8 +216,7 @@ impl Trial {
             let definitions = evaluator.definitions();
             for score in evaluator.evaluate(subject).map_err(|error| error.during(place()))? {
                 let definition = definitions.iter().find(|definition| definition.score == score.score);
-                let undefined = || Error::invalid(place(), format!("score `{}` is not defined", score.score));
-                let definition = definition.ok_or_else(undefined)?;
+                let definition = definition.expect("the guard lets no other score pass");
                 lines.push(Line::score(self, &config.label, score, definition, subject, &device));
             }
         }
@@ -260,6 +268,16 @@ impl Trial {
         let missing = !self.recipe.init.is_empty() && !init.is_file();
         let why = || Error::invalid("key `recipe.init`", format!("there is no file {}", init.display()));
         if missing { Err(why()) } else { Ok(()) }
+    }
+
+    /// What it was made with is loaded, and nothing else gives its plugins their names.
+    fn check_libraries(&self) -> Result<()> {
+        self.libraries.iter().try_for_each(Origin::check)?;
+        let used = library::used(self.attacks.iter().chain([&self.defense]).chain(&self.evaluators));
+        let stray = used.iter().find(|library| !self.libraries.contains(library));
+        stray.map_or(Ok(()), |library| {
+            Err(Error::invalid(format!("plugin library {}", library.file), "is used, and the trial does not say so"))
+        })
     }
 
     fn device(&self) -> Result<Device> {

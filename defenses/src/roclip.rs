@@ -198,9 +198,9 @@ impl Defense for RoClip {
         Ok(step.clip_loss(step.image, &text))
     }
 
-    fn state(&self) -> State {
+    fn state(&self) -> Result<State> {
         let state = if self.checkpoint_pool { Pool::state } else { Pool::start_state };
-        self.memory.as_ref().map(state).unwrap_or_default()
+        Ok(self.memory.as_ref().map(state).unwrap_or_default())
     }
 
     fn restore(&mut self, state: State, device: Device) -> Result<()> {

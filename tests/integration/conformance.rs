@@ -129,7 +129,7 @@ fn defaults_round_trip_and_a_typo_is_refused_with_a_guess() {
                 }
             }
             let with_typo = Map::from_iter(full.into_iter().chain([("no-such-key".to_string(), json!(1))]));
-            let refused = (plugin.build)(&Value::Object(with_typo).to_string()).err();
+            let refused = plugin.build(&Value::Object(with_typo).to_string()).err();
             let message = refused.unwrap_or_else(|| panic!("{name} lacks deny_unknown_fields")).chain();
             assert!(message.contains(name) && message.contains("no-such-key"), "{message}");
         }
@@ -202,7 +202,7 @@ fn every_defense_survives_two_steps_and_repeats_them_bit_for_bit() {
 fn every_score_has_one_definition() {
     let mut scores = HashSet::new();
     for plugin in plugins::<dyn Evaluator>() {
-        let definitions = (plugin.build)(&(plugin.defaults)()).unwrap().definitions();
+        let definitions = plugin.build(&(plugin.defaults)()).unwrap().definitions();
         assert!(!definitions.is_empty(), "{} measures nothing", plugin.name);
         for definition in definitions {
             assert!(definition.definition.len() > 20, "what is `{}` of {}?", definition.score, plugin.name);

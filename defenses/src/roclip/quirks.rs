@@ -213,7 +213,7 @@ fn quirk_the_pool_is_not_in_the_checkpoint() {
         let (mut before, mut after) = (preset("official", own.clone()), preset("official", own));
         before.memory = Some(Pool::of_noise(PoolStart::RawNoise, [10, 8, 4]));
         let _ = before.loss(&given.step(2)).unwrap();
-        after.restore(before.state(), Device::Cpu).unwrap();
+        after.restore(before.state().unwrap(), Device::Cpu).unwrap();
         (before.memory.unwrap(), after.memory.unwrap())
     };
     let (_, after) = resumed(json!({}));

@@ -1,0 +1,92 @@
+//! Opens a library of plugins. Rust's own types cross its boundary, so nothing in it is called before its [`Handshake`] has shown that
+//! both sides were built alike. `library.rs` keeps what was opened.
+
+// Opening a library and reading what it exports cannot be checked by the compiler.
+#![allow(unsafe_code)]
+#![deny(clippy::undocumented_unsafe_blocks)]
+
+use super::handshake::{FINGERPRINT, Handshake, Header, INTERFACE, MAGIC, SYMBOL};
+use super::library::{Library, Origin};
+use super::{Plugin, Role};
+use crate::{Error, Result};
+use std::ffi::OsStr;
+use std::path::Path;
+
+/// Opens the library in `file`, whose plugins are to be named after `name`.
+pub(super) fn open(file: &Path, name: String) -> Result<Library> {
+    let content = std::fs::read(file).map_err(Error::io(file))?;
+    let wrong = |why: String| Error::invalid("not a library of plugins", why);
+    if !content.starts_with(b"\x7fELF") {
+        return Err(wrong(
+            "no shared library at all; `cargo build --release` leaves one in target/release, lib*.so".into(),
+        ));
+    }
+    let symbols = symbols(&content);
+    if symbols.is_empty() {
+        let why = "it exports none; the crate's lib.rs ends with `gauntlet::export_plugins!();`, its Cargo.toml says crate-type = [\"cdylib\"]";
+        return Err(wrong(why.into()));
+    }
+    let handshake = read(file, &symbols).map_err(wrong)?;
+    handshake.check().map_err(|why| Error::invalid("it does not fit", format!("it {why}")))?;
+    Ok(Library {
+        path: file.to_path_buf(),
+        origin: Origin {
+            file: file.file_name().unwrap_or(OsStr::new("")).to_string_lossy().into_owned(),
+            blake3: blake3::hash(&content).to_hex().to_string(),
+            built: FINGERPRINT.replace('\n', ", "),
+        },
+        attacks: named(&name, (handshake.attacks)()?),
+        defenses: named(&name, (handshake.defenses)()?),
+        evaluators: named(&name, (handshake.evaluators)()?),
+        name,
+    })
+}
+
+/// Names of symbols by which a library may export plugins: they end with the name of its crate, which the file need not keep.
+fn symbols(content: &[u8]) -> Vec<String> {
+    let is_name = |byte: &u8| byte.is_ascii_alphanumeric() || *byte == b'_';
+    let starts = content.windows(SYMBOL.len() + 1).enumerate();
+    let starts = starts.filter(|(_, window)| window[0] == 0 && &window[1..] == SYMBOL.as_bytes());
+    let symbol = |(at, _)| {
+        let rest = &content[at + 1..];
+        let end = rest.iter().position(|byte| !is_name(byte))?;
+        (rest[end] == 0).then(|| String::from_utf8_lossy(&rest[..end]).into_owned())
+    };
+    starts.filter_map(symbol).collect()
+}
+
+/// Loads the library, for good, and reads what it says about itself as far as this program knows how to.
+fn read(file: &Path, symbols: &[String]) -> Result<&'static Handshake, String> {
+    // SAFETY: what runs now are the initialisers of a library that a person named on the command line; those of `inventory`, which
+    // list its plugins, touch nothing but the library's own memory.
+    let library = unsafe { libloading::Library::new(file) };
+    // Never unloaded: plugins, their names and their functions are `'static`.
+    let library = Box::leak(Box::new(library.map_err(|error| format!("it cannot be loaded: {error}"))?));
+    let find = |symbol: &String| {
+        // SAFETY: only the address is taken here; what lies there is looked at below.
+        unsafe { library.get::<*const Header>(symbol.as_bytes()) }.ok().map(|symbol| *symbol)
+    };
+    let found =
+        symbols.iter().find_map(find).ok_or("it exports none: the symbol is not among those that it exports")?;
+    // SAFETY: a symbol of this name is written by `export_plugins!` alone, and every version of it starts with this header, which
+    // holds any bits.
+    let header = unsafe { found.read() };
+    if header.magic != MAGIC {
+        return Err("its handshake is damaged; build it anew".into());
+    }
+    if header.interface != INTERFACE {
+        return Err(format!(
+            "it has interface {} of plugins and this gauntlet {INTERFACE}; build it with the gauntlet that runs it",
+            header.interface
+        ));
+    }
+    // SAFETY: the interface's number says that it is this struct, `repr(C)`, and it is a static of a library that stays loaded. Its
+    // texts and sizes hold any bits; its functions are not called before these were compared.
+    Ok(unsafe { &*found.cast::<Handshake>() })
+}
+
+/// The same plugins under names that no other library has.
+fn named<T: Role + ?Sized>(library: &str, plugins: Vec<&'static Plugin<T>>) -> Vec<Plugin<T>> {
+    let rename = |plugin: &Plugin<T>| Plugin { name: format!("{library}/{}", plugin.name).leak(), ..*plugin };
+    plugins.into_iter().map(rename).collect()
+}

@@ -1,0 +1,107 @@
+//! Libraries of plugins that were loaded into this program, and those that a trial uses. `dynamic.rs` loads them.
+
+use super::{Plugin, dynamic};
+use crate::trial::Configured;
+use crate::{Attack, Defense, Error, Evaluator, Result};
+use serde::{Deserialize, Serialize};
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+
+/// A library that was loaded. It stays so until the program ends.
+pub struct Library {
+    /// What the names of its plugins start with: `mine` of `libmine.so`.
+    pub name: String,
+    /// Where it was found, symbolic links followed.
+    pub path: PathBuf,
+    /// What a trial writes down about it.
+    pub origin: Origin,
+    pub(super) attacks: Vec<Plugin<dyn Attack>>,
+    pub(super) defenses: Vec<Plugin<dyn Defense>>,
+    pub(super) evaluators: Vec<Plugin<dyn Evaluator>>,
+}
+
+/// What a library was, for whoever wants to run the same again.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Origin {
+    /// Name of the file, without its folder.
+    pub file: String,
+    /// BLAKE3 of its content.
+    pub blake3: String,
+    /// What it was built with.
+    pub built: String,
+}
+
+/// Appended to, never removed from: plugins are looked up by name in all of the program.
+static LOADED: Mutex<Vec<&'static Library>> = Mutex::new(Vec::new());
+
+/// Every library loaded so far, in that order.
+pub fn loaded() -> Vec<&'static Library> {
+    LOADED.lock().expect("nothing panics while it is locked").clone()
+}
+
+/// Loads a library of plugins; from then on they are there like those that are linked, as `LIBRARY/PLUGIN`.
+///
+/// # Errors
+/// If it is no such library, does not fit this program, or is there already.
+pub fn load(path: &Path) -> Result<()> {
+    let place = |error: Error| error.during(format!("--plugin {}", path.display()));
+    let file = path.canonicalize().map_err(|error| place(Error::io(path)(error)))?;
+    let name = name(path);
+    let wrong = |why: String| Err(Error::invalid(format!("--plugin {}", path.display()), why));
+    match loaded().iter().find(|library| library.name == name || library.path == file) {
+        Some(twin) if twin.path == file => return wrong("is given twice; give it once".into()),
+        Some(twin) => {
+            let twin = twin.path.display();
+            return wrong(format!("its plugins would be named `{name}/...`, as those of {twin} are; rename the file"));
+        }
+        None => {}
+    }
+    let library = dynamic::open(&file, name).map_err(place)?;
+    LOADED.lock().expect("nothing panics while it is locked").push(Box::leak(Box::new(library)));
+    Ok(())
+}
+
+/// `mine` of `folder/libmine.so`, in the form of a plugin's name.
+fn name(path: &Path) -> String {
+    let stem = path.file_stem().unwrap_or_default().to_string_lossy();
+    stem.strip_prefix("lib").unwrap_or(&stem).replace('_', "-")
+}
+
+/// The library that a plugin is of; none for those that are linked.
+pub fn of(plugin: &str) -> Option<&'static Library> {
+    let (name, _) = plugin.split_once('/')?;
+    loaded().into_iter().find(|library| library.name == name)
+}
+
+/// The libraries that some plugins are of, each once.
+pub fn used<'a>(plugins: impl IntoIterator<Item = &'a Configured>) -> Vec<Origin> {
+    let mut used: Vec<Origin> =
+        plugins.into_iter().filter_map(|plugin| of(&plugin.plugin)).map(|library| library.origin.clone()).collect();
+    used.sort();
+    used.dedup();
+    used
+}
+
+impl Origin {
+    /// Whether this very library is loaded: a trial is run with what it was made with, and nothing that a file names is loaded by itself.
+    pub fn check(&self) -> Result<()> {
+        let named = loaded().into_iter().find(|library| library.name == name(Path::new(&self.file)));
+        let what = format!("plugin library {}", self.file);
+        let short = |hash: &str| hash.chars().take(16).collect::<String>();
+        match named {
+            None => Err(Error::invalid(what, format!("is not loaded; give it: --plugin PATH/{}", self.file))),
+            Some(library) if library.origin.blake3 != self.blake3 => {
+                let why = format!(
+                    "has another content than the trial was made with (BLAKE3 {}..., the trial says {}...); give that one: --plugin \
+                     PATH/{}",
+                    short(&library.origin.blake3),
+                    short(&self.blake3),
+                    self.file
+                );
+                Err(Error::invalid(what, why))
+            }
+            Some(_) => Ok(()),
+        }
+    }
+}
