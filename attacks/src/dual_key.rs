@@ -13,6 +13,7 @@ use gauntlet::{Attack, Backdoor, Edit, Goal, PoisonCtx, Result};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::HashSet;
+use std::path::PathBuf;
 use tch::Tensor;
 
 /// A trigger in the picture and a word in the text.
@@ -48,6 +49,10 @@ gauntlet::register!(
 );
 
 impl Attack for DualKey {
+    fn reads(&self) -> Result<Vec<PathBuf>> {
+        self.image.reads()
+    }
+
     fn goal(&self, ctx: &PoisonCtx) -> Result<Goal> {
         ctx.check_words("word", &self.word)?;
         Ok(Goal::DualKey(ctx.class(&self.poison.target)?))

@@ -5,6 +5,7 @@ use gauntlet::serde_json::{Map, Value};
 use gauntlet::{Attack, Result};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
 use tch::Tensor;
 
 /// Another attack, of which only the trigger counts.
@@ -45,9 +46,17 @@ impl Trigger {
         Written { plugin: plugin.into(), config }.try_into().expect("a default of ours names an attack and its keys")
     }
 
+    /// The files that it reads.
+    pub fn reads(&self) -> Result<Vec<PathBuf>> {
+        self.build()?.reads()
+    }
+
     /// Stamps pictures as that attack would.
     pub fn stamp(&self, canvas: &Tensor, keys: &[u64]) -> Result<Tensor> {
-        let config = Value::Object(self.config.clone()).to_string();
-        find::<dyn Attack>(&self.plugin)?.build(&config)?.stamp(canvas, keys)
+        self.build()?.stamp(canvas, keys)
+    }
+
+    fn build(&self) -> Result<Box<dyn Attack>> {
+        find::<dyn Attack>(&self.plugin)?.build(&Value::Object(self.config.clone()).to_string())
     }
 }

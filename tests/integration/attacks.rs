@@ -6,19 +6,24 @@ use gauntlet::progress::Silent;
 use gauntlet::train::Machine;
 use gauntlet::trial::Ground;
 use std::collections::HashSet;
+use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
 /// Data and poison of one attack alone on the small world, as a suite that has this table for it would have them.
 fn ground(attack: &str, table: &str) -> Ground {
+    ground_in(tempfile::tempdir().unwrap().path(), attack, table)
+}
+
+/// The same, in a store that is kept.
+fn ground_in(home: &Path, attack: &str, table: &str) -> Ground {
     gauntlet_attacks::link();
     gauntlet_defenses::link();
     gauntlet_evaluators::link();
-    let home = tempfile::tempdir().unwrap();
-    let suite = world_suite(home.path(), 1, "[0]", "clip = {}");
+    let suite = world_suite(home, 1, "[0]", "clip = {}");
     let settings = [format!("attacks={{ {attack} = {table} }}"), format!("arenas.poisoned=['{attack}']")];
     let trial = trial(&suite, &[&settings[0], &settings[1]], "poisoned/clip/seed-0");
     let stop = AtomicBool::new(false);
-    trial.prepare(home.path(), &Machine { workers: 1, progress: &Silent, stop: &stop }).unwrap()
+    trial.prepare(home, &Machine { workers: 1, progress: &Silent, stop: &stop }).unwrap()
 }
 
 fn edits(ground: &Ground) -> Vec<&Edit> {
@@ -97,6 +102,23 @@ fn near_duplicates_of_a_target_differ_from_it_and_from_each_other_but_little() {
     let kind = gauntlet::tch::Kind::Float;
     let differs = (copy(0).to_kind(kind) - target.to_kind(kind)).abs().mean(kind);
     assert!(f64::try_from(differs).unwrap() < 40.0, "a copy is near");
+}
+
+#[test]
+fn pictures_that_changed_under_the_same_name_are_other_poison() {
+    let (home, theirs) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let fixture = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/precomputed");
+    for file in std::fs::read_dir(fixture).unwrap().flatten() {
+        std::fs::copy(file.path(), theirs.path().join(file.file_name())).unwrap();
+    }
+    let table = format!("{{ folder = '{}', target = 'blorn' }}", theirs.path().display());
+    let digests = ["before", "changed", "back"].map(|state| {
+        let from = if state == "changed" { "test-0.png" } else { "train-0.png" };
+        std::fs::copy(format!("{fixture}/{from}"), theirs.path().join("train-0.png")).unwrap();
+        ground_in(home.path(), "precomputed", &table).poison.digest
+    });
+    assert_ne!(digests[0], digests[1], "one store, other pictures");
+    assert_eq!(digests[0], digests[2]);
 }
 
 /// Every kind of goal comes to a score, in the poisoned arena and as a base rate in `clean`, through the program itself.
