@@ -24,18 +24,23 @@ pub struct Threat {
 }
 
 impl Threat {
-    /// Builds the attacks of a suite and draws their goals; neither depends on the arena.
-    pub fn all(attacks: &[Configured], data: &Dataset, split: &Split, seed: u64) -> Result<Vec<Threat>> {
+    /// The attacks of a suite, each with its configuration, and their goals; neither depends on the arena.
+    pub fn all(
+        configs: &[Configured],
+        attacks: Vec<Box<dyn Attack>>,
+        data: &Dataset,
+        split: &Split,
+        seed: u64,
+    ) -> Result<Vec<Threat>> {
         let untouched = HashSet::new();
         let ctx = PoisonCtx { data, split, seed, taken: &untouched };
-        let threat = |config: &Configured| {
-            let attack = config.build::<dyn Attack>()?;
+        let threat = |(config, attack): (&Configured, Box<dyn Attack>)| {
             let goal = attack.goal(&ctx).map_err(|error| error.during(format!("attack `{}`", config.label)))?;
             let identity =
                 format!("{} {}{}", config.plugin, json(&config.config), contents(std::slice::from_ref(config)));
             Ok(Threat { label: config.label.clone(), attack, goal, identity })
         };
-        attacks.iter().map(threat).collect()
+        configs.iter().zip(attacks).map(threat).collect()
     }
 
     /// Stamps held-out rows as the attacker would at test time, u8 `[rows, 3, S, S]`.
