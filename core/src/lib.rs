@@ -6,6 +6,7 @@
 //! A plugin author needs `Attack`, `Defense` or `Evaluator`, and [`register!`].
 
 pub mod attack;
+pub mod conformance;
 pub mod data;
 pub mod defense;
 pub mod downstream;

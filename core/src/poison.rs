@@ -24,9 +24,10 @@ pub struct Threat {
 }
 
 impl Threat {
-    /// Builds the attacks of a suite and draws their goals; neither depends on the arena.
+    /// The attacks of a suite, each with its configuration, made ready, and their goals; neither depends on the arena.
     pub fn all(
-        attacks: &[Configured],
+        configs: &[Configured],
+        attacks: Vec<Box<dyn Attack>>,
         data: &Dataset,
         split: &Split,
         seed: u64,
@@ -34,8 +35,7 @@ impl Threat {
     ) -> Result<Vec<Threat>> {
         let untouched = HashSet::new();
         let ctx = PoisonCtx { data, split, seed, taken: &untouched };
-        let threat = |config: &Configured| {
-            let mut attack = config.build::<dyn Attack>()?;
+        let threat = |(config, mut attack): (&Configured, Box<dyn Attack>)| {
             let place = |error: Error| error.during(format!("attack `{}`", config.label));
             let contents = attack.reads().and_then(|files| contents(&files)).map_err(place)?;
             attack.prepare(&ctx, workshop).map_err(place)?;
@@ -46,7 +46,7 @@ impl Threat {
             let identity = format!("{} {} {contents} {library}", config.plugin, json(&config.config));
             Ok(Threat { label: config.label.clone(), attack, goal, identity })
         };
-        attacks.iter().map(threat).collect()
+        configs.iter().zip(attacks).map(threat).collect()
     }
 
     /// Stamps held-out rows as the attacker would at test time, u8 `[rows, 3, S, S]`.

@@ -14,7 +14,7 @@ use crate::report::{self, Cost, Line, SetLine};
 use crate::train::corpus::Shape;
 use crate::train::trajectory::Recorder;
 use crate::train::{Corpus, Machine, Recipe, Trained, Trainer};
-use crate::{Error, Result, draw};
+use crate::{Attack, Error, Result, draw};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::cell::OnceCell;
@@ -74,6 +74,16 @@ pub struct Configured {
     pub config: Map<String, Value>,
 }
 
+/// The plugins of a trial, built.
+pub(crate) struct Cast {
+    /// One for each of the trial's attacks.
+    pub attacks: Vec<Box<dyn Attack>>,
+    /// The defense.
+    pub defense: Box<dyn Defense>,
+    /// One for each of the trial's evaluators.
+    pub evaluators: Vec<Box<dyn Evaluator>>,
+}
+
 /// The data of a trial: what all trials of a data set and seed share.
 pub struct Ground {
     /// Rows, classes, canvases.
@@ -95,27 +105,48 @@ impl Trial {
     /// Runs the trial in `folder`, or goes on where it was interrupted: data, attack, defense and training, evaluation.
     /// `store` keeps what trials share. Returns the lines of results, which also lie in `folder/scores.jsonl`.
     pub fn run(&self, folder: &Path, store: &Path, machine: &Machine) -> Result<Vec<Line>> {
-        self.conclude(folder, store, machine, None)
+        self.conclude(self.cast()?, folder, store, machine, None)
     }
 
     /// The same, but for the training: measures weights that are there, a safetensors file in open_clip's names.
     pub fn measure(&self, weights: &Path, folder: &Path, store: &Path, machine: &Machine) -> Result<Vec<Line>> {
-        self.conclude(folder, store, machine, Some(weights))
+        self.conclude(self.cast()?, folder, store, machine, Some(weights))
     }
 
-    fn conclude(&self, folder: &Path, store: &Path, machine: &Machine, given: Option<&Path>) -> Result<Vec<Line>> {
+    /// Its plugins, as the registry has them.
+    pub(crate) fn cast(&self) -> Result<Cast> {
         self.check_libraries()?;
+        let evaluators = self.evaluators.iter().map(Configured::build::<dyn Evaluator>).collect::<Result<_>>()?;
+        Ok(Cast { attacks: self.build_attacks()?, defense: self.defense.build::<dyn Defense>()?, evaluators })
+    }
+
+    fn build_attacks(&self) -> Result<Vec<Box<dyn Attack>>> {
+        self.attacks.iter().map(Configured::build::<dyn Attack>).collect()
+    }
+
+    /// What [`run`](Trial::run) does, with these plugins in the place of those that the registry has.
+    pub(crate) fn run_with(&self, cast: Cast, folder: &Path, store: &Path, machine: &Machine) -> Result<Vec<Line>> {
+        self.conclude(cast, folder, store, machine, None)
+    }
+
+    fn conclude(
+        &self,
+        Cast { attacks, mut defense, evaluators }: Cast,
+        folder: &Path,
+        store: &Path,
+        machine: &Machine,
+        given: Option<&Path>,
+    ) -> Result<Vec<Line>> {
         std::fs::create_dir_all(folder).map_err(Error::io(folder))?;
         let identity = self.claim(folder)?;
         tch::set_num_threads(self.threads);
         // libtorch would cut convolutions on CUDA to TF32.
         gauntlet_torch::set_tf32(false)?;
         let device = self.device()?;
-        let evaluators = self.evaluators.iter().map(Configured::build::<dyn Evaluator>).collect::<Result<Vec<_>>>()?;
         let downstream = Downstream::open_all(&self.downstream)?;
 
         let clock = Instant::now();
-        let Ground { data, split, threats, poison } = self.prepare(store, machine)?;
+        let Ground { data, split, threats, poison } = self.ground(attacks, store, machine)?;
         let identity = self.identity(&identity, &poison)?;
         let tokenizer = Tokenizer::new(&data.vocabulary, self.model.text_cfg.vocab_size)?;
         let shape = Shape { batch: self.recipe.batch, context_length: self.model.text_cfg.context_length };
@@ -132,7 +163,11 @@ impl Trial {
                 }
                 Trained::default()
             }
-            None => self.train(&model, &corpus, &poison, &evaluators, folder, &identity, machine)?,
+            None => {
+                let probe = evaluators.iter().find_map(|evaluator| evaluator.probe());
+                let recorder = probe.map(|probe| Recorder::new(probe, &corpus, &poison, &model, folder));
+                self.train(&model, &corpus, defense.as_mut(), recorder, folder, &identity, machine)?
+            }
         };
 
         let clock = Instant::now();
@@ -172,8 +207,8 @@ impl Trial {
         &self,
         model: &Clip,
         corpus: &Corpus,
-        poison: &Poison,
-        evaluators: &[Box<dyn Evaluator>],
+        defense: &mut dyn Defense,
+        recorder: Option<Recorder>,
         folder: &Path,
         identity: &str,
         machine: &Machine,
@@ -181,10 +216,7 @@ impl Trial {
         if !self.recipe.init.is_empty() {
             model.weights.load(Path::new(&self.recipe.init))?;
         }
-        let mut defense = self.defense.build::<dyn Defense>()?;
-        let probe = evaluators.iter().find_map(|evaluator| evaluator.probe());
-        let recorder = probe.map(|probe| Recorder::new(probe, corpus, poison, model, folder));
-        let trainer = Trainer::open(&self.recipe, corpus, model, defense.as_mut(), folder, identity)?;
+        let trainer = Trainer::open(&self.recipe, corpus, model, defense, folder, identity)?;
         let diverged = |error| match error {
             Error::NotFinite(_) => Error::during(error, format!("defense `{}`", self.defense.label)),
             other => other,
@@ -196,12 +228,16 @@ impl Trial {
 
     /// The canvas cache and the poison of this trial, made if they are not in the store yet.
     pub fn prepare(&self, store: &Path, machine: &Machine) -> Result<Ground> {
+        self.ground(self.build_attacks()?, store, machine)
+    }
+
+    fn ground(&self, attacks: Vec<Box<dyn Attack>>, store: &Path, machine: &Machine) -> Result<Ground> {
         std::fs::create_dir_all(store).map_err(Error::io(store))?;
         let (size, cache_bytes) = (self.model.vision_cfg.image_size as u32, (self.cache_gb * 1e9) as u64);
         let data = Dataset::open(&self.data, size, cache_bytes, store, machine.progress)?;
         let split = data.split(self.heldout, self.seed)?;
         let workshop = Workshop { store, device: self.device()?, progress: machine.progress };
-        let threats = Threat::all(&self.attacks, &data, &split, self.seed, &workshop)?;
+        let threats = Threat::all(&self.attacks, attacks, &data, &split, self.seed, &workshop)?;
         let poisons = |attack: &&Configured| self.poisoning.contains(&attack.label);
         let arena: Vec<Configured> = self.attacks.iter().filter(poisons).cloned().collect();
         let poison = Poison::open(store, &data, &split, self.seed, &arena, &threats)?;

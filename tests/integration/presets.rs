@@ -8,77 +8,17 @@ use gauntlet::data::load;
 use gauntlet::data::tokenize::Tokenizer;
 use gauntlet::defense::{CaptionEdits, Phase, TextTower};
 use gauntlet::model::weights::read_safetensors;
-use gauntlet::plugin::{self, Plugin, Preset, Role};
 use gauntlet::progress::Silent;
 use gauntlet::suite::Suite;
 use gauntlet::tch::Device;
 use gauntlet::train::checkpoint::Position;
 use gauntlet::train::corpus::Shape;
 use gauntlet::train::{Corpus, Machine};
-use gauntlet::{Attack, Defense, Error, Evaluator, Trial};
-use serde_json::{Map, Value, json};
-use std::collections::BTreeSet;
+use gauntlet::{Error, Trial};
+use serde_json::{Value, json};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
-
-fn plugins<T: Role + ?Sized>() -> Vec<&'static Plugin<T>> {
-    gauntlet_attacks::link();
-    gauntlet_defenses::link();
-    gauntlet_evaluators::link();
-    plugin::all::<T>().unwrap()
-}
-
-/// Values by dotted key; tables are taken apart, lists are not.
-fn leaves(table: &Map<String, Value>) -> Map<String, Value> {
-    let leaf = |(key, value): (&String, &Value)| match value {
-        Value::Object(inner) => {
-            leaves(inner).into_iter().map(|(rest, value)| (format!("{key}.{rest}"), value)).collect()
-        }
-        value => vec![(key.clone(), value.clone())],
-    };
-    table.iter().flat_map(leaf).collect()
-}
-
-#[test]
-fn every_field_is_in_every_preset_with_a_value_and_a_source() {
-    fn check<T: Role + ?Sized>() -> usize {
-        let mut checked = 0;
-        for plugin in plugins::<T>() {
-            let defaults: Map<String, Value> = serde_json::from_str(&(plugin.defaults)()).unwrap();
-            for own in ["plugin", "preset", "of"] {
-                assert!(!defaults.contains_key(own), "{}: `{own}` is a key of the suite's own", plugin.name);
-            }
-            let names: BTreeSet<String> = plugin::presets(plugin).into_iter().map(|preset| preset.name).collect();
-            assert_eq!(names.len(), plugin::presets(plugin).len(), "{}: two presets of one name", plugin.name);
-            for preset in plugin::presets(plugin) {
-                let name = format!("{}, preset {}", plugin.name, preset.name);
-                let Preset { fields, summary, .. } = &preset;
-                let keys: Vec<&String> = fields.iter().map(|field| &field.key).collect();
-                assert_eq!(
-                    keys,
-                    leaves(&defaults).keys().collect::<Vec<_>>(),
-                    "{name}: its keys, in the order of the fields"
-                );
-                assert!(fields.iter().all(|field| field.source.trim().len() > 3), "{name}: a field without a source");
-                assert!(summary.len() > 10 && preset.deviations.iter().all(|deviation| deviation.len() > 20), "{name}");
-                let resolved =
-                    plugin::resolve(plugin, &Map::from_iter([("preset".into(), json!(preset.name))])).unwrap();
-                for (key, value) in leaves(&preset.table()) {
-                    let ours = &leaves(&resolved)[&key];
-                    assert!(
-                        *ours == value || ours.as_f64().is_some() && ours.as_f64() == value.as_f64(),
-                        "{name}: {key}"
-                    );
-                }
-                checked += 1;
-            }
-        }
-        checked
-    }
-    assert!(check::<dyn Attack>() > 5);
-    assert_eq!([check::<dyn Defense>(), check::<dyn Evaluator>()], [2, 0]);
-}
 
 /// What `--set` makes of a suite.
 fn read(suite: &Path, settings: &[&str]) -> Result<Suite, String> {

@@ -1,0 +1,116 @@
+//! What an attack does: edits that hang on the seed and on nothing else, a goal that no arena changes, a stamp for each picture alone.
+
+use super::standin::Villain;
+use super::{Held, must};
+use crate::attack::Workshop;
+use crate::data::world::World;
+use crate::data::{DataConfig, Dataset, Split};
+use crate::plugin::Plugin;
+use crate::poison::{Poison, Threat};
+use crate::progress::Silent;
+use crate::trial::Configured;
+use crate::{Attack, Goal, PoisonCtx, Result};
+use std::collections::HashSet;
+use std::path::Path;
+use tch::{Device, Tensor};
+
+/// The world that attacks are tried on, large enough for small rates to poison something.
+pub(super) struct Ground {
+    store: tempfile::TempDir,
+    data: Dataset,
+}
+
+const PAIRS: u32 = 3000;
+
+/// An attack of one seed and what it did in an arena of its own.
+struct Done {
+    attack: Box<dyn Attack>,
+    goal: Goal,
+    poison: Poison,
+}
+
+impl Ground {
+    pub(super) fn new() -> Self {
+        let store = tempfile::tempdir().expect("a temporary folder");
+        let world = DataConfig::World(World { pairs: PAIRS, ..World::default() });
+        let data = Dataset::open(&world, 32, u64::MAX, store.path(), &Silent);
+        Ground { data: data.unwrap_or_else(|error| panic!("{}", error.chain())), store }
+    }
+
+    pub(super) fn check(&self, plugin: &Plugin<dyn Attack>, config: &Configured) -> Held {
+        let attack = || plugin.build(&serde_json::to_string(&config.config).expect("plain data"));
+        let told = |error: crate::Error| error.chain();
+        let run = |seed: u64| attack().and_then(|attack| self.run(attack, config, seed)).map_err(told);
+        let (first, same, other) = (run(0)?, run(0)?, run(1)?);
+        self.seeds(&first, &same, &other)?;
+        self.arenas(&first, config, attack().map_err(told)?).map_err(told)??;
+        self.stamps(first.attack.as_ref()).map_err(told)??;
+        let said = [0, 0].map(|_| first.attack.say("a small thing", 7));
+        must(said[0] == said[1], "`say` gives two captions for one key")
+    }
+
+    fn split(&self, seed: u64) -> Result<Split> {
+        self.data.split(0.1, seed)
+    }
+
+    /// Poisons in a fresh store, so that nothing is read which was made before.
+    fn run(&self, attack: Box<dyn Attack>, config: &Configured, seed: u64) -> Result<Done> {
+        let store = tempfile::tempdir_in(self.store.path()).map_err(crate::Error::io(self.store.path()))?;
+        let (split, configs) = (self.split(seed)?, std::slice::from_ref(config));
+        let mut threats = Threat::all(configs, vec![attack], &self.data, &split, seed, &workshop(store.path()))?;
+        let poison = Poison::open(store.path(), &self.data, &split, seed, configs, &threats)?;
+        let Threat { attack, goal, .. } = threats.remove(0);
+        Ok(Done { attack, goal, poison })
+    }
+
+    fn seeds(&self, first: &Done, same: &Done, other: &Done) -> Held {
+        must(first.goal == same.goal, "one seed, two goals; all draws come from `ctx.rng`")?;
+        let equal = first.poison.edits == same.poison.edits && first.poison.digest == same.poison.digest;
+        must(equal, "one seed, two poisons; all draws come from `ctx.rng` and from the keys of `stamp`")?;
+        must(!first.poison.edits.is_empty(), format!("`poison` makes no edit of {PAIRS} pairs"))?;
+        let differs = first.poison.edits != other.poison.edits && first.poison.digest != other.poison.digest;
+        must(differs, "two seeds, the same poison; draw what is poisoned from `ctx.rng`")
+    }
+
+    /// In an arena where another attack has edited rows before, it wants the same and leaves those rows alone.
+    fn arenas(&self, alone: &Done, config: &Configured, attack: Box<dyn Attack>) -> Result<Held> {
+        let split = self.split(0)?;
+        let taken: HashSet<u32> = split.train.iter().step_by(3).collect();
+        let goal = attack.goal(&PoisonCtx { data: &self.data, split: &split, seed: 0, taken: &taken })?;
+        if goal != alone.goal {
+            return Ok(
+                Err("its goal hangs on what other attacks of the arena do; draw it from `ctx.rng` alone".into()),
+            );
+        }
+        let configs = [Villain::taker().configured(), config.clone()];
+        let attacks: Vec<Box<dyn Attack>> = vec![Box::new(Villain::taker()), attack];
+        let store = tempfile::tempdir_in(self.store.path()).map_err(crate::Error::io(self.store.path()))?;
+        let threats = Threat::all(&configs, attacks, &self.data, &split, 0, &workshop(store.path()))?;
+        let both = Poison::open(store.path(), &self.data, &split, 0, &configs, &threats);
+        both.map(|_| Ok(())).map_err(|error| error.during("after another attack in one arena"))
+    }
+
+    fn stamps(&self, attack: &dyn Attack) -> Result<Held> {
+        let (rows, keys) = ([3, 1, 4], [10, 11, 12]);
+        let canvas = self.data.canvas.gather(&rows)?;
+        let stamped = attack.stamp(&canvas, &keys)?;
+        let alone = attack.stamp(&canvas.narrow(0, 2, 1), &keys[2..])?;
+        let untouched = equal(&canvas, &self.data.canvas.gather(&rows)?);
+        Ok(must(equal(&stamped, &attack.stamp(&canvas, &keys)?), "`stamp` draws beside the keys it is given")
+            .and_then(|()| must(untouched, "`stamp` changes the pictures that it is given; `copy` them first"))
+            .and_then(|()| {
+                must(
+                    equal(&stamped.narrow(0, 2, 1), &alone),
+                    "what `stamp` makes of a picture hangs on those beside it",
+                )
+            }))
+    }
+}
+
+fn workshop(store: &Path) -> Workshop<'_> {
+    Workshop { store, device: Device::Cpu, progress: &Silent }
+}
+
+fn equal(one: &Tensor, other: &Tensor) -> bool {
+    one.size() == other.size() && one.equal(other)
+}
