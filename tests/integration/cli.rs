@@ -51,7 +51,7 @@ fn describe_tells_default_range_help_choices_and_definitions() {
     let choices = field("badnet", "pattern")["choices"].clone();
     let values: Vec<&str> =
         choices.as_array().unwrap().iter().map(|choice| choice["value"].as_str().unwrap()).collect();
-    assert_eq!(values, ["checkerboard", "noise", "yellow"]);
+    assert_eq!(values, ["checkerboard", "noise", "yellow", "fixed-noise", "grid"]);
     assert_eq!(field("roclip", "augmentation.flip")["default"], 0.5, "fields of an inner table have dotted keys");
     let scores = json(&["describe", "attack-success", "--json"])["scores"].clone();
     assert!(scores[0]["score"] == "psr" && scores[0]["higher_is_better"] == false, "{scores}");

@@ -76,7 +76,7 @@ fn every_field_is_in_every_preset_with_a_value_and_a_source() {
         }
         checked
     }
-    assert_eq!([check::<dyn Attack>(), check::<dyn Defense>(), check::<dyn Evaluator>()], [0, 2, 0]);
+    assert_eq!([check::<dyn Attack>(), check::<dyn Defense>(), check::<dyn Evaluator>()], [5, 2, 0]);
 }
 
 /// What `--set` makes of a suite.
@@ -161,7 +161,7 @@ fn describe_shows_presets_side_by_side_with_their_sources() {
     let deviations =
         ["deviates: one process has one pool", "deviates: a caption without letters", "WARNING: with `false`"];
     holds(&text("roclip"), &deviations);
-    assert!(!text("badnet").contains("Presets:"));
+    assert!(!text("targeted").contains("Presets:"));
 
     let json: Value = serde_json::from_str(&gauntlet(&["describe", "roclip", "--json"]).stdout).unwrap();
     let pool = json["presets"][1]["fields"].as_array().unwrap().iter().find(|field| field["key"] == "pool").unwrap();
