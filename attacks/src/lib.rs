@@ -2,6 +2,7 @@
 //! triggers share: canvases as bytes, and whom published code poisons.
 
 mod badnet;
+mod blended;
 #[cfg(test)]
 mod golden;
 mod pixels;
