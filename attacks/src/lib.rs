@@ -8,6 +8,7 @@ mod golden;
 mod pixels;
 mod releases;
 mod targeted;
+mod wanet;
 
 /// Makes the linker keep the registrations: a program that calls nothing of a crate drops it, and its registry is empty.
 pub fn link() {}
