@@ -7,6 +7,7 @@ mod blended;
 mod golden;
 mod pixels;
 mod releases;
+mod sig;
 mod targeted;
 mod wanet;
 
