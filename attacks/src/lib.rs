@@ -8,6 +8,7 @@ mod golden;
 mod pixels;
 mod releases;
 mod sig;
+mod stripes;
 mod targeted;
 mod wanet;
 

@@ -9,6 +9,9 @@ pub type Fields = Vec<(&'static str, Value, &'static str)>;
 /// CleanCLIP's share of poisoned pairs: 1,500 of 3M. The default of triggers that CLIP met there first.
 pub const CLEANCLIP_RATE: f64 = 0.0005;
 
+/// Detect's share of poisoned pairs for all but its BadNets.
+pub const DETECT_RATE: f64 = 0.001;
+
 /// What every preset of an 8-bit trigger deviates in.
 pub const ROUNDED: &str = "pixels are rounded to 8 bits; the release cuts the fraction off";
 
