@@ -20,19 +20,24 @@ use tch::{Device, Kind, Tensor};
 pub struct WaNet {
     /// Whom it hits, and what their captions become.
     poison: Backdoor,
-    /// Side of the control grid between whose points the field is interpolated (paper: 4); at most one point a pixel is drawn.
+    /// Side of the control grid between whose points the field is interpolated (the paper's k: 4); at most one point a pixel is drawn.
     #[schemars(range(min = 2))]
-    k: u32,
-    /// How far pixels are moved: half a pixel for each 1 on average, whatever the size of the canvas (paper: 0.5).
+    grid: u32,
+    /// How far pixels are moved: half a pixel for each 1 on average, whatever the size of the canvas (the paper's s: 0.5).
     #[schemars(range(min = 0.0))]
-    s: f32,
+    strength: f32,
     /// What the control grid is drawn from.
     grid_seed: u64,
 }
 
 impl Default for WaNet {
     fn default() -> Self {
-        WaNet { poison: Backdoor { rate: releases::CLEANCLIP_RATE, ..Backdoor::default() }, k: 4, s: 0.5, grid_seed: 0 }
+        WaNet {
+            poison: Backdoor { rate: releases::CLEANCLIP_RATE, ..Backdoor::default() },
+            grid: 4,
+            strength: 0.5,
+            grid_seed: 0,
+        }
     }
 }
 
@@ -57,10 +62,10 @@ impl Attack for WaNet {
 
     fn stamp(&self, canvas: &Tensor, keys: &[u64]) -> Result<Tensor> {
         let side = canvas.size()[3];
-        let k = i64::from(self.k).min(side);
+        let k = i64::from(self.grid).min(side);
         let mut rng = draw::rng(self.grid_seed, "wanet/grid", &[]);
         let grid: Vec<f32> = (0..2 * k * k).map(|_| rng.random_range(-1.0..=1.0)).collect();
-        let taps = taps(&Tensor::from_slice(&grid).view([1, 2, k, k]), self.s, side);
+        let taps = taps(&Tensor::from_slice(&grid).view([1, 2, k, k]), self.strength, side);
         pixels::each(canvas, keys, |from, to, _| warp(from, &taps, side as usize, to))
     }
 }
@@ -115,13 +120,13 @@ fn presets() -> Vec<Preset> {
     let control = "the paper controls the training and poisons a tenth of the pictures; the rate is CleanCLIP's";
     let rough = "on canvases other than 224 there is still a control point a pixel, and pixels move as far in pixels";
     let paper: Fields = vec![
-        ("k", json!(4), "WaNet, section 4.1"),
-        ("s", json!(0.5), "WaNet, section 4.1"),
+        ("grid", json!(4), "WaNet, section 4.1"),
+        ("strength", json!(0.5), "WaNet, section 4.1"),
         ("grid_seed", json!(0), "ours"),
     ];
     let warped: Fields = vec![
-        ("k", json!(224), "CleanCLIP: released code (backdoor/utils.py)"),
-        ("s", json!(1.0), "CleanCLIP: released code (backdoor/utils.py)"),
+        ("grid", json!(224), "CleanCLIP: released code (backdoor/utils.py)"),
+        ("strength", json!(1.0), "CleanCLIP: released code (backdoor/utils.py)"),
         ("grid_seed", json!(0), "ours"),
     ];
     let preset = |name, summary, deviations: &[&str], own: Fields| {
@@ -158,7 +163,10 @@ mod tests {
         let twice = golden("canvas-32").narrow(0, 0, 1).repeat([2, 1, 1, 1]);
         let stamp = |grid_seed| WaNet { grid_seed, ..preset("wanet", "warped") }.stamp(&twice, &[5, 6]).unwrap();
         assert!(stamp(0).get(0).equal(&stamp(0).get(1)) && !stamp(0).equal(&stamp(1)) && !stamp(0).equal(&twice));
-        assert!(WaNet { s: 0.0, ..WaNet::default() }.stamp(&twice, &[5, 6]).unwrap().equal(&twice), "nothing moves");
+        assert!(
+            WaNet { strength: 0.0, ..WaNet::default() }.stamp(&twice, &[5, 6]).unwrap().equal(&twice),
+            "nothing moves"
+        );
         let pixel = twice.narrow(2, 0, 1).narrow(3, 0, 1);
         assert!(WaNet::default().stamp(&pixel, &[5, 6]).unwrap().equal(&pixel), "there is nothing to warp");
     }
