@@ -5,6 +5,8 @@ mod badnet;
 mod blended;
 #[cfg(test)]
 mod golden;
+mod multi_trigger;
+mod nashville;
 mod pixels;
 mod releases;
 mod sig;

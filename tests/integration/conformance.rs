@@ -17,7 +17,7 @@ use std::sync::atomic::AtomicBool;
 
 /// The plugins that ship, by role: one that is missing was dropped by the linker.
 const NAMES: [&[&str]; 3] = [
-    &["badnet", "blended", "sig", "stripes", "targeted", "wanet"],
+    &["badnet", "blended", "multi-trigger", "nashville", "sig", "stripes", "targeted", "wanet"],
     &["augmentation-control", "clip", "exposure-control", "roclip"],
     &[
         "attack-success",

@@ -76,7 +76,7 @@ fn every_field_is_in_every_preset_with_a_value_and_a_source() {
         }
         checked
     }
-    assert_eq!([check::<dyn Attack>(), check::<dyn Defense>(), check::<dyn Evaluator>()], [15, 2, 0]);
+    assert_eq!([check::<dyn Attack>(), check::<dyn Defense>(), check::<dyn Evaluator>()], [17, 2, 0]);
 }
 
 /// What `--set` makes of a suite.
