@@ -12,7 +12,22 @@ use std::path::Path;
 
 /// The plugins that ship, by role: one that is missing was dropped by the linker.
 const NAMES: [&[&str]; 3] = [
-    &["badclip", "badnet", "dual-key", "mm-poison", "precomputed", "roclip-adaptive", "targeted", "text-trigger"],
+    &[
+        "badclip",
+        "badnet",
+        "blended",
+        "dual-key",
+        "mm-poison",
+        "multi-trigger",
+        "nashville",
+        "precomputed",
+        "roclip-adaptive",
+        "sig",
+        "stripes",
+        "targeted",
+        "text-trigger",
+        "wanet",
+    ],
     &["augmentation-control", "clip", "exposure-control", "roclip"],
     &[
         "attack-success",
