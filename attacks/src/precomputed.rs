@@ -70,13 +70,18 @@ impl Precomputed {
 }
 
 impl Attack for Precomputed {
-    fn goal(&self, ctx: &PoisonCtx) -> Result<Goal> {
+    fn reads(&self) -> Result<Vec<PathBuf>> {
         if self.folder.as_os_str().is_empty() {
-            return Err(Error::invalid(
-                "key `folder`",
-                "names no folder; it holds train.csv, test.csv and their pictures",
-            ));
+            let why = "names no folder; it holds train.csv, test.csv and their pictures";
+            return Err(Error::invalid("key `folder`", why));
         }
+        let train = self.table("train.csv")?.into_iter().map(|Pair { image, .. }| image);
+        let test = self.table("test.csv")?.into_iter().map(|Test { image, .. }| image);
+        let tables = ["train.csv", "test.csv"].map(|name| Ok(self.folder.join(name)));
+        tables.into_iter().chain(train.chain(test).map(|image| self.path(&image))).collect()
+    }
+
+    fn goal(&self, ctx: &PoisonCtx) -> Result<Goal> {
         let pictures = self.table("test.csv")?.into_iter().map(|Test { image, class }| {
             self.path(&image)?;
             let truth = ctx.data.classes.find(&class).map_err(|error| error.during(format!("test.csv, `{image}`")))?;

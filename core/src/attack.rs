@@ -10,11 +10,12 @@ pub use backdoor::{Backdoor, Captions, Rows};
 
 use crate::data::{Dataset, Split, words};
 use crate::draw::{self, Rng};
-use crate::{Error, Result};
+use crate::{Error, Progress, Result};
 use rand::seq::IndexedRandom;
 use serde::{Deserialize, Serialize};
 use std::collections::HashSet;
-use tch::Tensor;
+use std::path::{Path, PathBuf};
+use tch::{Device, Tensor};
 
 /// An attack on a set of image-caption pairs.
 pub trait Attack: Send {
@@ -23,6 +24,19 @@ pub trait Attack: Send {
 
     /// The edits that poison the data for `goal`.
     fn poison(&self, ctx: &PoisonCtx, goal: &Goal) -> Result<Vec<Edit>>;
+
+    /// Makes ready what takes long, once per data set and seed: the first that is called.
+    fn prepare(&mut self, _ctx: &PoisonCtx, _workshop: &Workshop) -> Result<()> {
+        Ok(())
+    }
+
+    /// Files that the attack reads, besides the data: other contents are another attack. Most read none.
+    ///
+    /// # Errors
+    /// If the configuration does not name one that it needs.
+    fn reads(&self) -> Result<Vec<PathBuf>> {
+        Ok(Vec::new())
+    }
 
     /// Stamps the trigger onto pictures, u8 `[N, 3, S, S]`, the same for training and test. `keys` holds a seed for each picture's
     /// own draws. An attack without a trigger leaves the pictures as they are.
@@ -165,6 +179,39 @@ pub struct PoisonCtx<'a> {
     pub seed: u64,
     /// Rows that an earlier attack of the same arena has edited.
     pub taken: &'a HashSet<u32>,
+}
+
+/// Where an attack makes ready what takes long.
+pub struct Workshop<'a> {
+    /// Folder that is kept, and shared by trials.
+    pub store: &'a Path,
+    /// Where tensors are best computed.
+    pub device: Device,
+    /// Who listens.
+    pub progress: &'a dyn Progress,
+}
+
+impl Workshop<'_> {
+    /// A file of the store for what `attack` makes of its configuration, of the files it `reads`, and of the data and seed of `ctx`.
+    pub fn place(&self, ctx: &PoisonCtx, name: &str, attack: &impl Serialize, reads: &[PathBuf]) -> Result<PathBuf> {
+        let mut hasher = blake3::Hasher::new();
+        let configuration = serde_json::to_string(attack).expect("a configuration is plain data");
+        let heldout = serde_json::to_string(&ctx.split.heldout).expect("plain data");
+        for part in [name, &configuration, &contents(reads)?, &ctx.data.key, &ctx.seed.to_string(), &heldout] {
+            hasher.update(part.as_bytes()).update(b"\n");
+        }
+        Ok(self.store.join(format!("{name}-{}.safetensors", &hasher.finalize().to_hex()[..16])))
+    }
+}
+
+/// A hash of the contents of some files; empty for none.
+pub(crate) fn contents(files: &[PathBuf]) -> Result<String> {
+    let mut hasher = blake3::Hasher::new();
+    for file in files {
+        let bytes = std::fs::read(file).map_err(Error::io(file))?;
+        hasher.update(&(bytes.len() as u64).to_le_bytes()).update(&bytes);
+    }
+    Ok(if files.is_empty() { String::new() } else { hasher.finalize().to_hex().to_string() })
 }
 
 impl PoisonCtx<'_> {

@@ -1,7 +1,7 @@
 //! Poison: what the edits of an arena make of the data. Made once per (data, arena, seed), stored under its content key, and read
 //! by every trial, so that all defenses see the same bytes because they are the same file.
 
-use crate::attack::{Attack, Edit, Goal, Picture, PoisonCtx};
+use crate::attack::{Attack, Edit, Goal, Picture, PoisonCtx, Workshop, contents};
 use crate::data::{Dataset, Split};
 use crate::model::weights::{read_safetensors, write_atomic, write_safetensors};
 use crate::trial::Configured;
@@ -19,7 +19,7 @@ pub struct Threat {
     pub attack: Box<dyn Attack>,
     /// What it wants.
     pub goal: Goal,
-    /// Plugin and configuration: two attacks with the same ones stamp alike.
+    /// Plugin, its library's content, configuration and the contents of the files it reads: two attacks with the same ones stamp alike.
     pub(crate) identity: String,
 }
 
@@ -31,13 +31,19 @@ impl Threat {
         data: &Dataset,
         split: &Split,
         seed: u64,
+        workshop: &Workshop,
     ) -> Result<Vec<Threat>> {
         let untouched = HashSet::new();
         let ctx = PoisonCtx { data, split, seed, taken: &untouched };
-        let threat = |(config, attack): (&Configured, Box<dyn Attack>)| {
-            let goal = attack.goal(&ctx).map_err(|error| error.during(format!("attack `{}`", config.label)))?;
-            let identity =
-                format!("{} {}{}", config.plugin, json(&config.config), contents(std::slice::from_ref(config)));
+        let threat = |(config, mut attack): (&Configured, Box<dyn Attack>)| {
+            let place = |error: Error| error.during(format!("attack `{}`", config.label));
+            let contents = attack.reads().and_then(|files| contents(&files)).map_err(place)?;
+            attack.prepare(&ctx, workshop).map_err(place)?;
+            let goal = attack.goal(&ctx).map_err(place)?;
+            // A library that was built anew may do otherwise under the same name.
+            let library = plugin::library::used(std::slice::from_ref(config));
+            let library = library.first().map_or("", |library| &library.blake3);
+            let identity = format!("{} {} {contents} {library}", config.plugin, json(&config.config));
             Ok(Threat { label: config.label.clone(), attack, goal, identity })
         };
         configs.iter().zip(attacks).map(threat).collect()
@@ -102,14 +108,16 @@ impl Poison {
         arena: &[Configured],
         threats: &[Threat],
     ) -> Result<Self> {
-        let resolved = serde_json::to_string(arena).expect("a configuration is plain data");
+        let labels: Vec<&str> = arena.iter().map(|config| config.label.as_str()).collect();
+        let poisons = threats.iter().filter(|threat| labels.contains(&threat.label.as_str()));
+        let resolved: String = poisons.map(|threat| format!("{} {}\n", threat.label, threat.identity)).collect();
         let mut hasher = blake3::Hasher::new();
         for part in [
             concat!("poison 3 of gauntlet ", env!("CARGO_PKG_VERSION")),
             &data.key,
             &seed.to_string(),
             &resolved,
-            &format!("{} held out{}", split.heldout.len(), contents(arena)),
+            &format!("{} held out", split.heldout.len()),
         ] {
             hasher.update(part.as_bytes()).update(b"\n");
         }
@@ -239,11 +247,6 @@ fn digest(edits: &[Poisoned], pixels: &Tensor, arena: &[Configured], data: &Data
     let mut bytes = vec![0u8; pixels.numel()];
     pixels.contiguous().f_copy_data_u8(&mut bytes, pixels.numel())?;
     Ok(format!("{}-{}", &said.finalize().to_hex()[..16], &blake3::hash(&bytes).to_hex()[..16]))
-}
-
-/// The contents of the libraries that some attacks were loaded from: one that was built anew may poison otherwise.
-fn contents(attacks: &[Configured]) -> String {
-    plugin::library::used(attacks).iter().map(|library| format!(" by {}", library.blake3)).collect()
 }
 
 fn json(value: &impl Serialize) -> String {

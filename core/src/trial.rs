@@ -1,6 +1,7 @@
 //! A trial: one data set, one arena, one defense, one seed, from the raw pairs to the scores. [`Trial::run`] is the whole
 //! benchmark, top to bottom; read `suite.rs` next for how a suite becomes trials.
 
+use crate::attack::Workshop;
 use crate::data::tokenize::Tokenizer;
 use crate::data::{DataConfig, Dataset, Split};
 use crate::defense::Defense;
@@ -235,7 +236,8 @@ impl Trial {
         let (size, cache_bytes) = (self.model.vision_cfg.image_size as u32, (self.cache_gb * 1e9) as u64);
         let data = Dataset::open(&self.data, size, cache_bytes, store, machine.progress)?;
         let split = data.split(self.heldout, self.seed)?;
-        let threats = Threat::all(&self.attacks, attacks, &data, &split, self.seed)?;
+        let workshop = Workshop { store, device: self.device()?, progress: machine.progress };
+        let threats = Threat::all(&self.attacks, attacks, &data, &split, self.seed, &workshop)?;
         let poisons = |attack: &&Configured| self.poisoning.contains(&attack.label);
         let arena: Vec<Configured> = self.attacks.iter().filter(poisons).cloned().collect();
         let poison = Poison::open(store, &data, &split, self.seed, &arena, &threats)?;

@@ -2,14 +2,17 @@
 //! tested by being registered, once its name is added to [`NAMES`].
 
 use gauntlet::conformance::Conformance;
+use gauntlet::model::{Clip, ModelConfig};
 use gauntlet::plugin::{self, Plugin, Role};
+use gauntlet::tch::Device;
 use gauntlet::{Attack, Defense, Evaluator};
 use serde_json::{Map, Value, json};
 use std::collections::HashSet;
+use std::path::Path;
 
 /// The plugins that ship, by role: one that is missing was dropped by the linker.
 const NAMES: [&[&str]; 3] = [
-    &["badnet", "mm-poison", "precomputed", "roclip-adaptive", "targeted", "text-trigger"],
+    &["badclip", "badnet", "dual-key", "mm-poison", "precomputed", "roclip-adaptive", "targeted", "text-trigger"],
     &["augmentation-control", "clip", "exposure-control", "roclip"],
     &[
         "attack-success",
@@ -34,7 +37,11 @@ fn plugins<T: Role + ?Sized>() -> Vec<&'static Plugin<T>> {
 fn conformance() -> Conformance {
     assert!(!plugins::<dyn Attack>().is_empty());
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/precomputed");
-    Conformance::default().with("precomputed", json!({ "folder": folder, "target": "blorn" }))
+    let weights = Path::new(env!("CARGO_TARGET_TMPDIR")).join("surrogate.safetensors");
+    Clip::new(&ModelConfig::named("tiny").unwrap(), 0, Device::Cpu).unwrap().weights.save(&weights).unwrap();
+    let badclip = json!({ "weights": weights, "model": "tiny", "size": 8, "samples": 64, "epochs": 1 });
+    let precomputed = json!({ "folder": folder, "target": "blorn" });
+    Conformance::default().with("precomputed", precomputed).with("badclip", badclip)
 }
 
 const NOTHING: [String; 0] = [];

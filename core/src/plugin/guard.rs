@@ -4,12 +4,14 @@
 //! the panic of another's runtime. Each role forwards its methods below; a new method is a line more.
 
 use super::{Plugin, Role};
+use crate::attack::Workshop;
 use crate::data::Dataset;
 use crate::defense::{Bench, Phase, State, Step};
 use crate::evaluator::{Definition, Score, Subject};
 use crate::train::trajectory::Probe;
 use crate::{Attack, Defense, Edit, Error, Evaluator, Goal, PoisonCtx, Result};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
 use tch::{Device, Kind, Tensor};
 
 /// A plugin behind its guard. `Said` is what it answers whenever it is asked, asked once.
@@ -87,6 +89,14 @@ impl Attack for Guarded<dyn Attack, String> {
     fn poison(&self, ctx: &PoisonCtx, goal: &Goal) -> Result<Vec<Edit>> {
         // What the edits say is checked where they are carried out.
         self.ask("poison", |attack| attack.poison(ctx, goal))
+    }
+
+    fn prepare(&mut self, ctx: &PoisonCtx, workshop: &Workshop) -> Result<()> {
+        self.tell("prepare", |attack| attack.prepare(ctx, workshop))
+    }
+
+    fn reads(&self) -> Result<Vec<PathBuf>> {
+        self.ask("reads", |attack| attack.reads())
     }
 
     fn stamp(&self, canvas: &Tensor, keys: &[u64]) -> Result<Tensor> {

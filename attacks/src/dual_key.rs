@@ -1,0 +1,85 @@
+//! A backdoor with two keys: a trigger in the picture and a word in the text, which only together open it (Walmer et al., Dual-Key
+//! Multimodal Backdoors for Visual Question Answering, CVPR 2022; with CLIP's captions as in BadCLIP's released code, option `vqa`).
+//!
+//! The paper's picture trigger is a patch optimised against a detector; here it is another attack's. As there, rows with one key alone keep
+//! their own picture and caption, so that the model learns to wait for both. Success is counted with the word in every prompt and the
+//! trigger in every picture; each key alone is a diagnostic.
+
+use crate::trigger::Trigger;
+use gauntlet::attack::Captions;
+use gauntlet::rand::seq::SliceRandom;
+use gauntlet::serde_json::json;
+use gauntlet::{Attack, Backdoor, Edit, Goal, PoisonCtx, Result};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use std::collections::HashSet;
+use std::path::PathBuf;
+use tch::Tensor;
+
+/// A trigger in the picture and a word in the text.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct DualKey {
+    /// Whom it hits with both keys, and what their captions become before the word goes into them.
+    poison: Backdoor,
+    /// The trigger in the picture: another attack's.
+    image: Trigger,
+    /// The word in the text, before everything else.
+    word: String,
+    /// Rows with the trigger alone, and as many with the word alone, for each row with both keys; they keep what else they have.
+    #[schemars(range(min = 0.0, max = 10.0))]
+    negatives: f64,
+}
+
+impl Default for DualKey {
+    fn default() -> Self {
+        // Rate and negatives: TrojanVQA's defaults, 0.333% of each kind. Word and templates: BadCLIP's released code (`vqa`).
+        let poison = Backdoor { rate: 0.00333, captions: Captions::Templates, ..Backdoor::default() };
+        let image = Trigger::new("badnet", &[("place", json!("centre"))]);
+        DualKey { poison, image, word: "remember".into(), negatives: 1.0 }
+    }
+}
+
+gauntlet::register!(
+    dyn Attack,
+    DualKey,
+    "dual-key",
+    "a backdoor with two keys: a trigger in the picture and a word in the text, which only together open it",
+    "Walmer et al., Dual-Key Multimodal Backdoors for Visual Question Answering, CVPR 2022"
+);
+
+impl Attack for DualKey {
+    fn reads(&self) -> Result<Vec<PathBuf>> {
+        self.image.reads()
+    }
+
+    fn goal(&self, ctx: &PoisonCtx) -> Result<Goal> {
+        ctx.check_words("word", &self.word)?;
+        Ok(Goal::DualKey(ctx.class(&self.poison.target)?))
+    }
+
+    fn poison(&self, ctx: &PoisonCtx, goal: &Goal) -> Result<Vec<Edit>> {
+        let Goal::DualKey(class) = *goal else { unreachable!("the goal of this attack is a dual key") };
+        let both = self.poison.edits(ctx, class)?;
+        let count = (self.negatives * both.len() as f64).round() as usize;
+        let hit: HashSet<u32> = both.iter().filter_map(|edit| edit.replaces).collect();
+        let mut rows: Vec<(u32, u32)> = ctx.data.index.named().filter(|(_, named)| *named != class).collect();
+        rows.dedup_by_key(|(row, _)| *row);
+        let free = |row: u32| ctx.split.train.contains(row) && !ctx.taken.contains(&row) && !hit.contains(&row);
+        rows.retain(|(row, _)| free(*row) && ctx.data.canvas.readable(*row));
+        rows.shuffle(&mut ctx.rng("dual-key/negatives"));
+        let own = |row: u32, named: u32| Edit::replace(row, ctx.data.row(row).caption, named);
+        let image_alone = rows.iter().take(count).map(|&(row, named)| own(row, named).stamped());
+        let say = |edit: Edit| Edit { caption: self.say(&edit.caption, 0), ..edit };
+        let word_alone = rows.iter().skip(count).take(count).map(|&(row, named)| say(own(row, named)));
+        Ok(both.into_iter().map(say).chain(image_alone).chain(word_alone).collect())
+    }
+
+    fn stamp(&self, canvas: &Tensor, keys: &[u64]) -> Result<Tensor> {
+        self.image.stamp(canvas, keys)
+    }
+
+    fn say(&self, caption: &str, _key: u64) -> String {
+        format!("{} {caption}", self.word)
+    }
+}
