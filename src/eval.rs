@@ -109,7 +109,7 @@ impl Eval {
             let json = |line: &Line| serde_json::to_string(line).expect("plain data") + "\n";
             say(&lines.iter().map(json).collect::<String>());
         } else {
-            say(&(table(scores) + &report::notes(&lines)));
+            say(&(table(scores) + &report::notes(&lines) + &report::libraries(&lines)));
         }
         Ok(ExitCode::SUCCESS)
     }

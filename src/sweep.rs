@@ -142,7 +142,12 @@ impl Run {
             if stop.load(Ordering::Relaxed) {
                 return Err(Error::Interrupted);
             }
-            trial.prepare(&self.out.join("store"), &machine)?;
+            let store = self.out.join("store");
+            // What was loaded may abort, which must not cost the suite: it runs in the trials only, which then poison for themselves.
+            match trial.attacks.iter().any(|attack| library::of(&attack.plugin).is_some()) {
+                true => drop(trial.open_data(&store, &machine)?),
+                false => drop(trial.prepare(&store, &machine)?),
+            }
         }
         Ok(())
     }

@@ -5,6 +5,7 @@ pub mod table;
 use crate::data::DataConfig;
 use crate::evaluator::{Definition, Downstream, Score, Subject, Unit};
 use crate::model::weights::write_atomic;
+use crate::plugin::library::Origin;
 use crate::train::{Precision, Trained};
 use crate::trial::Trial;
 use crate::{Error, Result};
@@ -21,6 +22,8 @@ pub enum Line {
     Score(ScoreLine),
     /// A downstream set as one trial read it.
     Set(SetLine),
+    /// A library that plugins of one trial were loaded from.
+    Library(LibraryLine),
     /// What one trial cost; the only lines that differ from run to run.
     Cost(Cost),
 }
@@ -97,6 +100,18 @@ pub struct SetLine {
     pub test: usize,
     /// A choice among variants, a class left out, a part that is not there.
     pub notes: Vec<String>,
+}
+
+/// A library that plugins of one trial were loaded from.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LibraryLine {
+    /// Name of the suite.
+    pub suite: String,
+    /// Arena, defense and seed, joined by slashes.
+    pub trial: String,
+    /// The library.
+    pub library: Origin,
 }
 
 /// What one trial cost.
@@ -189,6 +204,21 @@ impl SetLine {
             notes: set.notes.clone(),
         }
     }
+}
+
+impl LibraryLine {
+    /// A library of a trial.
+    pub fn new(trial: &Trial, library: &Origin) -> LibraryLine {
+        LibraryLine { suite: trial.suite.clone(), trial: trial.name(), library: library.clone() }
+    }
+}
+
+/// The libraries that plugins of these lines were loaded from, a line a content: two of one file are two builds of it.
+pub fn libraries(lines: &[Line]) -> String {
+    let libraries =
+        lines.iter().filter_map(|line| if let Line::Library(line) = line { Some(&line.library) } else { None });
+    let said = libraries.collect::<BTreeSet<_>>().into_iter();
+    said.map(|library| format!("plugins of {}: BLAKE3 {}, {}\n", library.file, library.blake3, library.built)).collect()
 }
 
 /// What there is to know about the downstream sets that these lines are about, a line a set; sets without a note have none.

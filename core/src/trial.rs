@@ -10,7 +10,7 @@ use crate::evaluator::{Downstream, DownstreamConfig, Encoder, Evaluator, Subject
 use crate::model::{Clip, ModelConfig};
 use crate::plugin::library::{self, Origin};
 use crate::poison::{Poison, Threat};
-use crate::report::{self, Cost, Line, SetLine};
+use crate::report::{self, Cost, LibraryLine, Line, SetLine};
 use crate::train::corpus::Shape;
 use crate::train::trajectory::Recorder;
 use crate::train::{Corpus, Machine, Recipe, Trained, Trainer};
@@ -196,6 +196,7 @@ impl Trial {
         };
         let mut lines = self.evaluate(&subject, &evaluators, device)?;
         lines.extend(downstream.iter().map(|set| Line::Set(SetLine::new(self, set))));
+        lines.extend(self.libraries.iter().map(|library| Line::Library(LibraryLine::new(self, library))));
         let evaluate_seconds = clock.elapsed().as_secs_f64();
         lines.push(Line::Cost(Cost::measured(self, prepare_seconds, &trained, evaluate_seconds, device)?));
         report::write_lines(&folder.join("scores.jsonl"), &lines)?;
@@ -218,12 +219,21 @@ impl Trial {
         }
         let trainer = Trainer::open(&self.recipe, corpus, model, defense, folder, identity)?;
         let diverged = |error| match error {
-            Error::NotFinite(_) => Error::during(error, format!("defense `{}`", self.defense.label)),
+            Error::NotFinite(_) => {
+                Error::during(error, format!("defense `{}`: plugin `{}`", self.defense.label, self.defense.plugin))
+            }
             other => other,
         };
         let trained = trainer.recorded_by(recorder).run(machine).map_err(diverged)?;
         model.weights.save(&folder.join("model.safetensors"))?;
         Ok(trained)
+    }
+
+    /// The rows and canvases of this trial, made if they are not in the store yet. Runs no plugin.
+    pub fn open_data(&self, store: &Path, machine: &Machine) -> Result<Dataset> {
+        std::fs::create_dir_all(store).map_err(Error::io(store))?;
+        let (size, cache_bytes) = (self.model.vision_cfg.image_size as u32, (self.cache_gb * 1e9) as u64);
+        Dataset::open(&self.data, size, cache_bytes, store, machine.progress)
     }
 
     /// The canvas cache and the poison of this trial, made if they are not in the store yet.
@@ -232,9 +242,7 @@ impl Trial {
     }
 
     fn ground(&self, attacks: Vec<Box<dyn Attack>>, store: &Path, machine: &Machine) -> Result<Ground> {
-        std::fs::create_dir_all(store).map_err(Error::io(store))?;
-        let (size, cache_bytes) = (self.model.vision_cfg.image_size as u32, (self.cache_gb * 1e9) as u64);
-        let data = Dataset::open(&self.data, size, cache_bytes, store, machine.progress)?;
+        let data = self.open_data(store, machine)?;
         let split = data.split(self.heldout, self.seed)?;
         let workshop = Workshop { store, device: self.device()?, progress: machine.progress };
         let threats = Threat::all(&self.attacks, attacks, &data, &split, self.seed, &workshop)?;

@@ -9,7 +9,7 @@ use crate::plugin::Plugin;
 use crate::poison::{Poison, Threat};
 use crate::progress::Silent;
 use crate::trial::Configured;
-use crate::{Attack, Goal, PoisonCtx, Result};
+use crate::{Attack, Error, Goal, PoisonCtx, Result};
 use std::collections::HashSet;
 use std::path::Path;
 use tch::{Device, Tensor};
@@ -39,7 +39,7 @@ impl Ground {
 
     pub(super) fn check(&self, plugin: &Plugin<dyn Attack>, config: &Configured) -> Held {
         let attack = || plugin.build(&serde_json::to_string(&config.config).expect("plain data"));
-        let told = |error: crate::Error| error.chain();
+        let told = |error: Error| error.chain();
         let run = |seed: u64| attack().and_then(|attack| self.run(attack, config, seed)).map_err(told);
         let (first, same, other) = (run(0)?, run(0)?, run(1)?);
         self.seeds(&first, &same, &other)?;
@@ -55,7 +55,7 @@ impl Ground {
 
     /// Poisons in a fresh store, so that nothing is read which was made before.
     fn run(&self, attack: Box<dyn Attack>, config: &Configured, seed: u64) -> Result<Done> {
-        let store = tempfile::tempdir_in(self.store.path()).map_err(crate::Error::io(self.store.path()))?;
+        let store = tempfile::tempdir_in(self.store.path()).map_err(Error::io(self.store.path()))?;
         let (split, configs) = (self.split(seed)?, std::slice::from_ref(config));
         let mut threats = Threat::all(configs, vec![attack], &self.data, &split, seed, &workshop(store.path()))?;
         let poison = Poison::open(store.path(), &self.data, &split, seed, configs, &threats)?;
@@ -75,17 +75,17 @@ impl Ground {
     /// In an arena where another attack has edited rows before, it wants the same and leaves those rows alone.
     fn arenas(&self, alone: &Done, config: &Configured, attack: Box<dyn Attack>) -> Result<Held> {
         let split = self.split(0)?;
+        let configs = [Villain::taker().configured(), config.clone()];
+        let attacks: Vec<Box<dyn Attack>> = vec![Box::new(Villain::taker()), attack];
+        let store = tempfile::tempdir_in(self.store.path()).map_err(Error::io(self.store.path()))?;
+        let threats = Threat::all(&configs, attacks, &self.data, &split, 0, &workshop(store.path()))?;
         let taken: HashSet<u32> = split.train.iter().step_by(3).collect();
-        let goal = attack.goal(&PoisonCtx { data: &self.data, split: &split, seed: 0, taken: &taken })?;
+        let goal = threats[1].attack.goal(&PoisonCtx { data: &self.data, split: &split, seed: 0, taken: &taken })?;
         if goal != alone.goal {
             return Ok(
                 Err("its goal hangs on what other attacks of the arena do; draw it from `ctx.rng` alone".into()),
             );
         }
-        let configs = [Villain::taker().configured(), config.clone()];
-        let attacks: Vec<Box<dyn Attack>> = vec![Box::new(Villain::taker()), attack];
-        let store = tempfile::tempdir_in(self.store.path()).map_err(crate::Error::io(self.store.path()))?;
-        let threats = Threat::all(&configs, attacks, &self.data, &split, 0, &workshop(store.path()))?;
         let both = Poison::open(store.path(), &self.data, &split, 0, &configs, &threats);
         both.map(|_| Ok(())).map_err(|error| error.during("after another attack in one arena"))
     }
@@ -107,6 +107,7 @@ impl Ground {
     }
 }
 
+/// Where attacks prepare themselves.
 fn workshop(store: &Path) -> Workshop<'_> {
     Workshop { store, device: Device::Cpu, progress: &Silent }
 }

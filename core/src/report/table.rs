@@ -56,6 +56,7 @@ pub fn render(suite: &Suite, lines: &[Line]) -> Result<String> {
     }
     text += LEGEND;
     text += &super::notes(lines);
+    text += &super::libraries(lines);
     let devices: BTreeSet<&str> = board.scores.iter().map(|line| line.device.as_str()).collect();
     if devices.len() > 1 {
         let devices = devices.into_iter().collect::<Vec<_>>().join(", ");

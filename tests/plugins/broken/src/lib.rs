@@ -1,0 +1,103 @@
+//! One plugin a role, broken in the way that its key `how` says. `tests/integration/plugins.rs` loads them.
+
+use gauntlet::defense::State;
+use gauntlet::evaluator::{Definition, Unit};
+use gauntlet::tch::{Kind, Tensor};
+use gauntlet::{Attack, Bench, Defense, Edit, Evaluator, Goal, Phase, PoisonCtx, Result, Score, Step, Subject};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// A broken plugin.
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Broken {
+    /// What it does wrong.
+    how: String,
+}
+
+impl Default for Broken {
+    fn default() -> Self {
+        assert!(std::env::var_os("GAUNTLET_BROKEN_DEFAULT").is_none(), "no default today");
+        Broken { how: String::new() }
+    }
+}
+
+gauntlet::register!(dyn Attack, Broken, "attack", "an attack that is broken", "");
+gauntlet::register!(dyn Defense, Broken, "defense", "a defense that is broken", "");
+gauntlet::register!(dyn Evaluator, Broken, "evaluator", "an evaluator that is broken", "");
+gauntlet::export_plugins!();
+
+impl Broken {
+    fn panics_in(&self, method: &str) {
+        assert!(self.how != format!("panic in {method}"), "{method} gives up");
+    }
+}
+
+impl Attack for Broken {
+    fn goal(&self, _ctx: &PoisonCtx) -> Result<Goal> {
+        self.panics_in("goal");
+        Ok(Goal::Class(if self.how == "goal" { 4000 } else { 0 }))
+    }
+
+    fn poison(&self, ctx: &PoisonCtx, _goal: &Goal) -> Result<Vec<Edit>> {
+        self.panics_in("poison");
+        let first = ctx.free_rows().next().expect("there are rows");
+        let row = if self.how == "row" { 4_000_000 } else { first };
+        Ok(vec![Edit::replace(row, "a picture", 0).stamped()])
+    }
+
+    fn stamp(&self, canvas: &Tensor, _keys: &[u64]) -> Result<Tensor> {
+        self.panics_in("stamp");
+        Ok(match self.how.as_str() {
+            "shape" => canvas.narrow(2, 0, 3),
+            "nan" => canvas.to_kind(Kind::Float) * f64::NAN,
+            "undefined" => Tensor::new(),
+            "abort" => std::process::abort(),
+            _ => canvas.copy(),
+        })
+    }
+}
+
+impl Defense for Broken {
+    fn plan(&mut self, _epoch: u32, _bench: &Bench) -> Result<Phase> {
+        self.panics_in("plan");
+        Ok(Phase::default())
+    }
+
+    fn loss(&mut self, step: &Step) -> Result<Tensor> {
+        self.panics_in("loss");
+        let loss = step.clip_loss(step.image, step.text);
+        Ok(match self.how.as_str() {
+            "vector" => loss.unsqueeze(0) * Tensor::from_slice(&[1.0f32, 2.0]),
+            "nan" => loss * f64::NAN,
+            "gradient" => loss.detach(),
+            "undefined" => Tensor::new(),
+            // tch's own panic: 2 columns by 3 rows.
+            "libtorch" => Tensor::from_slice(&[1.0f32, 2.0]).matmul(&Tensor::from_slice(&[1.0f32, 2.0, 3.0])),
+            _ => loss,
+        })
+    }
+
+    fn state(&self) -> Result<State> {
+        self.panics_in("state");
+        Ok(State::new())
+    }
+}
+
+impl Evaluator for Broken {
+    fn definitions(&self) -> Vec<Definition> {
+        self.panics_in("definitions");
+        let definition = "a number that means nothing at all";
+        vec![Definition { score: "broken", definition, higher_is_better: None, unit: Unit::Share }]
+    }
+
+    fn evaluate(&self, _subject: &Subject) -> Result<Vec<Score>> {
+        self.panics_in("evaluate");
+        let (name, value) = match self.how.as_str() {
+            "nan" => ("broken", f64::NAN),
+            "undefined" => ("brokn", 0.5),
+            _ => ("broken", 0.5),
+        };
+        Ok(vec![Score::new(name, value, 1, [value, value])])
+    }
+}
