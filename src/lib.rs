@@ -65,6 +65,8 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Print the JSON schema of suite files, for an editor: keys, help and ranges of every plugin that is here
+    Schema,
     /// Say what this machine offers, and what is wrong with it
     Doctor {
         /// As JSON
@@ -118,6 +120,10 @@ fn run(command: Command) -> Result<ExitCode> {
         }
         Command::Describe { name, json } => {
             say(&describe::describe(&name, json)?);
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Schema => {
+            say(&describe::schema()?);
             Ok(ExitCode::SUCCESS)
         }
         Command::Doctor { json } => {

@@ -15,5 +15,6 @@ mod precision;
 mod presets;
 mod program;
 mod resume;
+mod schema;
 mod smoke;
 mod suite;

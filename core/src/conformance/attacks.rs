@@ -2,16 +2,16 @@
 
 use super::standin::Villain;
 use super::{Held, must};
+use crate::attack::Workshop;
 use crate::data::world::World;
 use crate::data::{DataConfig, Dataset, Split};
 use crate::plugin::Plugin;
 use crate::poison::{Poison, Threat};
 use crate::progress::Silent;
 use crate::trial::Configured;
-use crate::attack::Workshop;
 use crate::{Attack, Error, Goal, PoisonCtx, Result};
-use std::path::Path;
 use std::collections::HashSet;
+use std::path::Path;
 use tch::{Device, Tensor};
 
 /// The world that attacks are tried on, large enough for small rates to poison something.
@@ -82,7 +82,9 @@ impl Ground {
         let taken: HashSet<u32> = split.train.iter().step_by(3).collect();
         let goal = threats[1].attack.goal(&PoisonCtx { data: &self.data, split: &split, seed: 0, taken: &taken })?;
         if goal != alone.goal {
-            return Ok(Err("its goal hangs on what other attacks of the arena do; draw it from `ctx.rng` alone".into()));
+            return Ok(
+                Err("its goal hangs on what other attacks of the arena do; draw it from `ctx.rng` alone".into()),
+            );
         }
         let both = Poison::open(store.path(), &self.data, &split, 0, &configs, &threats);
         both.map(|_| Ok(())).map_err(|error| error.during("after another attack in one arena"))

@@ -43,7 +43,7 @@ impl Attack for Broken {
         self.panics_in("poison");
         let first = ctx.free_rows().next().expect("there are rows");
         let row = if self.how == "row" { 4_000_000 } else { first };
-        Ok(vec![Edit::Replace { row, stamped: true, caption: "a picture".into(), class: 0 }])
+        Ok(vec![Edit::replace(row, "a picture", 0).stamped()])
     }
 
     fn stamp(&self, canvas: &Tensor, _keys: &[u64]) -> Result<Tensor> {
