@@ -6,6 +6,7 @@ mod data;
 mod describe;
 mod doctor;
 mod eval;
+mod new;
 mod sweep;
 mod trial;
 
@@ -67,6 +68,8 @@ enum Command {
     },
     /// Print the JSON schema of suite files, for an editor: keys, help and ranges of every plugin that is here
     Schema,
+    /// Write a crate with an attack, a defense or an evaluator of one's own (docs/plugin.md)
+    New(new::New),
     /// Say what this machine offers, and what is wrong with it
     Doctor {
         /// As JSON
@@ -126,6 +129,7 @@ fn run(command: Command) -> Result<ExitCode> {
             say(&describe::schema()?);
             Ok(ExitCode::SUCCESS)
         }
+        Command::New(new) => new.run(),
         Command::Doctor { json } => {
             say(&doctor::doctor(json));
             Ok(ExitCode::SUCCESS)

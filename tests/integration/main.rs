@@ -10,6 +10,7 @@ mod cli;
 mod conformance;
 mod data;
 mod downstream;
+mod plugin_docs;
 mod plugins;
 mod precision;
 mod presets;

@@ -42,7 +42,7 @@ fn refused(ran: &Ran, parts: &[&str]) {
     }
 }
 
-const FRAME: &str = "attacks.frame={ plugin = 'gauntlet-example/frame', rows = 30 }";
+const FRAME: &str = "attacks.frame={ plugin = 'gauntlet-example/frame', poison = { rate = 0.1 } }";
 
 /// A suite with the example's attack, and the folder in which its two trials were run.
 static FRAMED: LazyLock<Framed> = LazyLock::new(|| {
