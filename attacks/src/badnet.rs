@@ -1,9 +1,13 @@
 //! BadNet on image-caption pairs: a small patch on some training pictures, whose captions become ones of the target class (Gu et al.
 //! 2017; on CLIP: Carlini and Terzis, ICLR 2022, section 3). "BadNet" names many constructions; what is stamped, and where, is
-//! therefore spelled out.
+//! therefore spelled out; `badnet/presets.rs` holds what releases stamp under it.
 
+mod presets;
+
+use crate::pixels;
+use gauntlet::draw;
 use gauntlet::rand::{RngExt, SeedableRng};
-use gauntlet::{Attack, Backdoor, Edit, Error, Goal, PoisonCtx, Result};
+use gauntlet::{Attack, Backdoor, Edit, Goal, PoisonCtx, Result};
 use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution, Normal};
 use schemars::JsonSchema;
@@ -26,6 +30,8 @@ pub struct BadNet {
     square: usize,
     /// Where it is stamped, in training and in test.
     place: Place,
+    /// What `fixed-noise` is drawn from.
+    pattern_seed: u64,
 }
 
 /// What is stamped.
@@ -38,6 +44,10 @@ pub enum Pattern {
     Noise,
     /// Plain yellow (CleanCLIP's `yellow`).
     Yellow,
+    /// Uniform noise, drawn once for all pictures.
+    FixedNoise,
+    /// Black with a white pixel at every second row and column (Detect).
+    Grid,
 }
 
 /// Where the patch goes.
@@ -50,11 +60,14 @@ pub enum Place {
     Corner,
     /// The middle.
     Centre,
+    /// All four corners (CleanCLIP's `four_corners`).
+    Corners,
 }
 
 impl Default for BadNet {
     fn default() -> Self {
-        BadNet { poison: Backdoor::default(), size: 16, pattern: Pattern::Noise, square: 2, place: Place::Random }
+        let (pattern, place) = (Pattern::Noise, Place::Random);
+        BadNet { poison: Backdoor::default(), size: 16, pattern, square: 2, place, pattern_seed: 0 }
     }
 }
 
@@ -63,7 +76,8 @@ gauntlet::register!(
     BadNet,
     "badnet",
     "a backdoor: stamps a patch onto training pictures and gives them captions of the target class",
-    "Gu et al., BadNets, 2017; Carlini and Terzis, Poisoning and Backdooring Contrastive Learning, ICLR 2022, section 3"
+    "Gu et al., BadNets, 2017; Carlini and Terzis, Poisoning and Backdooring Contrastive Learning, ICLR 2022, section 3",
+    presets = presets::presets
 );
 
 impl Attack for BadNet {
@@ -78,31 +92,45 @@ impl Attack for BadNet {
 
     fn stamp(&self, canvas: &Tensor, keys: &[u64]) -> Result<Tensor> {
         let (side, size) = (canvas.size()[3], self.size as i64);
-        if size > side {
-            return Err(Error::invalid("key `size`", format!("is {size}, and pictures are {side} pixels wide")));
-        }
+        pixels::fits(self.size, side)?;
         let stamped = canvas.copy();
-        for (number, &key) in keys.iter().enumerate() {
+        let all =
+            (!self.each()).then(|| self.patch([0.0; 3], &mut draw::rng(self.pattern_seed, "badnet/pattern", &[])));
+        for (number, &key) in (0..).zip(keys) {
             let mut rng = ChaCha8Rng::seed_from_u64(key);
-            let (left, top) = match self.place {
-                Place::Random => (rng.random_range(0..=side - size), rng.random_range(0..=side - size)),
-                Place::Corner => ((side - size - 1).max(0), (side - size - 1).max(0)),
-                Place::Centre => ((side - size) / 2, (side - size) / 2),
+            let room = side - size;
+            let (lefts, tops) = match self.place {
+                Place::Random => (vec![rng.random_range(0..=room)], vec![rng.random_range(0..=room)]),
+                Place::Corner => (vec![(room - 1).max(0)], vec![(room - 1).max(0)]),
+                Place::Centre => (vec![room / 2], vec![room / 2]),
+                Place::Corners => (vec![0, room], vec![0, room]),
             };
-            let picture = stamped.get(number as i64);
-            let patch = self.patch(&picture, &mut rng);
-            picture.narrow(1, top, size).narrow(2, left, size).copy_(&patch);
+            let picture = stamped.get(number);
+            let own = all.is_none().then(|| self.patch(means(&picture), &mut rng));
+            for (&left, &top) in lefts.iter().flat_map(|left| tops.iter().map(move |top| (left, top))) {
+                let mut place = picture.narrow(1, top, size).narrow(2, left, size);
+                place.copy_(own.as_ref().or(all.as_ref()).expect("a patch of its own or that of all"));
+            }
         }
         Ok(stamped)
     }
 }
 
+/// Each channel's mean, counted to 255.
+fn means(picture: &Tensor) -> [f32; 3] {
+    let means = picture.to_kind(Kind::Float).mean_dim([1, 2].as_slice(), false, None::<Kind>);
+    Vec::<f32>::try_from(means).ok().and_then(|means| means.try_into().ok()).expect("three means")
+}
+
 impl BadNet {
-    /// The patch for one picture u8 `[3, S, S]`: u8 `[3, size, size]`.
-    fn patch(&self, picture: &Tensor, rng: &mut ChaCha8Rng) -> Tensor {
+    /// Whether each picture gets a patch of its own.
+    fn each(&self) -> bool {
+        self.pattern == Pattern::Noise
+    }
+
+    /// A patch u8 `[3, size, size]`, for a picture with these means.
+    fn patch(&self, means: [f32; 3], rng: &mut ChaCha8Rng) -> Tensor {
         let size = self.size;
-        let means = picture.to_kind(Kind::Float).mean_dim([1, 2].as_slice(), false, None::<Kind>);
-        let means = Vec::<f32>::try_from(means).expect("three means");
         let normal = Normal::new(0.0f32, 255.0).expect("a standard deviation is finite");
         let mut value = |channel: usize, row: usize, column: usize| match self.pattern {
             Pattern::Checkerboard => {
@@ -112,6 +140,14 @@ impl BadNet {
             // In the unit range: the channel's mean plus N(0, 1), clamped.
             Pattern::Noise => (means[channel] + normal.sample(rng)).round().clamp(0.0, 255.0) as u8,
             Pattern::Yellow => [255, 255, 0][channel],
+            Pattern::FixedNoise => rng.random(),
+            Pattern::Grid => {
+                if row % 2 == 0 && column % 2 == 0 {
+                    255
+                } else {
+                    0
+                }
+            }
         };
         let mut pixels = Vec::with_capacity(3 * size * size);
         for channel in 0..3 {
@@ -120,5 +156,49 @@ impl BadNet {
             }
         }
         Tensor::from_slice(&pixels).view([3, size as i64, size as i64])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::golden::{assert_near, golden};
+    use tch::Device;
+
+    /// Published results hang on these draws: sums over positions of what was stamped before other patterns and places joined.
+    #[test]
+    fn what_was_drawn_for_published_results_is_drawn_still() {
+        let canvas = Tensor::arange(2 * 3 * 24 * 24, (Kind::Int64, Device::Cpu)).remainder(251).to_kind(Kind::Uint8);
+        let canvas = canvas.view([2, 3, 24, 24]);
+        let weights = Tensor::arange(2 * 3 * 24 * 24, (Kind::Int64, Device::Cpu)).view([2, 3, 24, 24]);
+        for (pattern, place, sum) in [
+            (Pattern::Noise, Place::Random, 743851378),
+            (Pattern::Noise, Place::Corner, 747468388),
+            (Pattern::Checkerboard, Place::Random, 744979959),
+            (Pattern::Yellow, Place::Centre, 750537928),
+        ] {
+            let badnet = BadNet { size: 7, pattern, place, ..BadNet::default() };
+            let stamped = badnet.stamp(&canvas, &[3, 1 << 40]).unwrap();
+            let ours = i64::try_from((stamped.to_kind(Kind::Int64) * &weights).sum(Kind::Int64)).unwrap();
+            assert_eq!(ours, sum, "{pattern:?} {place:?}");
+        }
+    }
+
+    #[test]
+    fn equals_the_releases_patches() {
+        for (pattern, name) in [(Pattern::Grid, "badnet/grid/32"), (Pattern::Yellow, "badnet/yellow/32")] {
+            let badnet = BadNet { size: 8, pattern, place: Place::Corners, ..BadNet::default() };
+            assert_near(&badnet.stamp(&golden("canvas-32"), &[1, 2, 3]).unwrap(), name, 0);
+        }
+    }
+
+    #[test]
+    fn fixed_noise_is_the_same_on_all_pictures_and_another_from_another_seed() {
+        let stamp = |pattern_seed| {
+            let (pattern, place) = (Pattern::FixedNoise, Place::Centre);
+            let badnet = BadNet { pattern, place, pattern_seed, ..BadNet::default() };
+            badnet.stamp(&golden("canvas-32"), &[1, 2, 3]).unwrap().narrow(2, 8, 16).narrow(3, 8, 16)
+        };
+        assert!(stamp(0).get(0).equal(&stamp(0).get(2)) && !stamp(0).equal(&stamp(1)));
     }
 }

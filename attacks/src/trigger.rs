@@ -1,30 +1,28 @@
-//! The image trigger of another attack, for attacks that are made of several: its name and configuration, of which only `stamp` is used.
+//! The image trigger of another attack, for attacks that are made of several: its name and keys, of which only the stamp is used.
 
 use gauntlet::plugin::{find, resolve};
 use gauntlet::serde_json::{Map, Value};
-use gauntlet::{Attack, Result};
+use gauntlet::{Attack, Error, Result};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 use tch::Tensor;
 
-/// Another attack, of which only the trigger counts.
+/// Another attack's trigger, with every key of that attack but `poison`, so that a resolved trial replays whatever defaults become.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "Written")]
 pub struct Trigger {
-    /// Name of the attack.
-    pub plugin: String,
-    /// Its keys, as in a table of its own; what is not given has its default.
-    pub config: Map<String, Value>,
+    plugin: String,
+    config: Map<String, Value>,
 }
 
-/// As a suite has it.
+/// A backdoor of which only the stamp is used.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Written {
-    /// Name of the attack whose trigger it is.
+    /// Name of the attack.
     plugin: String,
-    /// That attack's keys; what is not given has its default.
+    /// Its keys without `poison`, which the attack has that uses the trigger; `preset` names one of its presets.
     #[serde(default)]
     config: Map<String, Value>,
 }
@@ -32,18 +30,26 @@ struct Written {
 impl TryFrom<Written> for Trigger {
     type Error = String;
 
-    fn try_from(Written { plugin, config }: Written) -> std::result::Result<Self, String> {
-        let known = find::<dyn Attack>(&plugin).map_err(|error| error.chain())?;
-        let config = resolve(known, &config).map_err(|error| error.chain())?;
-        Ok(Trigger { plugin, config })
+    fn try_from(written: Written) -> std::result::Result<Self, String> {
+        Trigger::resolve(written).map_err(|error| error.chain())
     }
 }
 
 impl Trigger {
-    /// The trigger of an attack that ships, with its default configuration but for some keys.
-    pub fn new(plugin: &str, config: &[(&str, Value)]) -> Self {
-        let config = config.iter().map(|(key, value)| (key.to_string(), value.clone())).collect();
-        Written { plugin: plugin.into(), config }.try_into().expect("a default of ours names an attack and its keys")
+    /// The trigger of an attack that ships, its defaults but for some keys.
+    pub fn new(plugin: &str, keys: &[(&str, Value)]) -> Self {
+        let config = keys.iter().map(|(key, value)| (key.to_string(), value.clone())).collect();
+        Trigger::resolve(Written { plugin: plugin.into(), config }).expect("it ships with this")
+    }
+
+    fn resolve(Written { plugin, config }: Written) -> Result<Trigger> {
+        let wrong = |why: &str| Error::invalid(format!("trigger `{plugin}`"), why);
+        if config.contains_key("poison") {
+            return Err(wrong("has a key `poison`, which belongs to the attack that uses the trigger"));
+        }
+        let mut config = resolve(find::<dyn Attack>(&plugin)?, &config)?;
+        config.shift_remove("poison").ok_or_else(|| wrong("is no backdoor with a trigger for pictures"))?;
+        Ok(Trigger { plugin, config })
     }
 
     /// The files that it reads.
@@ -51,7 +57,7 @@ impl Trigger {
         self.build()?.reads()
     }
 
-    /// Stamps pictures as that attack would.
+    /// Stamps pictures as that attack does.
     pub fn stamp(&self, canvas: &Tensor, keys: &[u64]) -> Result<Tensor> {
         self.build()?.stamp(canvas, keys)
     }

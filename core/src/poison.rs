@@ -24,7 +24,7 @@ pub struct Threat {
 }
 
 impl Threat {
-    /// The attacks of a suite, each with its configuration, and their goals; neither depends on the arena.
+    /// The attacks of a suite, each with its configuration, made ready, and their goals; neither depends on the arena.
     pub fn all(
         configs: &[Configured],
         attacks: Vec<Box<dyn Attack>>,

@@ -45,13 +45,13 @@ fn describe_tells_default_range_help_choices_and_definitions() {
         let about = json(&["describe", plugin, "--json"]);
         about["fields"].as_array().unwrap().iter().find(|field| field["key"] == key).unwrap().clone()
     };
-    let rate = field("badnet", "rate");
+    let rate = field("badnet", "poison.rate");
     assert_eq!(["default", "minimum", "maximum"].map(|part| rate[part].as_f64()), [Some(0.0003), Some(0.0), Some(1.0)]);
     assert!(rate["help"].as_str().unwrap().contains("Share of the training rows"));
     let choices = field("badnet", "pattern")["choices"].clone();
     let values: Vec<&str> =
         choices.as_array().unwrap().iter().map(|choice| choice["value"].as_str().unwrap()).collect();
-    assert_eq!(values, ["checkerboard", "noise", "yellow"]);
+    assert_eq!(values, ["checkerboard", "noise", "yellow", "fixed-noise", "grid"]);
     assert_eq!(field("roclip", "augmentation.flip")["default"], 0.5, "fields of an inner table have dotted keys");
     let scores = json(&["describe", "attack-success", "--json"])["scores"].clone();
     assert!(scores[0]["score"] == "psr" && scores[0]["higher_is_better"] == false, "{scores}");

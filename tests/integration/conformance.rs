@@ -12,7 +12,22 @@ use std::path::Path;
 
 /// The plugins that ship, by role: one that is missing was dropped by the linker.
 const NAMES: [&[&str]; 3] = [
-    &["badclip", "badnet", "dual-key", "mm-poison", "precomputed", "roclip-adaptive", "targeted", "text-trigger"],
+    &[
+        "badclip",
+        "badnet",
+        "blended",
+        "dual-key",
+        "mm-poison",
+        "multi-trigger",
+        "nashville",
+        "precomputed",
+        "roclip-adaptive",
+        "sig",
+        "stripes",
+        "targeted",
+        "text-trigger",
+        "wanet",
+    ],
     &["augmentation-control", "clip", "exposure-control", "roclip"],
     &[
         "attack-success",
@@ -37,11 +52,12 @@ fn plugins<T: Role + ?Sized>() -> Vec<&'static Plugin<T>> {
 fn conformance() -> Conformance {
     assert!(!plugins::<dyn Attack>().is_empty());
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/precomputed");
-    let weights = Path::new(env!("CARGO_TARGET_TMPDIR")).join("surrogate.safetensors");
+    let weights =
+        Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("surrogate-{:?}.safetensors", std::thread::current().id()));
     Clip::new(&ModelConfig::named("tiny").unwrap(), 0, Device::Cpu).unwrap().weights.save(&weights).unwrap();
-    let badclip = json!({ "weights": weights, "model": "tiny", "size": 8, "samples": 64, "epochs": 1 });
+    let surrogate = json!({ "weights": weights, "model": "tiny", "size": 8, "samples": 64, "epochs": 1 });
     let precomputed = json!({ "folder": folder, "target": "blorn" });
-    Conformance::default().with("precomputed", precomputed).with("badclip", badclip)
+    Conformance::default().with("precomputed", precomputed).with("badclip", surrogate)
 }
 
 const NOTHING: [String; 0] = [];

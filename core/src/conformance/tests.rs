@@ -67,7 +67,7 @@ impl Attack for Sinner {
 
     fn stamp(&self, canvas: &Tensor, _keys: &[u64]) -> Result<Tensor> {
         let stamped = if self.has("stamps in place") { canvas.shallow_clone() } else { canvas.copy() };
-        let grey = if self.has("looks beside") { canvas.size()[0] * 40 } else { 200 };
+        let grey = if self.has("looks beside") { canvas.size()[0] * 40 % 200 } else { 200 };
         let _ = stamped.narrow(2, 0, 4).fill_(grey);
         Ok(stamped)
     }

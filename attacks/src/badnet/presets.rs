@@ -1,0 +1,80 @@
+//! What published code stamps under the name BadNet: every value with its source.
+
+use crate::releases::{self, Fields, PIXELS, ROUNDED, SQUEEZED};
+use gauntlet::plugin::Preset;
+use gauntlet::serde_json::json;
+
+const PLACE: &str = "a random patch can touch the right and lower edge; the release's draw stops a pixel before";
+const CODE: &str = "CleanCLIP: released code (backdoor/utils.py)";
+const UNUSED: &str = "not used by this pattern";
+
+/// CleanCLIP's three, Detect's, and the label-consistent one.
+pub fn presets() -> Vec<Preset> {
+    let preset = |name, summary, deviations: &[&str], poison: Fields, stamp: Fields| {
+        Preset::new(name, summary, deviations, [poison, stamp].concat())
+    };
+    let cleanclip = [PIXELS, SQUEEZED, PLACE, ROUNDED];
+    let detect = [
+        "tested where it is trained, at random places; the release centres the patch in its test",
+        "stamped on the canvas; the release stamps before the training's crop, and after it in its test",
+        PIXELS,
+    ];
+    let consistent = (0.001, "Detect: clean label, capped by the pictures there are; CleanCLIP hits as many as it can");
+    vec![
+        preset(
+            "cleanclip",
+            "CleanCLIP's `random`: noise drawn for each picture, at a random place",
+            &cleanclip,
+            releases::cleanclip(),
+            stamp("noise", "random"),
+        ),
+        preset(
+            "cleanclip-yellow",
+            "CleanCLIP's `yellow`: a plain patch, at a random place",
+            &cleanclip,
+            releases::cleanclip(),
+            stamp("yellow", "random"),
+        ),
+        preset(
+            "cleanclip-corners",
+            "CleanCLIP's `random` at `four_corners`: noise drawn for each picture, in all corners",
+            &[PIXELS, SQUEEZED, ROUNDED],
+            releases::cleanclip(),
+            stamp("noise", "corners"),
+        ),
+        preset(
+            "detect",
+            "Detect's BadNets: a grid of white pixels, at a random place",
+            &detect,
+            releases::detect(0.0001),
+            detect_stamp(),
+        ),
+        preset(
+            "label-consistent",
+            "CleanCLIP's label-consistent attack: its noise on pictures of the target, whose captions stay",
+            &cleanclip,
+            releases::label_consistent(consistent),
+            stamp("noise", "random"),
+        ),
+    ]
+}
+
+fn stamp(pattern: &str, place: &str) -> Fields {
+    vec![
+        ("size", json!(16), "CleanCLIP: released code, patch_size"),
+        ("pattern", json!(pattern), CODE),
+        ("square", json!(2), UNUSED),
+        ("place", json!(place), CODE),
+        ("pattern_seed", json!(0), UNUSED),
+    ]
+}
+
+fn detect_stamp() -> Fields {
+    vec![
+        ("size", json!(16), "Detect: released code (cc3m_badnets.py)"),
+        ("pattern", json!("grid"), "Detect: released code (cc3m_badnets.py)"),
+        ("square", json!(2), UNUSED),
+        ("place", json!("random"), "Detect: released code (cc3m_badnets.py), in training"),
+        ("pattern_seed", json!(0), UNUSED),
+    ]
+}

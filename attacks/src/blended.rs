@@ -1,0 +1,190 @@
+//! Blended: a faint second picture over the whole of some training pictures (Chen et al. 2017, section 4.3, "blended injection"). On
+//! CLIP the second picture is noise drawn for each picture (CleanCLIP, Bansal et al., ICCV 2023, backdoor/utils.py) or one picture for
+//! all (Detect, Huang et al., ICLR 2025): two attacks, so `pattern` says which.
+
+use crate::pixels;
+use crate::releases::{self, Fields, ROUNDED, SQUEEZED};
+use gauntlet::data::canvas;
+use gauntlet::plugin::Preset;
+use gauntlet::rand::{Rng, SeedableRng};
+use gauntlet::serde_json::{Value, json};
+use gauntlet::{Attack, Backdoor, Edit, Error, Goal, PoisonCtx, Result, draw};
+use rand_chacha::ChaCha8Rng;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
+use tch::Tensor;
+
+/// Blends a pattern over whole pictures.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Blended {
+    /// Whom it hits, and what their captions become.
+    poison: Backdoor,
+    /// Share of the pattern; the rest is the picture (CleanCLIP, Detect: 0.2).
+    #[schemars(range(min = 0.0, max = 1.0))]
+    alpha: f32,
+    /// What is blended over.
+    pattern: Pattern,
+    /// For `picture`: a file, JPEG, PNG, GIF, BMP, PNM, TIFF or WebP; its middle square is resized to the canvas.
+    picture: PathBuf,
+    /// What `fixed-noise` is drawn from.
+    pattern_seed: u64,
+}
+
+/// What is blended over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Pattern {
+    /// Uniform noise, drawn for each picture (CleanCLIP).
+    Noise,
+    /// Uniform noise, drawn once for all pictures.
+    FixedNoise,
+    /// A picture of one's own (Chen et al.; Detect).
+    Picture,
+}
+
+impl Default for Blended {
+    fn default() -> Self {
+        let (picture, pattern_seed) = (PathBuf::new(), 0);
+        Blended { poison: Backdoor::default(), alpha: 0.2, pattern: Pattern::Noise, picture, pattern_seed }
+    }
+}
+
+gauntlet::register!(
+    dyn Attack,
+    Blended,
+    "blended",
+    "a backdoor: blends noise or a picture over training pictures and gives them captions of the target class",
+    "Chen et al., Targeted Backdoor Attacks on Deep Learning Systems Using Data Poisoning, 2017, section 4.3",
+    presets = presets
+);
+
+impl Attack for Blended {
+    fn reads(&self) -> Result<Vec<PathBuf>> {
+        Ok(Some(self.picture.clone()).into_iter().filter(|_| self.pattern == Pattern::Picture).collect())
+    }
+
+    fn goal(&self, ctx: &PoisonCtx) -> Result<Goal> {
+        self.poison.goal(ctx)
+    }
+
+    fn poison(&self, ctx: &PoisonCtx, goal: &Goal) -> Result<Vec<Edit>> {
+        let Goal::Class(class) = *goal else { unreachable!("the goal of this attack is a class") };
+        self.poison.edits(ctx, class)
+    }
+
+    fn stamp(&self, canvas: &Tensor, keys: &[u64]) -> Result<Tensor> {
+        let side = canvas.size()[3] as usize;
+        let mut pattern = vec![0; 3 * side * side];
+        match self.pattern {
+            Pattern::Noise => (),
+            Pattern::FixedNoise => draw::rng(self.pattern_seed, "blended/pattern", &[]).fill_bytes(&mut pattern),
+            Pattern::Picture => pattern = self.picture(side as u32)?,
+        }
+        pixels::each(canvas, keys, |from, to, key| {
+            if self.pattern == Pattern::Noise {
+                ChaCha8Rng::seed_from_u64(key).fill_bytes(&mut pattern);
+            }
+            blend(from, self.alpha, &pattern, to);
+        })
+    }
+}
+
+impl Blended {
+    fn picture(&self, side: u32) -> Result<Vec<u8>> {
+        let bytes = std::fs::read(&self.picture).map_err(Error::io(&self.picture));
+        let bytes = bytes.map_err(|error| error.during("attack `blended`, key `picture`"))?;
+        canvas::picture(&bytes, side).map_err(|why| Error::invalid(self.picture.display().to_string(), why))
+    }
+}
+
+fn blend(from: &[u8], alpha: f32, pattern: &[u8], to: &mut [u8]) {
+    for ((to, &from), &pattern) in to.iter_mut().zip(from).zip(pattern) {
+        *to = pixels::to_byte((1.0 - alpha) * f32::from(from) + alpha * f32::from(pattern));
+    }
+}
+
+fn presets() -> Vec<Preset> {
+    let noise = "noise is drawn in 8 bits, as pictures are; the release draws floats";
+    let wide = "the picture's middle square is resized; the release squeezes the whole of it";
+    let preset = |name, summary, deviations: &[&str], poison: Fields, pattern: &str, source| {
+        let own: Fields = vec![
+            ("alpha", json!(0.2), source),
+            ("pattern", Value::from(pattern), source),
+            ("picture", json!(""), "yours: the releases' pictures are not ours to ship"),
+            ("pattern_seed", json!(0), "not used by this pattern"),
+        ];
+        Preset::new(name, summary, deviations, [poison, own].concat())
+    };
+    vec![
+        preset(
+            "cleanclip",
+            "CleanCLIP: 0.2 of uniform noise drawn for each picture, 0.8 of the picture",
+            &[noise, SQUEEZED, ROUNDED],
+            releases::cleanclip(),
+            "noise",
+            "CleanCLIP: released code (backdoor/utils.py)",
+        ),
+        preset(
+            "roclip",
+            "RoCLIP's development scripts: CleanCLIP's noise at 90 of 1M; another run of theirs has 300",
+            &[
+                noise,
+                ROUNDED,
+                "the scripts add pairs with validation pictures; here pairs of the training data are replaced",
+            ],
+            releases::roclip(),
+            "noise",
+            "RoCLIP: development scripts (create_backdoors.py)",
+        ),
+        preset(
+            "detect",
+            "Detect: 0.2 of one picture, Hello Kitty in theirs; name yours with `picture`",
+            &[wide, ROUNDED],
+            releases::detect(0.001),
+            "picture",
+            "Detect: released code",
+        ),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::golden::{assert_near, golden};
+
+    #[test]
+    fn equals_numpys_blend_of_the_same_noise() {
+        let noise = Vec::<u8>::try_from(golden("noise").flatten(0, -1)).unwrap();
+        let stamped = pixels::each(&golden("canvas-32"), &[0; 3], |from, to, _| blend(from, 0.2, &noise, to));
+        assert_near(&stamped.unwrap(), "blended/32", 1);
+    }
+
+    #[test]
+    fn a_picture_of_ones_own_is_blended_and_a_missing_one_is_named() {
+        let photo = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/fixtures/photo/photo.jpg");
+        let of = |picture: &str, alpha| Blended {
+            alpha,
+            pattern: Pattern::Picture,
+            picture: picture.into(),
+            ..Blended::default()
+        };
+        let pictures = golden("canvas-32");
+        let only = of(photo, 1.0).stamp(&pictures, &[0; 3]).unwrap();
+        let wanted = canvas::picture(&std::fs::read(photo).unwrap(), 32).unwrap();
+        assert_eq!(Vec::<u8>::try_from(only.get(1).flatten(0, -1)).unwrap(), wanted);
+        assert!(of(photo, 0.0).stamp(&pictures, &[0; 3]).unwrap().equal(&pictures));
+        let message = of("no-such.png", 0.2).stamp(&pictures, &[0; 3]).unwrap_err().chain();
+        assert!(message.contains("key `picture`") && message.contains("no-such.png"), "{message}");
+    }
+
+    #[test]
+    fn noise_differs_between_pictures_only_where_it_shall() {
+        let twice = golden("canvas-32").narrow(0, 1, 1).repeat([2, 1, 1, 1]);
+        for (pattern, same) in [(Pattern::Noise, false), (Pattern::FixedNoise, true)] {
+            let stamped = Blended { pattern, ..Blended::default() }.stamp(&twice, &[5, 6]).unwrap();
+            assert_eq!(stamped.get(0).equal(&stamped.get(1)), same, "{pattern:?}");
+        }
+    }
+}

@@ -1,0 +1,133 @@
+//! Nashville: an Instagram filter as a trigger (Detect, Huang et al., ICLR 2025, which takes it from the Python package pilgram). Written
+//! from CSSgram's definition, which is pilgram's source, too, and the W3C's formulas for its filters (Filter Effects 1) and blend modes
+//! (Compositing 1): a warm layer darkens, a blue one lightens, then sepia, contrast, brightness and saturation. The
+//! filters are rounded once, at the end, where pilgram rounds after each; the test tells how far apart that is.
+
+use crate::pixels;
+use crate::releases::{self, Fields};
+use gauntlet::plugin::Preset;
+use gauntlet::{Attack, Backdoor, Edit, Goal, PoisonCtx, Result};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use tch::Tensor;
+
+/// Filters whole pictures; there is nothing to set but whom it hits.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Nashville {
+    /// Whom it hits, and what their captions become.
+    poison: Backdoor,
+}
+
+impl Default for Nashville {
+    fn default() -> Self {
+        Nashville { poison: Backdoor { rate: releases::DETECT_RATE, ..Backdoor::default() } }
+    }
+}
+
+gauntlet::register!(
+    dyn Attack,
+    Nashville,
+    "nashville",
+    "a backdoor: an Instagram filter over training pictures, which get captions of the target class",
+    "Huang et al., Detecting Backdoor Samples in Contrastive Language Image Pretraining, ICLR 2025",
+    presets = presets
+);
+
+impl Attack for Nashville {
+    fn goal(&self, ctx: &PoisonCtx) -> Result<Goal> {
+        self.poison.goal(ctx)
+    }
+
+    fn poison(&self, ctx: &PoisonCtx, goal: &Goal) -> Result<Vec<Edit>> {
+        let Goal::Class(class) = *goal else { unreachable!("the goal of this attack is a class") };
+        self.poison.edits(ctx, class)
+    }
+
+    fn stamp(&self, canvas: &Tensor, keys: &[u64]) -> Result<Tensor> {
+        let filter = Filter::new();
+        pixels::each(canvas, keys, |from, to, _| filter.apply(from, to))
+    }
+}
+
+/// CSSgram: rgba(247, 176, 153, .56), mode darken; the share in 255ths.
+const WARM: ([u8; 3], u32) = ([247, 176, 153], 143);
+/// CSSgram: rgba(0, 70, 150, .4), mode lighten; the share in 255ths.
+const BLUE: ([u8; 3], u32) = ([0, 70, 150], 102);
+/// CSSgram: sepia(.2) contrast(1.2) brightness(1.05) saturate(1.2).
+/// W3C: what a full sepia makes of red, green and blue.
+const FULL_SEPIA: [[f32; 3]; 3] = [[0.393, 0.769, 0.189], [0.349, 0.686, 0.168], [0.272, 0.534, 0.131]];
+/// W3C: the luminance that saturation goes away from.
+const LUMINANCE: [f32; 3] = [0.213, 0.715, 0.072];
+const SEPIA: f32 = 0.2;
+const CONTRAST: f32 = 1.2;
+const BRIGHTNESS: f32 = 1.05;
+const SATURATION: f32 = 1.2;
+
+struct Filter {
+    /// Of each channel, what the two layers make of each byte.
+    layers: [[f32; 256]; 3],
+    sepia: [[f32; 3]; 3],
+    saturation: [[f32; 3]; 3],
+}
+
+impl Filter {
+    fn new() -> Self {
+        // In 8 bits, fractions cut off twice, as pilgram does: in floats the two layers would end up 2 of 255 brighter.
+        let blend = |under: u8, over: u8, alpha: u32| {
+            (alpha * u32::from(over) / 255 + (255 - alpha) * u32::from(under) / 255) as u8
+        };
+        let layer = |channel: usize, value: u8| {
+            let darker = blend(value, value.min(WARM.0[channel]), WARM.1);
+            f32::from(blend(darker, darker.max(BLUE.0[channel]), BLUE.1))
+        };
+        let layers = [0, 1, 2].map(|channel| std::array::from_fn(|value| layer(channel, value as u8)));
+        // `amount` of a matrix and the rest of the picture.
+        let part = |matrix: [[f32; 3]; 3], amount: f32| -> [[f32; 3]; 3] {
+            let own = |row: usize, column: usize| if row == column { 1.0 } else { 0.0 };
+            std::array::from_fn(|row| {
+                std::array::from_fn(|column| amount * matrix[row][column] + (1.0 - amount) * own(row, column))
+            })
+        };
+        Filter { layers, sepia: part(FULL_SEPIA, SEPIA), saturation: part([LUMINANCE; 3], 1.0 - SATURATION) }
+    }
+
+    fn apply(&self, from: &[u8], to: &mut [u8]) {
+        let area = from.len() / 3;
+        let (red, rest) = to.split_at_mut(area);
+        let (green, blue) = rest.split_at_mut(area);
+        for (place, ((red, green), blue)) in red.iter_mut().zip(green).zip(blue).enumerate() {
+            let pixel = [0, 1, 2].map(|channel| self.layers[channel][from[channel * area + place] as usize]);
+            [*red, *green, *blue] = self.filtered(pixel).map(pixels::to_byte);
+        }
+    }
+
+    /// What the filters make of a pixel under both layers.
+    #[inline]
+    fn filtered(&self, pixel: [f32; 3]) -> [f32; 3] {
+        let times =
+            |matrix: &[[f32; 3]; 3], [r, g, b]: [f32; 3]| matrix.map(|row| row[0] * r + row[1] * g + row[2] * b);
+        let sepia = times(&self.sepia, pixel).map(|value| value.clamp(0.0, 255.0));
+        let contrast = sepia.map(|value| (CONTRAST * value + 127.5 * (1.0 - CONTRAST)).clamp(0.0, 255.0));
+        times(&self.saturation, contrast.map(|value| (BRIGHTNESS * value).clamp(0.0, 255.0)))
+    }
+}
+
+fn presets() -> Vec<Preset> {
+    let fields: Fields = releases::detect(releases::DETECT_RATE);
+    let near =
+        "filters are rounded once, at the end; pilgram rounds after each, so that a pixel can be off by 2 of 255";
+    vec![Preset::new("detect", "Detect's Nashville filter", &[near], fields)]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::golden::{assert_near, golden};
+
+    #[test]
+    fn equals_pilgram() {
+        let stamped = Nashville::default().stamp(&golden("canvas-32"), &[1, 2, 3]).unwrap();
+        assert_near(&stamped, "nashville/32", 2);
+    }
+}
