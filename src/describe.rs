@@ -1,10 +1,10 @@
-//! `gauntlet list` and `gauntlet describe`: everything they say comes from the plugins' own structs and presets.
+//! `gauntlet list`, `gauntlet describe` and `gauntlet schema`: everything they say comes from the plugins' own structs and presets.
 
 use comfy_table::{ContentArrangement, LineStyle, Table, presets::UTF8_HORIZONTAL_ONLY};
 use gauntlet::data::{csv::Csv, webdataset::Webdataset, world::World};
 use gauntlet::evaluator::DownstreamConfig;
 use gauntlet::plugin::{self, Plugin, Preset, PresetField, Role, schema_of};
-use gauntlet::suite::Suite;
+use gauntlet::suite::{self, Suite};
 use gauntlet::train::{self, Recipe};
 use gauntlet::{Attack, Defense, Error, Evaluator, Result};
 use serde_json::{Map, Value, json};
@@ -95,6 +95,11 @@ pub fn describe(name: &str, as_json: bool) -> Result<String> {
     let about = all.iter().find(|about| about.name == name);
     let about = about.ok_or_else(|| Error::Unknown { kind: "plugin", name: name.into(), known: known() })?;
     Ok(if as_json { about.json() } else { about.text() })
+}
+
+/// The JSON schema of suite files.
+pub fn schema() -> Result<String> {
+    Ok(pretty(&suite::schema()?))
 }
 
 /// All that is to be said about a plugin or a part of a suite.

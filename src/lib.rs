@@ -6,6 +6,7 @@ mod data;
 mod describe;
 mod doctor;
 mod eval;
+mod new;
 mod sweep;
 mod trial;
 
@@ -65,6 +66,10 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Print the JSON schema of suite files, for an editor: keys, help and ranges of every plugin that is here
+    Schema,
+    /// Write a crate with an attack, a defense or an evaluator of one's own (docs/plugin.md)
+    New(new::New),
     /// Say what this machine offers, and what is wrong with it
     Doctor {
         /// As JSON
@@ -120,6 +125,11 @@ fn run(command: Command) -> Result<ExitCode> {
             say(&describe::describe(&name, json)?);
             Ok(ExitCode::SUCCESS)
         }
+        Command::Schema => {
+            say(&describe::schema()?);
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::New(new) => new.run(),
         Command::Doctor { json } => {
             say(&doctor::doctor(json));
             Ok(ExitCode::SUCCESS)

@@ -15,6 +15,9 @@ use crate::{Error, Result};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Map, Value};
 
+/// The compiler that built this crate, release and commit: a plugin that is loaded must be built by the same.
+pub const RUSTC: &str = env!("GAUNTLET_RUSTC");
+
 /// A registered plugin of role `T` (`dyn Attack`, `dyn Defense` or `dyn Evaluator`).
 ///
 /// Made by [`register!`](crate::register); configuration crosses as JSON text, so that a plugin built elsewhere can be loaded.

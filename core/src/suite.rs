@@ -1,8 +1,11 @@
 //! A suite: one TOML file, resolved once into a grid of trials (arenas x defenses x seeds). `suite/configure.rs` resolves its plugins,
-//! `suite/plan.rs` reckons what they cost.
+//! `suite/plan.rs` reckons what they cost, `suite/schema.rs` tells editors what such a file may hold.
 
 mod configure;
 pub mod plan;
+mod schema;
+
+pub use schema::schema;
 
 use crate::data::DataConfig;
 use crate::error::from_json;

@@ -21,6 +21,9 @@ pub(super) fn open(file: &Path, name: String) -> Result<Library> {
             "no shared library at all; `cargo build --release` leaves one in target/release, lib*.so".into(),
         ));
     }
+    if content.len() < whole(&content) {
+        return Err(wrong("it is cut short; copy or build it anew".into()));
+    }
     let symbols = symbols(&content);
     if symbols.is_empty() {
         let why = "it exports none; the crate's lib.rs ends with `gauntlet::export_plugins!();`, its Cargo.toml says crate-type = [\"cdylib\"]";
@@ -40,6 +43,16 @@ pub(super) fn open(file: &Path, name: String) -> Result<Library> {
         evaluators: named(&name, (handshake.evaluators)()?),
         name,
     })
+}
+
+/// Bytes of a 64-bit ELF file, which ends with the table of its sections: the system's loader would crash on one that is cut short.
+fn whole(content: &[u8]) -> usize {
+    let number = |at: usize, bytes: usize| {
+        let little_endian = content.iter().skip(at).take(bytes).rev();
+        little_endian.fold(0usize, |number, byte| (number << 8) | usize::from(*byte))
+    };
+    // `e_shoff`, `e_shentsize` and `e_shnum` of its header.
+    number(0x28, 8).saturating_add(number(0x3a, 2) * number(0x3c, 2)).max(0x40)
 }
 
 /// Names of symbols by which a library may export plugins: they end with the name of its crate, which the file need not keep.

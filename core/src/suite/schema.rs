@@ -1,0 +1,134 @@
+//! The JSON schema of suite files, for editors and whoever else reads TOML with one: the struct [`Suite`] with the schema of every
+//! plugin that this program has in its place.
+
+use super::Suite;
+use crate::plugin::{self, Plugin, Preset, Role};
+use crate::{Attack, Defense, Evaluator, Result, train};
+use serde_json::{Map, Value, json};
+
+/// The schema of a suite, JSON Schema draft 2020-12, of the plugins that are linked or loaded now.
+///
+/// A table whose label is a plugin's name has that plugin's keys, one under another label those of the plugin that it names.
+pub fn schema() -> Result<Value> {
+    let mut schema = schemars::schema_for!(Suite).to_value();
+    schema["title"] = json!("gauntlet suite");
+    let recipe = &mut schema["$defs"]["Recipe"]["properties"];
+    recipe["preset"] = preset_key(&train::preset::presets());
+    let tables = [
+        ("attacks", tables::<dyn Attack>()?),
+        ("defenses", tables::<dyn Defense>()?),
+        ("evaluators", tables::<dyn Evaluator>()?),
+    ];
+    for (key, Tables { table, definitions }) in tables {
+        let property = schema["properties"][key].as_object_mut().expect("a suite has these tables");
+        property.extend(table);
+        schema["$defs"].as_object_mut().expect("a suite refers to other types").extend(definitions);
+    }
+    Ok(schema)
+}
+
+/// The schema of the tables of one role, and the definitions it refers to.
+struct Tables {
+    table: Map<String, Value>,
+    definitions: Map<String, Value>,
+}
+
+fn tables<T: Role + ?Sized>() -> Result<Tables> {
+    let plugins = plugin::all::<T>()?;
+    let names: Vec<&str> = plugins.iter().map(|plugin| plugin.name).collect();
+    let mut definitions: Map<String, Value> = plugins.iter().flat_map(|plugin| define(plugin)).collect();
+    // Whatever its label: the table of the plugin that it names.
+    let named = |plugin: &&'static Plugin<T>| {
+        let this = json!({ "required": ["plugin"], "properties": { "plugin": { "const": plugin.name } } });
+        json!({ "if": this, "then": refer(T::KIND, plugin.name) })
+    };
+    let summaries = plugins.iter().map(|plugin| json!({ "const": plugin.name, "description": plugin.summary }));
+    let choice = json!({ "description": "Name of the plugin.", "oneOf": summaries.collect::<Vec<_>>() });
+    let any = json!({
+        "type": "object",
+        "required": ["plugin"],
+        "properties": { "plugin": choice },
+        "allOf": plugins.iter().map(named).collect::<Vec<_>>(),
+    });
+    definitions.insert(T::KIND.into(), any);
+    // A table may have a plugin's name for its label and name another.
+    let labelled = |name: &&str| {
+        let own = json!({ "properties": { "plugin": { "const": name } } });
+        let table =
+            json!({ "if": own, "then": refer(T::KIND, name), "else": { "$ref": format!("#/$defs/{}", T::KIND) } });
+        (name.to_string(), table)
+    };
+    let table = json!({
+        "properties": names.iter().map(labelled).collect::<Map<_, _>>(),
+        "additionalProperties": { "$ref": format!("#/$defs/{}", T::KIND) },
+    });
+    let Value::Object(table) = table else { unreachable!("written as an object") };
+    Ok(Tables { table, definitions })
+}
+
+fn refer(kind: &str, name: &str) -> Value {
+    json!({ "$ref": format!("#/$defs/{}", definition(kind, name)) })
+}
+
+/// Name of a plugin's definition. A slash would be a step in a `$ref`.
+fn definition(kind: &str, name: &str) -> String {
+    format!("{kind}.{}", name.replace('/', "."))
+}
+
+/// The table of a plugin, with the suite's own keys; and the types it is made of, under names that are its own.
+fn define<T: Role + ?Sized>(plugin: &Plugin<T>) -> Vec<(String, Value)> {
+    let mut schema: Map<String, Value> = serde_json::from_str(&(plugin.schema)()).expect("a schema is a JSON object");
+    let name = definition(T::KIND, plugin.name);
+    let inner = schema.shift_remove("$defs");
+    schema.shift_remove("$schema");
+    schema.insert("title".into(), plugin.name.into());
+    let own = [
+        ("plugin", json!({ "const": plugin.name, "description": "Name of the plugin, where the label is another." })),
+        ("preset", preset_key(&plugin::presets(plugin))),
+        (
+            "of",
+            json!({ "type": "string", "description": "Label of the table whose values this one takes over, of every key that both have." }),
+        ),
+    ];
+    let properties = schema.entry("properties").or_insert_with(|| json!({}));
+    for (key, value) in own {
+        properties[key] = value;
+    }
+    let mut table = Value::Object(schema);
+    readdress(&mut table, &name);
+    let types = inner.as_ref().and_then(Value::as_object).into_iter().flatten().map(|(key, value)| {
+        let mut value = value.clone();
+        readdress(&mut value, &name);
+        (format!("{name}.{key}"), value)
+    });
+    types.chain([(name.clone(), table)]).collect()
+}
+
+/// The key `preset`: one of these, or refused where there are none.
+fn preset_key(presets: &[Preset]) -> Value {
+    let choice = |preset: &Preset| json!({ "const": preset.name, "description": preset.summary });
+    match presets {
+        [] => json!(false),
+        presets => json!({
+            "description": "A complete configuration to start from; keys that are set beside it override.",
+            "oneOf": presets.iter().map(choice).collect::<Vec<_>>(),
+        }),
+    }
+}
+
+/// Makes references of a plugin's own schema lead to where its types lie in the whole.
+fn readdress(schema: &mut Value, name: &str) {
+    match schema {
+        Value::Object(object) => {
+            for (key, value) in object {
+                let own = value.as_str().filter(|_| key == "$ref").and_then(|to| to.strip_prefix("#/$defs/"));
+                match own.map(|own| format!("#/$defs/{name}.{own}")) {
+                    Some(there) => *value = json!(there),
+                    None => readdress(value, name),
+                }
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(|item| readdress(item, name)),
+        _ => {}
+    }
+}

@@ -1,0 +1,50 @@
+//! A plugin: an evaluator that asks whether the true class is among the first few. `suite.toml` runs it, `tests.rs` tests it.
+
+use gauntlet::evaluator::{Definition, Unit};
+use gauntlet::schemars::{self, JsonSchema};
+use gauntlet::serde::{self, Deserialize, Serialize};
+use gauntlet::{Evaluator, Result, Score, Subject};
+
+/// Looks further than the first class. The struct is the configuration, and its comments are the help.
+#[derive(Serialize, Deserialize, JsonSchema)]
+#[serde(crate = "gauntlet::serde", default, deny_unknown_fields)]
+#[schemars(crate = "gauntlet::schemars")]
+pub struct Among {
+    /// How many classes a picture is given.
+    #[schemars(range(min = 1))]
+    first: usize,
+}
+
+impl Default for Among {
+    fn default() -> Self {
+        Among { first: 3 }
+    }
+}
+
+impl Evaluator for Among {
+    fn definitions(&self) -> Vec<Definition> {
+        let definition = "share of the held-out pictures whose class is among the first few that zero-shot gives them";
+        vec![Definition { score: "among-first", definition, higher_is_better: Some(true), unit: Unit::Share }]
+    }
+
+    fn evaluate(&self, subject: &Subject) -> Result<Vec<Score>> {
+        let rows = subject.test_rows();
+        let given = subject.classify(rows, None, self.first as i64)?;
+        let truths: Vec<u32> = rows.iter().map(|&row| subject.truth(row)).collect();
+        let score = Score::share("among-first", None, hits(&given, &truths), rows.len());
+        Ok(score.into_iter().map(|score| score.guessed(subject.chance(self.first))).collect())
+    }
+}
+
+fn hits(given: &[Vec<u32>], truths: &[u32]) -> usize {
+    given.iter().zip(truths).filter(|(given, truth)| given.contains(truth)).count()
+}
+
+gauntlet::register!(dyn Evaluator, Among, "among", "whether the true class is among the first few of zero-shot", "");
+gauntlet::export_plugins!();
+
+/// For a program of one's own: one that calls nothing of a crate drops it.
+pub fn link() {}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,216 @@
+//! `gauntlet new`: a crate of one's own with a plugin that works, for somebody to change. It is one of the crates in `examples/`, which
+//! the tests build, under another name; what surrounds it is made here, so that it builds anywhere on this machine and fits this program.
+
+use crate::say;
+use clap::{Args, ValueEnum};
+use gauntlet::{Error, Result, plugin};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+/// Writes a crate with a plugin.
+#[derive(Args)]
+pub struct New {
+    /// What the plugin is
+    role: Role,
+    /// Name of the crate and of its folder, in kebab-case: a suite names its plugins NAME/...
+    name: String,
+    /// Folder to write that folder in
+    #[arg(long, default_value = ".")]
+    path: PathBuf,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Role {
+    Attack,
+    Defense,
+    Evaluator,
+}
+
+/// A crate of `examples/`.
+struct Template {
+    name: &'static str,
+    files: [(&'static str, &'static str); 3],
+}
+
+impl Role {
+    fn template(self) -> Template {
+        match self {
+            Role::Attack => Template {
+                name: "gauntlet-example",
+                files: [
+                    ("src/lib.rs", include_str!("../examples/plugin/src/lib.rs")),
+                    ("src/tests.rs", include_str!("../examples/plugin/src/tests.rs")),
+                    ("suite.toml", include_str!("../examples/plugin/suite.toml")),
+                ],
+            },
+            Role::Defense => Template {
+                name: "gauntlet-example-defense",
+                files: [
+                    ("src/lib.rs", include_str!("../examples/plugin-defense/src/lib.rs")),
+                    ("src/tests.rs", include_str!("../examples/plugin-defense/src/tests.rs")),
+                    ("suite.toml", include_str!("../examples/plugin-defense/suite.toml")),
+                ],
+            },
+            Role::Evaluator => Template {
+                name: "gauntlet-example-evaluator",
+                files: [
+                    ("src/lib.rs", include_str!("../examples/plugin-evaluator/src/lib.rs")),
+                    ("src/tests.rs", include_str!("../examples/plugin-evaluator/src/tests.rs")),
+                    ("suite.toml", include_str!("../examples/plugin-evaluator/suite.toml")),
+                ],
+            },
+        }
+    }
+}
+
+/// Where this program came from: its sources, and the libtorch that it was built with.
+struct Origin {
+    sources: PathBuf,
+    libtorch: PathBuf,
+}
+
+impl New {
+    /// Writes the crate and says what to do next.
+    pub fn run(self) -> Result<ExitCode> {
+        check_name(&self.name)?;
+        let folder = self.path.join(&self.name);
+        if folder.exists() {
+            return Err(Error::invalid(
+                folder.display().to_string(),
+                "is there already; choose another name, or --path",
+            ));
+        }
+        let origin = Origin::find()?;
+        let Template { name: old, files } = self.role.template();
+        let rename = |text: &str| {
+            let (old_crate, new_crate) = (old.replace('-', "_"), self.crate_name());
+            text.replace(old, &self.name).replace(&old_crate, &new_crate)
+        };
+        let own = files.map(|(file, text)| (file, rename(text)));
+        let around = [
+            ("Cargo.toml", self.manifest(&origin)),
+            ("Cargo.lock", include_str!("../Cargo.lock").to_string()),
+            (".cargo/config.toml", config(&origin)),
+            (".gitignore", "/target/\n/out/\n".to_string()),
+            ("README.md", self.readme()),
+        ];
+        let toolchain = toolchain().map(|text| ("rust-toolchain.toml", text));
+        for (file, text) in own.into_iter().chain(around).chain(toolchain) {
+            write(&folder.join(file), &text)?;
+        }
+        say(&format!("{} is there. Next:\n\n    cd {}\n{}", folder.display(), folder.display(), self.commands()));
+        Ok(ExitCode::SUCCESS)
+    }
+
+    fn crate_name(&self) -> String {
+        self.name.replace('-', "_")
+    }
+
+    fn manifest(&self, origin: &Origin) -> String {
+        format!(
+            r#"[package]
+name = "{}"
+version = "0.1.0"
+edition = "2024"
+
+[lib]
+crate-type = ["cdylib", "rlib"]   # loaded by --plugin, or linked into a program of one's own
+
+[dependencies]
+# serde, schemars and tch come from it: gauntlet::serde and so on are the very versions that the program has.
+gauntlet = {{ path = {:?}, version = "={}" }}
+
+[workspace]   # its own, wherever it lies
+"#,
+            self.name,
+            origin.sources.join("core"),
+            env!("CARGO_PKG_VERSION")
+        )
+    }
+
+    fn commands(&self) -> String {
+        format!(
+            "    cargo test --release\n    cargo build --release\n    gauntlet run suite.toml --plugin target/release/lib{}.so --out out\n",
+            self.crate_name()
+        )
+    }
+
+    fn readme(&self) -> String {
+        let what = match self.role {
+            Role::Attack => "An attack",
+            Role::Defense => "A defense",
+            Role::Evaluator => "An evaluator",
+        };
+        format!("# {}\n\n{what} for gauntlet: `src/lib.rs` is all of it.\n\n{}", self.name, self.commands())
+    }
+}
+
+/// A crate's name that is a word of a plugin's name, too.
+fn check_name(name: &str) -> Result<()> {
+    let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
+    let word = |word: &str| word.starts_with(|c: char| c.is_ascii_lowercase()) && word.chars().all(plain);
+    let wrong = |why: &str| Err(Error::invalid(format!("name `{name}`"), why));
+    match () {
+        () if !name.split('-').all(word) => wrong("must be kebab-case: lower-case words, digits, single dashes"),
+        // cargo would take one for the other, or for the standard library.
+        () if ["core", "std", "alloc", "test", "proc-macro"].contains(&name) || name.starts_with("gauntlet") => {
+            wrong("is taken by Rust or by gauntlet itself; choose another")
+        }
+        () => Ok(()),
+    }
+}
+
+impl Origin {
+    fn find() -> Result<Origin> {
+        let sources = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+        let manifest = fs::read_to_string(sources.join("Cargo.toml")).unwrap_or_default();
+        let what = || format!("sources in {}", sources.display());
+        if !sources.join("core/Cargo.toml").is_file() {
+            let why = "are gone, and a plugin is built against them; build gauntlet where its sources can stay, then use that one";
+            return Err(Error::invalid(what(), why));
+        }
+        if !manifest.contains(&format!("\nversion = \"{}\"\n", env!("CARGO_PKG_VERSION"))) {
+            let why = format!("are no longer those of this gauntlet {}; build it anew", env!("CARGO_PKG_VERSION"));
+            return Err(Error::invalid(what(), why));
+        }
+        let built_with = option_env!("LIBTORCH").map(PathBuf::from);
+        let own = sources.join("libtorch");
+        let found = built_with.iter().chain([&own]).find(|folder| folder.join("include/torch").is_dir());
+        let gone = || {
+            let why = format!("`make setup` in {} brings one", sources.display());
+            Error::invalid("the libtorch that gauntlet was built with is gone", why)
+        };
+        let libtorch = found.ok_or_else(gone)?;
+        Ok(Origin { libtorch: libtorch.canonicalize().map_err(Error::io(libtorch))?, sources })
+    }
+}
+
+/// Names the compiler that built this program: no other one's libraries fit. Not a nightly, which only its date would name.
+fn toolchain() -> Option<String> {
+    let release = plugin::RUSTC.split(' ').next().unwrap_or_default();
+    let why = "# The compiler that built gauntlet: what another one makes does not fit.";
+    (!release.contains('-')).then(|| format!("{why}\n[toolchain]\nchannel = \"{release}\"\n"))
+}
+
+fn config(origin: &Origin) -> String {
+    let lib = origin.libtorch.join("lib");
+    format!(
+        r#"# The libtorch that gauntlet was built with. A LIBTORCH set in the environment wins.
+[env]
+LIBTORCH = {:?}
+
+# So that tests find it. RUNPATH (not RPATH): LD_LIBRARY_PATH can still choose another.
+[target.x86_64-unknown-linux-gnu]
+rustflags = ["-Clink-arg=-Wl,--enable-new-dtags,-rpath,{}"]
+"#,
+        origin.libtorch,
+        lib.display()
+    )
+}
+
+fn write(path: &Path, text: &str) -> Result<()> {
+    let folder = path.parent().expect("a file lies in a folder");
+    fs::create_dir_all(folder).map_err(Error::io(folder))?;
+    fs::write(path, text).map_err(Error::io(path))
+}

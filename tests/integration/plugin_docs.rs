@@ -1,0 +1,117 @@
+//! What `docs/plugin.md` tells an author of plugins to type, typed in an empty folder outside the repository; and the crates that
+//! `gauntlet new` writes.
+
+use crate::program::{Ran, argument, gauntlet};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+/// What the program asks of crates that a plugin stands on as well. With it, cargo finds these built, as they are for the program.
+const SHARED: &str = "
+[dependencies.zip]
+version = \"9\"
+default-features = false
+features = [\"deflate-flate2\"]
+[dependencies.zeroize]
+version = \"1\"
+features = [\"zeroize_derive\"]
+";
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// Lines of the document's ```sh blocks.
+fn commands() -> Vec<String> {
+    let text = fs::read_to_string(root().join("docs/plugin.md")).unwrap();
+    let blocks = text.split("```sh\n").skip(1).map(|rest| rest.split("```").next().unwrap().to_string());
+    blocks.flat_map(|block| block.lines().map(str::to_string).collect::<Vec<_>>()).collect()
+}
+
+/// A string of the repository's own `.cargo/config.toml`: flags alike, so that what was built with them need not be built again.
+fn rustflags() -> String {
+    let config: toml::Table = fs::read_to_string(root().join(".cargo/config.toml")).unwrap().parse().unwrap();
+    config["target"]["x86_64-unknown-linux-gnu"]["rustflags"][0].as_str().unwrap().to_string()
+}
+
+/// A line of the document, in a shell. The crate is built among the repository's own files, where its dependencies are already.
+fn shell(folder: &Path, line: &str) -> Ran {
+    let target = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).parent().unwrap().to_path_buf();
+    let bin = Path::new(env!("CARGO_BIN_EXE_gauntlet")).parent().unwrap();
+    let path = format!("{}:{}", bin.display(), std::env::var("PATH").unwrap());
+    let mut shell = Command::new("sh");
+    shell.args(["-e", "-c", line]).current_dir(folder).env("PATH", path).env("OMP_WAIT_POLICY", "passive");
+    shell.env("CARGO_TARGET_DIR", target).env("RUSTFLAGS", rustflags());
+    // cargo tells its tests about their own package.
+    std::env::vars_os().map(|(key, _)| key).filter(|key| key.to_string_lossy().starts_with("CARGO_PKG_")).for_each(
+        |key| {
+            shell.env_remove(key);
+        },
+    );
+    shell.env_remove("CARGO_MANIFEST_DIR");
+    let output = shell.stdin(Stdio::null()).output().unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    Ran { code: output.status.code(), stdout: text(output.stdout), stderr: text(output.stderr) }
+}
+
+#[test]
+fn what_the_page_says_is_so() {
+    let home = tempfile::tempdir().unwrap();
+    let mut folder = home.path().to_path_buf();
+    let mut said = String::new();
+    for line in commands() {
+        if let Some(inner) = line.strip_prefix("cd ") {
+            folder.push(inner);
+            let manifest = folder.join("Cargo.toml");
+            fs::write(&manifest, fs::read_to_string(&manifest).unwrap() + SHARED).unwrap();
+            std::os::unix::fs::symlink(Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap(), folder.join("target"))
+                .unwrap();
+            continue;
+        }
+        let ran = shell(&folder, &line);
+        assert_eq!(ran.code, Some(0), "{line}\n{}\n{}", ran.stdout, ran.stderr);
+        said += &ran.stdout;
+    }
+    for part in [
+        "cargo build --release",
+        "it_holds_what_every_plugin_must ... ok",
+        "arena poisoned (frame)",
+        "asr",
+        "mine/frame (attack)",
+    ] {
+        assert!(said.contains(part), "{part:?} is not in: {said}");
+    }
+    let schema = fs::read_to_string(folder.join("schema.json")).unwrap();
+    assert!(schema.contains("Width of the frame in pixels.") && schema.contains("\"mine/frame\""));
+}
+
+/// Everything in the crates is checked where it comes from, `examples/`; here, that they are whole and under their own name.
+#[test]
+fn every_role_has_a_crate_to_start_from() {
+    let home = tempfile::tempdir().unwrap();
+    for role in ["attack", "defense", "evaluator"] {
+        let name = format!("my-own-{role}");
+        let ran = gauntlet(&["new", role, &name, "--path", argument(home.path())]);
+        assert_eq!(ran.code, Some(0), "{}", ran.stderr);
+        assert!(ran.stdout.contains(&format!("--plugin target/release/libmy_own_{role}.so")), "{}", ran.stdout);
+        let read = |file: &str| fs::read_to_string(home.path().join(&name).join(file)).unwrap();
+        let manifest: toml::Table = read("Cargo.toml").parse().unwrap();
+        assert_eq!(manifest["package"]["name"].as_str(), Some(name.as_str()));
+        let core = manifest["dependencies"]["gauntlet"]["path"].as_str().unwrap();
+        assert!(Path::new(core).is_absolute() && Path::new(core).join("src/plugin.rs").exists());
+        let config: toml::Table = read(".cargo/config.toml").parse().unwrap();
+        let libtorch = config["env"]["LIBTORCH"].as_str().unwrap();
+        assert!(Path::new(libtorch).join("include/torch").is_dir());
+        assert!(read("suite.toml").contains(&format!("plugin = \"{name}/")), "{}", read("suite.toml"));
+        let all = ["src/lib.rs", "src/tests.rs", "suite.toml", "README.md", "Cargo.toml"].map(read).concat();
+        assert!(!all.contains("gauntlet-example") && !all.contains("gauntlet_example"));
+        let ran = gauntlet(&["new", role, &name, "--path", argument(home.path())]);
+        assert!(ran.code == Some(2) && ran.stderr.contains("is there already"), "{}", ran.stderr);
+    }
+    for (name, why) in
+        [("My_Plugin", "kebab-case"), ("a--b", "kebab-case"), ("gauntlet-mine", "is taken"), ("core", "is taken")]
+    {
+        let ran = gauntlet(&["new", "attack", name, "--path", argument(home.path())]);
+        assert!(ran.code == Some(2) && ran.stderr.contains(why), "{}", ran.stderr);
+    }
+}
