@@ -222,7 +222,10 @@ impl Run {
         let said = std::fs::read_to_string(&log).map_err(Error::io(&log))?;
         let last: Vec<&str> = said.lines().rev().take(8).collect();
         let last = last.into_iter().rev().collect::<Vec<_>>().join("\n  ");
-        Err(Error::invalid(format!("{status}"), format!("the last lines of {}:\n  {last}", log.display())))
+        // One that was aborted could not say by whom.
+        let libraries = trial.libraries.iter().map(|library| format!(", with plugins of {}", library.file));
+        let status = status.to_string() + &libraries.collect::<String>();
+        Err(Error::invalid(status, format!("the last lines of {}:\n  {last}", log.display())))
     }
 
     /// Gathers the finished trials' lines into `results.jsonl`, in the order of the grid.
