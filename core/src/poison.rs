@@ -190,8 +190,8 @@ fn check(edits: &[Edit], data: &Dataset, split: &Split, taken: &HashSet<u32>) ->
         let why = match edit.replaces {
             _ if edit.class >= data.classes.len() => "is given a class that does not exist",
             _ if edit.caption.trim().is_empty() => "is given an empty caption",
-            _ if picture.is_some_and(|row| row >= data.len()) => "is given the picture of a row that does not exist",
             Some(row) if row >= data.len() => "does not exist",
+            _ if picture.is_some_and(|row| row >= data.len()) => "is given the picture of a row that does not exist",
             Some(row) if !split.train.contains(row) => "is replaced, but held out",
             Some(row) if taken.contains(&row) || !replaced.insert(row) => "is replaced twice in one arena",
             _ => continue,
