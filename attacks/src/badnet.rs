@@ -142,7 +142,7 @@ impl BadNet {
             Pattern::Yellow => [255, 255, 0][channel],
             Pattern::FixedNoise => rng.random(),
             Pattern::Grid => {
-                if row % 2 == 0 && column % 2 == 0 {
+                if row.is_multiple_of(2) && column.is_multiple_of(2) {
                     255
                 } else {
                     0
