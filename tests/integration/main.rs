@@ -10,6 +10,7 @@ mod cli;
 mod conformance;
 mod data;
 mod downstream;
+mod poison;
 mod precision;
 mod presets;
 mod program;
