@@ -7,6 +7,8 @@ mod describe;
 mod doctor;
 mod eval;
 mod new;
+mod poison;
+mod sheet;
 mod sweep;
 mod trial;
 
@@ -52,6 +54,9 @@ enum Command {
     /// List, fetch, check and show the downstream data sets
     #[command(subcommand)]
     Data(data::Data),
+    /// Poison as files: make, show, check, and export it with all of the training set
+    #[command(subcommand)]
+    Poison(poison::Poison),
     /// List attacks, defenses and evaluators
     List {
         /// As JSON
@@ -117,6 +122,7 @@ fn run(command: Command) -> Result<ExitCode> {
         }
         Command::Bench(bench) => bench.run(),
         Command::Data(data) => data.run(),
+        Command::Poison(poison) => poison.run(),
         Command::List { json } => {
             say(&describe::list(json)?);
             Ok(ExitCode::SUCCESS)

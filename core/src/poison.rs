@@ -1,5 +1,13 @@
 //! Poison: what the edits of an arena make of the data. Made once per (data, arena, seed), stored under its content key, and read
-//! by every trial, so that all defenses see the same bytes because they are the same file.
+//! by every trial, so that all defenses see the same bytes because they are the same file. `poison/arena.rs` is what it is made from,
+//! `poison/bundle.rs` keeps it apart from the store, for others.
+
+mod arena;
+pub mod bundle;
+mod pictures;
+
+pub use arena::Arena;
+pub use pictures::bytes;
 
 use crate::attack::{Attack, Edit, Goal, Picture, PoisonCtx, Workshop, contents};
 use crate::data::{Dataset, Split};
@@ -146,7 +154,28 @@ impl Poison {
             edits.extend(new.into_iter().map(|edit| Poisoned { attack: threat.label.clone(), edit }));
         }
         let pixels = draw_canvases(&edits, &owners, data, seed)?;
-        let digest = digest(&edits, &pixels, arena, data, split)?;
+        Poison::new(edits, pixels, arena, &data.index.digest, &split.heldout)
+    }
+
+    /// Edits of an arena and their canvases, with the digest that they make. It covers the data as well: `data_digest` is the hash of keys,
+    /// captions, labels and picture sizes of every row; and which rows are held out.
+    pub fn new(
+        edits: Vec<Poisoned>,
+        pixels: Tensor,
+        arena: &[Configured],
+        data_digest: &str,
+        heldout: &[u32],
+    ) -> Result<Self> {
+        let mut said = blake3::Hasher::new();
+        said.update(data_digest.as_bytes());
+        said.update(json(&heldout).as_bytes()).update(json(&arena).as_bytes()).update(json(&edits).as_bytes());
+        let mut seen = blake3::Hasher::new();
+        // In chunks: the canvases of large poison would lie in memory twice.
+        for start in (0..edits.len()).step_by(CHUNK) {
+            let count = CHUNK.min(edits.len() - start) as i64;
+            seen.update(&pictures::bytes(&pixels.narrow(0, start as i64, count))?);
+        }
+        let digest = format!("{}-{}", &said.finalize().to_hex()[..16], &seen.finalize().to_hex()[..16]);
         Ok(Poison { edits, pixels, digest })
     }
 
@@ -237,16 +266,6 @@ fn draw_chunk(threat: &Threat, edits: &[Poisoned], first: u64, data: &Dataset, s
     let places = Tensor::from_slice(&places);
     let stamped = threat.stamp(&canvases.index_select(0, &places), &keys)?;
     Ok(canvases.index_copy(0, &places, &stamped))
-}
-
-/// Covers the data as well: keys, captions, labels and picture sizes of every row, and which are held out.
-fn digest(edits: &[Poisoned], pixels: &Tensor, arena: &[Configured], data: &Dataset, split: &Split) -> Result<String> {
-    let mut said = blake3::Hasher::new();
-    said.update(data.index.digest.as_bytes());
-    said.update(json(&split.heldout).as_bytes()).update(json(&arena).as_bytes()).update(json(&edits).as_bytes());
-    let mut bytes = vec![0u8; pixels.numel()];
-    pixels.contiguous().f_copy_data_u8(&mut bytes, pixels.numel())?;
-    Ok(format!("{}-{}", &said.finalize().to_hex()[..16], &blake3::hash(&bytes).to_hex()[..16]))
 }
 
 fn json(value: &impl Serialize) -> String {

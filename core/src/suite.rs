@@ -20,7 +20,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// A suite as written: the keys of its TOML file.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
@@ -76,6 +76,10 @@ pub struct Suite {
     /// set where the label does not (`gauntlet describe downstream`).
     #[serde(default)]
     pub downstream: BTreeMap<String, DownstreamConfig>,
+    /// A bundle, as `gauntlet poison make` leaves it: the poison of every arena and seed is read from there instead of being made, and must be
+    /// that of this suite's data and attacks. Empty: it is made.
+    #[serde(default)]
+    pub bundle: PathBuf,
     /// What `--dry-run` reckons with.
     #[serde(default)]
     pub plan: Plan,
@@ -175,9 +179,7 @@ impl Suite {
             return Err(Error::invalid(format!("arena `{arena}`"), "names an attack twice"));
         }
         let labels = self.defenses.keys().chain(self.attacks.keys()).chain(self.arenas.keys());
-        let bad = labels.chain(self.downstream.keys()).find(|name| {
-            !name.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c)) || name.starts_with('.')
-        });
+        let bad = labels.chain(self.downstream.keys()).find(|name| !is_label(name));
         bad.map_or(Ok(()), |name| {
             Err(Error::invalid(
                 format!("label `{name}`"),
@@ -216,11 +218,13 @@ impl Suite {
                         defense: defense.clone(),
                         evaluators: evaluators.clone(),
                         downstream: self.downstream.clone(),
+                        bundle: self.bundle.clone(),
                     });
                 }
             }
         }
         trials.first().map_or(Ok(()), Trial::check)?;
+        trials.iter().try_for_each(|trial| trial.bundled().map(drop))?;
         Ok(trials)
     }
 
@@ -238,6 +242,12 @@ impl Suite {
     pub fn warnings(&self) -> Result<Vec<String>> {
         configure::stray_controls::<dyn Defense>(&self.defenses)
     }
+}
+
+/// Whether a name may become that of a folder.
+pub(crate) fn is_label(name: &str) -> bool {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+    !name.is_empty() && name.chars().all(allowed) && !name.starts_with('.')
 }
 
 /// What `auto` means on this machine: `cuda` where there is one, else `cpu`. Every other name is left as it is.

@@ -9,7 +9,7 @@ use crate::evaluator::encoder::Seen;
 use crate::evaluator::{Downstream, DownstreamConfig, Encoder, Evaluator, Subject};
 use crate::model::{Clip, ModelConfig};
 use crate::plugin::library::{self, Origin};
-use crate::poison::{Poison, Threat};
+use crate::poison::{Arena, Poison, Threat, bundle};
 use crate::report::{self, Cost, LibraryLine, Line, SetLine};
 use crate::train::corpus::Shape;
 use crate::train::trajectory::Recorder;
@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::cell::OnceCell;
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 use tch::Device;
 
@@ -60,6 +60,13 @@ pub struct Trial {
     /// The libraries that its plugins were loaded from; whoever runs it again has to load the same ones.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub libraries: Vec<Origin>,
+    /// The bundle that its poison is read from; empty where it is made.
+    #[serde(default, skip_serializing_if = "is_empty")]
+    pub bundle: PathBuf,
+}
+
+fn is_empty(path: &Path) -> bool {
+    path.as_os_str().is_empty()
 }
 
 /// A plugin with its complete configuration, under the label that the suite gives it.
@@ -236,20 +243,53 @@ impl Trial {
         Dataset::open(&self.data, size, cache_bytes, store, machine.progress)
     }
 
-    /// The canvas cache and the poison of this trial, made if they are not in the store yet.
+    /// The canvas cache and the poison of this trial, made if they are not in the store yet; poison of a bundle is read from there.
     pub fn prepare(&self, store: &Path, machine: &Machine) -> Result<Ground> {
         self.ground(self.build_attacks()?, store, machine)
     }
 
     fn ground(&self, attacks: Vec<Box<dyn Attack>>, store: &Path, machine: &Machine) -> Result<Ground> {
-        let data = self.open_data(store, machine)?;
-        let split = data.split(self.heldout, self.seed)?;
+        std::fs::create_dir_all(store).map_err(Error::io(store))?;
         let workshop = Workshop { store, device: self.device()?, progress: machine.progress };
-        let threats = Threat::all(&self.attacks, attacks, &data, &split, self.seed, &workshop)?;
-        let poisons = |attack: &&Configured| self.poisoning.contains(&attack.label);
-        let arena: Vec<Configured> = self.attacks.iter().filter(poisons).cloned().collect();
-        let poison = Poison::open(store, &data, &split, self.seed, &arena, &threats)?;
-        Ok(Ground { data, split, threats, poison })
+        self.in_arena().prepare_with(attacks, self.bundled()?.as_deref(), &workshop)
+    }
+
+    /// What its poison is made from: the part of it that all defenses share.
+    pub fn in_arena(&self) -> Arena {
+        Arena {
+            suite: self.suite.clone(),
+            name: self.arena.clone(),
+            seed: self.seed,
+            data: self.data.clone(),
+            size: self.model.vision_cfg.image_size as u32,
+            heldout: self.heldout,
+            cache_gb: self.cache_gb,
+            attacks: self.attacks.clone(),
+            poisoning: self.poisoning.clone(),
+            libraries: library::used(&self.attacks),
+        }
+    }
+
+    /// The folder that its poison is read from; none where it is made, or nothing is poisoned.
+    ///
+    /// # Errors
+    /// If the bundle has none for this arena and seed.
+    pub fn bundled(&self) -> Result<Option<PathBuf>> {
+        if is_empty(&self.bundle) || self.poisoning.is_empty() {
+            return Ok(None);
+        }
+        let folder = self.bundle.join(&self.arena).join(format!("seed-{}", self.seed));
+        if folder.join("poison.json").is_file() {
+            return Ok(Some(folder));
+        }
+        let there = bundle::find(&self.bundle).map_err(|error| error.during("key `bundle`"))?;
+        let there: Vec<String> = there.iter().map(|folder| folder.display().to_string()).collect();
+        let why = format!(
+            "there is no {}, only {}; `gauntlet poison make` makes it, or leave the key out",
+            folder.display(),
+            there.join(", ")
+        );
+        Err(Error::invalid("key `bundle`", why))
     }
 
     fn evaluate(&self, subject: &Subject, evaluators: &[Box<dyn Evaluator>], device: Device) -> Result<Vec<Line>> {

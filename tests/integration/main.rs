@@ -12,6 +12,7 @@ mod data;
 mod downstream;
 mod plugin_docs;
 mod plugins;
+mod poison;
 mod precision;
 mod presets;
 mod program;

@@ -30,6 +30,7 @@ pub(super) fn trial() -> Trial {
         threads: 1,
         data: DataConfig::World(World { pairs: 300, classes: 6, ..World::default() }),
         heldout: 0.13,
+        bundle: std::path::PathBuf::new(),
         cache_gb: 1.0,
         model,
         recipe,

@@ -7,6 +7,7 @@
 mod build;
 pub(crate) mod intake;
 mod picture;
+pub mod png;
 
 pub use picture::{canvas_of, picture};
 

@@ -4,6 +4,8 @@
 //! Samples are grouped as webdataset groups them: neighbouring members that share their path up to the first dot of the
 //! file name. `data/index.rs` says where the rows go.
 
+pub mod shard;
+
 use super::canvas::intake::{caption, class_file, read_span, stamp};
 use super::canvas::picture;
 use super::index::Row;

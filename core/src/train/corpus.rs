@@ -176,7 +176,7 @@ impl<'a> Corpus<'a> {
 
     /// Rows and their canvases u8 `[rows, 3, S, S]`. A row whose picture turns out to be bad gives its place to another one that
     /// trains, drawn by the bad one's number and taken as it is in the clean data: the same in every trial.
-    pub(crate) fn read(&self, rows: &[usize]) -> Result<(Vec<CorpusRow<'a>>, Tensor)> {
+    pub fn read(&self, rows: &[usize]) -> Result<(Vec<CorpusRow<'a>>, Tensor)> {
         let mut rows: Vec<CorpusRow> = rows.iter().map(|&row| self.row(row)).collect();
         let wanted = |place: usize, attempt: u64| match rows[place].origin {
             Origin::Clean(row) if attempt == 0 => row,

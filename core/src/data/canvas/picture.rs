@@ -30,16 +30,16 @@ pub fn canvas_of(picture: &RgbImage, size: u32) -> Result<Vec<u8>, String> {
     // First across, then down, as PIL does: what overshoots is cut off between the two, so their order shows.
     let wide = resize(&picture, (left, 0.0, visible_width, height.into()), (size, height))?;
     let canvas = resize(&wide, (0.0, top, size.into(), visible_height), (size, size))?;
-    Ok(planar(canvas.pixels()))
+    Ok(planar(canvas.pixels().iter().map(|pixel| pixel.0)))
 }
 
 /// `[size, size, 3]` to `[3, size, size]`.
-fn planar(pixels: &[U8x3]) -> Vec<u8> {
+pub(super) fn planar(pixels: impl ExactSizeIterator<Item = [u8; 3]>) -> Vec<u8> {
     let mut planes = vec![0; 3 * pixels.len()];
     let (red, others) = planes.split_at_mut(pixels.len());
     let (green, blue) = others.split_at_mut(pixels.len());
-    for (((pixel, red), green), blue) in pixels.iter().zip(red).zip(green).zip(blue) {
-        [*red, *green, *blue] = pixel.0;
+    for (((pixel, red), green), blue) in pixels.zip(red).zip(green).zip(blue) {
+        [*red, *green, *blue] = pixel;
     }
     planes
 }

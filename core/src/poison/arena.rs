@@ -1,0 +1,88 @@
+//! An arena in one seed: all that its poison is made from, in the form in which a bundle records it, and how that becomes the data
+//! of a trial. `bundle.rs` is poison that was made before.
+
+use super::bundle::Bundle;
+use super::{Poison, Threat};
+use crate::attack::Workshop;
+use crate::data::{DataConfig, Dataset};
+use crate::plugin::library::Origin;
+use crate::trial::{Configured, Ground};
+use crate::{Attack, Result};
+use serde::{Deserialize, Serialize};
+use std::path::Path;
+
+/// An arena of a suite, resolved, in one seed: the same one makes the same poison.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Arena {
+    /// Name of the suite.
+    pub suite: String,
+    /// Name of the arena within it.
+    pub name: String,
+    /// Source of every draw.
+    pub seed: u64,
+    /// Where the pairs come from.
+    pub data: DataConfig,
+    /// Side of a canvas in pixels.
+    pub size: u32,
+    /// Share of every class that is held out.
+    pub heldout: f64,
+    /// Gigabytes that the canvas cache may take: a picture that cannot be read is left out where there is one, and found later where not.
+    pub cache_gb: f64,
+    /// Every attack of the suite: the pictures of all their goals are kept out of the test.
+    pub attacks: Vec<Configured>,
+    /// Labels of the attacks that poison.
+    pub poisoning: Vec<String>,
+    /// The libraries that the attacks were loaded from.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub libraries: Vec<Origin>,
+}
+
+impl Arena {
+    /// The attacks that poison, in the order in which they do.
+    pub fn poisons(&self) -> Vec<Configured> {
+        let poisons = |attack: &&Configured| self.poisoning.contains(&attack.label);
+        self.attacks.iter().filter(poisons).cloned().collect()
+    }
+
+    /// Data and poison, both made if they are not in the store of the workshop yet.
+    pub fn prepare(&self, workshop: &Workshop) -> Result<Ground> {
+        self.prepare_with(self.build()?, None, workshop)
+    }
+
+    /// The same with the poison of a bundle's folder `ARENA/seed-N`.
+    ///
+    /// # Errors
+    /// If the folder is damaged, or holds the poison of something else; says of what.
+    pub fn prepare_from(&self, folder: &Path, workshop: &Workshop) -> Result<Ground> {
+        self.prepare_with(self.build()?, Some(folder), workshop)
+    }
+
+    fn build(&self) -> Result<Vec<Box<dyn Attack>>> {
+        self.libraries.iter().try_for_each(Origin::check)?;
+        self.attacks.iter().map(Configured::build::<dyn Attack>).collect()
+    }
+
+    /// The same with these plugins in the place of those that the registry has, one for each of its attacks.
+    pub(crate) fn prepare_with(
+        &self,
+        attacks: Vec<Box<dyn Attack>>,
+        bundle: Option<&Path>,
+        workshop: &Workshop,
+    ) -> Result<Ground> {
+        // It is read first: data takes longer.
+        let bundle = bundle.map(Bundle::read).transpose()?;
+        let cache_bytes = (self.cache_gb * 1e9) as u64;
+        let data = Dataset::open(&self.data, self.size, cache_bytes, workshop.store, workshop.progress)?;
+        let split = data.split(self.heldout, self.seed)?;
+        let threats = Threat::all(&self.attacks, attacks, &data, &split, self.seed, workshop)?;
+        let poison = match bundle {
+            Some(bundle) => {
+                bundle.check(self, &data, &split, &threats)?;
+                bundle.poison
+            }
+            None => Poison::open(workshop.store, &data, &split, self.seed, &self.poisons(), &threats)?,
+        };
+        Ok(Ground { data, split, threats, poison })
+    }
+}

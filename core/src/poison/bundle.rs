@@ -1,0 +1,266 @@
+//! A bundle: poison as files that can be kept, shared, and trained on again with the same digest.
+//!
+//! Its folder holds one folder `ARENA/seed-N` for each arena and seed: `edits.jsonl` (an edit a line, in order), `pictures.tar` (the
+//! canvas of each, `pictures.rs`), `heldout.json` (the rows that are held out) and `poison.json` ([`About`]). The digest follows from these
+//! alone, so that a changed byte shows without the data; whether they fit the data shows when they are used ([`Bundle::check`]).
+
+use super::arena::Arena;
+use super::{Poison, Poisoned, Threat, json, pictures};
+use crate::attack::Goal;
+use crate::data::{Dataset, Split};
+use crate::model::weights::write_atomic;
+use crate::suite::is_label;
+use crate::trial::{Configured, Ground};
+use crate::{Error, Progress, Result};
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, HashSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// `poison.json`: what the poison is, and all that it was made from.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct About {
+    /// Version of gauntlet that made it.
+    pub gauntlet: String,
+    /// As [`Poison::digest`].
+    pub digest: String,
+    /// How many edits there are.
+    pub edits: usize,
+    /// Hash of keys, captions, labels and picture sizes of all rows of the data.
+    pub data_digest: String,
+    /// First name of each class: an edit's class is a place in this list.
+    pub classes: Vec<String>,
+    /// What each attack of the suite wants in this seed.
+    pub goals: BTreeMap<String, Goal>,
+    /// What it was made from.
+    pub arena: Arena,
+}
+
+/// The poison of one arena and seed, from its folder.
+pub struct Bundle {
+    /// The folder, `ARENA/seed-N`.
+    pub folder: PathBuf,
+    /// What `poison.json` says.
+    pub about: About,
+    /// The rows that are held out, ascending.
+    pub heldout: Vec<u32>,
+    /// The poison.
+    pub poison: Poison,
+}
+
+/// The file that makes a folder one of a bundle.
+const ABOUT: &str = "poison.json";
+
+/// What to do about a damaged folder.
+const ANEW: &str = "get it anew, or make it again with `gauntlet poison make`";
+
+impl About {
+    /// Reads `poison.json` of a folder, and nothing else.
+    ///
+    /// # Errors
+    /// If it cannot be read, or a name in it could lead out of a folder.
+    pub fn read(folder: &Path) -> Result<Self> {
+        let path = folder.join(ABOUT);
+        let about: About = parse(&path, &read(&path)?)?;
+        let labels = about.arena.attacks.iter().map(|attack| &attack.label);
+        if let Some(label) = labels.chain([&about.arena.name]).find(|label| !is_label(label)) {
+            return Err(damaged(&path, &format!("`{label}` is no name of an arena or attack")));
+        }
+        Ok(about)
+    }
+}
+
+impl Bundle {
+    /// Reads a folder, and checks that it is whole and that its digest follows from it. The data is not looked at.
+    ///
+    /// # Errors
+    /// Names the file that is damaged.
+    pub fn read(folder: &Path) -> Result<Self> {
+        let about = About::read(folder)?;
+        let path = folder.join("heldout.json");
+        let heldout: Vec<u32> = parse(&path, &read(&path)?)?;
+        let path = folder.join("edits.jsonl");
+        let edits: Vec<Poisoned> = read(&path)?.lines().map(|line| parse(&path, line)).collect::<Result<_>>()?;
+        if edits.len() != about.edits {
+            return Err(damaged(&path, &format!("it holds {} edits, and {ABOUT} says {}", edits.len(), about.edits)));
+        }
+        let stray = |edit: &&Poisoned| {
+            !about.arena.poisoning.contains(&edit.attack) || edit.edit.class as usize >= about.classes.len()
+        };
+        if let Some(edit) = edits.iter().find(stray) {
+            return Err(damaged(&path, &format!("{ABOUT} knows no such attack or class: {}", json(edit))));
+        }
+        let pixels = pictures::read(&folder.join("pictures.tar"), &edits, &about)?;
+        let poison = Poison::new(edits, pixels, &about.arena.poisons(), &about.data_digest, &heldout)?;
+        let halves = |digest: &str| digest.split_once('-').map(|(said, seen)| (said.to_string(), seen.to_string()));
+        if poison.digest != about.digest {
+            let same =
+                halves(&poison.digest).zip(halves(&about.digest)).is_some_and(|(ours, theirs)| ours.0 == theirs.0);
+            let what = if same { "pictures.tar" } else { "edits.jsonl, heldout.json" };
+            let why =
+                format!("{what} or {ABOUT} was changed: they make digest {}, not {}", poison.digest, about.digest);
+            return Err(damaged(folder, &why));
+        }
+        Ok(Bundle { folder: folder.to_path_buf(), about, heldout, poison })
+    }
+
+    /// Whether it is the poison of `arena` on this data.
+    ///
+    /// # Errors
+    /// Names the first thing that differs.
+    pub fn check(&self, arena: &Arena, data: &Dataset, split: &Split, threats: &[Threat]) -> Result<()> {
+        let (theirs, file) = (&self.about.arena, |name: &str| self.folder.join(name).display().to_string());
+        let differs = |name: &str, why: String| Err(Error::invalid(file(name), why));
+        let pair = |what: &str, theirs: &dyn std::fmt::Display, ours: &dyn std::fmt::Display| {
+            format!("is poison of {what} {theirs}, and {ours} is asked for; name the bundle of that, or make one")
+        };
+        if theirs.seed != arena.seed {
+            return differs(ABOUT, pair("seed", &theirs.seed, &arena.seed));
+        }
+        if theirs.size != arena.size {
+            return differs(ABOUT, pair("canvases of size", &theirs.size, &arena.size));
+        }
+        if self.about.data_digest != data.index.digest {
+            let ours = format!("the data here is {}", data.index.digest);
+            let why = format!("is poison of other data: it was made on {}, {ours}", self.about.data_digest);
+            return differs(ABOUT, format!("{why}; let key `data` name what it was made on, or make the poison anew"));
+        }
+        if self.heldout != split.heldout {
+            let why =
+                "other rows are held out here: `heldout` differs, or a picture that could be read there cannot here";
+            return differs("heldout.json", format!("{why}; make the poison anew"));
+        }
+        if let Some(why) = difference(&theirs.poisons(), &arena.poisons()) {
+            return differs(ABOUT, format!("{why}; let the suite say the same, or make the poison anew"));
+        }
+        if theirs.libraries != arena.libraries {
+            let why = "was made with other plugin libraries than those that are loaded; `libraries` in it names them";
+            return differs(ABOUT, why.into());
+        }
+        let goal = |threat: &&Threat| {
+            arena.poisoning.contains(&threat.label) && self.about.goals.get(&threat.label) != Some(&threat.goal)
+        };
+        if let Some(threat) = threats.iter().find(goal) {
+            let why = format!("attack `{}` wants something else here than when this was made", threat.label);
+            return differs(ABOUT, format!("{why} (by gauntlet {}); make the poison anew", self.about.gauntlet));
+        }
+        let edits: Vec<_> = self.poison.edits.iter().map(|edit| edit.edit.clone()).collect();
+        super::check(&edits, data, split, &HashSet::new()).map_err(|why| Error::invalid(file("edits.jsonl"), why))
+    }
+
+    /// Writes the folder, whole or not at all. False: the same poison is there already.
+    ///
+    /// # Errors
+    /// If other poison is there.
+    pub fn write(folder: &Path, arena: &Arena, ground: &Ground, progress: &dyn Progress) -> Result<bool> {
+        let Ground { data, split, threats, poison } = ground;
+        if folder.exists() {
+            let there = Bundle::read(folder)?.poison.digest;
+            let why = format!("holds other poison, digest {there}, not {}; choose another --out", poison.digest);
+            return if there == poison.digest {
+                Ok(false)
+            } else {
+                Err(Error::invalid(folder.display().to_string(), why))
+            };
+        }
+        let about = About {
+            gauntlet: env!("CARGO_PKG_VERSION").into(),
+            digest: poison.digest.clone(),
+            edits: poison.edits.len(),
+            data_digest: data.index.digest.clone(),
+            classes: (0..data.classes.len()).map(|class| data.classes.name(class).to_string()).collect(),
+            goals: threats.iter().map(|threat| (threat.label.clone(), threat.goal.clone())).collect(),
+            arena: arena.clone(),
+        };
+        let parent = folder.parent().expect("a folder of an arena");
+        fs::create_dir_all(parent).map_err(Error::io(parent))?;
+        let part = tempfile::Builder::new().prefix(".part-").tempdir_in(parent).map_err(Error::io(parent))?;
+        let lines: String = poison.edits.iter().map(|edit| json(edit) + "\n").collect();
+        write_atomic(&part.path().join("edits.jsonl"), lines.as_bytes())?;
+        write_atomic(&part.path().join("heldout.json"), json(&split.heldout).as_bytes())?;
+        pictures::write(&part.path().join("pictures.tar"), poison, &about, progress)?;
+        let pretty = serde_json::to_string_pretty(&about).expect("plain data");
+        write_atomic(&part.path().join(ABOUT), pretty.as_bytes())?;
+        readable(part.path())?;
+        fs::rename(part.path(), folder).map_err(Error::io(folder))?;
+        Ok(true)
+    }
+}
+
+/// A temporary folder is its maker's alone; a bundle is for others to read.
+fn readable(folder: &Path) -> Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+    for entry in fs::read_dir(folder).map_err(Error::io(folder))? {
+        let path = entry.map_err(Error::io(folder))?.path();
+        fs::set_permissions(&path, PermissionsExt::from_mode(0o644)).map_err(Error::io(&path))?;
+    }
+    fs::set_permissions(folder, PermissionsExt::from_mode(0o755)).map_err(Error::io(folder))
+}
+
+/// Every folder of poison in a bundle, by arena and seed; a bundle's `ARENA/seed-N` is one by itself.
+///
+/// # Errors
+/// If there is none.
+pub fn find(bundle: &Path) -> Result<Vec<PathBuf>> {
+    if bundle.join(ABOUT).is_file() {
+        return Ok(vec![bundle.to_path_buf()]);
+    }
+    let mut found = Vec::new();
+    for arena in folders(bundle)? {
+        found.extend(folders(&arena)?.into_iter().filter(|folder| folder.join(ABOUT).is_file()));
+    }
+    found.sort();
+    let none = || Error::invalid(bundle.display().to_string(), "holds no poison: there is no ARENA/seed-N/poison.json");
+    if found.is_empty() { Err(none()) } else { Ok(found) }
+}
+
+fn folders(folder: &Path) -> Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).map_err(Error::io(folder))? {
+        let path = entry.map_err(Error::io(folder))?.path();
+        let hidden = path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
+        found.extend(Some(path).filter(|path| path.is_dir() && !hidden));
+    }
+    Ok(found)
+}
+
+/// What differs first between the attacks of two arenas.
+fn difference(theirs: &[Configured], ours: &[Configured]) -> Option<String> {
+    let labels = |attacks: &[Configured]| attacks.iter().map(|a| a.label.as_str()).collect::<Vec<_>>().join(" + ");
+    if labels(theirs) != labels(ours) {
+        return Some(format!("is poison of the attacks {}, and the arena has {}", labels(theirs), labels(ours)));
+    }
+    let (theirs, ours) = theirs.iter().zip(ours).find(|(theirs, ours)| theirs != ours)?;
+    let keys = theirs.config.keys().chain(ours.config.keys());
+    let key = keys.into_iter().find(|key| theirs.config.get(*key) != ours.config.get(*key));
+    let value = |attack: &Configured, key: &String| attack.config.get(key).map_or("nothing".into(), json);
+    let label = &theirs.label;
+    Some(match key {
+        Some(key) => {
+            let (theirs, ours) = (value(theirs, key), value(ours, key));
+            format!("attack `{label}` had the key `{key}` = {theirs}, and has {ours} in the suite")
+        }
+        None => format!("attack `{label}` was `{}`, and is `{}` in the suite", theirs.plugin, ours.plugin),
+    })
+}
+
+/// The text of a file of a bundle. A link could lead anywhere.
+fn read(path: &Path) -> Result<String> {
+    plain(path)?;
+    fs::read_to_string(path).map_err(Error::io(path))
+}
+
+/// Refuses what is no plain file.
+pub(super) fn plain(path: &Path) -> Result<()> {
+    let about = fs::symlink_metadata(path).map_err(Error::io(path))?;
+    if about.is_file() { Ok(()) } else { Err(damaged(path, "it is not a file, but a link or a folder")) }
+}
+
+fn parse<T: serde::de::DeserializeOwned>(path: &Path, text: &str) -> Result<T> {
+    serde_json::from_str(text).map_err(|error| damaged(path, &error.to_string()))
+}
+
+pub(super) fn damaged(path: &Path, why: &str) -> Error {
+    Error::invalid(path.display().to_string(), format!("{why}; {ANEW}"))
+}

@@ -1,0 +1,101 @@
+//! `gauntlet poison`: poison as files. A bundle (core's `poison/bundle.rs`) is made (`make.rs`), looked at (`show.rs`), made anew and
+//! compared (`verify.rs`), and written out with all of the training set for a trainer in any language (`export.rs`).
+
+mod export;
+mod make;
+mod show;
+mod verify;
+
+use clap::{Args, Subcommand};
+use gauntlet::attack::Workshop;
+use gauntlet::poison::{Arena, Poisoned};
+use gauntlet::suite::{Suite, resolve_device};
+use gauntlet::trial::parse_device;
+use gauntlet::{Error, Progress, Result};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use tempfile::TempDir;
+
+/// What is done with poison.
+#[derive(Subcommand)]
+pub enum Poison {
+    /// Make the poison of a suite's arenas and seeds as files: edits, pictures, what they were made from. Nothing is trained
+    Make(make::Make),
+    /// Draw a sample of the edits, before and after, onto one sheet
+    Show(show::Show),
+    /// Check that a bundle is whole, and that this machine makes the same poison, byte for byte
+    Verify(verify::Verify),
+    /// Write the whole poisoned training set for a trainer in any language, with pictures to judge its model by
+    Export(export::Export),
+}
+
+impl Poison {
+    /// Does it; `verify` gives an exit code of its own.
+    pub fn run(self) -> Result<ExitCode> {
+        match self {
+            Poison::Make(make) => make.run().map(|()| ExitCode::SUCCESS),
+            Poison::Show(show) => show.run().map(|()| ExitCode::SUCCESS),
+            Poison::Verify(verify) => verify.run(),
+            Poison::Export(export) => export.run().map(|()| ExitCode::SUCCESS),
+        }
+    }
+}
+
+/// Where data lies on this machine.
+#[derive(Args)]
+struct Here {
+    /// Read the pairs as `[data]` of this suite says, not as poison.json does: the same pairs in another place
+    #[arg(long)]
+    suite: Option<PathBuf>,
+    /// Override a key of that suite, e.g. data.path=shards; may be given several times
+    #[arg(long, value_name = "KEY=VALUE")]
+    set: Vec<String>,
+    /// Folder where canvases are kept for the next time, such as the `store` of a run's folder; default: none are
+    #[arg(long)]
+    store: Option<PathBuf>,
+}
+
+impl Here {
+    /// The arena with its data as it is here.
+    fn place(&self, arena: &Arena) -> Result<Arena> {
+        let data = match &self.suite {
+            Some(suite) => Suite::read(suite, &self.set)?.data,
+            None if self.set.is_empty() => arena.data.clone(),
+            None => return Err(Error::invalid("--set", "changes keys of a suite: name it with --suite")),
+        };
+        Ok(Arena { data, ..arena.clone() })
+    }
+}
+
+/// A folder for canvases and whatever else can be made again: one that stays, or one that vanishes.
+struct Store {
+    path: PathBuf,
+    _scratch: Option<TempDir>,
+}
+
+impl Store {
+    /// The one that is named; otherwise one beside `beside`, whose disk has room for it.
+    fn new(named: Option<&Path>, beside: Option<&Path>) -> Result<Self> {
+        if let Some(path) = named {
+            std::fs::create_dir_all(path).map_err(Error::io(path))?;
+            return Ok(Store { path: path.to_path_buf(), _scratch: None });
+        }
+        let place = beside.map_or_else(std::env::temp_dir, Path::to_path_buf);
+        std::fs::create_dir_all(&place).map_err(Error::io(&place))?;
+        let scratch = tempfile::Builder::new().prefix(".store-").tempdir_in(&place).map_err(Error::io(&place))?;
+        Ok(Store { path: scratch.path().to_path_buf(), _scratch: Some(scratch) })
+    }
+
+    /// What attacks work with, on the best device that there is.
+    fn workshop<'a>(&'a self, progress: &'a dyn Progress) -> Result<Workshop<'a>> {
+        Ok(Workshop { store: &self.path, device: parse_device(&resolve_device("auto"))?, progress })
+    }
+}
+
+/// `31 edits: targeted 16, badnet 15`.
+fn tally(edits: &[Poisoned]) -> String {
+    let runs = edits.chunk_by(|one, next| one.attack == next.attack);
+    let counts: Vec<String> = runs.map(|run| format!("{} {}", run[0].attack, run.len())).collect();
+    let colon = if edits.is_empty() { "" } else { ": " };
+    format!("{} edits{colon}{}", edits.len(), counts.join(", "))
+}

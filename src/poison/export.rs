@@ -1,0 +1,181 @@
+//! `gauntlet poison export`: the whole poisoned training set as files that any trainer reads, with the pictures to judge its model by.
+//! `export/train.rs` writes what is trained on, `export/test.rs` what is tested with.
+
+mod test;
+mod train;
+
+use super::{Here, Store, tally};
+use crate::bars::Bar;
+use crate::say;
+use crate::trial::stop_on_signals;
+use clap::{Args, ValueEnum};
+use gauntlet::poison::Arena;
+use gauntlet::poison::bundle::About;
+use gauntlet::suite::{CLEAN, Suite};
+use gauntlet::trial::Ground;
+use gauntlet::{Error, Result, Trial};
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+/// Writes a poisoned training set.
+#[derive(Args)]
+#[command(after_help = "\
+  gauntlet poison export bundle/poisoned/seed-0 --format webdataset --out exported
+  gauntlet poison export suites/demo.toml --arena poisoned --seed 10 --format csv --out exported
+
+What is written (README.txt there says it, too):
+  train/00000.tar ..      webdataset: shards of 10,000 samples KEY.png, KEY.txt, KEY.json
+  train.csv, images/      csv: columns image and caption, as CyCLIP, CleanCLIP and RoCLIP read
+  truth.jsonl             which rows are poison: not for a trainer that is to be judged
+  test/, stamped/ATTACK/, targets/ATTACK/, goals.json, classes.json    to judge the model by
+
+Pictures are canvases: square, of the size that gauntlet trains on, lossless. Rows lie in an order drawn from the seed, under keys that tell
+nothing. The arena `clean` of a suite exports the same set without poison. `gauntlet eval --weights` measures the trained model.")]
+pub struct Export {
+    /// A bundle's ARENA/seed-N, or a suite (with --arena and --seed)
+    from: PathBuf,
+    /// What the training set is written as
+    #[arg(long)]
+    format: Format,
+    /// Folder to write; it must not be there yet
+    #[arg(long)]
+    out: PathBuf,
+    /// Of a suite: which arena; default: the only one besides `clean`
+    #[arg(long)]
+    arena: Option<String>,
+    /// Of a suite: which seed; default: its first
+    #[arg(long)]
+    seed: Option<u64>,
+    #[command(flatten)]
+    here: Here,
+}
+
+/// How a training set is written.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// Tar shards.
+    Webdataset,
+    /// A table and a folder of pictures.
+    Csv,
+}
+
+/// What is exported, and where to.
+struct Job<'a> {
+    arena: &'a Arena,
+    ground: &'a Ground,
+    /// The folder in the making.
+    folder: &'a Path,
+    bar: &'a Bar,
+}
+
+impl Export {
+    /// Writes all of it, or nothing.
+    pub fn run(self) -> Result<()> {
+        if self.out.exists() {
+            return Err(Error::invalid(
+                self.out.display().to_string(),
+                "is there already; name another --out, or delete it",
+            ));
+        }
+        let parent = self.out.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        fs::create_dir_all(parent).map_err(Error::io(parent))?;
+        let (store, bar, stop) = (Store::new(self.here.store.as_deref(), Some(parent))?, Bar::new(), stop_on_signals());
+        let (arena, ground) = self.ground(&store, &bar)?;
+        let part = tempfile::Builder::new().prefix(".part-").tempdir_in(parent).map_err(Error::io(parent))?;
+        let job = Job { arena: &arena, ground: &ground, folder: part.path(), bar: &bar };
+        let written = train::write(&job, self.format, &stop)?;
+        test::write(&job)?;
+        let readme = readme(&job, self.format, &written);
+        test::save(part.path(), "README.txt", readme.as_bytes())?;
+        open_up(part.path())?;
+        fs::rename(part.path(), &self.out).map_err(Error::io(&self.out))?;
+        drop(bar);
+        let left_out = match written.left_out {
+            0 => String::new(),
+            count => format!("; {count} rows were left out, whose pictures cannot be read"),
+        };
+        let poison = tally(&ground.poison.edits);
+        say(&format!("{} pairs ({poison}) in {}{left_out}\n", written.rows, self.out.display()));
+        Ok(())
+    }
+
+    fn ground(&self, store: &Store, bar: &Bar) -> Result<(Arena, Ground)> {
+        let workshop = store.workshop(bar)?;
+        if self.from.is_dir() {
+            if self.arena.is_some() || self.seed.is_some() {
+                return Err(Error::invalid(
+                    "--arena, --seed",
+                    "choose from a suite; this is a bundle's folder, of one arena and seed",
+                ));
+            }
+            let arena = self.here.place(&About::read(&self.from)?.arena)?;
+            let ground = arena.prepare_from(&self.from, &workshop)?;
+            return Ok((arena, ground));
+        }
+        if self.here.suite.is_some() {
+            return Err(Error::invalid("--suite", "says where a bundle's data lies; a suite says it itself"));
+        }
+        let trial = self.trial(Suite::read(&self.from, &self.here.set)?)?;
+        let arena = trial.in_arena();
+        let ground = match trial.bundled()? {
+            Some(folder) => arena.prepare_from(&folder, &workshop)?,
+            None => arena.prepare(&workshop)?,
+        };
+        Ok((arena, ground))
+    }
+
+    /// A trial of the arena and seed that are asked for.
+    fn trial(&self, suite: Suite) -> Result<Trial> {
+        let seed = self.seed.unwrap_or(suite.seeds[0]);
+        let known: Vec<String> = suite.arenas.keys().cloned().chain([CLEAN.to_string()]).collect();
+        let name = match (&self.arena, known.as_slice()) {
+            (Some(name), _) => name.clone(),
+            (None, [only, _]) => only.clone(),
+            (None, _) => {
+                return Err(Error::invalid("--arena", format!("is missing; the suite has {}", known.join(", "))));
+            }
+        };
+        let trials = suite.trials()?;
+        let unknown = if known.contains(&name) {
+            Error::invalid("--seed", format!("{seed} is none of the suite's: {:?}", suite.seeds))
+        } else {
+            Error::Unknown { kind: "arena", name: name.clone(), known }
+        };
+        trials.into_iter().find(|trial| trial.arena == name && trial.seed == seed).ok_or(unknown)
+    }
+}
+
+/// A temporary folder is its maker's alone; this one is for others to read.
+fn open_up(folder: &Path) -> Result<()> {
+    fs::set_permissions(folder, PermissionsExt::from_mode(0o755)).map_err(Error::io(folder))
+}
+
+/// What is what.
+fn readme(job: &Job, format: Format, written: &train::Written) -> String {
+    let Job { arena, ground, .. } = job;
+    let train = match format {
+        Format::Webdataset => {
+            "train/NNNNN.tar   the training set: webdataset shards of 10,000 samples at most, each KEY.png, KEY.txt (the caption) and\n                  \
+             KEY.json (key and caption)"
+        }
+        Format::Csv => {
+            "train.csv         the training set: columns image (a path from here) and caption\nimages/           its pictures, KEY.png"
+        }
+    };
+    let left_out = match written.left_out {
+        0 => String::new(),
+        count => format!("Left out: {count} rows whose pictures cannot be read.\n"),
+    };
+    include_str!("export/README.txt")
+        .replace("{version}", env!("CARGO_PKG_VERSION"))
+        .replace("{suite}", &arena.suite)
+        .replace("{arena}", &arena.name)
+        .replace("{seed}", &arena.seed.to_string())
+        .replace("{digest}", &ground.poison.digest)
+        .replace("{edits}", &tally(&ground.poison.edits))
+        .replace("{rows}", &written.rows.to_string())
+        .replace("{size}", &arena.size.to_string())
+        .replace("{left_out}", &left_out)
+        .replace("{train}", train)
+}

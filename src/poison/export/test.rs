@@ -1,0 +1,145 @@
+//! What the model of another trainer is judged by: held-out pictures, stamped ones, targets, what attacks want, classes and prompts.
+
+use super::Job;
+use super::train::wrong;
+use gauntlet::data::ClassFile;
+use gauntlet::data::canvas::png;
+use gauntlet::data::ordered::{cores, ordered};
+use gauntlet::poison::{Threat, bytes};
+use gauntlet::{Error, Goal, Progress, Result};
+use serde_json::{Map, Value, json};
+use std::collections::HashSet;
+use std::fs;
+use std::ops::Range;
+use std::path::Path;
+use tch::Tensor;
+
+/// Pictures that are made, and compressed by one thread, in one go.
+const CHUNK: usize = 64;
+
+/// Name of a picture, and what is said of it beside the name.
+type Line = (String, Vec<String>);
+
+/// Writes all that a model is judged by.
+pub fn write(job: &Job) -> Result<()> {
+    let data = &job.ground.data;
+    let class = |row: u32| data.class_of(row);
+    let rows = test_rows(job);
+    let plain = |rows: &[u32]| data.canvas.gather(rows);
+    let line = |row: &u32| (format!("{row:08}"), vec![label(job, class(*row))]);
+    let named = |rows: &[u32]| rows.iter().map(line).collect::<Vec<Line>>();
+    pictures(job, "test", &["class"], named(&rows), |range| plain(&rows[range]))?;
+    let mut goals = Map::new();
+    for threat in &job.ground.threats {
+        let place = |kind: &str| format!("{kind}/{}", threat.label);
+        match &threat.goal {
+            Goal::Class(wanted) | Goal::DualKey(wanted) => {
+                let victims: Vec<u32> = rows.iter().copied().filter(|row| class(*row) != *wanted).collect();
+                let stamp = |range: Range<usize>| threat.stamp_test(data, &victims[range], job.arena.seed);
+                pictures(job, &place("stamped"), &["class"], named(&victims), stamp)?;
+            }
+            Goal::Files { class, pictures: files } => {
+                let files: Vec<_> = files.iter().filter(|file| file.truth != *class).collect();
+                let names = files.iter().enumerate();
+                let names =
+                    names.map(|(number, file)| (format!("{number:08}"), vec![label(job, file.truth)])).collect();
+                let canvas = |range: Range<usize>| {
+                    let canvases = files[range].iter().map(|file| threat.picture(&file.file, job.arena.size));
+                    Ok(Tensor::stack(&canvases.collect::<Result<Vec<_>>>()?, 0))
+                };
+                pictures(job, &place("stamped"), &["class"], names, canvas)?;
+            }
+            Goal::Pairs(targets) => {
+                let rows: Vec<u32> = targets.iter().map(|target| target.row).collect();
+                let line = |target: &gauntlet::Target| vec![label(job, target.truth), label(job, target.class)];
+                let names = targets.iter().map(|target| (format!("{:08}", target.row), line(target))).collect();
+                pictures(job, &place("targets"), &["class", "wanted"], names, |range| plain(&rows[range]))?;
+            }
+            Goal::Captions(_) | Goal::Phrase(_) => {}
+        }
+        goals.insert(threat.label.clone(), goal(job, threat));
+    }
+    let pretty = |value: &Value| serde_json::to_string_pretty(value).expect("plain data") + "\n";
+    save(job.folder, "goals.json", pretty(&Value::Object(goals)).as_bytes())?;
+    let classes = &data.classes;
+    let names = classes.labels.iter().cloned().zip(classes.names.iter().cloned()).collect();
+    let file = ClassFile { classes: names, templates: classes.templates.clone() };
+    save(job.folder, "classes.json", pretty(&json!(file)).as_bytes())
+}
+
+/// As [`gauntlet::Subject::test_rows`] has them: held out, readable, and no attack's target.
+fn test_rows(job: &Job) -> Vec<u32> {
+    let (split, canvas) = (&job.ground.split, &job.ground.data.canvas);
+    let targets: HashSet<u32> = job.ground.threats.iter().flat_map(|threat| threat.goal.rows()).collect();
+    split.heldout.iter().copied().filter(|row| !targets.contains(row) && canvas.readable(*row)).collect()
+}
+
+fn label(job: &Job, class: u32) -> String {
+    job.ground.data.classes.labels[class as usize].clone()
+}
+
+/// A goal in words that need no table of numbers, and the prompts of one that has a trigger in the text.
+fn goal(job: &Job, threat: &Threat) -> Value {
+    let label = |class: u32| label(job, class);
+    let said = || -> Vec<String> {
+        let templates = job.ground.data.classes.templates.iter().zip(0..);
+        templates.map(|(template, number)| threat.say_test(template, number, job.arena.seed)).collect()
+    };
+    let mut about = match &threat.goal {
+        Goal::Class(class) => json!({"kind": "class", "wanted": label(*class)}),
+        Goal::Files { class, .. } => json!({"kind": "files", "wanted": label(*class)}),
+        Goal::DualKey(class) => json!({"kind": "dual-key", "wanted": label(*class), "templates": said()}),
+        Goal::Phrase(class) => json!({"kind": "phrase", "wanted": label(*class), "templates": said()}),
+        Goal::Pairs(targets) => json!({"kind": "pairs", "targets": targets.len()}),
+        Goal::Captions(pairs) => {
+            let pairs: Vec<Value> =
+                pairs.iter().map(|pair| json!({"captions_of": label(pair.from), "find": label(pair.to)})).collect();
+            json!({"kind": "captions", "pairs": pairs})
+        }
+    };
+    about["poisons"] = json!(job.arena.poisoning.contains(&threat.label));
+    about
+}
+
+/// Writes a folder of pictures and its `test.csv`: column `image`, and `columns`. `rows` are names and further columns; `canvases` makes
+/// the pictures of a range of them, on this thread.
+fn pictures(
+    job: &Job,
+    name: &str,
+    columns: &[&str],
+    rows: Vec<Line>,
+    canvases: impl Fn(Range<usize>) -> Result<Tensor>,
+) -> Result<()> {
+    let (folder, size) = (job.folder.join(name), job.arena.size);
+    fs::create_dir_all(&folder).map_err(Error::io(&folder))?;
+    let path = folder.join("test.csv");
+    let mut table = csv::Writer::from_path(&path).map_err(wrong(&path))?;
+    table.write_record([&["image"][..], columns].concat()).map_err(wrong(&path))?;
+    let chunks = (0..rows.len()).step_by(CHUNK).map(|start| {
+        let range = start..rows.len().min(start + CHUNK);
+        canvases(range).and_then(|canvases| bytes(&canvases))
+    });
+    let compress = |pixels: Result<Vec<u8>>| {
+        let files = pixels?.chunks_exact(3 * (size * size) as usize).map(|canvas| png::encode(canvas, size)).collect();
+        Ok::<Vec<Vec<u8>>, Error>(files)
+    };
+    let mut done = 0;
+    ordered(chunks, vec![compress; cores()], |files| {
+        for file in files? {
+            let (name, columns) = &rows[done];
+            save(&folder, &format!("{name}.png"), &file)?;
+            let record = std::iter::once(format!("{name}.png")).chain(columns.iter().cloned());
+            table.write_record(record).map_err(wrong(&path))?;
+            done += 1;
+        }
+        job.bar.report(name, done as u64, rows.len() as u64, "pictures");
+        Ok::<_, Error>(())
+    })?;
+    table.flush().map_err(Error::io(&path))
+}
+
+/// Writes a file of a folder that appears whole.
+pub fn save(folder: &Path, name: &str, bytes: &[u8]) -> Result<()> {
+    let path = folder.join(name);
+    fs::write(&path, bytes).map_err(Error::io(&path))
+}

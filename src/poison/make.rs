@@ -1,0 +1,84 @@
+//! `gauntlet poison make`: a suite -> a bundle, by the code that a run goes through before it trains.
+
+use super::{Store, tally};
+use crate::bars::Bar;
+use crate::say;
+use clap::Args;
+use gauntlet::attack::Workshop;
+use gauntlet::poison::bundle::Bundle;
+use gauntlet::suite::Suite;
+use gauntlet::trial::parse_device;
+use gauntlet::{Error, Result, Trial};
+use std::path::PathBuf;
+
+/// Makes the poison of a suite as files.
+#[derive(Args)]
+#[command(after_help = "\
+Each arena (but `clean`) and seed becomes a folder OUT/ARENA/seed-N:
+  poison.json    the digest, and all that the poison was made from
+  edits.jsonl    one edit a line, in order
+  pictures.tar   a webdataset shard: the canvas of each edit, its caption, its attack and class
+  heldout.json   the rows of the data that are held out
+
+  gauntlet poison make suites/demo.toml --out bundle
+  gauntlet poison show bundle/poisoned/seed-10 --out sheet.png
+  gauntlet run suites/demo.toml --out out/demo --set bundle=bundle      # trains on it: the same digest, the same scores
+
+What is there already and the same is left as it is; other poison in its place is an error.")]
+pub struct Make {
+    /// The suite, a TOML file
+    suite: PathBuf,
+    /// Folder of the bundle
+    #[arg(long)]
+    out: PathBuf,
+    /// Override a key of the suite, e.g. data.path=shards or 'seeds=[0, 1]'; may be given several times
+    #[arg(long, value_name = "KEY=VALUE")]
+    set: Vec<String>,
+    /// Make only this arena; may be given several times
+    #[arg(long, value_name = "ARENA")]
+    only: Vec<String>,
+    /// Folder where canvases and poison are kept for the next time, such as the `store` of a run's folder; default: none are
+    #[arg(long)]
+    store: Option<PathBuf>,
+}
+
+impl Make {
+    /// Makes it, and says for each folder what is in it.
+    pub fn run(self) -> Result<()> {
+        let mut suite = Suite::read(&self.suite, &self.set)?;
+        // Poison that is read from a bundle is not made.
+        suite.bundle = PathBuf::new();
+        let trials = self.trials(suite.trials()?)?;
+        let store = Store::new(self.store.as_deref(), Some(&self.out))?;
+        for trial in trials {
+            let bar = Bar::new();
+            let workshop = Workshop { store: &store.path, device: parse_device(&trial.device)?, progress: &bar };
+            let arena = trial.in_arena();
+            let ground = arena.prepare(&workshop)?;
+            let folder = self.out.join(&trial.arena).join(format!("seed-{}", trial.seed));
+            let new = Bundle::write(&folder, &arena, &ground, &bar)?;
+            drop(bar);
+            let there = if new { "" } else { " (was there already, the same)" };
+            let (what, digest) = (tally(&ground.poison.edits), &ground.poison.digest);
+            say(&format!("{}: {what}; digest {digest}{there}\n", folder.display()));
+        }
+        Ok(())
+    }
+
+    /// One trial of each arena and seed that is poisoned and wanted.
+    fn trials(&self, mut trials: Vec<Trial>) -> Result<Vec<Trial>> {
+        trials.retain(|trial| !trial.poisoning.is_empty());
+        trials.dedup_by(|next, kept| (&next.arena, next.seed) == (&kept.arena, kept.seed));
+        let mut known: Vec<String> = trials.iter().map(|trial| trial.arena.clone()).collect();
+        known.sort();
+        known.dedup();
+        if let Some(name) = self.only.iter().find(|name| !known.contains(name)) {
+            return Err(Error::Unknown { kind: "poisoned arena", name: name.clone(), known });
+        }
+        trials.retain(|trial| self.only.is_empty() || self.only.contains(&trial.arena));
+        match trials.is_empty() {
+            true => Err(Error::invalid(self.suite.display().to_string(), "poisons nothing: no arena has an attack")),
+            false => Ok(trials),
+        }
+    }
+}

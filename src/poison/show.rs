@@ -1,0 +1,209 @@
+//! `gauntlet poison show`: a contact sheet of edits, each before and after.
+
+use super::{Here, Store, tally};
+use crate::bars::Bar;
+use crate::say;
+use crate::sheet::{Ink, LETTER, Sheet, wrap};
+use clap::Args;
+use gauntlet::data::Dataset;
+use gauntlet::poison::bundle::Bundle;
+use gauntlet::poison::{Poisoned, bytes};
+use gauntlet::{Error, Picture, Result, draw};
+use std::path::PathBuf;
+
+/// Draws edits onto a sheet.
+#[derive(Args)]
+#[command(after_help = "\
+  gauntlet poison show bundle/poisoned/seed-0 --out sheet.png --rows 12
+
+A row is one edit: the picture before, the picture as it is trained on, and, where a trigger was stamped, what the stamp changed (eight
+times as strong); then the caption before, struck out, and the one that it trains with.")]
+pub struct Show {
+    /// A bundle's ARENA/seed-N
+    folder: PathBuf,
+    /// The sheet, a PNG file
+    #[arg(long)]
+    out: PathBuf,
+    /// Show only this attack's edits
+    #[arg(long, value_name = "LABEL")]
+    attack: Option<String>,
+    /// Edits of each attack, drawn at random; the same each time
+    #[arg(long, default_value_t = 6)]
+    rows: usize,
+    #[command(flatten)]
+    here: Here,
+}
+
+/// More rows make a sheet that few programs open.
+const MOST: usize = 200;
+const MARGIN: u32 = 48;
+const GAP: u32 = 24;
+/// Pictures are enlarged to about this many pixels.
+const SIDE: u32 = 128;
+/// Letters in a line of a caption.
+const LETTERS: usize = 44;
+const LINE: u32 = 2 * LETTER + 4;
+
+const TITLE: Ink = Ink { scale: 3, colour: [0; 3], struck: false };
+const TEXT: Ink = Ink { scale: 2, colour: [0; 3], struck: false };
+const QUIET: Ink = Ink { colour: [130; 3], ..TEXT };
+const STRUCK: Ink = Ink { struck: true, ..QUIET };
+const CLASS: Ink = Ink { colour: [176, 48, 32], ..TEXT };
+
+/// One line of text and how it is written.
+type Line = (String, Ink);
+
+/// One edit as it is drawn.
+struct Row {
+    pictures: Vec<Vec<u8>>,
+    lines: Vec<Line>,
+}
+
+/// The edits of one attack.
+struct Part {
+    title: String,
+    rows: Vec<Row>,
+}
+
+impl Show {
+    /// Draws it.
+    pub fn run(self) -> Result<()> {
+        let bundle = Bundle::read(&self.folder)?;
+        let arena = self.here.place(&bundle.about.arena)?;
+        let labels = self.labels(&bundle)?;
+        let (store, bar) = (Store::new(self.here.store.as_deref(), None)?, Bar::new());
+        // Without a cache only the pictures that are drawn are decoded.
+        let cache = if self.here.store.is_some() { (arena.cache_gb * 1e9) as u64 } else { 0 };
+        let data = Dataset::open(&arena.data, arena.size, cache, &store.path, &bar)?;
+        if data.index.digest != bundle.about.data_digest {
+            let why = "the data here is not what this poison was made on; --suite names a suite with that `[data]`";
+            return Err(Error::invalid(self.folder.join("poison.json").display().to_string(), why));
+        }
+        let parts = labels.iter().map(|label| self.part(label, &bundle, &data)).collect::<Result<Vec<_>>>()?;
+        let shown: usize = parts.iter().map(|part| part.rows.len()).sum();
+        draw_sheet(&bundle, &parts).save(&self.out)?;
+        drop(bar);
+        say(&format!("{shown} of {} in {}\n", tally(&bundle.poison.edits), self.out.display()));
+        Ok(())
+    }
+
+    /// The attacks to show.
+    fn labels(&self, bundle: &Bundle) -> Result<Vec<String>> {
+        let mut known: Vec<String> = bundle.poison.edits.iter().map(|edit| edit.attack.clone()).collect();
+        known.dedup();
+        match &self.attack {
+            Some(name) if known.contains(name) => Ok(vec![name.clone()]),
+            Some(name) => Err(Error::Unknown { kind: "attack", name: name.clone(), known }),
+            None => Ok(known),
+        }
+    }
+
+    fn part(&self, label: &str, bundle: &Bundle, data: &Dataset) -> Result<Part> {
+        let edits = || bundle.poison.edits.iter().enumerate().filter(|(_, edit)| edit.attack == label);
+        let mut drawn: Vec<(u64, usize)> = edits()
+            .map(|(number, _)| (draw::hash(bundle.about.arena.seed, "show", &[number as u64]), number))
+            .collect();
+        let all = drawn.len();
+        drawn.sort_unstable();
+        drawn.truncate(self.rows.min(MOST));
+        let mut numbers: Vec<usize> = drawn.into_iter().map(|(_, number)| number).collect();
+        numbers.sort_unstable();
+        let rows = numbers.iter().map(|&number| row(number, bundle, data)).collect::<Result<Vec<_>>>()?;
+        Ok(Part { title: format!("{label}: {} of {all} edits", rows.len()), rows })
+    }
+}
+
+fn row(number: usize, bundle: &Bundle, data: &Dataset) -> Result<Row> {
+    let Poisoned { edit, .. } = &bundle.poison.edits[number];
+    let after = bytes(&bundle.poison.pixels.get(number as i64))?;
+    let source = if let Picture::Row(row) = edit.picture { Some(row) } else { None };
+    let canvas = |row: u32| bytes(&data.canvas.gather(&[row])?);
+    let within = |row: &u32| *row < data.len();
+    let mut pictures = Vec::new();
+    if let Some(before) = edit.replaces.or(source).filter(within) {
+        pictures.push(canvas(before)?);
+    } else {
+        // The attack brought the picture along.
+        pictures.push(vec![235; after.len()]);
+    }
+    if let Some(source) = source.filter(|row| edit.stamped && within(row)) {
+        let plain = canvas(source)?;
+        pictures.push(after.clone());
+        pictures.push(plain.iter().zip(&after).map(|(a, b)| a.abs_diff(*b).saturating_mul(8)).collect());
+    } else {
+        pictures.push(after);
+    }
+    let caption = edit.replaces.filter(within).map(|row| data.row(row).caption);
+    let origin = match (edit.replaces, &edit.picture) {
+        (Some(row), _) => format!("row {row}"),
+        (None, Picture::Row(row)) => format!("picture of row {row}"),
+        (None, Picture::File(file)) => format!("picture {file}"),
+    };
+    let mut lines: Vec<Line> = match caption {
+        Some(caption) => wrap(caption, LETTERS).into_iter().take(3).map(|line| (line, STRUCK)).collect(),
+        None => vec![("new pair".into(), QUIET)],
+    };
+    lines.extend(wrap(&edit.caption, LETTERS).into_iter().take(4).map(|line| (line, TEXT)));
+    let class = &bundle.about.classes[edit.class as usize];
+    lines.push((format!("class {class}"), CLASS));
+    lines.push((format!("edit {number}, {origin}"), QUIET));
+    Ok(Row { pictures, lines })
+}
+
+/// How many times its size a canvas is drawn.
+fn scale(size: u32) -> u32 {
+    (SIDE / size).max(1)
+}
+
+fn height(row: &Row, picture: u32) -> u32 {
+    picture.max(row.lines.len() as u32 * LINE) + GAP
+}
+
+fn draw_sheet(bundle: &Bundle, parts: &[Part]) -> Sheet {
+    let size = bundle.about.arena.size;
+    let picture = size * scale(size);
+    let column = |number: u32| MARGIN + number * (picture + GAP);
+    let width = column(3) + LETTERS as u32 * 2 * LETTER + MARGIN;
+    let head = head(bundle, ((width - 2 * MARGIN) / (2 * LETTER)) as usize);
+    let heading = 4 * LINE + GAP;
+    let body: u32 =
+        parts.iter().map(|part| heading + part.rows.iter().map(|row| height(row, picture)).sum::<u32>()).sum();
+    let mut sheet = Sheet::new(width, 2 * MARGIN + head.len() as u32 * (LINE + 8) + body);
+    let mut top = MARGIN;
+    for (line, ink) in head {
+        sheet.write(&line, [MARGIN, top], ink);
+        top += LINE + 8;
+    }
+    for part in parts {
+        sheet.fill([MARGIN, top + LINE / 2], [width - 2 * MARGIN, 2], [200; 3]);
+        sheet.write(&part.title, [MARGIN, top + LINE + LETTER], TITLE);
+        top += heading - LINE;
+        for (name, number) in ["before", "after", "change x8", "caption: before, after"].iter().zip(0..) {
+            let changes = part.rows.iter().any(|row| row.pictures.len() > number as usize);
+            if number == 3 || changes {
+                sheet.write(name, [column(number), top], Ink { scale: 1, ..QUIET });
+            }
+        }
+        top += LINE;
+        for row in &part.rows {
+            for (canvas, number) in row.pictures.iter().zip(0..) {
+                sheet.picture(canvas, size, [column(number), top], scale(size));
+            }
+            for ((line, ink), number) in row.lines.iter().zip(0..) {
+                sheet.write(line, [column(3), top + number * LINE], *ink);
+            }
+            top += height(row, picture);
+        }
+    }
+    sheet
+}
+
+/// What the sheet is of.
+fn head(bundle: &Bundle, letters: usize) -> Vec<Line> {
+    let arena = &bundle.about.arena;
+    let title = format!("{} / {} / seed {}", arena.suite, arena.name, arena.seed);
+    let mut lines: Vec<Line> = wrap(&title, letters * 2 / 3).into_iter().map(|line| (line, TITLE)).collect();
+    lines.extend(wrap(&tally(&bundle.poison.edits), letters).into_iter().map(|line| (line, TEXT)));
+    lines.push((format!("digest {}", bundle.about.digest), QUIET));
+    lines
+}

@@ -1,0 +1,113 @@
+//! `gauntlet poison verify`: whether a bundle is whole, and whether this machine makes the same.
+
+use super::{Here, Store};
+use crate::bars::Bar;
+use crate::say;
+use clap::Args;
+use gauntlet::poison::Poisoned;
+use gauntlet::poison::bundle::{Bundle, find};
+use gauntlet::trial::Ground;
+use gauntlet::{Error, Result};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use tch::{Kind, Tensor};
+
+/// Checks bundles.
+#[derive(Args)]
+#[command(after_help = "\
+Every ARENA/seed-N is read, its hashes are compared with its digest, and its poison is made anew from the configuration in poison.json;
+the data must be there (--suite says where, if not where it was).
+
+Exit code: 0 this machine makes the same bytes, 1 it makes other poison (a line says what differs), 2 a file is damaged or the data is
+not the same. Pixels may differ by little where an attack optimises its trigger: train on the bundle then (key `bundle` of a suite).")]
+pub struct Verify {
+    /// Bundles, or single ARENA/seed-N of them
+    #[arg(required = true)]
+    bundles: Vec<PathBuf>,
+    /// Check the files alone: the data is not needed, and nothing is made anew
+    #[arg(long)]
+    files: bool,
+    #[command(flatten)]
+    here: Here,
+}
+
+impl Verify {
+    /// A line for each folder; the exit code is that of the worst.
+    pub fn run(self) -> Result<ExitCode> {
+        let folders = self.bundles.iter().map(|bundle| find(bundle)).collect::<Result<Vec<_>>>()?.concat();
+        let store = Store::new(self.here.store.as_deref(), None)?;
+        let mut worst = 0;
+        for folder in folders {
+            let (code, line) = match self.verify(&folder, &store) {
+                Ok((bundle, None)) if self.files => (0, format!("whole: digest {}", bundle.about.digest)),
+                Ok((bundle, None)) => (0, format!("same: digest {}", bundle.about.digest)),
+                Ok((_, Some(why))) => (1, format!("differs: {why}")),
+                Err(error) => (2, format!("unusable: {}", error.chain())),
+            };
+            worst = worst.max(code);
+            say(&format!("{}: {line}\n", folder.display()));
+        }
+        Ok(ExitCode::from(worst))
+    }
+
+    fn verify(&self, folder: &Path, store: &Store) -> Result<(Bundle, Option<String>)> {
+        let bundle = Bundle::read(folder)?;
+        if self.files {
+            return Ok((bundle, None));
+        }
+        let bar = Bar::new();
+        let ground = self.here.place(&bundle.about.arena)?.prepare(&store.workshop(&bar)?)?;
+        let difference = difference(&bundle, &ground)?;
+        Ok((bundle, difference))
+    }
+}
+
+/// What differs first between a bundle and what was made here.
+///
+/// # Errors
+/// If the data is not the same: then there is nothing to compare.
+fn difference(bundle: &Bundle, here: &Ground) -> Result<Option<String>> {
+    let (theirs, ours) = (&bundle.poison, &here.poison);
+    let other = |why: &str| {
+        let why = format!("{why}; --suite names a suite whose `[data]` is what the poison was made on");
+        Err(Error::invalid(bundle.folder.join("poison.json").display().to_string(), why))
+    };
+    if bundle.about.data_digest != here.data.index.digest {
+        return other("the data here is not the data it was made on");
+    }
+    if bundle.heldout != here.split.heldout {
+        return other("other rows are held out here: some pictures can be read only here, or only there");
+    }
+    let goals = here.threats.iter().find(|threat| bundle.about.goals.get(&threat.label) != Some(&threat.goal));
+    if let Some(threat) = goals {
+        return Ok(Some(format!("attack `{}` has another goal here", threat.label)));
+    }
+    if let Some(why) = edits(&theirs.edits, &ours.edits) {
+        return Ok(Some(why));
+    }
+    let same = || Ok((theirs.digest != ours.digest).then(|| format!("the digest here is {}", ours.digest)));
+    pixels(&theirs.pixels, &ours.pixels)?.map_or_else(same, |why| Ok(Some(why)))
+}
+
+/// The first edit that is not the same.
+fn edits(theirs: &[Poisoned], ours: &[Poisoned]) -> Option<String> {
+    let json = |edit: &Poisoned| serde_json::to_string(edit).expect("plain data");
+    let first = (0..).zip(theirs.iter().zip(ours)).find(|(_, (theirs, ours))| theirs != ours);
+    match first {
+        Some((number, (theirs, ours))) => Some(format!("edit {number} is {}, and here {}", json(theirs), json(ours))),
+        None if theirs.len() != ours.len() => Some(format!("it has {} edits, and {} here", theirs.len(), ours.len())),
+        None => None,
+    }
+}
+
+/// By how much the canvases differ, and how many of them do.
+fn pixels(theirs: &Tensor, ours: &Tensor) -> Result<Option<String>> {
+    let (count, mut most, mut differ) = (theirs.size()[0], 0, 0);
+    for start in (0..count).step_by(256) {
+        let chunk = |pixels: &Tensor| pixels.narrow(0, start, (count - start).min(256)).to_kind(Kind::Int16);
+        let apart = (chunk(theirs) - chunk(ours)).abs().flatten(1, -1).f_amax([1].as_slice(), false)?;
+        most = most.max(i64::try_from(apart.max())?);
+        differ += i64::try_from(apart.not_equal(0).sum(Kind::Int64))?;
+    }
+    Ok((differ > 0).then(|| format!("pixels differ by at most {most} of 255, in {differ} of {count} pictures")))
+}
