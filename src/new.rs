@@ -174,15 +174,16 @@ impl Origin {
             let why = format!("are no longer those of this gauntlet {}; build it anew", env!("CARGO_PKG_VERSION"));
             return Err(Error::invalid(what(), why));
         }
-        let built_with = option_env!("LIBTORCH").map(PathBuf::from);
-        let own = sources.join("libtorch");
-        let found = built_with.iter().chain([&own]).find(|folder| folder.join("include/torch").is_dir());
+        let built_with = option_env!("LIBTORCH").unwrap_or("libtorch");
+        let found =
+            [built_with, "libtorch"].into_iter().find(|folder| sources.join(folder).join("include/torch").is_dir());
         let gone = || {
             let why = format!("`make setup` in {} brings one", sources.display());
             Error::invalid("the libtorch that gauntlet was built with is gone", why)
         };
         let libtorch = found.ok_or_else(gone)?;
-        Ok(Origin { libtorch: libtorch.canonicalize().map_err(Error::io(libtorch))?, sources })
+        // Links are kept: another path to the same libtorch would have torch-sys built again.
+        Ok(Origin { libtorch: sources.join(libtorch), sources })
     }
 }
 

@@ -12,6 +12,8 @@ const SHARED: &str = "
 version = \"9\"
 default-features = false
 features = [\"deflate-flate2\"]
+[dependencies.md-5]
+version = \"0.11\"
 [dependencies.zeroize]
 version = \"1\"
 features = [\"zeroize_derive\"]

@@ -1,7 +1,7 @@
 //! A plugin: a defense that leaves out of each step the pairs that fit least. `suite.toml` runs it, `tests.rs` tests it.
 
-use gauntlet::schemars::{self, JsonSchema};
-use gauntlet::serde::{self, Deserialize, Serialize};
+use gauntlet::schemars::JsonSchema;
+use gauntlet::serde::{Deserialize, Serialize};
 use gauntlet::tch::{Kind, Tensor};
 use gauntlet::{Defense, Result, Step};
 

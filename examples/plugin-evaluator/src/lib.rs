@@ -1,8 +1,8 @@
 //! A plugin: an evaluator that asks whether the true class is among the first few. `suite.toml` runs it, `tests.rs` tests it.
 
 use gauntlet::evaluator::{Definition, Unit};
-use gauntlet::schemars::{self, JsonSchema};
-use gauntlet::serde::{self, Deserialize, Serialize};
+use gauntlet::schemars::JsonSchema;
+use gauntlet::serde::{Deserialize, Serialize};
 use gauntlet::{Evaluator, Result, Score, Subject};
 
 /// Looks further than the first class. The struct is the configuration, and its comments are the help.

@@ -1,7 +1,7 @@
 //! A plugin: a backdoor that paints a frame around pictures. `suite.toml` runs it, `tests.rs` tests it.
 
-use gauntlet::schemars::{self, JsonSchema};
-use gauntlet::serde::{self, Deserialize, Serialize};
+use gauntlet::schemars::JsonSchema;
+use gauntlet::serde::{Deserialize, Serialize};
 use gauntlet::tch::Tensor;
 use gauntlet::{Attack, Backdoor, Edit, Goal, PoisonCtx, Result};
 
