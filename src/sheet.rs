@@ -61,7 +61,7 @@ impl Sheet {
         }
         if ink.struck {
             let length = line.chars().count() as u32 * step;
-            self.fill([left, top + step / 2 - ink.scale], [length, ink.scale], ink.colour);
+            self.fill([left, top + step / 2 - ink.scale], [length, ink.scale.div_ceil(2)], ink.colour);
         }
     }
 

@@ -159,32 +159,37 @@ fn height(row: &Row, picture: u32) -> u32 {
     picture.max(row.lines.len() as u32 * LINE) + GAP
 }
 
+/// Pixels from the top of a part to its first row.
+const HEADING: u32 = 4 * LINE + GAP + 8;
+
+/// Pixels from the top of a line of the title to the next.
+fn step(ink: Ink) -> u32 {
+    ink.scale * LETTER + 12
+}
+
 fn draw_sheet(bundle: &Bundle, parts: &[Part]) -> Sheet {
     let size = bundle.about.arena.size;
     let picture = size * scale(size);
     let column = |number: u32| MARGIN + number * (picture + GAP);
     let width = column(3) + LETTERS as u32 * 2 * LETTER + MARGIN;
     let head = head(bundle, ((width - 2 * MARGIN) / (2 * LETTER)) as usize);
-    let heading = 4 * LINE + GAP;
-    let body: u32 =
-        parts.iter().map(|part| heading + part.rows.iter().map(|row| height(row, picture)).sum::<u32>()).sum();
-    let mut sheet = Sheet::new(width, 2 * MARGIN + head.len() as u32 * (LINE + 8) + body);
+    let rows = |part: &Part| part.rows.iter().map(|row| height(row, picture)).sum::<u32>();
+    let body: u32 = parts.iter().map(|part| HEADING + rows(part)).sum();
+    let mut sheet = Sheet::new(width, 2 * MARGIN + head.iter().map(|line| step(line.1)).sum::<u32>() + body);
     let mut top = MARGIN;
     for (line, ink) in head {
         sheet.write(&line, [MARGIN, top], ink);
-        top += LINE + 8;
+        top += step(ink);
     }
     for part in parts {
         sheet.fill([MARGIN, top + LINE / 2], [width - 2 * MARGIN, 2], [200; 3]);
         sheet.write(&part.title, [MARGIN, top + LINE + LETTER], TITLE);
-        top += heading - LINE;
         for (name, number) in ["before", "after", "change x8", "caption: before, after"].iter().zip(0..) {
-            let changes = part.rows.iter().any(|row| row.pictures.len() > number as usize);
-            if number == 3 || changes {
-                sheet.write(name, [column(number), top], Ink { scale: 1, ..QUIET });
+            if number == 3 || part.rows.iter().any(|row| row.pictures.len() > number as usize) {
+                sheet.write(name, [column(number), top + HEADING - LINE - 8], QUIET);
             }
         }
-        top += LINE;
+        top += HEADING;
         for row in &part.rows {
             for (canvas, number) in row.pictures.iter().zip(0..) {
                 sheet.picture(canvas, size, [column(number), top], scale(size));

@@ -62,6 +62,10 @@ impl About {
     /// If it cannot be read, or a name in it could lead out of a folder.
     pub fn read(folder: &Path) -> Result<Self> {
         let path = folder.join(ABOUT);
+        if !path.exists() {
+            let why = "is no ARENA/seed-N of a bundle: there is no poison.json in it";
+            return Err(Error::invalid(folder.display().to_string(), why));
+        }
         let about: About = parse(&path, &read(&path)?)?;
         let labels = about.arena.attacks.iter().map(|attack| &attack.label);
         if let Some(label) = labels.chain([&about.arena.name]).find(|label| !is_label(label)) {
