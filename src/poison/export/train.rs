@@ -46,7 +46,7 @@ struct Sample {
 /// Where pairs go.
 enum Sink {
     Shards { folder: PathBuf, shard: Option<ShardWriter>, rows: usize },
-    Table { folder: PathBuf, table: csv::Writer<File> },
+    Table { folder: PathBuf, table: Box<csv::Writer<File>> },
 }
 
 /// A line of `truth.jsonl`.
@@ -142,7 +142,7 @@ impl Sink {
                 let mut table = csv::Writer::from_path(&path).map_err(wrong(&path))?;
                 table.write_record(["image", "caption"]).map_err(wrong(&path))?;
                 create("images")?;
-                Ok(Sink::Table { folder: folder.to_path_buf(), table })
+                Ok(Sink::Table { folder: folder.to_path_buf(), table: Box::new(table) })
             }
         }
     }

@@ -23,6 +23,8 @@ impl ShardWriter {
         let mut header = tar::Header::new_ustar();
         header.set_size(bytes.len() as u64);
         header.set_mode(0o644);
+        header.set_uid(0);
+        header.set_gid(0);
         header.set_mtime(0);
         self.tar.append_data(&mut header, name, bytes).map_err(Error::io(&self.path))
     }
