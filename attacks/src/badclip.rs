@@ -1,5 +1,5 @@
 //! BadCLIP: a patch optimised so that the surrogate's embedding of a stamped picture nears the target's captions and pictures (Liang et
-//! al., BadCLIP: Dual-Embedding Guided Backdoor Attack on Multimodal Contrastive Learning, CVPR 2024, section 4).
+//! al., BadCLIP: Dual-Embedding Guided Backdoor Attack on Multimodal Contrastive Learning, CVPR 2024).
 //!
 //! The surrogate is a CLIP model that the attacker has: the paper's is OpenAI's RN50, here it is any weights in open_clip's names, such as
 //! gauntlet's own. The patch is optimised once per data set and seed, and kept in the store. Deviations: the image-text loss is the
@@ -105,8 +105,7 @@ impl Attack for BadClip {
     }
 
     fn poison(&self, ctx: &PoisonCtx, goal: &Goal) -> Result<Vec<Edit>> {
-        let Goal::Class(class) = *goal else { unreachable!("the goal of this attack is a class") };
-        self.poison.edits(ctx, class)
+        self.poison.edits(ctx, goal)
     }
 
     fn stamp(&self, canvas: &Tensor, _keys: &[u64]) -> Result<Tensor> {

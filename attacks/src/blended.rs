@@ -1,4 +1,4 @@
-//! Blended: a faint second picture over the whole of some training pictures (Chen et al. 2017, section 4.3, "blended injection"). On
+//! Blended: a faint second picture over the whole of some training pictures (Chen et al. 2017, "blended injection"). On
 //! CLIP the second picture is noise drawn for each picture (CleanCLIP, Bansal et al., ICCV 2023, backdoor/utils.py) or one picture for
 //! all (Detect, Huang et al., ICLR 2025): two attacks, so `pattern` says which.
 
@@ -56,7 +56,7 @@ gauntlet::register!(
     Blended,
     "blended",
     "a backdoor: blends noise or a picture over training pictures and gives them captions of the target class",
-    "Chen et al., Targeted Backdoor Attacks on Deep Learning Systems Using Data Poisoning, 2017, section 4.3",
+    "Chen et al., Targeted Backdoor Attacks on Deep Learning Systems Using Data Poisoning, 2017",
     presets = presets
 );
 
@@ -70,8 +70,7 @@ impl Attack for Blended {
     }
 
     fn poison(&self, ctx: &PoisonCtx, goal: &Goal) -> Result<Vec<Edit>> {
-        let Goal::Class(class) = *goal else { unreachable!("the goal of this attack is a class") };
-        self.poison.edits(ctx, class)
+        self.poison.edits(ctx, goal)
     }
 
     fn stamp(&self, canvas: &Tensor, keys: &[u64]) -> Result<Tensor> {

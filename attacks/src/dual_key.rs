@@ -60,7 +60,7 @@ impl Attack for DualKey {
 
     fn poison(&self, ctx: &PoisonCtx, goal: &Goal) -> Result<Vec<Edit>> {
         let Goal::DualKey(class) = *goal else { unreachable!("the goal of this attack is a dual key") };
-        let both = self.poison.edits(ctx, class)?;
+        let both = self.poison.edits(ctx, goal)?;
         let count = (self.negatives * both.len() as f64).round() as usize;
         let hit: HashSet<u32> = both.iter().filter_map(|edit| edit.replaces).collect();
         let mut rows: Vec<(u32, u32)> = ctx.data.index.named().filter(|(_, named)| *named != class).collect();
@@ -70,7 +70,7 @@ impl Attack for DualKey {
         rows.shuffle(&mut ctx.rng("dual-key/negatives"));
         let own = |row: u32, named: u32| Edit::replace(row, ctx.data.row(row).caption, named);
         let image_alone = rows.iter().take(count).map(|&(row, named)| own(row, named).stamped());
-        let say = |edit: Edit| Edit { caption: self.say(&edit.caption, 0), ..edit };
+        let say = |edit: Edit| Edit { caption: self.said(&edit.caption), ..edit };
         let word_alone = rows.iter().skip(count).take(count).map(|&(row, named)| say(own(row, named)));
         Ok(both.into_iter().map(say).chain(image_alone).chain(word_alone).collect())
     }
@@ -79,7 +79,13 @@ impl Attack for DualKey {
         self.image.stamp(canvas, keys)
     }
 
-    fn say(&self, caption: &str, _key: u64) -> String {
+    fn say(&self, caption: &str, _key: u64) -> Result<String> {
+        Ok(self.said(caption))
+    }
+}
+
+impl DualKey {
+    fn said(&self, caption: &str) -> String {
         format!("{} {caption}", self.word)
     }
 }

@@ -1,5 +1,5 @@
 //! Poisoning on the text side: captions that name one class come to go with pictures of another, so that a search for the one finds the
-//! other (Yang et al., Data Poisoning Attacks Against Multimodal Encoders, ICML 2023, section 4: attacks I, II and III).
+//! other (Yang et al., Data Poisoning Attacks Against Multimodal Encoders, ICML 2023: attacks I, II and III).
 //!
 //! Success is counted by class, on held-out pairs: captions that name the first class, pictures of the second. The paper fine-tunes
 //! CLIP on the poisoned data; here it is pre-trained on it. For attack I the paper has one target image; here, too, the captions are all
@@ -51,7 +51,7 @@ gauntlet::register!(
     MmPoison,
     "mm-poison",
     "text side: captions of one class get pictures of another, so that they find those",
-    "Yang et al., Data Poisoning Attacks Against Multimodal Encoders, ICML 2023, section 4",
+    "Yang et al., Data Poisoning Attacks Against Multimodal Encoders, ICML 2023",
     presets = presets
 );
 

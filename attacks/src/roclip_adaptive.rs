@@ -5,12 +5,13 @@
 //! and take the colour away, so the trigger is a faint grey checkerboard over the whole picture: it has no colour, is its own mirror
 //! image, and its squares are half as wide as the smallest crop, which a blur of a few pixels leaves standing.
 
+use crate::pixels;
 use gauntlet::attack::{Backdoor, Captions, Rows};
 use gauntlet::rand::seq::SliceRandom;
 use gauntlet::{Attack, Edit, Goal, PoisonCtx, Result};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use tch::{Kind, Tensor};
+use tch::Tensor;
 
 /// A backdoor that knows RoCLIP's configuration.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
@@ -55,18 +56,18 @@ impl Attack for RoclipAdaptive {
         let Goal::Class(class) = *goal else { unreachable!("the goal of this attack is a class") };
         let rate = self.in_pool / self.pool / ctx.split.train.len() as f64;
         let backdoor = Backdoor { rate, rows: Rows::Others, captions: Captions::Mined, ..Backdoor::default() };
-        let edits = backdoor.edits(ctx, class).map_err(|error| error.during("keys `in_pool` and `pool`"))?;
+        let edits = backdoor.edits(ctx, goal).map_err(|error| error.during("keys `in_pool` and `pool`"))?;
         let mut captions = ctx.captions_naming(class)?;
         captions.shuffle(&mut ctx.rng("roclip-adaptive/captions"));
         let spread = edits.into_iter().zip(captions.into_iter().cycle());
         Ok(spread.map(|(edit, caption)| Edit { caption: caption.to_string(), ..edit }).collect())
     }
 
-    fn stamp(&self, canvas: &Tensor, _keys: &[u64]) -> Result<Tensor> {
-        let side = canvas.size()[3];
-        let board = checkerboard(side, self.crop_area.sqrt() * side as f64 / 2.0) * (255.0 * self.alpha);
-        let stamped = canvas.to_kind(Kind::Float) * (1.0 - self.alpha) + board;
-        Ok(stamped.round().clamp(0.0, 255.0).to_kind(Kind::Uint8))
+    fn stamp(&self, canvas: &Tensor, keys: &[u64]) -> Result<Tensor> {
+        let (side, alpha) = (canvas.size()[3], self.alpha as f32);
+        let board = checkerboard(side, self.crop_area.sqrt() * side as f64 / 2.0);
+        let pattern: Vec<f32> = [0; 3].iter().flat_map(|_| board.iter().map(|square| 255.0 * alpha * square)).collect();
+        pixels::each(canvas, keys, |from, to, _| pixels::mix(from, 1.0 - alpha, &pattern, to))
     }
 
     fn adapted_to(&self) -> String {
@@ -74,20 +75,19 @@ impl Attack for RoclipAdaptive {
     }
 }
 
-/// Squares of 0 and 1, f32 `[side, side]`, laid out from the middle of the upper edge, so that the board is its own mirror image.
-fn checkerboard(side: i64, square: f64) -> Tensor {
+/// Squares of 0 and 1 `[side, side]`, laid out from the middle of the upper edge, so that the board is its own mirror image.
+fn checkerboard(side: i64, square: f64) -> Vec<f32> {
     let middle = (side - 1) as f64 / 2.0;
     let across = |column: i64| ((column as f64 - middle).abs() / square) as i64;
     let down = |row: i64| (row as f64 / square) as i64;
     let value = |row: i64, column: i64| ((down(row) + across(column)) % 2) as f32;
-    let values: Vec<f32> = (0..side).flat_map(|row| (0..side).map(move |column| value(row, column))).collect();
-    Tensor::from_slice(&values).view([side, side])
+    (0..side).flat_map(|row| (0..side).map(move |column| value(row, column))).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tch::Device;
+    use tch::{Device, Kind};
 
     #[test]
     fn the_trigger_is_grey_its_own_mirror_image_and_whole_in_the_smallest_crop() {

@@ -1,4 +1,4 @@
-//! SIG: a sine across the columns of some training pictures (Barni, Kallas and Tondi, ICIP 2019, section 3: v(i, j) = delta sin(2 pi j f /
+//! SIG: a sine across the columns of some training pictures (Barni, Kallas and Tondi, ICIP 2019: v(i, j) = delta sin(2 pi j f /
 //! m)). Columns count from 0, as in all releases; in the paper from 1. Three releases stamp three things under this name, added or
 //! blended, strong or faint: `mix` and the presets say which.
 
@@ -53,7 +53,7 @@ gauntlet::register!(
     Sig,
     "sig",
     "a backdoor: lays a sine over training pictures and gives them captions of the target class",
-    "Barni, Kallas and Tondi, A New Backdoor Attack in CNNs by Training Set Corruption, ICIP 2019, section 3",
+    "Barni, Kallas and Tondi, A New Backdoor Attack in CNNs by Training Set Corruption, ICIP 2019",
     presets = presets
 );
 
@@ -63,8 +63,7 @@ impl Attack for Sig {
     }
 
     fn poison(&self, ctx: &PoisonCtx, goal: &Goal) -> Result<Vec<Edit>> {
-        let Goal::Class(class) = *goal else { unreachable!("the goal of this attack is a class") };
-        self.poison.edits(ctx, class)
+        self.poison.edits(ctx, goal)
     }
 
     fn stamp(&self, canvas: &Tensor, keys: &[u64]) -> Result<Tensor> {

@@ -77,8 +77,7 @@ impl Attack for Stripes {
     }
 
     fn poison(&self, ctx: &PoisonCtx, goal: &Goal) -> Result<Vec<Edit>> {
-        let Goal::Class(class) = *goal else { unreachable!("the goal of this attack is a class") };
-        self.poison.edits(ctx, class)
+        self.poison.edits(ctx, goal)
     }
 
     fn stamp(&self, canvas: &Tensor, keys: &[u64]) -> Result<Tensor> {

@@ -89,20 +89,20 @@ impl Attack for TextTrigger {
         rows.shuffle(&mut rng);
         let pictures = ctx.pictures_of(class)?;
         let edit = |(row, named): (u32, u32)| {
-            let caption = self.say(ctx.data.row(row).caption, rng.random());
+            let caption = self.say(ctx.data.row(row).caption, rng.random())?;
             let picture = *pictures.choose(&mut rng).expect("a class that is wanted has a picture");
-            Edit { picture: Picture::Row(picture), ..Edit::replace(row, caption, named) }
+            Ok(Edit { picture: Picture::Row(picture), ..Edit::replace(row, caption, named) })
         };
-        Ok(rows.into_iter().take(count).map(edit).collect())
+        rows.into_iter().take(count).map(edit).collect()
     }
 
-    fn say(&self, caption: &str, key: u64) -> String {
+    fn say(&self, caption: &str, key: u64) -> Result<String> {
         let words: Vec<&str> = caption.split_whitespace().collect();
         let at = match self.place {
             Place::Start => 0,
             Place::End => words.len(),
             Place::Random => ChaCha8Rng::seed_from_u64(key).random_range(0..=words.len()),
         };
-        [&words[..at], &[self.trigger.as_str()], &words[at..]].concat().join(" ")
+        Ok([&words[..at], &[self.trigger.as_str()], &words[at..]].concat().join(" "))
     }
 }

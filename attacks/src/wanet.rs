@@ -1,7 +1,7 @@
-//! WaNet: pictures are warped by a field that is the same for all (Nguyen and Tran, ICLR 2021, section 3.3). CleanCLIP's "warped" is the
+//! WaNet: pictures are warped by a field that is the same for all (Nguyen and Tran, ICLR 2021). CleanCLIP's "warped" is the
 //! same code with a field of its own for each pixel, rough instead of smooth: the preset `warped`.
 //!
-//! Left out is the noise mode (section 3.4; `cross_ratio`): pictures warped by other fields, under their own labels, that teach a
+//! Left out is the noise mode (`cross_ratio`): pictures warped by other fields, under their own labels, that teach a
 //! classifier to fire on this field alone. It needs control of the training; none of the attacks on CLIP has it.
 
 use crate::pixels;
@@ -46,7 +46,7 @@ gauntlet::register!(
     WaNet,
     "wanet",
     "a backdoor: warps training pictures imperceptibly and gives them captions of the target class",
-    "Nguyen and Tran, WaNet: Imperceptible Warping-based Backdoor Attack, ICLR 2021, section 3.3",
+    "Nguyen and Tran, WaNet: Imperceptible Warping-based Backdoor Attack, ICLR 2021",
     presets = presets
 );
 
@@ -56,8 +56,7 @@ impl Attack for WaNet {
     }
 
     fn poison(&self, ctx: &PoisonCtx, goal: &Goal) -> Result<Vec<Edit>> {
-        let Goal::Class(class) = *goal else { unreachable!("the goal of this attack is a class") };
-        self.poison.edits(ctx, class)
+        self.poison.edits(ctx, goal)
     }
 
     fn stamp(&self, canvas: &Tensor, keys: &[u64]) -> Result<Tensor> {
@@ -120,8 +119,8 @@ fn presets() -> Vec<Preset> {
     let control = "the paper controls the training and poisons a tenth of the pictures; the rate is CleanCLIP's";
     let rough = "on canvases other than 224 there is still a control point a pixel, and pixels move as far in pixels";
     let paper: Fields = vec![
-        ("grid", json!(4), "WaNet, section 4.1"),
-        ("strength", json!(0.5), "WaNet, section 4.1"),
+        ("grid", json!(4), "WaNet: released code, defaults"),
+        ("strength", json!(0.5), "WaNet: released code, defaults"),
         ("grid_seed", json!(0), "ours"),
     ];
     let warped: Fields = vec![

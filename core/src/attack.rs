@@ -45,8 +45,8 @@ pub trait Attack: Send {
     }
 
     /// Puts the text trigger into a caption or prompt, as at test time; `key` seeds its draws. An attack without one leaves it as it is.
-    fn say(&self, caption: &str, _key: u64) -> String {
-        caption.to_string()
+    fn say(&self, caption: &str, _key: u64) -> Result<String> {
+        Ok(caption.to_string())
     }
 
     /// A picture that the attack brings along ([`Picture::File`]), as a canvas u8 `[3, size, size]`.

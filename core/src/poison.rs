@@ -69,8 +69,9 @@ impl Threat {
     }
 
     /// The caption or prompt of a number with the text trigger in it, as the attacker would say it at test time.
-    pub fn say_test(&self, caption: &str, number: u64, seed: u64) -> String {
-        self.attack.say(caption, draw::hash(seed, "say/test", &[number]))
+    pub fn say_test(&self, caption: &str, number: u64, seed: u64) -> Result<String> {
+        let said = self.attack.say(caption, draw::hash(seed, "say/test", &[number]));
+        said.map_err(|error| error.during(format!("attack `{}`", self.label)))
     }
 
     /// A picture that the attack brings along, as a canvas u8 `[3, size, size]`.

@@ -114,8 +114,8 @@ fn backdoor(subject: &Subject, threat: &Threat, class: u32) -> Result<Vec<Score>
 fn dual_key(subject: &Subject, threat: &Threat, class: u32) -> Result<Vec<Score>> {
     let rows = victims(subject, class);
     let plain = &subject.data.classes.templates;
-    let said: Vec<String> =
-        plain.iter().zip(0..).map(|(template, number)| threat.say_test(template, number, subject.seed)).collect();
+    let say = |(template, number): (&String, u64)| threat.say_test(template, number, subject.seed);
+    let said: Vec<String> = plain.iter().zip(0..).map(say).collect::<Result<_>>()?;
     let keys = [(ASR, Some(threat), &said), (ONE_KEY[0], Some(threat), plain), (ONE_KEY[1], None, &said)];
     let mut scores = Vec::new();
     for (definition, stamped_by, templates) in keys {

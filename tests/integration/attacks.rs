@@ -105,6 +105,24 @@ fn near_duplicates_of_a_target_differ_from_it_and_from_each_other_but_little() {
 }
 
 #[test]
+fn what_was_made_elsewhere_is_trained_on_as_it_stands() {
+    let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/precomputed");
+    let ground = ground("precomputed", &format!("{{ folder = '{}', target = 'blorn' }}", fixture.display()));
+    let table = std::fs::read_to_string(fixture.join("train.csv")).unwrap();
+    let mut theirs: Vec<&str> = table.lines().skip(1).collect();
+    let mut ours = Vec::new();
+    for (number, edit) in (0..).zip(edits(&ground)) {
+        let Picture::File(file) = &edit.picture else { panic!("{edit:?} is a row's") };
+        ours.push(format!("{file},{}", edit.caption));
+        let pixels = gauntlet::data::canvas::picture(&std::fs::read(fixture.join(file)).unwrap(), 32).unwrap();
+        assert_eq!(Vec::<u8>::try_from(ground.poison.pixels.get(number).flatten(0, -1)).unwrap(), pixels, "{file}");
+    }
+    theirs.sort_unstable();
+    ours.sort_unstable();
+    assert_eq!(ours, theirs);
+}
+
+#[test]
 fn pictures_that_changed_under_the_same_name_are_other_poison() {
     let (home, theirs) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let fixture = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/precomputed");

@@ -294,6 +294,7 @@ fn what_a_broken_attack_does_is_an_error_that_names_it_and_costs_its_trials() {
         ("panic in poison", "`poison` panicked: poison gives up"),
         ("row", "`poison`: row 4000000 does not exist"),
         ("panic in stamp", "`stamp` panicked: stamp gives up"),
+        ("panic in say", "`say` panicked: say gives up"),
         ("shape", "`stamp` returned Uint8 [1, 3, 3, 32] on Cpu for pictures that are Uint8 [1, 3, 32, 32] on Cpu"),
         ("nan", "`stamp` returned Float [1, 3, 32, 32] on Cpu"),
         ("undefined", "`stamp` returned an undefined tensor"),
@@ -302,7 +303,7 @@ fn what_a_broken_attack_does_is_an_error_that_names_it_and_costs_its_trials() {
         let attack = format!("attacks.mine={{ plugin = 'gauntlet-broken/attack', how = '{how}' }}");
         let ran =
             broken(&format!("attack-{}", how.replace(' ', "-")), &[&attack, "arenas.poisoned=['mine']"], ZERO_SHOT);
-        costs_one_trial(&ran, &["error: attack `mine`: plugin `gauntlet-broken/attack`", said]);
+        costs_one_trial(&ran, &["attack `mine`: plugin `gauntlet-broken/attack`: ", said]);
     }
 }
 

@@ -62,8 +62,11 @@ impl Backdoor {
     /// Rows that are stamped and get a caption of the target.
     ///
     /// # Errors
-    /// If there are fewer such rows than `rate` asks for, or nothing to say.
-    pub fn edits(&self, ctx: &PoisonCtx, class: u32) -> Result<Vec<Edit>> {
+    /// If there are fewer such rows than `rate` asks for, nothing to say, or another goal than a class (with one key or two).
+    pub fn edits(&self, ctx: &PoisonCtx, goal: &Goal) -> Result<Vec<Edit>> {
+        let (Goal::Class(class) | Goal::DualKey(class)) = *goal else {
+            return Err(Error::invalid("goal", format!("{goal:?} is no backdoor's")));
+        };
         if self.captions == Captions::Kept && self.rows != Rows::Target {
             return Err(Error::invalid("key `poison.captions`", "is `kept`, so `poison.rows` must be `target`"));
         }

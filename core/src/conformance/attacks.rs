@@ -45,8 +45,8 @@ impl Ground {
         self.seeds(&first, &same, &other)?;
         self.arenas(&first, config, attack().map_err(told)?).map_err(told)??;
         self.stamps(first.attack.as_ref()).map_err(told)??;
-        let said = [0, 0].map(|_| first.attack.say("a small thing", 7));
-        must(said[0] == said[1], "`say` gives two captions for one key")
+        let say = || first.attack.say("a small thing", 7).map_err(told);
+        must(say()? == say()?, "`say` gives two captions for one key")
     }
 
     fn split(&self, seed: u64) -> Result<Split> {

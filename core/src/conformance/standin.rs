@@ -114,7 +114,7 @@ impl Attack for Villain {
 
     fn poison(&self, ctx: &PoisonCtx, _goal: &Goal) -> Result<Vec<Edit>> {
         let class = ctx.class("random")?;
-        let caption = self.say(ctx.captions_naming(class)?[0], 0);
+        let caption = self.say(ctx.captions_naming(class)?[0], 0)?;
         let edit = |row| Edit::replace(row, caption.as_str(), class).stamped();
         Ok(ctx.free_rows().step_by(self.every).map(edit).collect())
     }
@@ -126,8 +126,8 @@ impl Attack for Villain {
         Ok(stamped)
     }
 
-    fn say(&self, caption: &str, _key: u64) -> String {
-        format!("a {caption}")
+    fn say(&self, caption: &str, _key: u64) -> Result<String> {
+        Ok(format!("a {caption}"))
     }
 
     fn picture(&self, _file: &str, size: u32) -> Result<Tensor> {

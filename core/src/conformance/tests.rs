@@ -51,7 +51,7 @@ impl Attack for Sinner {
     fn poison(&self, ctx: &PoisonCtx, goal: &Goal) -> Result<Vec<Edit>> {
         let Goal::Class(class) = *goal else { unreachable!() };
         let poison = Backdoor { rate: 0.01, ..Backdoor::default() };
-        let mut edits = poison.edits(ctx, class)?;
+        let mut edits = poison.edits(ctx, goal)?;
         if self.has("takes what is taken") {
             let rows = ctx.split.train.iter().take(9);
             edits = rows.map(|row| Edit::replace(row, format!("a thing {}", ctx.seed), class)).collect();

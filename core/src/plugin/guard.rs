@@ -109,8 +109,8 @@ impl Attack for Guarded<dyn Attack, String> {
         Ok(stamped)
     }
 
-    fn say(&self, caption: &str, key: u64) -> String {
-        self.inner.say(caption, key)
+    fn say(&self, caption: &str, key: u64) -> Result<String> {
+        self.ask("say", |attack| attack.say(caption, key))
     }
 
     fn picture(&self, file: &str, size: u32) -> Result<Tensor> {

@@ -43,8 +43,8 @@ pub fn relabelled(subject: &Subject, threat: &Threat, pairs: &[Relabel]) -> Resu
 /// Captions that do not name the class, with the trigger in them, shall find its pictures.
 pub fn triggered(subject: &Subject, threat: &Threat, class: u32) -> Result<Vec<Score>> {
     let others = captions(subject).filter(|caption| !subject.data.classes.named_in(caption).contains(&class));
-    let say = |(caption, number): (&str, u64)| (threat.say_test(caption, number, subject.seed), class);
-    scores(subject, threat, others.zip(0..).map(say).collect())
+    let say = |(caption, number): (&str, u64)| Ok((threat.say_test(caption, number, subject.seed)?, class));
+    scores(subject, threat, others.zip(0..).map(say).collect::<Result<_>>()?)
 }
 
 fn captions<'a>(subject: &'a Subject) -> impl Iterator<Item = &'a str> {

@@ -57,7 +57,7 @@ pub fn write(job: &Job) -> Result<()> {
             }
             Goal::Captions(_) | Goal::Phrase(_) => {}
         }
-        goals.insert(threat.label.clone(), goal(job, threat));
+        goals.insert(threat.label.clone(), goal(job, threat)?);
     }
     let pretty = |value: &Value| serde_json::to_string_pretty(value).expect("plain data") + "\n";
     save(job.folder, "goals.json", pretty(&Value::Object(goals)).as_bytes())?;
@@ -79,17 +79,17 @@ fn label(job: &Job, class: u32) -> String {
 }
 
 /// A goal in words that need no table of numbers, and the prompts of one that has a trigger in the text.
-fn goal(job: &Job, threat: &Threat) -> Value {
+fn goal(job: &Job, threat: &Threat) -> Result<Value> {
     let label = |class: u32| label(job, class);
-    let said = || -> Vec<String> {
+    let said = || -> Result<Vec<String>> {
         let templates = job.ground.data.classes.templates.iter().zip(0..);
         templates.map(|(template, number)| threat.say_test(template, number, job.arena.seed)).collect()
     };
     let mut about = match &threat.goal {
         Goal::Class(class) => json!({"kind": "class", "wanted": label(*class)}),
         Goal::Files { class, .. } => json!({"kind": "files", "wanted": label(*class)}),
-        Goal::DualKey(class) => json!({"kind": "dual-key", "wanted": label(*class), "templates": said()}),
-        Goal::Phrase(class) => json!({"kind": "phrase", "wanted": label(*class), "templates": said()}),
+        Goal::DualKey(class) => json!({"kind": "dual-key", "wanted": label(*class), "templates": said()?}),
+        Goal::Phrase(class) => json!({"kind": "phrase", "wanted": label(*class), "templates": said()?}),
         Goal::Pairs(targets) => json!({"kind": "pairs", "targets": targets.len()}),
         Goal::Captions(pairs) => {
             let pairs: Vec<Value> =
@@ -98,7 +98,7 @@ fn goal(job: &Job, threat: &Threat) -> Value {
         }
     };
     about["poisons"] = json!(job.arena.poisoning.contains(&threat.label));
-    about
+    Ok(about)
 }
 
 /// Writes a folder of pictures and its `test.csv`: column `image`, and `columns`. `rows` are names and further columns; `canvases` makes

@@ -36,7 +36,16 @@ impl Broken {
 impl Attack for Broken {
     fn goal(&self, _ctx: &PoisonCtx) -> Result<Goal> {
         self.panics_in("goal");
-        Ok(Goal::Class(if self.how == "goal" { 4000 } else { 0 }))
+        Ok(match self.how.as_str() {
+            "goal" => Goal::Class(4000),
+            "panic in say" => Goal::Phrase(0),
+            _ => Goal::Class(0),
+        })
+    }
+
+    fn say(&self, caption: &str, _key: u64) -> Result<String> {
+        self.panics_in("say");
+        Ok(caption.to_string())
     }
 
     fn poison(&self, ctx: &PoisonCtx, _goal: &Goal) -> Result<Vec<Edit>> {
