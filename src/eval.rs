@@ -206,11 +206,8 @@ fn table<'a>(scores: impl Iterator<Item = &'a ScoreLine>) -> String {
     table.load_style(UTF8_HORIZONTAL_ONLY).set_content_arrangement(ContentArrangement::Disabled);
     table.set_header(["data", "score", "attack", "value", "95% interval", "n"]);
     for line in scores {
-        let number = |value: f64| match line.unit {
-            Unit::Share => format!("{:.1}%", value * 100.0),
-            Unit::Rank => format!("{value:.1}"),
-            Unit::Cosine => format!("{value:.3}"),
-        };
+        let percent = if line.unit == Unit::Share { "%" } else { "" };
+        let number = |value: f64| line.unit.show(value) + percent;
         let interval = format!("{} to {}", number(line.low), number(line.high));
         let attack = line.attack.clone().unwrap_or_default();
         table.add_row([&line.dataset, &line.score, &attack, &number(line.value), &interval, &line.n.to_string()]);

@@ -1,10 +1,12 @@
 //! Evaluators: what is measured on a trained model. They see the ground truth; defenses never meet them.
 //!
-//! `evaluator/score.rs` is what they return, `evaluator/encoder.rs` the model as they use it on the downstream sets.
+//! `evaluator/score.rs` is what they return, `evaluator/cases.rs` the single cases behind it, `evaluator/encoder.rs` the model as they use it on the downstream sets.
 
+mod cases;
 pub mod encoder;
 mod score;
 
+pub use cases::Cases;
 pub use encoder::{Downstream, DownstreamConfig, Encoder};
 pub use score::{Definition, Score, Unit, commonest};
 
@@ -14,7 +16,7 @@ use crate::model::{Clip, normalize};
 use crate::poison::{Poison, Threat};
 use crate::train::trajectory::Probe;
 use crate::train::{Corpus, Matches};
-use std::cell::OnceCell;
+use std::cell::{OnceCell, RefCell};
 use std::collections::HashSet;
 use std::path::Path;
 use tch::{Device, Kind, Tensor};
@@ -63,6 +65,7 @@ pub struct Subject<'a> {
     /// The trial's folder, for what is too long for a score.
     pub folder: &'a Path,
     pub(crate) test_rows: OnceCell<Vec<u32>>,
+    pub(crate) cases: RefCell<Vec<Cases>>,
 }
 
 impl Subject<'_> {

@@ -2,7 +2,7 @@
 //! same gauntlet: identical poison, identical data order, identical recipe, identical measurements.
 //!
 //! The road, in the order of the modules: [`data`] -> [`attack`] (a list of edits) -> [`poison`] (what those edits make)
-//! -> [`model`] -> [`defense`] and [`train`] -> [`evaluator`] -> [`report`]. [`trial`] walks it from end to end: read it first.
+//! -> [`model`] -> [`defense`] and [`train`] -> [`evaluator`] -> [`report`] -> [`judge`]. [`trial`] walks it from end to end: read it first.
 //! A plugin author needs `Attack`, `Defense` or `Evaluator`, and [`register!`].
 
 pub mod attack;
@@ -14,6 +14,7 @@ pub mod draw;
 pub mod error;
 pub mod evaluator;
 pub mod golden;
+pub mod judge;
 pub mod model;
 pub mod plugin;
 pub mod poison;

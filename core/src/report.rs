@@ -1,5 +1,8 @@
-//! Results: scores, downstream sets and costs as JSON lines. `report/table.rs` makes the table of a suite from them.
+//! Results: scores, downstream sets and costs as JSON lines. `report/folder.rs` reads what a suite left, `report/board.rs` looks scores up,
+//! `report/table.rs` prints them.
 
+pub mod board;
+pub mod folder;
 pub mod table;
 
 use crate::data::DataConfig;

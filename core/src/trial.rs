@@ -6,7 +6,7 @@ use crate::data::tokenize::Tokenizer;
 use crate::data::{DataConfig, Dataset, Split};
 use crate::defense::Defense;
 use crate::evaluator::encoder::Seen;
-use crate::evaluator::{Downstream, DownstreamConfig, Encoder, Evaluator, Subject};
+use crate::evaluator::{Cases, Downstream, DownstreamConfig, Encoder, Evaluator, Subject};
 use crate::model::{Clip, ModelConfig};
 use crate::plugin::library::{self, Origin};
 use crate::poison::{Arena, Poison, Threat, bundle};
@@ -17,7 +17,7 @@ use crate::train::{Corpus, Machine, Recipe, Trained, Trainer};
 use crate::{Attack, Error, Result, draw};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
-use std::cell::OnceCell;
+use std::cell::{OnceCell, RefCell};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -200,8 +200,10 @@ impl Trial {
             encoder,
             folder,
             test_rows: OnceCell::new(),
+            cases: RefCell::default(),
         };
         let mut lines = self.evaluate(&subject, &evaluators, device)?;
+        Cases::write(folder, &subject.cases.borrow())?;
         lines.extend(downstream.iter().map(|set| Line::Set(SetLine::new(self, set))));
         lines.extend(self.libraries.iter().map(|library| Line::Library(LibraryLine::new(self, library))));
         let evaluate_seconds = clock.elapsed().as_secs_f64();

@@ -3,7 +3,8 @@
 
 mod text_side;
 
-use gauntlet::evaluator::{Definition, Unit};
+use gauntlet::attack::Stamped;
+use gauntlet::evaluator::{Cases, Definition, Unit};
 use gauntlet::poison::Threat;
 use gauntlet::{Evaluator, Goal, Result, Score, Subject, Target};
 use schemars::JsonSchema;
@@ -66,15 +67,7 @@ impl Evaluator for AttackSuccess {
                 Goal::Pairs(targets) => targeted(subject, threat, targets)?,
                 Goal::Class(class) => backdoor(subject, threat, *class)?,
                 Goal::DualKey(class) => dual_key(subject, threat, *class)?,
-                Goal::Files { class, pictures } => {
-                    let files: Vec<&str> = pictures.iter().map(|picture| picture.file.as_str()).collect();
-                    let others = pictures.iter().map(|picture| picture.truth != *class);
-                    let taken = subject.embed_files(threat, &files)?;
-                    let taken = subject.classify_embedded(&taken, &subject.data.classes.templates, 1)?;
-                    let taken: Vec<_> = taken.into_iter().zip(others).filter(|(_, other)| *other).collect();
-                    let hits = taken.iter().filter(|(taken, _)| taken[0] == *class).count();
-                    Vec::from_iter(share(subject, ASR, threat, hits, taken.len()))
-                }
+                Goal::Files { class, pictures } => files(subject, threat, *class, pictures)?,
                 Goal::Captions(pairs) => text_side::relabelled(subject, threat, pairs)?,
                 Goal::Phrase(class) => text_side::triggered(subject, threat, *class)?,
             });
@@ -84,19 +77,36 @@ impl Evaluator for AttackSuccess {
 }
 
 /// A share beside what somebody scores who draws a class.
-fn share(subject: &Subject, definition: Definition, threat: &Threat, hits: usize, n: usize) -> Option<Score> {
+fn share(subject: &Subject, definition: Definition, threat: &Threat, cases: Cases) -> Option<Score> {
     let chance = 1.0 / f64::from(subject.data.classes.len());
-    Score::share(definition.score, Some(&threat.label), hits, n).map(|score| score.guessed(chance))
+    subject.share(definition.score, Some(&threat.label), cases).map(|score| score.guessed(chance))
 }
 
 fn targeted(subject: &Subject, threat: &Threat, targets: &[Target]) -> Result<Vec<Score>> {
     let rows: Vec<u32> = targets.iter().map(|target| target.row).collect();
     let taken = subject.classify(&rows, None, 1)?;
-    let count =
-        |wanted: fn(&Target) -> u32| targets.iter().zip(&taken).filter(|(t, taken)| wanted(t) == taken[0]).count();
-    let scores = [(PSR, count(|target| target.class)), (RETURNED, count(|target| target.truth))];
-    let score = |(definition, hits)| share(subject, definition, threat, hits, targets.len());
-    Ok(scores.into_iter().filter_map(score).collect())
+    let wanted: [(Definition, fn(&Target) -> u32); 2] =
+        [(PSR, |target| target.class), (RETURNED, |target| target.truth)];
+    let score = |(definition, wanted): (Definition, fn(&Target) -> u32)| {
+        let mut cases = Cases::default();
+        for (target, taken) in targets.iter().zip(&taken) {
+            cases.picture(target.row, target.truth, taken[0], taken[0] == wanted(target));
+        }
+        share(subject, definition, threat, cases)
+    };
+    Ok(wanted.into_iter().filter_map(score).collect())
+}
+
+/// Pictures that an attack brings along, those of the class that it wants left out.
+fn files(subject: &Subject, threat: &Threat, class: u32, pictures: &[Stamped]) -> Result<Vec<Score>> {
+    let files: Vec<&str> = pictures.iter().map(|picture| picture.file.as_str()).collect();
+    let taken = subject.embed_files(threat, &files)?;
+    let taken = subject.classify_embedded(&taken, &subject.data.classes.templates, 1)?;
+    let mut cases = Cases::default();
+    for (picture, taken) in pictures.iter().zip(taken).filter(|(picture, _)| picture.truth != class) {
+        cases.picture(&picture.file, picture.truth, taken[0], taken[0] == class);
+    }
+    Ok(Vec::from_iter(share(subject, ASR, threat, cases)))
 }
 
 /// Test rows whose true class is not the target.
@@ -107,8 +117,16 @@ fn victims(subject: &Subject, class: u32) -> Vec<u32> {
 fn backdoor(subject: &Subject, threat: &Threat, class: u32) -> Result<Vec<Score>> {
     let rows = victims(subject, class);
     let taken = subject.classify(&rows, Some(threat), 1)?;
-    let hits = taken.iter().filter(|taken| taken[0] == class).count();
-    Ok(Vec::from_iter(share(subject, ASR, threat, hits, rows.len())))
+    Ok(Vec::from_iter(share(subject, ASR, threat, taken_for(subject, class, &rows, &taken))))
+}
+
+/// Each row counts that is taken for the class.
+fn taken_for(subject: &Subject, class: u32, rows: &[u32], taken: &[Vec<u32>]) -> Cases {
+    let mut cases = Cases::default();
+    rows.iter()
+        .zip(taken)
+        .for_each(|(row, taken)| cases.picture(row, subject.truth(*row), taken[0], taken[0] == class));
+    cases
 }
 
 fn dual_key(subject: &Subject, threat: &Threat, class: u32) -> Result<Vec<Score>> {
@@ -120,8 +138,7 @@ fn dual_key(subject: &Subject, threat: &Threat, class: u32) -> Result<Vec<Score>
     let mut scores = Vec::new();
     for (definition, stamped_by, templates) in keys {
         let taken = subject.classify_embedded(&subject.embed(&rows, stamped_by)?, templates, 1)?;
-        let hits = taken.iter().filter(|taken| taken[0] == class).count();
-        scores.extend(share(subject, definition, threat, hits, rows.len()));
+        scores.extend(share(subject, definition, threat, taken_for(subject, class, &rows, &taken)));
     }
     Ok(scores)
 }

@@ -1,6 +1,6 @@
 //! Zero-shot accuracy on the held-out pictures (Radford et al. 2021, section 3.1).
 
-use gauntlet::evaluator::{Definition, Unit};
+use gauntlet::evaluator::{Cases, Definition, Unit};
 use gauntlet::{Evaluator, Result, Score, Subject};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -39,13 +39,13 @@ impl Evaluator for ZeroShot {
     fn evaluate(&self, subject: &Subject) -> Result<Vec<Score>> {
         let rows = subject.test_rows();
         let best = subject.classify(rows, None, 5)?;
-        let within = |k: usize| {
-            let right =
-                |(row, best): &(&u32, &Vec<u32>)| best.iter().take(k).any(|class| *class == subject.truth(**row));
-            rows.iter().zip(&best).filter(right).count()
-        };
         let score = |(definition, k): (Definition, usize)| {
-            let score = Score::share(definition.score, None, within(k), rows.len());
+            let mut cases = Cases::default();
+            for (row, best) in rows.iter().zip(&best) {
+                let truth = subject.truth(*row);
+                cases.picture(row, truth, best[0], best.iter().take(k).any(|class| *class == truth));
+            }
+            let score = subject.share(definition.score, None, cases);
             score.map(|score| score.guessed(subject.chance(k)))
         };
         Ok([(TOP1, 1), (TOP5, 5)].into_iter().filter_map(score).collect())

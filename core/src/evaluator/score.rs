@@ -29,6 +29,26 @@ pub enum Unit {
     Cosine,
 }
 
+impl Unit {
+    /// A number as tables show it: shares in percent.
+    pub fn show(self, value: f64) -> String {
+        match self {
+            Unit::Share => format!("{:.1}", value * 100.0),
+            Unit::Rank => format!("{value:.1}"),
+            Unit::Cosine => format!("{value:.3}"),
+        }
+    }
+
+    /// The nearest number that there is.
+    pub fn within(self, value: f64) -> f64 {
+        match self {
+            Unit::Share => value.clamp(0.0, 1.0),
+            Unit::Rank => value.max(1.0),
+            Unit::Cosine => value.clamp(-1.0, 1.0),
+        }
+    }
+}
+
 /// One number.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Score {

@@ -1,7 +1,7 @@
 //! Attacks on the text side succeed where a caption finds pictures that it should not: retrieval among the held-out pictures.
 
 use gauntlet::attack::Relabel;
-use gauntlet::evaluator::{Definition, Unit};
+use gauntlet::evaluator::{Cases, Definition, Unit};
 use gauntlet::poison::Threat;
 use gauntlet::tch::{Device, Kind, Tensor};
 use gauntlet::{Result, Score, Subject};
@@ -72,9 +72,12 @@ fn scores(subject: &Subject, threat: &Threat, queries: Vec<(String, u32)>) -> Re
     let share = wanted.iter().map(of_class).sum::<f64>() / (wanted.len() * truths.len()) as f64;
     let attack = Some(threat.label.as_str());
     let hits = DEFINITIONS.iter().zip(FIRST).filter_map(|(definition, first)| {
-        let hits = ranks.iter().filter(|rank| **rank <= f64::from(first)).count();
+        let mut cases = Cases::default();
+        for ((caption, class), rank) in queries.iter().zip(&ranks) {
+            cases.caption(caption, *class, *rank <= f64::from(first));
+        }
         let chance = 1.0 - (1.0 - share).powi(first as i32);
-        Score::share(definition.score, attack, hits, ranks.len()).map(|score| score.guessed(chance))
+        subject.share(definition.score, attack, cases).map(|score| score.guessed(chance))
     });
     let mut scores: Vec<Score> = hits.collect();
     let rank = Score::median(DEFINITIONS[3].score, ranks.clone()).map(|score| score.about(attack));

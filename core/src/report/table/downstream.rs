@@ -1,9 +1,9 @@
 //! The tables of the downstream sets: one for each score, in which columns are sets.
 
-use super::{Column, Scoreboard};
+use super::{Column, Tables};
 use std::fmt::Write;
 
-impl Scoreboard<'_> {
+impl Tables<'_> {
     /// Every score on downstream sets of an arena; those that the published measure of each set stands for are left to `results.jsonl`.
     pub(super) fn downstream(&self, arena: &str, columns: &[Column]) -> String {
         let is_known = |score: &str| columns.iter().any(|column| column.score == score);

@@ -1,0 +1,265 @@
+//! A suite's score lines, ready to be looked up, and the rules by which they are read: what may be compared, and what is marked.
+//! `report/table.rs` prints them, `judge.rs` compares them.
+
+use super::{Line, ScoreLine};
+use crate::evaluator::Unit;
+use crate::suite::{CLEAN, Suite};
+use crate::{Error, Result};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+/// A column of a table: a score, about one attack or none.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Column {
+    /// Label of the attack.
+    pub attack: Option<String>,
+    /// The defense that the attack was adapted to; empty for most.
+    pub adapted_to: String,
+    /// Name of the score.
+    pub score: String,
+    /// A downstream set; none for the trial's own data.
+    pub set: Option<String>,
+    /// Which way is better for the defender; none for a diagnostic.
+    pub higher_is_better: Option<bool>,
+    /// What kind of number it is.
+    pub unit: Unit,
+}
+
+/// Whether an attack works on the undefended baseline: one that does not judges no defense.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Gate {
+    /// The baseline has not run in both this arena and the clean one.
+    Unknown,
+    /// It lifts its success over the clean arena by less than the suite asks.
+    Failed,
+    /// It works.
+    Passed,
+}
+
+/// What is to be said of a defense's row in an arena before its numbers are read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Marks {
+    /// It is the one that others are compared with.
+    pub baseline: bool,
+    /// Its accuracy may be at most twice chance: who learns nothing defends nothing.
+    pub vacuous: bool,
+    /// Its accuracy is well below the baseline's.
+    pub costly: bool,
+}
+
+/// The score lines of a suite.
+pub struct Board<'a> {
+    /// The suite, as it was run.
+    pub suite: &'a Suite,
+    /// All scores, in the order of the grid.
+    pub scores: Vec<&'a ScoreLine>,
+    /// Places in `scores` by arena, defense and seed.
+    trials: HashMap<(&'a str, &'a str, u64), Vec<usize>>,
+}
+
+impl<'a> Board<'a> {
+    /// Sorts the scores of these lines.
+    ///
+    /// # Errors
+    /// If trials of one arena and seed did not read the same poison, or not all trained in one precision.
+    pub fn new(suite: &'a Suite, lines: &'a [Line]) -> Result<Self> {
+        let scores: Vec<&ScoreLine> =
+            lines.iter().filter_map(|line| if let Line::Score(score) = line { Some(score) } else { None }).collect();
+        let mut trials: HashMap<_, Vec<usize>> = HashMap::new();
+        for (place, line) in scores.iter().enumerate() {
+            trials.entry((line.arena.as_str(), line.defense.as_str(), line.seed)).or_default().push(place);
+        }
+        let board = Board { suite, scores, trials };
+        board.check_digests()?;
+        board.check_precisions()?;
+        Ok(board)
+    }
+
+    /// Two digests in one arena and seed are two different attacks: nothing may be compared then.
+    fn check_digests(&self) -> Result<()> {
+        let mut digests = BTreeMap::new();
+        for line in &self.scores {
+            let known = digests.entry((&line.arena, line.seed)).or_insert((&line.poison_digest, &line.trial));
+            if *known.0 != line.poison_digest {
+                let what = format!("arena `{}`, seed {}", line.arena, line.seed);
+                let why = format!(
+                    "`{}` and `{}` did not read the same poison ({} and {}); they cannot be compared",
+                    known.1, line.trial, known.0, line.poison_digest
+                );
+                return Err(Error::invalid(what, why));
+            }
+        }
+        Ok(())
+    }
+
+    /// Every defense is compared with the baseline, and every arena with the clean one: all must have trained in one precision.
+    fn check_precisions(&self) -> Result<()> {
+        let Some(first) = self.scores.first() else { return Ok(()) };
+        match self.scores.iter().find(|line| line.precision != first.precision) {
+            None => Ok(()),
+            Some(other) => Err(Error::invalid(
+                format!("`{}` and `{}`", first.trial, other.trial),
+                format!(
+                    "trained in {} and {}; they cannot be compared",
+                    first.precision.name(),
+                    other.precision.name()
+                ),
+            )),
+        }
+    }
+
+    /// Every arena of the suite, `clean` last.
+    pub fn arenas(&self) -> impl Iterator<Item = &'a str> {
+        self.suite.arenas.keys().map(String::as_str).chain([CLEAN])
+    }
+
+    /// Labels of the defenses, in the order of rows.
+    pub fn defenses(&self) -> impl Iterator<Item = &'a str> {
+        self.suite.defenses.keys().map(String::as_str)
+    }
+
+    /// The controls of a defense: rows that name it with `of`.
+    pub fn controls_of(&self, defense: &str) -> Vec<&'a str> {
+        let names = |table: &serde_json::Value| table.get("of").and_then(|of| of.as_str()) == Some(defense);
+        self.suite.defenses.iter().filter(|(_, table)| names(table)).map(|(label, _)| label.as_str()).collect()
+    }
+
+    /// Columns of an arena in the order in which they first appear, accuracy first; of attacks, those that poison the arena.
+    pub fn columns(&self, arena: &str) -> Vec<Column> {
+        let attacks = self.suite.arenas.get(arena);
+        let poisons = |attack: &Option<String>| {
+            attack.as_ref().zip(attacks).is_none_or(|(attack, attacks)| attacks.contains(attack))
+        };
+        let (mut columns, mut known) = (Vec::new(), BTreeSet::new());
+        for line in self.scores.iter().filter(|line| line.arena == arena && poisons(&line.attack)) {
+            if known.insert((&line.attack, &line.score, line.downstream.then_some(&line.dataset))) {
+                columns.push(Column::of(line));
+            }
+        }
+        columns.sort_by_key(|column| !column.is_accuracy());
+        columns
+    }
+
+    /// One line a seed, in the suite's order of seeds; none where the trial has not run or failed.
+    pub fn lines(&self, arena: &str, defense: &str, column: &Column) -> Vec<Option<&'a ScoreLine>> {
+        let of_seed = |seed: &u64| {
+            let places = self.trials.get(&(arena, defense, *seed))?;
+            places.iter().map(|&place| self.scores[place]).find(|line| column.is_of(line))
+        };
+        self.suite.seeds.iter().map(of_seed).collect()
+    }
+
+    /// The values of those lines.
+    pub fn values(&self, arena: &str, defense: &str, column: &Column) -> Vec<Option<f64>> {
+        self.lines(arena, defense, column).into_iter().map(|line| line.map(|line| line.value)).collect()
+    }
+
+    /// Whether the attack of a column works on the baseline. Columns that are no success of an attack have no gate to pass.
+    pub fn gate(&self, arena: &str, column: &Column) -> Gate {
+        if column.attack.is_none() || column.higher_is_better != Some(false) || arena == CLEAN {
+            return Gate::Passed;
+        }
+        let of = |arena| self.values(arena, &self.suite.baseline, column);
+        match paired_means(&of(arena), &of(CLEAN)) {
+            None => Gate::Unknown,
+            Some((success, base)) if success - base < self.suite.gate => Gate::Failed,
+            Some(_) => Gate::Passed,
+        }
+    }
+
+    /// What is to be said of a row.
+    pub fn marks(&self, arena: &str, defense: &str) -> Marks {
+        let accuracy = Column::accuracy();
+        let ours = self.lines(arena, defense, &accuracy);
+        let of = |defense: &str| self.values(arena, defense, &accuracy);
+        let means = paired_means(&of(defense), &of(&self.suite.baseline));
+        Marks {
+            baseline: defense == self.suite.baseline,
+            vacuous: ours.into_iter().flatten().any(|line| line.low <= 2.0 * line.chance),
+            costly: means.is_some_and(|(ours, baseline)| ours < self.suite.costly * baseline),
+        }
+    }
+}
+
+impl Column {
+    /// The column that a line belongs to.
+    pub fn of(line: &ScoreLine) -> Self {
+        Column {
+            attack: line.attack.clone(),
+            adapted_to: line.adapted_to.clone(),
+            score: line.score.clone(),
+            set: line.downstream.then(|| line.dataset.clone()),
+            higher_is_better: line.higher_is_better,
+            unit: line.unit,
+        }
+    }
+
+    /// Zero-shot accuracy on the trial's own data.
+    pub fn accuracy() -> Self {
+        Column {
+            attack: None,
+            adapted_to: String::new(),
+            score: "top1".into(),
+            set: None,
+            higher_is_better: Some(true),
+            unit: Unit::Share,
+        }
+    }
+
+    /// Whether a line belongs to it.
+    fn is_of(&self, line: &ScoreLine) -> bool {
+        line.score == self.score
+            && line.attack == self.attack
+            && self.set.as_deref() == line.downstream.then_some(line.dataset.as_str())
+    }
+
+    /// Whether it is zero-shot accuracy on the trial's own data.
+    pub fn is_accuracy(&self) -> bool {
+        self.attack.is_none() && self.set.is_none() && self.score == "top1"
+    }
+
+    /// No success of an attack, no accuracy: nothing that ranks a defense.
+    pub fn is_diagnostic(&self) -> bool {
+        self.higher_is_better.is_none()
+    }
+
+    /// The way in which it gets better.
+    pub fn arrow(&self) -> &'static str {
+        match self.higher_is_better {
+            Some(true) => " ↑",
+            Some(false) => " ↓",
+            None => "",
+        }
+    }
+
+    /// Attack, set and score in one line.
+    pub fn name(&self) -> String {
+        let parts = [self.attack.as_deref(), self.set.as_deref(), Some(self.score.as_str())];
+        parts.into_iter().flatten().collect::<Vec<_>>().join(" ")
+    }
+}
+
+impl Marks {
+    /// The marks in words, joined by commas.
+    pub fn words(&self) -> String {
+        let marks = [(self.baseline, "baseline"), (self.vacuous, "vacuous"), (self.costly, "costly")];
+        marks.iter().filter(|(holds, _)| *holds).map(|(_, mark)| *mark).collect::<Vec<_>>().join(", ")
+    }
+}
+
+/// Means of both over the seeds that both have.
+fn paired_means(ours: &[Option<f64>], theirs: &[Option<f64>]) -> Option<(f64, f64)> {
+    let (ours, theirs): (Vec<f64>, Vec<f64>) = ours.iter().zip(theirs).filter_map(|(a, b)| a.zip(*b)).unzip();
+    let mean = |values: &[f64]| values.iter().sum::<f64>() / values.len() as f64;
+    (!ours.is_empty()).then(|| (mean(&ours), mean(&theirs)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::paired_means;
+
+    #[test]
+    fn a_seed_that_one_side_lacks_is_averaged_over_on_neither() {
+        assert_eq!(paired_means(&[None, Some(0.5), Some(0.25)], &[Some(0.9), Some(0.5), None]), Some((0.5, 0.5)));
+        assert_eq!(paired_means(&[None], &[Some(0.9)]), None);
+    }
+}
