@@ -2,6 +2,8 @@
 
 mod bars;
 mod bench;
+mod check;
+mod compare;
 mod data;
 mod describe;
 mod doctor;
@@ -49,6 +51,10 @@ enum Command {
         /// The folder given to `run` as --out
         folder: PathBuf,
     },
+    /// Say what the seeds of a suite allow to say of its defenses: better, worse, not distinguishable
+    Compare(compare::Compare),
+    /// Compare a suite's results with a recorded run of it, for continuous integration
+    Check(check::Check),
     /// Measure numbers and speed on a device; JSON on standard output
     Bench(bench::Bench),
     /// List, fetch, check and show the downstream data sets
@@ -120,6 +126,8 @@ fn run(command: Command) -> Result<ExitCode> {
             say(&sweep::table(&folder)?);
             Ok(ExitCode::SUCCESS)
         }
+        Command::Compare(compare) => compare.run().map(|()| ExitCode::SUCCESS),
+        Command::Check(check) => check.run(),
         Command::Bench(bench) => bench.run(),
         Command::Data(data) => data.run(),
         Command::Poison(poison) => poison.run(),

@@ -1,0 +1,160 @@
+//! `gauntlet check`: a suite's results beside a recorded run of it, for continuous integration (docs/ci.md). `check/files.rs` writes what
+//! a CI service shows.
+
+mod files;
+
+use crate::say;
+use clap::Args;
+use comfy_table::{CellAlignment, ContentArrangement, Table, presets::UTF8_HORIZONTAL_ONLY};
+use gauntlet::evaluator::Unit;
+use gauntlet::judge::check::{Baseline, Checked, Findings, Outcome};
+use gauntlet::model::weights::write_atomic;
+use gauntlet::report::folder::Folder;
+use gauntlet::{Error, Result};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+/// Compares a suite's results with a recorded run of it.
+#[derive(Args)]
+#[command(after_help = "\
+  gauntlet run suites/smoke.toml --set 'seeds=[0, 1, 2, 3, 4]' --out out/recorded
+  gauntlet check out/recorded --record baseline.json
+  gauntlet check out/now --against baseline.json --junit junit.xml --markdown summary.md
+
+Exit codes: 0 nothing has moved; 1 a score has moved by more than seeds explain, a trial failed, or the poison is another; 2 it cannot be told, or a
+mistake in what was asked. Scores that are equal to the last digit, seed by seed, are the same: pin seeds, threads and device. Of the others the means over
+seeds are compared, both ways, by a t test; all together are corrected by Holm, so that a run of unchanged code is stopped with a chance of 5% at most.
+A baseline says of each score how large a change it can see; smaller ones pass.")]
+pub struct Check {
+    /// The folder given to `run` as --out
+    folder: PathBuf,
+    /// The recorded run
+    #[arg(long, value_name = "FILE", required_unless_present = "record")]
+    against: Option<PathBuf>,
+    /// Record this run as a baseline instead: 5 seeds or more, all finished
+    #[arg(long, value_name = "FILE", conflicts_with = "against")]
+    record: Option<PathBuf>,
+    /// Changes of shares smaller than this do not count (0.05: five points of 100); default: what the baseline can see of each score
+    #[arg(long, value_name = "SHARE")]
+    tolerance: Option<f64>,
+    /// Write every score as a test case, in JUnit's XML
+    #[arg(long, value_name = "FILE")]
+    junit: Option<PathBuf>,
+    /// Write a summary in Markdown
+    #[arg(long, value_name = "FILE")]
+    markdown: Option<PathBuf>,
+    /// Print every score, not only those that are not the same
+    #[arg(long)]
+    all: bool,
+}
+
+impl Check {
+    /// Records, or compares and says so by the exit code.
+    pub fn run(self) -> Result<ExitCode> {
+        if self.tolerance.is_some_and(|tolerance| !(0.0..=1.0).contains(&tolerance)) {
+            return Err(Error::invalid("--tolerance", "must lie within 0 and 1: a share, 0.05 for five points of 100"));
+        }
+        let folder = Folder::read(&self.folder)?;
+        if let Some(path) = &self.record {
+            return record(&folder, path);
+        }
+        let path = self.against.as_ref().expect("clap asks for one of the two");
+        let baseline = read(path)?;
+        let findings = baseline.check(&folder, self.tolerance)?;
+        let name = &folder.suite.name;
+        if let Some(path) = &self.junit {
+            write_atomic(path, files::junit(name, &findings)?.as_bytes())?;
+        }
+        if let Some(path) = &self.markdown {
+            write_atomic(path, files::markdown(name, &findings).as_bytes())?;
+        }
+        say(&text(&findings, self.all));
+        Ok(ExitCode::from(findings.exit_code()))
+    }
+}
+
+fn read(path: &Path) -> Result<Baseline> {
+    let text = std::fs::read_to_string(path).map_err(Error::io(path))?;
+    let wrong = |error: serde_json::Error| {
+        Error::invalid(path.display().to_string(), format!("is no baseline that this gauntlet recorded: {error}"))
+    };
+    serde_json::from_str(&text).map_err(wrong)
+}
+
+fn record(folder: &Folder, path: &Path) -> Result<ExitCode> {
+    let baseline = Baseline::record(folder)?;
+    let json = serde_json::to_string_pretty(&baseline).expect("plain data") + "\n";
+    write_atomic(path, json.as_bytes())?;
+    let mut shares: Vec<_> = baseline.scores.iter().filter(|score| score.unit == Unit::Share).collect();
+    shares.sort_by(|a, b| b.sees.total_cmp(&a.sees));
+    let mut text =
+        format!("{}: {} scores of {} seeds\n", path.display(), baseline.scores.len(), folder.suite.seeds.len());
+    if let Some(middle) = shares.get(shares.len() / 2) {
+        text += &format!("half of the shares show a change of {} points; the least sharp:\n", points(middle.sees));
+    }
+    for score in shares.iter().take(5) {
+        text += &format!("  {}: {} points\n", score.key.name(), points(score.sees));
+    }
+    say(&text);
+    Ok(ExitCode::SUCCESS)
+}
+
+fn points(share: f64) -> String {
+    if share < 1.0 { format!("{:.1}", share * 100.0) } else { "no (100)".into() }
+}
+
+/// What people read: what offends first.
+fn text(findings: &Findings, all: bool) -> String {
+    let mut table = Table::new();
+    table.load_style(UTF8_HORIZONTAL_ONLY).set_content_arrangement(ContentArrangement::Disabled);
+    table.set_header(HEADER);
+    let shown = |checked: &&Checked| all || !matches!(checked.outcome, Outcome::Same | Outcome::Within);
+    for checked in findings.scores.iter().filter(shown) {
+        table.add_row(cells(checked));
+    }
+    for column in table.column_iter_mut().skip(1).take(5) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    let mut text = if table.is_empty() { String::new() } else { format!("{table}\n") };
+    let lines = findings.other_poison.iter().chain(&findings.remarks);
+    text += &lines.map(|line| format!("{line}\n")).collect::<String>();
+    text + &summary(findings) + "\n"
+}
+
+/// Counts, and the verdict.
+fn summary(findings: &Findings) -> String {
+    let count = |wanted: fn(&Outcome) -> bool| findings.scores.iter().filter(|one| wanted(&one.outcome)).count();
+    let verdict = match findings.exit_code() {
+        0 => "nothing has moved",
+        1 => "REGRESSION",
+        _ => "could not tell",
+    };
+    format!(
+        "{verdict}: of {} scores {} the same to the last digit, {} within, {} moved or failed, {} could not be told",
+        findings.scores.len(),
+        count(|outcome| *outcome == Outcome::Same),
+        count(|outcome| *outcome == Outcome::Within),
+        count(Outcome::is_regression),
+        count(|outcome| matches!(outcome, Outcome::CannotTell(_)))
+    )
+}
+
+const HEADER: [&str; 7] = ["score", "recorded", "now", "change", "p (Holm)", "sees", "outcome"];
+
+fn cells(checked: &Checked) -> [String; 7] {
+    let unit = checked.recorded.unit;
+    let mean = |values: Vec<f64>| match values.len() {
+        0 => "–".into(),
+        n => unit.show(values.iter().sum::<f64>() / n as f64),
+    };
+    let change = checked.change.map(|(change, half)| format!("{} ±{}", unit.show(change), unit.show(half)));
+    [
+        checked.recorded.key.name(),
+        mean(checked.recorded.values.values().copied().collect()),
+        mean(checked.values.values().copied().collect()),
+        change.unwrap_or_default(),
+        checked.adjusted.map(|p| format!("{p:.4}")).unwrap_or_default(),
+        unit.show(checked.tolerance),
+        checked.outcome.words(),
+    ]
+}

@@ -1,0 +1,58 @@
+//! What a CI service shows: JUnit's XML, a test case a score, and a summary in Markdown.
+
+use super::{HEADER, cells, summary};
+use gauntlet::judge::check::{Checked, Findings, Outcome};
+use gauntlet::{Error, Result};
+use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite};
+use std::collections::BTreeMap;
+
+/// Rows of the summary's table at most: services cut long ones.
+const MOST: usize = 100;
+
+/// A test suite an arena; what could not be told is an error, what moved a failure.
+pub fn junit(name: &str, findings: &Findings) -> Result<String> {
+    let mut suites: BTreeMap<&str, TestSuite> = BTreeMap::new();
+    for checked in &findings.scores {
+        let arena = checked.recorded.key.arena.as_str();
+        let mut case = TestCase::new(checked.recorded.key.name(), status(checked));
+        case.set_classname(format!("{name}.{arena}.{}", checked.recorded.key.defense));
+        suites.entry(arena).or_insert_with(|| TestSuite::new(format!("{name} {arena}"))).add_test_case(case);
+    }
+    let mut poison = TestSuite::new(format!("{name} poison"));
+    for line in &findings.other_poison {
+        let status = TestCaseStatus::non_success(NonSuccessKind::Failure);
+        poison.add_test_case(TestCase::new(line.clone(), status));
+    }
+    let mut report = Report::new(name);
+    report.add_test_suites(suites.into_values().chain((!findings.other_poison.is_empty()).then_some(poison)));
+    report.to_string().map_err(|error| Error::invalid("--junit", error.to_string()))
+}
+
+fn status(checked: &Checked) -> TestCaseStatus {
+    let kind = match &checked.outcome {
+        Outcome::Same | Outcome::Within => return TestCaseStatus::success(),
+        Outcome::CannotTell(_) => NonSuccessKind::Error,
+        Outcome::Moved(_) | Outcome::Failed => NonSuccessKind::Failure,
+    };
+    let mut status = TestCaseStatus::non_success(kind);
+    let told = HEADER.iter().zip(cells(checked)).map(|(title, cell)| format!("{title}: {cell}"));
+    status.set_message(told.collect::<Vec<_>>().join("; "));
+    status
+}
+
+/// The verdict, and every score that is not simply the same.
+pub fn markdown(name: &str, findings: &Findings) -> String {
+    let row = |cells: &[String]| format!("| {} |\n", cells.join(" | ").replace('\n', " "));
+    let mut text = format!("### gauntlet check: {name}\n\n{}\n\n", summary(findings));
+    text +=
+        &findings.other_poison.iter().chain(&findings.remarks).map(|line| format!("- {line}\n")).collect::<String>();
+    let told: Vec<&Checked> = findings.scores.iter().filter(|one| one.outcome != Outcome::Same).collect();
+    if !told.is_empty() {
+        text += &("\n".to_string() + &row(&HEADER.map(str::to_string)) + "|---|--:|--:|--:|--:|--:|---|\n");
+        text += &told.iter().take(MOST).map(|checked| row(&cells(checked))).collect::<String>();
+    }
+    if told.len() > MOST {
+        text += &format!("\nand {} more within\n", told.len() - MOST);
+    }
+    text
+}

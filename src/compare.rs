@@ -1,0 +1,185 @@
+//! `gauntlet compare`: what the seeds of a suite allow to say of its defenses, and two trained models picture by picture.
+
+use crate::say;
+use clap::Args;
+use comfy_table::{CellAlignment, ContentArrangement, Table, presets::UTF8_HORIZONTAL_ONLY};
+use gauntlet::evaluator::Unit;
+use gauntlet::judge::{self, Comparison, Differing, pair, seeds};
+use gauntlet::report::board::Board;
+use gauntlet::report::folder::Folder;
+use gauntlet::{Error, Result};
+use serde_json::{Value, json};
+use std::path::{Path, PathBuf};
+
+/// Compares the defenses of a suite.
+#[derive(Args)]
+#[command(after_help = "\
+  gauntlet compare out/demo
+  gauntlet compare out/demo --models poisoned/clip/seed-10 poisoned/roclip/seed-10
+
+The seed is the unit: of each score that ranks, a defense's value less that of the baseline, and of the defense's own controls, seed by seed, whose
+targets and held-out pictures both shared; 95% interval and p value by the paired t test. All verdicts of a suite together are corrected by Holm,
+so that any is false with a chance of 5%. Fewer than 3 seeds give a range, fewer than 5 no verdict. Seeds that agree to the last picture are not taken
+for certain: their spread counts as one picture of one seed. Cells whose attack failed the suite's gate, vacuous and costly rows get no verdict and
+say so.")]
+pub struct Compare {
+    /// The folder given to `run` as --out
+    folder: PathBuf,
+    /// Compare with this defense; default: the suite's baseline
+    #[arg(long, value_name = "LABEL")]
+    baseline: Option<String>,
+    /// Compare two trained models, picture by picture, by McNemar's exact test: ARENA/DEFENSE/seed-N of the folder, twice
+    #[arg(long, num_args = 2, value_name = "TRIAL", conflicts_with = "baseline")]
+    models: Vec<PathBuf>,
+    /// As JSON
+    #[arg(long)]
+    json: bool,
+}
+
+impl Compare {
+    /// Prints it.
+    pub fn run(self) -> Result<()> {
+        let folder = Folder::read(&self.folder)?;
+        if let [first, second] = &self.models[..] {
+            return self.pair(&folder, first, second);
+        }
+        let board = Board::new(&folder.suite, &folder.lines)?;
+        let reference = self.baseline.as_ref().unwrap_or(&folder.suite.baseline);
+        let comparisons = judge::compare(&board, reference)?;
+        if comparisons.is_empty() {
+            let why = "has no two rows with a score of the same seed yet; `gauntlet run` goes on";
+            return Err(Error::invalid(self.folder.display().to_string(), why));
+        }
+        let (remarks, recipes) = (judge::remarks(&comparisons), recipes(&folder, &comparisons)?);
+        if self.json {
+            say(&format!("{:#}\n", as_json(&comparisons, &remarks, &recipes)));
+            return Ok(());
+        }
+        let mut text = String::new();
+        for arena in board.arenas() {
+            let of_arena: Vec<&Comparison> = comparisons.iter().filter(|one| one.arena == arena).collect();
+            if !of_arena.is_empty() {
+                text += &format!("\narena {arena}\n{}\n", table(&of_arena));
+            }
+        }
+        text += &remarks.iter().map(|remark| format!("note: {remark}\n")).collect::<String>();
+        let verdicts = comparisons.iter().filter(|one| one.adjusted.is_some()).count();
+        text +=
+            &format!("\n{verdicts} verdicts, corrected together. Shares in points of 100.\n\nwhat rows differ in\n");
+        for ([ours, theirs], keys) in &recipes {
+            text += &format!("  {ours} and {theirs}: {}\n", said(keys));
+        }
+        say(&text);
+        Ok(())
+    }
+
+    fn pair(&self, folder: &Folder, first: &Path, second: &Path) -> Result<()> {
+        let place = |trial: &Path| folder.path.join("trials").join(trial);
+        let pairs = pair::compare(&place(first), &place(second))?;
+        if self.json {
+            say(&format!("{:#}\n", json!(pairs)));
+            return Ok(());
+        }
+        let mut table = plain_table(&["score", "cases", "both", "first alone", "second alone", "p"]);
+        for pair in &pairs {
+            let counts = [pair.n as u64, pair.both, pair.first, pair.second].map(|count| count.to_string());
+            table.add_row([vec![pair.score.clone()], counts.to_vec(), vec![probability(pair.p)]].concat());
+        }
+        align(&mut table, 1);
+        say(&format!(
+            "first: {}\nsecond: {}\n{table}\nMcNemar's exact test, of these two models and no others: it says nothing of other seeds of their defenses.\n",
+            first.display(),
+            second.display()
+        ));
+        Ok(())
+    }
+}
+
+fn table(comparisons: &[&Comparison]) -> String {
+    let mut table =
+        plain_table(&["score", "defense", "against", "seeds", "difference", "95% interval", "p (Holm)", "verdict"]);
+    for one in comparisons {
+        let (mean, unit) = (&one.difference, one.column.unit);
+        let interval = match mean.seeds {
+            1 => String::new(),
+            n if n < seeds::FOR_INTERVAL => format!("range {} to {}", signed(mean.low, unit), signed(mean.high, unit)),
+            _ => format!("{} to {}", signed(mean.low, unit), signed(mean.high, unit)),
+        };
+        table.add_row([
+            one.column.name() + one.column.arrow(),
+            one.defense.clone(),
+            one.against.clone() + if one.control { " (its control)" } else { "" },
+            mean.seeds.to_string(),
+            signed(mean.mean, unit),
+            interval,
+            one.adjusted.map(probability).unwrap_or_default(),
+            one.verdict.words().into(),
+        ]);
+    }
+    align(&mut table, 3);
+    table.to_string()
+}
+
+fn plain_table(header: &[&str]) -> Table {
+    let mut table = Table::new();
+    table.load_style(UTF8_HORIZONTAL_ONLY).set_content_arrangement(ContentArrangement::Disabled);
+    table.set_header(header);
+    table
+}
+
+/// Numbers to the right, from a column on.
+fn align(table: &mut Table, from: usize) {
+    let last = table.column_count() - 1;
+    for column in table.column_iter_mut().skip(from).take(last - from) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+}
+
+fn signed(value: f64, unit: Unit) -> String {
+    let sign = if value > 0.0 { "+" } else { "" };
+    sign.to_string() + &unit.show(value)
+}
+
+fn probability(p: f64) -> String {
+    if p < 0.0001 { "< 0.0001".into() } else { format!("{p:.4}") }
+}
+
+/// Each pair of rows that is compared, with the keys in which their trials differ.
+type Recipes = Vec<([String; 2], Vec<Differing>)>;
+
+fn recipes(folder: &Folder, comparisons: &[Comparison]) -> Result<Recipes> {
+    let mut recipes: Recipes = Vec::new();
+    for one in comparisons {
+        let rows = [one.defense.clone(), one.against.clone()];
+        if recipes.iter().any(|(known, _)| *known == rows) {
+            continue;
+        }
+        let of = |row: &str| {
+            let all = folder.suite.seeds.iter().filter_map(|seed| folder.trial(&one.arena, row, *seed).transpose());
+            all.take(1).next().transpose()
+        };
+        if let (Some(ours), Some(theirs)) = (of(&rows[0])?, of(&rows[1])?) {
+            recipes.push((rows, judge::differing(&ours, &theirs)));
+        }
+    }
+    Ok(recipes)
+}
+
+fn said(keys: &[Differing]) -> String {
+    let said = |key: &Differing| format!("{} = {} | {}", key.key, key.values[0], key.values[1]);
+    if keys.is_empty() { "nothing".into() } else { keys.iter().map(said).collect::<Vec<_>>().join("; ") }
+}
+
+fn as_json(comparisons: &[Comparison], remarks: &[String], recipes: &Recipes) -> Value {
+    let one = |one: &Comparison| {
+        let mean = &one.difference;
+        json!({
+            "arena": one.arena, "attack": one.column.attack, "set": one.column.set, "score": one.column.score,
+            "defense": one.defense, "against": one.against, "control": one.control, "seeds": mean.seeds,
+            "difference": mean.mean, "low": mean.low, "high": mean.high, "p": mean.p, "p_holm": one.adjusted,
+            "verdict": one.verdict,
+        })
+    };
+    let recipes: Vec<Value> = recipes.iter().map(|(rows, keys)| json!({ "rows": rows, "differ_in": keys })).collect();
+    json!({ "comparisons": comparisons.iter().map(one).collect::<Vec<_>>(), "remarks": remarks, "recipes": recipes })
+}
