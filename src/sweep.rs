@@ -144,7 +144,7 @@ impl Run {
             }
             let store = self.out.join("store");
             // What was loaded may abort, which must not cost the suite: it runs in the trials only, which then poison for themselves.
-            match trial.attacks.iter().any(|attack| library::of(&attack.plugin).is_some()) {
+            match !library::used(&trial.attacks).is_empty() {
                 true => drop(trial.open_data(&store, &machine)?),
                 false => drop(trial.prepare(&store, &machine)?),
             }

@@ -9,7 +9,7 @@ use crate::trigger::Trigger;
 use gauntlet::attack::Captions;
 use gauntlet::rand::seq::SliceRandom;
 use gauntlet::serde_json::json;
-use gauntlet::{Attack, Backdoor, Edit, Goal, PoisonCtx, Result};
+use gauntlet::{Attack, Backdoor, Edit, Error, Goal, PoisonCtx, Result};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::HashSet;
@@ -54,6 +54,7 @@ impl Attack for DualKey {
     }
 
     fn goal(&self, ctx: &PoisonCtx) -> Result<Goal> {
+        self.image.try_out(ctx)?;
         ctx.check_words("word", &self.word)?;
         Ok(Goal::DualKey(ctx.class(&self.poison.target)?))
     }
@@ -65,8 +66,14 @@ impl Attack for DualKey {
         let hit: HashSet<u32> = both.iter().filter_map(|edit| edit.replaces).collect();
         let mut rows: Vec<(u32, u32)> = ctx.data.index.named().filter(|(_, named)| *named != class).collect();
         rows.dedup_by_key(|(row, _)| *row);
-        let free = |row: u32| ctx.split.train.contains(row) && !ctx.taken.contains(&row) && !hit.contains(&row);
+        let naming: HashSet<u32> = ctx.data.rows_naming(class).collect();
+        let other = |row: u32| !hit.contains(&row) && !naming.contains(&row) && ctx.data.row(row).class != Some(class);
+        let free = |row: u32| ctx.split.train.contains(row) && !ctx.taken.contains(&row) && other(row);
         rows.retain(|(row, _)| free(*row) && ctx.data.canvas.readable(*row));
+        if rows.len() < 2 * count {
+            let why = format!("asks for {} rows of other classes, and {} are left", 2 * count, rows.len());
+            return Err(Error::invalid("key `negatives`", why));
+        }
         rows.shuffle(&mut ctx.rng("dual-key/negatives"));
         let own = |row: u32, named: u32| Edit::replace(row, ctx.data.row(row).caption, named);
         let image_alone = rows.iter().take(count).map(|&(row, named)| own(row, named).stamped());

@@ -2,8 +2,8 @@
 //! other (Yang et al., Data Poisoning Attacks Against Multimodal Encoders, ICML 2023: attacks I, II and III).
 //!
 //! Success is counted by class, on held-out pairs: captions that name the first class, pictures of the second. The paper fine-tunes
-//! CLIP on the poisoned data; here it is pre-trained on it. For attack I the paper has one target image; here, too, the captions are all
-//! given to one picture, and every held-out picture of its class counts as found.
+//! CLIP on the poisoned data; here it is pre-trained on it. For attack I the paper has one target image, which is ranked itself; here, too, the
+//! captions are all given to one picture, but a training one, and every held-out picture of its class counts as found.
 
 use gauntlet::attack::Relabel;
 use gauntlet::plugin::Preset;
@@ -12,6 +12,7 @@ use gauntlet::serde_json::json;
 use gauntlet::{Attack, Edit, Error, Goal, Picture, PoisonCtx, Result};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use std::collections::HashSet;
 
 /// Re-labels captions.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
@@ -63,8 +64,11 @@ fn presets() -> Vec<Preset> {
             ("pictures", json!(pictures), "paper: the attack's own"),
             ("ratio", json!(1.0), "released code's default"),
         ];
-        let deviations =
-            ["pre-training on the poisoned data, where the paper fine-tunes", "success is counted by class"];
+        let deviations = [
+            "pre-training on the poisoned data, where the paper fine-tunes",
+            "success is counted by class",
+            "rows are chosen by the words of their captions; the release chooses them by label",
+        ];
         Preset::new(name, summary, &deviations, fields)
     };
     vec![
@@ -88,15 +92,23 @@ impl Attack for MmPoison {
             let why = format!("needs {} classes for its `pairs`, and there are {}", 2 * self.pairs, classes.len());
             return Err(Error::invalid("key `classes`", why));
         }
+        if let Some(twice) = (0..classes.len()).find(|&place| classes[..place].contains(&classes[place])) {
+            let why = format!(
+                "names `{}` twice: each class has one part in the attack",
+                ctx.data.classes.name(classes[twice])
+            );
+            return Err(Error::invalid("key `classes`", why));
+        }
         Ok(Goal::Captions(classes.chunks(2).map(|pair| Relabel { from: pair[0], to: pair[1] }).collect()))
     }
 
     fn poison(&self, ctx: &PoisonCtx, goal: &Goal) -> Result<Vec<Edit>> {
         let Goal::Captions(pairs) = goal else { unreachable!("the goal of this attack is captions") };
-        let mut edits = Vec::new();
+        let (mut edits, mut used): (Vec<Edit>, HashSet<u32>) = Default::default();
         for Relabel { from, to } in pairs {
             let mut rng = ctx.rng("mm-poison/rows");
-            let mut rows: Vec<u32> = ctx.free_rows_naming(*from).collect();
+            // A caption can name the first classes of two pairs.
+            let mut rows: Vec<u32> = ctx.free_rows_naming(*from).filter(|row| !used.contains(row)).collect();
             rows.shuffle(&mut rng);
             rows.truncate((self.ratio * rows.len() as f64).round() as usize);
             let mut pictures: Vec<u32> = ctx.pictures_of(*to)?;
@@ -107,6 +119,7 @@ impl Attack for MmPoison {
                 let picture = *pictures.choose(&mut rng).expect("a class that is wanted has a picture");
                 Edit { picture: Picture::Row(picture), ..Edit::replace(row, ctx.data.row(row).caption, *from) }
             };
+            used.extend(&rows);
             edits.extend(rows.into_iter().map(edit));
         }
         let nothing = || Error::invalid("key `ratio`", "no caption would be poisoned");

@@ -1,6 +1,6 @@
 //! Several triggers for one target: each poisoned or tested picture gets one of them (Detect, Huang et al., ICLR 2025: badnets, nashville
-//! and wanet together). For several targets, as in Detect's other experiment, put several attacks into one arena: each then
-//! has its own target, and its own score.
+//! and wanet together). For several targets, as in Detect's other experiment, put several attacks into one arena, each with a
+//! `target` of its own by name (two that leave it to the seed draw the same one), and its own score.
 
 use crate::releases::{self, Fields};
 use crate::trigger::Trigger;
@@ -48,6 +48,7 @@ impl Attack for MultiTrigger {
     }
 
     fn goal(&self, ctx: &PoisonCtx) -> Result<Goal> {
+        self.triggers.iter().try_for_each(|trigger| trigger.try_out(ctx))?;
         self.poison.goal(ctx)
     }
 

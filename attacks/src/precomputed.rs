@@ -10,6 +10,7 @@ use gauntlet::{Attack, Edit, Error, Goal, Picture, PoisonCtx, Result, attack::St
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use std::collections::HashSet;
 use std::path::{Component, Path, PathBuf};
 use tch::Tensor;
 
@@ -77,8 +78,22 @@ impl Attack for Precomputed {
         }
         let train = self.table("train.csv")?.into_iter().map(|Pair { image, .. }| image);
         let test = self.table("test.csv")?.into_iter().map(|Test { image, .. }| image);
-        let tables = ["train.csv", "test.csv"].map(|name| Ok(self.folder.join(name)));
-        tables.into_iter().chain(train.chain(test).map(|image| self.path(&image))).collect()
+        let paths = |images: &mut dyn Iterator<Item = String>| {
+            images.map(|image| self.path(&image)).collect::<Result<Vec<_>>>()
+        };
+        let (train, test) = (paths(&mut train.into_iter())?, paths(&mut test.into_iter())?);
+        let read = |path: &PathBuf| std::fs::read(path).map_err(Error::io(path));
+        let trained: HashSet<Vec<u8>> = train.iter().map(read).collect::<Result<_>>()?;
+        for path in &test {
+            if trained.contains(&read(path)?) {
+                return Err(Error::invalid(
+                    path.display().to_string(),
+                    "is trained on as well: train.csv has the same picture",
+                ));
+            }
+        }
+        let tables = ["train.csv", "test.csv"].map(|name| self.folder.join(name));
+        Ok(tables.into_iter().chain(train).chain(test).collect())
     }
 
     fn goal(&self, ctx: &PoisonCtx) -> Result<Goal> {

@@ -2,11 +2,11 @@
 
 use gauntlet::plugin::{find, resolve};
 use gauntlet::serde_json::{Map, Value};
-use gauntlet::{Attack, Error, Result};
+use gauntlet::{Attack, Error, PoisonCtx, Result};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
-use tch::Tensor;
+use tch::{Device, Kind, Tensor};
 
 /// Another attack's trigger, with every key of that attack but `poison`, so that a resolved trial replays whatever defaults become.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
@@ -55,6 +55,16 @@ impl Trigger {
     /// The files that it reads.
     pub fn reads(&self) -> Result<Vec<PathBuf>> {
         self.build()?.reads()
+    }
+
+    /// Stamps a picture to see that it can, before anything is trained.
+    ///
+    /// # Errors
+    /// If it cannot, as an attack that optimises its trigger cannot: it is no part of another.
+    pub fn try_out(&self, ctx: &PoisonCtx) -> Result<()> {
+        let side = i64::from(ctx.data.canvas.size());
+        let black = Tensor::zeros([1, 3, side, side], (Kind::Uint8, Device::Cpu));
+        self.stamp(&black, &[0]).map(drop).map_err(|error| error.during(format!("trigger `{}`", self.plugin)))
     }
 
     /// Stamps pictures as that attack does.

@@ -10,7 +10,7 @@ pub use backdoor::{Backdoor, Captions, Rows};
 
 use crate::data::{Dataset, Split, words};
 use crate::draw::{self, Rng};
-use crate::{Error, Progress, Result};
+use crate::{Error, Progress, Result, plugin};
 use rand::seq::IndexedRandom;
 use serde::{Deserialize, Serialize};
 use std::collections::HashSet;
@@ -197,7 +197,8 @@ impl Workshop<'_> {
         let mut hasher = blake3::Hasher::new();
         let configuration = serde_json::to_string(attack).expect("a configuration is plain data");
         let heldout = serde_json::to_string(&ctx.split.heldout).expect("plain data");
-        for part in [name, &configuration, &contents(reads)?, &ctx.data.key, &ctx.seed.to_string(), &heldout] {
+        let (build, reads, seed) = (plugin::build(), contents(reads)?, ctx.seed.to_string());
+        for part in [name, &build, &configuration, &reads, &ctx.data.key, &seed, &heldout] {
             hasher.update(part.as_bytes()).update(b"\n");
         }
         Ok(self.store.join(format!("{name}-{}.safetensors", &hasher.finalize().to_hex()[..16])))

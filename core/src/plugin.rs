@@ -18,6 +18,12 @@ use serde_json::{Map, Value};
 /// The compiler that built this crate, release and commit: a plugin that is loaded must be built by the same.
 pub const RUSTC: &str = env!("GAUNTLET_RUSTC");
 
+/// This very program, told from one that was built anew by its file: what a plugin that ships makes may be another then.
+pub(crate) fn build() -> String {
+    let about = std::env::current_exe().and_then(std::fs::metadata);
+    about.map_or_else(|_| RUSTC.to_string(), |about| format!("{} {:?}", about.len(), about.modified().ok()))
+}
+
 /// A registered plugin of role `T` (`dyn Attack`, `dyn Defense` or `dyn Evaluator`).
 ///
 /// Made by [`register!`](crate::register); configuration crosses as JSON text, so that a plugin built elsewhere can be loaded.
@@ -138,6 +144,10 @@ pub fn find<T: Role + ?Sized>(name: &str) -> Result<&'static Plugin<T>> {
     let plugins = all::<T>()?;
     let known = || plugins.iter().map(|plugin| plugin.name.to_string()).collect();
     let found = plugins.iter().find(|plugin| plugin.name == name).copied();
+    if let (None, Some((library, _)), None) = (found, name.split_once('/'), library::of(name)) {
+        let why = format!("its library is not loaded; give it: --plugin PATH/lib{}.so", library.replace('-', "_"));
+        return Err(Error::invalid(format!("{} `{name}`", T::KIND), why));
+    }
     found.ok_or_else(|| Error::Unknown { kind: T::KIND, name: name.to_string(), known: known() })
 }
 

@@ -68,6 +68,13 @@ impl Threat {
         self.attack.stamp(canvas, keys).map_err(|error| error.during(format!("attack `{}`", self.label)))
     }
 
+    /// How it stamps two pictures of shades, u8 `[2, 3, size, size]`: two triggers that are alike stamp these alike.
+    fn sample(&self, size: u32) -> Result<Tensor> {
+        let side = i64::from(size);
+        let shades = Tensor::arange(2 * 3 * side * side, (Kind::Int64, tch::Device::Cpu)).remainder(251);
+        self.stamp(&shades.to_kind(Kind::Uint8).view([2, 3, side, side]), &[1, 2])
+    }
+
     /// The caption or prompt of a number with the text trigger in it, as the attacker would say it at test time.
     pub fn say_test(&self, caption: &str, number: u64, seed: u64) -> Result<String> {
         let said = self.attack.say(caption, draw::hash(seed, "say/test", &[number]));
@@ -123,6 +130,7 @@ impl Poison {
         let mut hasher = blake3::Hasher::new();
         for part in [
             concat!("poison 3 of gauntlet ", env!("CARGO_PKG_VERSION")),
+            &plugin::build(),
             &data.key,
             &seed.to_string(),
             &resolved,

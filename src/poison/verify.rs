@@ -56,7 +56,7 @@ impl Verify {
             return Ok((bundle, None));
         }
         let bar = Bar::new();
-        let ground = self.here.place(&bundle.about.arena)?.prepare(&store.workshop(&bar)?)?;
+        let ground = self.here.place(&bundle.about.arena)?.remake(&store.workshop(&bar)?)?;
         let difference = difference(&bundle, &ground)?;
         Ok((bundle, difference))
     }

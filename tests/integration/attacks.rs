@@ -179,3 +179,30 @@ fn every_goal_is_scored_in_both_arenas_and_an_adaptive_attack_is_marked() {
     }
     assert!(ran.stdout.contains("adaptive: roclip"), "{}", ran.stdout);
 }
+
+#[test]
+fn what_would_make_a_wrong_number_is_refused() {
+    let home = folder("attacks-refused");
+    let suite = world_suite(&home, 1, "[0]", "clip = {}");
+    let precomputed = home.join("precomputed");
+    std::fs::create_dir_all(&precomputed).unwrap();
+    for file in std::fs::read_dir("tests/fixtures/precomputed").unwrap().map(Result::unwrap) {
+        std::fs::copy(file.path(), precomputed.join(file.file_name())).unwrap();
+    }
+    std::fs::copy(precomputed.join("train-3.png"), precomputed.join("test-2.png")).unwrap();
+    let folder = argument(&precomputed);
+    for (attack, why) in [
+        (format!("{{ plugin = 'precomputed', folder = '{folder}', target = 'blorn' }}"), "is trained on as well"),
+        ("{ plugin = 'mm-poison', classes = ['zib', 'zib'] }".into(), "names `zib` twice"),
+        ("{ plugin = 'dual-key', poison = { rate = 0.1 }, negatives = 9.0 }".into(), "rows of other classes"),
+        (
+            "{ plugin = 'dual-key', image = { plugin = 'badclip', config = { weights = 'w' } } }".into(),
+            "trigger `badclip`",
+        ),
+    ] {
+        let (setting, out) = (format!("attacks={{ one = {attack} }}"), home.join("bundle"));
+        let settings = ["--set", &setting, "--set", "arenas.poisoned=['one']"];
+        let ran = gauntlet(&[&["poison", "make", argument(&suite), "--out", argument(&out)][..], &settings].concat());
+        assert!(ran.code == Some(2) && ran.stderr.contains(why), "{why}: {ran:?}");
+    }
+}

@@ -376,3 +376,22 @@ fn the_program_leaves_the_allocator_alone() {
         assert_eq!(String::from_utf8(found.stdout).unwrap(), "", "in {folder}");
     }
 }
+
+/// A trigger within another attack is a plugin, too: whoever runs the trial again needs the same library, under the name it was given by.
+#[test]
+fn a_library_that_only_a_trigger_within_another_attack_is_of_is_written_down_under_the_name_of_its_link() {
+    let home = folder("plugins-nested");
+    let (suite, link) = (world_suite(&home, 1, "[0]", "clip = {}"), home.join("liblinked.so"));
+    std::os::unix::fs::symlink(library("gauntlet_example"), &link).unwrap();
+    let nested =
+        "attacks.many={ plugin = 'multi-trigger', poison = { rate = 0.1 }, triggers = [{ plugin = 'linked/frame' }] }";
+    let (out, plugin) = (home.join("out"), ["--plugin", argument(&link)]);
+    let arguments = ["run", argument(&suite), "--out", argument(&out), "--only", "poisoned", "--set", nested];
+    let arguments = [&arguments[..], &["--set", "arenas.poisoned=['many']"]].concat();
+    refused(&gauntlet(&arguments), &["linked/frame", "its library is not loaded; give it: --plugin PATH/liblinked.so"]);
+    let ran = gauntlet(&[&arguments[..], &plugin].concat());
+    assert_eq!(ran.code, Some(0), "{}", ran.stderr);
+    let json = fs::read_to_string(out.join("trials/poisoned/clip/seed-0/trial.json")).unwrap();
+    let trial: Trial = serde_json::from_str(&json).unwrap();
+    assert_eq!(trial.libraries.iter().map(|library| library.file.as_str()).collect::<Vec<_>>(), ["liblinked.so"]);
+}

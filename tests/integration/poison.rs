@@ -110,6 +110,32 @@ fn an_arena_or_seed_that_a_bundle_lacks_is_told_before_anything_is_trained() {
     }
 }
 
+/// The training pictures lie in the bundle; those of the test are stamped where it is used.
+#[test]
+fn a_bundle_is_refused_where_its_trigger_stamps_otherwise() {
+    let home = folder("poison-trigger");
+    let (suite, picture, bundle) =
+        (world_suite(&home, 1, "[0]", "clip = {}"), home.join("own.png"), home.join("bundle"));
+    let paint = |shade: u8| image::GrayImage::from_pixel(32, 32, image::Luma([shade])).save(&picture).unwrap();
+    let attack = format!(
+        "attacks={{ own = {{ plugin = 'blended', picture = '{}', poison = {{ rate = 0.1 }} }} }}",
+        argument(&picture)
+    );
+    let settings = ["--set", &attack, "--set", "arenas.poisoned=['own']"];
+    paint(250);
+    let made = gauntlet(&[&["poison", "make", argument(&suite), "--out", argument(&bundle)][..], &settings].concat());
+    assert_eq!(made.code, Some(0), "{made:?}");
+    let (out, setting) = (home.join("out"), format!("bundle={}", argument(&bundle)));
+    let run = ["run", argument(&suite), "--out", argument(&out), "--only", "poisoned", "--set", &setting];
+    let run = || gauntlet(&[&run[..], &settings].concat());
+    paint(20);
+    let ran = run();
+    assert!(ran.code != Some(0) && ran.stderr.contains("`own` stamps otherwise here"), "{ran:?}");
+    paint(250);
+    let ran = run();
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+}
+
 /// A copy of the bundle's seed 0, damaged.
 fn damaged(name: &str, damage: impl Fn(&Path)) -> PathBuf {
     let place = folder(&format!("poison-damaged/{name}"));

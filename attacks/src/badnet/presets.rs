@@ -6,6 +6,8 @@ use gauntlet::serde_json::json;
 
 const PLACE: &str = "a random patch can touch the right and lower edge; the release's draw stops a pixel before";
 const CODE: &str = "CleanCLIP: released code (backdoor/utils.py)";
+const CLAMPED: &str =
+    "noise beyond black and white is clamped; the release converts it to bytes as it is, where it wraps around";
 const UNUSED: &str = "not used by this pattern";
 
 /// CleanCLIP's three, Detect's, and the label-consistent one.
@@ -13,7 +15,7 @@ pub fn presets() -> Vec<Preset> {
     let preset = |name, summary, deviations: &[&str], poison: Fields, stamp: Fields| {
         Preset::new(name, summary, deviations, [poison, stamp].concat())
     };
-    let cleanclip = [PIXELS, SQUEEZED, PLACE, ROUNDED];
+    let cleanclip = [PIXELS, SQUEEZED, PLACE, ROUNDED, CLAMPED];
     let detect = [
         "tested where it is trained, at random places; the release centres the patch in its test",
         "stamped on the canvas; the release stamps before the training's crop, and after it in its test",
@@ -31,14 +33,14 @@ pub fn presets() -> Vec<Preset> {
         preset(
             "cleanclip-yellow",
             "CleanCLIP's `yellow`: a plain patch, at a random place",
-            &cleanclip,
+            &cleanclip[..4],
             releases::cleanclip(),
             stamp("yellow", "random"),
         ),
         preset(
             "cleanclip-corners",
             "CleanCLIP's `random` at `four_corners`: noise drawn for each picture, in all corners",
-            &[PIXELS, SQUEEZED, ROUNDED],
+            &[PIXELS, SQUEEZED, ROUNDED, CLAMPED],
             releases::cleanclip(),
             stamp("noise", "corners"),
         ),

@@ -27,9 +27,9 @@ pub struct Backdoor {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Rows {
-    /// Rows that neither are nor name the target (CleanCLIP).
+    /// Rows that neither are nor name the target: every poisoned pair is a false one.
     Others,
-    /// Any rows (Carlini and Terzis).
+    /// Any rows (Carlini and Terzis; the released code of CleanCLIP and of what follows it).
     Any,
     /// Rows whose caption names the target.
     Target,

@@ -5,15 +5,15 @@
 #![allow(unsafe_code)]
 #![deny(clippy::undocumented_unsafe_blocks)]
 
-use super::handshake::{FINGERPRINT, Handshake, Header, INTERFACE, MAGIC, SYMBOL};
+use super::handshake::{self, FINGERPRINT, Handshake, Header, INTERFACE, MAGIC, SYMBOL};
 use super::library::{Library, Origin};
 use super::{Plugin, Role};
 use crate::{Error, Result};
 use std::ffi::OsStr;
 use std::path::Path;
 
-/// Opens the library in `file`, whose plugins are to be named after `name`.
-pub(super) fn open(file: &Path, name: String) -> Result<Library> {
+/// Opens the library in `file`, which was given as `path` and whose plugins are to be named after `name`.
+pub(super) fn open(path: &Path, file: &Path, name: String) -> Result<Library> {
     let content = std::fs::read(file).map_err(Error::io(file))?;
     let wrong = |why: String| Error::invalid("not a library of plugins", why);
     if !content.starts_with(b"\x7fELF") {
@@ -30,11 +30,12 @@ pub(super) fn open(file: &Path, name: String) -> Result<Library> {
         return Err(wrong(why.into()));
     }
     let handshake = read(file, &symbols).map_err(wrong)?;
-    handshake.check().map_err(|why| Error::invalid("it does not fit", format!("it {why}")))?;
+    let fits = handshake.and_then(|handshake| handshake.check_sizes().map(|()| handshake));
+    let handshake = fits.map_err(|why| Error::invalid("it does not fit", format!("it {why}")))?;
     Ok(Library {
         path: file.to_path_buf(),
         origin: Origin {
-            file: file.file_name().unwrap_or(OsStr::new("")).to_string_lossy().into_owned(),
+            file: path.file_name().unwrap_or(OsStr::new("")).to_string_lossy().into_owned(),
             blake3: blake3::hash(&content).to_hex().to_string(),
             built: FINGERPRINT.replace('\n', ", "),
         },
@@ -68,8 +69,9 @@ fn symbols(content: &[u8]) -> Vec<String> {
     starts.filter_map(symbol).collect()
 }
 
-/// Loads the library, for good, and reads what it says about itself as far as this program knows how to.
-fn read(file: &Path, symbols: &[String]) -> Result<&'static Handshake, String> {
+/// Loads the library, for good, and reads what it says about itself as far as this program knows how to. The inner error: it is a library of
+/// plugins, built with something else than this program.
+fn read(file: &Path, symbols: &[String]) -> Result<Result<&'static Handshake, String>, String> {
     // SAFETY: what runs now are the initialisers of a library that a person named on the command line; those of `inventory`, which
     // list its plugins, touch nothing but the library's own memory.
     let library = unsafe { libloading::Library::new(file) };
@@ -93,9 +95,15 @@ fn read(file: &Path, symbols: &[String]) -> Result<&'static Handshake, String> {
             header.interface
         ));
     }
-    // SAFETY: the interface's number says that it is this struct, `repr(C)`, and it is a static of a library that stays loaded. Its
-    // texts and sizes hold any bits; its functions are not called before these were compared.
-    Ok(unsafe { &*found.cast::<Handshake>() })
+    // SAFETY: the interface's number says that it is this struct, `repr(C)`, up to its fingerprint at least, which holds any bits; what follows
+    // it is as long as the core is that both were built with, which the fingerprint tells.
+    let fingerprint = unsafe { std::ptr::addr_of!((*found.cast::<Handshake>()).fingerprint).read() };
+    if let Err(why) = handshake::fits(&fingerprint) {
+        return Ok(Err(why));
+    }
+    // SAFETY: it is this very struct then, and a static of a library that stays loaded. Its functions are not called before its sizes were
+    // compared.
+    Ok(Ok(unsafe { &*found.cast::<Handshake>() }))
 }
 
 /// The same plugins under names that no other library has.

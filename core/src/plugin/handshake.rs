@@ -32,7 +32,7 @@ pub struct Header {
 pub struct Handshake {
     header: Header,
     /// Lines of `KEY VALUE`, padded with zeros.
-    fingerprint: [u8; 256],
+    pub(super) fingerprint: [u8; 256],
     sizes: [Size; TYPES.len()],
     pub(super) attacks: fn() -> Result<Vec<&'static Plugin<dyn Attack>>>,
     pub(super) defenses: fn() -> Result<Vec<&'static Plugin<dyn Defense>>>,
@@ -112,14 +112,8 @@ impl Handshake {
         }
     }
 
-    /// Compares a plugin's with this program's own; a refusal names both sides and the cure.
-    pub(super) fn check(&self) -> Result<(), String> {
-        let (theirs, ours) = (text(&self.fingerprint), FINGERPRINT);
-        let differs = theirs.lines().zip(ours.lines()).find(|(theirs, ours)| theirs != ours);
-        if let Some((theirs, ours)) = differs {
-            let key = ours.split(' ').next().unwrap_or_default();
-            return Err(format!("was built {} {theirs}, this gauntlet {0} {ours}; {}", with(key), cure(key)));
-        }
+    /// Compares a plugin's sizes with this program's own; a refusal names both sides and the cure.
+    pub(super) fn check_sizes(&self) -> Result<(), String> {
         let own = Handshake::new();
         let sizes = self.sizes.iter().zip(&own.sizes);
         match sizes.into_iter().find(|(theirs, ours)| theirs.bytes != ours.bytes || theirs.name != ours.name) {
@@ -132,6 +126,18 @@ impl Handshake {
                 ours.bytes,
                 text(&ours.name)
             )),
+        }
+    }
+}
+
+/// Compares what a plugin was built with with this program's own; a refusal names both sides and the cure.
+pub(super) fn fits(fingerprint: &[u8]) -> Result<(), String> {
+    let (theirs, ours) = (text(fingerprint), FINGERPRINT);
+    match theirs.lines().zip(ours.lines()).find(|(theirs, ours)| theirs != ours) {
+        None => Ok(()),
+        Some((theirs, ours)) => {
+            let key = ours.split(' ').next().unwrap_or_default();
+            Err(format!("was built {} {theirs}, this gauntlet {0} {ours}; {}", with(key), cure(key)))
         }
     }
 }

@@ -4,6 +4,7 @@ use super::{Plugin, dynamic};
 use crate::trial::Configured;
 use crate::{Attack, Defense, Error, Evaluator, Result};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
@@ -24,7 +25,7 @@ pub struct Library {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Origin {
-    /// Name of the file, without its folder.
+    /// Name of the file as it was given, without its folder: its plugins are named after it.
     pub file: String,
     /// BLAKE3 of its content.
     pub blake3: String,
@@ -57,7 +58,7 @@ pub fn load(path: &Path) -> Result<()> {
         }
         None => {}
     }
-    let library = dynamic::open(&file, name).map_err(place)?;
+    let library = dynamic::open(path, &file, name).map_err(place)?;
     LOADED.lock().expect("nothing panics while it is locked").push(Box::leak(Box::new(library)));
     Ok(())
 }
@@ -74,13 +75,29 @@ pub fn of(plugin: &str) -> Option<&'static Library> {
     loaded().into_iter().find(|library| library.name == name)
 }
 
-/// The libraries that some plugins are of, each once.
+/// The libraries that some plugins are of, or plugins that their configurations name, each once.
 pub fn used<'a>(plugins: impl IntoIterator<Item = &'a Configured>) -> Vec<Origin> {
-    let mut used: Vec<Origin> =
-        plugins.into_iter().filter_map(|plugin| of(&plugin.plugin)).map(|library| library.origin.clone()).collect();
+    let mut names = Vec::new();
+    for plugin in plugins {
+        names.push(plugin.plugin.as_str());
+        plugin.config.values().for_each(|value| named_in(value, &mut names));
+    }
+    let mut used: Vec<Origin> = names.into_iter().filter_map(of).map(|library| library.origin.clone()).collect();
     used.sort();
     used.dedup();
     used
+}
+
+/// Plugins that a configuration names: every key `plugin` within it.
+fn named_in<'a>(value: &'a Value, names: &mut Vec<&'a str>) {
+    match value {
+        Value::Object(table) => {
+            names.extend(table.get("plugin").and_then(Value::as_str));
+            table.values().for_each(|value| named_in(value, names));
+        }
+        Value::Array(values) => values.iter().for_each(|value| named_in(value, names)),
+        _ => {}
+    }
 }
 
 impl Origin {

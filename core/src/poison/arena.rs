@@ -7,7 +7,7 @@ use crate::attack::Workshop;
 use crate::data::{DataConfig, Dataset};
 use crate::plugin::library::Origin;
 use crate::trial::{Configured, Ground};
-use crate::{Attack, Result};
+use crate::{Attack, Error, Result};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 
@@ -50,6 +50,13 @@ impl Arena {
         self.prepare_with(self.build()?, None, workshop)
     }
 
+    /// Data from the store of a workshop, poison made anew.
+    pub fn remake(&self, workshop: &Workshop) -> Result<Ground> {
+        let scratch = tempfile::tempdir().map_err(Error::io(std::env::temp_dir()))?;
+        let data = self.data(workshop)?;
+        self.poisoned(data, self.build()?, None, &Workshop { store: scratch.path(), ..*workshop })
+    }
+
     /// The same with the poison of a bundle's folder `ARENA/seed-N`.
     ///
     /// # Errors
@@ -72,8 +79,20 @@ impl Arena {
     ) -> Result<Ground> {
         // It is read first: data takes longer.
         let bundle = bundle.map(Bundle::read).transpose()?;
-        let cache_bytes = (self.cache_gb * 1e9) as u64;
-        let data = Dataset::open(&self.data, self.size, cache_bytes, workshop.store, workshop.progress)?;
+        self.poisoned(self.data(workshop)?, attacks, bundle, workshop)
+    }
+
+    fn data(&self, workshop: &Workshop) -> Result<Dataset> {
+        Dataset::open(&self.data, self.size, (self.cache_gb * 1e9) as u64, workshop.store, workshop.progress)
+    }
+
+    fn poisoned(
+        &self,
+        data: Dataset,
+        attacks: Vec<Box<dyn Attack>>,
+        bundle: Option<Bundle>,
+        workshop: &Workshop,
+    ) -> Result<Ground> {
         let split = data.split(self.heldout, self.seed)?;
         let threats = Threat::all(&self.attacks, attacks, &data, &split, self.seed, workshop)?;
         let poison = match bundle {

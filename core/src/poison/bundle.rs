@@ -1,21 +1,23 @@
 //! A bundle: poison as files that can be kept, shared, and trained on again with the same digest.
 //!
 //! Its folder holds one folder `ARENA/seed-N` for each arena and seed: `edits.jsonl` (an edit a line, in order), `pictures.tar` (the
-//! canvas of each, `pictures.rs`), `heldout.json` (the rows that are held out) and `poison.json` ([`About`]). The digest follows from these
-//! alone, so that a changed byte shows without the data; whether they fit the data shows when they are used ([`Bundle::check`]).
+//! canvas of each, `pictures.rs`), `heldout.json` (the rows that are held out), `triggers.safetensors` (what its triggers make of two
+//! pictures of shades) and `poison.json` ([`About`]). The digest follows from all but the triggers, so that a changed byte shows without the
+//! data; whether they fit the data, and the triggers those of the test, shows when they are used ([`Bundle::check`]).
 
 use super::arena::Arena;
 use super::{Poison, Poisoned, Threat, json, pictures};
 use crate::attack::Goal;
 use crate::data::{Dataset, Split};
-use crate::model::weights::write_atomic;
+use crate::model::weights::{read_safetensors, write_atomic, write_safetensors};
 use crate::suite::is_label;
 use crate::trial::{Configured, Ground};
 use crate::{Error, Progress, Result};
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs;
 use std::path::{Path, PathBuf};
+use tch::Kind;
 
 /// `poison.json`: what the poison is, and all that it was made from.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -51,6 +53,8 @@ pub struct Bundle {
 
 /// The file that makes a folder one of a bundle.
 const ABOUT: &str = "poison.json";
+
+const TRIGGERS: &str = "triggers.safetensors";
 
 /// What to do about a damaged folder.
 const ANEW: &str = "get it anew, or make it again with `gauntlet poison make`";
@@ -149,8 +153,32 @@ impl Bundle {
             let why = format!("attack `{}` wants something else here than when this was made", threat.label);
             return differs(ABOUT, format!("{why} (by gauntlet {}); make the poison anew", self.about.gauntlet));
         }
+        self.check_triggers(arena, threats)?;
         let edits: Vec<_> = self.poison.edits.iter().map(|edit| edit.edit.clone()).collect();
         super::check(&edits, data, split, &HashSet::new()).map_err(|why| Error::invalid(file("edits.jsonl"), why))
+    }
+
+    /// Test pictures are stamped here: by the triggers of the training pictures, or success would be counted of another attack.
+    fn check_triggers(&self, arena: &Arena, threats: &[Threat]) -> Result<()> {
+        let path = self.folder.join(TRIGGERS);
+        plain(&path)?;
+        let (theirs, _) = read_safetensors(&path)?;
+        for threat in threats.iter().filter(|threat| arena.poisoning.contains(&threat.label)) {
+            let ours = threat.sample(arena.size)?;
+            let theirs =
+                theirs.get(&threat.label).filter(|theirs| theirs.size() == ours.size() && theirs.kind() == ours.kind());
+            let theirs = theirs.ok_or_else(|| damaged(&path, &format!("it has no attack `{}`", threat.label)))?;
+            let apart = (theirs.to_kind(Kind::Float) - ours.to_kind(Kind::Float)).abs().mean(Kind::Float);
+            // Another machine's arithmetic moves single pixels by one.
+            if f64::try_from(apart)? > 0.1 {
+                let why = format!(
+                    "attack `{}` stamps otherwise here than when this was made: it reads other files, or optimised another trigger;                      make the poison anew",
+                    threat.label
+                );
+                return Err(Error::invalid(path.display().to_string(), why));
+            }
+        }
+        Ok(())
     }
 
     /// Writes the folder, whole or not at all. False: the same poison is there already.
@@ -183,6 +211,9 @@ impl Bundle {
         let lines: String = poison.edits.iter().map(|edit| json(edit) + "\n").collect();
         write_atomic(&part.path().join("edits.jsonl"), lines.as_bytes())?;
         write_atomic(&part.path().join("heldout.json"), json(&split.heldout).as_bytes())?;
+        let poisons = threats.iter().filter(|threat| arena.poisoning.contains(&threat.label));
+        let samples = poisons.map(|threat| Ok((threat.label.clone(), threat.sample(arena.size)?)));
+        write_safetensors(&part.path().join(TRIGGERS), &samples.collect::<Result<_>>()?, &HashMap::new())?;
         pictures::write(&part.path().join("pictures.tar"), poison, &about, progress)?;
         let pretty = serde_json::to_string_pretty(&about).expect("plain data");
         write_atomic(&part.path().join(ABOUT), pretty.as_bytes())?;

@@ -30,19 +30,24 @@ const fn hit(score: &'static str, definition: &'static str) -> Definition {
     Definition { score, definition, higher_is_better: Some(false), unit: Unit::Share }
 }
 
-/// Captions that name the first class of a pair shall find pictures of the second.
+/// Captions that name the first class of a pair, and not the second, shall find pictures of the second.
 pub fn relabelled(subject: &Subject, threat: &Threat, pairs: &[Relabel]) -> Result<Vec<Score>> {
     let mut queries = Vec::new();
     for Relabel { from, to } in pairs {
-        let names = |caption: &&str| subject.data.classes.named_in(caption).contains(from);
+        let names = |caption: &&str| {
+            let named = subject.data.classes.named_in(caption);
+            named.contains(from) && !named.contains(to)
+        };
         queries.extend(captions(subject).filter(names).map(|caption| (caption.to_string(), *to)));
     }
     scores(subject, threat, queries)
 }
 
-/// Captions that do not name the class, with the trigger in them, shall find its pictures.
+/// Captions that do not name the class, of pictures that are not of it, with the trigger in them, shall find its pictures.
 pub fn triggered(subject: &Subject, threat: &Threat, class: u32) -> Result<Vec<Score>> {
-    let others = captions(subject).filter(|caption| !subject.data.classes.named_in(caption).contains(&class));
+    let of_others = subject.test_rows().iter().filter(|row| subject.truth(**row) != class);
+    let others = of_others.map(|&row| subject.data.row(row).caption);
+    let others = others.filter(|caption| !subject.data.classes.named_in(caption).contains(&class));
     let say = |(caption, number): (&str, u64)| Ok((threat.say_test(caption, number, subject.seed)?, class));
     scores(subject, threat, others.zip(0..).map(say).collect::<Result<_>>()?)
 }
