@@ -9,6 +9,7 @@ mod describe;
 mod doctor;
 mod eval;
 mod new;
+mod plan;
 mod poison;
 mod sheet;
 mod sweep;
@@ -42,6 +43,8 @@ struct Arguments {
 enum Command {
     /// Run a suite: every trial in its own process; finished trials are kept, interrupted ones go on
     Run(sweep::Run),
+    /// Say what a suite will cost and what it will be able to tell, before it runs
+    Plan(plan::Plan),
     /// Run or replay one resolved trial (`trial.json`, as a suite writes them)
     Trial(trial::RunTrial),
     /// Measure a checkpoint without training: any weights in open_clip's names
@@ -120,6 +123,7 @@ pub fn main() -> ExitCode {
 fn run(command: Command) -> Result<ExitCode> {
     match command {
         Command::Run(run) => run.run(),
+        Command::Plan(plan) => plan.run().map(|()| ExitCode::SUCCESS),
         Command::Trial(trial) => trial.run(),
         Command::Eval(eval) => eval.run(),
         Command::Table { folder } => {

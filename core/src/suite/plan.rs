@@ -34,37 +34,73 @@ pub struct Measured {
     pub trials: usize,
 }
 
+/// What one trial of a suite works through.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Size {
+    /// Pairs to train on, without poison that is added.
+    pub train: u64,
+    /// Pairs held out.
+    pub heldout: u64,
+    /// Steps of an epoch.
+    pub steps: u64,
+    /// Epochs.
+    pub epochs: u64,
+    /// Pictures that go through the image tower to evaluate, at most: every attack counts as a backdoor.
+    pub pictures: f64,
+    /// Pictures whose features stay in the store.
+    pub kept: f64,
+}
+
+impl Size {
+    /// Steps of a trial.
+    pub fn all_steps(&self) -> u64 {
+        self.steps * self.epochs
+    }
+}
+
 impl Suite {
+    /// What a trial works through; none where nothing says how many pairs there are.
+    ///
+    /// # Errors
+    /// If a table `[downstream]` names a set that does not exist.
+    pub fn size(&self) -> Result<Option<Size>> {
+        let rows = match &self.data {
+            DataConfig::World(world) => world.pairs.into(),
+            _ => self.plan.rows,
+        };
+        if rows == 0 {
+            return Ok(None);
+        }
+        let heldout = (rows as f64 * self.heldout).round() as u64;
+        let train = rows - heldout;
+        let (pictures, kept) = self.pictures(heldout)?;
+        let (steps, epochs) = (train / self.recipe.batch as u64, self.recipe.epochs.into());
+        Ok(Some(Size { train, heldout, steps, epochs, pictures, kept }))
+    }
+
     /// What `left` of the suite's `trials` will cost. A measured rate goes before the assumed one.
     ///
     /// # Errors
     /// If a table `[downstream]` names a set that does not exist.
     pub fn reckon(&self, trials: usize, left: usize, measured: Option<Measured>) -> Result<String> {
         let mut text = format!("\n{trials} trials, {left} of them to run");
-        let rows = match &self.data {
-            DataConfig::World(world) => world.pairs.into(),
-            _ => self.plan.rows,
-        };
-        if rows == 0 {
+        let Some(size) = self.size()? else {
             return Ok(text + "; what they cost cannot be told: `plan.rows` does not say how many pairs there are\n");
-        }
-        let heldout = (rows as f64 * self.heldout).round() as u64;
-        let (train, recipe) = (rows - heldout, &self.recipe);
-        let steps = train / recipe.batch as u64;
+        };
+        let (Size { train, heldout, steps, kept, pictures, .. }, recipe) = (size, &self.recipe);
         let _ = writeln!(
             text,
             ": {train} pairs to train on, {heldout} held out; {} epochs of {steps} steps of {} = {} steps a trial",
             recipe.epochs,
             recipe.batch,
-            steps * u64::from(recipe.epochs)
+            size.all_steps()
         );
-        let pairs = steps * recipe.batch as u64 * u64::from(recipe.epochs);
+        let pairs = size.all_steps() * recipe.batch as u64;
         let (rate, source) = match measured {
             Some(Measured { train_rate, trials }) => (train_rate, format!("measured: {trials} finished trials")),
             None => (self.plan.train_rate, self.assumption()),
         };
         text += &cost("training (without idle epochs, at most)", pairs as f64, "pairs", rate, left, &source);
-        let (pictures, kept) = self.pictures(heldout)?;
         text += &cost(
             "evaluation (every attack a backdoor, at most)",
             pictures,

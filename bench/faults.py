@@ -1,0 +1,65 @@
+"""Does `gauntlet check` see what breaks? `python bench/faults.py GAUNTLET SUITE OUT 'seeds'`, as in '[100, 101, 102, 103, 104]'.
+
+Plants six faults in a copy of the sources (a git worktree in OUT, one build; the variable GAUNTLET_FAULT chooses one), runs the suite with each on seeds that
+the baseline does not have, and checks. OUT/baseline.json is what `gauntlet check --record` made of a sound run on other seeds.
+"""
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+gauntlet, suite, out, seeds = sys.argv[1], sys.argv[2], Path(sys.argv[3]).resolve(), sys.argv[4]
+ON = 'std::env::var("GAUNTLET_FAULT").is_ok_and(|fault| fault == "{}")'
+
+# Fault: file, what stands there, what is put in its place ({on}: whether the fault is chosen).
+FAULTS = {
+    "pool-never-updated": (
+        "defenses/src/roclip/pool.rs",
+        r"(pub fn push\(&mut self, step: &Step, overflow: Overflow\) \{)",
+        r"\1 if {on} {{ return; }}",
+    ),
+    "k-ignored": (
+        "defenses/src/roclip.rs",
+        r"epoch >= first && \(epoch - first\)\.is_multiple_of\(every\)",
+        r"epoch >= first && ({on} || (epoch - first).is_multiple_of(every))",
+    ),
+    "own-caption": (
+        "defenses/src/roclip.rs",
+        r"(if self\.look_up == LookUp::BeforePush \{)",
+        r"let text = if {on} {{ step.text.detach() }} else {{ text }}; \1",
+    ),
+    "labels-shuffled": (
+        "core/src/evaluator.rs",
+        r"self\.data\.class_of\(row\)",
+        r"self.data.class_of(if {on} {{ (row * 7919 + 1) % self.data.len() }} else {{ row }})",
+    ),
+    "no-stamp-in-test": (
+        "core/src/poison.rs",
+        r"self\.stamp\(&data\.canvas\.gather\(rows\)\?, &keys\)",
+        r"if {on} {{ data.canvas.gather(rows) }} else {{ self.stamp(&data.canvas.gather(rows)?, &keys) }}",
+    ),
+    "poison-dropped": (
+        "core/src/trial.rs",
+        r"(let identity = self\.identity\(&identity, &poison\)\?;)",
+        r"\1 let poison = if {on} {{ Poison {{ edits: Vec::new(), pixels: poison.pixels.narrow(0, 0, 0), digest: poison.digest }} }} else {{ poison }};",
+    ),
+}
+
+source = out / "source"
+if not source.exists():
+    subprocess.run(["git", "worktree", "add", "--detach", source, "HEAD"], check=True)
+    for fault, (file, there, planted) in FAULTS.items():
+        path = source / file
+        text, count = re.subn(there, planted.replace("{on}", ON.format(fault)).replace("{{", "{").replace("}}", "}"), path.read_text())
+        assert count == 1, f"{fault}: {count} places in {file}"
+        path.write_text(text)
+    (source / "libtorch").symlink_to(Path("libtorch").resolve())
+subprocess.run(["cargo", "build", "--release", "-j2"], cwd=source, check=True)
+for fault in ["none", *FAULTS]:
+    folder = out / fault
+    environment = {**os.environ, "GAUNTLET_FAULT": fault}
+    run = [source / "target/release/gauntlet", "run", suite, "--out", folder, "--set", f"seeds={seeds}"]
+    subprocess.run(run, env=environment, check=True, capture_output=True)
+    checked = subprocess.run([gauntlet, "check", folder, "--against", out / "baseline.json"], capture_output=True, text=True)
+    print(f"## {fault}: exit code {checked.returncode}\n{checked.stdout}{checked.stderr}", flush=True)

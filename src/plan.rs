@@ -1,0 +1,233 @@
+//! `gauntlet plan`: what a suite will cost and what it will be able to tell, before anything of it runs.
+
+use crate::bars::Bar;
+use crate::say;
+use crate::trial::stop_on_signals;
+use clap::Args;
+use comfy_table::{CellAlignment, ContentArrangement, Table, presets::UTF8_HORIZONTAL_ONLY};
+use gauntlet::data::DataConfig;
+use gauntlet::data::world::World;
+use gauntlet::judge::seeds::{FOR_VERDICT, LEVEL, detectable};
+use gauntlet::report::Line;
+use gauntlet::suite::Suite;
+use gauntlet::suite::plan::Size;
+use gauntlet::train::{Machine, Recipe};
+use gauntlet::trial::Configured;
+use gauntlet::{Error, Result, Trial};
+use std::path::PathBuf;
+
+/// Plans a suite.
+#[derive(Args)]
+#[command(after_help = "\
+  gauntlet plan suites/demo.toml
+  gauntlet plan suites/paper.toml --device cuda
+
+Each defense trains for a few steps, and a few pictures are evaluated, on a small part of the embedded world with the suite's own model, canvas and recipe.
+Reading the suite's own pictures is not in it, nor are captions longer than the world's. What a suite can tell follows from its seeds and its pictures: a
+difference between two rows that is found with a chance of 80%.")]
+pub struct Plan {
+    /// The suite, a TOML file
+    suite: PathBuf,
+    /// Override a key of the suite; may be given several times
+    #[arg(long, value_name = "KEY=VALUE")]
+    set: Vec<String>,
+    /// Reckon for this device: auto, cpu, cuda or cuda:N (the same as --set device=...)
+    #[arg(long)]
+    device: Option<String>,
+    /// Steps that each defense is timed for
+    #[arg(long, default_value_t = 6)]
+    steps: usize,
+    /// Time nothing: tell what can be told without it
+    #[arg(long)]
+    no_probe: bool,
+}
+
+/// What a probe found.
+struct Probe {
+    /// Label of the defense and pairs a second that it trains at.
+    train: Vec<(String, f64)>,
+    /// Pictures a second in evaluation.
+    evaluate: f64,
+    /// Rows of its batches, where they are not the suite's.
+    batch: usize,
+}
+
+impl Plan {
+    /// Prints the plan.
+    pub fn run(mut self) -> Result<()> {
+        self.set.extend(self.device.iter().map(|device| format!("device={device}")));
+        let suite = Suite::read(&self.suite, &self.set)?;
+        let trials = suite.trials()?;
+        for warning in suite.warnings()? {
+            eprintln!("warning: {warning}");
+        }
+        let size = suite.size()?;
+        let mut text = format!(
+            "{}: {} arenas x {} defenses x {} seeds = {} trials\n",
+            suite.name,
+            suite.arenas.len() + 1,
+            suite.defenses.len(),
+            suite.seeds.len(),
+            trials.len()
+        );
+        match &size {
+            None => text += "what they cost cannot be told: `plan.rows` does not say how many pairs there are\n",
+            Some(size) => {
+                text += &format!(
+                    "{} pairs to train on, {} held out; {} epochs of {} steps of {}: {} steps a trial, {} in all\n",
+                    size.train,
+                    size.heldout,
+                    suite.recipe.epochs,
+                    size.steps,
+                    suite.recipe.batch,
+                    size.all_steps(),
+                    size.all_steps() * trials.len() as u64
+                );
+                if !self.no_probe {
+                    text += &costs(&suite, size, &self.probe(&suite, &trials)?, trials.len());
+                }
+            }
+        }
+        text += &tells(&suite, size.as_ref());
+        say(&text);
+        Ok(())
+    }
+
+    /// Trains each defense for a few steps.
+    fn probe(&self, suite: &Suite, trials: &[Trial]) -> Result<Probe> {
+        let (home, stop, bar) = (scratch()?, stop_on_signals(), Bar::new());
+        let (mut train, mut rates) = (Vec::new(), Vec::new());
+        let first = &trials[0];
+        // A step of RN50 on a CPU takes a second for each row, and as long for each of few rows as of many.
+        let small = first.device == "cpu" && first.model.vision_cfg.image_size >= 64;
+        let batch = if small { first.recipe.batch.min(8) } else { first.recipe.batch };
+        let (rows, heldout) = (batch * self.steps.max(1), if small { 16 } else { 500 });
+        let share = heldout as f64 / (rows + heldout) as f64;
+        let world = World { pairs: ((rows as f64 / (1.0 - share)) * 1.1).ceil() as u32 + 100, ..World::default() };
+        let plain =
+            Configured { label: "zero-shot".into(), plugin: "zero-shot".into(), config: serde_json::Map::new() };
+        for trial in trials.iter().filter(|trial| trial.arena == first.arena && trial.seed == first.seed) {
+            let label = &trial.defense.label;
+            eprintln!("timing {label}: {} steps of {batch}", self.steps);
+            let probe = Trial {
+                data: DataConfig::World(world.clone()),
+                heldout: share,
+                recipe: Recipe { epochs: 1, batch, init: String::new(), ..trial.recipe.clone() },
+                attacks: Vec::new(),
+                poisoning: Vec::new(),
+                evaluators: vec![plain.clone()],
+                downstream: Default::default(),
+                bundle: PathBuf::new(),
+                ..trial.clone()
+            };
+            let machine = Machine { workers: 1, progress: &bar, stop: &stop };
+            let lines = probe.run(&home.path().join(label), &home.path().join("store"), &machine)?;
+            let pictures =
+                lines.iter().find_map(|line| if let Line::Score(score) = line { Some(score.n) } else { None });
+            let cost = lines.iter().find_map(|line| if let Line::Cost(cost) = line { Some(cost) } else { None });
+            let cost = cost.ok_or_else(|| Error::invalid("plan", "the probe left no cost"))?;
+            train.push((label.clone(), cost.samples_per_second));
+            rates.extend(pictures.map(|pictures| pictures as f64 / cost.evaluate_seconds));
+        }
+        // The best: the others were held up by something.
+        Ok(Probe { train, evaluate: rates.into_iter().fold(0.0, f64::max), batch })
+    }
+}
+
+fn scratch() -> Result<tempfile::TempDir> {
+    tempfile::tempdir().map_err(Error::io(std::env::temp_dir()))
+}
+
+/// Hours, a row a defense.
+fn costs(suite: &Suite, size: &Size, probe: &Probe, trials: usize) -> String {
+    let (each, pairs) = (trials / suite.defenses.len(), (size.all_steps() * suite.recipe.batch as u64) as f64);
+    let evaluate = if probe.evaluate > 0.0 { size.pictures / probe.evaluate / 3600.0 } else { 0.0 };
+    let mut table =
+        table(&["defense", "pairs/s", "training, h a trial", "evaluation, h a trial", "trials", "h in all"]);
+    let mut sum = 0.0;
+    for (label, rate) in &probe.train {
+        // A defense that idles in its first epoch trains nothing in a probe of one.
+        let train = if *rate > 0.0 { pairs / rate / 3600.0 } else { 0.0 };
+        let all = (train + evaluate) * each as f64;
+        sum += all;
+        let number = |value: f64| if value < 0.095 { format!("{value:.3}") } else { format!("{value:.1}") };
+        table.add_row([
+            label.clone(),
+            format!("{rate:.0}"),
+            number(train),
+            number(evaluate),
+            each.to_string(),
+            number(all),
+        ]);
+    }
+    let mut text = format!(
+        "\n{table}\n{sum:.2} hours, one trial at a time; idle epochs cost nothing and are counted. Evaluation: "
+    );
+    text += &format!("{:.0} pictures a trial at {:.0} a second.\n", size.pictures, probe.evaluate);
+    if probe.batch != suite.recipe.batch {
+        text += &format!("Timed with batches of {}, not {}.\n", probe.batch, suite.recipe.batch);
+    }
+    if !matches!(suite.data, DataConfig::World(_)) {
+        text += "Timed on the embedded world: reading the suite's own pictures, and longer captions, come on top.\n";
+    }
+    text
+}
+
+/// The difference that a suite finds with a chance of 80%, for its own number of seeds and some others.
+fn tells(suite: &Suite, size: Option<&Size>) -> String {
+    let rows =
+        suite.defenses.len().saturating_sub(1) + suite.defenses.values().filter(|row| row.get("of").is_some()).count();
+    let columns: usize = 1 + suite.arenas.values().map(|attacks| 1 + attacks.len()).sum::<usize>();
+    let verdicts = (rows * columns).max(1);
+    let level = LEVEL / verdicts as f64;
+    let mut counts = vec![FOR_VERDICT, 8, 12, 20];
+    if suite.seeds.len() >= FOR_VERDICT && !counts.contains(&suite.seeds.len()) {
+        counts.push(suite.seeds.len());
+    }
+    counts.sort_unstable();
+    let header = counts.iter().map(|count| format!("{count} seeds"));
+    let mut table =
+        table(&[&["a difference's spread over seeds".to_string()][..], &header.collect::<Vec<_>>()].concat());
+    let mut add = |what: String, deviation: f64| {
+        let cell = |count: &usize| {
+            let points = 100.0 * deviation * detectable(*count, level);
+            if points > 100.0 { "none".to_string() } else { format!("{points:.1}") }
+        };
+        table.add_row([vec![what], counts.iter().map(cell).collect()].concat());
+    };
+    let mut pictures: Vec<(String, f64)> = suite
+        .attacks
+        .iter()
+        .filter_map(|(label, table)| {
+            Some((format!("{label}: {} pictures", table.get("targets")?.as_u64()?), table["targets"].as_f64()?))
+        })
+        .collect();
+    pictures.extend(size.map(|size| (format!("held out: {} pictures", size.heldout), size.heldout as f64)));
+    for (what, n) in pictures {
+        // Two models that each take half of the pictures, without regard to each other.
+        let deviation = (0.5 / n).sqrt();
+        add(format!("{what} alone: {:.1} points", 100.0 * deviation), deviation);
+    }
+    for points in [5.0, 10.0, 20.0] {
+        add(format!("{points} points"), points / 100.0);
+    }
+    let seeds = suite.seeds.len();
+    let verdict = match seeds {
+        n if n < FOR_VERDICT => format!("{n} seeds give no verdict; {FOR_VERDICT} do. "),
+        n => format!("It has {n} seeds. "),
+    };
+    format!(
+        "\nwhat it can tell: points of 100 between two rows that are found with a chance of 80%, about {verdicts} verdicts corrected together\n\
+         {table}\n{verdict}What the pictures alone make is the least; how far seeds lie apart shows when they have run (`gauntlet compare`).\n"
+    )
+}
+
+fn table(header: &[impl ToString]) -> Table {
+    let mut table = Table::new();
+    table.load_style(UTF8_HORIZONTAL_ONLY).set_content_arrangement(ContentArrangement::Disabled);
+    table.set_header(header.iter().map(ToString::to_string).collect::<Vec<_>>());
+    for column in table.column_iter_mut().skip(1) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    table
+}
