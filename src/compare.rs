@@ -2,7 +2,7 @@
 
 use crate::say;
 use clap::Args;
-use comfy_table::{CellAlignment, ContentArrangement, Table, presets::UTF8_HORIZONTAL_ONLY};
+use comfy_table::{CellAlignment, ContentArrangement, Table, TableComponent, presets::UTF8_HORIZONTAL_ONLY};
 use gauntlet::evaluator::Unit;
 use gauntlet::judge::{self, Comparison, Differing, pair, seeds};
 use gauntlet::report::board::Board;
@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
   gauntlet compare out/demo
   gauntlet compare out/demo --models poisoned/clip/seed-10 poisoned/roclip/seed-10
 
-The seed is the unit: of each score that ranks, a defense's value less that of the baseline, and of the defense's own controls, seed by seed, whose
+The seed is the unit: of each score that ranks (accuracy, attack success, downstream sets), a defense's value less that of the baseline, and of the defense's own controls, seed by seed, whose
 targets and held-out pictures both shared; 95% interval and p value by the paired t test. All verdicts of a suite together are corrected by Holm,
 so that any is false with a chance of 5%. Fewer than 3 seeds give a range, fewer than 5 no verdict. Seeds that agree to the last picture are not taken
 for certain: their spread counts as one picture of one seed. Cells whose attack failed the suite's gate, vacuous and costly rows get no verdict and
@@ -123,6 +123,9 @@ fn table(comparisons: &[&Comparison]) -> String {
 fn plain_table(header: &[&str]) -> Table {
     let mut table = Table::new();
     table.load_style(UTF8_HORIZONTAL_ONLY).set_content_arrangement(ContentArrangement::Disabled);
+    for line in [TableComponent::HorizontalLines, TableComponent::MiddleIntersections] {
+        table.remove_style(line);
+    }
     table.set_header(header);
     table
 }

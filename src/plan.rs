@@ -84,7 +84,7 @@ impl Plan {
                     size.all_steps() * trials.len() as u64
                 );
                 if !self.no_probe {
-                    text += &costs(&suite, size, &self.probe(&suite, &trials)?, trials.len());
+                    text += &costs(&suite, size, &self.probe(&trials)?, trials.len());
                 }
             }
         }
@@ -94,7 +94,7 @@ impl Plan {
     }
 
     /// Trains each defense for a few steps.
-    fn probe(&self, suite: &Suite, trials: &[Trial]) -> Result<Probe> {
+    fn probe(&self, trials: &[Trial]) -> Result<Probe> {
         let (home, stop, bar) = (scratch()?, stop_on_signals(), Bar::new());
         let (mut train, mut rates) = (Vec::new(), Vec::new());
         let first = &trials[0];

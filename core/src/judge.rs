@@ -71,7 +71,7 @@ pub fn compare(board: &Board, reference: &str) -> Result<Vec<Comparison>> {
     }
     let mut comparisons = Vec::new();
     for arena in board.arenas() {
-        for column in board.columns(arena).into_iter().filter(|column| !column.is_diagnostic()) {
+        for column in board.columns(arena).into_iter().filter(Column::ranks) {
             for defense in board.defenses() {
                 let others = [reference].into_iter().filter(|other| *other != defense);
                 let controls = board.controls_of(defense).into_iter().filter(|other| *other != reference);

@@ -217,7 +217,13 @@ impl Column {
         self.attack.is_none() && self.set.is_none() && self.score == "top1"
     }
 
-    /// No success of an attack, no accuracy: nothing that ranks a defense.
+    /// Whether defenses are ranked by it: accuracy, the success of an attack, and what is measured on downstream sets. Retrieval is shown,
+    /// not ranked: every verdict more makes all of them harder.
+    pub fn ranks(&self) -> bool {
+        !self.is_diagnostic() && (self.is_accuracy() || self.attack.is_some() || self.set.is_some())
+    }
+
+    /// No success of an attack, no accuracy: nothing that is better one way or the other.
     pub fn is_diagnostic(&self) -> bool {
         self.higher_is_better.is_none()
     }
