@@ -8,6 +8,7 @@ mod doctor;
 mod eval;
 mod new;
 mod poison;
+mod report;
 mod sheet;
 mod sweep;
 mod trial;
@@ -49,6 +50,8 @@ enum Command {
         /// The folder given to `run` as --out
         folder: PathBuf,
     },
+    /// Write a suite's results as one HTML page: tables, plots, pictures of the poison
+    Report(report::Report),
     /// Measure numbers and speed on a device; JSON on standard output
     Bench(bench::Bench),
     /// List, fetch, check and show the downstream data sets
@@ -120,6 +123,7 @@ fn run(command: Command) -> Result<ExitCode> {
             say(&sweep::table(&folder)?);
             Ok(ExitCode::SUCCESS)
         }
+        Command::Report(report) => report.run().map(|()| ExitCode::SUCCESS),
         Command::Bench(bench) => bench.run(),
         Command::Data(data) => data.run(),
         Command::Poison(poison) => poison.run(),
