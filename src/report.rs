@@ -22,6 +22,7 @@ use gauntlet::judge::{self, Comparison};
 use gauntlet::model::weights::write_atomic;
 use gauntlet::report::board::{Board, Column};
 use gauntlet::report::folder::Folder;
+use gauntlet::suite::CLEAN;
 use gauntlet::{Error, Result};
 use marker::Marker;
 use std::path::{Path, PathBuf};
@@ -86,8 +87,17 @@ impl<'a> Story<'a> {
 
     /// The successes of attacks on an arena's own data.
     fn successes(&self, arena: &str) -> Vec<Column> {
-        let success = |column: &Column| column.attack.is_some() && column.higher_is_better == Some(false);
-        self.board.columns(arena).into_iter().filter(|column| success(column) && column.set.is_none()).collect()
+        let success = |column: &Column| column.higher_is_better == Some(false) && column.set.is_none();
+        self.columns(arena).0.into_iter().filter(|column| column.attack.is_some() && success(column)).collect()
+    }
+
+    /// The columns of an arena's first table, and the others. What has no base rate (how poisoned pairs fare while a model trains) is no
+    /// success of an attack, whichever way is better, so it is among the others.
+    fn columns(&self, arena: &str) -> (Vec<Column>, Vec<Column>) {
+        let clean = self.board.columns(CLEAN);
+        let has_base = |column: &Column| column.attack.is_none() || clean.is_empty() || clean.contains(column);
+        let is_main = |column: &Column| column.set.is_none() && column.is_main() && has_base(column);
+        self.board.columns(arena).into_iter().partition(is_main)
     }
 }
 

@@ -27,6 +27,7 @@ pub fn section(story: &Story) -> Markup {
     let mut devices: Vec<&str> = costs.values().map(|cost| cost.device.as_str()).collect();
     devices.sort_unstable();
     devices.dedup();
+    let on_gpu = costs.values().any(|cost| cost.peak_device_memory.is_some());
     html! {
         section #cost {
             h2 { "Cost" }
@@ -44,10 +45,10 @@ pub fn section(story: &Story) -> Markup {
                                 th scope="col" { "defense" }
                                 th scope="col" { "trials" }
                                 @for (name, ..) in MEASURES { th scope="col" { (name) } }
-                                @if costs.values().any(|cost| cost.peak_device_memory.is_some()) { th scope="col" { "peak GPU memory, MB" } }
+                                @if on_gpu { th scope="col" { "peak GPU memory, MB" } }
                             }
                         }
-                        tbody { @for defense in story.board.defenses() { (row(story, &costs, defense)) } }
+                        tbody { @for defense in story.board.defenses() { (row(story, &costs, defense, on_gpu)) } }
                     }
                 }
             }
@@ -55,7 +56,7 @@ pub fn section(story: &Story) -> Markup {
     }
 }
 
-fn row(story: &Story, costs: &HashMap<&str, &Cost>, defense: &str) -> Markup {
+fn row(story: &Story, costs: &HashMap<&str, &Cost>, defense: &str, on_gpu: bool) -> Markup {
     let of =
         |arena: &str, defense: &str, seed: u64| costs.get(format!("{arena}/{defense}/seed-{seed}").as_str()).copied();
     let grid = || story.folder.grid().filter(|(_, label, _)| *label == defense);
@@ -78,7 +79,12 @@ fn row(story: &Story, costs: &HashMap<&str, &Cost>, defense: &str) -> Markup {
                     },
                 }
             }
-            @if let Some(gpu) = mean(gpu.into_iter()) { td data-value=(gpu) { (format!("{gpu:.0}")) } }
+            @if on_gpu {
+                @match mean(gpu.into_iter()) {
+                    None => td.none { "–" },
+                    Some(gpu) => td data-value=(gpu) { (format!("{gpu:.0}")) },
+                }
+            }
         }
     }
 }

@@ -25,9 +25,8 @@ pub fn section(story: &Story) -> Markup {
 }
 
 fn article(story: &Story, arena: &str) -> Markup {
-    let (sets, own): (Vec<Column>, Vec<Column>) =
-        story.board.columns(arena).into_iter().partition(|column| column.set.is_some());
-    let (main, more): (Vec<Column>, Vec<Column>) = own.into_iter().partition(Column::is_main);
+    let (main, others) = story.columns(arena);
+    let (sets, more): (Vec<Column>, Vec<Column>) = others.into_iter().partition(|column| column.set.is_some());
     let attacks = story.board.suite.arenas.get(arena);
     html! {
         article.arena id=(anchor(&["arena", arena])) {
@@ -98,7 +97,7 @@ fn heading(story: &Story, arena: &str, column: &Column) -> Markup {
             (column.arrow())
             @if column.unit == Unit::Share { span.unit { " %" } }
             @if !column.adapted_to.is_empty() { " " span.badge.adaptive { "adaptive: " (column.adapted_to) } }
-            @match story.board.gate(arena, column) {
+            @match if above.is_some() && column.is_main() { story.board.gate(arena, column) } else { Gate::Passed } {
                 Gate::Failed => { " " span.badge.failed { "attack failed" } },
                 Gate::Unknown => { " " span.badge.failed { "gate unknown" } },
                 Gate::Passed => {}
