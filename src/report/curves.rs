@@ -55,6 +55,11 @@ pub fn section(story: &Story, plots: &mut Plots) -> Markup {
     }
 }
 
+/// The ends of an axis of epochs.
+pub fn epochs(story: &Story) -> [f64; 2] {
+    [0.0, story.board.suite.recipe.epochs.into()]
+}
+
 /// Figures of each arena; folded where there are many.
 pub fn folded(parts: &[(&str, Vec<Markup>)]) -> Markup {
     html! {
@@ -102,7 +107,7 @@ fn figures(story: &Story, plots: &mut Plots, arena: &str, each: bool) -> Vec<Mar
         }
         let series = faint.into_iter().chain(full).collect();
         let said = format!("{arena}: {name} over the epochs of training, a line for each defense");
-        let chart = Chart { axes: ["epoch", name], x: None, y: None, lines: true, series };
+        let chart = Chart { axes: ["epoch", name], x: Some(epochs(story)), y: None, lines: true, series };
         plots.figure(html! { b { (arena) } " · " (name) }, &said, chart)
     };
     if curves.is_empty() { Vec::new() } else { names.into_iter().enumerate().map(figure).collect() }

@@ -161,7 +161,7 @@ fn edit_card(ground: &Ground, number: usize, answers: Option<Markup>) -> Result<
         }
         None => None,
     };
-    let caption = edit.replaces.filter(within).map(|row| data.row(row).caption);
+    let caption = |row: Option<u32>| row.filter(within).map(|row| data.row(row).caption);
     Ok(html! {
         div.card {
             div.pictures {
@@ -170,7 +170,11 @@ fn edit_card(ground: &Ground, number: usize, answers: Option<Markup>) -> Result<
                 @if let Some(change) = &change { (picture::shown("change ×8", change, size)?) }
             }
             p.caption {
-                @match caption { Some(caption) => del { (caption) }, None => span.quiet { "a new pair" } }
+                @match (caption(edit.replaces), caption(source)) {
+                    (Some(caption), _) => del { (caption) },
+                    (None, Some(own)) => span.quiet { "a new pair; the picture's own caption: " (own) },
+                    (None, None) => span.quiet { "a new pair" },
+                }
                 br; ins { (edit.caption) }
             }
             @if let Some(answers) = answers { (answers) }

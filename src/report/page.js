@@ -44,12 +44,13 @@
   // Plots --------------------------------------------------------------------------------------------------------------
   const { defenses, charts } = JSON.parse(document.getElementById("plots").textContent);
   const drawn = new Map(), hidden = new Set();
+  if (window.Chart) Chart.defaults.font.family = getComputedStyle(document.body).fontFamily;
   function dataset(series) {
     const look = defenses[series.defense];
     const ink = look ? colour(`--d${look.colour}`) : colour("--quiet");
     const lines = series.lines, faint = series.style === "faint", front = series.style === "front";
     const alpha = (part) => ink + Math.round(part * 2.55).toString(16).padStart(2, "0");   // #rrggbbaa
-    const shades = { line: faint ? alpha(lines ? 28 : 60) : ink, fill: faint ? alpha(45) : series.style === "hollow" ? colour("--paper") : ink };
+    const shades = { line: faint ? alpha(lines ? 45 : 60) : ink, fill: faint ? alpha(45) : series.style === "hollow" ? colour("--paper") : ink };
     return {
       label: series.label, names: series.names || [], of: series.defense, hidden: hidden.has(series.defense),
       data: series.points.map(([x, y]) => ({ x, y })), clip: lines ? undefined : false,
@@ -95,6 +96,16 @@
     draw(target);
   }), { rootMargin: "400px" });
   canvases.forEach((canvas) => seen.observe(canvas));
+  // The others when there is time, so that nobody who scrolls has to wait; what is folded away when it is opened.
+  const idle = window.requestIdleCallback || ((work) => setTimeout(work, 50));
+  const ahead = canvases.slice(0, 60);
+  const next = () => {
+    const canvas = ahead.shift();
+    if (!canvas) return;
+    if (canvas.offsetParent && !drawn.has(canvas)) { seen.unobserve(canvas); draw(canvas); }
+    idle(next);
+  };
+  addEventListener("load", () => idle(next));
   const redraw = () => [...drawn.keys()].forEach(draw);
 
   // A legend's names turn a defense off and on, in all plots.

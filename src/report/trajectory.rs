@@ -1,7 +1,7 @@
 //! What became of poisoned pairs while models trained: similarity of picture and caption beside clean pairs, from `trajectory.jsonl`.
 
 use super::Story;
-use super::curves::folded;
+use super::curves::{epochs, folded};
 use super::plots::{Chart, Plots, Series, Style, legend, round};
 use gauntlet::train::trajectory::{self, Moment};
 use maud::{Markup, html};
@@ -77,7 +77,11 @@ fn figures(story: &Story, plots: &mut Plots, arena: &str) -> Vec<Markup> {
             let title = html! { b { (arena) } " · " (attack) " · " (name) };
             let said = format!("{arena}, {attack}: {name} of poisoned pairs over the epochs, a line for each defense");
             let y = (measure == 1).then_some([0.0, 100.0]);
-            figures.push(plots.figure(title, &said, Chart { axes: ["epoch", axis], x: None, y, lines: true, series }));
+            figures.push(plots.figure(
+                title,
+                &said,
+                Chart { axes: ["epoch", axis], x: Some(epochs(story)), y, lines: true, series },
+            ));
         }
     }
     figures

@@ -31,7 +31,7 @@ pub fn summary(story: &Story, arena: &str) -> Markup {
         } @else if beside.iter().all(|one| one.verdict == Verdict::TooFewSeeds) {
             "No verdicts: they need " (FOR_VERDICT) " seeds that both defenses have."
         } @else {
-            "Beside " (baseline) ": "
+            "Verdicts beside " (baseline) ", all scores that rank: "
             (counts.iter().map(|(words, count)| format!("{count} {words}")).collect::<Vec<_>>().join(", ")) "."
         }
     }

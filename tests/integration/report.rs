@@ -49,8 +49,8 @@ fn dom(browser: &Path, page: &Path, fragment: &str) -> String {
 fn rows(dom: &str, table: &str) -> Vec<Vec<String>> {
     let table = dom.split(&format!("id=\"{table}\"")).nth(1).unwrap_or_else(|| panic!("no table {table} in {dom}"));
     let body = table.split("<tbody>").nth(1).unwrap().split("</tbody>").next().unwrap();
-    let values = |row: &str| row.split("data-value=\"").skip(1).map(|rest| rest.split('"').next().unwrap().into());
-    body.split("<tr").skip(1).map(|row| values(row).collect()).collect()
+    let value = |rest: &str| rest.split('"').next().unwrap().to_string();
+    body.split("<tr").skip(1).map(|row| row.split("data-value=\"").skip(1).map(value).collect()).collect()
 }
 
 fn mean(lines: &[ScoreLine], arena: &str, defense: &str, score: &str) -> f64 {
@@ -139,10 +139,7 @@ fn what_files_hold_is_text_and_never_markup() {
     assert!(text.contains("\\u003c/script\\u003e\\u003cimg"), "and so it is for the plots");
     let Some(browser) = chromium() else { return };
     let shown = dom(&browser, &out.join("report.html"), "");
-    assert!(
-        !shown.contains("<img src=\"x\"") && shown.contains(DRAWN),
-        "the program of the page runs"
-    );
+    assert!(!shown.contains("<img src=\"x\"") && shown.contains(DRAWN), "the program of the page runs");
 }
 
 #[test]
