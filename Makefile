@@ -42,6 +42,7 @@ clean:
 
 missing = { echo "make: $(1)" >&2; exit 1; }
 a_compiler := a C++ compiler (Debian, Ubuntu: apt install build-essential; Fedora: dnf install gcc-c++)
+a_chromium := Chromium, with which tests look at the report (Debian: apt install chromium; Fedora: dnf install chromium), or name one in CHROMIUM, or set GAUNTLET_NO_BROWSER=1
 a_python   := Python 3.8 or newer with pip (Debian, Ubuntu: apt install python3-pip; Fedora: dnf install python3-pip)
 
 tools:
@@ -55,3 +56,6 @@ tools:
 test-tools: tools
 	@cargo fmt --version >/dev/null 2>&1 || $(call missing,cargo fmt is missing: rustup component add rustfmt)
 	@cargo clippy --version >/dev/null 2>&1 || $(call missing,cargo clippy is missing: rustup component add clippy)
+	@[ "$$GAUNTLET_NO_BROWSER" = 1 ] \
+	  || for name in "$${CHROMIUM:-chromium}" chromium-browser google-chrome; do command -v "$$name" >/dev/null && exit 0; done \
+	  || $(call missing,no browser: install $(a_chromium))

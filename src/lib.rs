@@ -11,6 +11,7 @@ mod eval;
 mod new;
 mod plan;
 mod poison;
+mod report;
 mod sheet;
 mod sweep;
 mod trial;
@@ -58,6 +59,8 @@ enum Command {
     Compare(compare::Compare),
     /// Compare a suite's results with a recorded run of it, for continuous integration
     Check(check::Check),
+    /// Write a suite's results as one HTML page: tables, plots, pictures of the poison
+    Report(report::Report),
     /// Measure numbers and speed on a device; JSON on standard output
     Bench(bench::Bench),
     /// List, fetch, check and show the downstream data sets
@@ -132,6 +135,7 @@ fn run(command: Command) -> Result<ExitCode> {
         }
         Command::Compare(compare) => compare.run().map(|()| ExitCode::SUCCESS),
         Command::Check(check) => check.run(),
+        Command::Report(report) => report.run().map(|()| ExitCode::SUCCESS),
         Command::Bench(bench) => bench.run(),
         Command::Data(data) => data.run(),
         Command::Poison(poison) => poison.run(),

@@ -16,6 +16,7 @@ mod poison;
 mod precision;
 mod presets;
 mod program;
+mod report;
 mod resume;
 mod schema;
 mod smoke;

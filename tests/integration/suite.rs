@@ -10,8 +10,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
-/// A suite of 2 arenas x 2 defenses x 2 seeds, and the folder in which it was run once.
-static WORLD: LazyLock<World> = LazyLock::new(|| {
+/// A suite of 2 arenas x 2 defenses x 2 seeds, and the folder in which it was run once; `report.rs` looks at it, too.
+pub static WORLD: LazyLock<World> = LazyLock::new(|| {
     let home = folder("suite");
     let suite = world_suite(&home, 3, "[0, 1]", "clip = {}\nroclip = { pool = 100 }");
     let world = World { suite, out: home.join("out"), home };
@@ -20,10 +20,10 @@ static WORLD: LazyLock<World> = LazyLock::new(|| {
     world
 });
 
-struct World {
+pub struct World {
     suite: PathBuf,
-    out: PathBuf,
-    home: PathBuf,
+    pub out: PathBuf,
+    pub home: PathBuf,
 }
 
 impl World {

@@ -228,6 +228,11 @@ impl Column {
         self.higher_is_better.is_none()
     }
 
+    /// Whether it stands in an arena's first table: accuracy, and what ranks a defense by an attack.
+    pub fn is_main(&self) -> bool {
+        self.is_accuracy() || self.attack.is_some() && !self.is_diagnostic()
+    }
+
     /// The way in which it gets better.
     pub fn arrow(&self) -> &'static str {
         match self.higher_is_better {

@@ -2,7 +2,7 @@
 //! seed below. What may be compared, and what is marked, follows the rules that the suite states. `table/downstream.rs` has the
 //! downstream sets' own tables.
 
-mod downstream;
+pub mod downstream;
 
 use super::board::{Board, Column, Gate};
 use super::{Line, ScoreLine};
@@ -50,9 +50,7 @@ impl Tables<'_> {
     fn render(&self, arena: &str) -> String {
         let (sets, own): (Vec<Column>, Vec<Column>) =
             self.0.columns(arena).into_iter().partition(|column| column.set.is_some());
-        let (main, more): (Vec<Column>, Vec<Column>) = own
-            .into_iter()
-            .partition(|column| column.is_accuracy() || column.attack.is_some() && !column.is_diagnostic());
+        let (main, more): (Vec<Column>, Vec<Column>) = own.into_iter().partition(Column::is_main);
         let seeds: Vec<String> = self.0.suite.seeds.iter().map(u64::to_string).collect();
         let attacks =
             self.0.suite.arenas.get(arena).map_or("no attack: the base rates".into(), |attacks| attacks.join(" + "));

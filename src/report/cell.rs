@@ -1,0 +1,89 @@
+//! A cell of a scoreboard: the mean, its interval, every seed, the base rate, and what may be said of it beside the baseline.
+
+use super::Story;
+use super::marker::Marker;
+use gauntlet::evaluator::Unit;
+use gauntlet::judge::seeds::{FOR_INTERVAL, Mean};
+use gauntlet::judge::{Comparison, Verdict};
+use gauntlet::report::board::Column;
+use gauntlet::report::table::over_seeds;
+use gauntlet::suite::CLEAN;
+use maud::{Markup, html};
+
+/// Up to so many seeds are written out below the dots.
+const WRITTEN: usize = 5;
+
+/// A score of a defense in an arena.
+pub fn cell(story: &Story, arena: &str, defense: &str, column: &Column) -> Markup {
+    let lines = story.board.lines(arena, defense, column);
+    let Some(mean) = over_seeds(&lines) else { return html! { td.none { "–" } } };
+    let values: Vec<Option<f64>> = lines.iter().map(|line| line.map(|line| line.value)).collect();
+    let base: Vec<f64> = match column.attack.is_some() && arena != CLEAN {
+        true => story.board.values(CLEAN, defense, column).into_iter().flatten().collect(),
+        false => Vec::new(),
+    };
+    let base = (!base.is_empty()).then(|| base.iter().sum::<f64>() / base.len() as f64);
+    let unit = column.unit;
+    html! {
+        td data-value=(mean.mean) {
+            div.mean { (unit.show(mean.mean)) }
+            @if mean.seeds > 1 { div.interval { (interval(&mean, unit)) } }
+            @if unit == Unit::Share { (strip(story.marker(defense), &mean, &values, base)) }
+            @if values.len() > 1 && (values.len() <= WRITTEN || unit != Unit::Share) {
+                div.seeds { @for value in &values { span { (value.map_or("–".into(), |value| unit.show(value))) } " " } }
+            }
+            @if let Some(base) = base { div.base { "base " (unit.show(base)) } }
+            @if let Some(comparison) = beside_baseline(story, arena, defense, column) { (badge(comparison.verdict)) }
+        }
+    }
+}
+
+/// `[low, high]` of the mean, or of the values where they are too few for an interval.
+pub fn interval(mean: &Mean, unit: Unit) -> String {
+    let (low, high) = (unit.show(unit.within(mean.low)), unit.show(unit.within(mean.high)));
+    if mean.seeds < FOR_INTERVAL { format!("{low} to {high}") } else { format!("[{low}, {high}]") }
+}
+
+fn beside_baseline<'a>(story: &'a Story, arena: &str, defense: &str, column: &Column) -> Option<&'a Comparison> {
+    let is_of = |other: &&Comparison| !other.control && other.arena == arena && other.defense == defense;
+    story.comparisons.iter().filter(is_of).find(|other| &other.column == column)
+}
+
+/// What was found, if something was: reasons for no verdict are said once, above the table.
+fn badge(verdict: Verdict) -> Markup {
+    html! {
+        @match verdict {
+            Verdict::Better => span.badge.better { "▲ better" },
+            Verdict::Worse => span.badge.worse { "▼ worse" },
+            Verdict::NotDistinguishable => span.badge.same { "≈ not distinguishable" },
+            _ => {}
+        }
+    }
+}
+
+/// A line from 0 to 100%: the interval as a bar, each seed a dot, the mean a stroke, the base rate a hollow square.
+fn strip(marker: Marker, mean: &Mean, values: &[Option<f64>], base: Option<f64>) -> Markup {
+    let at = |value: f64| format!("{:.1}", 4.0 + 112.0 * Unit::Share.within(value));
+    html! {
+        svg class={ "strip d" (marker.colour()) } viewBox="0 0 120 14" width="120" height="14" aria-hidden="true" {
+            path.rail d="M4 7H116M4 4V10M116 4V10" {}
+            @if mean.seeds > 1 { path.bar d={ "M" (at(mean.low)) " 7H" (at(mean.high)) } {} }
+            @for value in values.iter().flatten() { circle cx=(at(*value)) cy="7" r="2.4" {} }
+            path.tick d={ "M" (at(mean.mean)) " 2V12" } {}
+            @if let Some(base) = base { path.rate d={ "M" (at(base)) " 7m-2.5 -2.5h5v5h-5z" } {} }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::interval;
+    use gauntlet::evaluator::Unit;
+    use gauntlet::judge::seeds::Mean;
+
+    #[test]
+    fn two_seeds_have_a_range_and_three_an_interval_that_ends_where_the_scale_does() {
+        assert_eq!(interval(&Mean::of(&[0.25, 0.5], 0.0).unwrap(), Unit::Share), "25.0 to 50.0");
+        assert_eq!(interval(&Mean::of(&[0.0, 0.5, 1.0], 0.0).unwrap(), Unit::Share), "[0.0, 100.0]");
+    }
+}

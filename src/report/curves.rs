@@ -1,0 +1,167 @@
+//! Training curves: loss and logit scale of every defense over the epochs, from the trials' `metrics.jsonl`.
+
+use super::Story;
+use super::plots::{Chart, Plots, Series, Style, legend, round};
+use gauntlet::{Error, Result};
+use maud::{Markup, html};
+use serde::Deserialize;
+use std::collections::BTreeMap;
+use std::path::Path;
+
+/// Points of a curve, at most.
+pub const POINTS: usize = 60;
+/// With more trials than these, only means over seeds are drawn.
+const EACH: usize = 120;
+/// Beyond these arenas each is folded.
+pub const OPEN: usize = 4;
+
+/// A line of `metrics.jsonl`: means over some steps.
+#[derive(Deserialize)]
+struct Logged {
+    epoch: u32,
+    step: u32,
+    loss: f64,
+    logit_scale: f64,
+}
+
+/// Loss and logit scale at a time, in epochs.
+type Curve = Vec<(f64, [f64; 2])>;
+
+/// All of these plots.
+pub fn section(story: &Story, plots: &mut Plots) -> Markup {
+    let trials = story.folder.grid().count();
+    let mut parts = Vec::new();
+    for arena in story.board.arenas() {
+        let figures = figures(story, plots, arena, trials <= EACH);
+        if !figures.is_empty() {
+            parts.push((arena, figures));
+        }
+    }
+    html! {
+        section #curves {
+            h2 { "Training" }
+            @if parts.is_empty() {
+                p { "No trial left a metrics.jsonl." }
+            } @else {
+                p.lead {
+                    "The mean over seeds" @if trials <= EACH { ", and each seed faintly" }
+                    "; of each curve " (POINTS) " means over stretches of equal length at most. Losses of different defenses need not be of "
+                    "the same kind: look for what diverges or stands still."
+                }
+                (legend(story))
+                (folded(&parts))
+            }
+        }
+    }
+}
+
+/// The ends of an axis of epochs.
+pub fn epochs(story: &Story) -> [f64; 2] {
+    [0.0, story.board.suite.recipe.epochs.into()]
+}
+
+/// Figures of each arena; folded where there are many.
+pub fn folded(parts: &[(&str, Vec<Markup>)]) -> Markup {
+    html! {
+        @for (arena, figures) in parts {
+            details.arena open[parts.len() <= OPEN] {
+                summary { "Arena " b { (arena) } }
+                div.figures { @for figure in figures { (figure) } }
+            }
+        }
+    }
+}
+
+fn figures(story: &Story, plots: &mut Plots, arena: &str, each: bool) -> Vec<Markup> {
+    let mut curves = Vec::new();
+    for defense in story.board.defenses() {
+        let mut seeds = Vec::new();
+        for &seed in &story.board.suite.seeds {
+            let path = story.folder.trial_folder(arena, defense, seed).join("metrics.jsonl");
+            let logged = plots.read(read(&path)).unwrap_or_default();
+            if !logged.is_empty() {
+                seeds.push((format!("seed {seed}"), curve(&logged)));
+            }
+        }
+        if !seeds.is_empty() {
+            curves.push((defense, seeds));
+        }
+    }
+    let names = ["loss", "logit scale"];
+    let figure = |(measure, name): (usize, &'static str)| {
+        let (mut faint, mut full) = (Vec::new(), Vec::new());
+        for (defense, seeds) in &curves {
+            let place = Some(story.marker(defense).0);
+            let series = |label, style, curve: &Curve| Series {
+                label,
+                defense: place,
+                style,
+                points: thin(curve).into_iter().map(|(time, values)| [time, values[measure]].map(round)).collect(),
+                names: Vec::new(),
+            };
+            if each && seeds.len() > 1 {
+                let seed = |(name, curve): &(String, Curve)| series(format!("{defense}, {name}"), Style::Faint, curve);
+                faint.extend(seeds.iter().map(seed));
+            }
+            full.push(series(defense.to_string(), Style::Full, &mean(seeds.iter().map(|(_, curve)| curve))));
+        }
+        let series = faint.into_iter().chain(full).collect();
+        let said = format!("{arena}: {name} over the epochs of training, a line for each defense");
+        let chart = Chart { axes: ["epoch", name], x: Some(epochs(story)), y: None, lines: true, series };
+        plots.figure(html! { b { (arena) } " · " (name) }, &said, chart)
+    };
+    if curves.is_empty() { Vec::new() } else { names.into_iter().enumerate().map(figure).collect() }
+}
+
+/// Whole lines only: a trial that runs may have written a part of the last one.
+fn read(path: &Path) -> Result<Vec<Logged>> {
+    if !path.exists() {
+        return Ok(Vec::new());
+    }
+    let text = std::fs::read_to_string(path).map_err(Error::io(path))?;
+    let whole = text.rfind('\n').map_or("", |end| &text[..end]);
+    let lines = whole.lines().map(serde_json::from_str).collect::<Result<_, _>>();
+    lines.map_err(|error| Error::invalid(path.display().to_string(), error.to_string()))
+}
+
+fn curve(logged: &[Logged]) -> Curve {
+    let steps = logged.iter().map(|line| line.step).max().unwrap_or(1).max(1);
+    let time = |line: &Logged| f64::from(line.epoch - 1) + f64::from(line.step) / f64::from(steps);
+    logged.iter().map(|line| (time(line), [line.loss, line.logit_scale])).collect()
+}
+
+/// The mean of some curves at each time that any of them has.
+fn mean<'a>(curves: impl Iterator<Item = &'a Curve>) -> Curve {
+    let mut sums: BTreeMap<u64, (f64, [f64; 2], f64)> = BTreeMap::new();
+    for (time, values) in curves.flatten() {
+        // Times are positive, so their bits are in their order.
+        let (_, sum, count) = sums.entry(time.to_bits()).or_insert((*time, [0.0; 2], 0.0));
+        *count += 1.0;
+        sum.iter_mut().zip(values).for_each(|(sum, value)| *sum += value);
+    }
+    sums.into_values().map(|(time, sum, count)| (time, sum.map(|sum| sum / count))).collect()
+}
+
+/// At most [`POINTS`] points, each the mean of a stretch.
+fn thin(curve: &Curve) -> Curve {
+    let stretch = |part: &[(f64, [f64; 2])]| {
+        let of = |pick: fn(&(f64, [f64; 2])) -> f64| part.iter().map(pick).sum::<f64>() / part.len() as f64;
+        (of(|point| point.0), [of(|point| point.1[0]), of(|point| point.1[1])])
+    };
+    curve.chunks(curve.len().div_ceil(POINTS).max(1)).map(stretch).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{POINTS, mean, thin};
+
+    #[test]
+    fn curves_are_averaged_at_equal_times_and_thinned_to_means() {
+        let curves = [vec![(0.5, [1.0, 10.0]), (1.0, [3.0, 10.0])], vec![(0.5, [2.0, 20.0])]];
+        assert_eq!(mean(curves.iter()), [(0.5, [1.5, 15.0]), (1.0, [3.0, 10.0])]);
+        let long = (0..1000).map(|step| (f64::from(step), [f64::from(step), 1.0])).collect();
+        let thinned = thin(&long);
+        assert!(thinned.len() <= POINTS && thinned[0] == (8.0, [8.0, 1.0]), "{} {:?}", thinned.len(), thinned[0]);
+        assert!(thin(&Vec::new()).is_empty());
+    }
+}
