@@ -7,6 +7,8 @@
 pub mod check;
 pub mod pair;
 pub mod seeds;
+#[cfg(test)]
+mod tests;
 
 use crate::evaluator::Unit;
 use crate::report::ScoreLine;
