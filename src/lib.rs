@@ -10,6 +10,7 @@ mod new;
 mod poison;
 mod sheet;
 mod sweep;
+mod table;
 mod trial;
 
 use clap::{Parser, Subcommand};
@@ -44,11 +45,8 @@ enum Command {
     Trial(trial::RunTrial),
     /// Measure a checkpoint without training: any weights in open_clip's names
     Eval(eval::Eval),
-    /// Print the table of a suite's results again
-    Table {
-        /// The folder given to `run` as --out
-        folder: PathBuf,
-    },
+    /// Print the table of a suite's results again, or write it as CSV, Markdown or LaTeX
+    Table(table::Show),
     /// Measure numbers and speed on a device; JSON on standard output
     Bench(bench::Bench),
     /// List, fetch, check and show the downstream data sets
@@ -116,10 +114,7 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Run(run) => run.run(),
         Command::Trial(trial) => trial.run(),
         Command::Eval(eval) => eval.run(),
-        Command::Table { folder } => {
-            say(&sweep::table(&folder)?);
-            Ok(ExitCode::SUCCESS)
-        }
+        Command::Table(show) => show.run().map(|()| ExitCode::SUCCESS),
         Command::Bench(bench) => bench.run(),
         Command::Data(data) => data.run(),
         Command::Poison(poison) => poison.run(),
