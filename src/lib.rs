@@ -6,6 +6,7 @@ mod data;
 mod describe;
 mod doctor;
 mod eval;
+mod merge;
 mod new;
 mod poison;
 mod sheet;
@@ -47,6 +48,8 @@ enum Command {
     Eval(eval::Eval),
     /// Print the table of a suite's results again, or write it as CSV, Markdown or LaTeX
     Table(table::Show),
+    /// Join the results of several machines into one folder
+    Merge(merge::Merge),
     /// Measure numbers and speed on a device; JSON on standard output
     Bench(bench::Bench),
     /// List, fetch, check and show the downstream data sets
@@ -114,6 +117,7 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Run(run) => run.run(),
         Command::Trial(trial) => trial.run(),
         Command::Eval(eval) => eval.run(),
+        Command::Merge(merge) => merge.run().map(|()| ExitCode::SUCCESS),
         Command::Table(show) => show.run().map(|()| ExitCode::SUCCESS),
         Command::Bench(bench) => bench.run(),
         Command::Data(data) => data.run(),

@@ -1,10 +1,12 @@
 //! Results: scores, downstream sets and costs as JSON lines. `report/folder.rs` reads what a suite left, `report/board.rs` looks scores up,
-//! `report/layout.rs` lays them out in tables, which `report/table.rs` prints as text and `report/export.rs` for other programs.
+//! `report/layout.rs` lays them out in tables, which `report/table.rs` prints as text and `report/export.rs` for other programs;
+//! `report/merge.rs` joins several folders.
 
 pub mod board;
 pub mod export;
 pub mod folder;
 pub mod layout;
+pub mod merge;
 #[cfg(test)]
 pub(crate) mod sample;
 pub mod table;
@@ -157,6 +159,16 @@ pub struct Cost {
 }
 
 impl Line {
+    /// The trial that it is about: arena, defense and seed.
+    pub fn trial(&self) -> &str {
+        match self {
+            Line::Score(line) => &line.trial,
+            Line::Set(line) => &line.trial,
+            Line::Library(line) => &line.trial,
+            Line::Cost(line) => &line.trial,
+        }
+    }
+
     /// A score of a trial.
     pub fn score(
         trial: &Trial,

@@ -35,7 +35,7 @@ fn latex_is_bold_only_where_no_other_is_distinguishably_better() {
     let (suite, lines) = suite(5);
     let page = latex(&suite, &lines).unwrap();
     let row = |defense: &str| page.lines().find(|line| line.trim_start().starts_with(defense)).unwrap().trim();
-    let interval = "90.0 [88.8, 91.2]";
+    let interval = "90.0 [89.9, 90.1]";
     assert_eq!(row("good"), format!("good & {interval} & \\textbf{{10.4}} [9.0, 11.8] &  \\\\"));
     assert_eq!(
         row("near"),
@@ -43,7 +43,7 @@ fn latex_is_bold_only_where_no_other_is_distinguishably_better() {
         "cannot be told from good"
     );
     assert_eq!(row("mid"), format!("mid & {interval} & 50.4 [49.0, 51.8] &  \\\\"), "good is better than it");
-    assert_eq!(row("hollow"), "hollow & 10.0 [8.8, 11.2] & 0.0 [0.0, 0.1] & vacuous \\\\", "and takes no bold away");
+    assert_eq!(row("hollow"), "hollow & 10.0 [9.9, 10.1] & 0.0 [0.0, 0.1] & vacuous \\\\", "and takes no bold away");
 }
 
 #[test]
