@@ -12,6 +12,7 @@ mod poison;
 mod sheet;
 mod sweep;
 mod table;
+mod tensorboard;
 mod trial;
 
 use clap::{Parser, Subcommand};
@@ -50,6 +51,8 @@ enum Command {
     Table(table::Show),
     /// Join the results of several machines into one folder
     Merge(merge::Merge),
+    /// Write a suite's losses, trajectories and scores for TensorBoard
+    Tensorboard(tensorboard::Tensorboard),
     /// Measure numbers and speed on a device; JSON on standard output
     Bench(bench::Bench),
     /// List, fetch, check and show the downstream data sets
@@ -118,6 +121,7 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Trial(trial) => trial.run(),
         Command::Eval(eval) => eval.run(),
         Command::Merge(merge) => merge.run().map(|()| ExitCode::SUCCESS),
+        Command::Tensorboard(tensorboard) => tensorboard.run().map(|()| ExitCode::SUCCESS),
         Command::Table(show) => show.run().map(|()| ExitCode::SUCCESS),
         Command::Bench(bench) => bench.run(),
         Command::Data(data) => data.run(),
