@@ -39,7 +39,7 @@ impl Merge {
         }
         let unfinished = match merged.unfinished {
             0 => String::new(),
-            count => format!(", and what {count} unfinished ones said"),
+            count => format!(", and {count} unfinished"),
         };
         say(&format!("{}: {} trials{unfinished}\n", self.out.display(), merged.finished));
         Ok(())

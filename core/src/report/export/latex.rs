@@ -105,7 +105,7 @@ impl Page<'_> {
         let baseline = &board.suite.baseline;
         let bold = match seeds {
             seeds if seeds < FOR_VERDICT => {
-                format!("Nothing is bold: a verdict takes {FOR_VERDICT} seeds, and here are {seeds}")
+                format!("Nothing is bold: a verdict takes {FOR_VERDICT} seeds (here: {seeds})")
             }
             _ => format!(
                 "Bold: better than the baseline {baseline}, and no other defense better still, both by the paired t test over seeds, corrected for \

@@ -56,7 +56,7 @@ fn latex_below_five_seeds_has_nothing_bold_and_says_why() {
 
 \begin{table}
   \centering
-  \caption{sample $\cdot$ arena poisoned (badnet\_x) $\cdot$ seeds 0, 1 $\cdot$ \%. Least and greatest of two seeds. Nothing is bold: a verdict takes 5 seeds, and here are 2. --: not run, or no such score.}
+  \caption{sample $\cdot$ arena poisoned (badnet\_x) $\cdot$ seeds 0, 1 $\cdot$ \%. Least and greatest of two seeds. Nothing is bold: a verdict takes 5 seeds (here: 2). --: not run, or no such score.}
   \begin{tabular}{lrrl}
     \toprule
     defense & top1 $\uparrow$ & \begin{tabular}[b]{@{}r@{}}badnet\_x \\ asr $\downarrow$\end{tabular} & note \\
@@ -67,11 +67,7 @@ fn latex_below_five_seeds_has_nothing_bold_and_says_why() {
   \end{tabular}
 \end{table}
 ";
-    assert_eq!(
-        page.split_once("\n\\begin{table}").map(|(head, rest)| (head, rest.contains("textbf"))),
-        Some((golden.split_once("\n\\begin{table}").unwrap().0, false))
-    );
-    assert!(page.starts_with(golden), "{page}");
+    assert!(page.starts_with(golden) && !page.contains("textbf"), "{page}");
 }
 
 #[test]

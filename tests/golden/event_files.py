@@ -3,7 +3,7 @@
     gauntlet run suites/smoke.toml --out out/smoke
     gauntlet tensorboard out/smoke --out out/smoke/tensorboard
     pip install tensorboard==2.21.0
-    python tests/golden/tensorboard.py out/smoke out/smoke/tensorboard
+    python tests/golden/event_files.py out/smoke out/smoke/tensorboard
 
 No golden file: TensorBoard is the judge. src/tensorboard/events.rs tests the format without it.
 """
