@@ -43,7 +43,11 @@ fn latex_is_bold_only_where_no_other_is_distinguishably_better() {
         "cannot be told from good"
     );
     assert_eq!(row("mid"), format!("mid & {interval} & 50.4 [49.0, 51.8] &  \\\\"), "good is better than it");
-    assert_eq!(row("hollow"), "hollow & 10.0 [9.9, 10.1] & 0.0 [0.0, 0.1] & vacuous \\\\", "and takes no bold away");
+    assert_eq!(
+        row("hollow"),
+        "hollow & 10.0 [9.9, 10.1] & 0.0 [0.0, 0.1] & vacuous, costly \\\\",
+        "and takes no bold away"
+    );
 }
 
 #[test]
