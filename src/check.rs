@@ -3,9 +3,9 @@
 
 mod files;
 
+use crate::grid::{align, grid};
 use crate::say;
 use clap::Args;
-use comfy_table::{CellAlignment, ContentArrangement, Table, presets::UTF8_HORIZONTAL_ONLY};
 use gauntlet::evaluator::Unit;
 use gauntlet::judge::check::{Baseline, Checked, Findings, Outcome};
 use gauntlet::model::weights::write_atomic;
@@ -105,16 +105,12 @@ fn points(share: f64) -> String {
 
 /// What people read: what offends first.
 fn text(findings: &Findings, all: bool) -> String {
-    let mut table = Table::new();
-    table.load_style(UTF8_HORIZONTAL_ONLY).set_content_arrangement(ContentArrangement::Disabled);
-    table.set_header(HEADER);
+    let mut table = grid(&HEADER);
     let shown = |checked: &&Checked| all || !matches!(checked.outcome, Outcome::Same | Outcome::Within);
     for checked in findings.scores.iter().filter(shown) {
         table.add_row(cells(checked));
     }
-    for column in table.column_iter_mut().skip(1).take(5) {
-        column.set_cell_alignment(CellAlignment::Right);
-    }
+    align(&mut table, 1, 5);
     let mut text = if table.is_empty() { String::new() } else { format!("{table}\n") };
     let lines = findings.other_poison.iter().chain(&findings.remarks);
     text += &lines.map(|line| format!("{line}\n")).collect::<String>();

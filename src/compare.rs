@@ -1,12 +1,13 @@
 //! `gauntlet compare`: what the seeds of a suite allow to say of its defenses, and two trained models picture by picture.
 
+use crate::grid::{align, grid};
 use crate::say;
 use clap::Args;
-use comfy_table::{CellAlignment, ContentArrangement, Table, TableComponent, presets::UTF8_HORIZONTAL_ONLY};
 use gauntlet::evaluator::Unit;
 use gauntlet::judge::{self, Comparison, Differing, pair, seeds};
 use gauntlet::report::board::Board;
 use gauntlet::report::folder::Folder;
+use gauntlet::report::layout;
 use gauntlet::{Error, Result};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
@@ -63,6 +64,7 @@ impl Compare {
             }
         }
         text += &remarks.iter().map(|remark| format!("note: {remark}\n")).collect::<String>();
+        text += &layout::foot(&board, &folder.lines);
         let verdicts = comparisons.iter().filter(|one| one.adjusted.is_some()).count();
         text +=
             &format!("\n{verdicts} verdicts, corrected together. Shares in points of 100.\n\nwhat rows differ in\n");
@@ -80,12 +82,12 @@ impl Compare {
             say(&format!("{:#}\n", json!(pairs)));
             return Ok(());
         }
-        let mut table = plain_table(&["score", "cases", "both", "first alone", "second alone", "p"]);
+        let mut table = grid(&["score", "cases", "both", "first alone", "second alone", "p"]);
         for pair in &pairs {
             let counts = [pair.n as u64, pair.both, pair.first, pair.second].map(|count| count.to_string());
             table.add_row([vec![pair.score.clone()], counts.to_vec(), vec![probability(pair.p)]].concat());
         }
-        align(&mut table, 1);
+        align(&mut table, 1, 5);
         say(&format!(
             "first: {}\nsecond: {}\n{table}\nMcNemar's exact test, of these two models and no others: it says nothing of other seeds of their defenses.\n",
             first.display(),
@@ -97,7 +99,7 @@ impl Compare {
 
 fn table(comparisons: &[&Comparison]) -> String {
     let mut table =
-        plain_table(&["score", "defense", "against", "seeds", "difference", "95% interval", "p (Holm)", "verdict"]);
+        grid(&["score", "defense", "against", "seeds", "difference", "95% interval", "p (Holm)", "verdict"]);
     for one in comparisons {
         let (mean, unit) = (&one.difference, one.column.unit);
         let interval = match mean.seeds {
@@ -116,26 +118,8 @@ fn table(comparisons: &[&Comparison]) -> String {
             one.verdict.words().into(),
         ]);
     }
-    align(&mut table, 3);
+    align(&mut table, 3, 4);
     table.to_string()
-}
-
-fn plain_table(header: &[&str]) -> Table {
-    let mut table = Table::new();
-    table.load_style(UTF8_HORIZONTAL_ONLY).set_content_arrangement(ContentArrangement::Disabled);
-    for line in [TableComponent::HorizontalLines, TableComponent::MiddleIntersections] {
-        table.remove_style(line);
-    }
-    table.set_header(header);
-    table
-}
-
-/// Numbers to the right, from a column on.
-fn align(table: &mut Table, from: usize) {
-    let last = table.column_count() - 1;
-    for column in table.column_iter_mut().skip(from).take(last - from) {
-        column.set_cell_alignment(CellAlignment::Right);
-    }
 }
 
 fn signed(value: f64, unit: Unit) -> String {

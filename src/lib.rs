@@ -8,12 +8,16 @@ mod data;
 mod describe;
 mod doctor;
 mod eval;
+mod grid;
+mod merge;
 mod new;
 mod plan;
 mod poison;
 mod report;
 mod sheet;
 mod sweep;
+mod table;
+mod tensorboard;
 mod trial;
 
 use clap::{Parser, Subcommand};
@@ -50,11 +54,12 @@ enum Command {
     Trial(trial::RunTrial),
     /// Measure a checkpoint without training: any weights in open_clip's names
     Eval(eval::Eval),
-    /// Print the table of a suite's results again
-    Table {
-        /// The folder given to `run` as --out
-        folder: PathBuf,
-    },
+    /// Print the table of a suite's results again, or write it as CSV, Markdown or LaTeX
+    Table(table::Show),
+    /// Join the results of several machines into one folder
+    Merge(merge::Merge),
+    /// Write a suite's losses, trajectories and scores for TensorBoard
+    Tensorboard(tensorboard::Tensorboard),
     /// Say what the seeds of a suite allow to say of its defenses: better, worse, not distinguishable
     Compare(compare::Compare),
     /// Compare a suite's results with a recorded run of it, for continuous integration
@@ -129,10 +134,9 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Plan(plan) => plan.run().map(|()| ExitCode::SUCCESS),
         Command::Trial(trial) => trial.run(),
         Command::Eval(eval) => eval.run(),
-        Command::Table { folder } => {
-            say(&sweep::table(&folder)?);
-            Ok(ExitCode::SUCCESS)
-        }
+        Command::Merge(merge) => merge.run().map(|()| ExitCode::SUCCESS),
+        Command::Tensorboard(tensorboard) => tensorboard.run().map(|()| ExitCode::SUCCESS),
+        Command::Table(show) => show.run().map(|()| ExitCode::SUCCESS),
         Command::Compare(compare) => compare.run().map(|()| ExitCode::SUCCESS),
         Command::Check(check) => check.run(),
         Command::Report(report) => report.run().map(|()| ExitCode::SUCCESS),

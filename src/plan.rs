@@ -1,10 +1,10 @@
 //! `gauntlet plan`: what a suite will cost and what it will be able to tell, before anything of it runs.
 
 use crate::bars::Bar;
+use crate::grid::{align, grid};
 use crate::say;
 use crate::trial::stop_on_signals;
 use clap::Args;
-use comfy_table::{CellAlignment, ContentArrangement, Table, presets::UTF8_HORIZONTAL_ONLY};
 use gauntlet::data::DataConfig;
 use gauntlet::data::world::World;
 use gauntlet::judge::seeds::{FOR_VERDICT, LEVEL, detectable};
@@ -142,8 +142,7 @@ fn scratch() -> Result<tempfile::TempDir> {
 fn costs(suite: &Suite, size: &Size, probe: &Probe, trials: usize) -> String {
     let (each, pairs) = (trials / suite.defenses.len(), (size.all_steps() * suite.recipe.batch as u64) as f64);
     let evaluate = if probe.evaluate > 0.0 { size.pictures / probe.evaluate / 3600.0 } else { 0.0 };
-    let mut table =
-        table(&["defense", "pairs/s", "training, h a trial", "evaluation, h a trial", "trials", "h in all"]);
+    let mut table = grid(&["defense", "pairs/s", "training, h a trial", "evaluation, h a trial", "trials", "h in all"]);
     let mut sum = 0.0;
     for (label, rate) in &probe.train {
         // A defense that idles in its first epoch trains nothing in a probe of one.
@@ -187,7 +186,7 @@ fn tells(suite: &Suite, size: Option<&Size>) -> String {
     counts.sort_unstable();
     let header = counts.iter().map(|count| format!("{count} seeds"));
     let mut table =
-        table(&[&["a difference's spread over seeds".to_string()][..], &header.collect::<Vec<_>>()].concat());
+        grid(&[&["a difference's spread over seeds".to_string()][..], &header.collect::<Vec<_>>()].concat());
     let mut add = |what: String, deviation: f64| {
         let cell = |count: &usize| {
             let points = 100.0 * deviation * detectable(*count, level);
@@ -211,6 +210,7 @@ fn tells(suite: &Suite, size: Option<&Size>) -> String {
     for points in [5.0, 10.0, 20.0] {
         add(format!("{points} points"), points / 100.0);
     }
+    align(&mut table, 1, counts.len());
     let seeds = suite.seeds.len();
     let verdict = match seeds {
         n if n < FOR_VERDICT => format!("{n} seeds give no verdict; {FOR_VERDICT} do. "),
@@ -220,14 +220,4 @@ fn tells(suite: &Suite, size: Option<&Size>) -> String {
         "\nwhat it can tell: points of 100 between two rows that are found with a chance of 80%, about {verdicts} verdicts corrected together\n\
          {table}\n{verdict}What the pictures alone make is the least; how far seeds lie apart shows when they have run (`gauntlet compare`).\n"
     )
-}
-
-fn table(header: &[impl ToString]) -> Table {
-    let mut table = Table::new();
-    table.load_style(UTF8_HORIZONTAL_ONLY).set_content_arrangement(ContentArrangement::Disabled);
-    table.set_header(header.iter().map(ToString::to_string).collect::<Vec<_>>());
-    for column in table.column_iter_mut().skip(1) {
-        column.set_cell_alignment(CellAlignment::Right);
-    }
-    table
 }

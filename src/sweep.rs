@@ -2,12 +2,13 @@
 
 use crate::bars::{Bar, Report, SuiteBars, show};
 use crate::say;
+use crate::table;
 use crate::trial::stop_on_signals;
 use clap::Args;
 use gauntlet::evaluator::Downstream;
 use gauntlet::model::weights::write_atomic;
 use gauntlet::plugin::library;
-use gauntlet::report::{self, Line, table};
+use gauntlet::report::{self, Line};
 use gauntlet::suite::Suite;
 use gauntlet::suite::plan::Measured;
 use gauntlet::train::Machine;
@@ -97,7 +98,7 @@ impl Run {
         if stop.load(Ordering::Relaxed) {
             return Err(Error::Interrupted);
         }
-        say(&(table(&self.out)? + "\n"));
+        say(&(table::text(&self.out)? + "\n"));
         for (name, lines) in &failures {
             eprintln!("failed: {name}\n{lines}");
         }
@@ -293,15 +294,4 @@ fn follow(
         }
     })
     .inspect(|_| drop(stdin))
-}
-
-/// The table of a suite's folder; it is kept as `table.txt`, too.
-pub fn table(out: &Path) -> Result<String> {
-    let path = out.join("suite.json");
-    let text = std::fs::read_to_string(&path).map_err(Error::io(&path))?;
-    let suite: Suite =
-        serde_json::from_str(&text).map_err(|error| Error::invalid(path.display().to_string(), error.to_string()))?;
-    let table = table::render(&suite, &report::read_lines(&out.join("results.jsonl"))?)?;
-    write_atomic(&out.join("table.txt"), table.as_bytes())?;
-    Ok(table)
 }

@@ -2,8 +2,9 @@
 //! by the differences that each seed has, whose targets and held-out pictures both shared; all verdicts of a suite are corrected together.
 //!
 //! `judge/seeds.rs` has the statistics, `judge/pair.rs` the comparison of two trained models, picture by picture, `judge/check.rs` that of
-//! a suite with an earlier run of it.
+//! a suite with an earlier run of it, `judge/best.rs` what a table may put in bold.
 
+pub mod best;
 pub mod check;
 pub mod pair;
 pub mod seeds;

@@ -1,8 +1,14 @@
 //! Results: scores, downstream sets and costs as JSON lines. `report/folder.rs` reads what a suite left, `report/board.rs` looks scores up,
-//! `report/table.rs` prints them.
+//! `report/layout.rs` lays them out in tables, which `report/table.rs` prints as text and `report/export.rs` for other programs;
+//! `report/merge.rs` joins several folders.
 
 pub mod board;
+pub mod export;
 pub mod folder;
+pub mod layout;
+pub mod merge;
+#[cfg(test)]
+pub(crate) mod sample;
 pub mod table;
 
 use crate::data::DataConfig;
@@ -147,9 +153,22 @@ pub struct Cost {
     pub tf32: bool,
     /// Threads of tensor operations.
     pub threads: i32,
+    /// Version of gauntlet; empty in lines that an earlier one wrote.
+    #[serde(default)]
+    pub gauntlet: String,
 }
 
 impl Line {
+    /// The trial that it is about: arena, defense and seed.
+    pub fn trial(&self) -> &str {
+        match self {
+            Line::Score(line) => &line.trial,
+            Line::Set(line) => &line.trial,
+            Line::Library(line) => &line.trial,
+            Line::Cost(line) => &line.trial,
+        }
+    }
+
     /// A score of a trial.
     pub fn score(
         trial: &Trial,
@@ -233,6 +252,11 @@ pub fn notes(lines: &[Line]) -> String {
 }
 
 impl Cost {
+    /// The version of gauntlet, in words.
+    pub fn version(&self) -> &str {
+        if self.gauntlet.is_empty() { "one that does not tell" } else { &self.gauntlet }
+    }
+
     /// What this process has spent on a trial.
     pub fn measured(
         trial: &Trial,
@@ -255,6 +279,7 @@ impl Cost {
             precision: trial.recipe.precision,
             tf32: gauntlet_torch::allows_tf32()?,
             threads: trial.threads,
+            gauntlet: env!("CARGO_PKG_VERSION").into(),
         })
     }
 }

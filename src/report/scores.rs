@@ -5,7 +5,7 @@ use super::marker::Marker;
 use super::{Story, anchor, verdicts};
 use gauntlet::evaluator::Unit;
 use gauntlet::report::board::{Column, Gate, Marks};
-use gauntlet::report::table::downstream;
+use gauntlet::report::layout;
 use gauntlet::suite::CLEAN;
 use maud::{Markup, html};
 
@@ -50,7 +50,7 @@ fn article(story: &Story, arena: &str) -> Markup {
                     }
                 }
             }
-            @for group in downstream::by_score(&sets) {
+            @for group in layout::by_score(&sets) {
                 @let name = group[0].score.clone() + &group[0].attack.iter().map(|attack| format!(" of {attack}")).collect::<String>();
                 details.more {
                     summary { "Downstream sets: " (name) (group[0].arrow()) }

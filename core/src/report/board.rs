@@ -5,7 +5,7 @@ use super::{Line, ScoreLine};
 use crate::evaluator::Unit;
 use crate::suite::{CLEAN, Suite};
 use crate::{Error, Result};
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap};
 
 /// A column of a table: a score, about one attack or none.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,7 +60,8 @@ impl<'a> Board<'a> {
     /// Sorts the scores of these lines.
     ///
     /// # Errors
-    /// If trials of one arena and seed did not read the same poison, or not all trained in one precision.
+    /// If trials of one arena and seed did not read the same poison, or not all trained in one precision. Poison that differs in its pixels
+    /// alone, as another machine's arithmetic makes it, is none: [`warnings`](Board::warnings) tells of it.
     pub fn new(suite: &'a Suite, lines: &'a [Line]) -> Result<Self> {
         let scores: Vec<&ScoreLine> =
             lines.iter().filter_map(|line| if let Line::Score(score) = line { Some(score) } else { None }).collect();
@@ -74,21 +75,52 @@ impl<'a> Board<'a> {
         Ok(board)
     }
 
-    /// Two digests in one arena and seed are two different attacks: nothing may be compared then.
+    /// Two sets of edits in one arena and seed are two different attacks: nothing may be compared then.
     fn check_digests(&self) -> Result<()> {
-        let mut digests = BTreeMap::new();
-        for line in &self.scores {
-            let known = digests.entry((&line.arena, line.seed)).or_insert((&line.poison_digest, &line.trial));
-            if *known.0 != line.poison_digest {
-                let what = format!("arena `{}`, seed {}", line.arena, line.seed);
-                let why = format!(
-                    "`{}` and `{}` did not read the same poison ({} and {}); they cannot be compared",
-                    known.1, line.trial, known.0, line.poison_digest
-                );
-                return Err(Error::invalid(what, why));
+        let differs = |first: &&ScoreLine, line: &&ScoreLine| edits(&first.poison_digest) != edits(&line.poison_digest);
+        let Some((first, line)) = self.against_first(differs).next() else { return Ok(()) };
+        let why = format!(
+            "`{}` and `{}` did not read the same poison ({} and {}); they cannot be compared",
+            first.trial, line.trial, first.poison_digest, line.poison_digest
+        );
+        Err(Error::invalid(format!("arena `{}`, seed {}", line.arena, line.seed), why))
+    }
+
+    /// Lines that differ from the first one of their arena and seed, with that one.
+    fn against_first(
+        &self,
+        differs: impl Fn(&&'a ScoreLine, &&'a ScoreLine) -> bool,
+    ) -> impl Iterator<Item = (&'a ScoreLine, &'a ScoreLine)> {
+        let mut firsts: HashMap<(&str, u64), &ScoreLine> = HashMap::new();
+        let pair = move |line: &&'a ScoreLine| (*firsts.entry((&line.arena, line.seed)).or_insert(line), *line);
+        self.scores.iter().map(pair).filter(move |(first, line)| differs(first, line))
+    }
+
+    /// What is not equal among the trials and yet may be compared, with care: poisoned pixels that another machine's arithmetic made,
+    /// devices, versions of gauntlet (which `lines` tell).
+    pub fn warnings(&self, lines: &[Line]) -> Vec<String> {
+        let mut warnings = Vec::new();
+        let pixels = self.against_first(|first, line| first.poison_digest != line.poison_digest);
+        let pixels = pixels.map(|(first, line)| {
+            let place = format!("arena {}, seed {}", line.arena, line.seed);
+            format!("{place}: `{}` and `{}` trained on the same poison but for its pixels", first.trial, line.trial)
+        });
+        for warning in pixels {
+            if !warnings.contains(&warning) {
+                warnings.push(warning);
             }
         }
-        Ok(())
+        let several =
+            |names: BTreeSet<&str>| (names.len() > 1).then(|| names.into_iter().collect::<Vec<_>>().join(", "));
+        let devices = self.scores.iter().map(|line| line.device.as_str()).collect();
+        let versions =
+            lines.iter().filter_map(|line| if let Line::Cost(cost) = line { Some(cost.version()) } else { None });
+        let devices =
+            several(devices).map(|names| format!("trained on different devices ({names}), which round differently"));
+        let versions =
+            several(versions.collect()).map(|names| format!("run by different versions of gauntlet ({names})"));
+        warnings.extend(devices.into_iter().chain(versions));
+        warnings
     }
 
     /// Every defense is compared with the baseline, and every arena with the clean one: all must have trained in one precision.
@@ -220,7 +252,7 @@ impl Column {
     /// Whether defenses are ranked by it: accuracy, the success of an attack, and what is measured on downstream sets. Retrieval is shown,
     /// not ranked: every verdict more makes all of them harder.
     pub fn ranks(&self) -> bool {
-        !self.is_diagnostic() && (self.is_accuracy() || self.attack.is_some() || self.set.is_some())
+        self.is_main() || self.set.is_some() && !self.is_diagnostic()
     }
 
     /// No success of an attack, no accuracy: nothing that is better one way or the other.
@@ -257,6 +289,11 @@ impl Marks {
     }
 }
 
+/// The half of a digest that covers data and edits; the other covers the poisoned pixels.
+pub fn edits(digest: &str) -> &str {
+    digest.split('-').next().unwrap_or(digest)
+}
+
 /// Means of both over the seeds that both have.
 fn paired_means(ours: &[Option<f64>], theirs: &[Option<f64>]) -> Option<(f64, f64)> {
     let (ours, theirs): (Vec<f64>, Vec<f64>) = ours.iter().zip(theirs).filter_map(|(a, b)| a.zip(*b)).unzip();
@@ -266,11 +303,31 @@ fn paired_means(ours: &[Option<f64>], theirs: &[Option<f64>]) -> Option<(f64, f6
 
 #[cfg(test)]
 mod tests {
-    use super::paired_means;
+    use super::{Board, paired_means};
+    use crate::report::{Line, sample};
 
     #[test]
     fn a_seed_that_one_side_lacks_is_averaged_over_on_neither() {
         assert_eq!(paired_means(&[None, Some(0.5), Some(0.25)], &[Some(0.9), Some(0.5), None]), Some((0.5, 0.5)));
         assert_eq!(paired_means(&[None], &[Some(0.9)]), None);
+    }
+
+    #[test]
+    fn poison_of_other_edits_is_refused_and_of_other_pixels_alone_is_told() {
+        let suite = sample::suite(&[0], &["clip", "roclip"]);
+        let of = |defense: &str, digest: &str| {
+            let line = sample::score("poisoned", Some("badnet_x"), defense, 0, "asr", 0.5);
+            Line::Score(crate::report::ScoreLine { poison_digest: digest.into(), ..line })
+        };
+        let lines = [of("clip", "edits-here"), of("roclip", "edits-there"), of("roclip", "edits-there")];
+        let warnings = Board::new(&suite, &lines).unwrap().warnings(&lines);
+        assert_eq!(warnings.len(), 1, "said once: {warnings:?}");
+        assert!(
+            warnings[0].contains("poisoned/clip/seed-0") && warnings[0].contains("but for its pixels"),
+            "{warnings:?}"
+        );
+        let lines = [of("clip", "edits-here"), of("roclip", "others-here")];
+        let refused = Board::new(&suite, &lines).err().map(|error| error.chain()).unwrap();
+        assert!(refused.contains("did not read the same poison (edits-here and others-here)"), "{refused}");
     }
 }

@@ -1,21 +1,18 @@
-//! The table of a suite: for each arena, rows are defenses and columns are scores, mean and spread over seeds, every
-//! seed below. What may be compared, and what is marked, follows the rules that the suite states. `table/downstream.rs` has the
-//! downstream sets' own tables.
+//! The table of a suite as text: for each arena, rows are defenses and columns are scores, mean and spread over seeds, every
+//! seed below. What may be compared, and what is marked, follows the rules that the suite states (`board.rs`); which tables there are, and
+//! what their cells say, is in `layout.rs`.
 
-pub mod downstream;
-
-use super::board::{Board, Column, Gate};
+use super::board::Board;
+use super::layout::{self, Sheet};
 use super::{Line, ScoreLine};
 use crate::Result;
 use crate::evaluator::Unit;
 use crate::judge::case;
 use crate::judge::seeds::Mean;
-use crate::suite::{CLEAN, Suite};
-use crate::train::Precision;
+use crate::suite::Suite;
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets::UTF8_HORIZONTAL_ONLY};
-use std::collections::BTreeSet;
 
-const LEGEND: &str = "\
+pub(super) const LEGEND: &str = "\
 Each cell: mean over seeds [its 95% interval by Student's t; from 3 seeds on], then every seed in the order above; base: the same score in the
 clean arena. `gauntlet compare` says which differences hold.
 attack failed: it lifts its score on the baseline too little over the clean arena, so it judges nobody. gate unknown: the baseline has not
@@ -30,79 +27,26 @@ Ranks and cosines are as they are, not in %.
 /// If trials of one arena and seed did not read the same poison, or not all trained in one precision.
 pub fn render(suite: &Suite, lines: &[Line]) -> Result<String> {
     let board = Board::new(suite, lines)?;
-    let tables = Tables(&board);
-    let mut text: String = board.arenas().map(|arena| tables.render(arena)).collect();
-    text += LEGEND;
-    text += &super::notes(lines);
-    text += &super::libraries(lines);
-    let devices: BTreeSet<&str> = board.scores.iter().map(|line| line.device.as_str()).collect();
-    if devices.len() > 1 {
-        let devices = devices.into_iter().collect::<Vec<_>>().join(", ");
-        text += &format!("warning: trained on different devices ({devices}), which round differently.\n");
-    }
-    Ok(text)
+    let sheets = board.arenas().flat_map(|arena| layout::sheets(&board, arena));
+    let tables: String = sheets.map(|sheet| format!("\n{}\n{}\n", sheet.heading, draw(&board, &sheet))).collect();
+    Ok(tables + LEGEND + &layout::foot(&board, lines))
 }
 
-/// The tables of a board.
-struct Tables<'a>(&'a Board<'a>);
-
-impl Tables<'_> {
-    fn render(&self, arena: &str) -> String {
-        let (sets, own): (Vec<Column>, Vec<Column>) =
-            self.0.columns(arena).into_iter().partition(|column| column.set.is_some());
-        let (main, more): (Vec<Column>, Vec<Column>) = own.into_iter().partition(Column::is_main);
-        let seeds: Vec<String> = self.0.suite.seeds.iter().map(u64::to_string).collect();
-        let attacks =
-            self.0.suite.arenas.get(arena).map_or("no attack: the base rates".into(), |attacks| attacks.join(" + "));
-        let precision = match self.0.scores.first().map(|line| line.precision) {
-            None | Some(Precision::Fp32) => String::new(),
-            Some(other) => format!(" · {}", other.name()),
-        };
-        let mut text = format!(
-            "\n{} · arena {arena} ({attacks}) · seeds {}{precision} · %\n{}\n",
-            self.0.suite.name,
-            seeds.join(", "),
-            self.table(arena, &main, true)
-        );
-        if !more.is_empty() {
-            text += &format!("\nmore of arena {arena} · %\n{}\n", self.table(arena, &more, false));
-        }
-        text + &self.downstream(arena, &sets)
+fn draw(board: &Board, sheet: &Sheet) -> String {
+    let mut table = Table::new();
+    table.load_style(UTF8_HORIZONTAL_ONLY).set_content_arrangement(ContentArrangement::Disabled);
+    let titles = sheet.columns.iter().map(|column| layout::title(column).join("\n"));
+    let note = sheet.notes.then(|| "note".to_string());
+    table.set_header(std::iter::once("defense".to_string()).chain(titles).chain(note));
+    for defense in board.defenses() {
+        let cells = sheet.columns.iter().map(|column| layout::cell(board, &sheet.arena, defense, column).join("\n"));
+        let note = sheet.notes.then(|| board.marks(&sheet.arena, defense).words());
+        table.add_row(std::iter::once(defense.to_string()).chain(cells).chain(note));
     }
-
-    fn table(&self, arena: &str, columns: &[Column], marks: bool) -> String {
-        let mut table = Table::new();
-        table.load_style(UTF8_HORIZONTAL_ONLY).set_content_arrangement(ContentArrangement::Disabled);
-        let titles = std::iter::once("defense".to_string()).chain(columns.iter().map(title));
-        table.set_header(titles.chain(marks.then(|| "note".to_string())));
-        for defense in self.0.defenses() {
-            let cells = columns.iter().map(|column| self.cell(arena, defense, column));
-            let note = marks.then(|| self.0.marks(arena, defense).words());
-            table.add_row(std::iter::once(defense.to_string()).chain(cells).chain(note));
-        }
-        for column in table.column_iter_mut().skip(1) {
-            column.set_cell_alignment(CellAlignment::Right);
-        }
-        table.to_string()
+    for column in table.column_iter_mut().skip(1) {
+        column.set_cell_alignment(CellAlignment::Right);
     }
-
-    fn cell(&self, arena: &str, defense: &str, column: &Column) -> String {
-        let lines = self.0.lines(arena, defense, column);
-        let Some(mean) = over_seeds(&lines) else { return "–".into() };
-        let mut cell = spread(&mean, column.unit);
-        if lines.len() > 1 {
-            cell += &format!("\n{}", each(&self.0.values(arena, defense, column), column.unit));
-        }
-        if column.attack.is_some() && arena != CLEAN {
-            let gate = match self.0.gate(arena, column) {
-                Gate::Unknown => "\ngate unknown",
-                Gate::Failed => "\nattack failed",
-                Gate::Passed => "",
-            };
-            cell += &format!("\nbase {}{gate}", each(&self.0.values(CLEAN, defense, column), column.unit));
-        }
-        cell
-    }
+    table.to_string()
 }
 
 /// Mean and interval of the seeds that have run; none where none has.
@@ -111,20 +55,8 @@ pub fn over_seeds(lines: &[Option<&ScoreLine>]) -> Option<Mean> {
     Mean::of(&lines.iter().map(|line| line.value).collect::<Vec<_>>(), case(lines))
 }
 
-fn title(column: &Column) -> String {
-    if let Some(set) = &column.set {
-        return set.clone();
-    }
-    let adaptive = match column.adapted_to.as_str() {
-        "" => String::new(),
-        defense => format!("adaptive: {defense}\n"),
-    };
-    let attack = column.attack.as_ref().map(|attack| format!("{attack}\n{adaptive}")).unwrap_or_default();
-    format!("{attack}{}{}", column.score, column.arrow())
-}
-
 /// Every seed.
-fn each(values: &[Option<f64>], unit: Unit) -> String {
+pub(super) fn each(values: &[Option<f64>], unit: Unit) -> String {
     values.iter().map(|value| value.map_or("–".to_string(), |value| unit.show(value))).collect::<Vec<_>>().join(" ")
 }
 

@@ -1,0 +1,106 @@
+//! Which tables an arena has and what stands in a cell, whatever they are printed as: `table.rs` prints them as text, `export.rs` as files.
+
+use super::board::{Board, Column, Gate};
+use super::table::{each, over_seeds, spread};
+use super::{Line, libraries, notes};
+use crate::suite::CLEAN;
+use crate::train::Precision;
+
+/// One table: of an arena, rows are defenses.
+pub struct Sheet {
+    /// The arena.
+    pub arena: String,
+    /// What stands above it.
+    pub heading: String,
+    /// Its columns.
+    pub columns: Vec<Column>,
+    /// Whether each row ends in what is to be said of it.
+    pub notes: bool,
+}
+
+/// The tables of an arena: accuracy and what the attacks reached, the other scores, and one for each score on downstream sets.
+pub fn sheets(board: &Board, arena: &str) -> Vec<Sheet> {
+    let (sets, own): (Vec<Column>, Vec<Column>) =
+        board.columns(arena).into_iter().partition(|column| column.set.is_some());
+    let (main, more): (Vec<Column>, Vec<Column>) = own.into_iter().partition(Column::is_main);
+    let attacks = board.suite.arenas.get(arena).map_or("no attack: the base rates".into(), |names| names.join(" + "));
+    let seeds = board.suite.seeds.iter().map(u64::to_string).collect::<Vec<_>>().join(", ");
+    let precision = match board.scores.first().map(|line| line.precision) {
+        None | Some(Precision::Fp32) => String::new(),
+        Some(other) => format!(" · {}", other.name()),
+    };
+    let heading = format!("{} · arena {arena} ({attacks}) · seeds {seeds}{precision} · %", board.suite.name);
+    let mut sheets = vec![Sheet { arena: arena.into(), heading, columns: main, notes: true }];
+    if !more.is_empty() {
+        let heading = format!("more of arena {arena} · %");
+        sheets.push(Sheet { arena: arena.into(), heading, columns: more, notes: false });
+    }
+    sheets.extend(downstream(arena, &sets));
+    sheets
+}
+
+/// Columns on downstream sets in groups, a score of an attack or of none each; those that the published measure of each set stands for are
+/// left to `results.jsonl`.
+pub fn by_score(columns: &[Column]) -> Vec<Vec<Column>> {
+    let is_known = |score: &str| columns.iter().any(|column| column.score == score);
+    let stands_for = |score: &str| {
+        let prefix = ["-top1", "-top5", "-mean-per-class"].iter().find_map(|end| score.strip_suffix(end));
+        prefix.is_some_and(|prefix| is_known(&format!("{prefix}-published")))
+    };
+    let mut groups: Vec<Vec<Column>> = Vec::new();
+    for column in columns.iter().filter(|column| !stands_for(&column.score)) {
+        let together =
+            |group: &&mut Vec<Column>| (&group[0].score, &group[0].attack) == (&column.score, &column.attack);
+        match groups.iter_mut().find(together) {
+            Some(group) => group.push(column.clone()),
+            None => groups.push(vec![column.clone()]),
+        }
+    }
+    groups
+}
+
+/// A table for each score on downstream sets, in which columns are sets.
+fn downstream(arena: &str, columns: &[Column]) -> Vec<Sheet> {
+    let sheet = |columns: Vec<Column>| {
+        let of = columns[0].attack.as_ref().map(|attack| format!(" of {attack}")).unwrap_or_default();
+        let (score, arrow) = (&columns[0].score, columns[0].arrow());
+        let heading = format!("downstream sets in arena {arena} · {score}{of}{arrow} · %");
+        Sheet { arena: arena.into(), heading, columns, notes: false }
+    };
+    by_score(columns).into_iter().map(sheet).collect()
+}
+
+/// The lines of a column's title.
+pub fn title(column: &Column) -> Vec<String> {
+    if let Some(set) = &column.set {
+        return vec![set.clone()];
+    }
+    let adaptive = (!column.adapted_to.is_empty()).then(|| format!("adaptive: {}", column.adapted_to));
+    let score = format!("{}{}", column.score, column.arrow());
+    column.attack.iter().cloned().chain(adaptive).chain([score]).collect()
+}
+
+/// The lines of a cell: mean and interval, every seed, every seed of the clean arena, what is wrong with the attack.
+pub fn cell(board: &Board, arena: &str, defense: &str, column: &Column) -> Vec<String> {
+    let lines = board.lines(arena, defense, column);
+    let Some(mean) = over_seeds(&lines) else { return vec!["–".into()] };
+    let mut cell = vec![spread(&mean, column.unit)];
+    if lines.len() > 1 {
+        cell.push(each(&board.values(arena, defense, column), column.unit));
+    }
+    if column.attack.is_some() && arena != CLEAN {
+        cell.push(format!("base {}", each(&board.values(CLEAN, defense, column), column.unit)));
+        match board.gate(arena, column) {
+            Gate::Unknown => cell.push("gate unknown".into()),
+            Gate::Failed => cell.push("attack failed".into()),
+            Gate::Passed => {}
+        }
+    }
+    cell
+}
+
+/// What a reader must know beside the numbers, a line each: of the sets, the plugins, and what is not equal among the trials.
+pub fn foot(board: &Board, lines: &[Line]) -> String {
+    let warnings = board.warnings(lines).into_iter().map(|warning| format!("warning: {warning}\n"));
+    notes(lines) + &libraries(lines) + &warnings.collect::<String>()
+}

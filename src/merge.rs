@@ -1,0 +1,47 @@
+//! `gauntlet merge`: results of one suite from several machines as one folder.
+
+use crate::say;
+use clap::Args;
+use gauntlet::Result;
+use gauntlet::report::merge::merge;
+use std::path::PathBuf;
+
+/// Joins result folders.
+#[derive(Args)]
+#[command(after_help = "\
+Five seeds on two machines:
+  gauntlet run suites/demo.toml --out out/one --set 'seeds=[10, 11, 12]'
+  gauntlet run suites/demo.toml --out out/two --set 'seeds=[13, 14]'
+  gauntlet merge out/one out/two --out out/demo
+  gauntlet compare out/demo
+
+The suites may differ in seeds, arenas and defenses, which are joined (and in device, cache_gb and plan, which say how a machine runs them); every other
+key that differs is an error. All trials of an arena and seed must have read the same poison. Poison that differs in pixels alone, as another machine
+rounds it, other devices and other versions of gauntlet are warnings, which `table` repeats. A trial that is in two folders must have the same scores.
+
+Of each trial are kept trial.json, scores.jsonl, metrics.jsonl, trajectory.jsonl, cases.jsonl, bad_rows.jsonl and stderr.log: no weights, no store. The
+folder appears whole or not at all; those that were joined are left as they are.")]
+pub struct Merge {
+    /// Folders given to `run` as --out
+    #[arg(required = true, num_args = 2.., value_name = "DIR")]
+    folders: Vec<PathBuf>,
+    /// Folder for all of it, which must not be there yet
+    #[arg(long)]
+    out: PathBuf,
+}
+
+impl Merge {
+    /// Joins them.
+    pub fn run(self) -> Result<()> {
+        let merged = merge(&self.folders, &self.out)?;
+        for warning in &merged.warnings {
+            eprintln!("warning: {warning}");
+        }
+        let unfinished = match merged.unfinished {
+            0 => String::new(),
+            count => format!(", and {count} unfinished"),
+        };
+        say(&format!("{}: {} trials{unfinished}\n", self.out.display(), merged.finished));
+        Ok(())
+    }
+}

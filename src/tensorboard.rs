@@ -1,0 +1,155 @@
+//! `gauntlet tensorboard`: what trials wrote down while they trained, and their scores, as TensorBoard reads it. It converts files that every
+//! trial leaves, so the trainer knows nothing of it, and results that are merged, or older than this command, can be looked at, too.
+//! `tensorboard/events.rs` has the format.
+
+mod events;
+
+use crate::say;
+use clap::Args;
+use events::Events;
+use gauntlet::model::weights::write_atomic;
+use gauntlet::report::folder::Folder;
+use gauntlet::report::{Line, read_lines};
+use gauntlet::train::trajectory;
+use gauntlet::{Error, Result};
+use serde::Deserialize;
+use std::path::{Path, PathBuf};
+use std::time::UNIX_EPOCH;
+
+/// Name of a run's file. Always the same, so that converting again replaces it.
+const FILE: &str = "events.out.tfevents.0.gauntlet";
+
+/// Converts a suite's results.
+#[derive(Args)]
+#[command(after_help = "\
+  gauntlet tensorboard out/demo --out out/demo/tensorboard
+  tensorboard --logdir out/demo/tensorboard
+
+A run for each trial, ARENA/DEFENSE/seed-N, in which are:
+  train/loss, train/logit_scale                                   every 10 steps
+  similarity/ATTACK, rank/ATTACK, above_clean/ATTACK (and clean)  where the suite sets evaluators.trajectory.every
+  scores/NAME, scores/ATTACK/NAME, scores/SET/NAME                at the last step; shares are within 0 to 1, as in results.jsonl
+
+Steps count idle epochs, so that all defenses of an arena have one axis; trials note no times, so the wall clock is that of the file. It can be called
+while the suite runs: call it again to see more, and reload TensorBoard.")]
+pub struct Tensorboard {
+    /// The folder given to `run` or `merge` as --out
+    folder: PathBuf,
+    /// The folder to give to TensorBoard as --logdir
+    #[arg(long)]
+    out: PathBuf,
+}
+
+/// A line of `metrics.jsonl`.
+#[derive(Deserialize)]
+struct Metric {
+    epoch: u64,
+    /// Within the epoch.
+    step: u64,
+    loss: f64,
+    logit_scale: f64,
+}
+
+impl Tensorboard {
+    /// Writes a file for each trial that has begun.
+    pub fn run(self) -> Result<()> {
+        let folder = Folder::read(&self.folder)?;
+        let mut runs = 0;
+        for (arena, defense, seed) in folder.grid() {
+            let Some(trial) = folder.trial(arena, defense, seed)? else { continue };
+            let events = convert(&folder.trial_folder(arena, defense, seed), u64::from(trial.recipe.epochs))?;
+            let run = self.out.join(trial.name());
+            std::fs::create_dir_all(&run).map_err(Error::io(&run))?;
+            write_atomic(&run.join(FILE), &events)?;
+            runs += 1;
+        }
+        if runs == 0 {
+            let why = "no trial has begun there yet; `gauntlet run` goes on";
+            return Err(Error::invalid(self.folder.display().to_string(), why));
+        }
+        say(&format!("{runs} runs; look at them with: tensorboard --logdir {}\n", self.out.display()));
+        Ok(())
+    }
+}
+
+/// The events of a trial that trains for so many epochs.
+fn convert(trial: &Path, epochs: u64) -> Result<Vec<u8>> {
+    let path = trial.join("metrics.jsonl");
+    let metrics = metrics(&path)?;
+    let written = if metrics.is_empty() { trial.join("trial.json") } else { path };
+    let written = std::fs::metadata(&written).and_then(|about| about.modified()).map_err(Error::io(&written))?;
+    let mut events = Events::new(written.duration_since(UNIX_EPOCH).map_or(0.0, |time| time.as_secs_f64()));
+    // The last step of an epoch has a line. One whose first epoch is not over has no other line to place.
+    let steps = metrics.iter().map(|metric| metric.step).max().unwrap_or(1);
+    for metric in &metrics {
+        let step = (metric.epoch - 1) * steps + metric.step;
+        events.add(step, &[("train/loss".into(), metric.loss), ("train/logit_scale".into(), metric.logit_scale)]);
+    }
+    for moment in trajectory::read(&trial.join("trajectory.jsonl"))? {
+        let pairs = moment.attack.as_deref().unwrap_or("clean");
+        let values = [("similarity", moment.similarity), ("rank", moment.rank), ("above_clean", moment.above_clean)];
+        let values = values.map(|(name, value)| (format!("{name}/{pairs}"), value));
+        events.add(u64::from(moment.epoch) * steps, &values);
+    }
+    let scores = trial.join("scores.jsonl");
+    let lines = if scores.exists() { read_lines(&scores)? } else { Vec::new() };
+    for line in &lines {
+        let Line::Score(score) = line else { continue };
+        let set = score.downstream.then_some(score.dataset.as_str());
+        let parts = ["scores"].into_iter().chain(score.attack.as_deref()).chain(set).chain([score.score.as_str()]);
+        events.add(epochs * steps, &[(parts.collect::<Vec<_>>().join("/"), score.value)]);
+    }
+    Ok(events.bytes)
+}
+
+/// The lines of `metrics.jsonl`; none where nothing was trained. The last one may be half written by a trial that runs.
+fn metrics(path: &Path) -> Result<Vec<Metric>> {
+    if !path.exists() {
+        return Ok(Vec::new());
+    }
+    let text = std::fs::read_to_string(path).map_err(Error::io(path))?;
+    let whole = text.rfind('\n').map_or("", |end| &text[..end]);
+    let parse = |(number, line): (usize, &str)| {
+        let place = || format!("{}, line {}", path.display(), number + 1);
+        serde_json::from_str(line).map_err(|error| Error::invalid(place(), error.to_string()))
+    };
+    whole.lines().enumerate().map(parse).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{convert, events};
+
+    #[test]
+    fn losses_and_moments_have_one_axis_on_which_idle_epochs_count_and_scores_come_last() {
+        let home = tempfile::tempdir().unwrap();
+        let write = |file: &str, lines: &[&str]| std::fs::write(home.path().join(file), lines.join("\n")).unwrap();
+        write(
+            "metrics.jsonl",
+            &[
+                r#"{"epoch":1,"step":10,"loss":4.0,"logit_scale":14.0}"#,
+                r#"{"epoch":1,"step":13,"loss":3.5,"logit_scale":14.0}"#,
+                r#"{"epoch":3,"step":10,"loss":3.0,"logit_scale":15.0}"#,
+                r#"{"epoch":3,"st"#,
+            ],
+        );
+        write(
+            "trajectory.jsonl",
+            &[r#"{"epoch":2,"attack":"badnet","n":3,"similarity":0.25,"rank":2.0,"captions":9,"above_clean":0.5}"#, ""],
+        );
+        let seen = events::read(&convert(home.path(), 4).unwrap());
+        let of = |tag: &str| {
+            seen.iter().filter(|(_, name, _)| name == tag).map(|(step, _, value)| (*step, *value)).collect::<Vec<_>>()
+        };
+        assert_eq!(of("train/loss"), [(10, 4.0), (13, 3.5), (36, 3.0)]);
+        assert_eq!(of("similarity/badnet"), [(26, 0.25)]);
+        write(
+            "scores.jsonl",
+            &[
+                r#"{"line":"score","suite":"s","trial":"a/clip/seed-0","arena":"a","attack":"badnet","defense":"clip","seed":0,"evaluator":"e","score":"asr","dataset":"world","value":0.75,"n":4,"low":0.5,"high":1.0,"higher_is_better":false,"chance":0.1,"poison_digest":"d","precision":"fp32","device":"cpu"}"#,
+            ],
+        );
+        let seen = events::read(&convert(home.path(), 4).unwrap());
+        assert_eq!(seen.last().unwrap(), &(52, "scores/badnet/asr".to_string(), 0.75));
+    }
+}
