@@ -97,15 +97,14 @@
   }), { rootMargin: "400px" });
   canvases.forEach((canvas) => seen.observe(canvas));
   // The others when there is time, so that nobody who scrolls has to wait; what is folded away when it is opened.
-  const idle = window.requestIdleCallback || ((work) => setTimeout(work, 50));
   const ahead = canvases.slice(0, 60);
   const next = () => {
     const canvas = ahead.shift();
     if (!canvas) return;
     if (canvas.offsetParent && !drawn.has(canvas)) { seen.unobserve(canvas); draw(canvas); }
-    idle(next);
+    setTimeout(next, 10);
   };
-  addEventListener("load", () => idle(next));
+  setTimeout(next, 10);
   const redraw = () => [...drawn.keys()].forEach(draw);
 
   // A legend's names turn a defense off and on, in all plots.
@@ -124,6 +123,9 @@
       });
     });
   });
+
+  // A small screen shows scores first.
+  if (matchMedia("(max-width: 40rem)").matches) document.querySelector("details.reading").open = false;
 
   // Light and dark -----------------------------------------------------------------------------------------------------
   const root = document.documentElement, dark = matchMedia("(prefers-color-scheme: dark)");

@@ -11,7 +11,8 @@ use maud::{Markup, html};
 
 /// All arenas, `clean` last.
 pub fn section(story: &Story) -> Markup {
-    let arenas: Vec<&str> = story.board.arenas().collect();
+    let (arenas, waiting): (Vec<&str>, Vec<&str>) =
+        story.board.arenas().partition(|arena| !story.board.columns(arena).is_empty());
     html! {
         section #scores {
             h2 { "Scores" }
@@ -20,6 +21,7 @@ pub fn section(story: &Story) -> Markup {
                 p.jump { "Arenas: " @for arena in &arenas { a href={ "#" (anchor(&["arena", arena])) } { (arena) } " " } }
             }
             @for arena in &arenas { (article(story, arena)) }
+            @if !waiting.is_empty() { p { "No trial has finished of: " (waiting.join(", ")) "." } }
         }
     }
 }
@@ -38,16 +40,12 @@ fn article(story: &Story, arena: &str) -> Markup {
                 }
                 @if arena != CLEAN { " " (verdicts::summary(story, arena)) }
             }
-            @if main.is_empty() && more.is_empty() {
-                p { "No trial of this arena has finished." }
-            } @else {
-                (table(story, arena, "scores", &main, true))
-                @if arena != CLEAN { (verdicts::details(story, arena)) }
-                @if !more.is_empty() {
-                    details.more {
-                        summary { "More: " (more.len()) " other scores" }
-                        (table(story, arena, "more", &more, false))
-                    }
+            (table(story, arena, "scores", &main, true))
+            @if arena != CLEAN { (verdicts::details(story, arena)) }
+            @if !more.is_empty() {
+                details.more {
+                    summary { "More: " (more.len()) " other scores" }
+                    (table(story, arena, "more", &more, false))
                 }
             }
             @for group in layout::by_score(&sets) {

@@ -22,9 +22,10 @@ pub fn unfinished(unfinished: &[Unfinished]) -> Markup {
                 h2 { "Unfinished trials" }
                 p.lead { "Started, and without scores: failed, interrupted, or still running. Last lines of what each said on standard error." }
                 @for trial in unfinished.iter().take(SHOWN) {
-                    details.more open[unfinished.len() <= 3] {
-                        summary { (trial.name) @if trial.said.is_empty() { span.quiet { " said nothing" } } }
-                        @if !trial.said.is_empty() { pre { (trial.said) } }
+                    @if trial.said.is_empty() {
+                        p { (trial.name) span.quiet { " said nothing" } }
+                    } @else {
+                        details.more open[unfinished.len() <= 3] { summary { (trial.name) } pre { (trial.said) } }
                     }
                 }
                 @if unfinished.len() > SHOWN {

@@ -33,7 +33,7 @@ fn open(browser: &Path, page: &Path, fragment: &str, more: &[&str]) -> String {
     let profile = tempfile::tempdir().unwrap();
     let mut command = Command::new(browser);
     command.args(["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"]);
-    command.args(["--enable-logging=stderr", "--virtual-time-budget=4000", "--window-size=1280,1600"]);
+    command.args(["--enable-logging=stderr", "--virtual-time-budget=10000", "--window-size=1280,1600"]);
     command.arg(format!("--user-data-dir={}", profile.path().display())).args(more);
     let output = command.arg(format!("file://{}{fragment}", page.display())).output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr);
@@ -101,7 +101,11 @@ fn copy(from: &Path, to: &Path) {
     fs::create_dir_all(to).unwrap();
     for entry in fs::read_dir(from).unwrap().map(Result::unwrap) {
         let (from, to) = (entry.path(), to.join(entry.file_name()));
-        if from.is_dir() { copy(&from, &to) } else { let _ = fs::copy(from, to).unwrap(); }
+        if from.is_dir() {
+            copy(&from, &to);
+        } else {
+            fs::copy(from, to).unwrap();
+        }
     }
 }
 
