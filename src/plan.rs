@@ -112,7 +112,7 @@ impl Plan {
             let probe = Trial {
                 data: DataConfig::World(world.clone()),
                 heldout: share,
-                recipe: Recipe { epochs: 1, batch, init: String::new(), ..trial.recipe.clone() },
+                recipe: Recipe { epochs: 1, batch, warmup_steps: 0, init: String::new(), ..trial.recipe.clone() },
                 attacks: Vec::new(),
                 poisoning: Vec::new(),
                 evaluators: vec![plain.clone()],

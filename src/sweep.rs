@@ -254,7 +254,7 @@ pub fn child(program: &Path, folder: &Path, store: &Path) -> Command {
         .arg("--store")
         .arg(store);
     for library in library::loaded() {
-        command.arg("--plugin").arg(&library.path);
+        command.arg("--plugin").arg(&library.given);
     }
     // Several trials side by side: threads that spin while they wait would take each other's cores.
     command.env("OMP_WAIT_POLICY", "passive").stdin(Stdio::piped()).stdout(Stdio::piped());

@@ -27,7 +27,7 @@ p = [0.001, 0.04, 0.012, 0.2, 0.03, 0.0004, 0.9]
 golden["holm"] = {"p": p, "adjusted": multipletests(p, method="holm")[1].tolist()}
 for first, second in ((3, 12), (0, 5), (40, 41), (100, 60)):
     golden["mcnemar"].append({"first": first, "second": second, "p": mcnemar([[9, first], [second, 9]], exact=True).pvalue})
-for seeds, level, effect in ((3, 0.05, 2.0), (5, 0.05, 1.5), (5, 0.005, 2.5), (10, 0.01, 1.0)):
+for seeds, level, effect in ((3, 0.05, 2.0), (5, 0.05, 1.5), (8, 0.005, 1.5), (10, 0.01, 1.0)):
     test = TTestPower()
     golden["power"].append({"seeds": seeds, "level": level, "effect": effect, "power": test.power(effect, seeds, level),
                             "detectable": float(np.squeeze(test.solve_power(nobs=seeds, alpha=level, power=0.8)))})

@@ -131,7 +131,7 @@ fn pictures_that_changed_under_the_same_name_are_other_poison() {
     }
     let table = format!("{{ folder = '{}', target = 'blorn' }}", theirs.path().display());
     let digests = ["before", "changed", "back"].map(|state| {
-        let from = if state == "changed" { "test-0.png" } else { "train-0.png" };
+        let from = if state == "changed" { "train-1.png" } else { "train-0.png" };
         std::fs::copy(format!("{fixture}/{from}"), theirs.path().join("train-0.png")).unwrap();
         ground_in(home.path(), "precomputed", &table).poison.digest
     });
@@ -196,7 +196,7 @@ fn what_would_make_a_wrong_number_is_refused() {
         ("{ plugin = 'mm-poison', classes = ['zib', 'zib'] }".into(), "names `zib` twice"),
         ("{ plugin = 'dual-key', poison = { rate = 0.1 }, negatives = 9.0 }".into(), "rows of other classes"),
         (
-            "{ plugin = 'dual-key', image = { plugin = 'badclip', config = { weights = 'w' } } }".into(),
+            "{ plugin = 'dual-key', image = { plugin = 'badclip', config = { weights = 'Cargo.toml' } } }".into(),
             "trigger `badclip`",
         ),
     ] {

@@ -118,7 +118,7 @@ fn a_bundle_is_refused_where_its_trigger_stamps_otherwise() {
         (world_suite(&home, 1, "[0]", "clip = {}"), home.join("own.png"), home.join("bundle"));
     let paint = |shade: u8| image::GrayImage::from_pixel(32, 32, image::Luma([shade])).save(&picture).unwrap();
     let attack = format!(
-        "attacks={{ own = {{ plugin = 'blended', picture = '{}', poison = {{ rate = 0.1 }} }} }}",
+        "attacks={{ own = {{ plugin = 'blended', pattern = 'picture', picture = '{}', poison = {{ rate = 0.1 }} }} }}",
         argument(&picture)
     );
     let settings = ["--set", &attack, "--set", "arenas.poisoned=['own']"];

@@ -33,6 +33,7 @@ pub(super) fn open(path: &Path, file: &Path, name: String) -> Result<Library> {
     let fits = handshake.and_then(|handshake| handshake.check_sizes().map(|()| handshake));
     let handshake = fits.map_err(|why| Error::invalid("it does not fit", format!("it {why}")))?;
     Ok(Library {
+        given: path.to_path_buf(),
         path: file.to_path_buf(),
         origin: Origin {
             file: path.file_name().unwrap_or(OsStr::new("")).to_string_lossy().into_owned(),

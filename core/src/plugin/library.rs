@@ -12,6 +12,8 @@ use std::sync::Mutex;
 pub struct Library {
     /// What the names of its plugins start with: `mine` of `libmine.so`.
     pub name: String,
+    /// Where it was given.
+    pub given: PathBuf,
     /// Where it was found, symbolic links followed.
     pub path: PathBuf,
     /// What a trial writes down about it.
