@@ -2,6 +2,7 @@
 
 A row an attack (its own arena), a column a defense: the attack's success in %, every seed, and behind the bar the same score in the arena `clean`.
 """
+import gzip
 import json
 import sys
 from collections import defaultdict
@@ -13,7 +14,8 @@ value = {}
 adaptive = set()
 top1 = defaultdict(list)
 arenas, seeds = [], set()
-for line in map(json.loads, open(sys.argv[1])):
+lines = (gzip.open if sys.argv[1].endswith(".gz") else open)(sys.argv[1], "rt")
+for line in map(json.loads, lines):
     if line["line"] != "score":
         continue
     if line["arena"] not in arenas:
