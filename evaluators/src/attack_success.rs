@@ -85,16 +85,15 @@ fn share(subject: &Subject, definition: Definition, threat: &Threat, cases: Case
 fn targeted(subject: &Subject, threat: &Threat, targets: &[Target]) -> Result<Vec<Score>> {
     let rows: Vec<u32> = targets.iter().map(|target| target.row).collect();
     let taken = subject.classify(&rows, None, 1)?;
-    let wanted: [(Definition, fn(&Target) -> u32); 2] =
-        [(PSR, |target| target.class), (RETURNED, |target| target.truth)];
-    let score = |(definition, wanted): (Definition, fn(&Target) -> u32)| {
+    let score = |definition: Definition, wanted: fn(&Target) -> u32| {
         let mut cases = Cases::default();
         for (target, taken) in targets.iter().zip(&taken) {
             cases.picture(target.row, target.truth, taken[0], taken[0] == wanted(target));
         }
         share(subject, definition, threat, cases)
     };
-    Ok(wanted.into_iter().filter_map(score).collect())
+    let scores = [score(PSR, |target| target.class), score(RETURNED, |target| target.truth)];
+    Ok(scores.into_iter().flatten().collect())
 }
 
 /// Pictures that an attack brings along, those of the class that it wants left out.
