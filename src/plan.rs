@@ -22,9 +22,9 @@ use std::path::PathBuf;
   gauntlet plan suites/demo.toml
   gauntlet plan suites/paper.toml --device cuda
 
-Each defense trains for a few steps, and a few pictures are evaluated, on a small part of the embedded world with the suite's own model, canvas and recipe.
-Reading the suite's own pictures is not in it, nor are captions longer than the world's. What a suite can tell follows from its seeds and its pictures: a
-difference between two rows that is found with a chance of 80%.")]
+Each defense trains for all of its epochs, each shortened to a few steps, and a few pictures are evaluated, on a small part of the embedded world with the
+suite's own model, canvas and recipe. Reading the suite's own pictures is not in it, nor are captions longer than the world's or what grows with the data,
+as a pool does. What a suite can tell follows from its seeds and its pictures: a difference between two rows that is found with a chance of 80%.")]
 pub struct Plan {
     /// The suite, a TOML file
     suite: PathBuf,
@@ -34,9 +34,9 @@ pub struct Plan {
     /// Reckon for this device: auto, cpu, cuda or cuda:N (the same as --set device=...)
     #[arg(long)]
     device: Option<String>,
-    /// Steps that each defense is timed for
-    #[arg(long, default_value_t = 6)]
-    steps: usize,
+    /// Steps of each epoch that are timed [default: 4; 1 where a step takes seconds]
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
+    steps: Option<u64>,
     /// Time nothing: tell what can be told without it
     #[arg(long)]
     no_probe: bool,
@@ -44,8 +44,8 @@ pub struct Plan {
 
 /// What a probe found.
 struct Probe {
-    /// Label of the defense and pairs a second that it trains at.
-    train: Vec<(String, f64)>,
+    /// Label of the defense, pairs a second that it trains at, and seconds that a step of any epoch takes it.
+    train: Vec<(String, f64, f64)>,
     /// Pictures a second in evaluation.
     evaluate: f64,
     /// Rows of its batches, where they are not the suite's.
@@ -93,7 +93,7 @@ impl Plan {
         Ok(())
     }
 
-    /// Trains each defense for a few steps.
+    /// Trains each defense for a few steps of every epoch: what a defense does depends on the epoch.
     fn probe(&self, trials: &[Trial]) -> Result<Probe> {
         let (home, stop, bar) = (scratch()?, stop_on_signals(), Bar::new());
         let (mut train, mut rates) = (Vec::new(), Vec::new());
@@ -101,18 +101,19 @@ impl Plan {
         // A step of RN50 on a CPU takes a second for each row, and as long for each of few rows as of many.
         let small = first.device == "cpu" && first.model.vision_cfg.image_size >= 64;
         let batch = if small { first.recipe.batch.min(8) } else { first.recipe.batch };
-        let (rows, heldout) = (batch * self.steps.max(1), if small { 16 } else { 500 });
+        let steps = self.steps.map_or(if small { 1 } else { 4 }, |steps| steps as usize);
+        let (rows, heldout) = (batch * steps, if small { 16 } else { 500 });
         let share = heldout as f64 / (rows + heldout) as f64;
         let world = World { pairs: ((rows as f64 / (1.0 - share)) * 1.1).ceil() as u32 + 100, ..World::default() };
         let plain =
             Configured { label: "zero-shot".into(), plugin: "zero-shot".into(), config: serde_json::Map::new() };
         for trial in trials.iter().filter(|trial| trial.arena == first.arena && trial.seed == first.seed) {
             let label = &trial.defense.label;
-            eprintln!("timing {label}: {} steps of {batch}", self.steps);
+            eprintln!("timing {label}: {} epochs of {steps} steps of {batch}", first.recipe.epochs);
             let probe = Trial {
                 data: DataConfig::World(world.clone()),
                 heldout: share,
-                recipe: Recipe { epochs: 1, batch, warmup_steps: 0, init: String::new(), ..trial.recipe.clone() },
+                recipe: Recipe { batch, warmup_steps: 0, init: String::new(), ..trial.recipe.clone() },
                 attacks: Vec::new(),
                 poisoning: Vec::new(),
                 evaluators: vec![plain.clone()],
@@ -126,7 +127,8 @@ impl Plan {
                 lines.iter().find_map(|line| if let Line::Score(score) = line { Some(score.n) } else { None });
             let cost = lines.iter().find_map(|line| if let Line::Cost(cost) = line { Some(cost) } else { None });
             let cost = cost.ok_or_else(|| Error::invalid("plan", "the probe left no cost"))?;
-            train.push((label.clone(), cost.samples_per_second));
+            let all = f64::from(first.recipe.epochs) * steps as f64;
+            train.push((label.clone(), cost.samples_per_second, cost.train_seconds / all));
             rates.extend(pictures.map(|pictures| pictures as f64 / cost.evaluate_seconds));
         }
         // The best: the others were held up by something.
@@ -140,13 +142,14 @@ fn scratch() -> Result<tempfile::TempDir> {
 
 /// Hours, a row a defense.
 fn costs(suite: &Suite, size: &Size, probe: &Probe, trials: usize) -> String {
-    let (each, pairs) = (trials / suite.defenses.len(), (size.all_steps() * suite.recipe.batch as u64) as f64);
+    let each = trials / suite.defenses.len();
+    // A step of few rows stands for its rows only.
+    let steps = size.all_steps() as f64 * suite.recipe.batch as f64 / probe.batch as f64;
     let evaluate = if probe.evaluate > 0.0 { size.pictures / probe.evaluate / 3600.0 } else { 0.0 };
     let mut table = grid(&["defense", "pairs/s", "training, h a trial", "evaluation, h a trial", "trials", "h in all"]);
     let mut sum = 0.0;
-    for (label, rate) in &probe.train {
-        // A defense that idles in its first epoch trains nothing in a probe of one.
-        let train = if *rate > 0.0 { pairs / rate / 3600.0 } else { 0.0 };
+    for (label, rate, step) in &probe.train {
+        let train = step * steps / 3600.0;
         let all = (train + evaluate) * each as f64;
         sum += all;
         let number = |value: f64| if value < 0.095 { format!("{value:.3}") } else { format!("{value:.1}") };
@@ -160,7 +163,7 @@ fn costs(suite: &Suite, size: &Size, probe: &Probe, trials: usize) -> String {
         ]);
     }
     let mut text = format!(
-        "\n{table}\n{sum:.2} hours, one trial at a time; idle epochs cost nothing and are counted. Evaluation: "
+        "\n{table}\n{sum:.2} hours, one trial at a time. Evaluation: "
     );
     text += &format!("{:.0} pictures a trial at {:.0} a second.\n", size.pictures, probe.evaluate);
     if probe.batch != suite.recipe.batch {

@@ -8,6 +8,7 @@ use clap::Args;
 use gauntlet::evaluator::Downstream;
 use gauntlet::model::weights::write_atomic;
 use gauntlet::plugin::library;
+use gauntlet::report::folder::last_lines;
 use gauntlet::report::{self, Line};
 use gauntlet::suite::Suite;
 use gauntlet::suite::plan::Measured;
@@ -221,8 +222,7 @@ impl Run {
             return Ok(());
         }
         let said = std::fs::read_to_string(&log).map_err(Error::io(&log))?;
-        let last: Vec<&str> = said.lines().rev().take(8).collect();
-        let last = last.into_iter().rev().collect::<Vec<_>>().join("\n  ");
+        let last = last_lines(&said).replace('\n', "\n  ");
         // One that was aborted could not say by whom.
         let libraries = trial.libraries.iter().map(|library| format!(", with plugins of {}", library.file));
         let status = status.to_string() + &libraries.collect::<String>();

@@ -10,9 +10,8 @@ use events::Events;
 use gauntlet::model::weights::write_atomic;
 use gauntlet::report::folder::Folder;
 use gauntlet::report::{Line, read_lines};
-use gauntlet::train::trajectory;
+use gauntlet::train::{metrics, trajectory};
 use gauntlet::{Error, Result};
-use serde::Deserialize;
 use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
@@ -40,16 +39,6 @@ pub struct Tensorboard {
     out: PathBuf,
 }
 
-/// A line of `metrics.jsonl`.
-#[derive(Deserialize)]
-struct Metric {
-    epoch: u64,
-    /// Within the epoch.
-    step: u64,
-    loss: f64,
-    logit_scale: f64,
-}
-
 impl Tensorboard {
     /// Writes a file for each trial that has begun.
     pub fn run(self) -> Result<()> {
@@ -74,15 +63,14 @@ impl Tensorboard {
 
 /// The events of a trial that trains for so many epochs.
 fn convert(trial: &Path, epochs: u64) -> Result<Vec<u8>> {
-    let path = trial.join("metrics.jsonl");
-    let metrics = metrics(&path)?;
-    let written = if metrics.is_empty() { trial.join("trial.json") } else { path };
+    let metrics = metrics(trial)?;
+    let written = trial.join(if metrics.is_empty() { "trial.json" } else { "metrics.jsonl" });
     let written = std::fs::metadata(&written).and_then(|about| about.modified()).map_err(Error::io(&written))?;
     let mut events = Events::new(written.duration_since(UNIX_EPOCH).map_or(0.0, |time| time.as_secs_f64()));
     // The last step of an epoch has a line. One whose first epoch is not over has no other line to place.
-    let steps = metrics.iter().map(|metric| metric.step).max().unwrap_or(1);
+    let steps = u64::from(metrics.iter().map(|metric| metric.step).max().unwrap_or(1));
     for metric in &metrics {
-        let step = (metric.epoch - 1) * steps + metric.step;
+        let step = u64::from(metric.epoch - 1) * steps + u64::from(metric.step);
         events.add(step, &[("train/loss".into(), metric.loss), ("train/logit_scale".into(), metric.logit_scale)]);
     }
     for moment in trajectory::read(&trial.join("trajectory.jsonl"))? {
@@ -100,20 +88,6 @@ fn convert(trial: &Path, epochs: u64) -> Result<Vec<u8>> {
         events.add(epochs * steps, &[(parts.collect::<Vec<_>>().join("/"), score.value)]);
     }
     Ok(events.bytes)
-}
-
-/// The lines of `metrics.jsonl`; none where nothing was trained. The last one may be half written by a trial that runs.
-fn metrics(path: &Path) -> Result<Vec<Metric>> {
-    if !path.exists() {
-        return Ok(Vec::new());
-    }
-    let text = std::fs::read_to_string(path).map_err(Error::io(path))?;
-    let whole = text.rfind('\n').map_or("", |end| &text[..end]);
-    let parse = |(number, line): (usize, &str)| {
-        let place = || format!("{}, line {}", path.display(), number + 1);
-        serde_json::from_str(line).map_err(|error| Error::invalid(place(), error.to_string()))
-    };
-    whole.lines().enumerate().map(parse).collect()
 }
 
 #[cfg(test)]

@@ -15,6 +15,7 @@ pub mod schedule;
 pub mod trajectory;
 
 pub use corpus::Corpus;
+pub use journal::{Metric, metrics};
 pub use matches::Matches;
 pub use pixels::normalise;
 pub use precision::Precision;

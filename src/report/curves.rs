@@ -2,11 +2,9 @@
 
 use super::Story;
 use super::plots::{Chart, Plots, Series, Style, legend, round};
-use gauntlet::{Error, Result};
+use gauntlet::train::{Metric, metrics};
 use maud::{Markup, html};
-use serde::Deserialize;
 use std::collections::BTreeMap;
-use std::path::Path;
 
 /// Points of a curve, at most.
 pub const POINTS: usize = 60;
@@ -14,15 +12,6 @@ pub const POINTS: usize = 60;
 const EACH: usize = 120;
 /// Beyond these arenas each is folded.
 pub const OPEN: usize = 4;
-
-/// A line of `metrics.jsonl`: means over some steps.
-#[derive(Deserialize)]
-struct Logged {
-    epoch: u32,
-    step: u32,
-    loss: f64,
-    logit_scale: f64,
-}
 
 /// Loss and logit scale at a time, in epochs.
 type Curve = Vec<(f64, [f64; 2])>;
@@ -77,8 +66,7 @@ fn figures(story: &Story, plots: &mut Plots, arena: &str, each: bool) -> Vec<Mar
     for defense in story.board.defenses() {
         let mut seeds = Vec::new();
         for &seed in &story.board.suite.seeds {
-            let path = story.folder.trial_folder(arena, defense, seed).join("metrics.jsonl");
-            let logged = plots.read(read(&path)).unwrap_or_default();
+            let logged = plots.read(metrics(&story.folder.trial_folder(arena, defense, seed))).unwrap_or_default();
             if !logged.is_empty() {
                 seeds.push((format!("seed {seed}"), curve(&logged)));
             }
@@ -113,20 +101,9 @@ fn figures(story: &Story, plots: &mut Plots, arena: &str, each: bool) -> Vec<Mar
     if curves.is_empty() { Vec::new() } else { names.into_iter().enumerate().map(figure).collect() }
 }
 
-/// Whole lines only: a trial that runs may have written a part of the last one.
-fn read(path: &Path) -> Result<Vec<Logged>> {
-    if !path.exists() {
-        return Ok(Vec::new());
-    }
-    let text = std::fs::read_to_string(path).map_err(Error::io(path))?;
-    let whole = text.rfind('\n').map_or("", |end| &text[..end]);
-    let lines = whole.lines().map(serde_json::from_str).collect::<Result<_, _>>();
-    lines.map_err(|error| Error::invalid(path.display().to_string(), error.to_string()))
-}
-
-fn curve(logged: &[Logged]) -> Curve {
+fn curve(logged: &[Metric]) -> Curve {
     let steps = logged.iter().map(|line| line.step).max().unwrap_or(1).max(1);
-    let time = |line: &Logged| f64::from(line.epoch - 1) + f64::from(line.step) / f64::from(steps);
+    let time = |line: &Metric| f64::from(line.epoch - 1) + f64::from(line.step) / f64::from(steps);
     logged.iter().map(|line| (time(line), [line.loss, line.logit_scale])).collect()
 }
 

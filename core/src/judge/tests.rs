@@ -3,9 +3,9 @@
 use super::check::{Baseline, Outcome};
 use super::*;
 use crate::report::folder::Folder;
+use crate::report::sample::score;
 use crate::report::{Line, ScoreLine};
 use crate::suite::Suite;
-use crate::train::Precision;
 use serde_json::json;
 use std::path::Path;
 
@@ -19,29 +19,9 @@ fn suite(seeds: u64) -> Suite {
 }
 
 fn line(arena: &str, defense: &str, seed: u64, attack: Option<&str>, value: f64) -> Line {
-    Line::Score(ScoreLine {
-        suite: "s".into(),
-        trial: format!("{arena}/{defense}/seed-{seed}"),
-        arena: arena.into(),
-        attack: attack.map(str::to_string),
-        adapted_to: String::new(),
-        defense: defense.into(),
-        seed,
-        evaluator: "e".into(),
-        score: if attack.is_some() { "asr" } else { "top1" }.into(),
-        dataset: "world".into(),
-        downstream: false,
-        value,
-        unit: Unit::Share,
-        n: 100,
-        low: (value - 0.08).max(0.0),
-        high: (value + 0.08).min(1.0),
-        higher_is_better: Some(attack.is_none()),
-        chance: 0.05,
-        poison_digest: format!("{arena}{seed}-pixels"),
-        precision: Precision::Fp32,
-        device: "cpu".into(),
-    })
+    let name = if attack.is_some() { "asr" } else { "top1" };
+    let (low, high) = ((value - 0.08).max(0.0), (value + 0.08).min(1.0));
+    Line::Score(ScoreLine { n: 100, low, high, chance: 0.05, ..score(arena, attack, defense, seed, name, value) })
 }
 
 /// Seeds differ by a point or two, in an order of no meaning.
@@ -201,8 +181,12 @@ fn a_check_wants_the_recorded_suite_and_its_poison() {
     let other = Suite { heldout: 0.2, ..suite(5) };
     let refusal = recorded.check(&run(home.path(), other, results(5, &SOUND)), None).unwrap_err().chain();
     assert!(refusal.contains("`heldout`: 0.2, recorded 0.1"), "{refusal}");
-    std::fs::remove_file(home.path().join("trials/hit/mine/seed-3/scores.jsonl")).unwrap();
-    std::fs::write(home.path().join("trials/hit/mine/seed-3/stderr.log"), "error: it broke").unwrap();
+    let trial = home.path().join("trials/hit/mine/seed-3");
+    std::fs::remove_file(trial.join("scores.jsonl")).unwrap();
+    std::fs::write(trial.join("stderr.log"), format!("{}\n", Error::Interrupted)).unwrap();
+    let folder = Folder { path: home.path().into(), suite: suite(5), lines: results(5, &SOUND) };
+    assert_ne!(recorded.check(&folder, None).unwrap().scores[0].outcome, Outcome::Failed, "stopped, not failed");
+    std::fs::write(trial.join("stderr.log"), "error: it broke").unwrap();
     let failed =
         recorded.check(&Folder { path: home.path().into(), suite: suite(5), lines: results(5, &SOUND) }, None).unwrap();
     assert!(failed.exit_code() == 1 && failed.scores[0].outcome == Outcome::Failed);

@@ -81,6 +81,8 @@ impl Folder {
             let log = folder.join("stderr.log");
             let said =
                 if log.exists() { std::fs::read_to_string(&log).map_err(Error::io(&log))? } else { String::new() };
+            // What one says that was stopped is no failure.
+            let said = if said.trim_end() == Error::Interrupted.to_string() { String::new() } else { said };
             unfinished.push(Unfinished { name: format!("{arena}/{defense}/seed-{seed}"), said: last_lines(&said) });
         }
         Ok(unfinished)

@@ -3,12 +3,43 @@
 use super::{Matches, Trainer};
 use crate::model::weights::write_atomic;
 use crate::{Error, Progress, Result};
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use std::io::Write;
+use std::path::Path;
 use tch::{Device, Kind, Tensor};
 
 /// Steps between lines of `metrics.jsonl`; losses are looked at together then, so that a step need not wait for the device.
 pub(super) const LOG_STEPS: usize = 10;
+
+/// A line of `metrics.jsonl`.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Metric {
+    /// The epoch, counted from 1.
+    pub epoch: u32,
+    /// Steps of that epoch that are done; the last step of an epoch has a line.
+    pub step: u32,
+    /// Mean loss of the steps since the line before.
+    pub loss: f64,
+    /// What cosines are multiplied by.
+    pub logit_scale: f64,
+}
+
+/// What a trial has written down so far; none where it never trained. Whole lines only: one that runs may have written a part of the last.
+pub fn metrics(trial: &Path) -> Result<Vec<Metric>> {
+    let path = trial.join("metrics.jsonl");
+    if !path.exists() {
+        return Ok(Vec::new());
+    }
+    let text = std::fs::read_to_string(&path).map_err(Error::io(&path))?;
+    let whole = text.rfind('\n').map_or("", |end| &text[..end]);
+    let parse = |(number, line): (usize, &str)| {
+        let place = || format!("{}, line {}", path.display(), number + 1);
+        serde_json::from_str(line).map_err(|error| Error::invalid(place(), error.to_string()))
+    };
+    whole.lines().enumerate().map(parse).collect()
+}
 
 impl Trainer<'_> {
     /// Reads the losses since the last time, stops if one is not finite, and appends a line to `metrics.jsonl`.
@@ -34,9 +65,9 @@ impl Trainer<'_> {
         }
         self.list_bad_rows()?;
         let loss = losses.iter().sum::<f64>() / losses.len() as f64;
-        let scale = f64::try_from(self.model.logit_scale())?;
-        let (epoch, step) = (self.position.epoch, self.position.step);
-        let line = serde_json::json!({ "epoch": epoch, "step": step, "loss": loss, "logit_scale": scale });
+        let logit_scale = f64::try_from(self.model.logit_scale())?;
+        let metric = Metric { epoch: self.position.epoch, step: self.position.step as u32, loss, logit_scale };
+        let line = serde_json::to_string(&metric).expect("plain data");
         let path = self.folder.join("metrics.jsonl");
         let mut file = std::fs::OpenOptions::new().create(true).append(true).open(&path).map_err(Error::io(&path))?;
         writeln!(file, "{line}").map_err(Error::io(&path))?;
