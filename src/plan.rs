@@ -162,9 +162,7 @@ fn costs(suite: &Suite, size: &Size, probe: &Probe, trials: usize) -> String {
             number(all),
         ]);
     }
-    let mut text = format!(
-        "\n{table}\n{sum:.2} hours, one trial at a time. Evaluation: "
-    );
+    let mut text = format!("\n{table}\n{sum:.2} hours, one trial at a time. Evaluation: ");
     text += &format!("{:.0} pictures a trial at {:.0} a second.\n", size.pictures, probe.evaluate);
     if probe.batch != suite.recipe.batch {
         text += &format!("Timed with batches of {}, not {}.\n", probe.batch, suite.recipe.batch);
