@@ -67,7 +67,7 @@ pub struct Suite {
     /// Arenas by name: labels of the attacks that poison the data together. `clean` (no attack) is always added.
     pub arenas: BTreeMap<String, Vec<String>>,
     /// Defenses by label, in the order of the table's rows. A control names the defense that it controls for: `of = "LABEL"` takes
-    /// over every value that both have.
+    /// over every value that both have; of the same plugin it is an ablation, and sets the keys that it changes.
     pub defenses: Map<String, Value>,
     /// What is measured, by label; by default everything there is.
     #[serde(default)]

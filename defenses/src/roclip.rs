@@ -28,6 +28,8 @@ pub struct RoClip {
     every: u32,
     /// The first epoch in which they are; 0: the first multiple of K.
     first: u32,
+    /// What takes the place of a picture's own caption in those epochs. `nearest` is RoCLIP, the others are its ablations.
+    matched_to: MatchedTo,
     /// Captions in the pool: a share of the training rows below 1, or a number (released code: 21845 for 1M).
     #[schemars(range(min = 0.000001))]
     pool: f64,
@@ -54,6 +56,18 @@ pub struct RoClip {
     captions: CaptionEdits,
     #[serde(skip)]
     memory: Option<Pool>,
+}
+
+/// What a picture is matched to in a matching epoch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum MatchedTo {
+    /// The most similar caption of the pool.
+    Nearest,
+    /// Any caption of the pool, drawn anew in every epoch: what is left of RoCLIP if the search did nothing.
+    Random,
+    /// Its own caption: what is left if the pool did nothing, and only the text tower stood still (`text_tower`).
+    Own,
 }
 
 /// What the pool holds at first.
@@ -94,6 +108,7 @@ impl Default for RoClip {
         RoClip {
             every: 2,
             first: 0,
+            matched_to: MatchedTo::Nearest,
             pool: 0.02,
             pool_start: PoolStart::Captions,
             look_up: LookUp::BeforePush,
@@ -164,7 +179,8 @@ impl Defense for RoClip {
         self.check()?;
         let size = self.size(bench.rows())?;
         check_pool_epochs(self.every, self.first, bench)?;
-        if self.memory.is_none() && (self.matches_in(epoch) || self.update_in_plain_epochs) {
+        let wanted = self.matched_to != MatchedTo::Own && (self.matches_in(epoch) || self.update_in_plain_epochs);
+        if self.memory.is_none() && wanted {
             self.memory = Some(Pool::start(self.pool_start, size, bench));
         }
         Ok(self.phase(epoch))
@@ -172,6 +188,10 @@ impl Defense for RoClip {
 
     fn loss(&mut self, step: &Step) -> Result<Tensor> {
         let matching = self.matches_in(step.epoch);
+        if matching && self.matched_to == MatchedTo::Own {
+            step.record_matches(step.keys);
+            return Ok(step.clip_loss(step.image, step.text));
+        }
         let Some(pool) = self.memory.as_mut() else {
             assert!(!matching, "the pool is there since the epoch was planned");
             return Ok(step.clip_loss(step.image, step.text));
@@ -185,7 +205,10 @@ impl Defense for RoClip {
         if self.look_up == LookUp::AfterPush {
             pool.push(step, self.overflow);
         }
-        let found = step.nearest(&pool.embeddings);
+        let found = match self.matched_to {
+            MatchedTo::Random => pool.drawn(step)?,
+            _ => step.nearest(&pool.embeddings),
+        };
         step.record_matches(&pool.keys.index_select(0, &found));
         let text = match self.text_tower {
             // Noise has no tokens to encode; it stays what it is until captions have replaced it.

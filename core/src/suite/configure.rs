@@ -28,8 +28,8 @@ fn one<T: Role + ?Sized>(table: &Map<String, Value>, label: &str) -> Result<Conf
     Ok(Configured { label: label.to_string(), plugin: name, config })
 }
 
-/// Gives `config` the value of every key that `plugin` shares with the one labelled `of`. A key that is set here as well is an
-/// error: two values would be two truths.
+/// Gives `config` the value of every key that `plugin` shares with the one labelled `of`. Where both are the same plugin this is an ablation,
+/// and the keys that are set here are what it changes; elsewhere such a key is an error: two values would be two truths.
 fn take_over<T: Role + ?Sized>(
     plugin: &Plugin<T>,
     config: &mut Map<String, Value>,
@@ -43,11 +43,19 @@ fn take_over<T: Role + ?Sized>(
     if followed.get("of").is_some() {
         return Err(Error::invalid(format!("`{of}`"), "follows another itself; name that one"));
     }
-    let shared = shared(plugin, &one::<T>(table, of)?);
+    let followed = one::<T>(table, of)?;
+    let (shared, ablation) = (shared(plugin, &followed), followed.plugin == plugin.name);
+    if ablation && config.iter().all(|(key, value)| shared.get(key) == Some(value)) {
+        return Err(Error::invalid(format!("`{of}`"), "is the same plugin, of which no key is changed here"));
+    }
     if shared.is_empty() {
         return Err(Error::invalid(format!("`{of}`"), format!("has no key that `{}` has", plugin.name)));
     }
     for (key, value) in shared {
+        if ablation {
+            config.entry(key).or_insert(value);
+            continue;
+        }
         if config.contains_key(&key) {
             return Err(Error::invalid(
                 format!("key `{key}`"),

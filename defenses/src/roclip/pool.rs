@@ -2,7 +2,7 @@
 
 use super::{Overflow, PoolStart};
 use gauntlet::defense::{State, pad};
-use gauntlet::draw::Rng;
+use gauntlet::draw::{self, Rng};
 use gauntlet::model::normalize;
 use gauntlet::rand::SeedableRng;
 use gauntlet::{Bench, Error, Result, Step};
@@ -63,6 +63,13 @@ impl Pool {
         let _ = self.keys.index_copy_(0, &places, &kept(step.keys));
         let _ = self.tokens.index_copy_(0, &places, &kept(&tokens));
         self.next = (self.next + count) % size;
+    }
+
+    /// An entry for each row of the batch, whatever it holds: a draw by row and epoch (rows' keys know the seed).
+    pub fn drawn(&self, step: &Step) -> Result<Tensor> {
+        let (keys, size) = (Vec::<i64>::try_from(step.keys)?, self.keys.size()[0] as u64);
+        let draw = |key: i64| (draw::hash(0, "defense/roclip/drawn", &[step.epoch.into(), key as u64]) % size) as i64;
+        Ok(Tensor::from_slice(&keys.into_iter().map(draw).collect::<Vec<_>>()).to_device(self.keys.device()))
     }
 
     pub fn is_all_captions(&self) -> bool {

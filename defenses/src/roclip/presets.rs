@@ -22,6 +22,7 @@ fn paper() -> Preset {
     let mut fields = vec![
         ("every", json!(3), "unverified; the authors' training log has 3"),
         ("first", json!(0), "unverified"),
+        ("matched_to", json!("nearest"), "paper, figure 1: the most similar caption"),
         ("pool", json!(0.02), "unverified; released code: 2.18% of 1M"),
         ("pool_start", json!("captions"), "paper, figure 1: a pool of random captions"),
         ("look_up", json!("before-push"), "unverified; released code"),
@@ -32,7 +33,7 @@ fn paper() -> Preset {
         ("augment", json!(true), "paper, figure 1: augments all images and captions"),
         ("captions", json!("per-epoch"), "unverified; figure 1: augments all captions"),
     ];
-    fields.splice(10..10, augmentation_fields([code; 7]));
+    fields.splice(11..11, augmentation_fields([code; 7]));
     Preset::new("paper", "as the paper describes it, without the mistakes of the released code", &deviations, fields)
 }
 
@@ -58,6 +59,7 @@ fn official() -> Preset {
     let mut fields = vec![
         ("every", json!(2), "released code, parser default (--break_epoch)"),
         ("first", json!(0), "released code (main.py, train.py): epochs from 1, multiples of K"),
+        ("matched_to", json!("nearest"), "released code (train.py, get_loss)"),
         ("pool", json!(21845), "released code, parser default (--memory_bank_size)"),
         ("pool_start", json!("raw-noise"), "lightly 1.2.39: normalises a copy and drops it"),
         ("look_up", json!("before-push"), "released code (train.py, get_loss)"),
@@ -68,7 +70,7 @@ fn official() -> Preset {
         ("augment", json!(true), "released code (README): --cross_aug"),
         ("captions", json!("static"), "released code (data.py): edited when the data set is opened"),
     ];
-    fields.splice(10..10, augmentation_fields(augmentation));
+    fields.splice(11..11, augmentation_fields(augmentation));
     Preset::new("official", "the released code, with its quirks", &deviations, fields)
 }
 

@@ -275,3 +275,26 @@ fn presets_hold_every_value_of_their_own() {
         assert_eq!(default, Augmentation::default(), "the default augmentation is the release's, to the last bit");
     }
 }
+
+/// No quirks, but what RoCLIP is compared with: the same epochs, matched to something else.
+#[test]
+fn ablations_match_to_any_caption_or_to_their_own() {
+    let given = Given::random(1, 100, 64, 8);
+    let matching_to = |matched_to| RoClip { matched_to, ..RoClip::default() };
+    let (mut random, mut own) = (matching_to(MatchedTo::Random), matching_to(MatchedTo::Own));
+    let pool = || Some(Pool::of_noise(PoolStart::Noise, [10, 8, 4]));
+    let mut drawn = |epoch: u32| {
+        random.memory = pool();
+        random.memory.as_mut().unwrap().keys = Tensor::arange(10, (Kind::Int64, Device::Cpu));
+        let _ = random.loss(&given.step(epoch)).unwrap();
+        given.matched()
+    };
+    let (first, again, later) = (drawn(2), drawn(2), drawn(4));
+    assert_eq!(first, again, "a draw is by row and epoch alone");
+    assert!(first != later && (0..10).all(|entry| first.contains(&entry)), "{first:?}, {later:?}");
+
+    let loss = own.loss(&given.step(2)).unwrap();
+    assert_eq!(number(&loss), number(&gauntlet::defense::clip_loss(&given.image, &given.text, &given.scale)));
+    assert_eq!(given.matched(), Vec::<i64>::try_from(&given.keys).unwrap());
+    assert_eq!(own.phase(2).text_tower, TextTower::Frozen, "so that the text tower stands still as in RoCLIP");
+}
