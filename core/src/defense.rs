@@ -7,20 +7,32 @@ mod half;
 
 use crate::data::augment::Augmentation;
 use crate::model::Clip;
-use crate::train::{Corpus, Precision};
-use crate::{Result, draw};
+use crate::train::{Corpus, Precision, Recipe, Suspicion};
+use crate::{Error, Result, draw};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
 use tch::{Device, Kind, Tensor};
 
 /// A defense during pre-training.
 pub trait Defense: Send {
-    /// What happens in an epoch (counted from 1). Called once an epoch, before its first step; not called again when a
-    /// trial resumes within the epoch.
-    fn plan(&mut self, _epoch: u32, _bench: &Bench) -> Result<Phase> {
-        Ok(Phase::default())
+    /// What happens in an epoch (counted from 1), phase by phase; without any, the schedule advances over the epoch and nothing else happens.
+    /// Called once an epoch, before its first step; not called again when a trial resumes within the epoch.
+    fn plan(&mut self, _epoch: u32, _bench: &Bench) -> Result<Vec<Phase>> {
+        Ok(vec![Phase::default()])
+    }
+
+    /// What it takes besides the data.
+    fn needs(&self) -> Needs {
+        Needs::default()
+    }
+
+    /// The recipe it is trained with, given that of the suite. Only what starts from a trained model has one of its own.
+    fn recipe(&self, suite: &Recipe) -> Result<Recipe> {
+        Ok(suite.clone())
     }
 
     /// The loss of one step: a scalar. CLIP's own, unless a defense has another.
@@ -39,21 +51,75 @@ pub trait Defense: Send {
     }
 }
 
+/// What a defense takes besides the poisoned data: its assumptions, shown beside its results.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Needs {
+    /// What it does with the undefended model of the same data, recipe and seed, which is trained once for all.
+    pub undefended: Undefended,
+    /// Training pairs that somebody has checked to be clean.
+    pub clean_pairs: usize,
+}
+
+/// What becomes of the undefended model.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Undefended {
+    /// Nobody asks for it.
+    #[default]
+    Unused,
+    /// It looks at the data ([`Bench::embed_undefended`]); the defended model starts afresh.
+    Scout,
+    /// The defended model starts from it.
+    Start,
+}
+
 /// Tensors by name.
 pub type State = BTreeMap<String, Tensor>;
 
-/// What the trainer does in one epoch. The default is plain CLIP: pictures and captions as they are, both towers train.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+/// What the trainer does in an epoch, or in a part of one. The default is plain CLIP: all rows, pictures and captions as they are, both towers
+/// train.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Phase {
+    /// Numbers of the rows that it trains on, below [`Bench::rows`]; none: all of them.
+    #[serde(skip)]
+    pub rows: Option<Arc<Vec<u32>>>,
+    /// Steps of it; where its rows do not suffice they come again, in another order. None: as many whole batches as its rows fill.
+    pub steps: Option<usize>,
     /// How pictures are augmented, if at all.
     pub augmentation: Option<Augmentation>,
     /// How captions are augmented.
     pub captions: CaptionEdits,
+    /// A second view of every row, if the loss wants one ([`Step::second`]).
+    pub second: Option<View>,
     /// What happens to the text tower.
     pub text_tower: TextTower,
-    /// The schedule advances over the epoch and nothing else happens: no forward pass, no batch-norm update, no step.
-    pub idle: bool,
+    /// What the schedule's learning rate is multiplied by.
+    pub rate: f64,
+}
+
+impl Default for Phase {
+    fn default() -> Self {
+        let (augmentation, captions) = (None, CaptionEdits::Off);
+        Phase {
+            rows: None,
+            steps: None,
+            augmentation,
+            captions,
+            second: None,
+            text_tower: TextTower::Trained,
+            rate: 1.0,
+        }
+    }
+}
+
+/// How a row is shown.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct View {
+    /// How its picture is augmented, if at all.
+    pub augmentation: Option<Augmentation>,
+    /// How its caption is.
+    pub captions: CaptionEdits,
 }
 
 /// When captions are edited by EDA.
@@ -82,14 +148,36 @@ pub enum TextTower {
     ZeroGradient,
 }
 
-/// What a defense can ask for when it plans an epoch.
+/// What a defense can ask for when it plans an epoch. Rows have numbers here, in an order drawn from the seed, so that they tell nothing.
 pub struct Bench<'a> {
     pub(crate) model: &'a Clip,
+    pub(crate) undefended: Option<&'a Clip>,
+    pub(crate) needs: Needs,
     pub(crate) corpus: &'a Corpus<'a>,
+    pub(crate) folder: &'a Path,
     pub(crate) seed: u64,
     pub(crate) epochs: u32,
     pub(crate) precision: Precision,
+    pub(crate) looked_at: &'a Cell<u64>,
 }
+
+/// Rows as a model embeds them.
+pub struct Pairs {
+    /// Normalised embeddings of their pictures, not augmented, `[rows, dimensions]`, without gradient.
+    pub image: Tensor,
+    /// Normalised embeddings of their captions `[rows, dimensions]`, without gradient.
+    pub text: Tensor,
+}
+
+impl Pairs {
+    /// Cosine of each picture and its caption `[rows]`.
+    pub fn similarities(&self) -> Tensor {
+        (&self.image * &self.text).sum_dim_intlist([1].as_slice(), false, Kind::Float)
+    }
+}
+
+/// Rows that are embedded together.
+const CHUNK: usize = 256;
 
 /// Embeddings of some captions of the training data.
 pub struct Captions {
@@ -127,6 +215,58 @@ impl Bench<'_> {
         self.corpus.device
     }
 
+    /// Rows of a step.
+    pub fn batch(&self) -> usize {
+        self.corpus.batch
+    }
+
+    /// Rows as the model embeds them now, in evaluation mode. The trial is charged for each.
+    pub fn embed(&self, rows: &[u32]) -> Result<Pairs> {
+        self.embed_by(self.model, rows)
+    }
+
+    /// Rows as the undefended model of the same data, recipe and seed embeds them, for a defense that [`needs`](Defense::needs) it.
+    pub fn embed_undefended(&self, rows: &[u32]) -> Result<Pairs> {
+        let missing =
+            || Error::invalid("the defense", "asks for the undefended model, and its `needs` does not say so");
+        self.embed_by(self.undefended.ok_or_else(missing)?, rows)
+    }
+
+    fn embed_by(&self, model: &Clip, rows: &[u32]) -> Result<Pairs> {
+        self.looked_at.set(self.looked_at.get() + rows.len() as u64);
+        let places = self.corpus.places_of(rows);
+        let (mut image, mut text) = (Vec::new(), Vec::new());
+        for places in places.chunks(CHUNK) {
+            let (read, canvases) = self.corpus.read(places)?;
+            let captions: Vec<&str> = read.iter().map(|row| row.caption).collect();
+            let tokens = self.corpus.tokenizer.encode_batch(&captions, self.context_length()).to_device(self.device());
+            let pictures = self.corpus.normalise(&canvases, &[]);
+            let embed = |tower: &dyn Fn() -> Tensor| tch::no_grad(|| self.precision.forward(self.device(), tower));
+            image.push(embed(&|| model.encode_image(&pictures, false)));
+            text.push(embed(&|| model.encode_text(&tokens)));
+        }
+        Ok(Pairs { image: Tensor::cat(&image, 0), text: Tensor::cat(&text, 0) })
+    }
+
+    /// `count` rows that are certain to be clean, for a defense that [`needs`](Defense::needs) them: what its user would have had to check.
+    ///
+    /// # Errors
+    /// If it did not say so, or there are fewer.
+    pub fn clean_rows(&self, count: usize) -> Result<Vec<u32>> {
+        if count > self.needs.clean_pairs {
+            let said = self.needs.clean_pairs;
+            let why = format!("asks for {count} clean pairs, and its `needs` says {said}");
+            return Err(Error::invalid("the defense", why));
+        }
+        self.corpus.clean_rows(count, &mut self.rng("clean rows", &[]))
+    }
+
+    /// Tells the suite how suspicious each row is to the defense (f32 `[rows]`, more is worse) and which of them it trains on. For measurements
+    /// made out of the defense's sight; changes nothing. The last report stands.
+    pub fn report(&self, suspicion: &Tensor, kept: &[u32]) -> Result<()> {
+        Suspicion::write(self.corpus, self.folder, suspicion, kept)
+    }
+
     /// A generator of the defense's own, by purpose and key.
     pub fn rng(&self, purpose: &str, key: &[u64]) -> draw::Rng {
         draw::rng(self.seed, &format!("defense/{purpose}"), key)
@@ -156,6 +296,15 @@ pub fn pad(tokens: &Tensor, context_length: i64) -> Tensor {
     tokens.constant_pad_nd([0, context_length - tokens.size()[1]])
 }
 
+/// Normalised embeddings of a view of the batch.
+#[derive(Clone, Copy)]
+pub struct Embedded<'a> {
+    /// Of its pictures `[batch, dimensions]`.
+    pub image: &'a Tensor,
+    /// Of its captions `[batch, dimensions]`.
+    pub text: &'a Tensor,
+}
+
 /// One step as a defense sees it.
 pub struct Step<'a> {
     /// Epoch, counted from 1.
@@ -168,6 +317,10 @@ pub struct Step<'a> {
     pub logit_scale: &'a Tensor,
     /// Row keys i64 `[batch]`.
     pub keys: &'a Tensor,
+    /// Number of the phase in its epoch's plan.
+    pub phase: usize,
+    /// Embeddings of the second view, where the phase asked for one.
+    pub second: Option<Embedded<'a>>,
     /// Tokens of the captions i64 `[batch, length]`, as long as the longest of them.
     pub tokens: &'a Tensor,
     /// Whether products of embeddings are rounded to f16: the recipe's `half_logits`.

@@ -56,6 +56,8 @@ pub struct Subject<'a> {
     pub corpus: &'a Corpus<'a>,
     /// What the defense recorded as matched, epoch by epoch.
     pub matches: &'a [Matches],
+    /// Rows that it was trained on, as often as it was.
+    pub trained_rows: u64,
     /// The seed of the trial.
     pub seed: u64,
     /// The downstream sets of the suite.

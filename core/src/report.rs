@@ -141,6 +141,18 @@ pub struct Cost {
     pub cpu_seconds: f64,
     /// Rows a second in training; idle epochs have none.
     pub samples_per_second: f64,
+    /// Rows that went through the model in training, each view of a row counted.
+    #[serde(default)]
+    pub samples: u64,
+    /// Rows that the defense had embedded to look at them.
+    #[serde(default)]
+    pub looked_at: u64,
+    /// Rows that the undefended model was trained on, where the defense needs it; its training is shared, its price is not.
+    #[serde(default)]
+    pub undefended_samples: u64,
+    /// Wall seconds of that training.
+    #[serde(default)]
+    pub undefended_seconds: f64,
     /// Most memory the process ever held, in bytes.
     pub peak_memory: u64,
     /// Most bytes that tensors held on the GPU; none on the CPU.
@@ -272,6 +284,10 @@ impl Cost {
             train_seconds: trained.seconds,
             evaluate_seconds,
             cpu_seconds: cpu_seconds(),
+            samples: trained.samples,
+            looked_at: trained.looked_at,
+            undefended_samples: trained.undefended.samples,
+            undefended_seconds: trained.undefended.seconds,
             samples_per_second: if trained.seconds > 0.0 { trained.samples as f64 / trained.seconds } else { 0.0 },
             peak_memory: peak_memory(),
             peak_device_memory: gauntlet_torch::peak_device_memory(device)?,

@@ -8,6 +8,7 @@ mod schema;
 pub use schema::schema;
 
 use crate::data::DataConfig;
+use crate::defense::Undefended;
 use crate::error::from_json;
 use crate::evaluator::DownstreamConfig;
 use crate::model::ModelConfig;
@@ -55,6 +56,11 @@ pub struct Suite {
     #[serde(default = "costly")]
     #[schemars(range(min = 0.0, max = 1.0))]
     pub costly: f64,
+    /// The last epoch with poison, to see whether what an attack has taught outlives further clean training: in the epochs after it the suite
+    /// leaves the edited rows out, steps and schedule staying as they are. Default: all epochs have poison.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1))]
+    pub clean_after: Option<u32>,
     /// `tiny`, `small`, open_clip's `RN50`, `ViT-B-32`, `ViT-B-16`, or a .json file in open_clip's form (a ResNet or a vision transformer).
     pub model: String,
     /// Where the pairs come from.
@@ -67,7 +73,8 @@ pub struct Suite {
     /// Arenas by name: labels of the attacks that poison the data together. `clean` (no attack) is always added.
     pub arenas: BTreeMap<String, Vec<String>>,
     /// Defenses by label, in the order of the table's rows. A control names the defense that it controls for: `of = "LABEL"` takes
-    /// over every value that both have; of the same plugin it is an ablation, and sets the keys that it changes.
+    /// over every value that both have; of the same plugin it is an ablation, and sets the keys that it changes. `oracle = true` drops the
+    /// poison by the truth: what a perfect filter would leave.
     pub defenses: Map<String, Value>,
     /// What is measured, by label; by default everything there is.
     #[serde(default)]
@@ -196,10 +203,17 @@ impl Suite {
         let evaluators = self.evaluators()?;
         let device = resolve_device(&self.device);
         let clean = (CLEAN.to_string(), Vec::new());
+        // Who needs the undefended model comes after whoever leaves it.
+        let mut turns = Vec::new();
+        for defense in defenses {
+            let waits = defense.build::<dyn Defense>()?.needs().undefended != Undefended::Unused;
+            turns.push((waits, defense));
+        }
+        turns.sort_by_key(|(waits, _)| *waits);
         let mut trials = Vec::new();
         for &seed in &self.seeds {
             for (arena, poisoning) in std::iter::once((&clean.0, &clean.1)).chain(&self.arenas) {
-                for defense in &defenses {
+                for (_, defense) in &turns {
                     let plugins = attacks.iter().chain([defense]).chain(&evaluators);
                     trials.push(Trial {
                         libraries: plugin::library::used(plugins),
@@ -216,6 +230,7 @@ impl Suite {
                         attacks: attacks.clone(),
                         poisoning: poisoning.clone(),
                         defense: defense.clone(),
+                        clean_after: if self.is_oracle(&defense.label) { Some(0) } else { self.clean_after },
                         evaluators: evaluators.clone(),
                         downstream: self.downstream.clone(),
                         bundle: self.bundle.clone(),
@@ -226,6 +241,11 @@ impl Suite {
         trials.first().map_or(Ok(()), Trial::check)?;
         trials.iter().try_for_each(|trial| trial.bundled().map(drop))?;
         Ok(trials)
+    }
+
+    /// Whether a row is trained without poison, by the truth.
+    pub fn is_oracle(&self, defense: &str) -> bool {
+        self.defenses.get(defense).and_then(|row| row.get("oracle")) == Some(&Value::Bool(true))
     }
 
     /// What the suite names, or everything there is.

@@ -12,6 +12,7 @@ pub mod precision;
 pub mod preset;
 mod recipe;
 pub mod schedule;
+pub mod suspicion;
 pub mod trajectory;
 
 pub use corpus::Corpus;
@@ -20,17 +21,20 @@ pub use matches::Matches;
 pub use pixels::normalise;
 pub use precision::Precision;
 pub use recipe::Recipe;
+pub use suspicion::Suspicion;
 
 use crate::data::{augment, load};
-use crate::defense::{Bench, Defense, Phase, Step, TextTower};
+use crate::defense::{Bench, Defense, Embedded, Phase, State, Step, TextTower};
 use crate::model::Clip;
 use crate::{Error, Progress, Result};
 use adamw::AdamW;
 use checkpoint::{Parts, Position};
 use gauntlet_torch::clip_grad_norm;
 use journal::LOG_STEPS;
-use std::cell::RefCell;
+use serde::{Deserialize, Serialize};
+use std::cell::{Cell, RefCell};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 use tch::Tensor;
@@ -53,6 +57,22 @@ pub struct Trained {
     pub matches: Vec<Matches>,
     /// Wall seconds of training, over all the times it was resumed.
     pub seconds: f64,
+    /// Rows that went through the model in training.
+    pub rows: u64,
+    /// The same with each view of a row counted.
+    pub samples: u64,
+    /// Rows that the defense had embedded to look at them.
+    pub looked_at: u64,
+    /// What the undefended model had cost, where the defense needs it.
+    pub undefended: Spent,
+}
+
+/// What a training cost.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Spent {
+    /// Wall seconds.
+    pub seconds: f64,
     /// Rows that went through the model.
     pub samples: u64,
 }
@@ -65,6 +85,11 @@ pub struct Trainer<'a> {
     defense: &'a mut dyn Defense,
     optimizer: AdamW,
     position: Position,
+    /// Number of the phase that is trained.
+    phase: usize,
+    undefended: Option<&'a Clip>,
+    /// The last epoch with poison, if it ends.
+    clean_after: Option<u32>,
     matches: RefCell<Vec<Tensor>>,
     pending: Vec<(Tensor, Tensor)>,
     bad_rows: usize,
@@ -87,22 +112,21 @@ impl<'a> Trainer<'a> {
             let why = format!("is {}, and there are {} training rows", recipe.batch, corpus.len());
             return Err(Error::invalid("recipe, key `batch`", why));
         }
-        let steps = (corpus.len() / recipe.batch) as u64 * u64::from(recipe.epochs);
-        if recipe.warmup_steps >= steps {
-            let why = format!("is {}, and the whole training has {steps} steps", recipe.warmup_steps);
-            return Err(Error::invalid("recipe, key `warmup_steps`", why));
-        }
         let mut optimizer =
             AdamW::new(&model.weights, recipe.betas, recipe.epsilon, recipe.weight_decay).decaying(recipe.decay);
-        let start =
-            Position { epoch: 1, step: 0, phase: None, metrics_lines: 0, match_bytes: 0, seconds: 0.0, samples: 0 };
-        let mut position = start;
+        let mut position = Position { epoch: 1, ..Position::default() };
         if let Some((saved, mut parts)) = checkpoint::read(&folder.join("checkpoint.safetensors"), trial)? {
             let mut part = |name: &str| parts.remove(name).unwrap_or_default();
             model.weights.assign(&part("model"))?;
             optimizer.restore(&part("optimizer"))?;
             defense.restore(part("defense"), corpus.device)?;
             position = saved;
+            for (number, rows) in part("rows") {
+                let phase = number.parse::<usize>().ok().and_then(|number| position.phases.as_mut()?.get_mut(number));
+                let phase =
+                    phase.ok_or_else(|| Error::invalid("checkpoint", "has rows of a phase that it does not have"))?;
+                phase.rows = Some(Arc::new(Vec::<i64>::try_from(rows)?.into_iter().map(|row| row as u32).collect()));
+            }
         }
         let (folder, trial, matches) = (folder.to_path_buf(), trial.to_string(), RefCell::default());
         Ok(Trainer {
@@ -112,6 +136,9 @@ impl<'a> Trainer<'a> {
             defense,
             optimizer,
             position,
+            phase: 0,
+            undefended: None,
+            clean_after: None,
             matches,
             pending: Vec::new(),
             bad_rows: 0,
@@ -124,6 +151,16 @@ impl<'a> Trainer<'a> {
     /// With someone who looks at the poisoned pairs between epochs.
     pub fn recorded_by(self, recorder: Option<Recorder<'a>>) -> Self {
         Trainer { recorder, ..self }
+    }
+
+    /// With the undefended model of the same data, for a defense that needs it.
+    pub fn beside(self, undefended: Option<&'a Clip>) -> Self {
+        Trainer { undefended, ..self }
+    }
+
+    /// With poison up to this epoch only.
+    pub fn clean_after(self, epoch: Option<u32>) -> Self {
+        Trainer { clean_after: epoch, ..self }
     }
 
     /// Trains to the end.
@@ -144,68 +181,142 @@ impl<'a> Trainer<'a> {
             return Err(Error::NotFinite(why));
         }
         let matches = (1..=self.recipe.epochs).map(|epoch| self.matches_of(epoch)).filter(Matches::exists).collect();
-        Ok(Trained { matches, seconds: self.position.seconds, samples: self.position.samples })
+        let Position { seconds, rows, samples, looked_at, .. } = self.position;
+        Ok(Trained { matches, seconds, rows, samples, looked_at, undefended: Spent::default() })
     }
 
     /// Asks the defense what happens in this epoch, unless it has said so already.
-    pub fn plan(&mut self) -> Result<Phase> {
-        if let Some(phase) = &self.position.phase {
-            return Ok(phase.clone());
+    pub fn plan(&mut self) -> Result<Vec<Phase>> {
+        if let Some(phases) = &self.position.phases {
+            return Ok(phases.clone());
         }
+        let clock = Instant::now();
         let (seed, epochs, precision) = (self.corpus.seed, self.recipe.epochs, self.recipe.precision);
-        let bench = Bench { model: self.model, corpus: self.corpus, seed, epochs, precision };
-        let phase = self.defense.plan(self.position.epoch, &bench)?;
-        phase.augmentation.as_ref().map_or(Ok(()), augment::Augmentation::check)?;
-        self.position.phase = Some(phase.clone());
-        Ok(phase)
+        let looked_at = Cell::new(0);
+        let bench = Bench {
+            model: self.model,
+            undefended: self.undefended,
+            needs: self.defense.needs(),
+            corpus: self.corpus,
+            folder: &self.folder,
+            seed,
+            epochs,
+            precision,
+            looked_at: &looked_at,
+        };
+        let mut phases = self.defense.plan(self.position.epoch, &bench)?;
+        for phase in &mut phases {
+            self.take(phase)?;
+        }
+        self.check(&phases)?;
+        self.position.looked_at += looked_at.get();
+        self.position.seconds += clock.elapsed().as_secs_f64();
+        self.position.phases = Some(phases.clone());
+        Ok(phases)
+    }
+
+    /// From the rows that the defense names to those of the corpus; without poison, where the arena has none from this epoch on.
+    fn take(&self, phase: &mut Phase) -> Result<()> {
+        if let Some(rows) = &phase.rows {
+            if let Some(row) = rows.iter().find(|row| **row as usize >= self.corpus.len()) {
+                return Err(Error::invalid("the defense's plan", format!("names row {row} of {}", self.corpus.len())));
+            }
+            let places = self.corpus.places_of(rows).into_iter().map(|row| row as u32);
+            phase.rows = Some(Arc::new(places.collect()));
+        }
+        if self.clean_after.is_some_and(|last| self.position.epoch > last) {
+            phase.steps = Some(self.corpus.steps(phase));
+            phase.rows = Some(Arc::new(self.corpus.without_poison(phase.rows.as_deref())));
+        }
+        Ok(())
+    }
+
+    /// The first epoch says how many steps an epoch has: the schedule is laid over as many epochs of as many steps.
+    fn check(&mut self, phases: &[Phase]) -> Result<()> {
+        let steps = phases.iter().map(|phase| self.corpus.steps(phase)).sum();
+        let wrong =
+            |why: String| Err(Error::invalid(format!("the defense's plan of epoch {}", self.position.epoch), why));
+        for phase in phases {
+            phase.augmentation.as_ref().map_or(Ok(()), augment::Augmentation::check)?;
+            let second = phase.second.and_then(|view| view.augmentation);
+            second.as_ref().map_or(Ok(()), augment::Augmentation::check)?;
+            let rows = phase.rows.as_ref().map_or(self.corpus.len(), |rows| rows.len());
+            if rows < self.recipe.batch {
+                return wrong(format!("has a phase of {rows} rows; a batch is {}", self.recipe.batch));
+            }
+        }
+        if self.position.steps_per_epoch == 0 {
+            let idle = phases.is_empty();
+            self.position.steps_per_epoch = if idle { self.corpus.len() / self.recipe.batch } else { steps };
+            let all = self.position.steps_per_epoch as u64 * u64::from(self.recipe.epochs);
+            if self.recipe.warmup_steps >= all {
+                let why = format!("is {}, and the whole training has {all} steps", self.recipe.warmup_steps);
+                return Err(Error::invalid("recipe, key `warmup_steps`", why));
+            }
+        }
+        let all = self.position.steps_per_epoch;
+        if steps > all { wrong(format!("has {steps} steps, and the first epoch had {all}")) } else { Ok(()) }
     }
 
     fn epoch(&mut self, machine: &Machine) -> Result<()> {
-        let (epoch, first) = (self.position.epoch, self.position.step);
-        let phase = self.plan()?;
-        if phase.idle {
-            return Ok(());
+        let (phases, corpus, mut before) = (self.plan()?, self.corpus, 0);
+        let planned: usize = phases.iter().map(|phase| corpus.steps(phase)).sum();
+        for (number, phase) in phases.iter().enumerate() {
+            let steps = corpus.steps(phase);
+            let first = self.position.step.saturating_sub(before).min(steps);
+            let mut clock = Instant::now();
+            load::for_each_batch(corpus, self.position.epoch, phase, first, machine.workers, |step, batch| {
+                self.phase = number;
+                self.step(batch)?;
+                self.position.step = before + step + 1;
+                self.position.rows += self.recipe.batch as u64;
+                self.position.samples += (self.recipe.batch * (1 + usize::from(phase.second.is_some()))) as u64;
+                self.position.seconds += std::mem::replace(&mut clock, Instant::now()).elapsed().as_secs_f64();
+                if (step + 1) % LOG_STEPS == 0 || self.position.step == planned {
+                    self.log(machine.progress)?;
+                }
+                let done = self.global_step();
+                let due = self.recipe.checkpoint_steps > 0 && done.is_multiple_of(self.recipe.checkpoint_steps);
+                let stop = machine.stop.load(Ordering::Relaxed);
+                if due || stop {
+                    self.log(machine.progress)?;
+                    self.checkpoint()?;
+                }
+                if stop { Err(Error::Interrupted) } else { Ok(()) }
+            })?;
+            before += steps;
         }
-        let corpus = self.corpus;
-        let mut clock = Instant::now();
-        load::for_each_batch(corpus, epoch, &phase, first, machine.workers, |number, batch| {
-            self.step(batch)?;
-            self.position.step = number + 1;
-            self.position.samples += self.recipe.batch as u64;
-            self.position.seconds += std::mem::replace(&mut clock, Instant::now()).elapsed().as_secs_f64();
-            if (number + 1) % LOG_STEPS == 0 || number + 1 == self.steps_per_epoch() {
-                self.log(machine.progress)?;
-            }
-            let done = self.global_step();
-            let due = self.recipe.checkpoint_steps > 0 && done.is_multiple_of(self.recipe.checkpoint_steps);
-            let stop = machine.stop.load(Ordering::Relaxed);
-            if due || stop {
-                self.log(machine.progress)?;
-                self.checkpoint()?;
-            }
-            if stop { Err(Error::Interrupted) } else { Ok(()) }
-        })
+        Ok(())
     }
 
     /// One step on a batch, in an epoch that is planned; [`run`](Trainer::run) calls it, and whoever measures it.
     pub fn step(&mut self, batch: load::Batch) -> Result<()> {
-        let phase = self.position.phase.as_ref().expect("the epoch is planned");
+        let phase = &self.position.phases.as_ref().expect("the epoch is planned")[self.phase];
         let device = self.corpus.device;
-        let images = self.corpus.normalise(&batch.images, &batch.drawings);
-        let [keys, tokens, words] =
-            [&batch.keys, &batch.tokens, &batch.words].map(|tensor| pixels::sent(tensor, device));
+        let [keys, tokens] = [&batch.keys, &batch.tokens].map(|tensor| pixels::sent(tensor, device));
         let precision = self.recipe.precision;
-        let image = precision.forward(device, || self.model.encode_image(&images, true));
-        let encode_text = || precision.forward(device, || self.model.encode_words(&tokens, &words));
-        let text = match phase.text_tower {
-            TextTower::Trained => encode_text(),
-            TextTower::Frozen | TextTower::ZeroGradient => tch::no_grad(encode_text),
+        let embed = |drawings: &[augment::Drawing], tokens: &Tensor, words: &Tensor| {
+            let images = self.corpus.normalise(&batch.images, drawings);
+            let image = precision.forward(device, || self.model.encode_image(&images, true));
+            let encode_text = || precision.forward(device, || self.model.encode_words(tokens, words));
+            let text = match phase.text_tower {
+                TextTower::Trained => encode_text(),
+                TextTower::Frozen | TextTower::ZeroGradient => tch::no_grad(encode_text),
+            };
+            (image, text)
         };
+        let (image, text) = embed(&batch.drawings, &tokens, &pixels::sent(&batch.words, device));
+        let second = batch.second.as_ref().map(|second| {
+            let [tokens, words] = [&second.tokens, &second.words].map(|tensor| pixels::sent(tensor, device));
+            embed(&second.drawings, &tokens, &words)
+        });
         let logit_scale = self.model.logit_scale();
         let loss = self.defense.loss(&Step {
             epoch: self.position.epoch,
             image: &image,
             text: &text,
+            second: second.as_ref().map(|(image, text)| Embedded { image, text }),
+            phase: self.phase,
             logit_scale: &logit_scale,
             keys: &keys,
             tokens: &tokens,
@@ -214,7 +325,8 @@ impl<'a> Trainer<'a> {
             precision,
             matches: &self.matches,
         })?;
-        let gradients = self.clip(self.gradients(&loss, phase.text_tower)?)?;
+        let (text_tower, factor) = (phase.text_tower, phase.rate);
+        let gradients = self.clip(self.gradients(&loss, text_tower)?)?;
         let steps_per_epoch = self.steps_per_epoch() as u64;
         let rate = schedule::learning_rate(
             self.recipe.learning_rate,
@@ -222,7 +334,7 @@ impl<'a> Trainer<'a> {
             steps_per_epoch * u64::from(self.recipe.epochs),
             self.recipe.schedule.first_step(steps_per_epoch) + self.global_step(),
         );
-        self.optimizer.step(&self.model.weights, &gradients, rate)?;
+        self.optimizer.step(&self.model.weights, &gradients, factor * rate)?;
         self.model.clamp_logit_scale();
         self.pending.push((loss.detach(), batch.keys));
         Ok(())
@@ -258,7 +370,7 @@ impl<'a> Trainer<'a> {
     }
 
     fn steps_per_epoch(&self) -> usize {
-        self.corpus.len() / self.recipe.batch
+        self.position.steps_per_epoch
     }
 
     /// Steps done, idle ones counted.
@@ -270,13 +382,21 @@ impl<'a> Trainer<'a> {
         self.recorder.iter().try_for_each(|recorder| recorder.epoch_ended(self.position.epoch, self.recipe.epochs))?;
         self.position.epoch += 1;
         self.position.step = 0;
-        self.position.phase = None;
+        self.position.phases = None;
         self.position.match_bytes = 0;
         self.checkpoint()
     }
 
     fn checkpoint(&self) -> Result<()> {
+        let mut rows = State::new();
+        for (number, phase) in self.position.phases.iter().flatten().enumerate() {
+            if let Some(some) = &phase.rows {
+                let numbers: Vec<i64> = some.iter().map(|row| i64::from(*row)).collect();
+                rows.insert(number.to_string(), Tensor::from_slice(&numbers));
+            }
+        }
         let parts = Parts::from([
+            ("rows", rows),
             ("model", self.model.weights.tensors()),
             ("optimizer", self.optimizer.state()),
             ("defense", self.defense.state()?),

@@ -1,5 +1,7 @@
 //! A trial: one data set, one arena, one defense, one seed, from the raw pairs to the scores. [`Trial::run`] is the whole
-//! benchmark, top to bottom; read `suite.rs` next for how a suite becomes trials.
+//! benchmark, top to bottom (`trial/training.rs` is one step of it); read `suite.rs` next for how a suite becomes trials.
+
+mod training;
 
 use crate::attack::Workshop;
 use crate::data::tokenize::Tokenizer;
@@ -13,7 +15,7 @@ use crate::poison::{Arena, Poison, Threat, bundle};
 use crate::report::{self, Cost, LibraryLine, Line, SetLine};
 use crate::train::corpus::Shape;
 use crate::train::trajectory::Recorder;
-use crate::train::{Corpus, Machine, Recipe, Trained, Trainer};
+use crate::train::{Corpus, Machine, Recipe, Trained};
 use crate::{Attack, Error, Result, draw};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -22,6 +24,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 use tch::Device;
+use training::Job;
 
 /// A fully resolved trial: running it again gives the same results. Written as `trial.json` beside them.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -53,6 +56,9 @@ pub struct Trial {
     pub poisoning: Vec<String>,
     /// The defense.
     pub defense: Configured,
+    /// The last epoch with poison: after it the suite leaves every edited row out, by the truth that no defense sees. 0: an oracle.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clean_after: Option<u32>,
     /// What is measured.
     pub evaluators: Vec<Configured>,
     /// Downstream sets that it is measured on, by label.
@@ -173,7 +179,8 @@ impl Trial {
             None => {
                 let probe = evaluators.iter().find_map(|evaluator| evaluator.probe());
                 let recorder = probe.map(|probe| Recorder::new(probe, &corpus, &poison, &model, folder));
-                self.train(&model, &corpus, defense.as_mut(), recorder, folder, &identity, machine)?
+                let job = Job { corpus: &corpus, poison: &poison.digest, folder, store, identity: &identity, machine };
+                self.train(&job, &model, defense.as_mut(), recorder)?
             }
         };
 
@@ -195,6 +202,7 @@ impl Trial {
             poison: &poison,
             corpus: &corpus,
             matches: &trained.matches,
+            trained_rows: trained.rows,
             seed: self.seed,
             downstream: &downstream,
             encoder,
@@ -210,32 +218,6 @@ impl Trial {
         lines.push(Line::Cost(Cost::measured(self, prepare_seconds, &trained, evaluate_seconds, device)?));
         report::write_lines(&folder.join("scores.jsonl"), &lines)?;
         Ok(lines)
-    }
-
-    #[expect(clippy::too_many_arguments, reason = "each is a different thing, and this is called in one place")]
-    fn train(
-        &self,
-        model: &Clip,
-        corpus: &Corpus,
-        defense: &mut dyn Defense,
-        recorder: Option<Recorder>,
-        folder: &Path,
-        identity: &str,
-        machine: &Machine,
-    ) -> Result<Trained> {
-        if !self.recipe.init.is_empty() {
-            model.weights.load(Path::new(&self.recipe.init))?;
-        }
-        let trainer = Trainer::open(&self.recipe, corpus, model, defense, folder, identity)?;
-        let diverged = |error| match error {
-            Error::NotFinite(_) => {
-                Error::during(error, format!("defense `{}`: plugin `{}`", self.defense.label, self.defense.plugin))
-            }
-            other => other,
-        };
-        let trained = trainer.recorded_by(recorder).run(machine).map_err(diverged)?;
-        model.weights.save(&folder.join("model.safetensors"))?;
-        Ok(trained)
     }
 
     /// The rows and canvases of this trial, made if they are not in the store yet. Runs no plugin.
@@ -331,11 +313,14 @@ impl Trial {
 
     /// The trial and what it reads: a checkpoint goes on only where data, poison and first weights are still the same.
     fn identity(&self, trial: &str, poison: &Poison) -> Result<String> {
-        let init = Path::new(&self.recipe.init);
-        let weights =
-            if self.recipe.init.is_empty() { Vec::new() } else { std::fs::read(init).map_err(Error::io(init))? };
-        let parts = [trial.as_bytes(), poison.digest.as_bytes(), &weights];
+        let parts = [trial.as_bytes(), poison.digest.as_bytes(), &self.first_weights()?];
         Ok(blake3::hash(&parts.concat()).to_hex().to_string())
+    }
+
+    /// The file that the recipe starts from; nothing where it starts afresh.
+    fn first_weights(&self) -> Result<Vec<u8>> {
+        let init = Path::new(&self.recipe.init);
+        if self.recipe.init.is_empty() { Ok(Vec::new()) } else { std::fs::read(init).map_err(Error::io(init)) }
     }
 
     /// What can be told before anything is read: the device exists, so do the weights to start from, and no score would come twice.

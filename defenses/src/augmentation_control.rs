@@ -35,8 +35,8 @@ gauntlet::register!(
 );
 
 impl Defense for AugmentationControl {
-    fn plan(&mut self, _epoch: u32, _bench: &Bench) -> Result<Phase> {
+    fn plan(&mut self, _epoch: u32, _bench: &Bench) -> Result<Vec<Phase>> {
         let augmentation = self.augment.then_some(self.augmentation);
-        Ok(Phase { augmentation, captions: self.captions, ..Phase::default() })
+        Ok(vec![Phase { augmentation, captions: self.captions, ..Phase::default() }])
     }
 }

@@ -1,5 +1,5 @@
 //! A control for RoCLIP's exposure: in an epoch in which RoCLIP matches to its pool, no picture sees its own caption, so RoCLIP
-//! also trains less on the poison. Here those epochs are idle: the schedule advances and nothing else happens. A suite's
+//! also trains less on the poison. Here those epochs are idle: they have no phase, the schedule advances and nothing else happens. A suite's
 //! `of = "LABEL"` takes epochs and augmentation over from the RoCLIP that it controls for.
 
 use crate::roclip::{check_pool_epochs, is_pool_epoch};
@@ -42,10 +42,12 @@ gauntlet::register!(
 );
 
 impl Defense for ExposureControl {
-    fn plan(&mut self, epoch: u32, bench: &Bench) -> Result<Phase> {
+    fn plan(&mut self, epoch: u32, bench: &Bench) -> Result<Vec<Phase>> {
         check_pool_epochs(self.every, self.first, bench)?;
-        let idle = is_pool_epoch(epoch, self.every, self.first);
+        if is_pool_epoch(epoch, self.every, self.first) {
+            return Ok(Vec::new());
+        }
         let augmentation = self.augment.then_some(self.augmentation);
-        Ok(Phase { augmentation, captions: self.captions, idle, ..Phase::default() })
+        Ok(vec![Phase { augmentation, captions: self.captions, ..Phase::default() }])
     }
 }

@@ -170,12 +170,12 @@ impl RoClip {
     fn phase(&self, epoch: u32) -> Phase {
         let text_tower = if self.matches_in(epoch) { self.text_tower } else { TextTower::Trained };
         let augmentation = self.augment.then_some(self.augmentation);
-        Phase { augmentation, captions: self.captions, text_tower, idle: false }
+        Phase { augmentation, captions: self.captions, text_tower, ..Phase::default() }
     }
 }
 
 impl Defense for RoClip {
-    fn plan(&mut self, epoch: u32, bench: &Bench) -> Result<Phase> {
+    fn plan(&mut self, epoch: u32, bench: &Bench) -> Result<Vec<Phase>> {
         self.check()?;
         let size = self.size(bench.rows())?;
         check_pool_epochs(self.every, self.first, bench)?;
@@ -183,7 +183,7 @@ impl Defense for RoClip {
         if self.memory.is_none() && wanted {
             self.memory = Some(Pool::start(self.pool_start, size, bench));
         }
-        Ok(self.phase(epoch))
+        Ok(vec![self.phase(epoch)])
     }
 
     fn loss(&mut self, step: &Step) -> Result<Tensor> {

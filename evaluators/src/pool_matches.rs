@@ -40,21 +40,36 @@ const DISTINCT: Definition = Definition {
     unit: Unit::Share,
 };
 
+const USED: Definition = Definition {
+    score: "captions-matched",
+    definition: "distinct captions that were matched to in an epoch, as a share of its look-ups, all epochs that matched together",
+    higher_is_better: None,
+    unit: Unit::Share,
+};
+const MATCHED: Definition = Definition {
+    score: "matched-rows",
+    definition: "share of all rows trained on, epoch by epoch, that were matched to something",
+    higher_is_better: None,
+    unit: Unit::Share,
+};
+
 /// Look-ups whose rows are found together, by one pass over the data.
 const CHUNK: usize = 1 << 20;
 
 impl Evaluator for PoolMatches {
     fn definitions(&self) -> Vec<Definition> {
-        vec![ADVERSARIAL, RIGHT, DISTINCT]
+        vec![ADVERSARIAL, RIGHT, DISTINCT, USED, MATCHED]
     }
 
     fn evaluate(&self, subject: &Subject) -> Result<Vec<Score>> {
-        let (mut adversarial, mut right, mut distinct) = ((0, 0), (0, 0), (0, 0));
+        let (mut adversarial, mut right, mut distinct, mut used) = ((0, 0), (0, 0), (0, 0), 0);
         for matches in subject.matches {
+            let mut of_epoch = HashSet::new();
             for steps in matches.chunks(CHUNK)? {
                 let steps: Vec<[Vec<i64>; 2]> = steps?;
                 let row_of = subject.corpus.rows_with(&steps.iter().flatten().flatten().copied().collect());
                 for [own, matched] in &steps {
+                    of_epoch.extend(matched.iter().copied());
                     distinct.0 += matched.iter().collect::<HashSet<_>>().len();
                     distinct.1 += matched.len();
                     for (own, matched) in own.iter().zip(matched) {
@@ -69,8 +84,13 @@ impl Evaluator for PoolMatches {
                     }
                 }
             }
+            used += of_epoch.len();
         }
-        let scores = [(ADVERSARIAL, adversarial), (RIGHT, right), (DISTINCT, distinct)];
+        let look_ups = distinct.1;
+        let rows = if look_ups > 0 { subject.trained_rows as usize } else { 0 };
+        let (used, matched) = ((used, look_ups), (look_ups, rows));
+        let scores =
+            [(ADVERSARIAL, adversarial), (RIGHT, right), (DISTINCT, distinct), (USED, used), (MATCHED, matched)];
         Ok(scores
             .into_iter()
             .filter_map(|(definition, (hits, n))| Score::share(definition.score, None, hits, n))

@@ -81,7 +81,7 @@ impl Steps {
         let model = Clip::new(&config, draw::hash(trial.seed, "model", &[]), bed.device)?;
         let mut defense = trial.defense.build::<dyn Defense>()?;
         let mut trainer = Trainer::open(&trial.recipe, &corpus, &model, defense.as_mut(), folder.path(), "bench")?;
-        let augmentation = trainer.plan()?.augmentation;
+        let augmentation = trainer.plan()?.first().and_then(|phase| phase.augmentation);
         let host = HostBatch::draw(&config, batch, self.tokens, augmentation);
         if let Some(folder) = &self.exchange {
             host.exchange(&model, precision, bed.device, folder)?;
@@ -190,6 +190,7 @@ impl HostBatch {
             drawings: self.drawings.clone(),
             tokens: self.tokens.shallow_clone(),
             words: words(&self.tokens),
+            second: None,
         }
     }
 }

@@ -268,7 +268,7 @@ fn quirk_plain_clip_is_trained_without_augmentation() {
         fs::create_dir_all(home.path().join(name)).unwrap();
         let training = Training::new(&home.path().join(name), defense, &[]);
         assert!(!training.go("out", true));
-        training.position("out").phase.unwrap()
+        training.position("out").phases.unwrap().remove(0)
     };
     assert_eq!(phase("clip", "{ plugin = 'clip' }"), Phase::default());
     assert!(Phase::default().augmentation.is_none() && Phase::default().captions == CaptionEdits::Off);

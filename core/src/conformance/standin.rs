@@ -37,6 +37,7 @@ pub(super) fn trial() -> Trial {
         poisoning: attacks.iter().map(|attack| attack.label.clone()).collect(),
         attacks,
         defense: configured("plain"),
+        clean_after: None,
         evaluators: Vec::new(),
         downstream: BTreeMap::new(),
         libraries: Vec::new(),

@@ -5,10 +5,12 @@ use super::augment::Drawing;
 use super::eda;
 use super::ordered::ordered;
 use crate::Result;
-use crate::defense::{CaptionEdits, Phase};
+use crate::defense::{CaptionEdits, Phase, View};
 use crate::draw;
 use crate::model::words;
 use crate::train::Corpus;
+use crate::train::corpus::CorpusRow;
+use std::sync::Arc;
 use std::vec::IntoIter;
 use tch::Tensor;
 
@@ -24,36 +26,59 @@ pub struct Batch {
     pub tokens: Tensor,
     /// Which of the tokens count ([`words`]).
     pub words: Tensor,
+    /// Another view of the same rows, where the phase asks for one.
+    pub second: Option<Second>,
+}
+
+/// What makes a second view of a batch: the same canvases with other drawings, and other captions.
+pub struct Second {
+    /// What happens to each picture; empty where nothing does.
+    pub drawings: Vec<Drawing>,
+    /// As those of the batch.
+    pub tokens: Tensor,
+    /// As those of the batch.
+    pub words: Tensor,
 }
 
 /// Rows that are sorted together: 16 MB of them.
 const BUCKET: usize = 1 << 20;
 
-/// The rows of an epoch in order: sorted by a keyed hash, so that poison does not reorder clean rows.
+/// Rows in the order of an epoch: sorted by a keyed hash, so that poison does not reorder clean rows. Whoever takes more than there are gets
+/// them again, in another order.
 ///
 /// Sorted bucket by bucket of the hash, each found by a pass over all rows, so that memory does not grow with their number.
 pub struct EpochOrder<'a> {
     corpus: &'a Corpus<'a>,
+    rows: Option<Arc<Vec<u32>>>,
     epoch: u32,
+    /// How often they have come.
+    pass: u64,
     buckets: u128,
     next: u128,
     sorted: IntoIter<(u64, usize)>,
 }
 
 impl<'a> EpochOrder<'a> {
-    /// The order of an epoch (counted from 1).
-    pub fn new(corpus: &'a Corpus<'a>, epoch: u32) -> Self {
-        let buckets = corpus.len().div_ceil(BUCKET) as u128;
-        EpochOrder { corpus, epoch, buckets, next: 0, sorted: Vec::new().into_iter() }
+    /// The order of all rows, or of some, in an epoch (counted from 1).
+    pub fn new(corpus: &'a Corpus<'a>, rows: Option<Arc<Vec<u32>>>, epoch: u32) -> Self {
+        let count = rows.as_ref().map_or(corpus.len(), |rows| rows.len());
+        let buckets = count.div_ceil(BUCKET) as u128;
+        EpochOrder { corpus, rows, epoch, pass: 0, buckets, next: 0, sorted: Vec::new().into_iter() }
     }
 
     fn bucket(&self, number: u128) -> Vec<(u64, usize)> {
-        let hash =
-            |row: usize| draw::hash(self.corpus.seed, "order", &[self.epoch.into(), self.corpus.key(row) as u64]);
-        let mut rows: Vec<(u64, usize)> = (0..self.corpus.len())
-            .map(|row| (hash(row), row))
-            .filter(|(hash, _)| (u128::from(*hash) * self.buckets) >> 64 == number)
-            .collect();
+        let hash = |row: usize| {
+            let place = [self.epoch.into(), self.corpus.key(row) as u64, self.pass];
+            draw::hash(self.corpus.seed, "order", if self.pass == 0 { &place[..2] } else { &place })
+        };
+        let in_bucket = |row: usize| {
+            let hash = hash(row);
+            ((u128::from(hash) * self.buckets) >> 64 == number).then_some((hash, row))
+        };
+        let mut rows: Vec<(u64, usize)> = match &self.rows {
+            None => (0..self.corpus.len()).filter_map(in_bucket).collect(),
+            Some(rows) => rows.iter().filter_map(|row| in_bucket(*row as usize)).collect(),
+        };
         rows.sort_unstable();
         rows
     }
@@ -67,8 +92,11 @@ impl Iterator for EpochOrder<'_> {
             if let Some((_, row)) = self.sorted.next() {
                 return Some(row);
             }
-            if self.next == self.buckets {
+            if self.buckets == 0 {
                 return None;
+            }
+            if self.next == self.buckets {
+                (self.next, self.pass) = (0, self.pass + 1);
             }
             self.sorted = Vec::new().into_iter(); // the last bucket's memory serves the next
             self.sorted = self.bucket(self.next).into_iter();
@@ -77,38 +105,48 @@ impl Iterator for EpochOrder<'_> {
     }
 }
 
+/// Keys of the draws of a second view, beside those of the first.
+const SECOND: &str = "second ";
+
 /// Reads one batch.
 pub fn load(corpus: &Corpus, rows: &[usize], epoch: u32, phase: &Phase) -> Result<Batch> {
     let (rows, images) = corpus.read(rows)?;
-    let draws = |purpose: &str, epoch: u32, key: i64| draw::rng(corpus.seed, purpose, &[epoch.into(), key as u64]);
     let size = corpus.image_size();
-    let drawings = match &phase.augmentation {
-        Some(how) => rows.iter().map(|row| how.draw(size, &mut draws("augment", epoch, row.key))).collect(),
-        None => Vec::new(),
-    };
-    let caption = |row: &crate::train::corpus::CorpusRow| {
-        let epoch = match phase.captions {
-            CaptionEdits::Off => return row.caption.to_string(),
-            CaptionEdits::Static => 0,
-            CaptionEdits::PerEpoch => epoch,
+    let show = |view: View, which: &str| {
+        let draws = |purpose: &str, epoch: u32, key: i64| {
+            draw::rng(corpus.seed, &format!("{which}{purpose}"), &[epoch.into(), key as u64])
         };
-        eda::edit(row.caption, corpus.synonyms, &mut draws("eda", epoch, row.key))
+        let drawings: Vec<Drawing> = match &view.augmentation {
+            Some(how) => rows.iter().map(|row| how.draw(size, &mut draws("augment", epoch, row.key))).collect(),
+            None => Vec::new(),
+        };
+        let caption = |row: &CorpusRow| {
+            let epoch = match view.captions {
+                CaptionEdits::Off => return row.caption.to_string(),
+                CaptionEdits::Static => 0,
+                CaptionEdits::PerEpoch => epoch,
+            };
+            eda::edit(row.caption, corpus.synonyms, &mut draws("eda", epoch, row.key))
+        };
+        let captions: Vec<String> = rows.iter().map(caption).collect();
+        let tokens = corpus.tokenizer.encode_batch(&captions, corpus.context_length);
+        let words = words(&tokens);
+        (drawings, pinned(tokens, corpus), pinned(words, corpus))
     };
-    let captions: Vec<String> = rows.iter().map(caption).collect();
-    let tokens = corpus.tokenizer.encode_batch(&captions, corpus.context_length);
-    let words = words(&tokens);
+    let (drawings, tokens, words) = show(View { augmentation: phase.augmentation, captions: phase.captions }, "");
+    let second = phase.second.map(|view| show(view, SECOND));
+    let second = second.map(|(drawings, tokens, words)| Second { drawings, tokens, words });
     let keys: Vec<i64> = rows.iter().map(|row| row.key).collect();
-    let keys = Tensor::from_slice(&keys);
-    if corpus.device.is_cuda() {
-        // Copies from pinned memory run beside the step before.
-        let [keys, images, tokens, words] =
-            [keys, images, tokens, words].map(|tensor| tensor.pin_memory(corpus.device));
-        return Ok(Batch { keys, images, drawings, tokens, words });
-    }
-    Ok(Batch { keys, images, drawings, tokens, words })
+    let (keys, images) = (pinned(Tensor::from_slice(&keys), corpus), pinned(images, corpus));
+    Ok(Batch { keys, images, drawings, tokens, words, second })
 }
 
-/// Calls `each` with every whole batch of an epoch from batch `first` on, in order; `workers` threads (at least one) read ahead.
+/// Copies from pinned memory run beside the step before.
+fn pinned(tensor: Tensor, corpus: &Corpus) -> Tensor {
+    if corpus.device.is_cuda() { tensor.pin_memory(corpus.device) } else { tensor }
+}
+
+/// Calls `each` with every batch of a phase from number `first` on, in order; `workers` threads (at least one) read ahead.
 ///
 /// Stops at the first error.
 pub fn for_each_batch(
@@ -119,14 +157,14 @@ pub fn for_each_batch(
     workers: usize,
     mut each: impl FnMut(usize, Batch) -> Result<()>,
 ) -> Result<()> {
-    let mut order = EpochOrder::new(corpus, epoch);
-    let batch = || Some(order.by_ref().take(corpus.batch).collect()).filter(|rows: &Vec<_>| rows.len() == corpus.batch);
+    let mut order = EpochOrder::new(corpus, phase.rows.clone(), epoch);
+    let batches = (0..corpus.steps(phase)).map(|_| order.by_ref().take(corpus.batch).collect()).skip(first);
     let workers = (0..workers.max(1)).map(|_| {
         let corpus = corpus.share();
         move |rows: Vec<usize>| load(&corpus, &rows, epoch, phase)
     });
     let mut number = first;
-    ordered(std::iter::from_fn(batch).skip(first), workers.collect(), |batch| {
+    ordered(batches, workers.collect(), |batch| {
         each(number, batch?)?;
         number += 1;
         Ok(())

@@ -61,7 +61,7 @@ pub struct Recorded {
     pub values: BTreeMap<u64, f64>,
     /// Variance that the choice of pictures alone gives it (from the intervals of the score lines): seeds vary by no less.
     pub least_variance: f64,
-    /// What the run can see: a true change of this size is found with a chance of 97.5% by as many fresh seeds.
+    /// What it can be expected to see: a true change of this size is found with a chance of 97.5% by as many fresh seeds that lie as far apart.
     pub sees: f64,
 }
 
@@ -76,7 +76,7 @@ pub enum Outcome {
     Moved(Option<bool>),
     /// Its trials failed.
     Failed,
-    /// A change that counts can neither be shown nor excluded; why.
+    /// It was not measured, or a change that was asked for can neither be shown nor excluded; why.
     CannotTell(String),
 }
 
@@ -91,7 +91,7 @@ pub struct Checked {
     pub change: Option<(f64, f64)>,
     /// Corrected p value of no change; none where none was sought.
     pub adjusted: Option<f64>,
-    /// A change of this size counts.
+    /// A change of this size counts: what was asked, or what the seeds of both runs can show.
     pub tolerance: f64,
     /// What became of it.
     pub outcome: Outcome,
@@ -138,8 +138,7 @@ impl Baseline {
             let values: Vec<f64> = score.values.values().copied().collect();
             // As if the run were compared with one just like it.
             let change = (n > 1).then(|| Change::between(&values, &values, score.least_variance));
-            let sees = change.map(|c| (quantile(1.0 - level / 2.0, c.freedom) + quantile(0.975, c.freedom)) * c.error);
-            score.sees = sees.unwrap_or(f64::MAX);
+            score.sees = change.map_or(f64::MAX, |change| sees(&change, level));
         }
         Ok(Baseline {
             gauntlet: env!("CARGO_PKG_VERSION").into(),
@@ -150,7 +149,8 @@ impl Baseline {
         })
     }
 
-    /// Compares a run with this one. `tolerance`: changes of shares that are smaller do not count; by default what the baseline can see.
+    /// Compares a run with this one. `tolerance`: changes of shares that are smaller do not count; by default every change does that the
+    /// seeds can show.
     ///
     /// # Errors
     /// If the run is of another suite, but for its seeds.
@@ -166,14 +166,13 @@ impl Baseline {
         let mut scores: Vec<Checked> = Vec::new();
         for score in &self.scores {
             let lines = found.remove(&score.key).unwrap_or_default();
-            let tolerance = tolerance.filter(|_| score.unit == Unit::Share).unwrap_or(score.sees);
-            let mut checked = beside(score, &lines, tolerance);
+            let mut checked = beside(score, &lines);
             if failed(&score.key) {
                 checked.outcome = Outcome::Failed;
             }
             scores.push(checked);
         }
-        judge(&mut scores, tolerance.is_some());
+        judge(&mut scores, tolerance);
         scores.sort_by(|a, b| a.rank().total_cmp(&b.rank()));
         let mut remarks: Vec<String> = found.keys().map(|key| format!("not recorded: {}", key.name())).collect();
         let here = devices(&board);
@@ -310,7 +309,7 @@ fn least_variance(lines: &[&ScoreLine]) -> f64 {
 }
 
 /// The change of one score; its outcome is still open where a test is sought.
-fn beside(score: &Recorded, lines: &[&ScoreLine], tolerance: f64) -> Checked {
+fn beside(score: &Recorded, lines: &[&ScoreLine]) -> Checked {
     let values: BTreeMap<u64, f64> = lines.iter().map(|line| (line.seed, line.value)).collect();
     let unknown = |why: &str| Outcome::CannotTell(why.into());
     let same = !values.is_empty() && values.iter().all(|(seed, value)| score.values.get(seed) == Some(value));
@@ -328,31 +327,36 @@ fn beside(score: &Recorded, lines: &[&ScoreLine], tolerance: f64) -> Checked {
         recorded: score.clone(),
         change: change.map(|change| (change.change, change.half_width(0.95))),
         adjusted: change.filter(|_| outcome == Outcome::Within).map(|change| change.p),
+        tolerance: change.map_or(score.sees, |change| sees(&change, LEVEL)),
         values,
-        tolerance,
         outcome,
     }
 }
 
-/// Corrects the p values of all tests together, and says what became of each score. `asked`: the tolerance is somebody's wish, so that a
-/// change that is certainly smaller does not count, however sure it is.
-fn judge(scores: &mut [Checked], asked: bool) {
+/// The true change that a test at this level finds with a chance of 97.5%.
+fn sees(change: &Change, level: f64) -> f64 {
+    (quantile(1.0 - level / 2.0, change.freedom) + quantile(0.975, change.freedom)) * change.error
+}
+
+/// Corrects the p values of all tests together, and says what became of each score. A tolerance is somebody's wish: a share whose change is
+/// certainly smaller passes, however sure that change is, and one of which that is not certain does not.
+fn judge(scores: &mut [Checked], asked: Option<f64>) {
     let tested: Vec<usize> = (0..scores.len()).filter(|&place| scores[place].adjusted.is_some()).collect();
     let p: Vec<f64> = tested.iter().filter_map(|&place| scores[place].adjusted).collect();
     for (place, p) in tested.into_iter().zip(holm(&p)) {
         let checked = &mut scores[place];
         checked.adjusted = Some(p);
         let (change, half) = checked.change.expect("what was tested has a change");
-        let within = change.abs() + half < checked.tolerance;
+        let asked = asked.filter(|_| checked.recorded.unit == Unit::Share);
+        checked.tolerance = asked.unwrap_or(checked.tolerance);
+        let within = asked.map(|asked| change.abs() + half < asked);
         let for_the_better = checked.recorded.higher_is_better.map(|higher| higher == (change > 0.0));
-        if checked.outcome != Outcome::Within || asked && within && checked.recorded.unit == Unit::Share {
-            continue;
-        }
-        if p < LEVEL {
-            checked.outcome = Outcome::Moved(for_the_better);
-        } else if !within {
-            checked.outcome = Outcome::CannotTell("the seeds lie too far apart".into());
-        }
+        checked.outcome = match within {
+            Some(true) => Outcome::Within,
+            _ if p < LEVEL => Outcome::Moved(for_the_better),
+            Some(false) => Outcome::CannotTell("the seeds lie too far apart".into()),
+            None => Outcome::Within,
+        };
     }
 }
 

@@ -151,7 +151,12 @@ fn a_check_passes_fresh_seeds_and_stops_what_moved_either_way() {
         let value = if is_success_of_mine(&line) { (line.seed % 2) as f64 * 0.6 } else { line.value };
         Some(ScoreLine { value, ..line })
     };
-    assert!(matches!(checked(None, wild), (2, Outcome::CannotTell(_))), "{:?}", checked(None, wild));
+    assert!(matches!(checked(Some(0.2), wild), (2, Outcome::CannotTell(_))), "{:?}", checked(Some(0.2), wild));
+    assert_eq!(
+        checked(None, wild),
+        (0, Outcome::Within),
+        "it shows nothing, and nobody asked how much it could have shown"
+    );
     let missing = |line: ScoreLine| (!is_success_of_mine(&line)).then_some(line);
     assert!(matches!(checked(None, missing), (2, Outcome::CannotTell(_))));
 }

@@ -6,8 +6,9 @@
 use super::{Plugin, Role};
 use crate::attack::Workshop;
 use crate::data::Dataset;
-use crate::defense::{Bench, Phase, State, Step};
+use crate::defense::{Bench, Needs, Phase, State, Step};
 use crate::evaluator::{Definition, Score, Subject};
+use crate::train::Recipe;
 use crate::train::trajectory::Probe;
 use crate::{Attack, Defense, Edit, Error, Evaluator, Goal, PoisonCtx, Result};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -161,12 +162,21 @@ fn shape(tensor: &Tensor) -> String {
 // Defenses ---------------------------------------------------------------------------------------------------------------
 
 pub(super) fn defense(name: &str, inner: Box<dyn Defense>) -> Result<Box<dyn Defense>> {
-    Ok(Box::new(Guarded { name: name.into(), inner, said: () }))
+    let said = catch(name, "needs", || Ok(inner.needs()))?;
+    Ok(Box::new(Guarded { name: name.into(), inner, said }))
 }
 
-impl Defense for Guarded<dyn Defense> {
-    fn plan(&mut self, epoch: u32, bench: &Bench) -> Result<Phase> {
+impl Defense for Guarded<dyn Defense, Needs> {
+    fn plan(&mut self, epoch: u32, bench: &Bench) -> Result<Vec<Phase>> {
         self.tell("plan", |defense| defense.plan(epoch, bench))
+    }
+
+    fn needs(&self) -> Needs {
+        self.said
+    }
+
+    fn recipe(&self, suite: &Recipe) -> Result<Recipe> {
+        self.ask("recipe", |defense| defense.recipe(suite))
     }
 
     fn loss(&mut self, step: &Step) -> Result<Tensor> {

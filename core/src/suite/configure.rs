@@ -1,9 +1,10 @@
-//! From a suite's table of plugins (label -> keys) to complete configurations. Three keys are the suite's own: `plugin` names the
-//! plugin where the label does not, `preset` a preset of it, `of` another label of the same table, whose values are taken over.
+//! From a suite's table of plugins (label -> keys) to complete configurations. Some keys are the suite's own: `plugin` names the
+//! plugin where the label does not, `preset` a preset of it, `of` another label of the same table, whose values are taken over, and a
+//! defense's `oracle` is none of the plugin's business.
 
 use crate::plugin::{self, Plugin, Role};
 use crate::trial::Configured;
-use crate::{Error, Result};
+use crate::{Defense, Error, Result};
 use serde_json::{Map, Value};
 
 /// Resolves a whole table, in its order.
@@ -20,6 +21,12 @@ fn one<T: Role + ?Sized>(table: &Map<String, Value>, label: &str) -> Result<Conf
         Some(other) => Err(Error::invalid(place(), format!("`{key}` must be a name, not {other}"))),
     };
     let (name, of) = (name_in("plugin")?.unwrap_or_else(|| label.to_string()), name_in("of")?);
+    if T::KIND == <dyn Defense>::KIND
+        && let Some(oracle) = config.shift_remove("oracle")
+        && !oracle.is_boolean()
+    {
+        return Err(Error::invalid(place(), format!("`oracle` must be true or false, not {oracle}")));
+    }
     let plugin = plugin::find::<T>(&name).map_err(|error| error.during(place()))?;
     if let Some(of) = of {
         take_over(plugin, &mut config, table, &of).map_err(|error| error.during(format!("{}, key `of`", place())))?;

@@ -8,26 +8,33 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
 /// Where a training stands.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Position {
     /// Epoch, counted from 1; one past the last when training is done.
     pub epoch: u32,
     /// Steps of this epoch that are done.
     pub step: usize,
-    /// What the defense planned for this epoch, once it has.
-    pub phase: Option<Phase>,
+    /// What the defense planned for this epoch, once it has; which rows, is a part of the checkpoint.
+    pub phases: Option<Vec<Phase>>,
+    /// Steps of an epoch, as the first one's plan has them; 0 before it.
+    pub steps_per_epoch: usize,
     /// Lines of `metrics.jsonl` that belong to what was done so far.
     pub metrics_lines: usize,
     /// Bytes of this epoch's matches that belong to what was done so far.
     pub match_bytes: u64,
     /// Wall seconds spent on training so far.
     pub seconds: f64,
-    /// Rows that went through the model so far.
+    /// Rows that went through the model in training so far.
+    pub rows: u64,
+    /// The same with each view of a row counted.
     pub samples: u64,
+    /// Rows that a defense had embedded to look at them, without training.
+    pub looked_at: u64,
 }
 
-/// The parts of a training that have a state, each a set of named tensors: `model`, `optimizer`, `defense`.
+/// The parts of a training that have a state, each a set of named tensors: `model`, `optimizer`, `defense`,
+/// and `rows`, the numbers of the rows of each phase that does not take all.
 pub type Parts = BTreeMap<&'static str, State>;
 
 /// Writes a checkpoint; a reader sees the last one or this one, never a part.

@@ -7,10 +7,11 @@ use crate::data::eda::Synonyms;
 use crate::data::index::Index;
 use crate::data::tokenize::Tokenizer;
 use crate::data::{BadRow, Dataset, Split};
+use crate::defense::Phase;
 use crate::poison::{Poison, Poisoned};
-use crate::{Result, draw};
+use crate::{Error, Result, draw};
 use std::collections::{HashMap, HashSet};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use tch::{Device, Tensor};
 
 /// Training rows after poisoning. Threads take a [`share`](Corpus::share) each.
@@ -22,6 +23,8 @@ pub struct Corpus<'a> {
     replaced: Arc<HashMap<u32, usize>>,
     /// Edits that add a row; these rows come after the data set's.
     added: Arc<Vec<usize>>,
+    /// Rows in the order in which defenses know them; made when one asks.
+    numbered: OnceLock<Arc<Vec<u32>>>,
     canvas: Canvas,
     poison: Tensor,
     /// Turns captions into tokens.
@@ -77,6 +80,7 @@ impl<'a> Corpus<'a> {
             edits: &poison.edits,
             replaced: Arc::new(replaced),
             added: Arc::new(added),
+            numbered: OnceLock::new(),
             canvas: data.canvas.shallow_clone(),
             poison: poison.pixels.shallow_clone(),
             tokenizer,
@@ -93,10 +97,16 @@ impl<'a> Corpus<'a> {
         Corpus {
             replaced: self.replaced.clone(),
             added: self.added.clone(),
+            numbered: self.numbered.clone(),
             canvas: self.canvas.shallow_clone(),
             poison: self.poison.shallow_clone(),
             ..*self
         }
+    }
+
+    /// The same in other batches.
+    pub(crate) fn in_batches_of(&self, batch: usize) -> Self {
+        Corpus { batch, ..self.share() }
     }
 
     /// Number of rows.
@@ -114,6 +124,12 @@ impl<'a> Corpus<'a> {
         self.len() == 0
     }
 
+    /// Steps that a phase takes.
+    pub(crate) fn steps(&self, phase: &Phase) -> usize {
+        let rows = phase.rows.as_ref().map_or(self.len(), |rows| rows.len());
+        phase.steps.unwrap_or(rows / self.batch)
+    }
+
     /// One row with its ground truth, `row` below `len`.
     pub fn row(&self, row: usize) -> CorpusRow<'a> {
         let origin = self.origin(row);
@@ -123,6 +139,43 @@ impl<'a> Corpus<'a> {
     /// Places of rows by their keys, as far as there are such rows. One pass over all rows.
     pub fn rows_with(&self, keys: &HashSet<i64>) -> HashMap<i64, usize> {
         (0..self.len()).map(|row| (self.key(row), row)).filter(|(key, _)| keys.contains(key)).collect()
+    }
+
+    /// Rows in the order of their keys: what a defense knows as rows 0, 1 and so on. Their own order would tell the added ones.
+    pub(crate) fn numbered(&self) -> &Arc<Vec<u32>> {
+        self.numbered.get_or_init(|| {
+            let mut rows: Vec<u32> = (0..self.len() as u32).collect();
+            rows.sort_by_cached_key(|row| self.key(*row as usize));
+            Arc::new(rows)
+        })
+    }
+
+    /// The rows that a defense knows by these numbers.
+    pub(crate) fn places_of(&self, numbers: &[u32]) -> Vec<usize> {
+        let numbered = self.numbered();
+        numbers.iter().map(|number| numbered[*number as usize] as usize).collect()
+    }
+
+    /// Numbers of `count` rows that no attack has touched.
+    pub(crate) fn clean_rows(&self, count: usize, rng: &mut draw::Rng) -> Result<Vec<u32>> {
+        let is_clean = |(_, row): &(usize, &u32)| matches!(self.origin(**row as usize), Origin::Clean(_));
+        let clean: Vec<u32> =
+            self.numbered().iter().enumerate().filter(is_clean).map(|(number, _)| number as u32).collect();
+        if clean.len() < count {
+            let why = format!("asks for {count} clean pairs, and there are {}", clean.len());
+            return Err(Error::invalid("the defense", why));
+        }
+        let chosen = rand::seq::index::sample(rng, clean.len(), count);
+        Ok(chosen.into_iter().map(|place| clean[place]).collect())
+    }
+
+    /// The rows of these that no attack has touched; all, where none are named.
+    pub(crate) fn without_poison(&self, rows: Option<&Vec<u32>>) -> Vec<u32> {
+        let is_clean = |row: &u32| matches!(self.origin(*row as usize), Origin::Clean(_));
+        match rows {
+            Some(rows) => rows.iter().copied().filter(is_clean).collect(),
+            None => (0..self.len() as u32).filter(is_clean).collect(),
+        }
     }
 
     fn origin(&self, row: usize) -> Origin {

@@ -71,7 +71,7 @@ pub fn write(job: &Job, format: Format, stop: &AtomicBool) -> Result<Written> {
     let shape = Shape { batch: CHUNK, context_length: 77 };
     let (data, split, poison) = (&ground.data, &ground.split, &ground.poison);
     let corpus = Corpus::new(data, split, poison, &tokenizer, shape, job.arena.seed, Device::Cpu);
-    let mut order = EpochOrder::new(&corpus, ORDER);
+    let mut order = EpochOrder::new(&corpus, None, ORDER).take(corpus.len());
     let chunk = || Some(order.by_ref().take(CHUNK).collect()).filter(|rows: &Vec<usize>| !rows.is_empty());
     let workers = (0..cores()).map(|_| {
         let corpus = corpus.share();

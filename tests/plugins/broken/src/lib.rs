@@ -68,9 +68,9 @@ impl Attack for Broken {
 }
 
 impl Defense for Broken {
-    fn plan(&mut self, _epoch: u32, _bench: &Bench) -> Result<Phase> {
+    fn plan(&mut self, _epoch: u32, _bench: &Bench) -> Result<Vec<Phase>> {
         self.panics_in("plan");
-        Ok(Phase::default())
+        Ok(vec![Phase::default()])
     }
 
     fn loss(&mut self, step: &Step) -> Result<Tensor> {

@@ -1,0 +1,161 @@
+//! The training of a trial, and before it that of the undefended model which some defenses start from or look at the data with. That one
+//! is trained once for all trials of the same data, recipe and seed, and lies in the store; a row of plain CLIP leaves its own there.
+
+use super::Trial;
+use crate::defense::{Defense, Undefended};
+use crate::model::Clip;
+use crate::model::weights::write_atomic;
+use crate::train::trajectory::Recorder;
+use crate::train::{Corpus, Machine, Spent, Trained, Trainer};
+use crate::{Error, Result, draw};
+use std::fs::{File, TryLockError};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+/// What a training works on and leaves its files in.
+pub(super) struct Job<'a> {
+    pub corpus: &'a Corpus<'a>,
+    /// Digest of the arena's poison.
+    pub poison: &'a str,
+    /// The trial's own folder.
+    pub folder: &'a Path,
+    /// What trials share.
+    pub store: &'a Path,
+    /// What a checkpoint must have been written by.
+    pub identity: &'a str,
+    pub machine: &'a Machine<'a>,
+}
+
+/// Plain CLIP: the defaults of the trait.
+struct Plain;
+
+impl Defense for Plain {}
+
+/// The plugin that is plain CLIP.
+const PLAIN: &str = "clip";
+
+impl Trial {
+    pub(super) fn train(
+        &self,
+        job: &Job,
+        model: &Clip,
+        defense: &mut dyn Defense,
+        recorder: Option<Recorder>,
+    ) -> Result<Trained> {
+        if !self.recipe.init.is_empty() {
+            model.weights.load(Path::new(&self.recipe.init))?;
+        }
+        let (recipe, needs) = (defense.recipe(&self.recipe)?, defense.needs().undefended);
+        let undefended = if needs == Undefended::Unused { None } else { Some(self.undefended(job)?) };
+        if let (Undefended::Start, Some((undefended, _))) = (needs, &undefended) {
+            model.weights.assign(&undefended.weights.tensors())?;
+        }
+        let shared = if self.defense.plugin == PLAIN { Shared::open(self, job)?.ours()? } else { None };
+        let corpus = job.corpus.in_batches_of(recipe.batch);
+        let trainer = Trainer::open(&recipe, &corpus, model, defense, job.folder, job.identity)?;
+        let scout = undefended.as_ref().map(|(undefended, _)| undefended);
+        let diverged = |error| match error {
+            Error::NotFinite(_) => {
+                Error::during(error, format!("defense `{}`: plugin `{}`", self.defense.label, self.defense.plugin))
+            }
+            other => other,
+        };
+        let trainer = trainer.recorded_by(recorder).beside(scout).clean_after(self.clean_after);
+        let mut trained = trainer.run(job.machine).map_err(diverged)?;
+        model.weights.save(&job.folder.join("model.safetensors"))?;
+        shared.map_or(Ok(()), |(shared, _lock)| shared.leave(model, &trained))?;
+        trained.undefended = undefended.map(|(_, spent)| spent).unwrap_or_default();
+        Ok(trained)
+    }
+
+    /// The undefended model of the same data, recipe and seed, and what its training cost.
+    fn undefended(&self, job: &Job) -> Result<(Clip, Spent)> {
+        let shared = Shared::open(self, job)?;
+        let model = Clip::new(&self.model, draw::hash(self.seed, "model", &[]), job.corpus.device)?;
+        let _lock = shared.wait(job.machine)?;
+        if let Some(spent) = shared.spent()? {
+            model.weights.load(&shared.folder.join("model.safetensors"))?;
+            return Ok((model, spent));
+        }
+        if !self.recipe.init.is_empty() {
+            model.weights.load(Path::new(&self.recipe.init))?;
+        }
+        let mut plain = Plain;
+        let trainer = Trainer::open(&self.recipe, job.corpus, &model, &mut plain, &shared.folder, &shared.key)?;
+        let trained = trainer.clean_after(self.clean_after).run(job.machine);
+        let trained = trained.map_err(|error| match error {
+            Error::Interrupted => error,
+            other => other.during("the undefended model"),
+        })?;
+        shared.leave(&model, &trained)?;
+        let spent = shared.spent()?.expect("it was just written");
+        Ok((model, spent))
+    }
+}
+
+/// Where the undefended model of some data, recipe and seed lies in the store.
+struct Shared {
+    folder: PathBuf,
+    key: String,
+}
+
+impl Shared {
+    fn open(trial: &Trial, job: &Job) -> Result<Shared> {
+        let Trial { seed, device, threads, data, heldout, model, recipe, clean_after, .. } = trial;
+        let parts = serde_json::json!({
+            "poison": job.poison, "seed": seed, "device": device, "threads": threads, "data": data, "heldout": heldout,
+            "model": model, "recipe": recipe, "clean_after": clean_after,
+            "init": blake3::hash(&trial.first_weights()?).to_hex().to_string(),
+        });
+        let key = blake3::hash(parts.to_string().as_bytes()).to_hex()[..32].to_string();
+        let folder = job.store.join("undefended").join(&key);
+        std::fs::create_dir_all(&folder).map_err(Error::io(&folder))?;
+        Ok(Shared { folder, key })
+    }
+
+    fn lock(&self) -> Result<(File, PathBuf)> {
+        let path = self.folder.join("lock");
+        Ok((File::create(&path).map_err(Error::io(&path))?, path))
+    }
+
+    /// Waits until nobody else trains it.
+    fn wait(&self, machine: &Machine) -> Result<File> {
+        let (lock, path) = self.lock()?;
+        loop {
+            match lock.try_lock() {
+                Ok(()) => return Ok(lock),
+                Err(TryLockError::WouldBlock) if machine.stop.load(Ordering::Relaxed) => {
+                    return Err(Error::Interrupted);
+                }
+                Err(TryLockError::WouldBlock) => std::thread::sleep(Duration::from_millis(200)),
+                Err(TryLockError::Error(error)) => return Err(Error::io(&path)(error)),
+            }
+        }
+    }
+
+    /// Itself and its lock, if it is still to be made and nobody is about it.
+    fn ours(self) -> Result<Option<(Shared, File)>> {
+        let (lock, _) = self.lock()?;
+        let ours = lock.try_lock().is_ok() && self.spent()?.is_none();
+        Ok(ours.then_some((self, lock)))
+    }
+
+    /// What its training cost, once it is there.
+    fn spent(&self) -> Result<Option<Spent>> {
+        let path = self.folder.join("spent.json");
+        if !path.exists() {
+            return Ok(None);
+        }
+        let text = std::fs::read_to_string(&path).map_err(Error::io(&path))?;
+        let spent = serde_json::from_str(&text);
+        spent.map(Some).map_err(|error| Error::invalid(path.display().to_string(), error.to_string()))
+    }
+
+    /// Leaves it to the others.
+    fn leave(&self, model: &Clip, trained: &Trained) -> Result<()> {
+        model.weights.save(&self.folder.join("model.safetensors"))?;
+        let spent = Spent { seconds: trained.seconds, samples: trained.samples };
+        write_atomic(&self.folder.join("spent.json"), &serde_json::to_vec(&spent).expect("plain data"))
+    }
+}
