@@ -56,7 +56,7 @@ if not source.exists():
         path.write_text(text)
     (source / "libtorch").symlink_to(Path("libtorch").resolve())
 subprocess.run(["cargo", "build", "--release", "-j2"], cwd=source, check=True)
-for fault in ["none", *FAULTS]:
+for fault in [*(sys.argv[5:] or ["none", *FAULTS])]:
     folder = out / fault
     environment = {**os.environ, "GAUNTLET_FAULT": fault}
     run = [source / "target/release/gauntlet", "run", suite, "--out", folder, "--set", f"seeds={seeds}"]

@@ -30,8 +30,9 @@ pub trait Defense: Send {
         Needs::default()
     }
 
-    /// The recipe it is trained with, given that of the suite. Only what starts from a trained model has one of its own.
-    fn recipe(&self, suite: &Recipe) -> Result<Recipe> {
+    /// The recipe it is trained with, given that of the suite and the number of training rows. Only what starts from a trained model has one
+    /// of its own.
+    fn recipe(&self, suite: &Recipe, _rows: usize) -> Result<Recipe> {
         Ok(suite.clone())
     }
 
@@ -49,15 +50,31 @@ pub trait Defense: Send {
     fn restore(&mut self, _state: State, _device: Device) -> Result<()> {
         Ok(())
     }
+
+    /// How suspicious pictures are to it once the model is trained and used: f32 `[pictures]`, more is worse. None: it lets all pass.
+    fn suspicion(&self, _canvases: &Tensor, _inference: &Inference) -> Result<Option<Tensor>> {
+        Ok(None)
+    }
 }
 
 /// What a defense takes besides the poisoned data: its assumptions, shown beside its results.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Needs {
     /// What it does with the undefended model of the same data, recipe and seed, which is trained once for all.
     pub undefended: Undefended,
-    /// Training pairs that somebody has checked to be clean.
-    pub clean_pairs: usize,
+    /// Training pairs that somebody has checked to be clean: a share of the rows below 1, or a number.
+    pub clean_pairs: f64,
+}
+
+impl Needs {
+    /// How many clean pairs that are of so many rows.
+    pub fn clean_rows(&self, rows: usize) -> usize {
+        if self.clean_pairs < 1.0 {
+            (self.clean_pairs * rows as f64).round() as usize
+        } else {
+            self.clean_pairs as usize
+        }
+    }
 }
 
 /// What becomes of the undefended model.
@@ -70,6 +87,14 @@ pub enum Undefended {
     Scout,
     /// The defended model starts from it.
     Start,
+}
+
+/// What a defense can ask for while the trained model is used.
+pub struct Inference<'a> {
+    /// Similarities to every class name `[pictures, classes]` of canvases u8 `[pictures, 3, S, S]`, times the model's logit scale.
+    pub classify: &'a dyn Fn(&Tensor) -> Tensor,
+    /// Canvases u8 `[pictures, 3, S, S]` of the rows that are certain to be clean; none, unless it [`needs`](Defense::needs) some.
+    pub clean: &'a Tensor,
 }
 
 /// Tensors by name.
@@ -248,17 +273,13 @@ impl Bench<'_> {
         Ok(Pairs { image: Tensor::cat(&image, 0), text: Tensor::cat(&text, 0) })
     }
 
-    /// `count` rows that are certain to be clean, for a defense that [`needs`](Defense::needs) them: what its user would have had to check.
+    /// The rows that are certain to be clean, as many as the defense [`needs`](Defense::needs), the same for each that needs as many: what its
+    /// user would have had to check.
     ///
     /// # Errors
-    /// If it did not say so, or there are fewer.
-    pub fn clean_rows(&self, count: usize) -> Result<Vec<u32>> {
-        if count > self.needs.clean_pairs {
-            let said = self.needs.clean_pairs;
-            let why = format!("asks for {count} clean pairs, and its `needs` says {said}");
-            return Err(Error::invalid("the defense", why));
-        }
-        self.corpus.clean_rows(count, &mut self.rng("clean rows", &[]))
+    /// If there are fewer.
+    pub fn clean_rows(&self) -> Result<Vec<u32>> {
+        self.corpus.clean_rows(self.needs.clean_rows(self.rows()))
     }
 
     /// Tells the suite how suspicious each row is to the defense (f32 `[rows]`, more is worse) and which of them it trains on. For measurements

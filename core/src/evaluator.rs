@@ -12,6 +12,7 @@ pub use score::{Definition, Score, Unit, commonest};
 
 use crate::Result;
 use crate::data::{Dataset, Split};
+use crate::defense::{Defense, Inference};
 use crate::model::{Clip, normalize};
 use crate::poison::{Poison, Threat};
 use crate::train::trajectory::Probe;
@@ -54,6 +55,8 @@ pub struct Subject<'a> {
     pub poison: &'a Poison,
     /// The training rows with their ground truth.
     pub corpus: &'a Corpus<'a>,
+    /// The defense, for what it does while the model is used.
+    pub(crate) defense: &'a dyn Defense,
     /// What the defense recorded as matched, epoch by epoch.
     pub matches: &'a [Matches],
     /// Rows that it was trained on, as often as it was.
@@ -67,6 +70,7 @@ pub struct Subject<'a> {
     /// The trial's folder, for what is too long for a score.
     pub folder: &'a Path,
     pub(crate) test_rows: OnceCell<Vec<u32>>,
+    pub(crate) clean: OnceCell<Tensor>,
     pub(crate) cases: RefCell<Vec<Cases>>,
 }
 
@@ -83,6 +87,35 @@ impl Subject<'_> {
     /// What a guess of `k` classes scores on the zero-shot test: the share of its `k` commonest.
     pub fn chance(&self, k: usize) -> f64 {
         commonest(self.test_rows().iter().map(|&row| self.truth(row)), k)
+    }
+
+    /// How suspicious canvases u8 `[pictures, 3, S, S]` are to the defense; none where it lets all pass.
+    pub fn suspicion(&self, canvases: &Tensor) -> Result<Option<Vec<f32>>> {
+        let names: Vec<String> = self.data.classes.names.iter().map(|names| names[0].clone()).collect();
+        let classes = self.encoder.classes(&names, &self.data.classes.templates);
+        let classify = |canvases: &Tensor| {
+            tch::no_grad(|| {
+                let pictures = self.corpus.normalise(canvases, &[]);
+                self.model.encode_image(&pictures, false).matmul(&classes.tr()) * self.model.logit_scale()
+            })
+        };
+        let inference = Inference { classify: &classify, clean: self.clean()? };
+        let found = self.defense.suspicion(canvases, &inference)?;
+        Ok(found.map(|found| Vec::try_from(found.to_device(Device::Cpu))).transpose()?)
+    }
+
+    /// Canvases of the rows that the defense may take for clean, 500 of them at most.
+    pub fn clean(&self) -> Result<&Tensor> {
+        if self.clean.get().is_none() {
+            let mut rows = self.corpus.clean_rows(self.defense.needs().clean_rows(self.corpus.len()))?;
+            rows.truncate(500);
+            let canvases = match rows.is_empty() {
+                true => Tensor::zeros([0, 3, 1, 1], (Kind::Uint8, Device::Cpu)),
+                false => self.corpus.read(&self.corpus.places_of(&rows))?.1,
+            };
+            let _ = self.clean.set(canvases);
+        }
+        Ok(self.clean.get().expect("it was just set"))
     }
 
     /// The true class of a held-out row.

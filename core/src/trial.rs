@@ -201,6 +201,7 @@ impl Trial {
             threats: &threats,
             poison: &poison,
             corpus: &corpus,
+            defense: defense.as_ref(),
             matches: &trained.matches,
             trained_rows: trained.rows,
             seed: self.seed,
@@ -208,6 +209,7 @@ impl Trial {
             encoder,
             folder,
             test_rows: OnceCell::new(),
+            clean: OnceCell::new(),
             cases: RefCell::default(),
         };
         let mut lines = self.evaluate(&subject, &evaluators, device)?;

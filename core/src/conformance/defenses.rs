@@ -9,13 +9,16 @@ use crate::{Defense, Error, Result, progress::Silent};
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
+/// Enough for a defense that begins with five epochs of something else.
+const EPOCHS: u32 = 7;
 /// More steps than the trial has.
 const MANY: usize = 100;
 
 pub(super) fn check(plugin: &Plugin<dyn Defense>, config: &Configured) -> Held {
     let build = || plugin.build(&serde_json::to_string(&config.config).expect("plain data"));
     let home = tempfile::tempdir().expect("a temporary folder");
-    let trial = Trial { defense: config.clone(), ..standin::trial() };
+    let mut trial = Trial { defense: config.clone(), ..standin::trial() };
+    trial.recipe.epochs = EPOCHS;
     let weights = |run: &str, stop| train(&trial, build, home.path(), run, stop).map_err(|error| error.chain());
     let once = weights("once", false)?;
     must(once == weights("again", false)?, "the same trial, other weights; all draws come from `bench.rng`")?;

@@ -6,7 +6,7 @@
 use super::{Plugin, Role};
 use crate::attack::Workshop;
 use crate::data::Dataset;
-use crate::defense::{Bench, Needs, Phase, State, Step};
+use crate::defense::{Bench, Inference, Needs, Phase, State, Step};
 use crate::evaluator::{Definition, Score, Subject};
 use crate::train::Recipe;
 use crate::train::trajectory::Probe;
@@ -175,8 +175,8 @@ impl Defense for Guarded<dyn Defense, Needs> {
         self.said
     }
 
-    fn recipe(&self, suite: &Recipe) -> Result<Recipe> {
-        self.ask("recipe", |defense| defense.recipe(suite))
+    fn recipe(&self, suite: &Recipe, rows: usize) -> Result<Recipe> {
+        self.ask("recipe", |defense| defense.recipe(suite, rows))
     }
 
     fn loss(&mut self, step: &Step) -> Result<Tensor> {
@@ -199,6 +199,19 @@ impl Defense for Guarded<dyn Defense, Needs> {
 
     fn restore(&mut self, state: State, device: Device) -> Result<()> {
         self.tell("restore", |defense| defense.restore(state, device))
+    }
+
+    fn suspicion(&self, canvases: &Tensor, inference: &Inference) -> Result<Option<Tensor>> {
+        let suspicion = self.ask("suspicion", |defense| defense.suspicion(canvases, inference))?;
+        let Some(found) = &suspicion else { return Ok(None) };
+        let pictures = canvases.size()[0];
+        let sound = found.defined() && found.size() == [pictures] && found.kind() == Kind::Float;
+        let why = || self.refused(format!("`suspicion` returned {} for {pictures} pictures", shape(found)));
+        if sound && i64::try_from(found.isfinite().all()).is_ok_and(|all| all == 1) {
+            Ok(suspicion)
+        } else {
+            Err(why())
+        }
     }
 }
 

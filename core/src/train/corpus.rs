@@ -156,8 +156,8 @@ impl<'a> Corpus<'a> {
         numbers.iter().map(|number| numbered[*number as usize] as usize).collect()
     }
 
-    /// Numbers of `count` rows that no attack has touched.
-    pub(crate) fn clean_rows(&self, count: usize, rng: &mut draw::Rng) -> Result<Vec<u32>> {
+    /// Numbers of `count` rows that no attack has touched, drawn by the seed.
+    pub(crate) fn clean_rows(&self, count: usize) -> Result<Vec<u32>> {
         let is_clean = |(_, row): &(usize, &u32)| matches!(self.origin(**row as usize), Origin::Clean(_));
         let clean: Vec<u32> =
             self.numbered().iter().enumerate().filter(is_clean).map(|(number, _)| number as u32).collect();
@@ -165,7 +165,7 @@ impl<'a> Corpus<'a> {
             let why = format!("asks for {count} clean pairs, and there are {}", clean.len());
             return Err(Error::invalid("the defense", why));
         }
-        let chosen = rand::seq::index::sample(rng, clean.len(), count);
+        let chosen = rand::seq::index::sample(&mut draw::rng(self.seed, "clean rows", &[]), clean.len(), count);
         Ok(chosen.into_iter().map(|place| clean[place]).collect())
     }
 

@@ -46,7 +46,7 @@ impl Trial {
         if !self.recipe.init.is_empty() {
             model.weights.load(Path::new(&self.recipe.init))?;
         }
-        let (recipe, needs) = (defense.recipe(&self.recipe)?, defense.needs().undefended);
+        let (recipe, needs) = (defense.recipe(&self.recipe, job.corpus.len())?, defense.needs().undefended);
         let undefended = if needs == Undefended::Unused { None } else { Some(self.undefended(job)?) };
         if let (Undefended::Start, Some((undefended, _))) = (needs, &undefended) {
             model.weights.assign(&undefended.weights.tensors())?;

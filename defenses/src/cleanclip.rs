@@ -1,0 +1,105 @@
+//! CleanCLIP: the undefended model is fine-tuned on clean pairs with two losses at once, CLIP's own and one within each modality, of a picture
+//! against its augmentation and of a caption against its edit (Bansal et al., CleanCLIP: Mitigating Data Poisoning Attacks in Multimodal
+//! Contrastive Learning, ICCV 2023, section 4). What ties a trigger to a caption has no place in the second.
+//!
+//! The losses within a modality go one way (original to augmented), as in the released code. It augments pictures by AutoAugment; ours are
+//! RoCLIP's operations, which are a stated deviation.
+
+use crate::fine_tune::FineTune;
+use gauntlet::data::augment::Augmentation;
+use gauntlet::defense::{CaptionEdits, Needs, View};
+use gauntlet::train::Recipe;
+use gauntlet::{Bench, Defense, Error, Phase, Result, Step};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use tch::{Kind, Tensor};
+
+/// CleanCLIP.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct CleanClip {
+    /// Clean pairs: a share of the training rows below 1, or a number.
+    #[schemars(range(min = 0.0001))]
+    clean_pairs: f64,
+    /// Passes over them.
+    #[schemars(range(min = 1))]
+    epochs: u32,
+    /// Rows of a step at most; fewer where there are not so many clean pairs.
+    #[schemars(range(min = 2))]
+    batch: usize,
+    /// Greatest learning rate; the optimizer starts afresh.
+    learning_rate: f64,
+    /// Steps of linear warm-up.
+    warmup_steps: u64,
+    /// Lambda: what the losses within the modalities weigh beside CLIP's own.
+    within: f64,
+    /// How pictures are augmented.
+    augmentation: Augmentation,
+}
+
+impl Default for CleanClip {
+    fn default() -> Self {
+        let FineTune { clean_pairs, epochs, batch, learning_rate, warmup_steps } = FineTune::default();
+        let augmentation = Augmentation::default();
+        CleanClip { clean_pairs, epochs, batch, learning_rate, warmup_steps, within: 1.0, augmentation }
+    }
+}
+
+gauntlet::register!(
+    dyn Defense,
+    CleanClip,
+    "cleanclip",
+    "after training: fine-tunes the undefended model on clean pairs, with losses within pictures and within captions beside CLIP's",
+    "Bansal et al., CleanCLIP: Mitigating Data Poisoning Attacks in Multimodal Contrastive Learning, ICCV 2023"
+);
+
+impl CleanClip {
+    fn tuning(&self) -> FineTune {
+        let CleanClip { clean_pairs, epochs, batch, learning_rate, warmup_steps, .. } = *self;
+        FineTune { clean_pairs, epochs, batch, learning_rate, warmup_steps }
+    }
+}
+
+/// Cross-entropy of each row of `from` `[batch, dimensions]` against all of `to`, its own being the target.
+pub fn one_way(from: &Tensor, to: &Tensor, logit_scale: &Tensor) -> Tensor {
+    let own = Tensor::arange(from.size()[0], (Kind::Int64, from.device()));
+    (from.matmul(&to.tr()) * logit_scale).cross_entropy_for_logits(&own)
+}
+
+impl Defense for CleanClip {
+    fn needs(&self) -> Needs {
+        self.tuning().needs()
+    }
+
+    fn recipe(&self, suite: &Recipe, rows: usize) -> Result<Recipe> {
+        Ok(self.tuning().recipe(suite, rows))
+    }
+
+    fn plan(&mut self, _epoch: u32, bench: &Bench) -> Result<Vec<Phase>> {
+        let second = View { augmentation: Some(self.augmentation), captions: CaptionEdits::PerEpoch };
+        Ok(vec![Phase { second: Some(second), ..FineTune::phase(bench)? }])
+    }
+
+    fn loss(&mut self, step: &Step) -> Result<Tensor> {
+        let second = step.second.ok_or_else(|| Error::invalid("cleanclip", "got no second view"))?;
+        let within =
+            one_way(step.image, second.image, step.logit_scale) + one_way(step.text, second.text, step.logit_scale);
+        Ok(step.clip_loss(step.image, step.text) + within * (self.within / 2.0))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::CleanClip;
+    use gauntlet::Defense;
+    use gauntlet::defense::Embedded;
+
+    #[test]
+    fn equals_pytorch() {
+        crate::golden::same("cleanclip", |golden| {
+            let given = crate::golden::Given::new(golden);
+            let second = Embedded { image: &golden["image_2"], text: &golden["text_2"] };
+            CleanClip::default().loss(&given.step(1, 0, Some(second))).unwrap()
+        });
+    }
+}

@@ -1,0 +1,54 @@
+//! CLIP score: pairs whose picture and caption a model finds unlike are dropped, as LAION did to build its data (Schuhmann et al. 2021).
+//! The scout here is trained on the poison itself, which it may have learnt by heart: what fits best may be what was planted.
+
+use crate::filter::{Kept, NEEDS, Steps};
+use gauntlet::defense::{Needs, State};
+use gauntlet::{Bench, Defense, Phase, Result};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use tch::Device;
+
+/// Drops the pairs with the least CLIP score.
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct ClipScore {
+    /// Share of the rows that is dropped.
+    #[schemars(range(min = 0.0, max = 0.9))]
+    drop: f64,
+    /// How long is trained on the rest.
+    steps: Steps,
+    #[serde(skip)]
+    kept: Kept,
+}
+
+impl Default for ClipScore {
+    fn default() -> Self {
+        ClipScore { drop: 0.1, steps: Steps::Equal, kept: Kept::default() }
+    }
+}
+
+gauntlet::register!(
+    dyn Defense,
+    ClipScore,
+    "clip-score",
+    "before training: drops the pairs that the undefended model finds least alike",
+    "Schuhmann et al., LAION-400M, 2021"
+);
+
+impl Defense for ClipScore {
+    fn needs(&self) -> Needs {
+        NEEDS
+    }
+
+    fn plan(&mut self, _epoch: u32, bench: &Bench) -> Result<Vec<Phase>> {
+        self.kept.plan(bench, (self.drop, self.steps), 1024, |pairs| -pairs.similarities())
+    }
+
+    fn state(&self) -> Result<State> {
+        Ok(self.kept.state())
+    }
+
+    fn restore(&mut self, state: State, _device: Device) -> Result<()> {
+        self.kept.restore(state)
+    }
+}

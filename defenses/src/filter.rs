@@ -1,0 +1,100 @@
+//! What the filters share: they look at every pair once, before the first epoch, with the undefended model of the same data (the scout), drop
+//! the most suspicious share and train on the rest. By default they train as many steps as everyone else, so that the rows that are left come
+//! oftener; `steps = "fewer"` makes it as many epochs, and fewer steps.
+
+use gauntlet::defense::{Needs, Pairs, State, Undefended};
+use gauntlet::{Bench, Phase, Result};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+use tch::{Kind, Tensor};
+
+/// How long a model is trained on what is left.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Steps {
+    /// As many steps as on all rows.
+    #[default]
+    Equal,
+    /// As many epochs as on all rows.
+    Fewer,
+}
+
+/// The rows that are left, once they are.
+#[derive(Debug, Default)]
+pub struct Kept(Option<Arc<Vec<u32>>>);
+
+pub const NEEDS: Needs = Needs { undefended: Undefended::Scout, clean_pairs: 0.0 };
+
+impl Kept {
+    /// The phase of any epoch. Rows are looked at in chunks of about `chunk`, drawn from all; `suspicion` is f32 `[rows]` of such a chunk.
+    pub fn plan(
+        &mut self,
+        bench: &Bench,
+        (drop, steps): (f64, Steps),
+        chunk: usize,
+        suspicion: impl Fn(&Pairs) -> Tensor,
+    ) -> Result<Vec<Phase>> {
+        if self.0.is_none() {
+            // Numbers of rows are drawn already: neighbours have nothing in common.
+            let (rows, chunks) = (bench.rows(), (bench.rows() / chunk.max(1)).max(1));
+            let bound = |number: usize| (rows * number / chunks) as u32;
+            let look = |number: usize| {
+                let rows: Vec<u32> = (bound(number)..bound(number + 1)).collect();
+                Ok(suspicion(&bench.embed_undefended(&rows)?))
+            };
+            let all = Tensor::cat(&(0..chunks).map(look).collect::<Result<Vec<_>>>()?, 0);
+            let kept = least(&all, drop)?;
+            bench.report(&all, &kept)?;
+            self.0 = Some(Arc::new(kept));
+        }
+        let steps = (steps == Steps::Equal).then_some(bench.rows() / bench.batch());
+        Ok(vec![Phase { rows: self.0.clone(), steps, ..Phase::default() }])
+    }
+
+    pub fn state(&self) -> State {
+        let rows =
+            |rows: &Arc<Vec<u32>>| Tensor::from_slice(&rows.iter().map(|row| i64::from(*row)).collect::<Vec<_>>());
+        self.0.iter().map(|kept| ("kept".to_string(), rows(kept))).collect()
+    }
+
+    pub fn restore(&mut self, mut state: State) -> Result<()> {
+        self.0 = match state.remove("kept") {
+            Some(rows) => Some(Arc::new(Vec::<i64>::try_from(rows)?.into_iter().map(|row| row as u32).collect())),
+            None => None,
+        };
+        Ok(())
+    }
+}
+
+/// The rows but for the share `drop` with the highest suspicion.
+fn least(suspicion: &Tensor, drop: f64) -> Result<Vec<u32>> {
+    let suspicion = Vec::<f32>::try_from(suspicion.to_kind(Kind::Float))?;
+    let mut rows: Vec<u32> = (0..suspicion.len() as u32).collect();
+    rows.sort_by(|a, b| suspicion[*a as usize].total_cmp(&suspicion[*b as usize]));
+    rows.truncate(suspicion.len() - (drop * suspicion.len() as f64).round() as usize);
+    rows.sort_unstable();
+    Ok(rows)
+}
+
+/// The `k` nearest others of each row: their numbers i64 `[rows, k]` and Euclidean distances `[rows, k]`, nearest first.
+pub fn nearest_others(rows: &Tensor, k: i64) -> (Tensor, Tensor) {
+    let n = rows.size()[0];
+    let k = k.min(n - 1);
+    // As the root of sums of squares: from products, the distance of equal rows is not 0.
+    let distances = Tensor::cdist(rows, rows, 2.0, 2);
+    let itself = Tensor::eye(n, (Kind::Bool, rows.device()));
+    let (nearest, numbers) = distances.masked_fill(&itself, f64::INFINITY).topk(k, 1, false, true);
+    (numbers, nearest)
+}
+
+/// Distance to the last of the neighbours that `nearest_others` found, over that of each of them to its own last: `[rows, k]`.
+pub fn density_ratios(numbers: &Tensor, nearest: &Tensor) -> Tensor {
+    let last = nearest.select(1, -1);
+    last.unsqueeze(1) / last.index_select(0, &numbers.flatten(0, -1)).view_as(numbers)
+}
+
+/// What cannot be computed, for rows that lie on one another, is as the released code of DAO and SLOF has it: the most suspicious.
+pub fn finite(suspicion: &Tensor) -> Tensor {
+    suspicion.nan_to_num(1000.0, 1000.0, 0.0)
+}

@@ -1,0 +1,224 @@
+//! SafeCLIP: a picture and its caption are only brought together once the model finds them alike without having been taught to (Yang, Gao and
+//! Mirzasoleiman, Better Safe than Sorry: Pre-training CLIP against Targeted Data Poisoning and Backdoor Attacks, ICML 2024).
+//!
+//! First each tower learns by itself: the nearest neighbour, in a pool, of one view of a picture must be like its other view; captions
+//! likewise. Then one epoch of CLIP at a small learning rate. Then the pairs' similarities are split by a mixture of two normal distributions:
+//! the upper ones are safe and train as CLIP does, the others are risky and train on as before, each modality by itself. Every epoch the
+//! similarities are taken anew and the safe share grows.
+//!
+//! Phases, thresholds and shares are the released code's. Of the loss within a modality only its idea was at hand: ours goes one way, from
+//! the neighbour of the first view to the second, at CLIP's scale. Whether safe pairs are augmented is unverified; ours are not.
+
+mod mixture;
+
+use crate::cleanclip::one_way;
+use gauntlet::data::augment::Augmentation;
+use gauntlet::defense::{CaptionEdits, State, View, nearest};
+use gauntlet::rand::seq::index;
+use gauntlet::{Bench, Defense, Error, Phase, Result, Step};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+use tch::{Device, Kind, Tensor};
+
+/// SafeCLIP.
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct SafeClip {
+    /// Epochs at first in which each modality learns by itself.
+    #[schemars(range(min = 1))]
+    warm_up: u32,
+    /// What the learning rate is multiplied by in the one epoch of CLIP that follows.
+    slow: f64,
+    /// How certain the mixture must be, at first, that a pair is among the alike ones.
+    #[schemars(range(min = 0.5, max = 1.0))]
+    certain: f64,
+    /// By how much of all rows the safe set grows in an epoch.
+    #[schemars(range(min = 0.0, max = 1.0))]
+    growth: f64,
+    /// The share of all rows that the safe set grows to at most.
+    #[schemars(range(min = 0.0, max = 1.0))]
+    most: f64,
+    /// Pictures, and captions, in the pools that neighbours are sought in: a share of the training rows below 1, or a number.
+    #[schemars(range(min = 0.000001))]
+    pool: f64,
+    /// How pictures are augmented where a modality learns by itself.
+    augmentation: Augmentation,
+    #[serde(skip)]
+    memory: Memory,
+}
+
+/// What it remembers.
+#[derive(Debug, Default)]
+struct Memory {
+    /// Recent first views of pictures, and of captions, f32 `[pool, dimensions]`.
+    pools: Option<[Tensor; 2]>,
+    /// The oldest entry of both.
+    next: i64,
+    /// Rows of the safe set at last; 0 before the mixture was asked.
+    safe: usize,
+}
+
+impl Default for SafeClip {
+    fn default() -> Self {
+        SafeClip {
+            warm_up: 5,
+            slow: 0.01,
+            certain: 0.9,
+            growth: 0.01,
+            most: 0.85,
+            pool: 0.02,
+            augmentation: Augmentation::default(),
+            memory: Memory::default(),
+        }
+    }
+}
+
+gauntlet::register!(
+    dyn Defense,
+    SafeClip,
+    "safeclip",
+    "each modality learns by itself at first; then pairs that are alike train as CLIP does, the others on as before",
+    "Yang, Gao and Mirzasoleiman, Better Safe than Sorry: Pre-training CLIP against Targeted Data Poisoning and Backdoor Attacks, ICML 2024"
+);
+
+impl SafeClip {
+    /// Both views of some rows, augmented: each modality by itself.
+    fn alone(&self, rows: Option<Vec<u32>>) -> Phase {
+        let (augmentation, captions) = (Some(self.augmentation), CaptionEdits::PerEpoch);
+        let second = Some(View { augmentation, captions });
+        Phase { rows: rows.map(Arc::new), augmentation, captions, second, ..Phase::default() }
+    }
+
+    fn is_alone(&self, step: &Step) -> bool {
+        step.epoch <= self.warm_up || step.epoch > self.warm_up + 1 && step.second.is_some()
+    }
+
+    /// The rows of the safe set and the others, by the model as it is now.
+    fn split(&mut self, bench: &Bench) -> Result<[Vec<u32>; 2]> {
+        let mut rows: Vec<u32> = (0..bench.rows() as u32).collect();
+        let alike = rows.chunks(1024).map(|rows| Ok(bench.embed(rows)?.similarities())).collect::<Result<Vec<_>>>()?;
+        let alike = Tensor::cat(&alike, 0);
+        let values = Vec::<f64>::try_from(alike.to_kind(Kind::Double).to_device(Device::Cpu))?;
+        let most = (self.most * rows.len() as f64) as usize;
+        self.memory.safe = match self.memory.safe {
+            0 => mixture::upper(&values).iter().filter(|chance| **chance >= self.certain).count(),
+            safe => safe + (self.growth * rows.len() as f64).round() as usize,
+        }
+        .min(most)
+        .max(1);
+        rows.sort_by(|a, b| values[*b as usize].total_cmp(&values[*a as usize]));
+        let risky = rows.split_off(self.memory.safe);
+        bench.report(&-alike, &rows)?;
+        Ok([risky, rows])
+    }
+
+    fn start_pools(&mut self, bench: &Bench) -> Result<()> {
+        if self.memory.pools.is_some() {
+            return Ok(());
+        }
+        let rows = bench.rows();
+        let size = if self.pool < 1.0 { (self.pool * rows as f64).round() } else { self.pool } as usize;
+        if !(1..=rows).contains(&size) {
+            let why =
+                format!("makes {size} entries, and there are {rows} training rows; set it to a share such as 0.02");
+            return Err(Error::invalid("defense `safeclip`, key `pool`", why));
+        }
+        let drawn = index::sample(&mut bench.rng("safeclip/pool", &[]), rows, size);
+        let drawn: Vec<u32> = drawn.into_iter().map(|row| row as u32).collect();
+        let pairs = bench.embed(&drawn)?;
+        self.memory.pools = Some([pairs.image, pairs.text]);
+        Ok(())
+    }
+
+    /// The loss of both modalities, each by itself; the first views enter the pools after the search.
+    fn alone_loss(&mut self, step: &Step) -> Result<Tensor> {
+        let second = step.second.ok_or_else(|| Error::invalid("safeclip", "got no second view"))?;
+        let pools = self.memory.pools.as_mut().expect("they are there since the first epoch was planned");
+        let size = pools[0].size()[0];
+        let count = step.image.size()[0].min(size);
+        let places = (Tensor::arange(count, (Kind::Int64, step.image.device())) + self.memory.next).remainder(size);
+        let losses = [(step.image, second.image), (step.text, second.text)].into_iter().zip(pools.iter_mut()).map(
+            |((first, second), pool)| {
+                let found = pool.index_select(0, &nearest(first, pool));
+                let _ = pool.index_copy_(0, &places, &first.detach().narrow(0, 0, count));
+                one_way(&found, second, step.logit_scale)
+            },
+        );
+        let loss = losses.sum::<Tensor>() / 2.0;
+        self.memory.next = (self.memory.next + count) % size;
+        Ok(loss)
+    }
+}
+
+impl Defense for SafeClip {
+    fn plan(&mut self, epoch: u32, bench: &Bench) -> Result<Vec<Phase>> {
+        if self.warm_up + 1 >= bench.epochs() {
+            let why = format!("is {}, and {} epochs leave none to train on safe pairs", self.warm_up, bench.epochs());
+            return Err(Error::invalid("defense `safeclip`, key `warm_up`", why));
+        }
+        self.start_pools(bench)?;
+        if epoch <= self.warm_up {
+            return Ok(vec![self.alone(None)]);
+        }
+        if epoch == self.warm_up + 1 {
+            return Ok(vec![Phase { rate: self.slow, ..Phase::default() }]);
+        }
+        let [risky, safe] = self.split(bench)?;
+        let mut phases = Vec::new();
+        // A set that fills no batch waits for the next epoch.
+        if risky.len() >= bench.batch() {
+            phases.push(self.alone(Some(risky)));
+        }
+        if safe.len() >= bench.batch() {
+            phases.push(Phase { rows: Some(Arc::new(safe)), ..Phase::default() });
+        }
+        Ok(phases)
+    }
+
+    fn loss(&mut self, step: &Step) -> Result<Tensor> {
+        if self.is_alone(step) { self.alone_loss(step) } else { Ok(step.clip_loss(step.image, step.text)) }
+    }
+
+    fn state(&self) -> Result<State> {
+        let Memory { pools: Some([image, text]), next, safe } = &self.memory else { return Ok(State::new()) };
+        let numbers = Tensor::from_slice(&[*next, *safe as i64]);
+        let named = [("image", image.copy()), ("text", text.copy()), ("next, safe", numbers)];
+        Ok(named.into_iter().map(|(name, tensor)| (name.to_string(), tensor)).collect())
+    }
+
+    fn restore(&mut self, mut state: State, device: Device) -> Result<()> {
+        if state.is_empty() {
+            return Ok(());
+        }
+        let mut take = |name: &str| {
+            let missing = || Error::invalid("checkpoint", format!("lacks safeclip's `{name}`"));
+            state.remove(name).ok_or_else(missing)
+        };
+        let (image, text) = (take("image")?.to_device(device), take("text")?.to_device(device));
+        let numbers = Vec::<i64>::try_from(take("next, safe")?)?;
+        self.memory = Memory { pools: Some([image, text]), next: numbers[0], safe: numbers[1] as usize };
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Memory, SafeClip};
+    use gauntlet::Defense;
+    use gauntlet::defense::Embedded;
+    use tch::Tensor;
+
+    /// The loss of a first step and of a second one, whose pools hold what the first left.
+    #[test]
+    fn equals_pytorch() {
+        crate::golden::same("safeclip", |golden| {
+            let given = crate::golden::Given::new(golden);
+            let second = Embedded { image: &golden["image_2"], text: &golden["text_2"] };
+            let pools = Some(["image_pool", "text_pool"].map(|name| golden[name].copy()));
+            let mut safeclip = SafeClip { memory: Memory { pools, next: 5, safe: 0 }, ..SafeClip::default() };
+            let mut loss = || safeclip.loss(&given.step(1, 0, Some(second))).unwrap();
+            Tensor::stack(&[loss(), loss()], 0)
+        });
+    }
+}

@@ -1,0 +1,124 @@
+//! A defense that rejects pictures while the model is used, as a detector, and what is left of an attack after it. The threshold is set on
+//! pictures of clean training rows alone, so that one of twenty of them is rejected; no attack has a say in it. Nothing is measured of a
+//! defense that lets all pass.
+
+use crate::auroc::auroc;
+use gauntlet::evaluator::{Definition, Unit};
+use gauntlet::poison::Threat;
+use gauntlet::{Evaluator, Goal, Result, Score, Subject};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// What an inference-time detector rejects.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Rejection {
+    /// Share of clean pictures that the threshold rejects.
+    #[schemars(range(min = 0.0, max = 1.0))]
+    rejected: f64,
+}
+
+impl Default for Rejection {
+    fn default() -> Self {
+        Rejection { rejected: 0.05 }
+    }
+}
+
+gauntlet::register!(
+    dyn Evaluator,
+    Rejection,
+    "rejection",
+    "what a defense that rejects pictures at inference makes of stamped and of clean ones; no score for the others",
+    ""
+);
+
+const AUROC: Definition = Definition {
+    score: "rejection-auroc",
+    definition: "how often a stamped test picture is more suspicious to the defense than a clean one, of all such couples (equals: half)",
+    higher_is_better: Some(true),
+    unit: Unit::Share,
+};
+const LEFT: Definition = Definition {
+    score: "asr-after-rejection",
+    definition: "share of stamped test pictures, true class not the target, that are taken for the target and not rejected",
+    higher_is_better: Some(false),
+    unit: Unit::Share,
+};
+const TARGETS: Definition = Definition {
+    score: "psr-after-rejection",
+    definition: "share of target pictures that are taken for the adversarial class and not rejected",
+    higher_is_better: Some(false),
+    unit: Unit::Share,
+};
+const LOST: Definition = Definition {
+    score: "clean-rejected",
+    definition: "share of clean test pictures that are rejected; the threshold was set on clean training pictures",
+    higher_is_better: Some(false),
+    unit: Unit::Share,
+};
+
+/// Pictures that are judged together; a defense may make many of each.
+const CHUNK: usize = 50;
+
+impl Evaluator for Rejection {
+    fn definitions(&self) -> Vec<Definition> {
+        vec![AUROC, LEFT, TARGETS, LOST]
+    }
+
+    fn evaluate(&self, subject: &Subject) -> Result<Vec<Score>> {
+        let Some(clean) = judged(subject, subject.test_rows(), None)? else { return Ok(Vec::new()) };
+        let mut trusted = Vec::new();
+        let canvases = subject.clean()?;
+        for first in (0..canvases.size()[0]).step_by(CHUNK) {
+            let some = canvases.narrow(0, first, (CHUNK as i64).min(canvases.size()[0] - first));
+            trusted.extend(subject.suspicion(&some)?.unwrap_or_default());
+        }
+        trusted.sort_by(f32::total_cmp);
+        let place = ((1.0 - self.rejected) * trusted.len() as f64).ceil() as usize;
+        let threshold = trusted.get(place.saturating_sub(1)).copied().unwrap_or(f32::INFINITY);
+        let rejected = clean.iter().filter(|suspicion| **suspicion > threshold).count();
+        let mut scores = vec![Score::share(LOST.score, None, rejected, clean.len())];
+        for threat in subject.threats {
+            // Rows, who stamps them, and the class that the attacker wants of each.
+            let (rows, stamp, wanted): (Vec<u32>, _, Vec<u32>) = match &threat.goal {
+                Goal::Class(class) => {
+                    let rows = subject.test_rows().iter().copied().filter(|row| subject.truth(*row) != *class);
+                    let rows: Vec<u32> = rows.collect();
+                    (rows.clone(), Some(threat), vec![*class; rows.len()])
+                }
+                Goal::Pairs(targets) => {
+                    let rows = targets.iter().map(|target| target.row).collect();
+                    (rows, None, targets.iter().map(|target| target.class).collect())
+                }
+                _ => continue,
+            };
+            let suspicion = judged(subject, &rows, stamp)?.unwrap_or_default();
+            let taken = subject.classify(&rows, stamp, 1)?;
+            let cases = taken.iter().zip(&wanted).zip(&suspicion);
+            let left = cases.filter(|((taken, wanted), suspicion)| taken[0] == **wanted && **suspicion <= threshold);
+            let label = Some(threat.label.as_str());
+            let score = if stamp.is_some() { LEFT.score } else { TARGETS.score };
+            scores.push(Score::share(score, label, left.count(), rows.len()));
+            if stamp.is_some() {
+                scores.push(auroc(AUROC.score, label, &suspicion, &clean));
+            }
+        }
+        Ok(scores.into_iter().flatten().collect())
+    }
+}
+
+/// Suspicion of rows, stamped if somebody stamps them; none where the defense lets all pass.
+fn judged(subject: &Subject, rows: &[u32], stamp: Option<&Threat>) -> Result<Option<Vec<f32>>> {
+    let mut all = Vec::new();
+    for rows in rows.chunks(CHUNK) {
+        let canvases = match stamp {
+            Some(threat) => threat.stamp_test(subject.data, rows, subject.seed)?,
+            None => subject.data.canvas.gather(rows)?,
+        };
+        match subject.suspicion(&canvases)? {
+            Some(some) => all.extend(some),
+            None => return Ok(None),
+        }
+    }
+    Ok(Some(all))
+}
