@@ -1,4 +1,4 @@
-"""Not run yet. How often does `gauntlet check` stop a run of unchanged code? `python bench/false_alarms.py GAUNTLET FOLDER [SPLITS]`.
+"""How often does `gauntlet check` stop a run of unchanged code? `python bench/false_alarms.py GAUNTLET FOLDER [SPLITS]`.
 
 FOLDER is a finished run of a suite with many seeds. They are split at random into five that are recorded, five that are checked, and the rest, again and
 again; no two runs of a split share a seed. Prints how many splits were stopped, and by which scores. Splits of one run overlap one another: their share is

@@ -1,4 +1,5 @@
-"""Not run yet. Does `gauntlet check` see what breaks? `python bench/faults.py GAUNTLET SUITE OUT 'seeds'`, as in '[100, 101, 102, 103, 104]'.
+"""Does `gauntlet check` see what breaks? `python bench/faults.py GAUNTLET SUITE OUT 'seeds'`, as in '[100, 101, 102, 103, 104]'; further
+arguments choose faults, by default none (sound code) and all.
 
 Plants six faults in a copy of the sources (a git worktree in OUT, one build; the variable GAUNTLET_FAULT chooses one), runs the suite with each on seeds that
 the baseline does not have, and checks. OUT/baseline.json is what `gauntlet check --record` made of a sound run on other seeds.

@@ -10,6 +10,7 @@ mod cli;
 mod conformance;
 mod data;
 mod downstream;
+mod exports;
 mod judge;
 mod plugin_docs;
 mod plugins;

@@ -53,7 +53,7 @@ fn rows(dom: &str, table: &str) -> Vec<Vec<String>> {
     body.split("<tr").skip(1).map(|row| row.split("data-value=\"").skip(1).map(value).collect()).collect()
 }
 
-fn mean(lines: &[ScoreLine], arena: &str, defense: &str, score: &str) -> f64 {
+pub fn mean(lines: &[ScoreLine], arena: &str, defense: &str, score: &str) -> f64 {
     let wanted = |line: &&ScoreLine| line.arena == arena && line.defense == defense && line.score == score;
     let values: Vec<f64> = lines.iter().filter(wanted).map(|line| line.value).collect();
     values.iter().sum::<f64>() / values.len() as f64
@@ -97,7 +97,7 @@ fn a_browser_shows_the_scores_sorts_them_and_draws_the_plots() {
     assert!(picture.width() == 1280 && colours.len() > 50, "{} colours", colours.len());
 }
 
-fn copy(from: &Path, to: &Path) {
+pub fn copy(from: &Path, to: &Path) {
     fs::create_dir_all(to).unwrap();
     for entry in fs::read_dir(from).unwrap().map(Result::unwrap) {
         let (from, to) = (entry.path(), to.join(entry.file_name()));
