@@ -2,6 +2,7 @@
 
 use comfy_table::{ContentArrangement, LineStyle, Table, presets::UTF8_HORIZONTAL_ONLY};
 use gauntlet::data::{csv::Csv, webdataset::Webdataset, world::World};
+use gauntlet::defense::{Needs, Undefended};
 use gauntlet::evaluator::DownstreamConfig;
 use gauntlet::plugin::{self, Plugin, Preset, PresetField, Role, schema_of};
 use gauntlet::suite::{self, Suite};
@@ -67,6 +68,7 @@ pub fn describe(name: &str, as_json: bool) -> Result<String> {
         schema,
         defaults: Value::Null,
         scores: Vec::new(),
+        needs: Vec::new(),
         presets: Vec::new(),
     };
     let recipe = part("recipe", "the table `[recipe]` of a suite: how every model is trained", schema_of::<Recipe>());
@@ -89,7 +91,11 @@ pub fn describe(name: &str, as_json: bool) -> Result<String> {
         evaluators.push(About { scores, ..About::plugin(plugin) });
     }
     let attacks = plugin::all::<dyn Attack>()?.into_iter().map(About::plugin);
-    let defenses = plugin::all::<dyn Defense>()?.into_iter().map(About::plugin);
+    let mut defenses = Vec::new();
+    for plugin in plugin::all::<dyn Defense>()? {
+        let needs = plugin.build(&(plugin.defaults)())?.needs();
+        defenses.push(About { needs: words(&needs), ..About::plugin(plugin) });
+    }
     let all: Vec<About> = attacks.chain(defenses).chain(evaluators).chain(parts).collect();
     let known = || all.iter().map(|about| about.name.to_string()).collect();
     let about = all.iter().find(|about| about.name == name);
@@ -112,7 +118,28 @@ struct About {
     schema: String,
     defaults: Value,
     scores: Vec<Value>,
+    /// What a defense takes besides the data.
+    needs: Vec<String>,
     presets: Vec<Preset>,
+}
+
+fn words(needs: &Needs) -> Vec<String> {
+    let mut words = Vec::new();
+    match needs.undefended {
+        Undefended::Unused => {}
+        Undefended::Scout => words.push("the undefended model, to look at the data with".into()),
+        Undefended::Start => words.push("the undefended model, to start from".into()),
+    }
+    if needs.clean_pairs > 0.0 {
+        let share = needs.clean_pairs < 1.0;
+        let count = if share {
+            format!("{:.1}% of the rows", 100.0 * needs.clean_pairs)
+        } else {
+            needs.clean_pairs.to_string()
+        };
+        words.push(format!("pairs that are known to be clean: {count}, by default"));
+    }
+    words
 }
 
 impl About {
@@ -126,6 +153,7 @@ impl About {
             schema: (plugin.schema)(),
             defaults: serde_json::from_str(&(plugin.defaults)()).expect("defaults are JSON"),
             scores: Vec::new(),
+            needs: Vec::new(),
             presets: plugin::presets(plugin),
         }
     }
@@ -138,9 +166,9 @@ impl About {
     }
 
     fn json(&self) -> String {
-        let About { kind, name, summary, paper, library, scores, presets, .. } = self;
+        let About { kind, name, summary, paper, library, scores, needs, presets, .. } = self;
         pretty(
-            &json!({"kind": kind, "name": name, "summary": summary, "paper": paper, "library": library, "fields": self.fields(), "scores": scores, "presets": presets}),
+            &json!({"kind": kind, "name": name, "summary": summary, "paper": paper, "library": library, "fields": self.fields(), "scores": scores, "needs": needs, "presets": presets}),
         )
     }
 
@@ -151,6 +179,9 @@ impl About {
         }
         if let Some(library) = self.library {
             let _ = writeln!(text, "  from: {}", library.display());
+        }
+        for need in &self.needs {
+            let _ = writeln!(text, "  needs: {need}");
         }
         for score in &self.scores {
             let better = match score["higher_is_better"].as_bool() {

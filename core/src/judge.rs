@@ -38,7 +38,7 @@ pub enum Verdict {
     GateUnknown,
     /// One of the two may have learnt nothing: its accuracy may be at most twice chance.
     Vacuous,
-    /// One of the two pays for its robustness with accuracy: shown, not ranked.
+    /// The accuracy of one lies well below that of the other, which is a price for robustness: shown, not ranked.
     Costly,
 }
 
@@ -117,7 +117,7 @@ fn one(
         Gate::Failed => Verdict::AttackFailed,
         Gate::Unknown => Verdict::GateUnknown,
         Gate::Passed if success && marks.iter().any(|mark| mark.vacuous) => Verdict::Vacuous,
-        Gate::Passed if success && marks.iter().any(|mark| mark.costly) => Verdict::Costly,
+        Gate::Passed if success && board.apart(arena, defense, against) => Verdict::Costly,
         Gate::Passed if difference.seeds < FOR_VERDICT => Verdict::TooFewSeeds,
         Gate::Passed => Verdict::NotDistinguishable,
     };

@@ -8,8 +8,11 @@ use std::collections::HashMap;
 /// A column: its name, what it is of a trial, and its digits.
 type Measure = (&'static str, fn(&Cost) -> f64, usize);
 
-const MEASURES: [Measure; 5] = [
-    ("train, s", |cost| cost.train_seconds, 1),
+const MEASURES: [Measure; 7] = [
+    // What it is charged for: its own training, and that of the undefended model where it needs one.
+    ("train, s", |cost| cost.train_seconds + cost.undefended_seconds, 1),
+    ("rows trained", |cost| (cost.samples + cost.undefended_samples) as f64, 0),
+    ("rows looked at", |cost| cost.looked_at as f64, 0),
     ("evaluate, s", |cost| cost.evaluate_seconds, 1),
     ("CPU, s", |cost| cost.cpu_seconds, 1),
     ("pairs/s", |cost| cost.samples_per_second, 0),
@@ -36,7 +39,8 @@ pub fn section(story: &Story) -> Markup {
             } @else {
                 p.lead {
                     "Means over the trials of a defense, in brackets how many times the baseline's. Trials that ran side by side slow each other: "
-                    "compare ratios, and CPU seconds before wall seconds. Devices: " (devices.join(", ")) "."
+                    "compare ratios, and CPU seconds before wall seconds. A defense that needs the undefended model is charged for that one's \
+                     training, which trials share, in the first two columns; each view of a row counts. Devices: " (devices.join(", ")) "."
                 }
                 div.scroll tabindex="0" role="region" aria-label="cost of each defense" {
                     table.sortable #cost-table {

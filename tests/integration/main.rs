@@ -9,6 +9,7 @@ mod canvas;
 mod cli;
 mod conformance;
 mod data;
+mod defenses;
 mod downstream;
 mod exports;
 mod judge;

@@ -22,7 +22,7 @@ pub(super) fn told<T: Role + ?Sized>(plugin: &Plugin<T>) -> Held {
     let defaults = defaults(plugin);
     let fields: Vec<&String> = defaults.keys().collect();
     must(documented == fields, format!("its schema has the fields {documented:?}, its defaults {fields:?}"))?;
-    let own = ["plugin", "preset", "of"].into_iter().find(|own| defaults.contains_key(*own));
+    let own = ["plugin", "preset", "of", "oracle"].into_iter().find(|own| defaults.contains_key(*own));
     own.map_or(Ok(()), |own| Err(format!("its field `{own}` has the name of a suite's own key")))
 }
 

@@ -40,6 +40,8 @@ pub enum Gate {
 pub struct Marks {
     /// It is the one that others are compared with.
     pub baseline: bool,
+    /// The suite dropped its poison by the truth: a bound, and no defense.
+    pub oracle: bool,
     /// Its accuracy may be at most twice chance: who learns nothing defends nothing.
     pub vacuous: bool,
     /// Its accuracy is well below the baseline's.
@@ -185,30 +187,46 @@ impl<'a> Board<'a> {
         self.lines(arena, defense, column).into_iter().map(|line| line.map(|line| line.value)).collect()
     }
 
-    /// Whether the attack of a column works on the baseline. Columns that are no success of an attack have no gate to pass.
+    /// Whether the attack of a column works on the baseline. Columns that are no success of an attack have no gate to pass, nor have those
+    /// that the baseline cannot have: what only a defense of another kind is measured by.
     pub fn gate(&self, arena: &str, column: &Column) -> Gate {
         if column.attack.is_none() || column.higher_is_better != Some(false) || arena == CLEAN {
             return Gate::Passed;
         }
         let of = |arena| self.values(arena, &self.suite.baseline, column);
         match paired_means(&of(arena), &of(CLEAN)) {
+            None if self.has_run(arena) && self.has_run(CLEAN) => Gate::Passed,
             None => Gate::Unknown,
             Some((success, base)) if success - base < self.suite.gate => Gate::Failed,
             Some(_) => Gate::Passed,
         }
     }
 
+    fn has_run(&self, arena: &str) -> bool {
+        self.values(arena, &self.suite.baseline, &Column::accuracy()).iter().any(Option::is_some)
+    }
+
     /// What is to be said of a row.
     pub fn marks(&self, arena: &str, defense: &str) -> Marks {
         let accuracy = Column::accuracy();
         let ours = self.lines(arena, defense, &accuracy);
-        let of = |defense: &str| self.values(arena, defense, &accuracy);
-        let means = paired_means(&of(defense), &of(&self.suite.baseline));
         Marks {
             baseline: defense == self.suite.baseline,
+            oracle: self.suite.is_oracle(defense),
             vacuous: ours.into_iter().flatten().any(|line| line.low <= 2.0 * line.chance),
-            costly: means.is_some_and(|(ours, baseline)| ours < self.suite.costly * baseline),
+            costly: self.costs(arena, defense, &self.suite.baseline),
         }
+    }
+
+    /// Whether the accuracy of `defense` lies below the suite's share of the other's, over the seeds that both have.
+    fn costs(&self, arena: &str, defense: &str, other: &str) -> bool {
+        let of = |defense: &str| self.values(arena, defense, &Column::accuracy());
+        paired_means(&of(defense), &of(other)).is_some_and(|(ours, theirs)| ours < self.suite.costly * theirs)
+    }
+
+    /// Whether one of two is costly beside the other. Two that are costly beside the baseline may well be judged beside each other.
+    pub fn apart(&self, arena: &str, one: &str, other: &str) -> bool {
+        self.costs(arena, one, other) || self.costs(arena, other, one)
     }
 }
 
@@ -284,7 +302,8 @@ impl Column {
 impl Marks {
     /// The marks in words, joined by commas.
     pub fn words(&self) -> String {
-        let marks = [(self.baseline, "baseline"), (self.vacuous, "vacuous"), (self.costly, "costly")];
+        let marks =
+            [(self.baseline, "baseline"), (self.oracle, "oracle"), (self.vacuous, "vacuous"), (self.costly, "costly")];
         marks.iter().filter(|(holds, _)| *holds).map(|(_, mark)| *mark).collect::<Vec<_>>().join(", ")
     }
 }

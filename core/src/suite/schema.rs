@@ -87,9 +87,11 @@ fn define<T: Role + ?Sized>(plugin: &Plugin<T>) -> Vec<(String, Value)> {
         ("preset", preset_key(&plugin::presets(plugin))),
         (
             "of",
-            json!({ "type": "string", "description": "Label of the table whose values this one takes over, of every key that both have." }),
+            json!({ "type": "string", "description": "Label of the table whose values this one takes over, of every key that both have; of the same plugin it is an ablation, whose own keys are what it changes." }),
         ),
     ];
+    let oracle = json!({ "type": "boolean", "description": "Whether the suite drops the poison by the truth, as a perfect filter would." });
+    let own = own.into_iter().chain((T::KIND == <dyn Defense>::KIND).then_some(("oracle", oracle)));
     let properties = schema.entry("properties").or_insert_with(|| json!({}));
     for (key, value) in own {
         properties[key] = value;

@@ -1,0 +1,112 @@
+//! Defenses that need more than a loss: rows that are left out, a model that is there already, a second look at the data.
+
+use crate::program::{argument, folder, gauntlet, world_suite};
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+const ROWS: &str = "clip = {}
+oracle = { plugin = 'clip', oracle = true }
+clip-score = {}
+few = { plugin = 'clip-score', steps = 'fewer', drop = 0.5 }
+cleanclip = { clean_pairs = 0.2, epochs = 2, batch = 32 }
+strip = {}";
+
+struct Run {
+    out: PathBuf,
+    lines: Vec<Value>,
+}
+
+fn run(name: &str, defenses: &str, more: &[&str]) -> Run {
+    let home = folder(name);
+    let (suite, out) = (world_suite(&home, 2, "[0]", defenses), home.join("out"));
+    let ran = gauntlet(&[&["run", argument(&suite), "--out", argument(&out)], more].concat());
+    assert_eq!(ran.code, Some(0), "{}", ran.stderr);
+    let text = fs::read_to_string(out.join("results.jsonl")).unwrap();
+    Run { lines: text.lines().map(|line| serde_json::from_str(line).unwrap()).collect(), out }
+}
+
+impl Run {
+    fn cost(&self, trial: &str) -> &Value {
+        let is_it = |line: &&Value| line["line"] == "cost" && line["trial"] == format!("{trial}/seed-0");
+        self.lines.iter().find(is_it).unwrap_or_else(|| panic!("no cost of {trial}"))
+    }
+
+    /// Scores of a trial by name, of all attacks together.
+    fn scores(&self, trial: &str) -> BTreeMap<&str, f64> {
+        let of_trial =
+            self.lines.iter().filter(|line| line["line"] == "score" && line["trial"] == format!("{trial}/seed-0"));
+        of_trial.map(|line| (line["score"].as_str().unwrap(), line["value"].as_f64().unwrap())).collect()
+    }
+}
+
+fn weights(out: &Path, trial: &str) -> Vec<u8> {
+    fs::read(out.join(format!("trials/{trial}/seed-0/model.safetensors"))).unwrap()
+}
+
+#[test]
+fn every_kind_is_trained_measured_and_charged() {
+    let run = run("defenses", ROWS, &[]);
+    let samples = |trial: &str, key: &str| run.cost(trial)[key].as_u64().unwrap();
+    let clip = samples("poisoned/clip", "samples");
+    assert!(clip > 0 && samples("poisoned/clip", "undefended_samples") == 0);
+
+    // Filters: as many steps, or fewer; charged for the scout and for a look at every row.
+    assert_eq!(samples("poisoned/clip-score", "samples"), clip, "equal steps by default");
+    assert_eq!(samples("poisoned/few", "samples"), 2 * 32 * (samples("poisoned/few", "looked_at") / 2 / 32));
+    for filter in ["poisoned/clip-score", "poisoned/few"] {
+        assert_eq!(samples(filter, "undefended_samples"), clip);
+        let scores = run.scores(filter);
+        assert!(scores.contains_key("filter-auroc") && scores.contains_key("dropped-poisoned"), "{scores:?}");
+    }
+    let dropped = run.scores("clean/clip-score")["clean-dropped"];
+    assert!((dropped - 0.1).abs() < 0.01, "a tenth, not {dropped}");
+    assert!(!run.scores("clean/clip-score").contains_key("dropped-poisoned"), "nothing is poisoned there");
+
+    // The undefended model is the row of plain CLIP, to the last bit: nobody trained it again.
+    let shared: Vec<PathBuf> =
+        fs::read_dir(run.out.join("store/undefended")).unwrap().map(|entry| entry.unwrap().path()).collect();
+    assert_eq!(shared.len(), 4, "one for each arena, and one without its poison");
+    let shared: Vec<Vec<u8>> =
+        shared.iter().map(|folder| fs::read(folder.join("model.safetensors")).unwrap()).collect();
+    assert!(["clean/clip", "poisoned/clip"].iter().all(|trial| shared.contains(&weights(&run.out, trial))));
+
+    // Two views of a fifth of the rows, twice over.
+    let cleanclip = run.cost("poisoned/cleanclip");
+    assert_eq!(cleanclip["samples"].as_u64().unwrap(), 2 * 2 * 32 * (samples("poisoned/few", "looked_at") / 5 / 32));
+    assert_eq!(cleanclip["undefended_samples"], clip);
+
+    let strip = run.scores("poisoned/strip");
+    assert_eq!(weights(&run.out, "poisoned/strip"), weights(&run.out, "poisoned/clip"), "only its use differs");
+    assert!(strip["asr-after-rejection"] <= strip["asr"] && strip.contains_key("rejection-auroc"), "{strip:?}");
+    assert!(!run.scores("poisoned/clip").contains_key("clean-rejected"), "clip rejects nothing");
+
+    let table = gauntlet(&["table", argument(&run.out)]).stdout;
+    let oracle = table.lines().find(|line| line.trim_start().starts_with("oracle")).unwrap();
+    assert!(oracle.trim_end().ends_with("oracle") || oracle.contains("oracle,"), "it is marked: {oracle}");
+}
+
+#[test]
+fn poison_ends_where_the_suite_says_so() {
+    let plain = run("poison-lasts", "clip = {}", &["--only", "poisoned"]);
+    let same = run("poison-lasts-on", "clip = {}", &["--only", "poisoned", "--set", "clean_after=2"]);
+    let ends = run("poison-ends", "clip = {}", &["--only", "poisoned", "--set", "clean_after=1"]);
+    let never =
+        run("poison-never", "clip = {}\nnone = { plugin = 'clip', oracle = true }", &["--only", "poisoned/none"]);
+    let [plain, same, ends] = [plain, same, ends].map(|run| weights(&run.out, "poisoned/clip"));
+    assert!(plain == same, "two of two epochs");
+    assert!(
+        plain != ends && ends != weights(&never.out, "poisoned/none") && plain != weights(&never.out, "poisoned/none")
+    );
+    // A row is dropped whatever it holds: the oracle's model does not depend on what the poison says.
+    let other = run(
+        "poison-never-other",
+        "clip = {}\nnone = { plugin = 'clip', oracle = true }",
+        &["--only", "poisoned/none", "--set", "attacks.badnet.size=3"],
+    );
+    assert!(
+        weights(&other.out, "poisoned/none") == weights(&never.out, "poisoned/none"),
+        "no pixel of the trigger gets in"
+    );
+}
