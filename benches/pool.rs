@@ -37,7 +37,6 @@ pub fn bench(criterion: &mut Criterion) {
             bencher.iter(|| {
                 let matches = RefCell::default();
                 let step = Step {
-                    phase: 0,
                     second: None,
                     epoch: 2,
                     image: &image,

@@ -34,7 +34,7 @@ pub struct Check {
     /// Record this run as a baseline instead: 5 seeds or more, all finished
     #[arg(long, value_name = "FILE", conflicts_with = "against")]
     record: Option<PathBuf>,
-    /// Changes of shares smaller than this do not count (0.05: five points of 100); default: what the baseline can see of each score
+    /// Changes of shares smaller than this do not count (0.05: five points of 100); default: every change does that the seeds can show
     #[arg(long, value_name = "SHARE")]
     tolerance: Option<f64>,
     /// Write every score as a test case, in JUnit's XML
@@ -143,7 +143,8 @@ fn cells(checked: &Checked) -> [String; 7] {
         0 => "–".into(),
         n => unit.show(values.iter().sum::<f64>() / n as f64),
     };
-    let change = checked.change.map(|(change, half)| format!("{} ±{}", unit.show(change), unit.show(half)));
+    let change =
+        checked.change.map(|change| format!("{} ±{}", unit.show(change.change), unit.show(change.half_width(0.95))));
     [
         checked.recorded.key.name(),
         mean(checked.recorded.values.values().copied().collect()),

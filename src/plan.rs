@@ -44,8 +44,8 @@ pub struct Plan {
 
 /// What a probe found.
 struct Probe {
-    /// Label of the defense, pairs a second that it trains at, and seconds that a step of any epoch takes it.
-    train: Vec<(String, f64, f64)>,
+    /// Label of the defense; pairs a second that it trains at, and seconds that a step of any epoch takes it, or why they could not be found.
+    train: Vec<(String, Result<(f64, f64), String>)>,
     /// Pictures a second in evaluation.
     evaluate: f64,
     /// Rows of its batches, where they are not the suite's.
@@ -84,7 +84,7 @@ impl Plan {
                     size.all_steps() * trials.len() as u64
                 );
                 if !self.no_probe {
-                    text += &costs(&suite, size, &self.probe(&trials)?, trials.len());
+                    text += &costs(&suite, size, &self.probe(&suite, &trials)?, trials.len());
                 }
             }
         }
@@ -94,7 +94,7 @@ impl Plan {
     }
 
     /// Trains each defense for a few steps of every epoch: what a defense does depends on the epoch.
-    fn probe(&self, trials: &[Trial]) -> Result<Probe> {
+    fn probe(&self, suite: &Suite, trials: &[Trial]) -> Result<Probe> {
         let (home, stop, bar) = (scratch()?, stop_on_signals(), Bar::new());
         let (mut train, mut rates) = (Vec::new(), Vec::new());
         let first = &trials[0];
@@ -122,13 +122,23 @@ impl Plan {
                 ..trial.clone()
             };
             let machine = Machine { workers: 1, progress: &bar, stop: &stop };
-            let lines = probe.run(&home.path().join(label), &home.path().join("store"), &machine)?;
+            let lines = match probe.run(&home.path().join(label), &home.path().join("store"), &machine) {
+                Ok(lines) => lines,
+                Err(Error::Interrupted) => return Err(Error::Interrupted),
+                // A pool of so many captions, say, which so few pairs do not have.
+                Err(error) => {
+                    train.push((label.clone(), Err(error.chain())));
+                    continue;
+                }
+            };
             let pictures =
                 lines.iter().find_map(|line| if let Line::Score(score) = line { Some(score.n) } else { None });
             let cost = lines.iter().find_map(|line| if let Line::Cost(cost) = line { Some(cost) } else { None });
             let cost = cost.ok_or_else(|| Error::invalid("plan", "the probe left no cost"))?;
-            let all = f64::from(first.recipe.epochs) * steps as f64;
-            train.push((label.clone(), cost.samples_per_second, cost.train_seconds / all));
+            // The world has somewhat more pairs than were asked for.
+            let size = Suite { data: probe.data.clone(), heldout: share, ..suite.clone() }.size()?;
+            let all = f64::from(first.recipe.epochs) * size.map_or(0, |size| size.train / batch as u64) as f64;
+            train.push((label.clone(), Ok((cost.samples_per_second, cost.train_seconds / all))));
             rates.extend(pictures.map(|pictures| pictures as f64 / cost.evaluate_seconds));
         }
         // The best: the others were held up by something.
@@ -147,8 +157,15 @@ fn costs(suite: &Suite, size: &Size, probe: &Probe, trials: usize) -> String {
     let steps = size.all_steps() as f64 * suite.recipe.batch as f64 / probe.batch as f64;
     let evaluate = if probe.evaluate > 0.0 { size.pictures / probe.evaluate / 3600.0 } else { 0.0 };
     let mut table = grid(&["defense", "pairs/s", "training, h a trial", "evaluation, h a trial", "trials", "h in all"]);
-    let mut sum = 0.0;
-    for (label, rate, step) in &probe.train {
+    let (mut sum, mut untimed) = (0.0, String::new());
+    for (label, found) in &probe.train {
+        let (rate, step) = match found {
+            Ok(found) => found,
+            Err(why) => {
+                untimed += &format!("{label} could not be timed: {why}\n");
+                continue;
+            }
+        };
         let train = step * steps / 3600.0;
         let all = (train + evaluate) * each as f64;
         sum += all;
@@ -162,7 +179,7 @@ fn costs(suite: &Suite, size: &Size, probe: &Probe, trials: usize) -> String {
             number(all),
         ]);
     }
-    let mut text = format!("\n{table}\n{sum:.2} hours, one trial at a time. Evaluation: ");
+    let mut text = format!("\n{table}\n{untimed}{sum:.2} hours, one trial at a time. Evaluation: ");
     text += &format!("{:.0} pictures a trial at {:.0} a second.\n", size.pictures, probe.evaluate);
     if probe.batch != suite.recipe.batch {
         text += &format!("Timed with batches of {}, not {}.\n", probe.batch, suite.recipe.batch);
@@ -175,8 +192,8 @@ fn costs(suite: &Suite, size: &Size, probe: &Probe, trials: usize) -> String {
 
 /// The difference that a suite finds with a chance of 80%, for its own number of seeds and some others.
 fn tells(suite: &Suite, size: Option<&Size>) -> String {
-    let rows =
-        suite.defenses.len().saturating_sub(1) + suite.defenses.values().filter(|row| row.get("of").is_some()).count();
+    let rows = suite.defenses.keys().filter(|label| !suite.is_oracle(label)).count().saturating_sub(1)
+        + suite.defenses.values().filter(|row| row.get("of").is_some()).count();
     let columns: usize = 1 + suite.arenas.values().map(|attacks| 1 + attacks.len()).sum::<usize>();
     let verdicts = (rows * columns).max(1);
     let level = LEVEL / verdicts as f64;

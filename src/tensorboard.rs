@@ -85,7 +85,8 @@ fn convert(trial: &Path, epochs: u64) -> Result<Vec<u8>> {
         let Line::Score(score) = line else { continue };
         let set = score.downstream.then_some(score.dataset.as_str());
         let parts = ["scores"].into_iter().chain(score.attack.as_deref()).chain(set).chain([score.score.as_str()]);
-        events.add(epochs * steps, &[(parts.collect::<Vec<_>>().join("/"), score.value)]);
+        let last = metrics.iter().map(|metric| metric.epoch).max().map_or(epochs, u64::from);
+        events.add(last * steps, &[(parts.collect::<Vec<_>>().join("/"), score.value)]);
     }
     Ok(events.bytes)
 }

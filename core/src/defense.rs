@@ -93,7 +93,7 @@ pub enum Undefended {
 pub struct Inference<'a> {
     /// Similarities to every class name `[pictures, classes]` of canvases u8 `[pictures, 3, S, S]`, times the model's logit scale.
     pub classify: &'a dyn Fn(&Tensor) -> Tensor,
-    /// Canvases u8 `[pictures, 3, S, S]` of the rows that are certain to be clean; none, unless it [`needs`](Defense::needs) some.
+    /// Canvases u8 `[pictures, 3, S, S]` of half of the rows that are certain to be clean (500 at most); none, unless it [`needs`](Defense::needs) some.
     pub clean: &'a Tensor,
 }
 
@@ -338,8 +338,6 @@ pub struct Step<'a> {
     pub logit_scale: &'a Tensor,
     /// Row keys i64 `[batch]`.
     pub keys: &'a Tensor,
-    /// Number of the phase in its epoch's plan.
-    pub phase: usize,
     /// Embeddings of the second view, where the phase asked for one.
     pub second: Option<Embedded<'a>>,
     /// Tokens of the captions i64 `[batch, length]`, as long as the longest of them.

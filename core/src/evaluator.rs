@@ -70,7 +70,7 @@ pub struct Subject<'a> {
     /// The trial's folder, for what is too long for a score.
     pub folder: &'a Path,
     pub(crate) test_rows: OnceCell<Vec<u32>>,
-    pub(crate) clean: OnceCell<Tensor>,
+    pub(crate) clean: OnceCell<[Tensor; 2]>,
     pub(crate) cases: RefCell<Vec<Cases>>,
 }
 
@@ -99,21 +99,25 @@ impl Subject<'_> {
                 self.model.encode_image(&pictures, false).matmul(&classes.tr()) * self.model.logit_scale()
             })
         };
-        let inference = Inference { classify: &classify, clean: self.clean()? };
+        let inference = Inference { classify: &classify, clean: &self.clean()?[0] };
         let found = self.defense.suspicion(canvases, &inference)?;
         Ok(found.map(|found| Vec::try_from(found.to_device(Device::Cpu))).transpose()?)
     }
 
-    /// Canvases of the rows that the defense may take for clean, 500 of them at most.
-    pub fn clean(&self) -> Result<&Tensor> {
+    /// Canvases of the rows that the defense may take for clean, 1,000 of them at most: a half that it is given when it is asked, and a half that
+    /// it has not seen, to set a threshold on.
+    pub fn clean(&self) -> Result<&[Tensor; 2]> {
         if self.clean.get().is_none() {
             let mut rows = self.corpus.clean_rows(self.defense.needs().clean_rows(self.corpus.len()))?;
-            rows.truncate(500);
-            let canvases = match rows.is_empty() {
-                true => Tensor::zeros([0, 3, 1, 1], (Kind::Uint8, Device::Cpu)),
-                false => self.corpus.read(&self.corpus.places_of(&rows))?.1,
+            rows.truncate(1000);
+            let (given, other) = rows.split_at(rows.len() / 2);
+            let read = |rows: &[u32]| -> Result<Tensor> {
+                match rows.is_empty() {
+                    true => Ok(Tensor::zeros([0, 3, 1, 1], (Kind::Uint8, Device::Cpu))),
+                    false => Ok(self.corpus.read(&self.corpus.places_of(rows))?.1),
+                }
             };
-            let _ = self.clean.set(canvases);
+            let _ = self.clean.set([read(given)?, read(other)?]);
         }
         Ok(self.clean.get().expect("it was just set"))
     }

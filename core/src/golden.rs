@@ -337,7 +337,6 @@ fn pool_step(
     let scale = Tensor::from(10f32).to_device(golden.device).set_requires_grad(true);
     let matches = RefCell::default();
     let loss = roclip.loss(&Step {
-        phase: 0,
         second: None,
         epoch: 1,
         image: &image,

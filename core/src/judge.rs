@@ -68,14 +68,16 @@ pub struct Comparison {
 /// # Errors
 /// If `reference` is no defense of the suite.
 pub fn compare(board: &Board, reference: &str) -> Result<Vec<Comparison>> {
-    let known: Vec<String> = board.defenses().map(str::to_string).collect();
+    // What knows the truth is a bound, and no defense.
+    let defenses = || board.defenses().filter(|defense| !board.suite.is_oracle(defense));
+    let known: Vec<String> = defenses().map(str::to_string).collect();
     if !known.iter().any(|label| label == reference) {
         return Err(Error::Unknown { kind: "defense", name: reference.into(), known });
     }
     let mut comparisons = Vec::new();
     for arena in board.arenas() {
         for column in board.columns(arena).into_iter().filter(Column::ranks) {
-            for defense in board.defenses() {
+            for defense in defenses() {
                 let others = [reference].into_iter().filter(|other| *other != defense);
                 let controls = board.controls_of(defense).into_iter().filter(|other| *other != reference);
                 let pairs = others.map(|other| (other, false)).chain(controls.map(|other| (other, true)));

@@ -288,7 +288,7 @@ impl Cost {
             looked_at: trained.looked_at,
             undefended_samples: trained.undefended.samples,
             undefended_seconds: trained.undefended.seconds,
-            samples_per_second: if trained.seconds > 0.0 { trained.samples as f64 / trained.seconds } else { 0.0 },
+            samples_per_second: if trained.seconds > 0.0 { trained.rows as f64 / trained.seconds } else { 0.0 },
             peak_memory: peak_memory(),
             peak_device_memory: gauntlet_torch::peak_device_memory(device)?,
             device: gauntlet_torch::device_name(device)?,

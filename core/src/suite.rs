@@ -161,6 +161,12 @@ impl Suite {
                 wrong("recipe.clip_norm", "must be 0 or greater")
             }
             () if self.recipe.epochs < 1 => wrong("recipe.epochs", "must be at least 1"),
+            () if self.clean_after.is_some_and(|last| !(1..self.recipe.epochs).contains(&last)) => {
+                wrong("clean_after", "must be at least 1 and less than `recipe.epochs`, for clean epochs to follow")
+            }
+            () if self.is_oracle(&self.baseline) => {
+                wrong("baseline", "is an oracle: it knows the truth, and is no defense")
+            }
             () => self.check_names(),
         }
     }

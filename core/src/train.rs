@@ -171,6 +171,9 @@ impl<'a> Trainer<'a> {
         self.keep_metrics()?;
         self.recorder.iter().try_for_each(|recorder| recorder.resume(self.position.epoch))?;
         self.keep_matches()?;
+        if self.position.epoch == 1 && self.position.phases.is_none() {
+            Suspicion::forget(&self.folder)?;
+        }
         while self.position.epoch <= self.recipe.epochs {
             self.plan()?;
             self.epoch(machine)?;
@@ -316,7 +319,6 @@ impl<'a> Trainer<'a> {
             image: &image,
             text: &text,
             second: second.as_ref().map(|(image, text)| Embedded { image, text }),
-            phase: self.phase,
             logit_scale: &logit_scale,
             keys: &keys,
             tokens: &tokens,

@@ -99,7 +99,7 @@ mod tests {
         crate::golden::same("cleanclip", |golden| {
             let given = crate::golden::Given::new(golden);
             let second = Embedded { image: &golden["image_2"], text: &golden["text_2"] };
-            CleanClip::default().loss(&given.step(1, 0, Some(second))).unwrap()
+            CleanClip::default().loss(&given.step(1, Some(second))).unwrap()
         });
     }
 }

@@ -49,13 +49,11 @@ impl FineTune {
 
     pub fn recipe(&self, suite: &Recipe, rows: usize) -> Recipe {
         let clean = FineTune::needs(self).clean_rows(rows);
-        let batch = self.batch.min(clean).max(2);
-        let steps = (clean / batch) as u64 * u64::from(self.epochs);
         Recipe {
             epochs: self.epochs,
-            batch,
+            batch: self.batch.min(clean).max(2),
             learning_rate: self.learning_rate,
-            warmup_steps: self.warmup_steps.min(steps.saturating_sub(1)),
+            warmup_steps: self.warmup_steps,
             init: String::new(),
             ..suite.clone()
         }

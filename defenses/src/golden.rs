@@ -37,10 +37,9 @@ impl<'a> Given<'a> {
         Given { golden, model, keys, matches: RefCell::default() }
     }
 
-    pub fn step<'b>(&'b self, epoch: u32, phase: usize, second: Option<Embedded<'b>>) -> Step<'b> {
+    pub fn step<'b>(&'b self, epoch: u32, second: Option<Embedded<'b>>) -> Step<'b> {
         Step {
             epoch,
-            phase,
             image: &self.golden["image"],
             text: &self.golden["text"],
             second,

@@ -1,5 +1,5 @@
 //! Simplified local outlier factor (Schubert, Zimek and Kriegel 2014), as Huang et al. (ICLR 2025) use it to find backdoor samples among the
-//! pictures that a model trained on them embeds: a poisoned picture lies in a region that is sparser, or denser, than its neighbours'.
+//! pictures that a model trained on them embeds: a poisoned picture lies where it is sparser than around its neighbours.
 
 use crate::filter::{Kept, NEEDS, Steps, density_ratios, finite, nearest_others};
 use gauntlet::defense::{Needs, State};

@@ -217,7 +217,7 @@ mod tests {
             let second = Embedded { image: &golden["image_2"], text: &golden["text_2"] };
             let pools = Some(["image_pool", "text_pool"].map(|name| golden[name].copy()));
             let mut safeclip = SafeClip { memory: Memory { pools, next: 5, safe: 0 }, ..SafeClip::default() };
-            let mut loss = || safeclip.loss(&given.step(1, 0, Some(second))).unwrap();
+            let mut loss = || safeclip.loss(&given.step(1, Some(second))).unwrap();
             Tensor::stack(&[loss(), loss()], 0)
         });
     }

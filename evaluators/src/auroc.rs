@@ -3,7 +3,8 @@
 use gauntlet::Score;
 
 /// Area under the ROC curve: how often a case of `first` has more than one of `second`, of all such couples, equals counted half. The interval
-/// is that of Hanley and McNeil (1982), by the normal distribution. None where a kind has no case.
+/// is that of Hanley and McNeil (1982), by the normal distribution; `n` is the number of the rarer kind, of which one case weighs most. None
+/// where a kind has no case.
 pub fn auroc(score: &'static str, attack: Option<&str>, first: &[f32], second: &[f32]) -> Option<Score> {
     if first.is_empty() || second.is_empty() {
         return None;
@@ -20,11 +21,15 @@ pub fn auroc(score: &'static str, attack: Option<&str>, first: &[f32], second: &
         below += of_second;
     }
     let area = above / (n * m);
-    let (q1, q2) = (area / (2.0 - area), 2.0 * area * area / (1.0 + area));
-    let variance = (area * (1.0 - area) + (n - 1.0) * (q1 - area * area) + (m - 1.0) * (q2 - area * area)) / (n * m);
+    // Drawn towards a half as Agresti and Coull (1998) do for shares: few cases that all agree are not for that sure to.
+    let least = n.min(m);
+    let drawn = (area * least + 2.0) / (least + 4.0);
+    let (q1, q2) = (drawn / (2.0 - drawn), 2.0 * drawn * drawn / (1.0 + drawn));
+    let spread = |n: f64, q: f64| (n - 1.0) * (q - drawn * drawn);
+    let variance = (drawn * (1.0 - drawn) + spread(n, q1) + spread(m, q2)) / (n * m);
     let half = 1.96 * variance.max(0.0).sqrt();
     let interval = [(area - half).max(0.0), (area + half).min(1.0)];
-    Some(Score::new(score, area, first.len() + second.len(), interval).about(attack).guessed(0.5))
+    Some(Score::new(score, area, first.len().min(second.len()), interval).about(attack).guessed(0.5))
 }
 
 #[cfg(test)]

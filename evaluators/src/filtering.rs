@@ -26,25 +26,25 @@ gauntlet::register!(
 const AUROC: Definition = Definition {
     score: "filter-auroc",
     definition: "how often a poisoned row is more suspicious to the defense than a clean one, of all such couples (equals: half)",
-    higher_is_better: Some(true),
+    higher_is_better: None,
     unit: Unit::Share,
 };
 const RECALL: Definition = Definition {
     score: "poison-dropped",
-    definition: "share of the attack's rows that the defense does not train on as pairs (recall)",
-    higher_is_better: Some(true),
+    definition: "share of the attack's rows that the defense drops, or keeps from their captions at last (recall)",
+    higher_is_better: None,
     unit: Unit::Share,
 };
 const PRECISION: Definition = Definition {
     score: "dropped-poisoned",
-    definition: "share of the rows that the defense does not train on as pairs that are poisoned (precision)",
-    higher_is_better: Some(true),
+    definition: "share of the rows that the defense drops, or keeps from their captions at last, that are poisoned (precision)",
+    higher_is_better: None,
     unit: Unit::Share,
 };
 const LOST: Definition = Definition {
     score: "clean-dropped",
-    definition: "share of the clean rows that the defense does not train on as pairs",
-    higher_is_better: Some(false),
+    definition: "share of the clean rows that the defense drops, or keeps from their captions at last",
+    higher_is_better: None,
     unit: Unit::Share,
 };
 

@@ -69,7 +69,7 @@ impl Evaluator for PoolMatches {
                 let steps: Vec<[Vec<i64>; 2]> = steps?;
                 let row_of = subject.corpus.rows_with(&steps.iter().flatten().flatten().copied().collect());
                 for [own, matched] in &steps {
-                    of_epoch.extend(matched.iter().copied());
+                    of_epoch.extend(matched.iter().copied().filter(|key| *key >= 0));
                     distinct.0 += matched.iter().collect::<HashSet<_>>().len();
                     distinct.1 += matched.len();
                     for (own, matched) in own.iter().zip(matched) {

@@ -1,5 +1,5 @@
 //! A defense that rejects pictures while the model is used, as a detector, and what is left of an attack after it. The threshold is set on
-//! pictures of clean training rows alone, so that one of twenty of them is rejected; no attack has a say in it. Nothing is measured of a
+//! pictures of clean training rows alone, other ones than the defense is given to judge with, so that one of twenty of them is rejected; no attack has a say in it. Nothing is measured of a
 //! defense that lets all pass.
 
 use crate::auroc::auroc;
@@ -35,7 +35,7 @@ gauntlet::register!(
 const AUROC: Definition = Definition {
     score: "rejection-auroc",
     definition: "how often a stamped test picture is more suspicious to the defense than a clean one, of all such couples (equals: half)",
-    higher_is_better: Some(true),
+    higher_is_better: None,
     unit: Unit::Share,
 };
 const LEFT: Definition = Definition {
@@ -53,7 +53,7 @@ const TARGETS: Definition = Definition {
 const LOST: Definition = Definition {
     score: "clean-rejected",
     definition: "share of clean test pictures that are rejected; the threshold was set on clean training pictures",
-    higher_is_better: Some(false),
+    higher_is_better: None,
     unit: Unit::Share,
 };
 
@@ -68,7 +68,7 @@ impl Evaluator for Rejection {
     fn evaluate(&self, subject: &Subject) -> Result<Vec<Score>> {
         let Some(clean) = judged(subject, subject.test_rows(), None)? else { return Ok(Vec::new()) };
         let mut trusted = Vec::new();
-        let canvases = subject.clean()?;
+        let canvases = &subject.clean()?[1];
         for first in (0..canvases.size()[0]).step_by(CHUNK) {
             let some = canvases.narrow(0, first, (CHUNK as i64).min(canvases.size()[0] - first));
             trusted.extend(subject.suspicion(&some)?.unwrap_or_default());

@@ -6,7 +6,7 @@ use clap::{Args, ValueEnum};
 use gauntlet::data::augment::{Augmentation, Drawing};
 use gauntlet::data::load::Batch;
 use gauntlet::data::tokenize::Tokenizer;
-use gauntlet::defense::clip_loss;
+use gauntlet::defense::{Needs, clip_loss};
 use gauntlet::model::weights::write_safetensors;
 use gauntlet::model::{Clip, ModelConfig, words};
 use gauntlet::progress::Silent;
@@ -80,6 +80,9 @@ impl Steps {
         let corpus = Corpus::new(data, split, poison, &tokenizer, shape, trial.seed, bed.device);
         let model = Clip::new(&config, draw::hash(trial.seed, "model", &[]), bed.device)?;
         let mut defense = trial.defense.build::<dyn Defense>()?;
+        if defense.needs() != Needs::default() {
+            return Err(Error::invalid("--defense", "needs more than the data: a step of it alone cannot be timed"));
+        }
         let mut trainer = Trainer::open(&trial.recipe, &corpus, &model, defense.as_mut(), folder.path(), "bench")?;
         let augmentation = trainer.plan()?.first().and_then(|phase| phase.augmentation);
         let host = HostBatch::draw(&config, batch, self.tokens, augmentation);

@@ -71,7 +71,12 @@ fn conformance() -> Conformance {
     Clip::new(&ModelConfig::named("tiny").unwrap(), 0, Device::Cpu).unwrap().weights.save(&weights).unwrap();
     let surrogate = json!({ "weights": weights, "model": "tiny", "size": 8, "samples": 64, "epochs": 1 });
     let precomputed = json!({ "folder": folder, "target": "blorn" });
-    Conformance::default().with("precomputed", precomputed).with("badclip", surrogate)
+    let tuning = json!({ "clean_pairs": 0.5, "epochs": 3, "warmup_steps": 2 });
+    Conformance::default()
+        .with("precomputed", precomputed)
+        .with("badclip", surrogate)
+        .with("fine-tune", tuning.clone())
+        .with("cleanclip", tuning)
 }
 
 const NOTHING: [String; 0] = [];

@@ -1,6 +1,8 @@
 //! Defenses that need more than a loss: rows that are left out, a model that is there already, a second look at the data.
 
 use crate::program::{argument, folder, gauntlet, world_suite};
+use gauntlet::draw;
+use gauntlet::train::Suspicion;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fs;
@@ -10,7 +12,7 @@ const ROWS: &str = "clip = {}
 oracle = { plugin = 'clip', oracle = true }
 clip-score = {}
 few = { plugin = 'clip-score', steps = 'fewer', drop = 0.5 }
-cleanclip = { clean_pairs = 0.2, epochs = 2, batch = 32 }
+cleanclip = { clean_pairs = 0.2, epochs = 2, batch = 32, warmup_steps = 1 }
 strip = {}";
 
 struct Run {
@@ -21,7 +23,7 @@ struct Run {
 fn run(name: &str, defenses: &str, more: &[&str]) -> Run {
     let home = folder(name);
     let (suite, out) = (world_suite(&home, 2, "[0]", defenses), home.join("out"));
-    let ran = gauntlet(&[&["run", argument(&suite), "--out", argument(&out)], more].concat());
+    let ran = gauntlet(&[&["run", argument(&suite), "--out", argument(&out), "--jobs", "1"], more].concat());
     assert_eq!(ran.code, Some(0), "{}", ran.stderr);
     let text = fs::read_to_string(out.join("results.jsonl")).unwrap();
     Run { lines: text.lines().map(|line| serde_json::from_str(line).unwrap()).collect(), out }
@@ -64,7 +66,25 @@ fn every_kind_is_trained_measured_and_charged() {
     assert!((dropped - 0.1).abs() < 0.01, "a tenth, not {dropped}");
     assert!(!run.scores("clean/clip-score").contains_key("dropped-poisoned"), "nothing is poisoned there");
 
-    // The undefended model is the row of plain CLIP, to the last bit: nobody trained it again.
+    // What was said of the rows and what was measured of it: the targets' pairs are edits 0 to 15.
+    let said = Suspicion::read(&run.out.join("trials/poisoned/clip-score/seed-0")).unwrap().unwrap();
+    assert!(said.keys.is_sorted(), "a defense's numbers are those of the keys, and tell nothing");
+    let place = |number: u64| said.keys.binary_search(&((draw::hash(0, "added", &[number]) >> 1) as i64)).unwrap();
+    let recall = (0..16).filter(|number| !said.kept[place(*number)]).count() as f64 / 16.0;
+    let is_it = |line: &&Value| {
+        line["trial"] == "poisoned/clip-score/seed-0"
+            && line["score"] == "poison-dropped"
+            && line["attack"] == "targeted"
+    };
+    assert_eq!(run.lines.iter().find(is_it).unwrap()["value"], recall);
+    let [kept, dropped] = [true, false].map(|kept| {
+        let of_kind = said.scores.iter().zip(&said.kept).filter(move |(_, is_kept)| **is_kept == kept);
+        of_kind.map(|(score, _)| *score).collect::<Vec<f32>>()
+    });
+    assert!(kept.iter().all(|kept| dropped.iter().all(|dropped| kept <= dropped)), "the most suspicious are dropped");
+
+    // The undefended model is the row of plain CLIP, to the last bit and second: nobody trained it again.
+    assert_eq!(run.cost("poisoned/clip-score")["undefended_seconds"], run.cost("poisoned/clip")["train_seconds"]);
     let shared: Vec<PathBuf> =
         fs::read_dir(run.out.join("store/undefended")).unwrap().map(|entry| entry.unwrap().path()).collect();
     assert_eq!(shared.len(), 4, "one for each arena, and one without its poison");
@@ -90,12 +110,10 @@ fn every_kind_is_trained_measured_and_charged() {
 #[test]
 fn poison_ends_where_the_suite_says_so() {
     let plain = run("poison-lasts", "clip = {}", &["--only", "poisoned"]);
-    let same = run("poison-lasts-on", "clip = {}", &["--only", "poisoned", "--set", "clean_after=2"]);
     let ends = run("poison-ends", "clip = {}", &["--only", "poisoned", "--set", "clean_after=1"]);
     let never =
         run("poison-never", "clip = {}\nnone = { plugin = 'clip', oracle = true }", &["--only", "poisoned/none"]);
-    let [plain, same, ends] = [plain, same, ends].map(|run| weights(&run.out, "poisoned/clip"));
-    assert!(plain == same, "two of two epochs");
+    let [plain, ends] = [plain, ends].map(|run| weights(&run.out, "poisoned/clip"));
     assert!(
         plain != ends && ends != weights(&never.out, "poisoned/none") && plain != weights(&never.out, "poisoned/none")
     );

@@ -147,6 +147,27 @@ fn a_control_takes_over_what_it_shares_with_the_defense_it_names() {
 }
 
 #[test]
+fn an_ablation_changes_what_it_sets_and_nothing_else() {
+    let home = tempfile::tempdir().unwrap();
+    let rows = "clip = {}
+        sharp = { plugin = 'roclip', of = 'ro', augmentation = { blur = [0.0, 0.0] } }
+        ro = { plugin = 'roclip', preset = 'official', pool = 50, augmentation = { flip = 0.25 } }";
+    let suite = world_suite(home.path(), 9, "[0]", rows);
+    let config = |label: &str| trial(&suite, &[], &format!("poisoned/{label}/seed-0")).defense.config;
+    let (mut ro, sharp) = (config("ro"), config("sharp"));
+    assert_eq!(ro["augmentation"]["flip"], 0.25);
+    ro["augmentation"]["blur"] = serde_json::json!([0.0, 0.0]);
+    assert_eq!(ro, sharp, "a table within the table, too");
+    let refused = |setting: &str| read(&suite, &[setting]).err().unwrap_or_else(|| panic!("{setting} is taken"));
+    assert!(refused("defenses.same={ plugin = 'roclip', of = 'ro' }").contains("of which no key is changed"));
+    assert!(refused("defenses.sharp.preset=paper").contains("key `preset`"));
+    assert!(refused("defenses.sharp.oracle=true").contains("is for plain CLIP"));
+    for last in [0, 9] {
+        assert!(refused(&format!("clean_after={last}")).contains("less than `recipe.epochs`"));
+    }
+}
+
+#[test]
 fn a_control_that_agrees_with_no_defense_of_its_suite_is_warned_of() {
     let home = tempfile::tempdir().unwrap();
     let suite =

@@ -70,7 +70,7 @@ pub struct Recorded {
 pub enum Outcome {
     /// Equal to the last digit for every seed of the new run.
     Same,
-    /// No change that seeds do not explain, and none of the size that counts.
+    /// No change that seeds do not explain, or, with a tolerance, certainly a smaller one.
     Within,
     /// It has moved: for the better of the defender, for the worse, or neither (a diagnostic).
     Moved(Option<bool>),
@@ -87,8 +87,8 @@ pub struct Checked {
     pub recorded: Recorded,
     /// Its value by seed in the new run.
     pub values: BTreeMap<u64, f64>,
-    /// The change of its mean, and half the width of the 95% interval of that; none where nothing could be compared.
-    pub change: Option<(f64, f64)>,
+    /// The change of its mean; none where nothing could be compared.
+    pub change: Option<Change>,
     /// Corrected p value of no change; none where none was sought.
     pub adjusted: Option<f64>,
     /// A change of this size counts: what was asked, or what the seeds of both runs can show.
@@ -163,12 +163,17 @@ impl Baseline {
             let prefix = format!("{}/{}/", key.arena, key.defense);
             unfinished.iter().any(|trial| trial.name.starts_with(&prefix) && !trial.said.is_empty())
         };
+        let recorded_seeds = self.suite["seeds"].as_array().map_or(0, Vec::len);
         let mut scores: Vec<Checked> = Vec::new();
         for score in &self.scores {
             let lines = found.remove(&score.key).unwrap_or_default();
             let mut checked = beside(score, &lines);
+            let missing = folder.suite.seeds.len() - checked.values.len();
             if failed(&score.key) {
-                checked.outcome = Outcome::Failed;
+                (checked.outcome, checked.adjusted) = (Outcome::Failed, None);
+            } else if missing > 0 && !lines.is_empty() && score.values.len() == recorded_seeds {
+                let why = format!("{missing} of {} seeds are missing", folder.suite.seeds.len());
+                (checked.outcome, checked.adjusted) = (Outcome::CannotTell(why), None);
             }
             scores.push(checked);
         }
@@ -249,7 +254,7 @@ impl Checked {
     /// What offends comes first, of that what moved the most for its tolerance.
     fn rank(&self) -> f64 {
         let moved =
-            self.change.map_or(0.0, |(change, _)| (change.abs() / self.tolerance.max(f64::MIN_POSITIVE)).min(1e6));
+            self.change.map_or(0.0, |change| (change.change.abs() / self.tolerance.max(f64::MIN_POSITIVE)).min(1e6));
         let class = match self.outcome {
             Outcome::Failed => 0.0,
             Outcome::Moved(_) => 1.0,
@@ -325,9 +330,9 @@ fn beside(score: &Recorded, lines: &[&ScoreLine]) -> Checked {
     };
     Checked {
         recorded: score.clone(),
-        change: change.map(|change| (change.change, change.half_width(0.95))),
+        change,
         adjusted: change.filter(|_| outcome == Outcome::Within).map(|change| change.p),
-        tolerance: change.map_or(score.sees, |change| sees(&change, LEVEL)),
+        tolerance: score.sees,
         values,
         outcome,
     }
@@ -343,14 +348,15 @@ fn sees(change: &Change, level: f64) -> f64 {
 fn judge(scores: &mut [Checked], asked: Option<f64>) {
     let tested: Vec<usize> = (0..scores.len()).filter(|&place| scores[place].adjusted.is_some()).collect();
     let p: Vec<f64> = tested.iter().filter_map(|&place| scores[place].adjusted).collect();
+    let level = LEVEL / p.len().max(1) as f64;
     for (place, p) in tested.into_iter().zip(holm(&p)) {
         let checked = &mut scores[place];
         checked.adjusted = Some(p);
-        let (change, half) = checked.change.expect("what was tested has a change");
+        let change = checked.change.expect("what was tested has a change");
         let asked = asked.filter(|_| checked.recorded.unit == Unit::Share);
-        checked.tolerance = asked.unwrap_or(checked.tolerance);
-        let within = asked.map(|asked| change.abs() + half < asked);
-        let for_the_better = checked.recorded.higher_is_better.map(|higher| higher == (change > 0.0));
+        checked.tolerance = asked.unwrap_or(sees(&change, level));
+        let within = asked.map(|asked| change.change.abs() + change.half_width(0.95) < asked);
+        let for_the_better = checked.recorded.higher_is_better.map(|higher| higher == (change.change > 0.0));
         checked.outcome = match within {
             Some(true) => Outcome::Within,
             _ if p < LEVEL => Outcome::Moved(for_the_better),

@@ -161,6 +161,8 @@ fn a_check_passes_fresh_seeds_and_stops_what_moved_either_way() {
     );
     let missing = |line: ScoreLine| (!is_success_of_mine(&line)).then_some(line);
     assert!(matches!(checked(None, missing), (2, Outcome::CannotTell(_))));
+    let one_missing = |line: ScoreLine| (!is_success_of_mine(&line) || line.seed != 103).then_some(line);
+    assert_eq!(checked(None, one_missing), (2, Outcome::CannotTell("1 of 5 seeds are missing".into())));
 }
 
 #[test]
@@ -197,6 +199,23 @@ fn a_check_wants_the_recorded_suite_and_its_poison() {
     let failed =
         recorded.check(&Folder { path: home.path().into(), suite: suite(5), lines: results(5, &SOUND) }, None).unwrap();
     assert!(failed.exit_code() == 1 && failed.scores[0].outcome == Outcome::Failed);
+    // Nor do the seeds that did not fail speak for it.
+    let moved = |line: Line| match line {
+        Line::Score(line) => Line::Score(ScoreLine { value: line.value + 1e-9, ..line }),
+        other => other,
+    };
+    let lines = results(5, &SOUND).into_iter().map(moved).collect();
+    let failed = recorded.check(&Folder { path: home.path().into(), suite: suite(5), lines }, None).unwrap();
+    assert!(failed.exit_code() == 1 && failed.scores[0].outcome == Outcome::Failed);
+}
+
+#[test]
+fn who_knows_the_truth_is_no_defense() {
+    let mut suite = suite(5);
+    suite.defenses["control"] = json!({ "plugin": "clip", "oracle": true });
+    let lines = results(5, &[("clip", 0.95, 0.9), ("control", 0.95, 0.0), ("mine", 0.93, 0.1)]);
+    let all = compare(&Board::new(&suite, &lines).unwrap(), "clip").unwrap();
+    assert!(all.iter().all(|one| one.defense != "control" && one.against != "control") && !all.is_empty());
 }
 
 #[test]

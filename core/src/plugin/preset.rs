@@ -80,7 +80,7 @@ pub fn expand(table: &Map<String, Value>, presets: &[Preset]) -> Result<Map<Stri
 }
 
 /// Puts `own` over `base`, nested tables key by key; but one that names a `plugin` comes whole, for another plugin has other keys.
-pub(super) fn lay_over(base: &mut Map<String, Value>, own: Map<String, Value>) {
+pub(crate) fn lay_over(base: &mut Map<String, Value>, own: Map<String, Value>) {
     for (key, value) in own {
         match (base.get_mut(&key), value) {
             (Some(Value::Object(under)), Value::Object(over)) if !over.contains_key("plugin") => lay_over(under, over),

@@ -187,23 +187,29 @@ impl<'a> Board<'a> {
         self.lines(arena, defense, column).into_iter().map(|line| line.map(|line| line.value)).collect()
     }
 
-    /// Whether the attack of a column works on the baseline. Columns that are no success of an attack have no gate to pass, nor have those
-    /// that the baseline cannot have: what only a defense of another kind is measured by.
+    /// Whether the attack of a column works on the baseline. Columns that are no success of an attack have no gate to pass.
     pub fn gate(&self, arena: &str, column: &Column) -> Gate {
         if column.attack.is_none() || column.higher_is_better != Some(false) || arena == CLEAN {
             return Gate::Passed;
         }
         let of = |arena| self.values(arena, &self.suite.baseline, column);
+        let has = |column: &Column| [arena, CLEAN].iter().any(|arena| self.baseline_has(arena, column));
         match paired_means(&of(arena), &of(CLEAN)) {
-            None if self.has_run(arena) && self.has_run(CLEAN) => Gate::Passed,
+            // What only a defense of another kind is measured by has the gate of its attack.
+            None if !has(column) => {
+                let mut successes = self.columns(arena).into_iter().filter(|other| {
+                    (&other.attack, other.higher_is_better) == (&column.attack, Some(false)) && has(other)
+                });
+                successes.next().map_or(Gate::Unknown, |success| self.gate(arena, &success))
+            }
             None => Gate::Unknown,
             Some((success, base)) if success - base < self.suite.gate => Gate::Failed,
             Some(_) => Gate::Passed,
         }
     }
 
-    fn has_run(&self, arena: &str) -> bool {
-        self.values(arena, &self.suite.baseline, &Column::accuracy()).iter().any(Option::is_some)
+    fn baseline_has(&self, arena: &str, column: &Column) -> bool {
+        self.values(arena, &self.suite.baseline, column).iter().any(Option::is_some)
     }
 
     /// What is to be said of a row.

@@ -2,7 +2,7 @@
 //! plugin where the label does not, `preset` a preset of it, `of` another label of the same table, whose values are taken over, and a
 //! defense's `oracle` is none of the plugin's business.
 
-use crate::plugin::{self, Plugin, Role};
+use crate::plugin::{self, Plugin, Role, preset};
 use crate::trial::Configured;
 use crate::{Defense, Error, Result};
 use serde_json::{Map, Value};
@@ -27,9 +27,14 @@ fn one<T: Role + ?Sized>(table: &Map<String, Value>, label: &str) -> Result<Conf
     {
         return Err(Error::invalid(place(), format!("`oracle` must be true or false, not {oracle}")));
     }
+    if table[label].get("oracle") == Some(&Value::Bool(true)) && name != "clip" {
+        let why = "`oracle` is for plain CLIP: `plugin = \"clip\"`; a defense's own looks at the data would still meet the poison";
+        return Err(Error::invalid(place(), why));
+    }
     let plugin = plugin::find::<T>(&name).map_err(|error| error.during(place()))?;
     if let Some(of) = of {
-        take_over(plugin, &mut config, table, &of).map_err(|error| error.during(format!("{}, key `of`", place())))?;
+        take_over(plugin, &mut config, table, (label, &of))
+            .map_err(|error| error.during(format!("{}, key `of`", place())))?;
     }
     let config = plugin::resolve(plugin, &config)?;
     Ok(Configured { label: label.to_string(), plugin: name, config })
@@ -41,7 +46,7 @@ fn take_over<T: Role + ?Sized>(
     plugin: &Plugin<T>,
     config: &mut Map<String, Value>,
     table: &Map<String, Value>,
-    of: &str,
+    (label, of): (&str, &str),
 ) -> Result<()> {
     let followed = table.get(of).ok_or_else(|| {
         let known = table.iter().filter(|(_, other)| other.get("of").is_none()).map(|(label, _)| label.clone());
@@ -51,18 +56,26 @@ fn take_over<T: Role + ?Sized>(
         return Err(Error::invalid(format!("`{of}`"), "follows another itself; name that one"));
     }
     let followed = one::<T>(table, of)?;
-    let (shared, ablation) = (shared(plugin, &followed), followed.plugin == plugin.name);
-    if ablation && config.iter().all(|(key, value)| shared.get(key) == Some(value)) {
-        return Err(Error::invalid(format!("`{of}`"), "is the same plugin, of which no key is changed here"));
+    let shared = shared(plugin, &followed);
+    if followed.plugin == plugin.name {
+        if config.contains_key("preset") {
+            return Err(Error::invalid(
+                "key `preset`",
+                format!("every value is taken over from `{of}`; set the keys to change"),
+            ));
+        }
+        let mut all = shared.clone();
+        preset::lay_over(&mut all, std::mem::take(config));
+        if all == shared && table[label].get("oracle").is_none() {
+            return Err(Error::invalid(format!("`{of}`"), "is the same plugin, of which no key is changed here"));
+        }
+        *config = all;
+        return Ok(());
     }
     if shared.is_empty() {
         return Err(Error::invalid(format!("`{of}`"), format!("has no key that `{}` has", plugin.name)));
     }
     for (key, value) in shared {
-        if ablation {
-            config.entry(key).or_insert(value);
-            continue;
-        }
         if config.contains_key(&key) {
             return Err(Error::invalid(
                 format!("key `{key}`"),

@@ -39,6 +39,12 @@ impl Suspicion {
         write_safetensors(&folder.join(FILE), &tensors, &HashMap::new())
     }
 
+    /// Removes what another training may have left in a folder.
+    pub(crate) fn forget(folder: &Path) -> Result<()> {
+        let path = folder.join(FILE);
+        if path.exists() { std::fs::remove_file(&path).map_err(Error::io(&path)) } else { Ok(()) }
+    }
+
     /// The report in a trial's folder, if its defense made one.
     pub fn read(folder: &Path) -> Result<Option<Suspicion>> {
         let path = folder.join(FILE);

@@ -106,7 +106,7 @@ impl Shared {
         let parts = serde_json::json!({
             "poison": job.poison, "seed": seed, "device": device, "threads": threads, "data": data, "heldout": heldout,
             "model": model, "recipe": recipe, "clean_after": clean_after,
-            "init": blake3::hash(&trial.first_weights()?).to_hex().to_string(),
+            "gauntlet": crate::plugin::build(), "init": blake3::hash(&trial.first_weights()?).to_hex().to_string(),
         });
         let key = blake3::hash(parts.to_string().as_bytes()).to_hex()[..32].to_string();
         let folder = job.store.join("undefended").join(&key);
@@ -136,9 +136,12 @@ impl Shared {
 
     /// Itself and its lock, if it is still to be made and nobody is about it.
     fn ours(self) -> Result<Option<(Shared, File)>> {
-        let (lock, _) = self.lock()?;
-        let ours = lock.try_lock().is_ok() && self.spent()?.is_none();
-        Ok(ours.then_some((self, lock)))
+        let (lock, path) = self.lock()?;
+        match lock.try_lock() {
+            Ok(()) => Ok(self.spent()?.is_none().then_some((self, lock))),
+            Err(TryLockError::WouldBlock) => Ok(None),
+            Err(TryLockError::Error(error)) => Err(Error::io(&path)(error)),
+        }
     }
 
     /// What its training cost, once it is there.

@@ -57,7 +57,6 @@ impl Given {
     fn step(&self, epoch: u32) -> Step<'_> {
         let Given { image, text, keys, tokens, scale, model, matches } = self;
         Step {
-            phase: 0,
             second: None,
             epoch,
             image,
