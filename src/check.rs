@@ -25,14 +25,15 @@ Exit codes: 0 nothing has moved; 1 a score has moved by more than seeds explain,
 mistake in what was asked. Scores that are equal to the last digit, seed by seed, are the same: pin seeds, threads and device. Of the others the means over
 seeds are compared, both ways, by a t test; all together are corrected by Holm, so that a run of unchanged code is stopped with a chance of 5% at most.
 A baseline says of each score how large a change it can see; smaller ones pass.")]
+#[command(group(clap::ArgGroup::new("what").required(true).args(["against", "record"])))]
 pub struct Check {
     /// The folder given to `run` as --out
     folder: PathBuf,
     /// The recorded run
-    #[arg(long, value_name = "FILE", required_unless_present = "record")]
+    #[arg(long, value_name = "FILE")]
     against: Option<PathBuf>,
     /// Record this run as a baseline instead: 5 seeds or more, all finished
-    #[arg(long, value_name = "FILE", conflicts_with = "against")]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["junit", "markdown", "tolerance", "all"])]
     record: Option<PathBuf>,
     /// Changes of shares smaller than this do not count (0.05: five points of 100); default: every change does that the seeds can show
     #[arg(long, value_name = "SHARE")]
@@ -76,7 +77,10 @@ impl Check {
 fn read(path: &Path) -> Result<Baseline> {
     let text = std::fs::read_to_string(path).map_err(Error::io(path))?;
     let wrong = |error: serde_json::Error| {
-        Error::invalid(path.display().to_string(), format!("is no baseline that this gauntlet recorded: {error}"))
+        Error::invalid(
+            path.display().to_string(),
+            format!("is damaged, or no baseline that this gauntlet recorded ({error}); `--record` makes one"),
+        )
     };
     serde_json::from_str(&text).map_err(wrong)
 }
@@ -90,7 +94,10 @@ fn record(folder: &Folder, path: &Path) -> Result<ExitCode> {
     let mut text =
         format!("{}: {} scores of {} seeds\n", path.display(), baseline.scores.len(), folder.suite.seeds.len());
     if let Some(middle) = shares.get(shares.len() / 2) {
-        text += &format!("half of the shares show a change of {} points; the least sharp:\n", points(middle.sees));
+        text += &format!(
+            "half of the shares can show a change of {} points or less; the least sharp:\n",
+            points(middle.sees)
+        );
     }
     for score in shares.iter().take(5) {
         text += &format!("  {}: {} points\n", score.key.name(), points(score.sees));
@@ -114,14 +121,23 @@ fn text(findings: &Findings, all: bool) -> String {
     let mut text = if table.is_empty() { String::new() } else { format!("{table}\n") };
     let lines = findings.other_poison.iter().chain(&findings.remarks);
     text += &lines.map(|line| format!("{line}\n")).collect::<String>();
+    if !table.is_empty() {
+        text += EXPLAINED;
+    }
     text + &summary(findings) + "\n"
 }
+
+const EXPLAINED: &str = "\
+change: of the mean over seeds, ± half its 95% interval, uncorrected; p: of no change, all scores corrected together; sees: the true change that
+these seeds find with a chance of 97.5%. Shares in %, ranks and cosines as they are.
+";
 
 /// Counts, and the verdict.
 fn summary(findings: &Findings) -> String {
     let count = |wanted: fn(&Outcome) -> bool| findings.scores.iter().filter(|one| wanted(&one.outcome)).count();
     let verdict = match findings.exit_code() {
         0 => "nothing has moved",
+        1 if count(|outcome| *outcome == Outcome::Failed) > 0 => "FAILED",
         1 => "REGRESSION",
         _ => "could not tell",
     };
@@ -151,7 +167,7 @@ fn cells(checked: &Checked) -> [String; 7] {
         mean(checked.values.values().copied().collect()),
         change.unwrap_or_default(),
         checked.adjusted.map(|p| format!("{p:.4}")).unwrap_or_default(),
-        unit.show(checked.tolerance),
+        checked.sees.map_or("–".into(), |sees| unit.show(sees)),
         checked.outcome.words(),
     ]
 }

@@ -66,8 +66,9 @@ impl Compare {
         text += &remarks.iter().map(|remark| format!("note: {remark}\n")).collect::<String>();
         text += &layout::foot(&board, &folder.lines);
         let verdicts = comparisons.iter().filter(|one| one.adjusted.is_some()).count();
-        text +=
-            &format!("\n{verdicts} verdicts, corrected together. Shares in points of 100.\n\nwhat rows differ in\n");
+        text += &format!(
+            "\n{verdicts} verdicts, corrected together; the intervals are not. Shares in points of 100.\n\nwhat rows differ in\n"
+        );
         for ([ours, theirs], keys) in &recipes {
             text += &format!("  {ours} and {theirs}: {}\n", said(keys));
         }

@@ -98,7 +98,8 @@ pub fn describe(name: &str, as_json: bool) -> Result<String> {
     }
     let all: Vec<About> = attacks.chain(defenses).chain(evaluators).chain(parts).collect();
     let known = || all.iter().map(|about| about.name.to_string()).collect();
-    let about = all.iter().find(|about| about.name == name);
+    let defines = |about: &&About| about.scores.iter().any(|score| score["score"] == name);
+    let about = all.iter().find(|about| about.name == name).or_else(|| all.iter().find(defines));
     let about = about.ok_or_else(|| Error::Unknown { kind: "plugin", name: name.into(), known: known() })?;
     Ok(if as_json { about.json() } else { about.text() })
 }

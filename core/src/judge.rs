@@ -79,7 +79,9 @@ pub fn compare(board: &Board, reference: &str) -> Result<Vec<Comparison>> {
         for column in board.columns(arena).into_iter().filter(Column::ranks) {
             for defense in defenses() {
                 let others = [reference].into_iter().filter(|other| *other != defense);
-                let controls = board.controls_of(defense).into_iter().filter(|other| *other != reference);
+                // Its own controls are compared with the reference already.
+                let controls = board.controls_of(defense).into_iter();
+                let controls = controls.filter(|other| *other != reference && defense != reference);
                 let pairs = others.map(|other| (other, false)).chain(controls.map(|other| (other, true)));
                 comparisons.extend(pairs.filter_map(|pair| one(board, arena, &column, defense, pair)));
             }

@@ -39,8 +39,8 @@ pub fn section(story: &Story) -> Markup {
             } @else {
                 p.lead {
                     "Means over the trials of a defense, in brackets how many times the baseline's. Trials that ran side by side slow each other: "
-                    "compare ratios, and CPU seconds before wall seconds. A defense that needs the undefended model is charged for that one's \
-                     training, which trials share, in the first two columns; each view of a row counts. Devices: " (devices.join(", ")) "."
+                    "compare ratios. A defense that needs the undefended model is charged for that one's training, which trials share, in the first \
+                     two columns; each view of a row counts. CPU seconds are those of a trial's own process. Devices: " (devices.join(", ")) "."
                 }
                 div.scroll tabindex="0" role="region" aria-label="cost of each defense" {
                     table.sortable #cost-table {
@@ -75,7 +75,8 @@ fn row(story: &Story, costs: &HashMap<&str, &Cost>, defense: &str, on_gpu: bool)
             th scope="row" data-value=(defense) { (story.marker(defense).name(defense)) }
             td data-value=(ours.len()) { (ours.len()) }
             @for (_, measure, digits) in MEASURES {
-                @match mean(ours.iter().map(|cost| measure(cost))) {
+                // Rows were not counted by older versions.
+                @match mean(ours.iter().map(|cost| measure(cost))).filter(|value| *value > 0.0) {
                     None => td.none { "–" },
                     Some(value) => td data-value=(value) {
                         (format!("{value:.digits$}"))

@@ -22,7 +22,7 @@ pub fn section(story: &Story, plots: &mut Plots) -> Markup {
             } @else {
                 p.lead {
                     "Large: the mean of a defense. Small: its seeds. The dotted line is the Pareto front of the means: no defense is both more "
-                    "accurate and less often attacked with success than one on it. Hollow: accuracy may be chance, so it is not on the front. The "
+                    "accurate and less often attacked with success than one on it. Hollow: accuracy may be chance, so it is not on the front, and nor is an oracle, which knows the truth. The "
                     "best corner is the upper left."
                 }
                 (legend(story))
@@ -57,7 +57,7 @@ fn figure(story: &Story, plots: &mut Plots, arena: &str, column: &Column) -> Opt
             seeds.push(Series { label: label.clone(), defense: place, style: Style::Faint, points, names });
         }
         series.push(Series { label, defense: place, style, points: vec![mean.map(round)], names: vec!["mean".into()] });
-        if !vacuous {
+        if !vacuous && !board.suite.is_oracle(defense) {
             means.push((defense, mean));
         }
     }

@@ -91,8 +91,8 @@ pub struct Checked {
     pub change: Option<Change>,
     /// Corrected p value of no change; none where none was sought.
     pub adjusted: Option<f64>,
-    /// A change of this size counts: what was asked, or what the seeds of both runs can show.
-    pub tolerance: f64,
+    /// The true change that the seeds of both runs find with a chance of 97.5%, all tests corrected; none where nothing could be compared.
+    pub sees: Option<f64>,
     /// What became of it.
     pub outcome: Outcome,
 }
@@ -131,6 +131,17 @@ impl Baseline {
             return Err(Error::invalid(place(), why));
         }
         let board = Board::new(suite, &folder.lines)?;
+        let lacking = folder.grid().find(|(arena, defense, seed)| {
+            let is_of =
+                |line: &&&ScoreLine| (line.arena.as_str(), line.defense.as_str(), line.seed) == (arena, defense, *seed);
+            !board.scores.iter().any(|line| is_of(&line))
+        });
+        if let Some((arena, defense, seed)) = lacking {
+            let why = format!(
+                "has no line of {arena}/{defense}/seed-{seed} in results.jsonl; `gauntlet run` writes them anew"
+            );
+            return Err(Error::invalid(place(), why));
+        }
         let mut scores: Vec<Recorded> = collect(&board).into_iter().map(|(key, lines)| recorded(key, &lines)).collect();
         let level = LEVEL / scores.len().max(1) as f64;
         for score in &mut scores {
@@ -156,6 +167,10 @@ impl Baseline {
     /// If the run is of another suite, but for its seeds.
     pub fn check(&self, folder: &Folder, tolerance: Option<f64>) -> Result<Findings> {
         self.same_suite(&folder.suite)?;
+        if folder.lines.is_empty() {
+            let why = "has no results yet; `gauntlet run` goes on, and writes them at its end";
+            return Err(Error::invalid(folder.path.display().to_string(), why));
+        }
         let board = Board::new(&folder.suite, &folder.lines)?;
         let mut found = collect(&board);
         let unfinished = folder.unfinished()?;
@@ -180,6 +195,20 @@ impl Baseline {
         judge(&mut scores, tolerance);
         scores.sort_by(|a, b| a.rank().total_cmp(&b.rank()));
         let mut remarks: Vec<String> = found.keys().map(|key| format!("not recorded: {}", key.name())).collect();
+        for trial in &unfinished {
+            let log = folder.path.join("trials").join(&trial.name).join("stderr.log");
+            let said = trial.said.lines().last().map(|line| format!(" failed: {line} ({})", log.display()));
+            remarks.push(trial.name.clone() + &said.unwrap_or_else(|| " has not finished".into()));
+        }
+        let here = folder.suite.seeds.len();
+        if here < recorded_seeds {
+            remarks.push(format!("{here} seeds, recorded {recorded_seeds}: it sees less than the record promises"));
+        }
+        if scores.iter().any(|score| score.values.is_empty()) {
+            remarks.push(
+                "scores that the run lacks altogether: was it made by another version, or by other evaluators?".into(),
+            );
+        }
         let here = devices(&board);
         if here != self.devices {
             remarks.push(format!("trained on {}, recorded on {}", here.join(", "), self.devices.join(", ")));
@@ -251,10 +280,10 @@ impl Outcome {
 }
 
 impl Checked {
-    /// What offends comes first, of that what moved the most for its tolerance.
+    /// What offends comes first, of that what moved the most for its error.
     fn rank(&self) -> f64 {
         let moved =
-            self.change.map_or(0.0, |change| (change.change.abs() / self.tolerance.max(f64::MIN_POSITIVE)).min(1e6));
+            self.change.map_or(0.0, |change| (change.change.abs() / change.error.max(f64::MIN_POSITIVE)).min(1e6));
         let class = match self.outcome {
             Outcome::Failed => 0.0,
             Outcome::Moved(_) => 1.0,
@@ -332,7 +361,7 @@ fn beside(score: &Recorded, lines: &[&ScoreLine]) -> Checked {
         recorded: score.clone(),
         change,
         adjusted: change.filter(|_| outcome == Outcome::Within).map(|change| change.p),
-        tolerance: score.sees,
+        sees: None,
         values,
         outcome,
     }
@@ -354,7 +383,7 @@ fn judge(scores: &mut [Checked], asked: Option<f64>) {
         checked.adjusted = Some(p);
         let change = checked.change.expect("what was tested has a change");
         let asked = asked.filter(|_| checked.recorded.unit == Unit::Share);
-        checked.tolerance = asked.unwrap_or(sees(&change, level));
+        checked.sees = Some(sees(&change, level));
         let within = asked.map(|asked| change.change.abs() + change.half_width(0.95) < asked);
         let for_the_better = checked.recorded.higher_is_better.map(|higher| higher == (change.change > 0.0));
         checked.outcome = match within {

@@ -210,6 +210,18 @@ fn a_check_wants_the_recorded_suite_and_its_poison() {
 }
 
 #[test]
+fn no_pair_is_judged_twice() {
+    let (suite, lines) = (suite(5), results(5, &SOUND));
+    let all = compare(&Board::new(&suite, &lines).unwrap(), "mine").unwrap();
+    let mut pairs: Vec<_> =
+        all.iter().map(|one| (&one.arena, one.column.name(), [&one.defense, &one.against])).collect();
+    pairs.iter_mut().for_each(|(_, _, rows)| rows.sort());
+    pairs.sort();
+    assert!(pairs.windows(2).all(|two| two[0] != two[1]), "{pairs:?}");
+    assert_eq!(all.len(), 2 * 2 * 2, "arenas, scores, rows");
+}
+
+#[test]
 fn who_knows_the_truth_is_no_defense() {
     let mut suite = suite(5);
     suite.defenses["control"] = json!({ "plugin": "clip", "oracle": true });

@@ -16,8 +16,9 @@ pub(super) const LEGEND: &str = "\
 Each cell: mean over seeds [its 95% interval by Student's t; from 3 seeds on], then every seed in the order above; base: the same score in the
 clean arena. `gauntlet compare` says which differences hold.
 attack failed: it lifts its score on the baseline too little over the clean arena, so it judges nobody. gate unknown: the baseline has not
-run in both. vacuous: accuracy may be at most twice chance. costly: accuracy well below the baseline's. –: not run, or no such score.
-`gauntlet describe` defines each score.
+run in both. vacuous: accuracy may be at most twice chance. costly: accuracy well below the baseline's. oracle: trained
+without the poison, which the suite dropped by the truth: a bound, and no defense. –: not run, or no such score.
+`gauntlet describe SCORE` defines one.
 Ranks and cosines are as they are, not in %.
 ";
 
@@ -28,7 +29,8 @@ Ranks and cosines are as they are, not in %.
 pub fn render(suite: &Suite, lines: &[Line]) -> Result<String> {
     let board = Board::new(suite, lines)?;
     let sheets = board.arenas().flat_map(|arena| layout::sheets(&board, arena));
-    let tables: String = sheets.map(|sheet| format!("\n{}\n{}\n", sheet.heading, draw(&board, &sheet))).collect();
+    let table = |sheet: &Sheet| if sheet.columns.is_empty() { "Nothing has run.".into() } else { draw(&board, sheet) };
+    let tables: String = sheets.map(|sheet| format!("\n{}\n{}\n", sheet.heading, table(&sheet))).collect();
     Ok(tables + LEGEND + &layout::foot(&board, lines))
 }
 
