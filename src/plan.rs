@@ -42,10 +42,12 @@ pub struct Plan {
     no_probe: bool,
 }
 
+type Timed = Result<(f64, f64), String>;
+
 /// What a probe found.
 struct Probe {
     /// Label of the defense; pairs a second that it trains at, and seconds that a step of any epoch takes it, or why they could not be found.
-    train: Vec<(String, Result<(f64, f64), String>)>,
+    train: Vec<(String, Timed)>,
     /// Pictures a second in evaluation.
     evaluate: f64,
     /// Rows of its batches, where they are not the suite's.

@@ -11,7 +11,7 @@ use gauntlet::model::weights::write_atomic;
 use gauntlet::report::folder::Folder;
 use gauntlet::report::{Line, read_lines};
 use gauntlet::train::{metrics, trajectory};
-use gauntlet::{Error, Result};
+use gauntlet::{Defense, Error, Result, Trial};
 use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
@@ -46,7 +46,7 @@ impl Tensorboard {
         let mut runs = 0;
         for (arena, defense, seed) in folder.grid() {
             let Some(trial) = folder.trial(arena, defense, seed)? else { continue };
-            let events = convert(&folder.trial_folder(arena, defense, seed), u64::from(trial.recipe.epochs))?;
+            let events = convert(&folder.trial_folder(arena, defense, seed), u64::from(epochs_of(&trial)))?;
             let run = self.out.join(trial.name());
             std::fs::create_dir_all(&run).map_err(Error::io(&run))?;
             write_atomic(&run.join(FILE), &events)?;
@@ -59,6 +59,12 @@ impl Tensorboard {
         say(&format!("{runs} runs; look at them with: tensorboard --logdir {}\n", self.out.display()));
         Ok(())
     }
+}
+
+/// Epochs of a trial: what comes after training has its own. A defense of a library that is not here is taken to have the suite's.
+fn epochs_of(trial: &Trial) -> u32 {
+    let own = trial.defense.build::<dyn Defense>().and_then(|defense| defense.recipe(&trial.recipe, 0));
+    own.map_or(trial.recipe.epochs, |recipe| recipe.epochs)
 }
 
 /// The events of a trial that trains for so many epochs.
@@ -85,8 +91,7 @@ fn convert(trial: &Path, epochs: u64) -> Result<Vec<u8>> {
         let Line::Score(score) = line else { continue };
         let set = score.downstream.then_some(score.dataset.as_str());
         let parts = ["scores"].into_iter().chain(score.attack.as_deref()).chain(set).chain([score.score.as_str()]);
-        let last = metrics.iter().map(|metric| metric.epoch).max().map_or(epochs, u64::from);
-        events.add(last * steps, &[(parts.collect::<Vec<_>>().join("/"), score.value)]);
+        events.add(epochs * steps, &[(parts.collect::<Vec<_>>().join("/"), score.value)]);
     }
     Ok(events.bytes)
 }
