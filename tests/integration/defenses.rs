@@ -1,12 +1,19 @@
 //! Defenses that need more than a loss: rows that are left out, a model that is there already, a second look at the data.
 
-use crate::program::{argument, folder, gauntlet, world_suite};
+use crate::program::{argument, folder, gauntlet, trial, world_suite};
+use gauntlet::data::load::EpochOrder;
+use gauntlet::data::tokenize::Tokenizer;
 use gauntlet::draw;
-use gauntlet::train::Suspicion;
+use gauntlet::progress::Silent;
+use gauntlet::tch::Device;
+use gauntlet::train::corpus::Shape;
+use gauntlet::train::{Corpus, Machine, Suspicion};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 const ROWS: &str = "clip = {}
 oracle = { plugin = 'clip', oracle = true }
@@ -127,4 +134,28 @@ fn poison_ends_where_the_suite_says_so() {
         weights(&other.out, "poisoned/none") == weights(&never.out, "poisoned/none"),
         "no pixel of the trigger gets in"
     );
+}
+
+#[test]
+fn rows_come_again_in_another_order_once_all_have_come() {
+    gauntlet_attacks::link();
+    gauntlet_defenses::link();
+    gauntlet_evaluators::link();
+    let home = tempfile::tempdir().unwrap();
+    let trial = trial(&world_suite(home.path(), 2, "[0]", "clip = {}"), &[], "poisoned/clip/seed-0");
+    let stop = AtomicBool::new(false);
+    let ground = trial.prepare(home.path(), &Machine { workers: 1, progress: &Silent, stop: &stop }).unwrap();
+    let tokenizer = Tokenizer::new(&ground.data.vocabulary, trial.model.text_cfg.vocab_size).unwrap();
+    let shape = Shape { batch: 3, context_length: 16 };
+    let corpus = Corpus::new(&ground.data, &ground.split, &ground.poison, &tokenizer, shape, 0, Device::Cpu);
+    let rows: Vec<u32> = (0..8).map(|row| 30 * row).collect();
+    let order =
+        |epoch: u32| EpochOrder::new(&corpus, Some(Arc::new(rows.clone())), epoch).take(16).collect::<Vec<usize>>();
+    let passes: Vec<Vec<usize>> = order(1).chunks(8).map(<[usize]>::to_vec).chain([order(2)[..8].to_vec()]).collect();
+    for (number, pass) in passes.iter().enumerate() {
+        let mut sorted = pass.clone();
+        sorted.sort_unstable();
+        assert!(sorted.iter().zip(&rows).all(|(row, wanted)| *row == *wanted as usize), "all of them: {pass:?}");
+        assert!(!passes[..number].contains(pass), "another order: {passes:?}");
+    }
 }

@@ -1,0 +1,60 @@
+"""The tables of docs/results.md, "Defenses of every kind": `python bench/defenses_table.py out/defenses/results.jsonl` (or .jsonl.gz).
+
+Attack success in % by row and arena, every seed, behind the bar the base rate (the mean of the same score in the arena `clean`); then what the
+detectors say of rows and pictures; then what each row costs beside plain CLIP.
+"""
+import gzip
+import json
+import sys
+from collections import defaultdict
+from pathlib import Path
+from statistics import mean
+
+path = Path(sys.argv[1])
+text = gzip.decompress(path.read_bytes()).decode() if path.suffix == ".gz" else path.read_text()
+values, costs = defaultdict(dict), defaultdict(list)
+for line in map(json.loads, text.splitlines()):
+    if line["line"] == "score":
+        values[line["arena"], line["defense"], line["attack"], line["score"]][line["seed"]] = 100 * line["value"]
+    if line["line"] == "cost":
+        arena, defense, _ = line["trial"].split("/")
+        costs[defense].append(line)
+arenas = [arena for arena in dict.fromkeys(key[0] for key in values) if arena != "clean"]
+rows = list(dict.fromkeys(key[1] for key in values))
+
+
+def every(found: dict) -> str:
+    return " ".join(f"{found[seed]:.0f}" for seed in sorted(found))
+
+
+def success(arena: str, row: str) -> str:
+    for score in ("psr", "asr", "text-asr"):
+        found = values.get((arena, row, arena, score))
+        if found:
+            base = values.get(("clean", row, arena, score))
+            return every(found) + (f" \\| {mean(base.values()):.0f}" if base else "")
+    return "–"
+
+
+print("| row | top-1 clean | " + " | ".join(arenas) + " |\n|---" * 1 + "|---" * (len(arenas) + 1) + "|")
+for row in rows:
+    print(f"| {row} | {every(values.get(('clean', row, None, 'top1'), {}))} | " + " | ".join(success(arena, row) for arena in arenas) + " |")
+print("\n| top-1 where poisoned | " + " | ".join(arenas) + " |\n" + "|---" * (len(arenas) + 1) + "|")
+for row in rows:
+    print(f"| {row} | " + " | ".join(every(values.get((arena, row, None, "top1"), {})) for arena in arenas) + " |")
+print("\n| detector | score | clean | " + " | ".join(arenas) + " |\n" + "|---" * (len(arenas) + 3) + "|")
+for row in rows:
+    for score in ("filter-auroc", "poison-dropped", "dropped-poisoned", "clean-dropped", "rejection-auroc", "asr-after-rejection", "clean-rejected"):
+        cells = []
+        for arena in ["clean", *arenas]:
+            found = values.get((arena, row, arena, score)) or values.get((arena, row, None, score)) or {}
+            cells.append(every(found))
+        if any(cells):
+            print(f"| {row} | {score} | " + " | ".join(cells) + " |")
+print("\n| row | rows trained | undefended model's | rows looked at | training, s | with the undefended model's |\n|---|---|---|---|---|---|")
+clip = {key: mean(cost[key] for cost in costs["clip"]) for key in ("samples", "train_seconds")}
+for row in rows:
+    of = lambda key: mean(cost[key] for cost in costs[row])
+    seconds, all_seconds = of("train_seconds"), of("train_seconds") + of("undefended_seconds")
+    print(f"| {row} | {of('samples') / clip['samples']:.2f} | {of('undefended_samples') / clip['samples']:.2f} | {of('looked_at'):.0f} | "
+          f"{seconds:.1f} | {all_seconds / clip['train_seconds']:.2f} times clip's |")
