@@ -69,12 +69,13 @@ pub struct Needs {
 impl Needs {
     /// How many clean pairs that are of so many rows.
     pub fn clean_rows(&self, rows: usize) -> usize {
-        if self.clean_pairs < 1.0 {
-            (self.clean_pairs * rows as f64).round() as usize
-        } else {
-            self.clean_pairs as usize
-        }
+        count_of(self.clean_pairs, rows)
     }
+}
+
+/// What a share of the rows below 1, or a number of them, comes to.
+pub fn count_of(share_or_number: f64, rows: usize) -> usize {
+    if share_or_number < 1.0 { (share_or_number * rows as f64).round() as usize } else { share_or_number as usize }
 }
 
 /// What becomes of the undefended model.

@@ -12,7 +12,7 @@ mod presets;
 mod quirks;
 
 use gauntlet::data::augment::Augmentation;
-use gauntlet::defense::{CaptionEdits, State, TextTower};
+use gauntlet::defense::{CaptionEdits, State, TextTower, count_of};
 use gauntlet::{Bench, Defense, Error, Phase, Result, Step};
 use pool::Pool;
 use schemars::JsonSchema;
@@ -153,7 +153,7 @@ impl RoClip {
 
     /// Captions that the pool holds, of `rows` training rows.
     fn size(&self, rows: usize) -> Result<usize> {
-        let size = if self.pool < 1.0 { (self.pool * rows as f64).round() } else { self.pool } as usize;
+        let size = count_of(self.pool, rows);
         let why = || {
             let advice = "set it to a share of the rows, such as 0.02, or to a number up to theirs";
             format!("makes {size} captions, and there are {rows} training rows; {advice}")

@@ -13,7 +13,7 @@ mod mixture;
 
 use crate::cleanclip::one_way;
 use gauntlet::data::augment::Augmentation;
-use gauntlet::defense::{CaptionEdits, State, View, nearest};
+use gauntlet::defense::{CaptionEdits, Embedded, State, View, count_of, nearest};
 use gauntlet::rand::seq::index;
 use gauntlet::{Bench, Defense, Error, Phase, Result, Step};
 use schemars::JsonSchema;
@@ -90,10 +90,6 @@ impl SafeClip {
         Phase { rows: rows.map(Arc::new), augmentation, captions, second, ..Phase::default() }
     }
 
-    fn is_alone(&self, step: &Step) -> bool {
-        step.epoch <= self.warm_up || step.epoch > self.warm_up + 1 && step.second.is_some()
-    }
-
     /// The rows of the safe set and the others, by the model as it is now.
     fn split(&mut self, bench: &Bench) -> Result<[Vec<u32>; 2]> {
         let mut rows: Vec<u32> = (0..bench.rows() as u32).collect();
@@ -118,7 +114,7 @@ impl SafeClip {
             return Ok(());
         }
         let rows = bench.rows();
-        let size = if self.pool < 1.0 { (self.pool * rows as f64).round() } else { self.pool } as usize;
+        let size = count_of(self.pool, rows);
         if !(1..=rows).contains(&size) {
             let why =
                 format!("makes {size} entries, and there are {rows} training rows; set it to a share such as 0.02");
@@ -132,8 +128,7 @@ impl SafeClip {
     }
 
     /// The loss of both modalities, each by itself; the first views enter the pools after the search.
-    fn alone_loss(&mut self, step: &Step) -> Result<Tensor> {
-        let second = step.second.ok_or_else(|| Error::invalid("safeclip", "got no second view"))?;
+    fn alone_loss(&mut self, step: &Step, second: Embedded) -> Result<Tensor> {
         let pools = self.memory.pools.as_mut().expect("they are there since the first epoch was planned");
         let size = pools[0].size()[0];
         let count = step.image.size()[0].min(size);
@@ -177,7 +172,11 @@ impl Defense for SafeClip {
     }
 
     fn loss(&mut self, step: &Step) -> Result<Tensor> {
-        if self.is_alone(step) { self.alone_loss(step) } else { Ok(step.clip_loss(step.image, step.text)) }
+        // Only where a modality learns by itself are there two views.
+        match step.second {
+            Some(second) => self.alone_loss(step, second),
+            None => Ok(step.clip_loss(step.image, step.text)),
+        }
     }
 
     fn state(&self) -> Result<State> {
