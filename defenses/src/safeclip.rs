@@ -211,13 +211,16 @@ mod tests {
     /// The loss of a first step and of a second one, whose pools hold what the first left.
     #[test]
     fn equals_pytorch() {
-        crate::golden::same("safeclip", |golden| {
+        let steps = |golden: &crate::golden::Golden| {
             let given = crate::golden::Given::new(golden);
             let second = Embedded { image: &golden["image_2"], text: &golden["text_2"] };
             let pools = Some(["image_pool", "text_pool"].map(|name| golden[name].copy()));
-            let mut safeclip = SafeClip { memory: Memory { pools, next: 5, safe: 0 }, ..SafeClip::default() };
+            let mut safeclip = SafeClip { memory: Memory { pools, next: 15, safe: 0 }, ..SafeClip::default() };
             let mut loss = || safeclip.loss(&given.step(1, Some(second))).unwrap();
-            Tensor::stack(&[loss(), loss()], 0)
-        });
+            let losses = Tensor::stack(&[loss(), loss()], 0);
+            [losses, safeclip.memory.pools.unwrap()[0].copy()]
+        };
+        crate::golden::same("safeclip", |golden| steps(golden)[0].copy());
+        crate::golden::same("safeclip_pool", |golden| steps(golden)[1].copy());
     }
 }

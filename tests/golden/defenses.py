@@ -4,8 +4,8 @@
     python defenses.py
 
 Read by the tests of defenses/src. Inputs: `image`, `text` and their second views, unit rows `[16, 8]`, `scale`; pools of safeclip `[24, 8]`, whose
-oldest entry is 5; `features` `[120, 8]` of which some are equal; `values` of a mixture; `logits` `[3 x 4, 10]` of strip. Outputs: `cleanclip`,
-`safeclip` (losses of two steps), `slof`, `dao` (k = 16), `mixture` (chance of the component with the greater mean), `strip` (mean entropy).
+oldest entry is 15, so that the first step wraps; `features` `[120, 8]` of which some are equal; `values` of a mixture; `logits` `[3 x 4, 10]` of strip. Outputs: `cleanclip`,
+`safeclip` (losses of two steps) and `safeclip_pool` (of pictures, after them), `slof`, `dao` (k = 16), `mixture` (chance of the component with the greater mean), `strip` (mean entropy).
 """
 
 from pathlib import Path
@@ -40,7 +40,7 @@ golden["cleanclip"] = across + (cross_entropy(image, image_2) + cross_entropy(te
 # SafeCLIP, each modality by itself: the neighbour in the pool of the first view against the second view; then the pool takes the first views in.
 pools = {"image": unit(24, 8), "text": unit(24, 8)}
 golden.update({f"{name}_pool": pool.clone() for name, pool in pools.items()})
-oldest, losses = 5, []
+oldest, losses = 15, []
 for step in range(2):
     loss = 0
     for name, first, second in (("image", image, image_2), ("text", text, text_2)):
@@ -50,7 +50,7 @@ for step in range(2):
             pools[name][(oldest + place) % 24] = row
     oldest = (oldest + 16) % 24
     losses.append(loss)
-golden["safeclip"] = torch.stack(losses)
+golden["safeclip"], golden["safeclip_pool"] = torch.stack(losses), pools["image"]
 
 # Outliers: clusters of different density, lone points, and rows that are the same (as the copies of a poisoned picture are).
 features = torch.cat([unit(40, 8), F.normalize(unit(1, 8) + 0.05 * torch.randn(50, 8), dim=-1), unit(1, 8).repeat(30, 1)])
