@@ -27,10 +27,12 @@ python=${PYTHON:-python3}
 
 if [ "$device" = cpu ]; then
   threads=2 model=${model:-small} step=(--batch 8 --steps 2 --warmup 1) pool=(--size 2000 --repeat 2)
+  small=(--batch 8 --steps 2 --warmup 1) tiny=(--batch 8 --steps 2 --warmup 1)
   smoke=(--only clean/clip --set recipe.epochs=6) allowed=2400 patience=4 peers=(--batch 4 --steps 2 --warmup 1 --no-compile --precision fp32)
 else
-  threads=8 model=${model:-RN50} step=(--batch 512 --steps 20 --warmup 5) pool=(--size 20000 --size 200000 --repeat 20)
-  smoke=(--jobs 3) allowed=570 patience=1 peers=()
+  threads=8 model=${model:-RN50} step=(--batch 512 --steps 20 --warmup 5) pool=(--size 20000 --size 200000 --size 1000000 --repeat 20)
+  small=(--batch 512 --steps 40) tiny=(--batch 128 --steps 100)
+  smoke=(--jobs 12) allowed=570 patience=1 peers=()
 fi
 
 # The installed PyTorch's libtorch, and the NVIDIA packages beside it. LD_LIBRARY_PATH wins over the binary's own path.
@@ -72,6 +74,8 @@ run=("$gauntlet" run suites/smoke.toml "${smoke[@]}")
 part doctor 60 "$gauntlet" doctor --json
 part numerics 90 "${bench[@]}" numerics
 part step-bf16 120 "${bench[@]}" step --model "$model" --precision bf16 "${step[@]}"
+part step-small 60 "${bench[@]}" step --model suites/RN50-64.json --precision bf16 "${small[@]}"
+part step-tiny 60 "${bench[@]}" step --model tiny --tokens 12 --precision fp32 "${tiny[@]}"
 part pool 60 "${bench[@]}" pool "${pool[@]}"
 part start 90 "${bench[@]}" start
 part smoke-device 180 "${run[@]}" --device "$device" --out "$out/smoke-device"
@@ -79,7 +83,7 @@ part smoke-cpu 180 "${run[@]}" --device cpu --out "$out/smoke-cpu"
 part compare 20 "$python" bench/compare.py "$out/smoke-cpu" "$out/smoke-device"
 part smoke-bf16 120 "${run[@]}" --device "$device" --out "$out/smoke-bf16" --set recipe.precision=bf16
 part compare-bf16 20 "$python" bench/compare.py "$out/smoke-cpu" "$out/smoke-bf16"
-part step-autotune 120 "${bench[@]}" step --model "$model" --precision bf16 --autotune "${step[@]}"
+part step-libtorch 120 env GAUNTLET_KERNELS=off "${bench[@]}" step --model "$model" --precision bf16 "${step[@]}"
 part step-fp32 120 "${bench[@]}" step --model "$model" --precision fp32 "${step[@]}"
 "$python" -c 'import open_clip' 2>/dev/null &&
   part peers 200 "$python" bench/gpu_peers.py --gauntlet "$gauntlet" --device "$device" --model RN50 --threads "$threads" "${peers[@]}"

@@ -22,6 +22,7 @@ pub mod progress;
 pub mod report;
 pub mod suite;
 pub mod train;
+mod transfer;
 pub mod trial;
 
 pub use attack::{Attack, Backdoor, Edit, Goal, Picture, PoisonCtx, Target};

@@ -26,6 +26,7 @@ pub use suspicion::Suspicion;
 use crate::data::{augment, load};
 use crate::defense::{Bench, Defense, Embedded, Phase, State, Step, TextTower};
 use crate::model::Clip;
+use crate::transfer::sent;
 use crate::{Error, Progress, Result};
 use adamw::AdamW;
 use checkpoint::{Parts, Position};
@@ -296,7 +297,7 @@ impl<'a> Trainer<'a> {
     pub fn step(&mut self, batch: load::Batch) -> Result<()> {
         let phase = &self.position.phases.as_ref().expect("the epoch is planned")[self.phase];
         let device = self.corpus.device;
-        let [keys, tokens] = [&batch.keys, &batch.tokens].map(|tensor| pixels::sent(tensor, device));
+        let [keys, tokens] = [&batch.keys, &batch.tokens].map(|tensor| sent(tensor, device));
         let precision = self.recipe.precision;
         let embed = |drawings: &[augment::Drawing], tokens: &Tensor, words: &Tensor| {
             let images = self.corpus.normalise(&batch.images, drawings);
@@ -308,9 +309,9 @@ impl<'a> Trainer<'a> {
             };
             (image, text)
         };
-        let (image, text) = embed(&batch.drawings, &tokens, &pixels::sent(&batch.words, device));
+        let (image, text) = embed(&batch.drawings, &tokens, &sent(&batch.words, device));
         let second = batch.second.as_ref().map(|second| {
-            let [tokens, words] = [&second.tokens, &second.words].map(|tensor| pixels::sent(tensor, device));
+            let [tokens, words] = [&second.tokens, &second.words].map(|tensor| sent(tensor, device));
             embed(&second.drawings, &tokens, &words)
         });
         let logit_scale = self.model.logit_scale();

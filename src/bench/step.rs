@@ -85,7 +85,7 @@ impl Steps {
         }
         let mut trainer = Trainer::open(&trial.recipe, &corpus, &model, defense.as_mut(), folder.path(), "bench")?;
         let augmentation = trainer.plan()?.first().and_then(|phase| phase.augmentation);
-        let host = HostBatch::draw(&config, batch, self.tokens, augmentation);
+        let host = HostBatch::draw(&config, batch, self.tokens, augmentation).pinned(bed.device)?;
         if let Some(folder) = &self.exchange {
             host.exchange(&model, precision, bed.device, folder)?;
         }
@@ -151,6 +151,7 @@ struct HostBatch {
     images: Tensor,
     drawings: Vec<Drawing>,
     tokens: Tensor,
+    words: Tensor,
 }
 
 impl HostBatch {
@@ -159,15 +160,27 @@ impl HostBatch {
         let length = if tokens > 0 { tokens.min(text.context_length) } else { text.context_length };
         let integers = (Kind::Int64, Device::Cpu);
         // The greatest token ends a caption.
-        let words = Tensor::randint_low(1, text.vocab_size - 1, [rows, length - 1], integers);
+        let before_end = Tensor::randint_low(1, text.vocab_size - 1, [rows, length - 1], integers);
         let end = Tensor::full([rows, 1], text.vocab_size - 1, integers);
+        let tokens = Tensor::cat(&[before_end, end], 1);
         let draw_row = |row| augmentation.map(|how| how.draw(size, &mut draw::rng(0, "bench", &[row])));
         HostBatch {
             keys: Tensor::arange(rows, integers),
             images: Tensor::randint(256, [rows, 3, size, size], (Kind::Uint8, Device::Cpu)),
             drawings: (0..batch as u64).filter_map(draw_row).collect(),
-            tokens: Tensor::cat(&[words, end], 1),
+            words: words(&tokens),
+            tokens,
         }
+    }
+
+    /// As the loader hands batches over.
+    fn pinned(mut self, device: Device) -> Result<Self> {
+        if device.is_cuda() {
+            for tensor in [&mut self.keys, &mut self.images, &mut self.tokens, &mut self.words] {
+                *tensor = gauntlet_torch::pin_memory(tensor)?;
+            }
+        }
+        Ok(self)
     }
 
     /// `weights.safetensors` in open_clip's names; `batch.safetensors` with `images` (u8), `tokens` and CLIP's `loss`, nothing augmented.
@@ -192,7 +205,7 @@ impl HostBatch {
             images: self.images.shallow_clone(),
             drawings: self.drawings.clone(),
             tokens: self.tokens.shallow_clone(),
-            words: words(&self.tokens),
+            words: self.words.shallow_clone(),
             second: None,
         }
     }

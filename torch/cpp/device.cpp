@@ -1,6 +1,7 @@
-// What tch does not tell about CUDA, as far as libtorch's CPU part can: its allocator's counters, and whether TF32 is used.
+// What tch does not tell about CUDA, as far as libtorch's CPU part can: its allocator's counters, whether TF32 is used, and pinned memory.
 
 #include <ATen/Context.h>
+#include <ATen/core/Tensor.h>
 #include <c10/core/CachingDeviceAllocator.h>
 
 #include "error.h"
@@ -27,4 +28,9 @@ extern "C" char *gauntlet_set_tf32(bool allowed) {
 
 extern "C" char *gauntlet_get_tf32(bool *allowed) {
   return message_of([&] { *allowed = at::globalContext().allowTF32CuBLAS() || at::globalContext().allowTF32CuDNN(); });
+}
+
+// tch's hands the device over, which libtorch warns of in every call.
+extern "C" char *gauntlet_pin_memory(const at::Tensor *tensor, at::Tensor **pinned) {
+  return message_of([&] { *pinned = new at::Tensor(tensor->pin_memory()); });
 }

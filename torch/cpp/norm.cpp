@@ -1,5 +1,6 @@
 // Batch norm of a training step with what follows it in a ResNet, an added shortcut and a ReLU, in as few passes over memory as they take:
-// libtorch's own are six and more. For f32 pictures on one thread of the CPU whose channels come last; all else goes through libtorch's.
+// libtorch's own are six and more. Here for f32 pictures on one thread of the CPU whose channels come last, in norm_cuda.cpp for a GPU; all else
+// goes through libtorch's.
 
 #include <ATen/Parallel.h>
 #include <ATen/TensorOperators.h>
@@ -16,6 +17,7 @@
 #include <vector>
 
 #include "error.h"
+#include "norm_cuda.h"
 
 // The loops below are compiled twice; the processor chooses when the program starts.
 #define EACH_PROCESSOR __attribute__((target_clones("avx2", "default")))
@@ -229,6 +231,11 @@ extern "C" char *gauntlet_batch_norm(at::Tensor *x, at::Tensor *weight, at::Tens
     if (train && plain(*x, *weight, shortcut)) {
       *out = new at::Tensor(Norm::apply(*x, *weight, *bias, shortcut ? std::optional(*shortcut) : std::nullopt, *running_mean, *running_var, relu,
                                         momentum, eps));
+      return;
+    }
+    if (train && norm_on_cuda_takes(*x, *weight, shortcut)) {
+      *out = new at::Tensor(norm_on_cuda(*x, *weight, *bias, shortcut ? std::optional(*shortcut) : std::nullopt, *running_mean, *running_var, relu,
+                                         momentum, eps));
       return;
     }
     auto y = at::batch_norm(*x, *weight, *bias, *running_mean, *running_var, train, momentum, eps, /*cudnn=*/true);

@@ -1,14 +1,16 @@
-//! What a run records about a CUDA device: its name, the memory that its tensors took, and whether TF32 was allowed. Not run on a
-//! GPU, but for TF32's switch.
+//! What a run records about a CUDA device: its name, the memory that its tensors took, and whether TF32 was allowed; and pinned memory for it.
 
 use crate::message::outcome;
 use libloading::os::unix::Library;
 use std::ffi::{CStr, c_char, c_int, c_uint};
-use tch::{Device, TchError};
+use std::ptr::null_mut;
+use tch::{Device, TchError, Tensor};
+use torch_sys::C_tensor;
 
 unsafe extern "C" {
     fn gauntlet_peak_device_memory(device: i8, bytes: *mut i64) -> *mut c_char;
     fn gauntlet_reset_peak_device_memory(device: i8) -> *mut c_char;
+    fn gauntlet_pin_memory(tensor: *const C_tensor, pinned: *mut *mut C_tensor) -> *mut c_char;
     fn gauntlet_set_tf32(allowed: bool) -> *mut c_char;
     fn gauntlet_get_tf32(allowed: *mut bool) -> *mut c_char;
 }
@@ -62,6 +64,15 @@ pub fn reset_peak_device_memory(device: Device) -> Result<(), TchError> {
         Some(number) => unsafe { outcome(gauntlet_reset_peak_device_memory(number)) },
         None => Ok(()),
     }
+}
+
+/// A copy in memory that a GPU reads by itself, while the program goes on. An error where there is no GPU.
+pub fn pin_memory(tensor: &Tensor) -> Result<Tensor, TchError> {
+    let mut pinned = null_mut();
+    // SAFETY: the handle is an `at::Tensor*` that the borrowed `Tensor` keeps alive during the call. The message is malloc's and handed over.
+    unsafe { outcome(gauntlet_pin_memory(tensor.as_ptr(), &mut pinned))? };
+    // SAFETY: C++ succeeded, so `pinned` was made by `new` for us alone.
+    Ok(unsafe { Tensor::from_ptr(pinned) })
 }
 
 fn cuda_number(device: Device) -> Result<Option<i8>, TchError> {

@@ -1,7 +1,7 @@
 //! The little of libtorch that tch does not bind, in C++ behind `extern "C"` (`cpp/`), and the loading of its CUDA part.
 //!
 //! One file per subject: `adamw.rs` the fused optimizer step, `autocast.rs` mixed precision, `clip.rs` gradient clipping, `cuda.rs`
-//! how one binary serves CPU and GPU, `device.rs` what a run records of a GPU, `config.rs` what libtorch says about itself.
+//! how one binary serves CPU and GPU, `device.rs` what a run records of a GPU and hands to it, `config.rs` what libtorch says about itself.
 //! `norm.rs` batch norm with what follows it, `pool.rs` average pooling. `map.rs` maps files and `memory.rs` tells the allocator what to keep, which are unsafe for
 //! reasons of their own.
 
@@ -26,7 +26,7 @@ pub use autocast::autocast_bf16;
 pub use clip::clip_grad_norm;
 pub use config::{LIBTORCH_VERSION, libtorch_version, show_config};
 pub use cuda::{libtorch_path, load_cuda};
-pub use device::{allows_tf32, device_name, peak_device_memory, reset_peak_device_memory, set_tf32};
+pub use device::{allows_tf32, device_name, peak_device_memory, pin_memory, reset_peak_device_memory, set_tf32};
 pub use map::Map;
 pub use memory::keep_freed_memory;
 pub use norm::{NormOptions, batch_norm};

@@ -8,6 +8,7 @@
 mod host;
 
 use crate::draw::Rng;
+use crate::transfer::sent_slice;
 use crate::{Error, Result};
 use rand::RngExt;
 use rand::seq::SliceRandom;
@@ -169,7 +170,7 @@ fn numbers(drawings: &[Drawing], device: Device) -> Tensor {
         let mirrored = f32::from(u8::from(drawing.flip));
         [left, top, width, height, mirrored, drawing.blur.max(1e-3) as f32, drawing.blur_reach as f32]
     };
-    Tensor::from_slice(&drawings.iter().flat_map(row).collect::<Vec<_>>()).view([-1, 7]).to_device(device)
+    sent_slice(&drawings.iter().flat_map(row).collect::<Vec<_>>(), device).view([-1, 7])
 }
 
 /// One of them, as `[batch, 1, 1]`.
@@ -214,8 +215,8 @@ fn jitter(images: Tensor, drawings: &[Drawing]) -> Tensor {
             if rows.is_empty() {
                 continue;
             }
-            let rows = Tensor::from_slice(&rows).to_device(images.device());
-            let factors = Tensor::from_slice(&factors).to_device(images.device()).view([-1, 1, 1, 1]);
+            let rows = sent_slice(&rows, images.device());
+            let factors = sent_slice(&factors, images.device()).view([-1, 1, 1, 1]);
             let adjusted = adjust(operation, &images.index_select(0, &rows), &factors);
             let _ = images.shallow_clone().index_copy_(0, &rows, &adjusted);
         }
@@ -238,7 +239,7 @@ fn grayscale(images: Tensor, drawings: &[Drawing]) -> Tensor {
     let rows: Vec<i64> =
         drawings.iter().zip(0..).filter(|(drawing, _)| drawing.grayscale).map(|(_, row)| row).collect();
     if !rows.is_empty() {
-        let rows = Tensor::from_slice(&rows).to_device(images.device());
+        let rows = sent_slice(&rows, images.device());
         let gray = luminance(&images.index_select(0, &rows)).expand([-1, 3, -1, -1], false);
         let _ = images.shallow_clone().index_copy_(0, &rows, &gray);
     }

@@ -10,6 +10,7 @@ use crate::draw;
 use crate::model::words;
 use crate::train::Corpus;
 use crate::train::corpus::CorpusRow;
+use crate::transfer::pinned;
 use std::sync::Arc;
 use std::vec::IntoIter;
 use tch::Tensor;
@@ -131,19 +132,14 @@ pub fn load(corpus: &Corpus, rows: &[usize], epoch: u32, phase: &Phase) -> Resul
         let captions: Vec<String> = rows.iter().map(caption).collect();
         let tokens = corpus.tokenizer.encode_batch(&captions, corpus.context_length);
         let words = words(&tokens);
-        (drawings, pinned(tokens, corpus), pinned(words, corpus))
+        (drawings, pinned(tokens, corpus.device), pinned(words, corpus.device))
     };
     let (drawings, tokens, words) = show(View { augmentation: phase.augmentation, captions: phase.captions }, "");
     let second = phase.second.map(|view| show(view, SECOND));
     let second = second.map(|(drawings, tokens, words)| Second { drawings, tokens, words });
     let keys: Vec<i64> = rows.iter().map(|row| row.key).collect();
-    let (keys, images) = (pinned(Tensor::from_slice(&keys), corpus), pinned(images, corpus));
+    let (keys, images) = (pinned(Tensor::from_slice(&keys), corpus.device), pinned(images, corpus.device));
     Ok(Batch { keys, images, drawings, tokens, words, second })
-}
-
-/// Copies from pinned memory run beside the step before.
-fn pinned(tensor: Tensor, corpus: &Corpus) -> Tensor {
-    if corpus.device.is_cuda() { tensor.pin_memory(corpus.device) } else { tensor }
 }
 
 /// Calls `each` with every batch of a phase from number `first` on, in order; `workers` threads (at least one) read ahead.

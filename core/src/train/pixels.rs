@@ -3,7 +3,8 @@
 use super::Corpus;
 use crate::data::augment;
 use crate::model::weights::channels_last;
-use tch::{Device, Kind, Tensor};
+use crate::transfer::{pinned, sent};
+use tch::{Kind, Tensor};
 
 impl Corpus<'_> {
     /// Canvases u8 `[batch, 3, S, S]` to what the model reads: on the device, augmented, normalised by CLIP's constants.
@@ -17,11 +18,6 @@ impl Corpus<'_> {
     }
 }
 
-/// On the device; where the tensor lies in pinned memory, nobody waits for it.
-pub(super) fn sent(tensor: &Tensor, device: Device) -> Tensor {
-    tensor.to_device_(device, tensor.kind(), true, false)
-}
-
 /// Pictures within 0 to 1 to zero mean and unit variance, by the constants published with CLIP.
 pub fn normalise(images: &Tensor) -> Tensor {
     scaled(images, 1.0)
@@ -32,6 +28,7 @@ fn scaled(images: &Tensor, white: f64) -> Tensor {
     let constant = |values: [f64; 3]| Tensor::from_slice(&values.map(|value| value as f32)).view([1, 3, 1, 1]);
     let (mean, std) = ([0.481_454_66, 0.457_827_5, 0.408_210_73], [0.268_629_54, 0.261_302_6, 0.275_777_1]);
     let (factor, offset) = ([0, 1, 2].map(|c| 1.0 / (white * std[c])), [0, 1, 2].map(|c| -mean[c] / std[c]));
-    let [factor, offset] = [factor, offset].map(|values| constant(values).to_device(images.device()));
+    let [factor, offset] =
+        [factor, offset].map(|values| sent(&pinned(constant(values), images.device()), images.device()));
     offset.addcmul(images, &factor)
 }

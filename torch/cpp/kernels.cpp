@@ -1,0 +1,175 @@
+// NVRTC and the driver are those that libtorch's CUDA part brings, opened by name: this crate is built without CUDA, and links nothing of it.
+
+#include "kernels.h"
+
+#include <ATen/Context.h>
+#include <c10/core/impl/VirtualGuardImpl.h>
+#include <dlfcn.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <map>
+#include <mutex>
+#include <string>
+#include <utility>
+
+#include "kernels_source.h"
+
+namespace {
+// As NVIDIA's headers declare them.
+using Program = struct _nvrtcProgram *;
+using Module = struct CUmod_st *;
+using Function = struct CUfunc_st *;
+using Context = struct CUctx_st *;
+
+template <typename F> F symbol(const char *library, const char *name) {
+  void *handle = dlopen(library, RTLD_NOW | RTLD_NOLOAD);
+  TORCH_CHECK(handle, library, " is not loaded");
+  void *found = dlsym(handle, name);
+  TORCH_CHECK(found, library, " has no ", name);
+  return reinterpret_cast<F>(found);
+}
+
+constexpr const char *DRIVER = "libcuda.so.1", *NVRTC = "libnvrtc.so.13";
+
+// Found once, at the first call.
+#define FROM(library, name, ...) static const auto name = symbol<int (*)(__VA_ARGS__)>(library, #name)
+
+void check(int code, const char *what) { TORCH_CHECK(code == 0, "kernels: ", what, " answers ", code); }
+
+// NVRTC looks for this library of its own by name only, and takes it if it is there already.
+void open_builtins() {
+  Dl_info found;
+  if (!dladdr(dlsym(dlopen(NVRTC, RTLD_NOW | RTLD_NOLOAD), "nvrtcCompileProgram"), &found)) return;
+  const std::string path = found.dli_fname, folder = path.substr(0, path.rfind('/') + 1);
+  dlopen((folder + "libnvrtc-builtins.so.13.0").c_str(), RTLD_NOW | RTLD_GLOBAL); // not there: NVRTC will say so
+}
+
+// The machine code of the kernels for one type of numbers.
+std::string compiled(int major, int minor, bool bf16) {
+  FROM(NVRTC, nvrtcCreateProgram, Program *, const char *, const char *, int, const char *const *, const char *const *);
+  FROM(NVRTC, nvrtcCompileProgram, Program, int, const char *const *);
+  FROM(NVRTC, nvrtcGetProgramLogSize, Program, size_t *);
+  FROM(NVRTC, nvrtcGetProgramLog, Program, char *);
+  FROM(NVRTC, nvrtcGetCUBINSize, Program, size_t *);
+  FROM(NVRTC, nvrtcGetCUBIN, Program, char *);
+  FROM(NVRTC, nvrtcDestroyProgram, Program *);
+  open_builtins();
+  Program program = nullptr;
+  check(nvrtcCreateProgram(&program, KERNELS_SOURCE, "kernels.cu", 0, nullptr, nullptr), "nvrtcCreateProgram");
+  const std::string architecture = "--gpu-architecture=sm_" + std::to_string(major) + std::to_string(minor);
+  const char *options[] = {architecture.c_str(), "--std=c++17", bf16 ? "--define-macro=BF16" : "--define-macro=F32"};
+  if (nvrtcCompileProgram(program, 3, options) != 0) {
+    size_t size = 0;
+    nvrtcGetProgramLogSize(program, &size);
+    std::string log(size, ' ');
+    nvrtcGetProgramLog(program, log.data());
+    TORCH_CHECK(false, "kernels.cu does not compile: ", log);
+  }
+  size_t size = 0;
+  check(nvrtcGetCUBINSize(program, &size), "nvrtcGetCUBINSize");
+  std::string code(size, ' ');
+  check(nvrtcGetCUBIN(program, code.data()), "nvrtcGetCUBIN");
+  nvrtcDestroyProgram(&program);
+  return code;
+}
+
+// The kernels on one device, for one type of numbers.
+struct Loaded {
+  Context context = nullptr;
+  Module module = nullptr;
+  std::map<std::string, Function> functions;
+  int multiprocessors = 0;
+  // Why they cannot be used; empty where they can.
+  std::string problem;
+};
+
+Loaded load(int device, bool bf16) {
+  at::globalContext().lazyInitDevice(at::kCUDA);
+  at::detail::getCUDAHooks().nvrtc(); // opens NVRTC where libtorch keeps it
+  FROM(DRIVER, cuDeviceGet, int *, int);
+  FROM(DRIVER, cuDeviceGetAttribute, int *, int, int);
+  FROM(DRIVER, cuDevicePrimaryCtxRetain, Context *, int);
+  FROM(DRIVER, cuCtxSetCurrent, Context);
+  FROM(DRIVER, cuModuleLoadData, Module *, const void *);
+  Loaded loaded;
+  int number = 0, major = 0, minor = 0;
+  check(cuDeviceGet(&number, device), "cuDeviceGet");
+  // CU_DEVICE_ATTRIBUTE_ MULTIPROCESSOR_COUNT, COMPUTE_CAPABILITY_MAJOR and _MINOR
+  check(cuDeviceGetAttribute(&loaded.multiprocessors, 16, number), "cuDeviceGetAttribute");
+  check(cuDeviceGetAttribute(&major, 75, number), "cuDeviceGetAttribute");
+  check(cuDeviceGetAttribute(&minor, 76, number), "cuDeviceGetAttribute");
+  TORCH_CHECK(major >= 8, "kernels: compute capability ", major, ".", minor, ", and 8.0 has the first conversions to bf16");
+  check(cuDevicePrimaryCtxRetain(&loaded.context, number), "cuDevicePrimaryCtxRetain"); // libtorch's own, for as long as the process lives
+  check(cuCtxSetCurrent(loaded.context), "cuCtxSetCurrent");
+  check(cuModuleLoadData(&loaded.module, compiled(major, minor, bf16).data()), "cuModuleLoadData");
+  return loaded;
+}
+
+std::mutex mutex;
+
+// With the mutex held.
+Loaded &loaded(int device, bool bf16) {
+  static std::map<std::pair<int, bool>, Loaded> all;
+  const auto key = std::pair(device, bf16);
+  const auto found = all.find(key);
+  if (found != all.end()) return found->second;
+  Loaded made;
+  const char *wish = std::getenv("GAUNTLET_KERNELS");
+  if (wish && std::string(wish) == "off") {
+    made.problem = "GAUNTLET_KERNELS=off";
+  } else {
+    try {
+      made = load(device, bf16);
+    } catch (const std::exception &error) {
+      made.problem = error.what();
+      TORCH_WARN("gauntlet's own kernels are not used, which only costs time: ", made.problem);
+    }
+  }
+  return all[key] = made;
+}
+
+bool bf16(const at::Tensor &x) { return x.scalar_type() == at::kBFloat16; }
+} // namespace
+
+namespace kernels {
+bool take(const at::Tensor &x) {
+  const bool fits = x.is_cuda() && (bf16(x) || x.scalar_type() == at::kFloat) && x.dim() == 4 && x.size(1) % 8 == 0 && x.numel() > x.size(1) &&
+                    x.is_contiguous(at::MemoryFormat::ChannelsLast);
+  if (!fits) return false;
+  // They run on the default stream.
+  if (c10::impl::VirtualGuardImpl(at::kCUDA).getStream(x.device()).id() != 0) return false;
+  const std::lock_guard<std::mutex> lock(mutex);
+  return loaded(x.get_device(), bf16(x)).problem.empty();
+}
+
+Grid grid(const at::Tensor &x) {
+  const int64_t vectors = x.size(1) / 8, rows = x.numel() / x.size(1);
+  unsigned tile = 1;
+  while (tile < 32 && vectors % (2 * tile) == 0) tile *= 2;
+  const int64_t tiles = vectors / tile, high = 256 / tile;
+  const std::lock_guard<std::mutex> lock(mutex);
+  // As many blocks as can be there at once (BLOCKS of kernels.cu), if there are rows enough for four a thread.
+  const int64_t blocks = 3 * loaded(x.get_device(), bf16(x)).multiprocessors;
+  const int64_t chunks = std::max<int64_t>(std::min(blocks / tiles, rows / (4 * high)), 1);
+  return {tile, unsigned(tiles), unsigned(chunks)};
+}
+
+void launch(const at::Tensor &like, const char *kernel, unsigned blocks_x, unsigned blocks_y, unsigned threads_x, unsigned threads_y,
+            std::vector<void *> arguments) {
+  FROM(DRIVER, cuCtxSetCurrent, Context);
+  FROM(DRIVER, cuModuleGetFunction, Function *, Module, const char *);
+  FROM(DRIVER, cuLaunchKernel, Function, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, void *, void **, void **);
+  Function function = nullptr;
+  {
+    const std::lock_guard<std::mutex> lock(mutex);
+    Loaded &kernels = loaded(like.get_device(), bf16(like));
+    // The threads of the way back begin without one.
+    check(cuCtxSetCurrent(kernels.context), "cuCtxSetCurrent");
+    Function &known = kernels.functions[kernel];
+    if (!known) check(cuModuleGetFunction(&known, kernels.module, kernel), kernel);
+    function = known;
+  }
+  check(cuLaunchKernel(function, blocks_x, blocks_y, 1, threads_x, threads_y, 1, 0, nullptr, arguments.data(), nullptr), kernel);
+}
+} // namespace kernels
