@@ -1,5 +1,5 @@
 """A training step of gauntlet's beside open_clip's, eager and compiled, and beside a loop set up as RoCLIP's release is: same weights, same
-batch, same loss, one device. Prints JSON; exit code 1 where the losses differ. It has not been run on a GPU yet.
+batch, same loss, one device. Prints JSON; exit code 1 where the losses differ.
 
     python bench/gpu_peers.py [--gauntlet target/release/gauntlet] [--device cuda] [--model RN50] [--batch 512] [--steps 20] [--no-compile]
 

@@ -1,10 +1,11 @@
-// NVRTC and the driver are those that libtorch's CUDA part brings, opened by name: this crate is built without CUDA, and links nothing of it.
+// NVRTC and the driver are those that libtorch's CUDA part comes with, opened by name: this crate is built without CUDA, and links nothing of it.
 
 #include "kernels.h"
 
 #include <ATen/Context.h>
 #include <c10/core/impl/VirtualGuardImpl.h>
 #include <dlfcn.h>
+#include <link.h>
 
 #include <algorithm>
 #include <cstdlib>
@@ -37,12 +38,22 @@ constexpr const char *DRIVER = "libcuda.so.1", *NVRTC = "libnvrtc.so.13";
 
 void check(int code, const char *what) { TORCH_CHECK(code == 0, "kernels: ", what, " answers ", code); }
 
-// NVRTC looks for this library of its own by name only, and takes it if it is there already.
-void open_builtins() {
-  Dl_info found;
-  if (!dladdr(dlsym(dlopen(NVRTC, RTLD_NOW | RTLD_NOLOAD), "nvrtcCompileProgram"), &found)) return;
-  const std::string path = found.dli_fname, folder = path.substr(0, path.rfind('/') + 1);
-  dlopen((folder + "libnvrtc-builtins.so.13.0").c_str(), RTLD_NOW | RTLD_GLOBAL); // not there: NVRTC will say so
+std::string folder_of(void *library) {
+  link_map *map = nullptr;
+  if (!library || dlinfo(library, RTLD_DI_LINKMAP, &map) != 0) return "";
+  const std::string path = map->l_name;
+  return path.substr(0, path.rfind('/') + 1);
+}
+
+// NVRTC, by the loader's own ways or as libtorch finds it, and the library that it looks for by name only.
+void open_nvrtc() {
+  const int now = RTLD_NOW | RTLD_GLOBAL;
+  if (!dlopen(NVRTC, now)) {
+    const std::string torch = folder_of(dlopen("libtorch_cuda.so", RTLD_NOW | RTLD_NOLOAD));
+    dlopen((torch + "libcaffe2_nvrtc.so").c_str(), now);
+  }
+  const std::string nvrtc = folder_of(dlopen(NVRTC, RTLD_NOW | RTLD_NOLOAD));
+  dlopen((nvrtc + "libnvrtc-builtins.so.13.0").c_str(), now);
 }
 
 // The machine code of the kernels for one type of numbers.
@@ -54,7 +65,7 @@ std::string compiled(int major, int minor, bool bf16) {
   FROM(NVRTC, nvrtcGetCUBINSize, Program, size_t *);
   FROM(NVRTC, nvrtcGetCUBIN, Program, char *);
   FROM(NVRTC, nvrtcDestroyProgram, Program *);
-  open_builtins();
+  open_nvrtc();
   Program program = nullptr;
   check(nvrtcCreateProgram(&program, KERNELS_SOURCE, "kernels.cu", 0, nullptr, nullptr), "nvrtcCreateProgram");
   const std::string architecture = "--gpu-architecture=sm_" + std::to_string(major) + std::to_string(minor);
@@ -86,7 +97,6 @@ struct Loaded {
 
 Loaded load(int device, bool bf16) {
   at::globalContext().lazyInitDevice(at::kCUDA);
-  at::detail::getCUDAHooks().nvrtc(); // opens NVRTC where libtorch keeps it
   FROM(DRIVER, cuDeviceGet, int *, int);
   FROM(DRIVER, cuDeviceGetAttribute, int *, int, int);
   FROM(DRIVER, cuDevicePrimaryCtxRetain, Context *, int);
@@ -116,8 +126,8 @@ Loaded &loaded(int device, bool bf16) {
   if (found != all.end()) return found->second;
   Loaded made;
   const char *wish = std::getenv("GAUNTLET_KERNELS");
-  if (wish && std::string(wish) == "off") {
-    made.problem = "GAUNTLET_KERNELS=off";
+  if (!wish || std::string(wish) != "on") {
+    made.problem = "GAUNTLET_KERNELS=on was not set";
   } else {
     try {
       made = load(device, bf16);
@@ -133,6 +143,7 @@ bool bf16(const at::Tensor &x) { return x.scalar_type() == at::kBFloat16; }
 } // namespace
 
 namespace kernels {
+// Only where they are asked for: their times have not been measured yet.
 bool take(const at::Tensor &x) {
   const bool fits = x.is_cuda() && (bf16(x) || x.scalar_type() == at::kFloat) && x.dim() == 4 && x.size(1) % 8 == 0 && x.numel() > x.size(1) &&
                     x.is_contiguous(at::MemoryFormat::ChannelsLast);

@@ -1,4 +1,4 @@
-// Our own kernels for NVIDIA GPUs (kernels.cu): compiled at first use, launched through the driver.
+// Our own kernels for NVIDIA GPUs (kernels.cu), used where the environment has GAUNTLET_KERNELS=on: compiled at first use, launched through the driver.
 #pragma once
 
 #include <ATen/core/Tensor.h>

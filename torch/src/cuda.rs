@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 const CUDA: &str = "libtorch_cuda.so";
 const CPU: &str = "libtorch_cpu.so";
 
-/// Loads libtorch_cuda.so where there is one, for as long as the process lives, and returns its path. Not run on a GPU.
+/// Loads libtorch_cuda.so where there is one, for as long as the process lives, and returns its path.
 ///
 /// To be called first in `main`: libtorch asks once, when something of CUDA is first used, whether its CUDA part is there, and
 /// keeps the answer. Further calls change nothing and tell how it stands.
