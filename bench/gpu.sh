@@ -74,7 +74,7 @@ run=("$gauntlet" run suites/smoke.toml "${smoke[@]}")
 
 part doctor 60 "$gauntlet" doctor --json
 part numerics 90 "${bench[@]}" numerics
-part numerics-kernels 90 env GAUNTLET_KERNELS=on "${bench[@]}" numerics
+part numerics-kernels 90 "${bench[@]}" --kernels numerics
 part step-bf16 120 "${bench[@]}" step --model "$model" --precision bf16 "${step[@]}"
 part step-small 60 "${bench[@]}" step --model suites/RN50-64.json --precision bf16 "${small[@]}"
 part step-tiny 60 "${bench[@]}" step --model tiny --tokens 12 --precision fp32 "${tiny[@]}"
@@ -85,7 +85,7 @@ part smoke-cpu 180 "${run[@]}" --device cpu --out "$out/smoke-cpu"
 part compare 20 "$python" bench/compare.py "$out/smoke-cpu" "$out/smoke-device"
 part smoke-bf16 120 "${run[@]}" --device "$device" --out "$out/smoke-bf16" --set recipe.precision=bf16
 part compare-bf16 20 "$python" bench/compare.py "$out/smoke-cpu" "$out/smoke-bf16"
-part step-kernels 120 env GAUNTLET_KERNELS=on "${bench[@]}" step --model "$model" --precision bf16 "${step[@]}"
+part step-kernels 120 "${bench[@]}" --kernels step --model "$model" --precision bf16 "${step[@]}"
 part step-fp32 120 "${bench[@]}" step --model "$model" --precision fp32 "${step[@]}"
 "$python" -c 'import open_clip' 2>/dev/null &&
   part peers 200 "$python" bench/gpu_peers.py --gauntlet "$gauntlet" --device "$device" --model RN50 --threads "$threads" "${peers[@]}"

@@ -18,4 +18,4 @@ for defense in dict.fromkeys(defense for _, defense, _, _ in ended):
     row([defense] + [cell(values["poisoned", defense, attack, score]) for score, attack in ATTACKS.items() for values in (ended, lasted)])
 of = lambda defense, score: lasted["poisoned", defense, ATTACKS[score], score]
 controls = ["augmentation-control", "exposure-control"]
-planned((f"{control}, {score}", of("roclip", score), of(control, score)) for score in ATTACKS for control in controls)
+planned("RoCLIP", ((f"{control}, {score}", of("roclip", score), of(control, score)) for score in ATTACKS for control in controls))

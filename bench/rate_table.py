@@ -62,7 +62,7 @@ def draw(path, panels):
     figure.savefig(path, dpi=120)
 
 
-panels = {}
+panels, comparisons = {}, []
 defenses = list(dict.fromkeys(defense for _, defense, _, _ in values))
 for place, (plugin, score) in enumerate([("targeted", "psr"), ("badnet", "asr")]):
     stages = [(arena, attacks[place]) for arena, attacks in suite["arenas"].items()]
@@ -74,7 +74,9 @@ for place, (plugin, score) in enumerate([("targeted", "psr"), ("badnet", "asr")]
         seeds = f"**{shown(statistics.median(found), rates)}** ({', '.join(shown(at, rates) for at in found)})"
         row([defense] + [cell(of(defense, stage)) for stage in stages] + [seeds])
     panels[plugin] = curves(stages, rates, defenses, of)
-    planned((f"{control}, {plugin} at {rate(stage[1]):.1f}%", of("roclip", stage), of(control, stage))
-            for stage in stages for control in ["augmentation-control", "exposure-control"])
+    for stage, at in zip(stages, rates):
+        for control in ["augmentation-control", "exposure-control"]:
+            comparisons.append((f"{control}, {plugin} at {at:.1f}%", of("roclip", stage), of(control, stage)))
+planned("RoCLIP", comparisons)
 if sys.argv[3:]:
     draw(sys.argv[3], panels)

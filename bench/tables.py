@@ -29,7 +29,7 @@ def row(cells):
     print(f"| {' | '.join(cells)} |")
 
 
-def planned(comparisons):
+def planned(whose, comparisons):
     """A table of differences of pairs of {seed: %}, by name: paired t tests over the seeds, corrected together by Holm (the intervals are not)."""
     tests = []
     for name, ours, theirs in comparisons:
@@ -42,7 +42,7 @@ def planned(comparisons):
     for rank, test in enumerate(sorted(tests)):
         least = max(least, min(1.0, test[0] * (len(tests) - rank)))
         adjusted[test[1]] = least
-    print("\n| less | difference, points | 95% interval | p (Holm) | seeds |\n|---|---|---|---|---|")
+    print(f"\n| {whose} less | difference, points | 95% interval | p (Holm) | seeds |\n|---|---|---|---|---|")
     for _, name, difference, low, high, differences in tests:
         signs = f"{sum(d < 0 for d in differences)} of {len(differences)} below 0"
-        row([name, f"{difference:+.1f}", f"{low:+.1f} to {high:+.1f}", f"{adjusted[name]:.3f}", signs])
+        row([name, f"{difference:+.1f}", f"{low:+.1f} to {high:+.1f}", "< 0.001" if adjusted[name] < 0.0005 else f"{adjusted[name]:.3f}", signs])

@@ -8,7 +8,7 @@ use std::time::Duration;
 /// One line from a trial to its suite.
 #[derive(Serialize, Deserialize)]
 pub struct Report {
-    /// `canvas` or `train`.
+    /// Such as `canvas`, `look` or `train`.
     pub stage: String,
     /// Units done.
     pub done: u64,

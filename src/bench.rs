@@ -28,6 +28,9 @@ pub struct Bench {
     /// CPU threads of tensor operations
     #[arg(long, global = true, default_value_t = 1)]
     threads: i32,
+    /// On a GPU, use gauntlet's own kernels for batch norm and pooling. Trials do not use them: their speed is not known yet
+    #[arg(long, global = true)]
+    kernels: bool,
 }
 
 #[derive(Subcommand)]
@@ -59,6 +62,7 @@ impl Bench {
         let bed = Bed { device: parse_device(&name)?, name, threads: self.threads };
         tch::set_num_threads(bed.threads);
         gauntlet_torch::set_tf32(false)?;
+        gauntlet_torch::use_kernels(self.kernels);
         let load = load_average();
         let (what, right, found) = match self.what {
             What::Numerics(numerics) => numerics.measure(&bed).map(|(right, found)| ("numerics", right, found))?,
@@ -74,6 +78,7 @@ impl Bench {
             "device": gauntlet_torch::device_name(bed.device)?,
             "threads": bed.threads,
             "tf32": gauntlet_torch::allows_tf32()?,
+            "kernels": self.kernels,
             "load": [load, load_average()],
         });
         let found: Map<String, Value> = found.as_object().cloned().expect("each measurement is an object");

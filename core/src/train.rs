@@ -1,6 +1,6 @@
 //! The training loop: it owns data order, schedule, precision and checkpoints, and asks the defense what to show the model
 //! and what the loss is. `train/checkpoint.rs` says what a resume needs,
-//! `train/journal.rs` what is written down, `data/load.rs` how batches come.
+//! `train/plan.rs` what becomes of a defense's plan, `train/journal.rs` what is written down, `data/load.rs` how batches come.
 
 pub mod adamw;
 pub mod checkpoint;
@@ -8,6 +8,7 @@ pub mod corpus;
 mod journal;
 pub mod matches;
 mod pixels;
+mod plan;
 pub mod precision;
 pub mod preset;
 mod recipe;
@@ -24,7 +25,7 @@ pub use recipe::Recipe;
 pub use suspicion::Suspicion;
 
 use crate::data::{augment, load};
-use crate::defense::{Bench, Defense, Embedded, Phase, State, Step, TextTower};
+use crate::defense::{Defense, Embedded, State, Step, TextTower};
 use crate::model::Clip;
 use crate::transfer::sent;
 use crate::{Error, Progress, Result};
@@ -33,7 +34,7 @@ use checkpoint::{Parts, Position};
 use gauntlet_torch::clip_grad_norm;
 use journal::LOG_STEPS;
 use serde::{Deserialize, Serialize};
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -77,6 +78,9 @@ pub struct Spent {
     /// Rows that went through the model.
     pub samples: u64,
 }
+
+/// The model as it was when the poison ended, where it ended before the training did.
+pub const POISONED: &str = "model-poisoned.safetensors";
 
 /// A training and everything it remembers from one step to the next.
 pub struct Trainer<'a> {
@@ -176,7 +180,7 @@ impl<'a> Trainer<'a> {
             Suspicion::forget(&self.folder)?;
         }
         while self.position.epoch <= self.recipe.epochs {
-            self.plan()?;
+            self.plan(machine)?;
             self.epoch(machine)?;
             self.finish_epoch()?;
         }
@@ -189,81 +193,8 @@ impl<'a> Trainer<'a> {
         Ok(Trained { matches, seconds, rows, samples, looked_at, undefended: Spent::default() })
     }
 
-    /// Asks the defense what happens in this epoch, unless it has said so already.
-    pub fn plan(&mut self) -> Result<Vec<Phase>> {
-        if let Some(phases) = &self.position.phases {
-            return Ok(phases.clone());
-        }
-        let clock = Instant::now();
-        let (seed, epochs, precision) = (self.corpus.seed, self.recipe.epochs, self.recipe.precision);
-        let looked_at = Cell::new(0);
-        let bench = Bench {
-            model: self.model,
-            undefended: self.undefended,
-            needs: self.defense.needs(),
-            corpus: self.corpus,
-            folder: &self.folder,
-            seed,
-            epochs,
-            precision,
-            looked_at: &looked_at,
-        };
-        let mut phases = self.defense.plan(self.position.epoch, &bench)?;
-        for phase in &mut phases {
-            self.take(phase)?;
-        }
-        self.check(&phases)?;
-        self.position.looked_at += looked_at.get();
-        self.position.seconds += clock.elapsed().as_secs_f64();
-        self.position.phases = Some(phases.clone());
-        Ok(phases)
-    }
-
-    /// From the rows that the defense names to those of the corpus; without poison, where the arena has none from this epoch on.
-    fn take(&self, phase: &mut Phase) -> Result<()> {
-        if let Some(rows) = &phase.rows {
-            if let Some(row) = rows.iter().find(|row| **row as usize >= self.corpus.len()) {
-                return Err(Error::invalid("the defense's plan", format!("names row {row} of {}", self.corpus.len())));
-            }
-            let places = self.corpus.places_of(rows).into_iter().map(|row| row as u32);
-            phase.rows = Some(Arc::new(places.collect()));
-        }
-        if self.clean_after.is_some_and(|last| self.position.epoch > last) {
-            phase.steps = Some(self.corpus.steps(phase));
-            phase.rows = Some(Arc::new(self.corpus.without_poison(phase.rows.as_deref())));
-        }
-        Ok(())
-    }
-
-    /// The first epoch says how many steps an epoch has: the schedule is laid over as many epochs of as many steps.
-    fn check(&mut self, phases: &[Phase]) -> Result<()> {
-        let steps = phases.iter().map(|phase| self.corpus.steps(phase)).sum();
-        let wrong =
-            |why: String| Err(Error::invalid(format!("the defense's plan of epoch {}", self.position.epoch), why));
-        for phase in phases {
-            phase.augmentation.as_ref().map_or(Ok(()), augment::Augmentation::check)?;
-            let second = phase.second.and_then(|view| view.augmentation);
-            second.as_ref().map_or(Ok(()), augment::Augmentation::check)?;
-            let rows = phase.rows.as_ref().map_or(self.corpus.len(), |rows| rows.len());
-            if rows < self.recipe.batch {
-                return wrong(format!("has a phase of {rows} rows; a batch is {}", self.recipe.batch));
-            }
-        }
-        if self.position.steps_per_epoch == 0 {
-            let idle = phases.is_empty();
-            self.position.steps_per_epoch = if idle { self.corpus.len() / self.recipe.batch } else { steps };
-            let all = self.position.steps_per_epoch as u64 * u64::from(self.recipe.epochs);
-            if self.recipe.warmup_steps >= all {
-                let why = format!("is {}, and the whole training has {all} steps", self.recipe.warmup_steps);
-                return Err(Error::invalid("recipe, key `warmup_steps`", why));
-            }
-        }
-        let all = self.position.steps_per_epoch;
-        if steps > all { wrong(format!("has {steps} steps, and the first epoch had {all}")) } else { Ok(()) }
-    }
-
     fn epoch(&mut self, machine: &Machine) -> Result<()> {
-        let (phases, corpus, mut before) = (self.plan()?, self.corpus, 0);
+        let (phases, corpus, mut before) = (self.plan(machine)?, self.corpus, 0);
         let planned: usize = phases.iter().map(|phase| corpus.steps(phase)).sum();
         for (number, phase) in phases.iter().enumerate() {
             let steps = corpus.steps(phase);
@@ -281,9 +212,14 @@ impl<'a> Trainer<'a> {
                 }
                 let done = self.global_step();
                 let due = self.recipe.checkpoint_steps > 0 && done.is_multiple_of(self.recipe.checkpoint_steps);
-                let stop = machine.stop.load(Ordering::Relaxed);
-                if due || stop {
+                if due {
                     self.log(machine.progress)?;
+                }
+                let stop = machine.stop.load(Ordering::Relaxed); // whoever was just told may ask for it
+                if stop {
+                    self.log(machine.progress)?;
+                }
+                if due || stop {
                     self.checkpoint()?;
                 }
                 if stop { Err(Error::Interrupted) } else { Ok(()) }
@@ -383,6 +319,9 @@ impl<'a> Trainer<'a> {
 
     fn finish_epoch(&mut self) -> Result<()> {
         self.recorder.iter().try_for_each(|recorder| recorder.epoch_ended(self.position.epoch, self.recipe.epochs))?;
+        if self.clean_after == Some(self.position.epoch) {
+            self.model.weights.save(&self.folder.join(POISONED))?;
+        }
         self.position.epoch += 1;
         self.position.step = 0;
         self.position.phases = None;

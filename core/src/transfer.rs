@@ -6,11 +6,7 @@ use tch::{Device, Tensor};
 
 /// Pinned, where the device is a GPU.
 pub fn pinned(tensor: Tensor, device: Device) -> Tensor {
-    if device.is_cuda() {
-        gauntlet_torch::pin_memory(&tensor).expect("a GPU is there: the device is one")
-    } else {
-        tensor
-    }
+    if device.is_cuda() { gauntlet_torch::pin_memory(&tensor).expect("memory to pin") } else { tensor }
 }
 
 /// On the device; where the tensor is pinned, nobody waits for it.

@@ -73,7 +73,8 @@ impl Steps {
         let folder = scratch()?;
         let trial = self.trial(bed, batch, precision)?;
         let stop = AtomicBool::new(false);
-        let ground = trial.prepare(folder.path(), &Machine { workers: 1, progress: &Silent, stop: &stop })?;
+        let machine = Machine { workers: 1, progress: &Silent, stop: &stop };
+        let ground = trial.prepare(folder.path(), &machine)?;
         let tokenizer = Tokenizer::new(&ground.data.vocabulary, trial.model.text_cfg.vocab_size)?;
         let shape = Shape { batch, context_length: trial.model.text_cfg.context_length };
         let (data, split, poison) = (&ground.data, &ground.split, &ground.poison);
@@ -84,7 +85,7 @@ impl Steps {
             return Err(Error::invalid("--defense", "needs more than the data: a step of it alone cannot be timed"));
         }
         let mut trainer = Trainer::open(&trial.recipe, &corpus, &model, defense.as_mut(), folder.path(), "bench")?;
-        let augmentation = trainer.plan()?.first().and_then(|phase| phase.augmentation);
+        let augmentation = trainer.plan(&machine)?.first().and_then(|phase| phase.augmentation);
         let host = HostBatch::draw(&config, batch, self.tokens, augmentation).pinned(bed.device)?;
         if let Some(folder) = &self.exchange {
             host.exchange(&model, precision, bed.device, folder)?;

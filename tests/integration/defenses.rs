@@ -120,7 +120,11 @@ fn poison_ends_where_the_suite_says_so() {
     let ends = run("poison-ends", "clip = {}", &["--only", "poisoned", "--set", "clean_after=1"]);
     let never =
         run("poison-never", "clip = {}\nnone = { plugin = 'clip', oracle = true }", &["--only", "poisoned/none"]);
+    let left = |run: &Run| run.out.join("trials/poisoned/clip/seed-0/model-poisoned.safetensors");
+    assert!(!left(&plain).exists());
+    let poisoned = std::fs::read(left(&ends)).expect("what the poison left is kept");
     let [plain, ends] = [plain, ends].map(|run| weights(&run.out, "poisoned/clip"));
+    assert!(poisoned != ends, "clean epochs follow");
     assert!(
         plain != ends && ends != weights(&never.out, "poisoned/none") && plain != weights(&never.out, "poisoned/none")
     );

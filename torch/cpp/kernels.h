@@ -1,4 +1,5 @@
-// Our own kernels for NVIDIA GPUs (kernels.cu), used where the environment has GAUNTLET_KERNELS=on: compiled at first use, launched through the driver.
+// Our own kernels for NVIDIA GPUs (kernels.cu), where they are asked for: compiled at first use, launched through the driver. One that cannot be
+// compiled or launched is an error.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -6,7 +7,7 @@
 #include <vector>
 
 namespace kernels {
-// Whether the kernels take this tensor: f32 or bf16 on a GPU that can run them, four dimensions, channels last, a multiple of 8 of them.
+// Whether the kernels were asked for and take this tensor: f32 or bf16 on a GPU, four dimensions, channels last, a multiple of 8 of them.
 bool take(const at::Tensor &x);
 
 // Blocks and rows of the kernels that go over [rows, channels].

@@ -1,5 +1,5 @@
 // Batch norm of a training step with shortcut and ReLU on a GPU, by the kernels of kernels.cu: eight passes over memory where libtorch's operations take
-// thirteen (with a shortcut, eleven for nineteen).
+// thirteen (with a shortcut, eleven for sixteen).
 
 #include "norm_cuda.h"
 

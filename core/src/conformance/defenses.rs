@@ -5,9 +5,9 @@ use super::{Held, must};
 use crate::plugin::Plugin;
 use crate::train::Machine;
 use crate::trial::{Cast, Configured, Trial};
-use crate::{Defense, Error, Result, progress::Silent};
+use crate::{Defense, Error, Progress, Result, progress::Silent};
 use std::path::Path;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Enough for a defense that begins with five epochs of something else.
 const EPOCHS: u32 = 7;
@@ -19,11 +19,21 @@ pub(super) fn check(plugin: &Plugin<dyn Defense>, config: &Configured) -> Held {
     let home = tempfile::tempdir().expect("a temporary folder");
     let mut trial = Trial { defense: config.clone(), ..standin::trial() };
     trial.recipe.epochs = EPOCHS;
+    trial.recipe.checkpoint_steps = 1; // and each is reported
     let weights = |run: &str, stop| train(&trial, build, home.path(), run, stop).map_err(|error| error.chain());
     let once = weights("once", false)?;
     must(once == weights("again", false)?, "the same trial, other weights; all draws come from `bench.rng`")?;
     let why = "interrupted and resumed it ends with other weights; `state` and `restore` leave something out";
     must(once == weights("interrupted", true)?, why)
+}
+
+/// Asks to stop after a step, and for no more before the next.
+struct StopAfterStep<'a>(&'a AtomicBool);
+
+impl Progress for StopAfterStep<'_> {
+    fn report(&self, stage: &str, _done: u64, _total: u64, _note: &str) {
+        self.0.store(stage == "train", Ordering::Relaxed);
+    }
 }
 
 /// The weights of a trial that is interrupted after every step, if at all.
@@ -34,13 +44,14 @@ fn train(
     run: &str,
     interrupted: bool,
 ) -> Result<Vec<u8>> {
-    let stop = AtomicBool::new(interrupted);
-    let machine = Machine { workers: 1, progress: &Silent, stop: &stop };
+    let stop = AtomicBool::new(false);
+    let progress: &dyn Progress = if interrupted { &StopAfterStep(&stop) } else { &Silent };
+    let machine = Machine { workers: 1, progress, stop: &stop };
     let (folder, store) = (home.join(run), home.join("store"));
     for _ in 0..MANY {
         let cast = Cast { attacks: standin::attacks(), defense: build()?, evaluators: Vec::new() };
         match trial.run_with(cast, &folder, &store, &machine) {
-            Err(Error::Interrupted) => {}
+            Err(Error::Interrupted) => stop.store(false, Ordering::Relaxed),
             Err(error) => return Err(error),
             Ok(_) => {
                 let weights = folder.join("model.safetensors");
@@ -49,4 +60,30 @@ fn train(
         }
     }
     unreachable!("it stops after a step each time, and has fewer than {MANY}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Bench, Phase};
+
+    struct Looks;
+
+    impl Defense for Looks {
+        fn plan(&mut self, _epoch: u32, bench: &Bench) -> Result<Vec<Phase>> {
+            bench.embed(&(0..bench.rows() as u32).collect::<Vec<_>>())?;
+            Ok(vec![Phase::default()])
+        }
+    }
+
+    #[test]
+    fn a_look_at_the_rows_can_be_interrupted() {
+        let home = tempfile::tempdir().unwrap();
+        let stop = AtomicBool::new(true);
+        let machine = Machine { workers: 1, progress: &Silent, stop: &stop };
+        let cast = Cast { attacks: standin::attacks(), defense: Box::new(Looks), evaluators: Vec::new() };
+        let outcome = standin::trial().run_with(cast, &home.path().join("trial"), &home.path().join("store"), &machine);
+        assert!(matches!(outcome, Err(Error::Interrupted)));
+        assert!(!home.path().join("trial/checkpoint.safetensors").exists(), "it went on to the first step");
+    }
 }

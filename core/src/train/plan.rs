@@ -1,0 +1,85 @@
+//! What a defense plans for an epoch, and what the trainer makes of it: rows of the corpus, poison that ends, steps that fit the schedule.
+
+use super::{Machine, Trainer};
+use crate::data::augment;
+use crate::defense::{Bench, Phase};
+use crate::{Error, Result};
+use std::cell::Cell;
+use std::sync::Arc;
+use std::time::Instant;
+
+impl Trainer<'_> {
+    /// Asks the defense what happens in this epoch, unless it has said so already.
+    pub fn plan(&mut self, machine: &Machine) -> Result<Vec<Phase>> {
+        if let Some(phases) = &self.position.phases {
+            return Ok(phases.clone());
+        }
+        let clock = Instant::now();
+        let (seed, epochs, precision) = (self.corpus.seed, self.recipe.epochs, self.recipe.precision);
+        let looked_at = Cell::new(0);
+        let bench = Bench {
+            model: self.model,
+            undefended: self.undefended,
+            needs: self.defense.needs(),
+            corpus: self.corpus,
+            folder: &self.folder,
+            seed,
+            epochs,
+            precision,
+            looked_at: &looked_at,
+            machine,
+        };
+        let mut phases = self.defense.plan(self.position.epoch, &bench)?;
+        for phase in &mut phases {
+            self.take(phase)?;
+        }
+        self.check(&phases)?;
+        self.position.looked_at += looked_at.get();
+        self.position.seconds += clock.elapsed().as_secs_f64();
+        self.position.phases = Some(phases.clone());
+        Ok(phases)
+    }
+
+    /// From the rows that the defense names to those of the corpus; without poison, where the arena has none from this epoch on.
+    fn take(&self, phase: &mut Phase) -> Result<()> {
+        if let Some(rows) = &phase.rows {
+            if let Some(row) = rows.iter().find(|row| **row as usize >= self.corpus.len()) {
+                return Err(Error::invalid("the defense's plan", format!("names row {row} of {}", self.corpus.len())));
+            }
+            let places = self.corpus.places_of(rows).into_iter().map(|row| row as u32);
+            phase.rows = Some(Arc::new(places.collect()));
+        }
+        if self.clean_after.is_some_and(|last| self.position.epoch > last) {
+            phase.steps = Some(self.corpus.steps(phase));
+            phase.rows = Some(Arc::new(self.corpus.without_poison(phase.rows.as_deref())));
+        }
+        Ok(())
+    }
+
+    /// The first epoch says how many steps an epoch has: the schedule is laid over as many epochs of as many steps.
+    fn check(&mut self, phases: &[Phase]) -> Result<()> {
+        let steps = phases.iter().map(|phase| self.corpus.steps(phase)).sum();
+        let wrong =
+            |why: String| Err(Error::invalid(format!("the defense's plan of epoch {}", self.position.epoch), why));
+        for phase in phases {
+            phase.augmentation.as_ref().map_or(Ok(()), augment::Augmentation::check)?;
+            let second = phase.second.and_then(|view| view.augmentation);
+            second.as_ref().map_or(Ok(()), augment::Augmentation::check)?;
+            let rows = phase.rows.as_ref().map_or(self.corpus.len(), |rows| rows.len());
+            if rows < self.recipe.batch {
+                return wrong(format!("has a phase of {rows} rows; a batch is {}", self.recipe.batch));
+            }
+        }
+        if self.position.steps_per_epoch == 0 {
+            let idle = phases.is_empty();
+            self.position.steps_per_epoch = if idle { self.corpus.len() / self.recipe.batch } else { steps };
+            let all = self.position.steps_per_epoch as u64 * u64::from(self.recipe.epochs);
+            if self.recipe.warmup_steps >= all {
+                let why = format!("is {}, and the whole training has {all} steps", self.recipe.warmup_steps);
+                return Err(Error::invalid("recipe, key `warmup_steps`", why));
+            }
+        }
+        let all = self.position.steps_per_epoch;
+        if steps > all { wrong(format!("has {steps} steps, and the first epoch had {all}")) } else { Ok(()) }
+    }
+}
