@@ -3,19 +3,14 @@
 Attack success in % by row and arena, every seed, behind the bar the base rate (the mean of the same score in the arena `clean`); then what the
 detectors say of rows and pictures; then what each row costs beside plain CLIP.
 """
-import gzip
-import json
 import sys
 from collections import defaultdict
-from pathlib import Path
 from statistics import mean
 
-path = Path(sys.argv[1])
-text = gzip.decompress(path.read_bytes()).decode() if path.suffix == ".gz" else path.read_text()
-values, costs = defaultdict(dict), defaultdict(list)
-for line in map(json.loads, text.splitlines()):
-    if line["line"] == "score":
-        values[line["arena"], line["defense"], line["attack"], line["score"]][line["seed"]] = 100 * line["value"]
+from tables import lines, scores
+
+values, costs = scores(sys.argv[1]), defaultdict(list)
+for line in lines(sys.argv[1]):
     if line["line"] == "cost":
         arena, defense, _ = line["trial"].split("/")
         costs[defense].append(line)

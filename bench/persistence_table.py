@@ -1,9 +1,9 @@
 """The tables of docs/results.md, "Does poison outlive clean training?":
 
-    python bench/persistence_table.py out/persistence/results.jsonl out/persistence-lasting/results.jsonl
+    python bench/persistence_table.py at-end.jsonl out/persistence/results.jsonl out/persistence-lasting/results.jsonl
 
-Attack success and accuracy of each row where the poison ended half-way and where it went on to the last epoch but one, every seed; then RoCLIP less its controls where
-it went on.
+Attack success and accuracy of each row when the poison ended half-way (scores of `gauntlet eval` on every trial's model-poisoned.safetensors, one after the other in
+one file), after the clean epochs that followed, and where it stayed to the last epoch but one, every seed; then RoCLIP less its controls at each of the three.
 """
 
 import sys
@@ -12,10 +12,23 @@ from tables import cell, planned, row, scores
 
 ATTACKS = {"psr": "targeted", "asr": "badnet", "top1": None}
 
-ended, lasted = map(scores, sys.argv[1:3])
-print("| row | targeted, ended | lasted | badnet, ended | lasted | top-1, ended | lasted |\n|---|---|---|---|---|---|---|")
-for defense in dict.fromkeys(defense for _, defense, _, _ in ended):
-    row([defense] + [cell(values["poisoned", defense, attack, score]) for score, attack in ATTACKS.items() for values in (ended, lasted)])
-of = lambda defense, score: lasted["poisoned", defense, ATTACKS[score], score]
-controls = ["augmentation-control", "exposure-control"]
-planned("RoCLIP", ((f"{control}, {score}", of("roclip", score), of(control, score)) for score in ATTACKS for control in controls))
+at_end, ended, lasted = map(scores, sys.argv[1:4])
+# `eval` calls a row by the path of its weights: .. /DEFENSE/seed-N/model-poisoned.safetensors
+at_end_of = {}
+for (_, weights, attack, score), found in at_end.items():
+    at_end_of.setdefault(("poisoned", weights.split("/")[-3], attack, score), {}).update(found)
+stages = {"when it ended": at_end_of, "12 clean epochs on": ended, "had it not ended": lasted}
+
+for score, attack in ATTACKS.items():
+    row([f"{attack or 'top-1'}, %", *stages])
+    print("|---" * (len(stages) + 1) + "|")
+    for defense in dict.fromkeys(defense for _, defense, _, _ in ended):
+        row([defense] + [cell(values["poisoned", defense, attack, score]) for values in stages.values()])
+    print()
+comparisons = []
+for stage, values in stages.items():
+    of = lambda defense, score: values["poisoned", defense, ATTACKS[score], score]
+    for score in ("psr", "asr"):
+        for control in ["augmentation-control", "exposure-control"]:
+            comparisons.append((f"{control}, {score}, {stage}", of("roclip", score), of(control, score)))
+planned("RoCLIP", comparisons)

@@ -9,12 +9,17 @@ from statistics import mean
 from scipy import stats
 
 
-def scores(path):
-    """{(arena, defense, attack, score): {seed: %}} of results.jsonl, or of results.jsonl.gz."""
+def lines(path):
+    """The lines of results.jsonl, or of results.jsonl.gz."""
     path = Path(path)
     text = gzip.decompress(path.read_bytes()).decode() if path.suffix == ".gz" else path.read_text()
+    return map(json.loads, text.splitlines())
+
+
+def scores(path):
+    """{(arena, defense, attack, score): {seed: %}}"""
     values = defaultdict(dict)
-    for line in map(json.loads, text.splitlines()):
+    for line in lines(path):
         if line["line"] == "score":
             values[line["arena"], line["defense"], line["attack"], line["score"]][line["seed"]] = 100 * line["value"]
     return values
