@@ -22,16 +22,17 @@ def every(found: dict) -> str:
     return " ".join(f"{found[seed]:.0f}" for seed in sorted(found))
 
 
+# Of what an attack's success is told: targets, stamped pictures, or captions.
+measured = {arena: next(score for score in ("psr", "asr", "text-asr") if (arena, "clip", arena, score) in values) for arena in arenas}
+
+
 def success(arena: str, row: str) -> str:
-    for score in ("psr", "asr", "text-asr"):
-        found = values.get((arena, row, arena, score))
-        if found:
-            base = values.get(("clean", row, arena, score))
-            return every(found) + (f" \\| {mean(base.values()):.0f}" if base else "")
-    return "–"
+    key = row, arena, measured[arena]
+    found, base = values.get((arena, *key)), values.get(("clean", *key))
+    return every(found) + (f" \\| {mean(base.values()):.0f}" if base else "") if found else "–"
 
 
-print("| row | top-1 clean | " + " | ".join(arenas) + " |\n|---" * 1 + "|---" * (len(arenas) + 1) + "|")
+print("| row | top-1 clean | " + " | ".join(f"{arena} ({measured[arena].upper()})" for arena in arenas) + " |\n|---" + "|---" * (len(arenas) + 1) + "|")
 for row in rows:
     print(f"| {row} | {every(values.get(('clean', row, None, 'top1'), {}))} | " + " | ".join(success(arena, row) for arena in arenas) + " |")
 print("\n| top-1 where poisoned | " + " | ".join(arenas) + " |\n" + "|---" * (len(arenas) + 1) + "|")
