@@ -40,7 +40,7 @@ for row in rows:
     print(f"| {row} | " + " | ".join(every(values.get((arena, row, None, "top1"), {})) for arena in arenas) + " |")
 print("\n| detector | score | clean | " + " | ".join(arenas) + " |\n" + "|---" * (len(arenas) + 3) + "|")
 for row in rows:
-    for score in ("filter-auroc", "poison-dropped", "dropped-poisoned", "clean-dropped", "rejection-auroc", "asr-after-rejection", "clean-rejected"):
+    for score in ("filter-auroc", "poison-dropped", "dropped-poisoned", "clean-dropped", "rejection-auroc", "asr-after-rejection", "psr-after-rejection", "clean-rejected"):
         cells = []
         for arena in ["clean", *arenas]:
             found = values.get((arena, row, arena, score)) or values.get((arena, row, None, score)) or {}
