@@ -7,6 +7,7 @@
 pub mod best;
 pub mod check;
 pub mod pair;
+pub mod record;
 pub mod seeds;
 #[cfg(test)]
 mod tests;

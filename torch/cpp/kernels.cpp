@@ -169,3 +169,5 @@ void launch(const at::Tensor &like, const char *kernel, unsigned blocks_x, unsig
 } // namespace kernels
 
 extern "C" void gauntlet_use_kernels(bool use) { wanted = use; }
+
+extern "C" bool gauntlet_uses_kernels() { return wanted; }

@@ -1,5 +1,5 @@
 // Kernels for NVIDIA GPUs: batch norm with shortcut and ReLU, and average pooling, in as few passes over memory as they take. libtorch's own take
-// more passes, and two and more times as long for each. NVRTC compiles this when it is first used (kernels.cpp), once with BF16 and once without.
+// more passes, and longer for each than its bytes do. NVRTC compiles this when it is first used (kernels.cpp), once with BF16 and once without.
 //
 // Tensors are `[rows, channels]`: pixels of all pictures, channels last. A thread takes eight channels ("a vector", 16 bytes in bf16), so that
 // `channels` is a multiple of 8. A block is `tile` vectors wide and 256 / tile rows high, both powers of two; a grid is channels / 8 / tile
@@ -27,7 +27,7 @@ __device__ inline void load(const T *x, long vector, float v[WIDTH]) {
 }
 
 __device__ inline unsigned int pair(float low, float high) {
-#ifdef EMULATED
+#ifdef EMULATED // by bench/kernels_emulated.cpp
   return emulated_pair(low, high);
 #else
   unsigned int both;

@@ -1,5 +1,5 @@
 // Batch norm of a training step with what follows it in a ResNet, an added shortcut and a ReLU, in as few passes over memory as they take:
-// libtorch's own are six and more. Here for f32 pictures on one thread of the CPU whose channels come last, in norm_cuda.cpp for a GPU; all else
+// libtorch's own are six and more. Here for f32 pictures on one thread of the CPU whose channels come last, in norm_cuda.cpp for a GPU where its kernels are asked for; all else
 // goes through libtorch's.
 
 #include <ATen/Parallel.h>

@@ -1,6 +1,6 @@
 // Means of squares of two by two pixels, forth and back, each in one pass: libtorch's way back clears the gradient first and then adds to it.
-// For f32 pictures on one thread of the CPU whose channels come last, and on a GPU (kernels.cu), where libtorch's way back takes thirty times its floor;
-// all else goes through libtorch's.
+// For f32 pictures on one thread of the CPU whose channels come last, and on a GPU where our kernels are asked for (kernels.cu): libtorch's way
+// back takes thirty times its floor there. All else goes through libtorch's.
 
 #include <ATen/Parallel.h>
 #include <ATen/core/Tensor.h>
@@ -81,8 +81,12 @@ extern "C" char *gauntlet_halve(at::Tensor *x, at::Tensor **out) {
     const bool even = x->dim() == 4 && x->size(2) % 2 == 0 && x->size(3) % 2 == 0;
     const bool plain = even && x->device().is_cpu() && x->scalar_type() == at::kFloat && x->is_contiguous(at::MemoryFormat::ChannelsLast) &&
                        at::get_num_threads() == 1;
-    *out = new at::Tensor(plain                          ? Halve::apply(*x)
-                          : even && kernels::take(*x) ? HalveOnCuda::apply(*x)
-                                                         : at::avg_pool2d(*x, {2, 2}, {2, 2}));
+    if (plain) {
+      *out = new at::Tensor(Halve::apply(*x));
+    } else if (even && kernels::take(*x)) {
+      *out = new at::Tensor(HalveOnCuda::apply(*x));
+    } else {
+      *out = new at::Tensor(at::avg_pool2d(*x, {2, 2}, {2, 2}));
+    }
   });
 }

@@ -36,8 +36,8 @@ pub struct NormOptions {
 /// Batch norm of `x` `[batch, channels, height, width]`, plus `shortcut` if there is one, then a ReLU if wanted. `norm` is weight, bias,
 /// running mean and running variance, each `[channels]`. In training the batch's statistics are used, and the running ones updated.
 ///
-/// Equal to libtorch's three operations but for rounding; training with channels last, in f32 on one CPU thread or by our own kernels on a GPU, in
-/// fewer passes.
+/// Equal to libtorch's three operations but for rounding; training with channels last, in f32 on one CPU thread or on a GPU by our own kernels
+/// ([`use_kernels`](crate::use_kernels)), in fewer passes.
 pub fn batch_norm(
     x: &Tensor,
     norm: [&Tensor; 4],

@@ -144,7 +144,7 @@ impl Bench<'_> {
         let rows: Vec<usize> = chosen.into_iter().collect();
         let keys: Vec<i64> = rows.iter().map(|&row| self.corpus.key(row)).collect();
         let tokens =
-            rows.chunks(256).map(|chunk| pad(&self.corpus.tokens(chunk), self.context_length())).collect::<Vec<_>>();
+            rows.chunks(CHUNK).map(|chunk| pad(&self.corpus.tokens(chunk), self.context_length())).collect::<Vec<_>>();
         let encode = |tokens: &Tensor| self.model.encode_text(&tokens.to_device(self.device()));
         let embed = |tokens: &Tensor| tch::no_grad(|| self.precision.forward(self.device(), || encode(tokens)));
         let embeddings = tokens.iter().map(embed).collect::<Vec<_>>();

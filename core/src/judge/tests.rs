@@ -1,6 +1,7 @@
 //! Verdicts and checks on results that are made up, so that what they must say is known.
 
-use super::check::{Baseline, Outcome};
+use super::check::Outcome;
+use super::record::Baseline;
 use super::*;
 use crate::report::folder::Folder;
 use crate::report::sample::score;

@@ -3,7 +3,7 @@
 use super::Corpus;
 use crate::data::augment;
 use crate::model::weights::channels_last;
-use crate::transfer::{pinned, sent};
+use crate::transfer::{sent, sent_slice};
 use tch::{Kind, Tensor};
 
 impl Corpus<'_> {
@@ -25,10 +25,9 @@ pub fn normalise(images: &Tensor) -> Tensor {
 
 /// `normalise` of pictures within 0 to `white`, in one pass.
 fn scaled(images: &Tensor, white: f64) -> Tensor {
-    let constant = |values: [f64; 3]| Tensor::from_slice(&values.map(|value| value as f32)).view([1, 3, 1, 1]);
     let (mean, std) = ([0.481_454_66, 0.457_827_5, 0.408_210_73], [0.268_629_54, 0.261_302_6, 0.275_777_1]);
-    let (factor, offset) = ([0, 1, 2].map(|c| 1.0 / (white * std[c])), [0, 1, 2].map(|c| -mean[c] / std[c]));
-    let [factor, offset] =
-        [factor, offset].map(|values| sent(&pinned(constant(values), images.device()), images.device()));
+    let factor = [0, 1, 2].map(|c| (1.0 / (white * std[c])) as f32);
+    let offset = [0, 1, 2].map(|c| (-mean[c] / std[c]) as f32);
+    let [factor, offset] = [factor, offset].map(|values| sent_slice(&values, images.device()).view([1, 3, 1, 1]));
     offset.addcmul(images, &factor)
 }
