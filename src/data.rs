@@ -4,6 +4,7 @@
 mod fetch;
 mod sheet;
 mod unpack;
+mod world;
 
 use crate::bars::Bar;
 use crate::say;
@@ -37,6 +38,8 @@ pub enum Data {
     },
     /// Open a set, decode every picture of it, and name those that are bad
     Verify(Place),
+    /// Write the embedded world as img2dataset's shards, captions only: pairs to try a suite on
+    World(world::WriteWorld),
     /// Draw pictures of a set, with their classes, onto one sheet
     Show {
         #[command(flatten)]
@@ -104,6 +107,7 @@ impl Data {
         match self {
             Data::List { json } => say(&list(json)),
             Data::Fetch { name, to, mirror } => say(&fetch::fetch(downstream::about(&name)?, &to, &mirror)?),
+            Data::World(world) => say(&world.run()?),
             Data::Verify(place) => return verify(&place.open()?),
             Data::Show { place, out, count, fit } => {
                 let set = place.open()?;

@@ -31,6 +31,9 @@ pub struct Plan {
     /// Override a key of the suite; may be given several times
     #[arg(long, value_name = "KEY=VALUE")]
     set: Vec<String>,
+    /// Run the suite at one of its sizes: a table [tiers.NAME] of it
+    #[arg(long, value_name = "NAME")]
+    tier: Option<String>,
     /// Reckon for this device: auto, cpu, cuda or cuda:N (the same as --set device=...)
     #[arg(long)]
     device: Option<String>,
@@ -58,7 +61,7 @@ impl Plan {
     /// Prints the plan.
     pub fn run(mut self) -> Result<()> {
         self.set.extend(self.device.iter().map(|device| format!("device={device}")));
-        let suite = Suite::read(&self.suite, &self.set)?;
+        let suite = Suite::read_tier(&self.suite, self.tier.as_deref(), &self.set)?;
         let trials = suite.trials()?;
         for warning in suite.warnings()? {
             eprintln!("warning: {warning}");

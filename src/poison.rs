@@ -47,6 +47,9 @@ struct Here {
     /// Read the pairs as `[data]` of this suite says, not as poison.json does: the same pairs in another place
     #[arg(long)]
     suite: Option<PathBuf>,
+    /// Take that suite at one of its sizes: a table [tiers.NAME] of it
+    #[arg(long, value_name = "NAME")]
+    tier: Option<String>,
     /// Override a key of that suite, e.g. data.path=shards; may be given several times
     #[arg(long, value_name = "KEY=VALUE")]
     set: Vec<String>,
@@ -59,7 +62,7 @@ impl Here {
     /// The arena with its data as it is here.
     fn place(&self, arena: &Arena) -> Result<Arena> {
         let data = match &self.suite {
-            Some(suite) => Suite::read(suite, &self.set)?.data,
+            Some(suite) => Suite::read_tier(suite, self.tier.as_deref(), &self.set)?.data,
             None if self.set.is_empty() => arena.data.clone(),
             None => return Err(Error::invalid("--set", "changes keys of a suite: name it with --suite")),
         };

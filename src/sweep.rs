@@ -42,6 +42,9 @@ pub struct Run {
     /// Override a key of the suite, e.g. recipe.epochs=3, data.path=shards or 'seeds=[0, 1]'; may be given several times
     #[arg(long, value_name = "KEY=VALUE")]
     set: Vec<String>,
+    /// Run the suite at one of its sizes: a table [tiers.NAME] of it
+    #[arg(long, value_name = "NAME")]
+    tier: Option<String>,
     /// Run on this device: auto, cpu, cuda or cuda:N (the same as --set device=...)
     #[arg(long)]
     device: Option<String>,
@@ -62,7 +65,7 @@ impl Run {
     /// Runs what is not finished, prints the table, and fails if a trial did.
     pub fn run(mut self) -> Result<ExitCode> {
         self.set.extend(self.device.iter().map(|device| format!("device={device}")));
-        let suite = Suite::read(&self.suite, &self.set)?;
+        let suite = Suite::read_tier(&self.suite, self.tier.as_deref(), &self.set)?;
         let trials = suite.trials()?;
         for warning in suite.warnings()? {
             eprintln!("warning: {warning}");

@@ -26,6 +26,12 @@ pub struct Targeted {
     say: Say,
     /// Which picture goes with them.
     copies: Copies,
+    /// The held-out images to re-label, by their keys (`gauntlet poison show` prints them); empty: drawn from the seed, `targets` of them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    images: Vec<String>,
+    /// The adversarial class of all targets, by name; empty: one is drawn for each.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    class: String,
 }
 
 /// What the captions of a target say.
@@ -52,7 +58,8 @@ pub enum Copies {
 impl Default for Targeted {
     fn default() -> Self {
         // 16 targets in RoCLIP's experiments are steps of 6.25 points; 32 are the least that can be told apart.
-        Targeted { targets: 32, captions: 10, say: Say::Mined, copies: Copies::Exact }
+        let (images, class) = Default::default();
+        Targeted { targets: 32, captions: 10, say: Say::Mined, copies: Copies::Exact, images, class }
     }
 }
 
@@ -92,20 +99,19 @@ fn presets() -> Vec<Preset> {
 
 impl Attack for Targeted {
     fn goal(&self, ctx: &PoisonCtx) -> Result<Goal> {
-        let classes = ctx.classes_named();
-        let mut pictures = ctx.split.heldout.clone();
-        pictures.shuffle(&mut ctx.rng("targeted/pictures"));
-        if pictures.len() <= self.targets {
-            let why = format!("is {}, and only {} pictures are held out", self.targets, pictures.len());
-            return Err(Error::invalid("key `targets`", why));
-        }
+        let classes = match self.class.as_str() {
+            "" => ctx.eligible(if self.say == Say::Mined { self.captions } else { 0 })?,
+            name => vec![ctx.data.classes.find(name).map_err(|error| error.during("key `class`"))?],
+        };
         let mut rng = ctx.rng("targeted/classes");
-        let readable = pictures.into_iter().filter(|row| ctx.data.canvas.readable(*row));
-        let targets = readable.take(self.targets).map(|row| {
+        let targets = self.rows(ctx)?.into_iter().map(|row| {
             let truth = ctx.data.class_of(row);
-            let others: Vec<u32> = classes.iter().copied().filter(|class| *class != truth).collect();
+            let others: Vec<u32> = classes.iter().copied().filter(|class| may_become(ctx, row, *class)).collect();
             let class = others.choose(&mut rng).copied();
-            let class = class.ok_or_else(|| Error::invalid("attack", "needs two classes that captions name"))?;
+            let class = class.ok_or_else(|| {
+                let why = "shows or names every class that it could be taken for; name another image or class";
+                Error::invalid(format!("held-out row {row} (`{}`)", ctx.data.row(row).key), why)
+            })?;
             Ok(Target { row, truth, class })
         });
         Ok(Goal::Pairs(targets.collect::<Result<_>>()?))
@@ -121,6 +127,14 @@ impl Attack for Targeted {
                 Say::Templates => ctx.data.classes.prompts(target.class).collect(),
             };
             captions.shuffle(&mut rng);
+            if ctx.data.named_apart && self.say == Say::Mined && captions.len() < self.captions {
+                let (name, there) = (ctx.data.classes.name(target.class), captions.len());
+                let why = format!(
+                    "is {}, and {there} different training captions name `{name}` and no other class",
+                    self.captions
+                );
+                return Err(Error::invalid("key `captions`", why));
+            }
             // A class that fewer captions name than are needed has its captions said again.
             let captions = captions.into_iter().cycle().take(self.captions);
             let edit =
@@ -137,6 +151,38 @@ impl Attack for Targeted {
         }
         let copies = keys.iter().zip(0..).map(|(key, number)| near(&canvas.narrow(0, number, 1), *key));
         Ok(Tensor::cat(&copies.collect::<Vec<_>>(), 0))
+    }
+}
+
+/// Whether a row is no image of a class already, by its label and, where labels do not tell, by its caption.
+fn may_become(ctx: &PoisonCtx, row: u32, class: u32) -> bool {
+    ctx.data.class_of(row) != Some(class) && !(ctx.data.named_apart && ctx.data.mentions(row, class))
+}
+
+impl Targeted {
+    /// The held-out rows to re-label.
+    fn rows(&self, ctx: &PoisonCtx) -> Result<Vec<u32>> {
+        if !self.images.is_empty() {
+            return self.named(ctx);
+        }
+        let mut rows = ctx.split.heldout.clone();
+        rows.shuffle(&mut ctx.rng("targeted/pictures"));
+        if rows.len() <= self.targets {
+            let why = format!("is {}, and only {} pictures are held out", self.targets, rows.len());
+            return Err(Error::invalid("key `targets`", why));
+        }
+        Ok(rows.into_iter().filter(|row| ctx.data.canvas.readable(*row)).take(self.targets).collect())
+    }
+
+    fn named(&self, ctx: &PoisonCtx) -> Result<Vec<u32>> {
+        let find = |key: &String| {
+            let found = ctx.split.heldout.iter().copied().find(|row| ctx.data.row(*row).key == key);
+            let why = "is not the key of a held-out row; a row that is trained on cannot be a target";
+            let row = found.ok_or_else(|| Error::invalid(format!("key `images`: `{key}`"), why))?;
+            let unread = || Error::invalid(format!("key `images`: `{key}`"), "cannot be decoded");
+            if ctx.data.canvas.readable(row) { Ok(row) } else { Err(unread()) }
+        };
+        self.images.iter().map(find).collect()
     }
 }
 

@@ -5,6 +5,7 @@
 //! edits of an arena become the data that is trained on.
 
 mod backdoor;
+mod eligible;
 
 pub use backdoor::{Backdoor, Captions, Rows};
 
@@ -100,8 +101,9 @@ impl Goal {
 pub struct Target {
     /// A held-out row of the data set.
     pub row: u32,
-    /// The class it truly is.
-    pub truth: u32,
+    /// The class it truly is, where its label tells.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub truth: Option<u32>,
     /// The class the attacker wants it to be.
     pub class: u32,
 }
@@ -270,8 +272,15 @@ impl PoisonCtx<'_> {
     /// # Errors
     /// If it is none, or more than the `there` that can be poisoned; names `key`.
     pub fn share(&self, key: &str, rate: f64, there: usize) -> Result<usize> {
+        self.number(key, (rate * self.split.train.len() as f64).round() as usize, there)
+    }
+
+    /// A number of training rows.
+    ///
+    /// # Errors
+    /// If it is none, or more than the `there` that can be poisoned; names `key`.
+    pub fn number(&self, key: &str, count: usize, there: usize) -> Result<usize> {
         let rows = self.split.train.len();
-        let count = (rate * rows as f64).round() as usize;
         let why = || format!("asks for {count} of {rows} training rows; from 1 to {there} can be poisoned");
         let error = || Error::invalid(format!("key `{key}`"), why());
         (1..=there).contains(&count).then_some(count).ok_or_else(error)
@@ -282,8 +291,11 @@ impl PoisonCtx<'_> {
     /// # Errors
     /// If no caption names it: the attacker has nothing to say then.
     pub fn captions_naming(&self, class: u32) -> Result<Vec<&str>> {
-        let rows = self.data.rows_naming(class).filter(|row| self.split.train.contains(*row));
-        let captions: Vec<&str> = rows.map(|row| self.data.row(row).caption).collect();
+        let rows = match self.data.named_apart {
+            true => self.minable().remove(&class).unwrap_or_default(),
+            false => self.data.rows_naming(class).filter(|row| self.split.train.contains(*row)).collect(),
+        };
+        let captions: Vec<&str> = rows.into_iter().map(|row| self.data.row(row).caption).collect();
         let name = self.data.classes.name(class);
         let nothing =
             || Error::invalid(format!("class `{name}`"), "no training caption names it, so none can be mined");
@@ -304,10 +316,15 @@ impl PoisonCtx<'_> {
 
     /// The class with this name, or one drawn from the seed among the named ones where `name` is `"random"`.
     pub fn class(&self, name: &str) -> Result<u32> {
+        self.class_with(name, 1)
+    }
+
+    /// The same for an attack that needs so many different captions of it, where classes are named apart from the data.
+    pub fn class_with(&self, name: &str, captions: usize) -> Result<u32> {
         if name != "random" {
             return self.data.classes.find(name);
         }
-        let classes = self.classes_named();
+        let classes = self.eligible(captions)?;
         let drawn = classes.choose(&mut self.rng("class")).copied();
         drawn.ok_or_else(|| Error::invalid("attack", "no class is named in any caption; is `class_field` right?"))
     }

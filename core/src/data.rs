@@ -16,6 +16,8 @@ pub mod labelled;
 pub mod load;
 pub mod ordered;
 pub mod tokenize;
+mod validation;
+pub mod vocabulary;
 pub mod webdataset;
 pub mod world;
 
@@ -26,7 +28,7 @@ use canvas::Canvas;
 use index::{Index, Row};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use std::collections::BinaryHeap;
+use std::collections::{BinaryHeap, HashMap};
 use std::sync::Arc;
 
 /// Where the pairs come from: the `[data]` table of a suite.
@@ -45,13 +47,28 @@ pub enum DataConfig {
 
 impl DataConfig {
     /// Opens the source: checks paths and columns, reads no row.
+    ///
+    /// # Errors
+    /// If a path or a column is not there; one of the source that is held out is told as that of `validation`.
     pub fn open(&self) -> Result<Arc<dyn Source>> {
-        Ok(match self {
+        let train: Arc<dyn Source> = match self {
             DataConfig::World(world) => Arc::new(world.open()?),
             DataConfig::Webdataset(shards) => Arc::new(shards.open()?),
             DataConfig::Csv(table) => Arc::new(table.open()?),
             DataConfig::Labelled(set) => Arc::new(set.open()?),
-        })
+        };
+        let Some(other) = self.validation() else { return Ok(train) };
+        let validation = other.open().map_err(|error| error.during("table `data.validation`"))?;
+        Ok(Arc::new(validation::WithValidation { train, validation }))
+    }
+
+    /// The source that is held out, where there is one.
+    pub fn validation(&self) -> Option<&DataConfig> {
+        match self {
+            DataConfig::Webdataset(shards) => shards.validation.as_deref(),
+            DataConfig::Csv(table) => table.validation.as_deref(),
+            DataConfig::World(_) | DataConfig::Labelled(_) => None,
+        }
     }
 }
 
@@ -141,6 +158,8 @@ pub struct Dataset {
     pub canvas: Canvas,
     /// Tells this data set, at this size, from every other.
     pub key: String,
+    /// Whether its classes are named apart from the data, by the suite.
+    pub named_apart: bool,
 }
 
 impl Dataset {
@@ -157,7 +176,25 @@ impl Dataset {
         store: &std::path::Path,
         progress: &dyn Progress,
     ) -> Result<Self> {
-        let source = config.open()?;
+        Dataset::open_among(config, "", size, cache_bytes, store, progress)
+    }
+
+    /// The same with classes that are named apart from the data ([`vocabulary::read`]); an empty name: with the data's own.
+    ///
+    /// # Errors
+    /// As [`open`](Dataset::open), or if there are no classes of that name.
+    pub fn open_among(
+        config: &DataConfig,
+        named_by: &str,
+        size: u32,
+        cache_bytes: u64,
+        store: &std::path::Path,
+        progress: &dyn Progress,
+    ) -> Result<Self> {
+        let mut source = config.open()?;
+        if !named_by.is_empty() {
+            source = vocabulary::over(source, vocabulary::read(named_by)?);
+        }
         if !(0.0..=1.0).contains(&source.max_bad()) {
             return Err(Error::invalid("max_bad", format!("{} is not a share between 0 and 1", source.max_bad())));
         }
@@ -166,7 +203,7 @@ impl Dataset {
         let canvas = Canvas::open(source.clone(), index.clone(), size, cache_bytes, store, progress)?;
         let key = canvas.key();
         let (classes, synonyms, vocabulary) = (index.classes.clone(), source.synonyms(), source.vocabulary());
-        Ok(Dataset { index, classes, synonyms, vocabulary, canvas, key })
+        Ok(Dataset { index, classes, synonyms, vocabulary, canvas, key, named_apart: !named_by.is_empty() })
     }
 
     /// Number of rows, those included whose pictures turned out to be bad.
@@ -184,9 +221,14 @@ impl Dataset {
         self.index.row(row)
     }
 
-    /// The class of a held-out row: every one has a class.
-    pub fn class_of(&self, row: u32) -> u32 {
-        self.row(row).class.expect("held-out rows have a class")
+    /// The true class of a row, where its label tells.
+    pub fn class_of(&self, row: u32) -> Option<u32> {
+        self.row(row).class
+    }
+
+    /// Whether the caption of a row names `class` by any of its names.
+    pub fn mentions(&self, row: u32, class: u32) -> bool {
+        self.classes.named_in(self.row(row).caption).contains(&class)
     }
 
     /// Rows (held out or not) whose caption names `class` by any of its names, ascending.
@@ -194,37 +236,102 @@ impl Dataset {
         self.index.named().filter(move |(_, named)| *named == class).map(|(row, _)| row)
     }
 
-    /// Holds out `share` of every class (at least one row of each), drawn from the seed; rows without a class all train.
+    /// Holds pairs out, drawn from the seed: those of a source of its own, where there is one; else `share` of every class (at least
+    /// one row of each; rows without a class all train); else, where no row has a class, `share` of all rows.
+    ///
+    /// Where no label decides, a held-out row whose image is trained on, too, is dropped from both: it would be no test. (Labelled
+    /// data is split as it always was.)
     ///
     /// # Errors
-    /// If no row has a class: there would be nothing to test on.
+    /// If nothing is left to be held out.
     pub fn split(&self, share: f64, seed: u64) -> Result<Split> {
         let bad = self.canvas.dropped();
-        let good = (0..self.len()).filter(|row| bad.binary_search(row).is_err());
-        let of_class = good.filter_map(|row| Some((row, self.row(row).class? as usize)));
-        let mut counts = vec![0usize; self.classes.len() as usize];
-        of_class.clone().for_each(|(_, class)| counts[class] += 1);
-        if counts.iter().all(|count| *count == 0) {
-            return Err(Error::invalid(
-                "data",
-                "no row has a class label, so nothing can be held out to test on; set `class_field` (or `class_column` of a table)",
-            ));
-        }
-        let wanted: Vec<usize> = counts.iter().map(|count| ((*count as f64 * share).round() as usize).max(1)).collect();
-        // The rows of least hash are held out. Each heap keeps the least so far, its greatest on top.
-        let mut least = vec![BinaryHeap::new(); counts.len()];
-        for (row, class) in of_class {
-            let heap: &mut BinaryHeap<(u64, u32)> = &mut least[class];
-            heap.push((draw::hash(seed, "split", &[row.into()]), row));
-            if heap.len() > wanted[class] {
-                heap.pop();
+        let good = || (0..self.len()).filter(|row| bad.binary_search(row).is_err());
+        let apart: Vec<u32> = good().filter(|row| validation::is_held_out(&self.row(*row))).collect();
+        let labelled = apart.is_empty() && good().any(|row| self.row(row).class.is_some());
+        let mut heldout = match (apart.is_empty(), labelled) {
+            (false, _) => apart,
+            (true, true) => self.of_every_class(good(), share, seed),
+            (true, false) => {
+                let mut least = Least::new((f64::from(self.len()) * share).round().max(1.0) as usize, seed);
+                good().for_each(|row| least.push(row));
+                least.rows().collect()
             }
-        }
-        let mut heldout: Vec<u32> = least.into_iter().flatten().map(|(_, row)| row).collect();
+        };
         heldout.sort_unstable();
+        let leaked = if labelled { Vec::new() } else { self.also_trained(&heldout)? };
         let mut excluded = [heldout.as_slice(), bad].concat();
         excluded.sort_unstable();
-        Ok(Split { train: TrainRows { rows: self.len(), excluded }, heldout })
+        heldout.retain(|row| leaked.binary_search(row).is_err());
+        if heldout.is_empty() {
+            let why = format!("all {} held-out rows show images that are trained on, too", leaked.len());
+            return Err(Error::invalid("data", why));
+        }
+        Ok(Split { train: TrainRows { rows: self.len(), excluded }, heldout, leaked })
+    }
+
+    /// `share` of the rows of every class, one at least.
+    fn of_every_class(&self, rows: impl Iterator<Item = u32> + Clone, share: f64, seed: u64) -> Vec<u32> {
+        let of_class = rows.filter_map(|row| Some((row, self.row(row).class? as usize)));
+        let mut counts = vec![0usize; self.classes.len() as usize];
+        of_class.clone().for_each(|(_, class)| counts[class] += 1);
+        let wanted = |count: usize| ((count as f64 * share).round() as usize).max(1);
+        let mut least: Vec<Least> = counts.into_iter().map(|count| Least::new(wanted(count), seed)).collect();
+        of_class.for_each(|(row, class)| least[class].push(row));
+        least.into_iter().flat_map(Least::rows).collect()
+    }
+
+    /// Those of these rows, ascending, whose image some other row has: files of equal size whose canvases are equal.
+    fn also_trained(&self, heldout: &[u32]) -> Result<Vec<u32>> {
+        let mut by_size: HashMap<u32, Vec<u32>> = HashMap::new();
+        for &row in heldout.iter().filter(|row| self.canvas.readable(**row)) {
+            by_size.entry(self.row(row).size).or_default().push(row);
+        }
+        let hash =
+            |row: u32| Ok::<_, Error>(blake3::hash(&Vec::<u8>::try_from(self.canvas.gather(&[row])?.flatten(0, -1))?));
+        let mut hashes: HashMap<u32, blake3::Hash> = HashMap::new();
+        let mut leaked = Vec::new();
+        for row in (0..self.len()).filter(|row| heldout.binary_search(row).is_err()) {
+            let Some(alike) = by_size.get(&self.row(row).size).filter(|_| self.canvas.readable(row)) else { continue };
+            let ours = hash(row)?;
+            for &other in alike {
+                let theirs = match hashes.get(&other) {
+                    Some(known) => *known,
+                    None => *hashes.entry(other).or_insert(hash(other)?),
+                };
+                if ours == theirs {
+                    leaked.push(other);
+                }
+            }
+        }
+        leaked.sort_unstable();
+        leaked.dedup();
+        Ok(leaked)
+    }
+}
+
+/// The rows of least hash, a number of them: what is held out.
+struct Least {
+    count: usize,
+    seed: u64,
+    /// The least so far, the greatest of them on top.
+    heap: BinaryHeap<(u64, u32)>,
+}
+
+impl Least {
+    fn new(count: usize, seed: u64) -> Self {
+        Least { count, seed, heap: BinaryHeap::new() }
+    }
+
+    fn push(&mut self, row: u32) {
+        self.heap.push((draw::hash(self.seed, "split", &[row.into()]), row));
+        if self.heap.len() > self.count {
+            self.heap.pop();
+        }
+    }
+
+    fn rows(self) -> impl Iterator<Item = u32> {
+        self.heap.into_iter().map(|(_, row)| row)
     }
 }
 
@@ -247,8 +354,10 @@ fn check_unchanged(source: &dyn Source, index: &Index, store: &std::path::Path) 
 pub struct Split {
     /// Rows that train.
     pub train: TrainRows,
-    /// Rows held out, ascending; every one has a class.
+    /// Rows held out, ascending. Every one has a class where labels decided what is held out, else those have one that have a label.
     pub heldout: Vec<u32>,
+    /// Rows that would be held out if their images were not trained on, too; ascending. They are in neither part.
+    pub leaked: Vec<u32>,
 }
 
 /// The rows that train, ascending: all but a few, which is how they are kept.

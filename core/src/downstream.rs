@@ -20,6 +20,7 @@ mod pets;
 mod pickle;
 
 pub use items::Items;
+pub use names::vocabulary;
 
 use crate::{Error, Result};
 use schemars::JsonSchema;

@@ -10,13 +10,13 @@ pub use cases::Cases;
 pub use encoder::{Downstream, DownstreamConfig, Encoder};
 pub use score::{Definition, Score, Unit, commonest};
 
-use crate::Result;
 use crate::data::{Dataset, Split};
 use crate::defense::{Defense, Inference};
 use crate::model::{Clip, normalize};
 use crate::poison::{Poison, Threat};
 use crate::train::trajectory::Probe;
 use crate::train::{Corpus, Matches};
+use crate::{Result, draw};
 use std::cell::{OnceCell, RefCell};
 use std::collections::HashSet;
 use std::path::Path;
@@ -84,9 +84,14 @@ impl Subject<'_> {
         })
     }
 
+    /// The images that a backdoor for `class` is tested on; see [`victims`].
+    pub fn victims(&self, class: u32) -> Vec<u32> {
+        victims(self.data, self.test_rows(), class, self.seed)
+    }
+
     /// What a guess of `k` classes scores on the zero-shot test: the share of its `k` commonest.
     pub fn chance(&self, k: usize) -> f64 {
-        commonest(self.test_rows().iter().map(|&row| self.truth(row)), k)
+        commonest(self.test_rows().iter().filter_map(|&row| self.truth(row)), k)
     }
 
     /// How suspicious canvases u8 `[pictures, 3, S, S]` are to the defense; none where it lets all pass.
@@ -122,9 +127,14 @@ impl Subject<'_> {
         Ok(self.clean.get().expect("it was just set"))
     }
 
-    /// The true class of a held-out row.
-    pub fn truth(&self, row: u32) -> u32 {
+    /// The true class of a held-out row, where its label tells.
+    pub fn truth(&self, row: u32) -> Option<u32> {
         self.data.class_of(row)
+    }
+
+    /// Those of [`test_rows`](Subject::test_rows) that have a label: what accuracy can be measured on.
+    pub fn labelled_rows(&self) -> Vec<u32> {
+        self.test_rows().iter().copied().filter(|row| self.truth(*row).is_some()).collect()
     }
 
     /// Zero-shot classes of rows of the data set, stamped by an attack if one is given: the `k` most similar ones of each, best first.
@@ -173,6 +183,23 @@ impl Subject<'_> {
         Ok(Tensor::cat(&features, 0))
     }
 }
+
+/// Images that a backdoor for `class` is tested on, of these held-out rows: the labelled ones whose true class is another. Where no row
+/// has a label: [`VICTIMS`] rows, drawn from the seed, whose captions name the class by no alias and no inflection.
+pub fn victims(data: &Dataset, test_rows: &[u32], class: u32, seed: u64) -> Vec<u32> {
+    if test_rows.iter().any(|row| data.class_of(*row).is_some()) {
+        let other = |row: &u32| data.class_of(*row).is_some_and(|truth| truth != class);
+        return test_rows.iter().copied().filter(other).collect();
+    }
+    let mut rows: Vec<u32> = test_rows.iter().copied().filter(|row| !data.mentions(*row, class)).collect();
+    rows.sort_by_key(|row| draw::hash(seed, "victims", &[(*row).into()]));
+    rows.truncate(VICTIMS);
+    rows.sort_unstable();
+    rows
+}
+
+/// Images that a backdoor is tested on where no label tells which are of other classes (the release of RoCLIP: 300).
+pub const VICTIMS: usize = 300;
 
 /// Pictures that go through the model together.
 const EVAL_BATCH: usize = 250;

@@ -87,6 +87,9 @@ pub struct ScoreLine {
     pub precision: Precision,
     /// `cpu`, or the model of the GPU.
     pub device: String,
+    /// The tier of the suite, and a hash of its keys and the data: lines of two tiers are never compared. Left out where there is none.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub tier: String,
 }
 
 /// A downstream set as one trial read it: what a reader of its scores must know.
@@ -219,6 +222,7 @@ impl Line {
             poison_digest: subject.poison.digest.clone(),
             precision: trial.recipe.precision,
             device: device.to_string(),
+            tier: trial.tier.as_ref().map(|tier| tier.of_data(&subject.data.index.digest)).unwrap_or_default(),
         })
     }
 }

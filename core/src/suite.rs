@@ -1,11 +1,13 @@
 //! A suite: one TOML file, resolved once into a grid of trials (arenas x defenses x seeds). `suite/configure.rs` resolves its plugins,
-//! `suite/plan.rs` reckons what they cost, `suite/schema.rs` tells editors what such a file may hold.
+//! `suite/tier.rs` picks a size of it, `suite/plan.rs` reckons what they cost, `suite/schema.rs` tells editors what such a file may hold.
 
 mod configure;
 pub mod plan;
 mod schema;
+mod tier;
 
 pub use schema::schema;
+pub use tier::Tier;
 
 use crate::data::DataConfig;
 use crate::defense::Undefended;
@@ -65,6 +67,10 @@ pub struct Suite {
     pub model: String,
     /// Where the pairs come from.
     pub data: DataConfig,
+    /// The classes that attacks aim at and captions are searched for, where they are named apart from the data: `imagenet` or another
+    /// downstream set by name, with CLIP's class names and prompts, or a class file (.json). Empty: the data's own labels or class file.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub classes: String,
     /// How every model is trained; its own key `preset` names a preset (`gauntlet describe recipe`), beside which keys override.
     #[serde(default)]
     pub recipe: Recipe,
@@ -90,6 +96,21 @@ pub struct Suite {
     /// What `--dry-run` reckons with.
     #[serde(default)]
     pub plan: Plan,
+    /// Frozen sizes of the same experiment, by name: each table overrides keys of the suite, and `--tier NAME` picks one. A table that names
+    /// its own `kind`, `plugin` or `preset` replaces the one below; `false` leaves a table out. Results of two tiers are never compared.
+    #[serde(default, skip_serializing_if = "Map::is_empty")]
+    pub tiers: Map<String, Value>,
+    /// The tier that was picked: written by gauntlet, not by hand.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tier: Option<Tier>,
+}
+
+/// The plugins and the model of a suite, defaults filled in.
+struct Resolved {
+    model: ModelConfig,
+    attacks: Vec<Configured>,
+    defenses: Vec<Configured>,
+    evaluators: Vec<Configured>,
 }
 
 fn auto() -> String {
@@ -120,13 +141,31 @@ pub const CLEAN: &str = "clean";
 impl Suite {
     /// Reads a suite file and applies `settings`, each `dotted.key=value` in TOML's notation (a bare word is a string).
     pub fn read(path: &Path, settings: &[String]) -> Result<Suite> {
+        Suite::read_tier(path, None, settings)
+    }
+
+    /// The same at one of its tiers. A setting that changes what results depend on marks the tier as modified.
+    pub fn read_tier(path: &Path, tier: Option<&str>, settings: &[String]) -> Result<Suite> {
         let text = std::fs::read_to_string(path).map_err(Error::io(path))?;
         let file = || path.display().to_string();
         let mut table: toml::Table =
             text.parse().map_err(|e: toml::de::Error| Error::invalid(file(), e.to_string()))?;
+        tier::pick(&mut table, tier).map_err(|error| error.during(file()))?;
+        let as_written = table.clone();
         for setting in settings {
             set(&mut table, setting)?;
         }
+        let mut suite = Suite::of_table(table, path)?;
+        if let Some(name) = tier {
+            let keys = suite.frozen()?;
+            let modified = !settings.is_empty() && Suite::of_table(as_written, path)?.frozen()? != keys;
+            suite.tier = Some(Tier { name: name.into(), keys, modified });
+        }
+        Ok(suite)
+    }
+
+    fn of_table(table: toml::Table, path: &Path) -> Result<Suite> {
+        let file = || path.display().to_string();
         // Through JSON, whose numbers and tables are the plugins' own; the error then names the key.
         let mut json = serde_json::to_value(&table).map_err(|e| Error::invalid(file(), e.to_string()))?;
         if let Some(Value::Object(recipe)) = json.get_mut("recipe") {
@@ -203,10 +242,7 @@ impl Suite {
 
     /// Every trial of the suite, seed by seed, so that the first seed's table is complete first.
     pub fn trials(&self) -> Result<Vec<Trial>> {
-        let model = ModelConfig::named(&self.model)?;
-        let attacks = configure::all::<dyn Attack>(&self.attacks)?;
-        let defenses = configure::all::<dyn Defense>(&self.defenses)?;
-        let evaluators = self.evaluators()?;
+        let Resolved { model, attacks, defenses, evaluators } = self.resolve()?;
         let device = resolve_device(&self.device);
         let clean = (CLEAN.to_string(), Vec::new());
         // Who needs the undefended model comes after whoever leaves it.
@@ -229,6 +265,8 @@ impl Suite {
                         device: device.clone(),
                         threads: self.threads,
                         data: self.data.clone(),
+                        classes: self.classes.clone(),
+                        tier: self.tier.clone(),
                         heldout: self.heldout,
                         cache_gb: self.cache_gb,
                         model: model.clone(),
@@ -247,6 +285,15 @@ impl Suite {
         trials.first().map_or(Ok(()), Trial::check)?;
         trials.iter().try_for_each(|trial| trial.bundled().map(drop))?;
         Ok(trials)
+    }
+
+    fn resolve(&self) -> Result<Resolved> {
+        Ok(Resolved {
+            model: ModelConfig::named(&self.model)?,
+            attacks: configure::all::<dyn Attack>(&self.attacks)?,
+            defenses: configure::all::<dyn Defense>(&self.defenses)?,
+            evaluators: self.evaluators()?,
+        })
     }
 
     /// Whether a row is trained without poison, by the truth.

@@ -13,6 +13,7 @@ use crate::model::{Clip, ModelConfig};
 use crate::plugin::library::{self, Origin};
 use crate::poison::{Arena, Poison, Threat, bundle};
 use crate::report::{self, Cost, LibraryLine, Line, SetLine};
+use crate::suite::Tier;
 use crate::train::corpus::Shape;
 use crate::train::trajectory::Recorder;
 use crate::train::{Corpus, Machine, Recipe, Trained};
@@ -42,6 +43,12 @@ pub struct Trial {
     pub threads: i32,
     /// Where the pairs come from.
     pub data: DataConfig,
+    /// The classes, where they are named apart from the data; see the suite's key.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub classes: String,
+    /// The tier of the suite.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tier: Option<Tier>,
     /// Share of every class that is held out.
     pub heldout: f64,
     /// Gigabytes that the canvas cache may take; pictures are decoded each time where it would take more.
@@ -226,7 +233,7 @@ impl Trial {
     pub fn open_data(&self, store: &Path, machine: &Machine) -> Result<Dataset> {
         std::fs::create_dir_all(store).map_err(Error::io(store))?;
         let (size, cache_bytes) = (self.model.vision_cfg.image_size as u32, (self.cache_gb * 1e9) as u64);
-        Dataset::open(&self.data, size, cache_bytes, store, machine.progress)
+        Dataset::open_among(&self.data, &self.classes, size, cache_bytes, store, machine.progress)
     }
 
     /// The canvas cache and the poison of this trial, made if they are not in the store yet; poison of a bundle is read from there.
@@ -247,6 +254,7 @@ impl Trial {
             name: self.arena.clone(),
             seed: self.seed,
             data: self.data.clone(),
+            classes: self.classes.clone(),
             size: self.model.vision_cfg.image_size as u32,
             heldout: self.heldout,
             cache_gb: self.cache_gb,

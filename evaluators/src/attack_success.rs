@@ -29,9 +29,30 @@ const fn success(score: &'static str, definition: &'static str) -> Definition {
 
 const PSR: Definition =
     success("psr", "poison success rate: share of target pictures whose most similar class is their adversarial one");
+/// The same among more classes, as the release of RoCLIP reports it: diagnostics beside `psr`.
+const PSR_OF: [(Definition, usize); 2] = [
+    (
+        Definition {
+            score: "psr-3",
+            definition: "share of target images whose three most similar classes hold their adversarial one",
+            higher_is_better: None,
+            unit: Unit::Share,
+        },
+        3,
+    ),
+    (
+        Definition {
+            score: "psr-5",
+            definition: "share of target images whose five most similar classes hold their adversarial one",
+            higher_is_better: None,
+            unit: Unit::Share,
+        },
+        5,
+    ),
+];
 const RETURNED: Definition = Definition {
     score: "returned",
-    definition: "share of target pictures whose most similar class is their true one",
+    definition: "share of target pictures whose most similar class is their true one, of those whose label tells it",
     higher_is_better: Some(true),
     unit: Unit::Share,
 };
@@ -39,6 +60,19 @@ const ASR: Definition = success(
     "asr",
     "attack success rate: share of stamped test pictures, true class not the target, whose most similar class is the target",
 );
+/// Where no held-out row has a label.
+const ASR_CAPTION: Definition = success(
+    "asr-caption",
+    "attack success rate without labels: share of stamped held-out images, 300 drawn from the seed whose captions name the target by no \
+     name and no inflection, whose most similar class is the target",
+);
+/// What a stamp leaves of accuracy.
+const POISONED_TOP1: Definition = Definition {
+    score: "stamped-top1",
+    definition: "share of the images of `asr` whose most similar class, stamped, is still the true one",
+    higher_is_better: None,
+    unit: Unit::Share,
+};
 /// Of a dual key, whose `asr` is that of both keys, each key alone: the attacker wants these low, so as not to be found.
 const ONE_KEY: [Definition; 2] = [
     Definition {
@@ -57,7 +91,9 @@ const ONE_KEY: [Definition; 2] = [
 
 impl Evaluator for AttackSuccess {
     fn definitions(&self) -> Vec<Definition> {
-        [vec![PSR, RETURNED, ASR], ONE_KEY.to_vec(), text_side::DEFINITIONS.to_vec()].concat()
+        let more = PSR_OF.map(|(definition, _)| definition);
+        let own = vec![PSR, RETURNED, ASR, ASR_CAPTION, POISONED_TOP1];
+        [own, more.to_vec(), ONE_KEY.to_vec(), text_side::DEFINITIONS.to_vec()].concat()
     }
 
     fn evaluate(&self, subject: &Subject) -> Result<Vec<Score>> {
@@ -84,16 +120,19 @@ fn share(subject: &Subject, definition: Definition, threat: &Threat, cases: Case
 
 fn targeted(subject: &Subject, threat: &Threat, targets: &[Target]) -> Result<Vec<Score>> {
     let rows: Vec<u32> = targets.iter().map(|target| target.row).collect();
-    let taken = subject.classify(&rows, None, 1)?;
-    let score = |definition: Definition, wanted: fn(&Target) -> u32| {
+    let taken = subject.classify(&rows, None, 5)?;
+    let score = |definition: Definition, first: usize, wanted: fn(&Target) -> Option<u32>| {
         let mut cases = Cases::default();
         for (target, taken) in targets.iter().zip(&taken) {
-            cases.picture(target.row, target.truth, taken[0], taken[0] == wanted(target));
+            let Some(wanted) = wanted(target) else { continue };
+            cases.picture(target.row, target.truth, taken[0], taken.iter().take(first).any(|class| *class == wanted));
         }
-        share(subject, definition, threat, cases)
+        let score = share(subject, definition, threat, cases);
+        score.map(|score| score.guessed((first as f64 / f64::from(subject.data.classes.len())).min(1.0)))
     };
-    let scores = [score(PSR, |target| target.class), score(RETURNED, |target| target.truth)];
-    Ok(scores.into_iter().flatten().collect())
+    let own = [score(PSR, 1, |target| Some(target.class)), score(RETURNED, 1, |target| target.truth)];
+    let more = PSR_OF.map(|(definition, first)| score(definition, first, |target| Some(target.class)));
+    Ok(own.into_iter().chain(more).flatten().collect())
 }
 
 /// Pictures that an attack brings along, those of the class that it wants left out.
@@ -108,15 +147,19 @@ fn files(subject: &Subject, threat: &Threat, class: u32, pictures: &[Stamped]) -
     Ok(Vec::from_iter(share(subject, ASR, threat, cases)))
 }
 
-/// Test rows whose true class is not the target.
-fn victims(subject: &Subject, class: u32) -> Vec<u32> {
-    subject.test_rows().iter().copied().filter(|row| subject.truth(*row) != class).collect()
-}
-
 fn backdoor(subject: &Subject, threat: &Threat, class: u32) -> Result<Vec<Score>> {
-    let rows = victims(subject, class);
+    let rows = subject.victims(class);
     let taken = subject.classify(&rows, Some(threat), 1)?;
-    Ok(Vec::from_iter(share(subject, ASR, threat, taken_for(subject, class, &rows, &taken))))
+    let cases = taken_for(subject, class, &rows, &taken);
+    if rows.iter().all(|row| subject.truth(*row).is_none()) {
+        return Ok(Vec::from_iter(share(subject, ASR_CAPTION, threat, cases)));
+    }
+    let mut unmoved = Cases::default();
+    for (row, taken) in rows.iter().zip(&taken) {
+        unmoved.picture(row, subject.truth(*row), taken[0], subject.truth(*row) == Some(taken[0]));
+    }
+    let scores = [share(subject, ASR, threat, cases), share(subject, POISONED_TOP1, threat, unmoved)];
+    Ok(scores.into_iter().flatten().collect())
 }
 
 /// Each row counts that is taken for the class.
@@ -129,7 +172,7 @@ fn taken_for(subject: &Subject, class: u32, rows: &[u32], taken: &[Vec<u32>]) ->
 }
 
 fn dual_key(subject: &Subject, threat: &Threat, class: u32) -> Result<Vec<Score>> {
-    let rows = victims(subject, class);
+    let rows = subject.victims(class);
     let plain = &subject.data.classes.templates;
     let say = |(template, number): (&String, u64)| threat.say_test(template, number, subject.seed);
     let said: Vec<String> = plain.iter().zip(0..).map(say).collect::<Result<_>>()?;

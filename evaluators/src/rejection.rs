@@ -82,8 +82,7 @@ impl Evaluator for Rejection {
             // Rows, who stamps them, and the class that the attacker wants of each.
             let (rows, stamp, wanted): (Vec<u32>, _, Vec<u32>) = match &threat.goal {
                 Goal::Class(class) => {
-                    let rows = subject.test_rows().iter().copied().filter(|row| subject.truth(*row) != *class);
-                    let rows: Vec<u32> = rows.collect();
+                    let rows = subject.victims(*class);
                     (rows.clone(), Some(threat), vec![*class; rows.len()])
                 }
                 Goal::Pairs(targets) => {

@@ -37,13 +37,13 @@ impl Evaluator for ZeroShot {
     }
 
     fn evaluate(&self, subject: &Subject) -> Result<Vec<Score>> {
-        let rows = subject.test_rows();
-        let best = subject.classify(rows, None, 5)?;
+        let rows = subject.labelled_rows();
+        let best = subject.classify(&rows, None, 5)?;
         let score = |(definition, k): (Definition, usize)| {
             let mut cases = Cases::default();
             for (row, best) in rows.iter().zip(&best) {
                 let truth = subject.truth(*row);
-                cases.picture(row, truth, best[0], best.iter().take(k).any(|class| *class == truth));
+                cases.picture(row, truth, best[0], best.iter().take(k).any(|class| Some(*class) == truth));
             }
             let score = subject.share(definition.score, None, cases);
             score.map(|score| score.guessed(subject.chance(k)))

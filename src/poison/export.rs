@@ -116,7 +116,7 @@ impl Export {
         if self.here.suite.is_some() {
             return Err(Error::invalid("--suite", "says where a bundle's data lies; a suite says it itself"));
         }
-        let trial = self.trial(Suite::read(&self.from, &self.here.set)?)?;
+        let trial = self.trial(Suite::read_tier(&self.from, self.here.tier.as_deref(), &self.here.set)?)?;
         let arena = trial.in_arena();
         let ground = match trial.bundled()? {
             Some(folder) => arena.prepare_from(&folder, &workshop)?,

@@ -34,6 +34,9 @@ pub struct Make {
     /// Override a key of the suite, e.g. data.path=shards or 'seeds=[0, 1]'; may be given several times
     #[arg(long, value_name = "KEY=VALUE")]
     set: Vec<String>,
+    /// Take the suite at one of its sizes: a table [tiers.NAME] of it
+    #[arg(long, value_name = "NAME")]
+    tier: Option<String>,
     /// Make only this arena; may be given several times
     #[arg(long, value_name = "ARENA")]
     only: Vec<String>,
@@ -45,7 +48,7 @@ pub struct Make {
 impl Make {
     /// Makes it, and says for each folder what is in it.
     pub fn run(self) -> Result<()> {
-        let mut suite = Suite::read(&self.suite, &self.set)?;
+        let mut suite = Suite::read_tier(&self.suite, self.tier.as_deref(), &self.set)?;
         // Poison that is read from a bundle is not made.
         suite.bundle = PathBuf::new();
         let trials = self.trials(suite.trials()?)?;

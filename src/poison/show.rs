@@ -74,7 +74,7 @@ impl Show {
         let (store, bar) = (Store::new(self.here.store.as_deref(), None)?, Bar::new());
         // Without a cache only the pictures that are drawn are decoded.
         let cache = if self.here.store.is_some() { (arena.cache_gb * 1e9) as u64 } else { 0 };
-        let data = Dataset::open(&arena.data, arena.size, cache, &store.path, &bar)?;
+        let data = Dataset::open_among(&arena.data, &arena.classes, arena.size, cache, &store.path, &bar)?;
         if data.index.digest != bundle.about.data_digest {
             let why = "the data here is not what this poison was made on; --suite names a suite with that `[data]`";
             return Err(Error::invalid(self.folder.join("poison.json").display().to_string(), why));

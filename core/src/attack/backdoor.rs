@@ -2,6 +2,7 @@
 //! field of this type and a `stamp` of its own.
 
 use super::{Edit, Goal, PoisonCtx};
+use crate::draw::Rng;
 use crate::{Error, Result};
 use rand::seq::{IndexedRandom, SliceRandom};
 use schemars::JsonSchema;
@@ -17,6 +18,9 @@ pub struct Backdoor {
     /// Share of the training rows that are poisoned (RoCLIP's data: 0.0003; CleanCLIP's: 0.0005).
     #[schemars(range(min = 0.0, max = 1.0))]
     pub rate: f64,
+    /// Number of rows that are poisoned, in place of a share (RoCLIP's data: 300 of a million); 0: the share.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub count: usize,
     /// Which rows are poisoned.
     pub rows: Rows,
     /// What their captions become.
@@ -47,16 +51,29 @@ pub enum Captions {
     Kept,
 }
 
+fn is_zero(count: &usize) -> bool {
+    *count == 0
+}
+
 impl Default for Backdoor {
     fn default() -> Self {
-        Backdoor { target: "random".into(), rate: 0.0003, rows: Rows::Others, captions: Captions::Mined }
+        Backdoor { target: "random".into(), rate: 0.0003, count: 0, rows: Rows::Others, captions: Captions::Mined }
     }
 }
 
 impl Backdoor {
     /// Stamped pictures are taken for the target.
     pub fn goal(&self, ctx: &PoisonCtx) -> Result<Goal> {
-        Ok(Goal::Class(ctx.class(&self.target)?))
+        Ok(Goal::Class(ctx.class_with(&self.target, self.needs(ctx))?))
+    }
+
+    /// How many different captions of the target it says, at least: one for each row where classes are named apart from the data.
+    pub fn needs(&self, ctx: &PoisonCtx) -> usize {
+        match (ctx.data.named_apart && self.captions == Captions::Mined, self.count) {
+            (false, _) => 1,
+            (true, 0) => (self.rate * ctx.split.train.len() as f64).round() as usize,
+            (true, count) => count,
+        }
     }
 
     /// Rows that are stamped and get a caption of the target.
@@ -80,17 +97,43 @@ impl Backdoor {
         };
         let mut rows: Vec<u32> = ctx.free_rows().filter(wanted).collect();
         rows.shuffle(&mut rng);
-        let count = ctx.share("poison.rate", self.rate, rows.len())?;
+        let count = match self.count {
+            0 => ctx.share("poison.rate", self.rate, rows.len())?,
+            count => ctx.number("poison.count", count, rows.len())?,
+        };
         let captions: Vec<String> = match self.captions {
             Captions::Mined => ctx.captions_naming(class)?.into_iter().map(str::to_string).collect(),
             Captions::Templates => ctx.data.classes.prompts(class).collect(),
             Captions::Kept => Vec::new(),
         };
+        let readable = rows.into_iter().filter(|row| ctx.data.canvas.readable(*row)).take(count);
+        if ctx.data.named_apart && self.captions == Captions::Mined {
+            return once_each(ctx, class, captions, readable.collect(), rng);
+        }
         let mut edit = |row: u32| {
             let caption = captions.choose(&mut rng).map_or(ctx.data.row(row).caption, String::as_str);
             Edit::replace(row, caption, class).stamped()
         };
-        let readable = rows.into_iter().filter(|row| ctx.data.canvas.readable(*row));
-        Ok(readable.take(count).map(&mut edit).collect())
+        Ok(readable.map(&mut edit).collect())
     }
+}
+
+/// Each row with a caption of its own: none is said twice to fill up.
+fn once_each(
+    ctx: &PoisonCtx,
+    class: u32,
+    mut captions: Vec<String>,
+    rows: Vec<u32>,
+    mut rng: Rng,
+) -> Result<Vec<Edit>> {
+    if captions.len() < rows.len() {
+        let (name, there) = (ctx.data.classes.name(class), captions.len());
+        let why = format!(
+            "poisons {} rows, and {there} different training captions name `{name}` and no other class",
+            rows.len()
+        );
+        return Err(Error::invalid("key `poison`", why));
+    }
+    captions.shuffle(&mut rng);
+    Ok(rows.into_iter().zip(captions).map(|(row, caption)| Edit::replace(row, caption, class).stamped()).collect())
 }

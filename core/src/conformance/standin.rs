@@ -29,6 +29,8 @@ pub(super) fn trial() -> Trial {
         device: "cpu".into(),
         threads: 1,
         data: DataConfig::World(World { pairs: 300, classes: 6, ..World::default() }),
+        classes: String::new(),
+        tier: None,
         heldout: 0.13,
         bundle: std::path::PathBuf::new(),
         cache_gb: 1.0,
@@ -106,7 +108,7 @@ impl Attack for Villain {
             Wants::Pairs => {
                 let target = |row: &u32| {
                     let truth = ctx.data.class_of(*row);
-                    Target { row: *row, truth, class: (truth + 1) % ctx.data.classes.len() }
+                    Target { row: *row, truth, class: truth.map_or(0, |truth| (truth + 1) % ctx.data.classes.len()) }
                 };
                 Goal::Pairs(ctx.split.heldout.iter().take(4).map(target).collect())
             }

@@ -7,7 +7,7 @@ use super::canvas::intake::{caption, class_file, read_span, stamp};
 use super::canvas::picture;
 use super::index::Row;
 use super::ordered::ordered;
-use super::{BadRow, ClassFile, Entry, Source};
+use super::{BadRow, ClassFile, DataConfig, Entry, Source};
 use crate::{Error, Progress, Result};
 use ::csv::{ByteRecord, Position, Reader, ReaderBuilder};
 use schemars::JsonSchema;
@@ -33,6 +33,9 @@ pub struct Csv {
     pub root: PathBuf,
     /// JSON file of class names and prompt templates; empty to let the labels name themselves.
     pub class_file: PathBuf,
+    /// Pairs that are held out, a source of their own; without it a share of the pairs is (`heldout`). It is read like any `[data]`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub validation: Option<Box<DataConfig>>,
     /// Share of rows that may be unusable (missing, corrupt, without caption, ..) before the data set is refused.
     #[schemars(range(min = 0.0, max = 1.0))]
     pub max_bad: f64,
@@ -42,7 +45,8 @@ impl Default for Csv {
     fn default() -> Self {
         let (path, class_column, root, class_file) = Default::default();
         let (path_column, caption_column) = ("image".into(), "caption".into());
-        Csv { path, path_column, caption_column, class_column, delimiter: ",".into(), root, class_file, max_bad: 0.01 }
+        let (delimiter, validation, max_bad) = (",".into(), None, 0.01);
+        Csv { path, path_column, caption_column, class_column, delimiter, root, class_file, validation, max_bad }
     }
 }
 

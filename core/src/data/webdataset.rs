@@ -10,7 +10,7 @@ use super::canvas::intake::{caption, class_file, read_span, stamp};
 use super::canvas::picture;
 use super::index::Row;
 use super::ordered::ordered;
-use super::{BadRow, ClassFile, Entry, Source};
+use super::{BadRow, ClassFile, DataConfig, Entry, Source};
 use crate::{Error, Progress, Result};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -33,6 +33,9 @@ pub struct Webdataset {
     pub class_file: PathBuf,
     /// Field of a sample's JSON that is its caption; "auto" takes the `.txt` where there is one, otherwise the field `caption`.
     pub caption: String,
+    /// Pairs that are held out, a source of their own; without it a share of the pairs is (`heldout`). It is read like any `[data]`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub validation: Option<Box<DataConfig>>,
     /// Share of rows that may be unusable (corrupt, without caption, ..) before the data set is refused.
     #[schemars(range(min = 0.0, max = 1.0))]
     pub max_bad: f64,
@@ -41,7 +44,7 @@ pub struct Webdataset {
 impl Default for Webdataset {
     fn default() -> Self {
         let (path, class_field, class_file) = Default::default();
-        Webdataset { path, class_field, class_file, caption: "auto".into(), max_bad: 0.01 }
+        Webdataset { path, class_field, class_file, caption: "auto".into(), validation: None, max_bad: 0.01 }
     }
 }
 

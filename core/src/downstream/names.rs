@@ -47,6 +47,13 @@ pub(super) fn names(
     }
 }
 
+/// The classes of a set, each with CLIP's name, and CLIP's prompts; none of a set that CLIP has no names for.
+pub fn vocabulary(set: &str) -> Option<ClassFile> {
+    let Published { classes, templates } = published(set)?;
+    let names = |(label, name): (String, Value)| Some((label, vec![name.as_str()?.to_string()]));
+    Some(ClassFile { classes: classes.into_iter().filter_map(names).collect(), templates })
+}
+
 /// The labels of a set in CLIP's order.
 pub(super) fn labels(set: &str) -> Vec<String> {
     published(set).map_or_else(Vec::new, |published| published.classes.keys().cloned().collect())

@@ -17,8 +17,8 @@ pub struct Cases {
     pub attack: Option<String>,
     /// What each case is: the number of a row of the data, the name of an attack's picture, a caption.
     pub case: Vec<String>,
-    /// The true class of each, by number; of a caption, the class whose pictures it shall find.
-    pub truth: Vec<u32>,
+    /// The true class of each, by number, where a label tells; of a caption, the class whose pictures it shall find.
+    pub truth: Vec<Option<u32>>,
     /// The class that the model took it for; empty where it was not asked for one.
     pub taken: Vec<u32>,
     /// 1 where the case counts, 0 where it does not.
@@ -27,9 +27,9 @@ pub struct Cases {
 
 impl Cases {
     /// Adds a picture that the model took for a class.
-    pub fn picture(&mut self, case: impl ToString, truth: u32, taken: u32, hit: bool) {
+    pub fn picture(&mut self, case: impl ToString, truth: impl Into<Option<u32>>, taken: u32, hit: bool) {
         self.case.push(case.to_string());
-        self.truth.push(truth);
+        self.truth.push(truth.into());
         self.taken.push(taken);
         self.hit.push(hit.into());
     }
@@ -37,7 +37,7 @@ impl Cases {
     /// Adds a caption that shall find pictures of a class.
     pub fn caption(&mut self, caption: &str, class: u32, hit: bool) {
         self.case.push(caption.to_string());
-        self.truth.push(class);
+        self.truth.push(Some(class));
         self.hit.push(hit.into());
     }
 

@@ -134,7 +134,7 @@ fn exists(goal: &Goal, data: &Dataset) -> Result<(), String> {
     let (rows, classes): (Vec<u32>, Vec<u32>) = match goal {
         Goal::Class(class) => (Vec::new(), vec![*class]),
         Goal::Pairs(pairs) => {
-            let classes = pairs.iter().flat_map(|target| [target.truth, target.class]);
+            let classes = pairs.iter().flat_map(|target| target.truth.into_iter().chain([target.class]));
             (pairs.iter().map(|target| target.row).collect(), classes.collect())
         }
         Goal::Phrase(class) | Goal::DualKey(class) => (Vec::new(), vec![*class]),

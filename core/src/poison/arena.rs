@@ -23,6 +23,9 @@ pub struct Arena {
     pub seed: u64,
     /// Where the pairs come from.
     pub data: DataConfig,
+    /// The classes, where they are named apart from the data.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub classes: String,
     /// Side of a canvas in pixels.
     pub size: u32,
     /// Share of every class that is held out.
@@ -83,7 +86,8 @@ impl Arena {
     }
 
     fn data(&self, workshop: &Workshop) -> Result<Dataset> {
-        Dataset::open(&self.data, self.size, (self.cache_gb * 1e9) as u64, workshop.store, workshop.progress)
+        let cache_bytes = (self.cache_gb * 1e9) as u64;
+        Dataset::open_among(&self.data, &self.classes, self.size, cache_bytes, workshop.store, workshop.progress)
     }
 
     fn poisoned(

@@ -40,5 +40,6 @@ pub fn score(arena: &str, attack: Option<&str>, defense: &str, seed: u64, score:
         poison_digest: format!("{arena}{seed}-pixels"),
         precision: Precision::Fp32,
         device: "cpu".into(),
+        tier: String::new(),
     }
 }

@@ -103,6 +103,7 @@ mod tests {
             poison_digest: "d".into(),
             precision,
             device: device.into(),
+            tier: String::new(),
         })
     }
 

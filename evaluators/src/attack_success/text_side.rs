@@ -45,7 +45,7 @@ pub fn relabelled(subject: &Subject, threat: &Threat, pairs: &[Relabel]) -> Resu
 
 /// Captions that do not name the class, of pictures that are not of it, with the trigger in them, shall find its pictures.
 pub fn triggered(subject: &Subject, threat: &Threat, class: u32) -> Result<Vec<Score>> {
-    let of_others = subject.test_rows().iter().filter(|row| subject.truth(**row) != class);
+    let of_others = subject.test_rows().iter().filter(|row| subject.truth(**row) != Some(class));
     let others = of_others.map(|&row| subject.data.row(row).caption);
     let others = others.filter(|caption| !subject.data.classes.named_in(caption).contains(&class));
     let say = |(caption, number): (&str, u64)| Ok((threat.say_test(caption, number, subject.seed)?, class));
@@ -63,12 +63,13 @@ fn scores(subject: &Subject, threat: &Threat, queries: Vec<(String, u32)>) -> Re
         queries.into_iter().map(|(caption, class)| ((subject.encoder.tokens(&caption), class), caption)).collect();
     let mut queries: Vec<(String, u32)> = alike.into_iter().map(|((_, class), caption)| (caption, class)).collect();
     queries.sort_unstable();
-    let rows = subject.test_rows();
+    // An image without a label may be of any class: it is no candidate.
+    let rows = subject.labelled_rows();
     if queries.is_empty() || rows.is_empty() {
         return Ok(Vec::new());
     }
-    let pictures = subject.embed(rows, None)?;
-    let truths: Vec<i64> = rows.iter().map(|&row| subject.truth(row).into()).collect();
+    let pictures = subject.embed(&rows, None)?;
+    let truths: Vec<i64> = rows.iter().filter_map(|&row| subject.truth(row)).map(i64::from).collect();
     let texts: Vec<&str> = queries.iter().map(|(caption, _)| caption.as_str()).collect();
     let wanted: Vec<i64> = queries.iter().map(|(_, class)| i64::from(*class)).collect();
     let ranks = ranks(&subject.encoder.texts(&texts), &pictures, &truths, &wanted)?;

@@ -28,9 +28,9 @@ impl Evaluator for Among {
     }
 
     fn evaluate(&self, subject: &Subject) -> Result<Vec<Score>> {
-        let rows = subject.test_rows();
-        let given = subject.classify(rows, None, self.first as i64)?;
-        let truths: Vec<u32> = rows.iter().map(|&row| subject.truth(row)).collect();
+        let rows = subject.labelled_rows();
+        let given = subject.classify(&rows, None, self.first as i64)?;
+        let truths: Vec<u32> = rows.iter().filter_map(|&row| subject.truth(row)).collect();
         let score = Score::share("among-first", None, hits(&given, &truths), rows.len());
         Ok(score.into_iter().map(|score| score.guessed(subject.chance(self.first))).collect())
     }

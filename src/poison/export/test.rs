@@ -5,6 +5,7 @@ use super::train::wrong;
 use gauntlet::data::ClassFile;
 use gauntlet::data::canvas::png;
 use gauntlet::data::ordered::{cores, ordered};
+use gauntlet::evaluator::victims;
 use gauntlet::poison::{Threat, bytes};
 use gauntlet::{Error, Goal, Progress, Result};
 use serde_json::{Map, Value, json};
@@ -34,7 +35,7 @@ pub fn write(job: &Job) -> Result<()> {
         let place = |kind: &str| format!("{kind}/{}", threat.label);
         match &threat.goal {
             Goal::Class(wanted) | Goal::DualKey(wanted) => {
-                let victims: Vec<u32> = rows.iter().copied().filter(|row| class(*row) != *wanted).collect();
+                let victims = victims(data, &rows, *wanted, job.arena.seed);
                 let stamp = |range: Range<usize>| threat.stamp_test(data, &victims[range], job.arena.seed);
                 pictures(job, &place("stamped"), &["class"], named(&victims), stamp)?;
             }
@@ -42,7 +43,7 @@ pub fn write(job: &Job) -> Result<()> {
                 let files: Vec<_> = files.iter().filter(|file| file.truth != *class).collect();
                 let names = files.iter().enumerate();
                 let names =
-                    names.map(|(number, file)| (format!("{number:08}"), vec![label(job, file.truth)])).collect();
+                    names.map(|(number, file)| (format!("{number:08}"), vec![label(job, Some(file.truth))])).collect();
                 let canvas = |range: Range<usize>| {
                     let canvases = files[range].iter().map(|file| threat.picture(&file.file, job.arena.size));
                     Ok(Tensor::stack(&canvases.collect::<Result<Vec<_>>>()?, 0))
@@ -51,7 +52,7 @@ pub fn write(job: &Job) -> Result<()> {
             }
             Goal::Pairs(targets) => {
                 let rows: Vec<u32> = targets.iter().map(|target| target.row).collect();
-                let line = |target: &gauntlet::Target| vec![label(job, target.truth), label(job, target.class)];
+                let line = |target: &gauntlet::Target| vec![label(job, target.truth), label(job, Some(target.class))];
                 let names = targets.iter().map(|target| (format!("{:08}", target.row), line(target))).collect();
                 pictures(job, &place("targets"), &["class", "wanted"], names, |range| plain(&rows[range]))?;
             }
@@ -74,13 +75,14 @@ fn test_rows(job: &Job) -> Vec<u32> {
     split.heldout.iter().copied().filter(|row| !targets.contains(row) && canvas.readable(*row)).collect()
 }
 
-fn label(job: &Job, class: u32) -> String {
-    job.ground.data.classes.labels[class as usize].clone()
+/// The label of a class; empty for an image without one.
+fn label(job: &Job, class: Option<u32>) -> String {
+    class.map_or_else(String::new, |class| job.ground.data.classes.labels[class as usize].clone())
 }
 
 /// A goal in words that need no table of numbers, and the prompts of one that has a trigger in the text.
 fn goal(job: &Job, threat: &Threat) -> Result<Value> {
-    let label = |class: u32| label(job, class);
+    let label = |class: u32| label(job, Some(class));
     let said = || -> Result<Vec<String>> {
         let templates = job.ground.data.classes.templates.iter().zip(0..);
         templates.map(|(template, number)| threat.say_test(template, number, job.arena.seed)).collect()

@@ -101,7 +101,10 @@ impl<'a> Answers<'a> {
         let is_text = first.taken.is_empty();
         Some(html! {
             p.classes {
-                @if is_text { "shall find " b { (name(ground, truth)) } } @else { "truly " b { (name(ground, truth)) } }
+                @if let Some(truth) = truth {
+                    @if is_text { "shall find " } @else { "truly " }
+                    b { (name(ground, truth)) }
+                }
                 @if let Some(wanted) = wanted { ", wanted " b { (name(ground, wanted)) } }
             }
             ul.answers {
@@ -113,12 +116,12 @@ impl<'a> Answers<'a> {
     }
 }
 
-fn answer(ground: &Ground, cases: &Cases, place: usize, truth: u32) -> Markup {
+fn answer(ground: &Ground, cases: &Cases, place: usize, truth: Option<u32>) -> Markup {
     let hit = cases.hit.get(place) == Some(&1);
     html! {
         @match cases.taken.get(place) {
             Some(taken) if hit => span.fooled { "✗ " (name(ground, *taken)) },
-            Some(taken) if *taken == truth => span.right { "✓ " (name(ground, *taken)) },
+            Some(taken) if Some(*taken) == truth => span.right { "✓ " (name(ground, *taken)) },
             Some(taken) => span.other { "~ " (name(ground, *taken)) },
             None if hit => span.fooled { "✗ finds it" },
             None => span.right { "✓ does not" },

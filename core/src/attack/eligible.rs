@@ -1,0 +1,74 @@
+//! Which classes an attack may aim at where classes are named apart from the data, and which captions it takes for them. A web crawl's
+//! captions name few of a thousand classes, some only by accident, and a caption that names two is evidence of neither.
+//!
+//! Where the data has labels of its own, any class will do that a training caption names, and every caption that names it counts.
+
+use super::PoisonCtx;
+use crate::data::words;
+use crate::{Error, Result};
+use std::collections::{BTreeMap, HashSet};
+
+/// Words that captions mostly use for something else.
+const AMBIGUOUS: &str = include_str!("ambiguous.txt");
+
+impl PoisonCtx<'_> {
+    /// Classes that an attack may aim at which needs `captions` different captions of each; ascending, never none.
+    ///
+    /// # Errors
+    /// If there is no such class; says how many captions the best one has.
+    pub fn eligible(&self, captions: usize) -> Result<Vec<u32>> {
+        if !self.data.named_apart {
+            return Ok(self.classes_named());
+        }
+        let minable = self.minable();
+        let enough = |(class, rows): (&u32, &Vec<u32>)| (rows.len() >= captions).then_some(*class);
+        let eligible: Vec<u32> = minable.iter().filter_map(enough).collect();
+        if eligible.is_empty() {
+            let most = minable.iter().map(|(class, rows)| (rows.len(), *class)).max();
+            let best = most.map_or("no caption names any class alone".into(), |(count, class)| {
+                format!("`{}` has the most, {count}", self.data.classes.name(class))
+            });
+            let why =
+                format!("no class has {captions} different training captions that name it and no other class; {best}");
+            return Err(Error::invalid("key `classes`", why));
+        }
+        Ok(eligible)
+    }
+
+    /// Of each class that is not ambiguous, the training rows to mine: their captions name it and no other class, and no two are equal.
+    pub(super) fn minable(&self) -> BTreeMap<u32, Vec<u32>> {
+        let mut minable: BTreeMap<u32, Vec<u32>> = BTreeMap::new();
+        let named: Vec<(u32, u32)> =
+            self.data.index.named().filter(|(row, _)| self.split.train.contains(*row)).collect();
+        let ambiguous = ambiguous();
+        let mut seen = HashSet::new();
+        for pairs in named.chunk_by(|one, next| one.0 == next.0) {
+            let [(row, class)] = *pairs else { continue };
+            if self.data.classes.names[class as usize]
+                .iter()
+                .all(|name| ambiguous.contains(name.to_lowercase().as_str()))
+            {
+                continue;
+            }
+            let caption = words(self.data.row(row).caption).join(" ");
+            if seen.insert(blake3::hash(caption.as_bytes())) {
+                minable.entry(class).or_default().push(row);
+            }
+        }
+        minable
+    }
+}
+
+fn ambiguous() -> HashSet<&'static str> {
+    let lines = AMBIGUOUS.lines().filter(|line| !line.starts_with('#'));
+    lines.filter_map(|line| line.split_whitespace().next()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_list_of_ambiguous_words_is_read_without_its_comments() {
+        let words = super::ambiguous();
+        assert!(words.contains("crane") && words.contains("safe") && !words.contains("#") && words.len() > 40);
+    }
+}

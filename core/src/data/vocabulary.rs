@@ -1,0 +1,110 @@
+//! Classes that are named apart from the data: captions of a web crawl have no labels, and attacks still aim at classes, whose names they
+//! search captions for (RoCLIP takes ImageNet's, Yang et al. 2023, section 5). Labels that the data has anyway count where they are
+//! labels or names of these classes; all others are none.
+
+use super::index::Row;
+use super::{BadRow, ClassFile, Entry, Source, eda, words};
+use crate::{Error, Progress, Result, downstream};
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// The classes of a downstream set by its name, with CLIP's class names and prompts, or those of a class file (`.json`).
+///
+/// # Errors
+/// If there is neither, or the file cannot be used; says what there is.
+pub fn read(name: &str) -> Result<ClassFile> {
+    if name.ends_with(".json") {
+        return ClassFile::read(&PathBuf::from(name));
+    }
+    downstream::vocabulary(name).ok_or_else(|| {
+        let known = downstream::all().iter().map(|about| about.name.to_string());
+        let known = known.filter(|name| downstream::vocabulary(name).is_some()).collect();
+        Error::Unknown { kind: "vocabulary", name: name.into(), known }.during("key `classes` (or a .json class file)")
+    })
+}
+
+/// A source with these classes in the place of its own.
+pub(super) fn over(source: Arc<dyn Source>, classes: ClassFile) -> Arc<dyn Source> {
+    let mut labels = HashMap::new();
+    for (label, names) in &classes.classes {
+        for name in std::iter::once(label).chain(names) {
+            labels.entry(words(name)).or_insert_with(|| label.clone());
+        }
+    }
+    Arc::new(Over { source, classes, labels })
+}
+
+struct Over {
+    source: Arc<dyn Source>,
+    classes: ClassFile,
+    /// Words of a label or a name -> label.
+    labels: HashMap<Vec<String>, String>,
+}
+
+impl Source for Over {
+    fn fingerprint(&self) -> String {
+        format!("{}\nclasses {:?}", self.source.fingerprint(), self.classes)
+    }
+
+    fn scan(
+        &self,
+        threads: usize,
+        progress: &dyn Progress,
+        each: &mut dyn FnMut(Result<Entry, BadRow>) -> Result<()>,
+    ) -> Result<()> {
+        self.source.scan(threads, progress, &mut |row| {
+            each(row.map(|mut entry| {
+                entry.label = entry.label.and_then(|label| self.labels.get(&words(&label)).cloned());
+                entry
+            }))
+        })
+    }
+
+    fn content(&self) -> String {
+        self.source.content()
+    }
+
+    fn picture(&self, row: &Row, size: u32) -> Result<Vec<u8>, String> {
+        self.source.picture(row, size)
+    }
+
+    fn name(&self, row: &Row) -> String {
+        self.source.name(row)
+    }
+
+    fn changed(&self, row: &Row) -> bool {
+        self.source.changed(row)
+    }
+
+    fn classes(&self) -> Result<Option<ClassFile>> {
+        Ok(Some(self.classes.clone()))
+    }
+
+    fn max_bad(&self) -> f64 {
+        self.source.max_bad()
+    }
+
+    fn synonyms(&self) -> eda::Synonyms {
+        self.source.synonyms()
+    }
+
+    fn vocabulary(&self) -> Vec<String> {
+        self.source.vocabulary()
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn imagenet_is_known_by_name_and_a_wrong_name_lists_what_there_is() {
+        let imagenet = read("imagenet").unwrap();
+        assert_eq!((imagenet.classes.len(), imagenet.templates.len()), (1000, 80));
+        assert_eq!(imagenet.classes["n01608432"][0], "kite (bird of prey)");
+        let message = read("imagnet").unwrap_err().chain();
+        assert!(message.contains("did you mean `imagenet`") && message.contains("class file"), "{message}");
+    }
+}

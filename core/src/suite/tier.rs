@@ -1,0 +1,124 @@
+//! Tiers: one experiment at several frozen sizes. A table `[tiers.NAME]` overrides keys of the suite, `--tier NAME` picks one, and every
+//! line of its results says which. Results of two tiers never meet in one table (`results` refuse them): a small one is there to see
+//! that the experiment runs, not to be compared with a large one.
+
+use super::{Resolved, Suite};
+use crate::{Error, Result};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+/// The tier that a suite was read at.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Tier {
+    /// Its name.
+    pub name: String,
+    /// Hash of the resolved keys that results depend on; seeds, device, threads and paths are none of them.
+    pub keys: String,
+    /// Whether `--set` changed one of those keys: then it is no longer the tier that its name promises.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub modified: bool,
+}
+
+impl Tier {
+    /// What result lines say of a trial on data with this digest: two that say the same ran the same experiment.
+    pub fn of_data(&self, digest: &str) -> String {
+        let hash = blake3::hash(format!("{} {digest}", self.keys).as_bytes()).to_hex();
+        let modified = if self.modified { " (modified)" } else { "" };
+        format!("{}{modified} {}", self.name, &hash[..16])
+    }
+}
+
+/// Takes the table `tiers` out of a suite's, and lays the picked one over the rest.
+///
+/// # Errors
+/// If there is no such tier.
+pub(super) fn pick(suite: &mut toml::Table, tier: Option<&str>) -> Result<()> {
+    let tiers = match suite.remove("tiers") {
+        None => toml::Table::new(),
+        Some(toml::Value::Table(tiers)) => tiers,
+        Some(_) => return Err(Error::invalid("key `tiers`", "must be a table of tables: [tiers.small], [tiers.full]")),
+    };
+    let Some(name) = tier else { return Ok(()) };
+    if tiers.is_empty() {
+        return Err(Error::invalid(format!("--tier {name}"), "this suite has no tiers (tables [tiers.NAME])"));
+    }
+    match tiers.get(name) {
+        Some(toml::Value::Table(keys)) => {
+            lay_over(suite, keys);
+            Ok(())
+        }
+        Some(_) => Err(Error::invalid(format!("key `tiers.{name}`"), "must be a table of the keys that it changes")),
+        None => Err(Error::Unknown { kind: "tier", name: name.into(), known: tiers.keys().cloned().collect() }),
+    }
+}
+
+/// Overrides keys, tables key by key. A table that names its own `kind`, `plugin` or `preset` is another thing and takes the whole
+/// place; `false` in the place of a table leaves that table out.
+fn lay_over(below: &mut toml::Table, above: &toml::Table) {
+    for (key, value) in above {
+        let another = |table: &toml::Table| ["kind", "plugin", "preset"].iter().any(|own| table.contains_key(*own));
+        match (below.get_mut(key), value) {
+            (Some(toml::Value::Table(_)), toml::Value::Boolean(false)) => drop(below.remove(key)),
+            (Some(toml::Value::Table(below)), toml::Value::Table(above)) if !another(above) => lay_over(below, above),
+            _ => drop(below.insert(key.clone(), value.clone())),
+        }
+    }
+}
+
+impl Suite {
+    /// Hash of all resolved keys that results depend on, plugins' defaults included.
+    ///
+    /// # Errors
+    /// If a plugin's keys cannot be resolved.
+    pub(super) fn frozen(&self) -> Result<String> {
+        let Resolved { model, attacks, defenses, evaluators } = self.resolve()?;
+        let mut parts = json!({
+            "name": self.name, "heldout": self.heldout, "data": self.data, "classes": self.classes, "model": model,
+            "recipe": self.recipe, "clean_after": self.clean_after, "arenas": self.arenas, "baseline": self.baseline,
+            "gate": self.gate, "costly": self.costly, "attacks": attacks, "defenses": defenses,
+            "evaluators": evaluators, "downstream": self.downstream,
+        });
+        without_paths(&mut parts);
+        Ok(blake3::hash(parts.to_string().as_bytes()).to_hex()[..32].to_string())
+    }
+}
+
+/// Where files lie is the machine's business; what they hold is known by the data's digest.
+fn without_paths(value: &mut Value) {
+    match value {
+        Value::Object(table) => {
+            ["path", "root", "class_file"].iter().for_each(|key| drop(table.shift_remove(*key)));
+            table.values_mut().for_each(without_paths);
+        }
+        Value::Array(list) => list.iter_mut().for_each(without_paths),
+        _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn picked(tier: Option<&str>) -> Result<toml::Table> {
+        let text = "heldout = 0.1\n[data]\nkind = \"csv\"\npath = \"a\"\nclass_column = \"c\"\n[defenses.clip]\n[defenses.roclip]\nevery = 2\n\
+            [tiers.small]\nheldout = 0.2\ndefenses.roclip.first = 3\n[tiers.world]\ndata = { kind = \"world\" }\ndefenses.roclip = false\n";
+        let mut table: toml::Table = text.parse().expect("TOML");
+        pick(&mut table, tier).map(|()| table)
+    }
+
+    #[test]
+    fn a_tier_overrides_keys_replaces_what_is_another_thing_and_leaves_out_what_is_false() {
+        let small = picked(Some("small")).expect("it is there");
+        assert_eq!((small["heldout"].as_float(), small.contains_key("tiers")), (Some(0.2), false));
+        let roclip = &small["defenses"]["roclip"];
+        assert_eq!((roclip["every"].as_integer(), roclip["first"].as_integer()), (Some(2), Some(3)));
+        let world = picked(Some("world")).expect("it is there");
+        assert!(world["data"].get("class_column").is_none(), "the columns of a table are none of the world's");
+        assert!(world["defenses"].get("roclip").is_none() && world["defenses"].get("clip").is_some());
+        assert_eq!(picked(None).expect("none is asked for")["heldout"].as_float(), Some(0.1));
+        let message = picked(Some("smal")).expect_err("it is misspelt").chain();
+        assert!(message.contains("did you mean `small`"), "{message}");
+    }
+}
