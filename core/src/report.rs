@@ -2,6 +2,7 @@
 //! `report/layout.rs` lays them out in tables, which `report/table.rs` prints as text and `report/export.rs` for other programs;
 //! `report/merge.rs` joins several folders.
 
+pub mod accuracy;
 pub mod board;
 pub mod export;
 pub mod folder;

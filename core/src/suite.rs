@@ -15,6 +15,7 @@ use crate::error::from_json;
 use crate::evaluator::DownstreamConfig;
 use crate::model::ModelConfig;
 use crate::plugin::{self, preset};
+use crate::report::accuracy;
 use crate::train::{self, Recipe};
 use crate::trial::{Configured, Trial};
 use crate::{Attack, Defense, Error, Evaluator, Result};
@@ -65,6 +66,11 @@ pub struct Suite {
     pub clean_after: Option<u32>,
     /// `tiny`, `small`, open_clip's `RN50`, `ViT-B-32`, `ViT-B-16`, or a .json file in open_clip's form (a ResNet or a vision transformer).
     pub model: String,
+    /// What counts as a model's accuracy, by which rows are marked vacuous or costly. Empty: zero-shot accuracy on the suite's own labelled
+    /// held-out rows. A label of `[downstream]`: that set. `downstream`: the mean over all of them, corrected for chance, over those
+    /// on which the undefended baseline without poison beats twice chance.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub accuracy: String,
     /// Where the pairs come from.
     pub data: DataConfig,
     /// The classes that attacks aim at and captions are searched for, where they are named apart from the data: `imagenet` or another
@@ -229,6 +235,11 @@ impl Suite {
             .find(|(_, attacks)| attacks.iter().enumerate().any(|(place, attack)| attacks[..place].contains(attack)));
         if let Some((arena, _)) = twice {
             return Err(Error::invalid(format!("arena `{arena}`"), "names an attack twice"));
+        }
+        let known: Vec<String> = self.downstream.keys().map(String::clone).chain([accuracy::MEAN.into()]).collect();
+        if !self.accuracy.is_empty() && (self.downstream.is_empty() || !known.contains(&self.accuracy)) {
+            let unknown = Error::Unknown { kind: "downstream set", name: self.accuracy.clone(), known };
+            return Err(unknown.during("key `accuracy`"));
         }
         let labels = self.defenses.keys().chain(self.attacks.keys()).chain(self.arenas.keys());
         let bad = labels.chain(self.downstream.keys()).find(|name| !is_label(name));

@@ -37,8 +37,7 @@ fn figure(story: &Story, plots: &mut Plots, arena: &str, column: &Column) -> Opt
     let board = &story.board;
     let (mut seeds, mut means, mut series) = (Vec::new(), Vec::new(), Vec::new());
     for defense in board.defenses() {
-        let both =
-            board.values(arena, defense, column).into_iter().zip(board.values(arena, defense, &Column::accuracy()));
+        let both = board.values(arena, defense, column).into_iter().zip(board.values(arena, defense, &board.accuracy));
         let (names, points): (Vec<String>, Vec<[f64; 2]>) = both
             .zip(&board.suite.seeds)
             .filter_map(|((success, accuracy), seed)| {

@@ -66,7 +66,7 @@ fn write_set(folder: &Path, without: &str) -> Vec<String> {
     let store = tempfile::tempdir().unwrap();
     let data = Dataset::open(&world, 32, u64::MAX, store.path(), &Silent).unwrap();
     for row in 0..data.len() {
-        let name = data.classes.name(data.class_of(row));
+        let name = data.classes.name(data.class_of(row).unwrap());
         if name == without {
             continue;
         }

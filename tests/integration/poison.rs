@@ -373,13 +373,14 @@ fn check_tests(out: &Path, ground: &Ground) {
     let (Goal::Pairs(targets), Goal::Class(wanted)) = (&targeted.goal, &badnet.goal) else { panic!("other goals") };
     let label = |class: u32| classes.labels[class as usize].as_str();
     let rows: Vec<u32> = targets.iter().map(|target| target.row).collect();
-    let line =
-        |target: &gauntlet::Target| format!("{:08}.png,{},{}", target.row, label(target.truth), label(target.class));
+    let line = |target: &gauntlet::Target| {
+        format!("{:08}.png,{},{}", target.row, label(target.truth.unwrap()), label(target.class))
+    };
     check("targets/targeted", &rows, &ground.data.canvas.gather(&rows).unwrap(), targets.iter().map(line).collect());
     let test: Vec<u32> = ground.split.heldout.iter().copied().filter(|row| !rows.contains(row)).collect();
-    let line = |row: &u32| format!("{row:08}.png,{}", label(ground.data.class_of(*row)));
+    let line = |row: &u32| format!("{row:08}.png,{}", label(ground.data.class_of(*row).unwrap()));
     check("test", &test, &ground.data.canvas.gather(&test).unwrap(), test.iter().map(line).collect());
-    let victims: Vec<u32> = test.into_iter().filter(|row| ground.data.class_of(*row) != *wanted).collect();
+    let victims: Vec<u32> = test.into_iter().filter(|row| ground.data.class_of(*row) != Some(*wanted)).collect();
     let stamped = badnet.stamp_test(&ground.data, &victims, 0).unwrap();
     check("stamped/badnet", &victims, &stamped, victims.iter().map(line).collect());
     let goals: Value = serde_json::from_str(&fs::read_to_string(out.join("goals.json")).unwrap()).unwrap();

@@ -22,6 +22,8 @@ pub struct Column {
     pub higher_is_better: Option<bool>,
     /// What kind of number it is.
     pub unit: Unit,
+    /// Whether it is the accuracy that the suite names.
+    pub accuracy: bool,
 }
 
 /// Whether an attack works on the undefended baseline: one that does not judges no defense.
@@ -54,6 +56,8 @@ pub struct Board<'a> {
     pub suite: &'a Suite,
     /// All scores, in the order of the grid.
     pub scores: Vec<&'a ScoreLine>,
+    /// What the suite takes for accuracy.
+    pub accuracy: Column,
     /// Places in `scores` by arena, defense and seed.
     trials: HashMap<(&'a str, &'a str, u64), Vec<usize>>,
 }
@@ -71,9 +75,10 @@ impl<'a> Board<'a> {
         for (place, line) in scores.iter().enumerate() {
             trials.entry((line.arena.as_str(), line.defense.as_str(), line.seed)).or_default().push(place);
         }
-        let board = Board { suite, scores, trials };
+        let board = Board { suite, scores, accuracy: Column::accuracy(suite), trials };
         board.check_digests()?;
         board.check_precisions()?;
+        board.check_tiers()?;
         Ok(board)
     }
 
@@ -112,6 +117,13 @@ impl<'a> Board<'a> {
                 warnings.push(warning);
             }
         }
+        if !self.scores.is_empty() && !self.scores.iter().any(|line| self.accuracy.is_of(line)) {
+            let name = self.accuracy.name();
+            warnings.push(format!(
+                "no trial has a score `{name}`, so nobody can tell what a defense costs, nor whether a model has learnt anything; the key \
+                 `accuracy` of the suite names what counts (a downstream set, or `downstream` for all of them)"
+            ));
+        }
         let several =
             |names: BTreeSet<&str>| (names.len() > 1).then(|| names.into_iter().collect::<Vec<_>>().join(", "));
         let devices = self.scores.iter().map(|line| line.device.as_str()).collect();
@@ -141,6 +153,20 @@ impl<'a> Board<'a> {
         }
     }
 
+    /// Rows of two tiers, or of a tier and a modified one, are not of one experiment.
+    fn check_tiers(&self) -> Result<()> {
+        let Some(first) = self.scores.first() else { return Ok(()) };
+        match self.scores.iter().find(|line| line.tier != first.tier) {
+            None => Ok(()),
+            Some(other) => {
+                let tier = |line: &ScoreLine| if line.tier.is_empty() { "none".into() } else { line.tier.clone() };
+                let why =
+                    format!("are of different tiers ({} and {}); they cannot be compared", tier(first), tier(other));
+                Err(Error::invalid(format!("`{}` and `{}`", first.trial, other.trial), why))
+            }
+        }
+    }
+
     /// Every arena of the suite, `clean` last.
     pub fn arenas(&self) -> impl Iterator<Item = &'a str> {
         self.suite.arenas.keys().map(String::as_str).chain([CLEAN])
@@ -166,10 +192,12 @@ impl<'a> Board<'a> {
         let (mut columns, mut known) = (Vec::new(), BTreeSet::new());
         for line in self.scores.iter().filter(|line| line.arena == arena && poisons(&line.attack)) {
             if known.insert((&line.attack, &line.score, line.downstream.then_some(&line.dataset))) {
-                columns.push(Column::of(line));
+                let mut column = Column::of(line);
+                column.accuracy = self.accuracy.is_of(line);
+                columns.push(column);
             }
         }
-        columns.sort_by_key(|column| !column.is_accuracy());
+        columns.sort_by_key(|column| !column.accuracy);
         columns
     }
 
@@ -214,19 +242,24 @@ impl<'a> Board<'a> {
 
     /// What is to be said of a row.
     pub fn marks(&self, arena: &str, defense: &str) -> Marks {
-        let accuracy = Column::accuracy();
-        let ours = self.lines(arena, defense, &accuracy);
+        let ours = self.lines(arena, defense, &self.accuracy);
         Marks {
             baseline: defense == self.suite.baseline,
             oracle: self.suite.is_oracle(defense),
-            vacuous: ours.into_iter().flatten().any(|line| line.low <= 2.0 * line.chance),
+            // Where the suite names an accuracy that a row does not have, nothing says that its model has learnt anything.
+            vacuous: ours.iter().flatten().any(|line| line.low <= 2.0 * line.chance)
+                || !self.suite.accuracy.is_empty() && self.has_run(arena, defense) && ours.iter().all(Option::is_none),
             costly: self.costs(arena, defense, &self.suite.baseline),
         }
     }
 
+    fn has_run(&self, arena: &str, defense: &str) -> bool {
+        self.suite.seeds.iter().any(|seed| self.trials.contains_key(&(arena, defense, *seed)))
+    }
+
     /// Whether the accuracy of `defense` lies below the suite's share of the other's, over the seeds that both have.
     fn costs(&self, arena: &str, defense: &str, other: &str) -> bool {
-        let of = |defense: &str| self.values(arena, defense, &Column::accuracy());
+        let of = |defense: &str| self.values(arena, defense, &self.accuracy);
         paired_means(&of(defense), &of(other)).is_some_and(|(ours, theirs)| ours < self.suite.costly * theirs)
     }
 
@@ -237,7 +270,7 @@ impl<'a> Board<'a> {
 }
 
 impl Column {
-    /// The column that a line belongs to.
+    /// The column that a line belongs to; whether it is the suite's accuracy is for the board to say.
     pub fn of(line: &ScoreLine) -> Self {
         Column {
             attack: line.attack.clone(),
@@ -246,18 +279,7 @@ impl Column {
             set: line.downstream.then(|| line.dataset.clone()),
             higher_is_better: line.higher_is_better,
             unit: line.unit,
-        }
-    }
-
-    /// Zero-shot accuracy on the trial's own data.
-    pub fn accuracy() -> Self {
-        Column {
-            attack: None,
-            adapted_to: String::new(),
-            score: "top1".into(),
-            set: None,
-            higher_is_better: Some(true),
-            unit: Unit::Share,
+            accuracy: false,
         }
     }
 
@@ -266,11 +288,6 @@ impl Column {
         line.score == self.score
             && line.attack == self.attack
             && self.set.as_deref() == line.downstream.then_some(line.dataset.as_str())
-    }
-
-    /// Whether it is zero-shot accuracy on the trial's own data.
-    pub fn is_accuracy(&self) -> bool {
-        self.attack.is_none() && self.set.is_none() && self.score == "top1"
     }
 
     /// Whether defenses are ranked by it: accuracy, the success of an attack, and what is measured on downstream sets. Retrieval is shown,
@@ -286,7 +303,7 @@ impl Column {
 
     /// Whether it stands in an arena's first table: accuracy, and what ranks a defense by an attack.
     pub fn is_main(&self) -> bool {
-        self.is_accuracy() || self.attack.is_some() && !self.is_diagnostic()
+        self.accuracy || self.attack.is_some() && !self.is_diagnostic()
     }
 
     /// The way in which it gets better.

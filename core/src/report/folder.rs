@@ -11,7 +11,7 @@ pub struct Folder {
     pub path: PathBuf,
     /// The suite, as it was run.
     pub suite: Suite,
-    /// All lines of all finished trials.
+    /// All lines of all finished trials, and those that follow from them (`report/accuracy.rs`).
     pub lines: Vec<Line>,
 }
 
@@ -38,9 +38,10 @@ impl Folder {
         }
         let text = std::fs::read_to_string(&file).map_err(Error::io(&file))?;
         let wrong = |error: serde_json::Error| Error::invalid(file.display().to_string(), error.to_string());
-        let suite = serde_json::from_str(&text).map_err(wrong)?;
+        let suite: Suite = serde_json::from_str(&text).map_err(wrong)?;
         let results = path.join("results.jsonl");
-        let lines = if results.exists() { super::read_lines(&results)? } else { Vec::new() };
+        let mut lines = if results.exists() { super::read_lines(&results)? } else { Vec::new() };
+        lines.extend(super::accuracy::means(&suite, &lines));
         Ok(Folder { path: path.into(), suite, lines })
     }
 

@@ -77,7 +77,7 @@ impl Suite {
         let mut parts = json!({
             "name": self.name, "heldout": self.heldout, "data": self.data, "classes": self.classes, "model": model,
             "recipe": self.recipe, "clean_after": self.clean_after, "arenas": self.arenas, "baseline": self.baseline,
-            "gate": self.gate, "costly": self.costly, "attacks": attacks, "defenses": defenses,
+            "accuracy": self.accuracy, "gate": self.gate, "costly": self.costly, "attacks": attacks, "defenses": defenses,
             "evaluators": evaluators, "downstream": self.downstream,
         });
         without_paths(&mut parts);
