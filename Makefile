@@ -10,10 +10,11 @@ export OMP_WAIT_POLICY ?= passive
 # Here libtorch is always ./libtorch, whatever a shell profile says for other projects; TORCH names another one.
 unexport LIBTORCH LIBTORCH_USE_PYTORCH LIBTORCH_LIB LIBTORCH_INCLUDE LIBTORCH_STATIC LIBTORCH_CXX11_ABI
 
-.PHONY: help setup demo test bench clean tools test-tools
+.PHONY: help setup demo paper-debug test bench clean tools test-tools
 
 help:
 	@echo 'make demo    builds, runs suites/demo.toml and prints the table of results (out/demo)'
+	@echo 'make paper-debug  the paper'"'"'s experiment in its smallest tier (suites/paper.toml): pairs with captions only'
 	@echo 'make test    builds and runs everything that must pass'
 	@echo 'make bench   times the paths that matter (benches/); bench/peers.py times them beside Python'
 	@echo 'make setup   only gets libtorch; after it plain cargo build, run and test work'
@@ -31,6 +32,14 @@ test: setup test-tools
 	cargo fmt --all --check
 	cargo clippy --release --workspace --all-targets -- -D warnings
 	cargo test --release --workspace
+
+# The paper's experiment in its smallest tier: pairs with captions only, ten downstream sets, in some minutes.
+paper-debug: setup
+	cargo build --release
+	@[ -e out/debug-data/pairs ] || target/release/gauntlet data world --out out/debug-data/pairs $(DEBUG_WORLD)
+	target/release/gauntlet run suites/paper.toml --tier debug --out out/debug
+
+DEBUG_WORLD := --pairs 4000 --classes 10 --colours 2 --attributes 0.5 --noise 0.06
 
 bench: setup
 	cargo bench --bench main

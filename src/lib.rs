@@ -90,7 +90,7 @@ enum Command {
     },
     /// Print the JSON schema of suite files, for an editor: keys, help and ranges of every plugin that is here
     Schema,
-    /// Write a crate with an attack, a defense or an evaluator of one's own (docs/plugin.md)
+    /// Write a suite for your own pairs (docs/own-data.md), or a crate with a plugin of your own (docs/plugin.md)
     New(new::New),
     /// Say what this machine offers, and what is wrong with it
     Doctor {

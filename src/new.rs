@@ -1,6 +1,8 @@
 //! `gauntlet new`: a crate of one's own with a plugin that works, for somebody to change. It is one of the crates in `examples/`, which
 //! the tests build, under another name; what surrounds it is made here, so that it builds anywhere on this machine and fits this program.
 
+mod suite;
+
 use crate::say;
 use clap::{Args, ValueEnum};
 use gauntlet::{Error, Result, plugin};
@@ -8,16 +10,26 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-/// Writes a crate with a plugin.
+/// Writes a crate with a plugin, or a suite for pairs of your own.
 #[derive(Args)]
+#[command(after_help = "\
+  gauntlet new suite mine.toml --data pairs.csv          # a table with a column of image paths and one of captions
+  gauntlet new suite mine.toml --data shards             # a folder that img2dataset left
+  gauntlet new attack mine                               # a crate with an attack that builds and runs")]
 pub struct New {
-    /// What the plugin is
+    /// What to write
     role: Role,
-    /// Name of the crate and of its folder, in kebab-case: a suite names its plugins NAME/...
+    /// Of a suite: its file. Of a plugin: name of the crate and of its folder, in kebab-case; a suite names its plugins NAME/...
     name: String,
-    /// Folder to write that folder in
+    /// Folder to write that in
     #[arg(long, default_value = ".")]
     path: PathBuf,
+    /// Of a suite: the pairs, a CSV or TSV file or a folder of shards
+    #[arg(long, required_if_eq("role", "suite"))]
+    data: Option<PathBuf>,
+    /// Of a suite: the classes that attacks aim at, a downstream set's by name or a class file (.json)
+    #[arg(long, default_value = "imagenet")]
+    classes: String,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -25,6 +37,7 @@ enum Role {
     Attack,
     Defense,
     Evaluator,
+    Suite,
 }
 
 /// A crate of `examples/`.
@@ -34,8 +47,10 @@ struct Template {
 }
 
 impl Role {
-    fn template(self) -> Template {
-        match self {
+    /// The crate that a plugin of this role starts from; none of a suite.
+    fn template(self) -> Option<Template> {
+        Some(match self {
+            Role::Suite => return None,
             Role::Attack => Template {
                 name: "gauntlet-example",
                 files: [
@@ -60,7 +75,7 @@ impl Role {
                     ("suite.toml", include_str!("../examples/plugin-evaluator/suite.toml")),
                 ],
             },
-        }
+        })
     }
 }
 
@@ -73,6 +88,10 @@ struct Origin {
 impl New {
     /// Writes the crate and says what to do next.
     pub fn run(self) -> Result<ExitCode> {
+        let Some(template) = self.role.template() else {
+            let data = self.data.as_deref().expect("clap asks for it");
+            return suite::write(&self.path.join(&self.name), data, &self.classes).map(|()| ExitCode::SUCCESS);
+        };
         check_name(&self.name)?;
         let folder = self.path.join(&self.name);
         if folder.exists() {
@@ -82,7 +101,7 @@ impl New {
             ));
         }
         let origin = Origin::find()?;
-        let Template { name: old, files } = self.role.template();
+        let Template { name: old, files } = template;
         let rename = |text: &str| {
             let (old_crate, new_crate) = (old.replace('-', "_"), self.crate_name());
             text.replace(old, &self.name).replace(&old_crate, &new_crate)
@@ -141,6 +160,7 @@ gauntlet = {{ path = {:?}, version = "={}" }}
             Role::Attack => "An attack",
             Role::Defense => "A defense",
             Role::Evaluator => "An evaluator",
+            Role::Suite => unreachable!("a suite is no crate"),
         };
         format!("# {}\n\n{what} for gauntlet: `src/lib.rs` is all of it.\n\n{}", self.name, self.commands())
     }

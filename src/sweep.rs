@@ -134,7 +134,8 @@ impl Run {
             return Ok(State::New);
         }
         trial.claim(&folder)?;
-        Ok(if folder.join("scores.jsonl").exists() { State::Finished } else { State::Started })
+        let scores = folder.join("scores.jsonl");
+        Ok(if scores.exists() && !is_older(&scores, &trial.weights) { State::Finished } else { State::Started })
     }
 
     /// Makes canvases and poison once, before the trials share them.
@@ -243,6 +244,12 @@ impl Run {
         }
         report::write_lines(&self.out.join("results.jsonl"), &lines)
     }
+}
+
+/// Whether scores were measured before the weights were there that they would be of.
+fn is_older(scores: &Path, weights: &Path) -> bool {
+    let time = |path: &Path| path.metadata().and_then(|about| about.modified()).ok();
+    time(weights).is_some_and(|weights| time(scores).is_some_and(|scores| scores < weights))
 }
 
 /// A process of its own for the trial whose `trial.json` lies in `folder`; it reports on its standard output.

@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 
 csv: a row for each arena, attack, defense, set and score. `mean` over `seeds` seeds, `low` and `high` (from 3 seeds on the 95% interval of the mean by
 Student's t, else the least and the greatest value), `base_mean` (the same score in the clean arena), `gate` (passed, failed, unknown; empty where
-the score is no attack's success), the marks `baseline`, `oracle`, `vacuous` and `costly`, and a column `seed_N` for each seed. Shares are within 0 to 1, as
+the score is no attack's success), the marks `baseline`, `oracle`, `elsewhere` (trained by another program), `vacuous` and `costly`, and a column `seed_N` for each seed. Shares are within 0 to 1, as
 in results.jsonl. Empty: does not apply, or has not run.
 
 markdown: the tables of the text, for GitHub.

@@ -86,7 +86,8 @@ pub struct Suite {
     pub arenas: BTreeMap<String, Vec<String>>,
     /// Defenses by label, in the order of the table's rows. A control names the defense that it controls for: `of = "LABEL"` takes
     /// over every value that both have; of the same plugin it is an ablation, and sets the keys that it changes. `oracle = true` drops the
-    /// poison by the truth: what a perfect filter would leave.
+    /// poison by the truth: what a perfect filter would leave. `weights = "mine/{arena}/seed-{seed}/model.safetensors"` measures what was trained
+    /// elsewhere on the exports of these arenas and seeds; beside each file lies the export's `poison_digest.txt`.
     pub defenses: Map<String, Value>,
     /// What is measured, by label; by default everything there is.
     #[serde(default)]
@@ -289,10 +290,12 @@ impl Suite {
                         evaluators: evaluators.clone(),
                         downstream: self.downstream.clone(),
                         bundle: self.bundle.clone(),
+                        weights: self.weights(&defense.label, arena, seed).unwrap_or_default(),
                     });
                 }
             }
         }
+        trials.retain(|trial| trial.weights.as_os_str().is_empty() || trial.weights.is_file());
         trials.first().map_or(Ok(()), Trial::check)?;
         trials.iter().try_for_each(|trial| trial.bundled().map(drop))?;
         Ok(trials)
@@ -312,6 +315,17 @@ impl Suite {
         self.defenses.get(defense).and_then(|row| row.get("oracle")) == Some(&Value::Bool(true))
     }
 
+    /// Whether a row was trained elsewhere.
+    pub fn is_elsewhere(&self, defense: &str) -> bool {
+        self.defenses.get(defense).is_some_and(|row| row.get("weights").is_some())
+    }
+
+    /// Where the weights of a row lie that was trained elsewhere.
+    fn weights(&self, defense: &str, arena: &str, seed: u64) -> Option<PathBuf> {
+        let pattern = self.defenses.get(defense)?.get("weights")?.as_str()?;
+        Some(pattern.replace("{arena}", arena).replace("{seed}", &seed.to_string()).into())
+    }
+
     /// What the suite names, or everything there is.
     fn evaluators(&self) -> Result<Vec<Configured>> {
         if !self.evaluators.is_empty() {
@@ -324,7 +338,20 @@ impl Suite {
 
     /// What a person should know before the suite runs: controls that control for none of its defenses.
     pub fn warnings(&self) -> Result<Vec<String>> {
-        configure::stray_controls::<dyn Defense>(&self.defenses)
+        let mut warnings = configure::stray_controls::<dyn Defense>(&self.defenses)?;
+        let arenas = || std::iter::once(CLEAN).chain(self.arenas.keys().map(String::as_str));
+        for defense in self.defenses.keys().filter(|defense| self.is_elsewhere(defense)) {
+            let files = self.seeds.iter().flat_map(|seed| arenas().map(|arena| self.weights(defense, arena, *seed)));
+            let missing: Vec<PathBuf> = files.flatten().filter(|file| !file.is_file()).collect();
+            if let Some(first) = missing.first() {
+                warnings.push(format!(
+                    "defense `{defense}`: {} files of weights are not there, the first {}; their trials are left out",
+                    missing.len(),
+                    first.display()
+                ));
+            }
+        }
+        Ok(warnings)
     }
 }
 

@@ -76,7 +76,13 @@ pub struct Trial {
     /// The bundle that its poison is read from; empty where it is made.
     #[serde(default, skip_serializing_if = "is_empty")]
     pub bundle: PathBuf,
+    /// Weights that were trained elsewhere on this trial's poison, to be measured; empty where it is trained.
+    #[serde(default, skip_serializing_if = "is_empty")]
+    pub weights: PathBuf,
 }
+
+/// The file of an export that holds its poison's digest, and that lies beside weights that were trained on it.
+pub const TRAINED_ON: &str = "poison_digest.txt";
 
 fn is_empty(path: &Path) -> bool {
     path.as_os_str().is_empty()
@@ -125,7 +131,8 @@ impl Trial {
     /// Runs the trial in `folder`, or goes on where it was interrupted: data, attack, defense and training, evaluation.
     /// `store` keeps what trials share. Returns the lines of results, which also lie in `folder/scores.jsonl`.
     pub fn run(&self, folder: &Path, store: &Path, machine: &Machine) -> Result<Vec<Line>> {
-        self.conclude(self.cast()?, folder, store, machine, None)
+        let elsewhere = (!is_empty(&self.weights)).then_some(self.weights.as_path());
+        self.conclude(self.cast()?, folder, store, machine, elsewhere)
     }
 
     /// The same, but for the training: measures weights that are there, a safetensors file in open_clip's names.
@@ -168,6 +175,7 @@ impl Trial {
         let clock = Instant::now();
         let Ground { data, split, threats, poison } = self.ground(attacks, store, machine)?;
         let identity = self.identity(&identity, &poison)?;
+        self.check_trained_on(&poison)?;
         let tokenizer = Tokenizer::new(&data.vocabulary, self.model.text_cfg.vocab_size)?;
         let shape = Shape { batch: self.recipe.batch, context_length: self.model.text_cfg.context_length };
         let corpus = Corpus::new(&data, &split, &poison, &tokenizer, shape, self.seed, device);
@@ -325,6 +333,23 @@ impl Trial {
     fn identity(&self, trial: &str, poison: &Poison) -> Result<String> {
         let parts = [trial.as_bytes(), poison.digest.as_bytes(), &self.first_weights()?];
         Ok(blake3::hash(&parts.concat()).to_hex().to_string())
+    }
+
+    /// Weights that were trained elsewhere say on which poison, in the file that `gauntlet poison export` writes.
+    fn check_trained_on(&self, poison: &Poison) -> Result<()> {
+        if is_empty(&self.weights) {
+            return Ok(());
+        }
+        let path = self.weights.with_file_name(TRAINED_ON);
+        let told = std::fs::read_to_string(&path).map_err(|error| {
+            let cure = "copy the file of that name from the export that the model was trained on";
+            Error::io(&path)(error).during(format!("{} must lie beside the weights: {cure}", TRAINED_ON))
+        })?;
+        if told.trim() != poison.digest {
+            let why = format!("says that the weights were trained on poison {}, and this trial has {}", told.trim(), poison.digest);
+            return Err(Error::invalid(path.display().to_string(), why));
+        }
+        Ok(())
     }
 
     /// The file that the recipe starts from; nothing where it starts afresh.

@@ -12,7 +12,7 @@ use clap::{Args, ValueEnum};
 use gauntlet::poison::Arena;
 use gauntlet::poison::bundle::About;
 use gauntlet::suite::{CLEAN, Suite};
-use gauntlet::trial::Ground;
+use gauntlet::trial::{Ground, TRAINED_ON};
 use gauntlet::{Error, Result, Trial};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -88,6 +88,7 @@ impl Export {
         test::write(&job)?;
         let readme = readme(&job, self.format, &written);
         test::save(part.path(), "README.txt", readme.as_bytes())?;
+        test::save(part.path(), TRAINED_ON, format!("{}\n", ground.poison.digest).as_bytes())?;
         open_up(part.path())?;
         fs::rename(part.path(), &self.out).map_err(Error::io(&self.out))?;
         drop(bar);
@@ -178,4 +179,6 @@ fn readme(job: &Job, format: Format, written: &train::Written) -> String {
         .replace("{size}", &arena.size.to_string())
         .replace("{left_out}", &left_out)
         .replace("{train}", train)
+        .replace("%arena%", "{arena}")
+        .replace("%seed%", "{seed}")
 }

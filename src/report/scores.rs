@@ -110,6 +110,7 @@ fn badges(story: &Story, marks: Marks, defense: &str) -> Markup {
         div.marks {
             @if marks.baseline { span.badge { "baseline" } " " }
             @if marks.oracle { span.badge { "oracle" } " " }
+            @if marks.elsewhere { span.badge { "trained elsewhere" } " " }
             @if marks.vacuous { span.badge.failed { "vacuous" } " " }
             @if marks.costly { span.badge.costly { "costly" } " " }
             @if let Some(of) = of { span.quiet { "control of " (Marker::name(story.marker(of), of)) } }

@@ -33,6 +33,7 @@ pub(super) fn trial() -> Trial {
         tier: None,
         heldout: 0.13,
         bundle: std::path::PathBuf::new(),
+        weights: std::path::PathBuf::new(),
         cache_gb: 1.0,
         model,
         recipe,

@@ -44,6 +44,8 @@ pub struct Marks {
     pub baseline: bool,
     /// The suite dropped its poison by the truth: a bound, and no defense.
     pub oracle: bool,
+    /// Its models were trained elsewhere, on an export of the same poison.
+    pub elsewhere: bool,
     /// Its accuracy may be at most twice chance: who learns nothing defends nothing.
     pub vacuous: bool,
     /// Its accuracy is well below the baseline's.
@@ -246,6 +248,7 @@ impl<'a> Board<'a> {
         Marks {
             baseline: defense == self.suite.baseline,
             oracle: self.suite.is_oracle(defense),
+            elsewhere: self.suite.is_elsewhere(defense),
             // Where the suite names an accuracy that a row does not have, nothing says that its model has learnt anything.
             vacuous: ours.iter().flatten().any(|line| line.low <= 2.0 * line.chance)
                 || !self.suite.accuracy.is_empty() && self.has_run(arena, defense) && ours.iter().all(Option::is_none),
@@ -326,7 +329,13 @@ impl Marks {
     /// The marks in words, joined by commas.
     pub fn words(&self) -> String {
         let marks =
-            [(self.baseline, "baseline"), (self.oracle, "oracle"), (self.vacuous, "vacuous"), (self.costly, "costly")];
+            [
+            (self.baseline, "baseline"),
+            (self.oracle, "oracle"),
+            (self.elsewhere, "trained elsewhere"),
+            (self.vacuous, "vacuous"),
+            (self.costly, "costly"),
+        ];
         marks.iter().filter(|(holds, _)| *holds).map(|(_, mark)| *mark).collect::<Vec<_>>().join(", ")
     }
 }

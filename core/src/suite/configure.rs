@@ -1,6 +1,6 @@
 //! From a suite's table of plugins (label -> keys) to complete configurations. Some keys are the suite's own: `plugin` names the
 //! plugin where the label does not, `preset` a preset of it, `of` another label of the same table, whose values are taken over, and a
-//! defense's `oracle` is none of the plugin's business.
+//! defense's `oracle` and `weights` are none of the plugin's business.
 
 use crate::plugin::{self, Plugin, Role, preset};
 use crate::trial::Configured;
@@ -20,7 +20,10 @@ fn one<T: Role + ?Sized>(table: &Map<String, Value>, label: &str) -> Result<Conf
         Some(Value::String(name)) => Ok(Some(name)),
         Some(other) => Err(Error::invalid(place(), format!("`{key}` must be a name, not {other}"))),
     };
-    let (name, of) = (name_in("plugin")?.unwrap_or_else(|| label.to_string()), name_in("of")?);
+    let weights = if T::KIND == <dyn Defense>::KIND { name_in("weights")? } else { None };
+    // What was trained elsewhere is measured as plain CLIP is: nothing of it runs here.
+    let unnamed = || if weights.is_some() { "clip".into() } else { label.to_string() };
+    let (name, of) = (name_in("plugin")?.unwrap_or_else(unnamed), name_in("of")?);
     if T::KIND == <dyn Defense>::KIND
         && let Some(oracle) = config.shift_remove("oracle")
         && !oracle.is_boolean()

@@ -91,7 +91,10 @@ fn define<T: Role + ?Sized>(plugin: &Plugin<T>) -> Vec<(String, Value)> {
         ),
     ];
     let oracle = json!({ "type": "boolean", "description": "Whether the suite drops the poison by the truth, as a perfect filter would." });
-    let own = own.into_iter().chain((T::KIND == <dyn Defense>::KIND).then_some(("oracle", oracle)));
+    let weights = json!({ "type": "string", "description": "Weights that were trained elsewhere on `gauntlet poison export`, a file for each arena and \
+        seed ({arena} and {seed} stand for them): they are measured, nothing is trained." });
+    let of_defenses = [("oracle", oracle), ("weights", weights)];
+    let own = own.into_iter().chain(of_defenses.into_iter().filter(|_| T::KIND == <dyn Defense>::KIND));
     let properties = schema.entry("properties").or_insert_with(|| json!({}));
     for (key, value) in own {
         properties[key] = value;

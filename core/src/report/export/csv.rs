@@ -8,7 +8,7 @@ use crate::{Error, Result, report::Line};
 use ::csv::WriterBuilder;
 
 /// Columns before those of the seeds, `seed_N`.
-const NAMES: [&str; 19] = [
+const NAMES: [&str; 20] = [
     "suite",
     "arena",
     "attack",
@@ -26,6 +26,7 @@ const NAMES: [&str; 19] = [
     "gate",
     "baseline",
     "oracle",
+    "elsewhere",
     "vacuous",
     "costly",
 ];
@@ -80,7 +81,7 @@ fn row(board: &Board, arena: &str, defense: &str, column: &Column) -> Option<Vec
         base.flatten().map(|base| base.mean.to_string()).unwrap_or_default(),
         gate.into(),
     ];
-    row.extend([marks.baseline, marks.oracle, marks.vacuous, marks.costly].map(|mark| mark.to_string()));
+    row.extend([marks.baseline, marks.oracle, marks.elsewhere, marks.vacuous, marks.costly].map(|mark| mark.to_string()));
     let values = board.values(arena, defense, column).into_iter();
     row.extend(values.map(|value| value.map(|value| value.to_string()).unwrap_or_default()));
     Some(row)
