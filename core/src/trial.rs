@@ -346,7 +346,11 @@ impl Trial {
             Error::io(&path)(error).during(format!("{} must lie beside the weights: {cure}", TRAINED_ON))
         })?;
         if told.trim() != poison.digest {
-            let why = format!("says that the weights were trained on poison {}, and this trial has {}", told.trim(), poison.digest);
+            let why = format!(
+                "says that the weights were trained on poison {}, and this trial has {}",
+                told.trim(),
+                poison.digest
+            );
             return Err(Error::invalid(path.display().to_string(), why));
         }
         Ok(())

@@ -48,8 +48,11 @@ fn source(data: &Path) -> Result<String> {
     let columns: Vec<&str> = header.trim_start_matches('\u{feff}').trim().split(delimiter).map(unquoted).collect();
     let find = |names: &[&'static str], what: &str| {
         let found = names.iter().find(|name| columns.contains(*name)).copied();
-        let why = format!("its first line names the columns {}; none is called {}", columns.join(", "), names.join(", "));
-        found.ok_or_else(|| Error::invalid(path.clone(), format!("{why}: rename the column of {what}, or write the suite by hand")))
+        let why =
+            format!("its first line names the columns {}; none is called {}", columns.join(", "), names.join(", "));
+        found.ok_or_else(|| {
+            Error::invalid(path.clone(), format!("{why}: rename the column of {what}, or write the suite by hand"))
+        })
     };
     let (image, caption) = (find(&PATHS, "image paths")?, find(&CAPTIONS, "captions")?);
     let tab = if delimiter == '\t' { "\ndelimiter = \"tab\"" } else { "" };

@@ -19,6 +19,7 @@ mod poison;
 mod precision;
 mod presets;
 mod program;
+mod protocol;
 mod report;
 mod resume;
 mod schema;

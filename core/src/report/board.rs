@@ -328,8 +328,7 @@ impl Column {
 impl Marks {
     /// The marks in words, joined by commas.
     pub fn words(&self) -> String {
-        let marks =
-            [
+        let marks = [
             (self.baseline, "baseline"),
             (self.oracle, "oracle"),
             (self.elsewhere, "trained elsewhere"),

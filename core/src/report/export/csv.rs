@@ -81,7 +81,9 @@ fn row(board: &Board, arena: &str, defense: &str, column: &Column) -> Option<Vec
         base.flatten().map(|base| base.mean.to_string()).unwrap_or_default(),
         gate.into(),
     ];
-    row.extend([marks.baseline, marks.oracle, marks.elsewhere, marks.vacuous, marks.costly].map(|mark| mark.to_string()));
+    row.extend(
+        [marks.baseline, marks.oracle, marks.elsewhere, marks.vacuous, marks.costly].map(|mark| mark.to_string()),
+    );
     let values = board.values(arena, defense, column).into_iter();
     row.extend(values.map(|value| value.map(|value| value.to_string()).unwrap_or_default()));
     Some(row)
