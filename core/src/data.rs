@@ -80,8 +80,8 @@ pub trait Source: Send + Sync {
     /// What a person would call a row: shard and key, or table and line.
     fn name(&self, row: &Row) -> String;
 
-    /// Hands size and time of every row's image to `each`, in order, bad rows included; none for a source whose fingerprint covers
-    /// its images.
+    /// Hands size and time of every row's image to `each`, in order, bad rows included; none for a source whose
+    /// fingerprint covers its images.
     fn stamps(
         &self,
         _threads: usize,
@@ -164,8 +164,8 @@ impl Dataset {
     /// indexed, and its canvases cached if they take at most `cache_bytes`.
     ///
     /// # Errors
-    /// If the source cannot be read, has more bad rows than `max_bad` allows or no usable one, has a label that its class file
-    /// lacks, or has images that changed since a data set was made of them in this store.
+    /// If the source cannot be read, has more bad rows than `max_bad` allows or no usable one, has a label that its
+    /// class file lacks, or has images that changed since a data set was made of them in this store.
     pub fn open(
         config: &DataConfig,
         size: u32,

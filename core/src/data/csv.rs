@@ -149,7 +149,8 @@ impl Table {
         Ok(Entry { key: path.into(), caption, label, file: 0, start: *line, size })
     }
 
-    /// Where the image of a path lies. A path with Windows separators is read with `/`, unless there is a file of that very name.
+    /// Where the image of a path lies. A path with Windows separators is read with `/`, unless there is a file of that
+    /// very name.
     fn place(&self, path: &str) -> PathBuf {
         let literal = self.root.join(path);
         match path.contains('\\') && !literal.exists() {

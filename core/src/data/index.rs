@@ -2,8 +2,8 @@
 //! of a suite. A row costs memory only while it is looked at.
 //!
 //! A folder of the store holds `rows.bin` (32 bytes a row), `text.bin` (keys and captions), `named.bin` (which captions name
-//! which class), `dropped.jsonl` (rows that cannot be used, and why), `stamps.bin` (sizes and times of images: `index/stamps.rs`)
-//! and `index.json`. It appears whole, by a rename.
+//! which class), `dropped.jsonl` (rows that cannot be used, and why), `stamps.bin` (sizes and times of images, see
+//! `index/stamps.rs`) and `index.json`. It appears whole, by a rename.
 
 mod stamps;
 mod write;
@@ -119,12 +119,12 @@ struct Summary {
 }
 
 impl Index {
-    /// The index of a source: from `store` where it is there already, otherwise made; made anew where images have changed and
-    /// nothing was made of them yet.
+    /// The index of a source: from `store` where it is there already, otherwise made; made anew where images have
+    /// changed and nothing was made of them yet.
     ///
     /// # Errors
-    /// If the source cannot be read, has more bad rows than `max_bad` allows or no usable one, has a label that its class file
-    /// lacks, or has images that changed since a data set was made of them.
+    /// If the source cannot be read, has more bad rows than `max_bad` allows or no usable one, has a label that its
+    /// class file lacks, or has images that changed since a data set was made of them.
     pub fn open(source: &dyn Source, config: &DataConfig, store: &Path, progress: &dyn Progress) -> Result<Self> {
         let json = serde_json::to_string(config).map_err(|error| Error::invalid("data", error.to_string()))?;
         let parts = [json, source.fingerprint(), FORMAT.to_string()];
@@ -139,7 +139,8 @@ impl Index {
         Index::read(&folder, &key)
     }
 
-    /// Notes that something is made of these rows from now on, which must not be mixed with what is made of other images.
+    /// Notes that something is made of these rows from now on, which must not be mixed with what is made of other
+    /// images.
     pub(super) fn mark_used(&self) -> Result<()> {
         stamps::mark_used(&self.folder)
     }

@@ -1,15 +1,17 @@
 //! JSON as it is found beside images: as Python's `json.dumps` writes it, and damaged where nobody looks.
 //!
-//! serde_json is strict, which is right for what gauntlet writes. Python's writer also gives `NaN`, `Infinity`, `-Infinity` and halves of
-//! surrogate pairs (`\udce9`, a byte that was not UTF-8), and img2dataset keeps whatever EXIF held. The lenient parsers looked at (json5,
-//! jiter, sonic-rs, simd-json) take comments and single quotes too, or not all of these. So what serde_json refuses is rewritten, token by
-//! token, into what it reads; and of a sample only the fields that are wanted are read at all.
+//! serde_json is strict, which is right for what gauntlet writes. Python's writer also gives `NaN`, `Infinity`,
+//! `-Infinity` and halves of surrogate pairs (`\udce9`, a byte that was not UTF-8), and img2dataset keeps whatever
+//! EXIF held. No parser was found that takes this and no more: sonic-rs (`utf8_lossy`) has the surrogates without the
+//! numbers, and json5 takes comments and single quotes, too. So what serde_json refuses is rewritten, token by token,
+//! into what it reads; and of a sample only the fields that are wanted are read at all.
 
 use super::canvas::intake::wide;
 use serde_json::{Map, Value};
 
-/// The fields of a sample: those `wanted` as they are, the last where a name comes twice; the others may be null instead. Only a value
-/// that is wanted, or text that is no JSON object, is an error. What lies in a wanted list or object is not read.
+/// The fields of a sample: those `wanted` as they are, the last where a name comes twice; the others may be null
+/// instead. Only a value that is wanted, or text that is no JSON object, is an error. What lies in a wanted list or
+/// object is not read.
 pub(super) fn fields(bytes: &[u8], wanted: &[&str]) -> Result<Map<String, Value>, String> {
     // Nearly always. If not, the error is that of the second reading.
     if let Ok(fields) = serde_json::from_slice(bytes) {
@@ -38,7 +40,8 @@ pub(super) fn fields(bytes: &[u8], wanted: &[&str]) -> Result<Map<String, Value>
     }
 }
 
-/// The same text in strict JSON: without a byte order mark, `null` for the numbers that JSON does not have, U+FFFD for half a pair.
+/// The same text in strict JSON: without a byte order mark, `null` for the numbers that JSON does not have, U+FFFD
+/// for half a pair.
 pub(super) fn standard(bytes: &[u8]) -> Result<Vec<u8>, String> {
     if let Some(encoding) = wide(bytes) {
         return Err(format!("it is {encoding}, not UTF-8 (iconv -f {encoding} -t UTF-8 makes it so)"));
@@ -103,7 +106,8 @@ fn value(text: &[u8]) -> serde_json::Result<Value> {
     }
 }
 
-/// Where a value ends that starts at `at`: before the comma or the bracket that follows. What it holds is not judged, however deep.
+/// Where a value ends that starts at `at`: before the comma or the bracket that follows. What it holds is not judged,
+/// however deep.
 fn value_end(text: &[u8], mut at: usize) -> Result<usize, String> {
     let mut depth = 0;
     while let Some(byte) = text.get(at) {
@@ -165,8 +169,9 @@ mod tests {
 
     #[test]
     fn what_python_writes_is_read() {
-        let dumped = br#"{"caption": "caf\udce9 \ud83d\ude00 \ud83d", "class": 7, "a": NaN, "b": [Infinity, -Infinity], "c": "\udce9"}"#;
-        let found = read(dumped).unwrap();
+        let caption = r#""caption": "caf\udce9 \ud83d\ude00 \ud83d""#;
+        let others = r#""class": 7, "a": NaN, "b": [Infinity, -Infinity], "c": "\udce9""#;
+        let found = read(format!("{{{caption}, {others}}}").as_bytes()).unwrap();
         assert_eq!((&found["caption"], &found["class"]), (&json!("caf\u{FFFD} \u{1F600} \u{FFFD}"), &json!(7)));
         // In a wanted field: pandas' missing caption is no text, and "NaN" in a string is.
         assert_eq!(read(br#"{"caption": NaN, "class": -Infinity}"#).unwrap(), json!({"caption": null, "class": null}));

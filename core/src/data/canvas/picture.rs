@@ -106,11 +106,13 @@ fn with_end(bytes: &[u8]) -> Cow<'_, [u8]> {
     bytes.into()
 }
 
-/// Whether a JPEG ends before its end marker. The decoder would fill what is missing with grey; PIL refuses such a file.
+/// Whether a JPEG ends before its end marker. The decoder would fill what is missing with grey; PIL refuses such a
+/// file.
 ///
-/// The markers are followed from the first, as a decoder does, over segments by their lengths: a thumbnail within one has markers of its
-/// own that count for nothing, and so has what phones and cameras put behind the end (a film, a second image). Between segments and
-/// within a scan 0xFF is followed by a marker, by 0x00 where it is data, or by 0xFF where it fills.
+/// The markers are followed from the first, as a decoder does, over segments by their lengths: a thumbnail within one
+/// has markers of its own that count for nothing, and so has what phones and cameras put behind the end (a film, a
+/// second image). Between segments and within a scan 0xFF is followed by a marker, by 0x00 where it is data, or by 0xFF
+/// where it fills.
 fn is_cut(bytes: &[u8]) -> bool {
     let (mut at, mut scanned) = (2, false);
     while let Some(next) = bytes.get(at..).and_then(|rest| rest.windows(2).position(is_marker)) {
@@ -224,7 +226,8 @@ mod tests {
         }
     }
 
-    /// What lies behind the end of an image in the wild: nothing, zeros, text, a film with markers in it, another image, half of one.
+    /// What lies behind the end of an image in the wild: nothing, zeros, text, a film with markers in it,
+    /// another image, half of one.
     fn tails(jpeg: &[u8]) -> [Vec<u8>; 7] {
         let film = [b"\0\0\0\x18ftypmp42\0\0\0\0isom", &[0xFF, 0xDA][..], &[0; 20]].concat();
         let start_of_image = vec![0xFF, 0xD8, 0xFF, 0xE0, 0, 16];

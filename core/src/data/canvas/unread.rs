@@ -1,5 +1,5 @@
-//! What a file is in whose place an image should be: a format that is not read, by its name, or no image at all. Downloads leave web
-//! pages, pointers and empty files under names that end in `.jpg`.
+//! What a file is in whose place an image should be: a format that is not read, by its name, or no image at all.
+//! Downloads leave web pages, pointers and empty files under names that end in `.jpg`.
 
 use image::ImageFormat;
 

@@ -43,7 +43,9 @@ fn look(head: &[u8]) -> Result<(), String> {
     if let Some(encoding) = wide(head) {
         return Err(format!("it is {encoding}; make it UTF-8: iconv -f {encoding} -t UTF-8 OLD > NEW"));
     }
-    if let Some(kind) = infer::get(head).filter(|kind| kind.matcher_type() != infer::MatcherType::Text) {
+    // A first column may be called BM_path, which alone would be taken for a bitmap: only text has no zero bytes.
+    let binary = head[..head.len().min(4096)].contains(&0);
+    if let Some(kind) = infer::get(head).filter(|kind| binary && kind.matcher_type() != infer::MatcherType::Text) {
         return Err(format!("it is {} ({}), not a table of text", kind.extension().to_uppercase(), kind.mime_type()));
     }
     let line = head.split_inclusive(|byte| *byte == b'\n').next().unwrap_or_default();
@@ -78,15 +80,8 @@ fn column(config: &Csv, known: &[String], key: &str, name: &String) -> Result<us
 fn hint(config: &Csv, header: &ByteRecord, delimiter: u8, error: Error) -> Error {
     let names = [&config.path_column, &config.caption_column];
     let line = header.iter().collect::<Vec<_>>().join(&delimiter);
-    let gives = |other: &u8| {
-        let parts: Vec<&[u8]> = line.split(|byte| byte == other).map(|part| part.trim_ascii()).collect();
-        let unquoted =
-            |part: &[u8]| part.strip_prefix(b"\"").and_then(|part| part.strip_suffix(b"\"")).map(<[u8]>::to_vec);
-        let parts: Vec<Vec<u8>> = parts.into_iter().map(|part| unquoted(part).unwrap_or(part.to_vec())).collect();
-        names.iter().all(|name| parts.iter().any(|part| part == name.as_bytes()))
-    };
     let others = [b',', b'\t', b';', b'|'].into_iter().filter(|other| *other != delimiter);
-    match others.into_iter().find(gives) {
+    match others.into_iter().find(|other| names.iter().all(|name| has(&line, *other, name))) {
         Some(b'\t') => error.during("the columns are separated otherwise: set `delimiter = \"tab\"`"),
         Some(other) => {
             error.during(format!("the columns are separated otherwise: set `delimiter = \"{}\"`", other as char))
@@ -96,4 +91,10 @@ fn hint(config: &Csv, header: &ByteRecord, delimiter: u8, error: Error) -> Error
         }
         None => error,
     }
+}
+
+/// Whether a header that is split at `delimiter` has a column of this name, in quotes or not.
+fn has(header: &[u8], delimiter: u8, name: &str) -> bool {
+    let quoted = format!("\"{name}\"");
+    header.split(|byte| *byte == delimiter).any(|part| [name, &quoted].map(str::as_bytes).contains(&part.trim_ascii()))
 }

@@ -1,9 +1,10 @@
 //! The records of a table, read a line at a time.
 //!
-//! A CSV parser prefers any reading over an error: a quote that nobody closed turns the rest of a table, or fifty rows of it up
-//! to the next quote, into one caption. csv-core, fed a line at a time, shows which quotes are still open at a line's end.
-//! A quoted field may go over several lines, but not if (1) it never closes, (2) a line of it is a row of its own, or (3) text
-//! follows the quote that closes it: then the table is refused, with the line on which the quote opens.
+//! A CSV parser prefers any reading over an error: a quote that nobody closed turns the rest of a table, or fifty
+//! rows of it up to the next quote, into one caption. csv-core, fed a line at a time, shows which quotes are still
+//! open at a line's end. A quoted field may go over several lines, but not if (1) it never closes, (2) a line of it
+//! is a row of its own, or (3) text follows the quote that closes it: then the table is refused, with the line on
+//! which the quote opens.
 
 use super::{Columns, Csv, Quoting, Table};
 use crate::{Error, Result};
@@ -130,7 +131,8 @@ impl<'a> Records<'a> {
         Ok(read > 0)
     }
 
-    /// Judges a line at whose start or end a quote is open, and gives the line on which the quote opens that is open at its end.
+    /// Judges a line at whose start or end a quote is open, and gives the line on which the quote opens that is open
+    /// at its end.
     fn quote(&self, open: Option<u64>, ended: bool) -> Result<Option<u64>> {
         let mut from = 0;
         if let Some(opened) = open {
@@ -155,7 +157,8 @@ impl<'a> Records<'a> {
         }
     }
 
-    /// Where the quote stands that is open at the end of the line; none is open at `from`, where a field starts or has just closed.
+    /// Where the quote stands that is open at the end of the line; none is open at `from`, where a field starts or
+    /// has just closed.
     fn opening(&self, mut from: usize) -> usize {
         loop {
             let quoted = self.text.get(from) == Some(&b'"');
@@ -171,8 +174,8 @@ impl<'a> Records<'a> {
         }
     }
 
-    /// Whether the line, its quotes read as plain characters, is a row: it has as many fields as the table, and that of the path
-    /// lies `inside` the quote and names an image.
+    /// Whether the line, its quotes read as plain characters, is a row: it has as many fields as the table, and that
+    /// of the path lies `inside` the quote and names an image.
     fn is_row(&self, inside: Range<usize>) -> bool {
         let Some(table) = self.rows else { return false };
         let Columns { count, path, .. } = table.columns;
@@ -221,7 +224,8 @@ impl Fields {
     }
 }
 
-/// Where the quote stands that closes the field, in a line of which `from` is inside a quoted field. A doubled quote closes nothing.
+/// Where the quote stands that closes the field, in a line of which `from` is inside a quoted field. A doubled quote
+/// closes nothing.
 fn closing(line: &[u8], mut from: usize) -> Option<usize> {
     loop {
         let quote = from + line[from..].iter().position(|byte| *byte == b'"')?;

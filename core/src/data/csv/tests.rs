@@ -123,7 +123,8 @@ fn a_quote_that_swallows_rows_up_to_the_next_quote_is_refused() {
 
 #[test]
 fn captions_over_several_lines_and_quotes_within_them_are_legal() {
-    let text = "image,caption,class\r\na.png,\"one, \"\"two\"\",\r\nred, green\r\n\r\n3\",\"a\nb\"\r\na.png,a 5\" disk,\n\n\
+    let text = "image,caption,class\r\na.png,\"one, \"\"two\"\",\r\nred, green\r\n\r\n3\",\"a\nb\"\r\n\
+                a.png,a 5\" disk,\n\n\
                 a.png,\"\"\"six\"\"\n\",\na.png,lone\rreturn,x\r\na.png,last,\"y\"";
     let (_folder, config) = table(text);
     let expected = [

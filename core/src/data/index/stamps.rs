@@ -1,8 +1,10 @@
-//! Sizes and times of the images of a table: what tells that one was exchanged, repaired, came or went since the table was indexed.
+//! Sizes and times of the images of a table: what tells that one was exchanged, repaired, came or went since the
+//! table was indexed.
 //!
-//! Every row's file is looked at whenever the data is opened, those of bad rows too. `stamps.bin` holds eight bytes a row, and its hash
-//! is part of the index's key, hence of the canvases' and the poison's. Where nothing was made of the old images, the index is made
-//! anew; where something was, results of the two would stand side by side, and nothing else would tell them apart: an error.
+//! Every row's file is looked at whenever the data is opened, those of bad rows too. `stamps.bin` holds eight bytes a
+//! row, and its hash is part of the index's key, hence of the canvases' and the poison's. Where nothing was made of
+//! the old images, the index is made anew; where something was, results of the two would stand side by side, and
+//! nothing else would tell them apart: an error.
 
 use crate::data::folder::{Part, Writer};
 use crate::data::index::Row;
@@ -11,6 +13,7 @@ use crate::data::{Source, Stamp};
 use crate::{Error, Progress, Result};
 use gauntlet_torch::Map;
 use std::fs::{self, File};
+use std::io::ErrorKind;
 use std::path::Path;
 
 /// Bytes a row.
@@ -36,7 +39,8 @@ pub(super) fn key(source: &str, stamps: &[u8]) -> String {
     }
 }
 
-/// Looks at every image of an index that is there already; removes it if images have changed and nothing was made of it.
+/// Looks at every image of an index that is there already; removes it if images have changed and nothing was made of
+/// it.
 pub(super) fn look(source: &dyn Source, folder: &Path, progress: &dyn Progress) -> Result<()> {
     let path = folder.join("stamps.bin");
     let known = Map::open(&path).map_err(Error::io(&path))?;
@@ -54,17 +58,27 @@ pub(super) fn look(source: &dyn Source, folder: &Path, progress: &dyn Progress) 
     let (name, folder_name) = (source.name(&row), folder.display());
     if folder.join(USED).exists() {
         let why = format!(
-            "its image changed, came or went since the data was read, and so did the images of {changed} of {rows} rows in all. What was \
-             made of the old images and what would be made of these must not stand side by side: give another folder (--out or \
-             --store), or delete what was made, {folder_name} first, to read the images anew"
+            "its image changed, came or went since the data was read, as did those of {changed} of {rows} rows in \
+             all. What was made of the old images and what would be made of these must not stand side by side: give \
+             another folder (--out or --store), or delete what was made, {folder_name} first"
         );
         return Err(Error::invalid(name, why));
     }
-    fs::remove_dir_all(folder).map_err(Error::io(folder))?;
+    remove(folder)?;
     progress.tell(&format!(
         "the images of {changed} of {rows} rows changed, came or went ({name} first): the data is read anew"
     ));
     Ok(())
+}
+
+/// Removes a folder at once, by a rename: another process finds it whole or not at all. It may have removed it already.
+fn remove(folder: &Path) -> Result<()> {
+    let gone = folder.with_extension(std::process::id().to_string());
+    match fs::rename(folder, &gone) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        renamed => renamed.map_err(Error::io(folder))?,
+    }
+    fs::remove_dir_all(&gone).map_err(Error::io(&gone))
 }
 
 /// Notes that a data set was made of the index. Only where stamps could change.
