@@ -26,6 +26,11 @@ impl Progress for JsonLines {
         let report = Report { stage: stage.into(), done, total, note: note.into() };
         println!("{}", serde_json::to_string(&report).expect("plain data"));
     }
+
+    /// What a trial says on standard error is kept beside it.
+    fn tell(&self, line: &str) {
+        eprintln!("{line}");
+    }
 }
 
 /// A bar of its own, for one trial in this process or the preparation of a suite.
@@ -41,6 +46,10 @@ impl Bar {
 impl Progress for Bar {
     fn report(&self, stage: &str, done: u64, total: u64, note: &str) {
         show(&self.0, stage, &Report { stage: stage.into(), done, total, note: note.into() });
+    }
+
+    fn tell(&self, line: &str) {
+        self.0.suspend(|| eprintln!("{line}"));
     }
 }
 

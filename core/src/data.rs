@@ -12,6 +12,7 @@ pub mod csv;
 pub mod eda;
 mod folder;
 pub mod index;
+mod json;
 pub mod labelled;
 pub mod load;
 pub mod ordered;
@@ -96,9 +97,15 @@ pub trait Source: Send + Sync {
     /// What a person would call a row: shard and key, or table and line.
     fn name(&self, row: &Row) -> String;
 
-    /// Whether a picture is not the one that was scanned, for a source whose fingerprint does not cover every picture.
-    fn changed(&self, _row: &Row) -> bool {
-        false
+    /// Hands size and time of every row's image to `each`, in order, bad rows included; none for a source whose
+    /// fingerprint covers its images.
+    fn stamps(
+        &self,
+        _threads: usize,
+        _progress: &dyn Progress,
+        _each: &mut dyn FnMut(Stamp) -> Result<()>,
+    ) -> Result<()> {
+        Ok(())
     }
 
     /// Class names and prompt templates where the source knows them; otherwise the sorted labels name themselves.
@@ -135,6 +142,15 @@ pub struct Entry {
     pub size: u32,
 }
 
+/// What tells, without reading it, that the image of a row was exchanged, repaired, came or went.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Stamp {
+    /// Where in the source the row lies, as in [`Entry::start`].
+    pub start: u64,
+    /// Size and modification time of its file, or why it has none.
+    pub seen: String,
+}
+
 /// A row that cannot be used, and why.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct BadRow {
@@ -167,8 +183,8 @@ impl Dataset {
     /// indexed, and its canvases cached if they take at most `cache_bytes`.
     ///
     /// # Errors
-    /// If the source cannot be read, has more bad rows than `max_bad` allows or no usable one, or has a label that its class
-    /// file lacks.
+    /// If the source cannot be read, has more bad rows than `max_bad` allows or no usable one, has a label that its
+    /// class file lacks, or has images that changed since a data set was made of them in this store.
     pub fn open(
         config: &DataConfig,
         size: u32,
@@ -199,8 +215,8 @@ impl Dataset {
             return Err(Error::invalid("max_bad", format!("{} is not a share between 0 and 1", source.max_bad())));
         }
         let index = Arc::new(Index::open(&*source, config, store, progress)?);
-        check_unchanged(&*source, &index, store)?;
         let canvas = Canvas::open(source.clone(), index.clone(), size, cache_bytes, store, progress)?;
+        index.mark_used()?;
         let key = canvas.key();
         let (classes, synonyms, vocabulary) = (index.classes.clone(), source.synonyms(), source.vocabulary());
         Ok(Dataset { index, classes, synonyms, vocabulary, canvas, key, named_apart: !named_by.is_empty() })
@@ -333,20 +349,6 @@ impl Least {
     fn rows(self) -> impl Iterator<Item = u32> {
         self.heap.into_iter().map(|(_, row)| row)
     }
-}
-
-/// A thousand rows (all, if there are fewer) tell whether pictures were exchanged since they were indexed.
-fn check_unchanged(source: &dyn Source, index: &Index, store: &std::path::Path) -> Result<()> {
-    let step = (index.len() / 1000).max(1) as usize;
-    let changed = (0..index.len()).step_by(step).map(|row| index.row(row)).find(|row| source.changed(row));
-    changed.map_or(Ok(()), |row| {
-        let why = format!(
-            "its picture `{}` changed since the data was indexed; delete {} to read the data anew",
-            row.key,
-            store.display()
-        );
-        Err(Error::invalid(source.name(&row), why))
-    })
 }
 
 /// Which rows train and which are held out: the zero-shot test, the targets and the stamped test pictures.

@@ -8,6 +8,7 @@ mod build;
 pub(crate) mod intake;
 mod picture;
 pub mod png;
+mod unread;
 
 pub use picture::{canvas_of, picture};
 

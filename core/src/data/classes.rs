@@ -18,8 +18,9 @@ pub struct ClassFile {
 impl ClassFile {
     /// Reads a class file and checks that it can be used.
     pub fn read(path: &PathBuf) -> Result<Self> {
-        let text = std::fs::read_to_string(path).map_err(Error::io(path))?;
-        let file: ClassFile = serde_json::from_str(&text)
+        let bytes = std::fs::read(path).map_err(Error::io(path))?;
+        let text = super::json::standard(&bytes).map_err(|why| Error::invalid(path.display().to_string(), why))?;
+        let file: ClassFile = serde_json::from_slice(&text)
             .map_err(|error| Error::invalid(path.display().to_string(), error.to_string()))?;
         let nameless = file.classes.iter().find(|(_, names)| names.first().is_none_or(|name| name.trim().is_empty()));
         if let Some((label, _)) = nameless {

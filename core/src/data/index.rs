@@ -2,18 +2,20 @@
 //! of a suite. A row costs memory only while it is looked at.
 //!
 //! A folder of the store holds `rows.bin` (32 bytes a row), `text.bin` (keys and captions), `named.bin` (which captions name
-//! which class), `dropped.jsonl` (rows that cannot be used, and why) and `index.json`. It appears whole, by a rename.
+//! which class), `dropped.jsonl` (rows that cannot be used, and why), `stamps.bin` (sizes and times of images, see
+//! `index/stamps.rs`) and `index.json`. It appears whole, by a rename.
 
+mod stamps;
 mod write;
 
 use super::{ClassFile, Classes, DataConfig, Source};
 use crate::{Error, Progress, Result};
 use gauntlet_torch::Map;
 use serde::{Deserialize, Serialize};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Part of every key: raised whenever the same source would give other files, so that old indexes are left alone.
-const FORMAT: u32 = 2;
+const FORMAT: u32 = 3;
 
 /// Bytes of a row in `rows.bin`; [`Record`] says what they hold.
 const RECORD: usize = 32;
@@ -30,13 +32,14 @@ pub struct Index {
     class_of_label: Vec<u32>,
     /// Class names and prompt templates.
     pub classes: Classes,
-    /// Tells this source, as configured and as its files are, from every other.
+    /// Tells this source, as configured and as its files are, the images of a table among them, from every other.
     pub key: String,
     /// Hash of every row's key, caption, label and picture size, and of what makes the pictures where they are made; whatever the times of
     /// the files.
     pub digest: String,
     /// Rows that could not be used.
     pub dropped: usize,
+    folder: PathBuf,
 }
 
 /// A usable row of a data set.
@@ -116,20 +119,30 @@ struct Summary {
 }
 
 impl Index {
-    /// The index of a source: from `store` where it is there already, otherwise made.
+    /// The index of a source: from `store` where it is there already, otherwise made; made anew where images have
+    /// changed and nothing was made of them yet.
     ///
     /// # Errors
-    /// If the source cannot be read, has more bad rows than `max_bad` allows or no usable one, or has a label that its class
-    /// file lacks.
+    /// If the source cannot be read, has more bad rows than `max_bad` allows or no usable one, has a label that its
+    /// class file lacks, or has images that changed since a data set was made of them.
     pub fn open(source: &dyn Source, config: &DataConfig, store: &Path, progress: &dyn Progress) -> Result<Self> {
         let json = serde_json::to_string(config).map_err(|error| Error::invalid("data", error.to_string()))?;
         let parts = [json, source.fingerprint(), FORMAT.to_string()];
         let key = blake3::hash(parts.join("\n").as_bytes()).to_hex().to_string();
         let folder = store.join(format!("index-{}", &key[..16]));
+        if folder.exists() {
+            stamps::look(source, &folder, progress)?;
+        }
         if !folder.exists() {
             write::write(source, config, &key, &folder, progress)?;
         }
         Index::read(&folder, &key)
+    }
+
+    /// Notes that something is made of these rows from now on, which must not be mixed with what is made of other
+    /// images.
+    pub(super) fn mark_used(&self) -> Result<()> {
+        stamps::mark_used(&self.folder)
     }
 
     fn read(folder: &Path, key: &str) -> Result<Self> {
@@ -139,7 +152,9 @@ impl Index {
         let map = |name: &str| Map::open(&folder.join(name)).map_err(Error::io(folder.join(name)));
         let (rows, text, named) = (map("rows.bin")?, map("text.bin")?, map("named.bin")?);
         let lengths = [rows.len(), text.len(), named.len()];
-        if summary.key != key || lengths != [summary.rows * RECORD, summary.text_bytes as usize, summary.named * 8] {
+        if summary.key != stamps::key(key, &map("stamps.bin")?)
+            || lengths != [summary.rows * RECORD, summary.text_bytes as usize, summary.named * 8]
+        {
             return Err(damaged(folder, "its files do not belong together"));
         }
         Ok(Index {
@@ -151,6 +166,7 @@ impl Index {
             key: summary.key,
             digest: summary.digest,
             dropped: summary.dropped,
+            folder: folder.into(),
         })
     }
 

@@ -2,7 +2,7 @@
 //! takes targets from its validation split (Yang et al. 2023, section 5). One index holds both; the rows of the second are marked.
 
 use super::index::Row;
-use super::{BadRow, ClassFile, Entry, Source, eda};
+use super::{BadRow, ClassFile, Entry, Source, Stamp, eda};
 use crate::{Error, Progress, Result};
 use std::sync::Arc;
 
@@ -70,9 +70,14 @@ impl Source for WithValidation {
         source.name(&row)
     }
 
-    fn changed(&self, row: &Row) -> bool {
-        let (source, row) = self.of(row);
-        source.changed(&row)
+    fn stamps(
+        &self,
+        threads: usize,
+        progress: &dyn Progress,
+        each: &mut dyn FnMut(Stamp) -> Result<()>,
+    ) -> Result<()> {
+        self.train.stamps(threads, progress, each)?;
+        self.validation.stamps(threads, progress, each)
     }
 
     fn classes(&self) -> Result<Option<ClassFile>> {

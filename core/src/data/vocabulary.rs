@@ -3,7 +3,7 @@
 //! labels or names of these classes; all others are none.
 
 use super::index::Row;
-use super::{BadRow, ClassFile, Entry, Source, eda, words};
+use super::{BadRow, ClassFile, Entry, Source, Stamp, eda, words};
 use crate::{Error, Progress, Result, downstream};
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -73,8 +73,13 @@ impl Source for Over {
         self.source.name(row)
     }
 
-    fn changed(&self, row: &Row) -> bool {
-        self.source.changed(row)
+    fn stamps(
+        &self,
+        threads: usize,
+        progress: &dyn Progress,
+        each: &mut dyn FnMut(Stamp) -> Result<()>,
+    ) -> Result<()> {
+        self.source.stamps(threads, progress, each)
     }
 
     fn classes(&self) -> Result<Option<ClassFile>> {

@@ -10,7 +10,7 @@ use super::canvas::intake::{caption, class_file, read_span, stamp};
 use super::canvas::picture;
 use super::index::Row;
 use super::ordered::ordered;
-use super::{BadRow, ClassFile, DataConfig, Entry, Source};
+use super::{BadRow, ClassFile, DataConfig, Entry, Source, json};
 use crate::{Error, Progress, Result};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -181,7 +181,11 @@ impl Shards {
         let size = u32::try_from(picture.size).map_err(|_| format!("its picture has {} bytes", picture.size))?;
         let text = sample.text.filter(|_| self.config.caption == "auto");
         let json = match sample.json.filter(|_| text.is_none() || !self.config.class_field.is_empty()) {
-            Some(place) => Some(parse_json(&read_span(file, place.start, place.size)?)?),
+            Some(place) => {
+                let caption = if text.is_some() { None } else { Some(self.caption_field()) };
+                let wanted = [caption, Some(&*self.config.class_field)].into_iter().flatten().collect::<Vec<_>>();
+                Some(parse_json(&read_span(file, place.start, place.size)?, &wanted)?)
+            }
             None => None,
         };
         let caption = match text {
@@ -193,9 +197,12 @@ impl Shards {
         Ok(Entry { key: sample.key.clone(), caption, label, file: shard as u32, start: picture.start, size })
     }
 
+    fn caption_field(&self) -> &str {
+        if self.config.caption == "auto" { "caption" } else { &self.config.caption }
+    }
+
     fn json_caption(&self, json: Option<&Map<String, Value>>) -> Result<String, String> {
-        let auto = self.config.caption == "auto";
-        let field = if auto { "caption" } else { &self.config.caption };
+        let (auto, field) = (self.config.caption == "auto", self.caption_field());
         match json.and_then(|json| json.get(field)) {
             Some(Value::String(text)) => caption(text.as_bytes()),
             Some(other) => Err(format!("the caption is not text: {other}")),
@@ -205,8 +212,8 @@ impl Shards {
     }
 }
 
-fn parse_json(bytes: &[u8]) -> Result<Map<String, Value>, String> {
-    serde_json::from_slice(bytes).map_err(|error| format!("its JSON cannot be read: {error}"))
+fn parse_json(bytes: &[u8], wanted: &[&str]) -> Result<Map<String, Value>, String> {
+    json::fields(bytes, wanted).map_err(|error| format!("its JSON cannot be read: {error}"))
 }
 
 /// Whether a class field was found, and what fields there were: a misspelt one would otherwise show only as data without labels.

@@ -29,6 +29,20 @@ pub(crate) fn caption(bytes: &[u8]) -> Result<String, String> {
     }
 }
 
+/// What a text is that is not UTF-8 but UTF-16 or UTF-32, by its first bytes: its mark, or where its zero bytes are.
+pub(crate) fn wide(head: &[u8]) -> Option<&'static str> {
+    let zeros = |at: usize| head.iter().skip(at).step_by(2).take(32).filter(|byte| **byte == 0).count();
+    let half = head.len().min(64) / 2;
+    match head {
+        [0xFF, 0xFE, 0, 0, ..] | [0, 0, 0xFE, 0xFF, ..] => Some("UTF-32"),
+        [0xFF, 0xFE, ..] | [0xFE, 0xFF, ..] => Some("UTF-16"),
+        // Of two bytes a Latin letter has one that is zero, always the same.
+        _ if half > 1 && zeros(1) > half / 2 && zeros(0) == 0 => Some("UTF-16LE"),
+        _ if half > 1 && zeros(0) > half / 2 && zeros(1) == 0 => Some("UTF-16BE"),
+        _ => None,
+    }
+}
+
 /// Size and modification time of a file: what tells that it changed without reading it.
 pub(crate) fn stamp(path: &Path) -> std::io::Result<String> {
     let file = std::fs::metadata(path)?;

@@ -6,10 +6,12 @@
 //! because open_clip and torchvision do not apply it.
 
 use super::intake::MAX_BYTES;
+use super::unread::what_it_is;
 use fast_image_resize::images::{TypedImage, TypedImageRef};
 use fast_image_resize::pixels::U8x3;
 use fast_image_resize::{FilterType, ImageView, ResizeAlg, ResizeOptions, Resizer};
 use image::{DynamicImage, ImageFormat, ImageReader, Limits, Rgb, RgbImage};
+use std::borrow::Cow;
 use std::io::Cursor;
 
 /// Sides above this are refused.
@@ -72,26 +74,67 @@ fn visible(side: u32, short: u32, size: u32) -> (f64, f64) {
 }
 
 fn decode(bytes: &[u8]) -> Result<DynamicImage, String> {
-    let mut reader = ImageReader::new(Cursor::new(bytes)).with_guessed_format().map_err(|error| error.to_string())?;
+    let whole = with_end(bytes);
+    let mut reader = ImageReader::new(Cursor::new(&whole)).with_guessed_format().map_err(|error| error.to_string())?;
     // Both are checked against the header, before anything of that size is allocated.
     let mut limits = Limits::no_limits();
     (limits.max_image_width, limits.max_image_height) = (Some(MAX_SIDE), Some(MAX_SIDE));
     limits.max_alloc = Some(MAX_BYTES);
     reader.limits(limits);
-    if reader.format() == Some(ImageFormat::Jpeg) && is_cut(bytes) {
-        return Err("the JPEG is cut short: it has no end marker".into());
+    match reader.format() {
+        Some(ImageFormat::Jpeg) if is_cut(bytes) => return Err("the JPEG is cut short: it has no end marker".into()),
+        Some(format) if format.reading_enabled() => {}
+        guess => return Err(what_it_is(bytes, guess)),
     }
     reader.decode().map_err(|error| error.to_string())
 }
 
-/// Whether a JPEG ends inside its last scan. The decoder would fill what is missing with grey; PIL refuses such a file.
-/// Inside a scan 0xFF is always followed by 0x00 or a restart marker, so neither marker can be mistaken there.
+/// A PNG that lacks no more than its end mark, with one: PIL reads it. The decoder judges whether all pixels are there.
+fn with_end(bytes: &[u8]) -> Cow<'_, [u8]> {
+    const END: &[u8] = b"\0\0\0\0IEND\xAE\x42\x60\x82";
+    let mut at = if bytes.starts_with(b"\x89PNG\r\n\x1a\n") { 8 } else { return bytes.into() };
+    while let Some(rest) = bytes.get(at..) {
+        if rest.starts_with(END) {
+            break;
+        }
+        if END.starts_with(rest) {
+            return [&bytes[..at], END].concat().into();
+        }
+        let Some(length) = rest.first_chunk() else { break };
+        at += u32::from_be_bytes(*length) as usize + 12; // length, kind and checksum
+    }
+    bytes.into()
+}
+
+/// Whether a JPEG ends before its end marker. The decoder would fill what is missing with grey; PIL refuses such a
+/// file.
+///
+/// The markers are followed from the first, as a decoder does, over segments by their lengths: a thumbnail within one
+/// has markers of its own that count for nothing, and so has what phones and cameras put behind the end (a film, a
+/// second image). Between segments and within a scan 0xFF is followed by a marker, by 0x00 where it is data, or by 0xFF
+/// where it fills.
 fn is_cut(bytes: &[u8]) -> bool {
-    let is = |marker: u8| move |pair: &[u8]| pair == [0xFF, marker];
-    let (start_of_scan, end_of_image) = (is(0xDA), is(0xD9));
-    // The end marker is looked for from behind, where it usually is: nothing else is searched then.
-    let end = bytes.windows(2).rposition(end_of_image).unwrap_or(0);
-    bytes[end..].windows(2).any(start_of_scan)
+    let (mut at, mut scanned) = (2, false);
+    while let Some(next) = bytes.get(at..).and_then(|rest| rest.windows(2).position(is_marker)) {
+        let marker = bytes[at + next + 1];
+        at += next + 2;
+        match marker {
+            0xD9 => return false,
+            // The start of another image, within this one.
+            0xD8 if scanned => return true,
+            // Markers without a segment: restarts and the like.
+            0x01 | 0xD0..=0xD8 => {}
+            _ => {
+                scanned |= marker == 0xDA;
+                at += bytes.get(at..at + 2).map_or(2, |length| u16::from_be_bytes([length[0], length[1]]).into());
+            }
+        }
+    }
+    true
+}
+
+fn is_marker(pair: &[u8]) -> bool {
+    pair[0] == 0xFF && !matches!(pair[1], 0x00 | 0xFF)
 }
 
 fn on_white(picture: DynamicImage) -> RgbImage {
@@ -164,6 +207,74 @@ mod tests {
         let png = encode(pattern(64, 48), ImageFormat::Png);
         assert!(picture(&png[..png.len() / 2], 16).is_err());
         assert!(picture(b"GIF89a..", 16).is_err());
+    }
+
+    /// An image of `tests/fixtures/images`, which `make.py` there makes.
+    fn fixture(name: &str) -> Vec<u8> {
+        std::fs::read(format!("{}/../tests/fixtures/images/{name}", env!("CARGO_MANIFEST_DIR"))).unwrap()
+    }
+
+    #[test]
+    fn images_as_people_have_them_are_read_as_pillow_reads_them() {
+        let names = ["progressive.jpg", "restarts.jpg", "thumbnail.jpg", "cmyk.jpg", "two.mpo"];
+        let frames = ["frames.gif", "frames.webp", "frames.png"];
+        let golden = fixture("golden.u8");
+        for (name, golden) in names.into_iter().chain(frames).zip(golden.chunks(768)) {
+            let ours = picture(&fixture(name), 16).unwrap();
+            let worst = ours.iter().zip(golden).map(|(a, b)| a.abs_diff(*b)).max().unwrap();
+            assert!(worst <= if name.ends_with(".jpg") || name.ends_with(".mpo") { 6 } else { 0 }, "{name}: {worst}");
+        }
+    }
+
+    /// What lies behind the end of an image in the wild: nothing, zeros, text, a film with markers in it,
+    /// another image, half of one.
+    fn tails(jpeg: &[u8]) -> [Vec<u8>; 7] {
+        let film = [b"\0\0\0\x18ftypmp42\0\0\0\0isom", &[0xFF, 0xDA][..], &[0; 20]].concat();
+        let start_of_image = vec![0xFF, 0xD8, 0xFF, 0xE0, 0, 16];
+        [vec![], vec![0; 100], b"\r\n".to_vec(), film, jpeg.to_vec(), jpeg[..jpeg.len() / 2].to_vec(), start_of_image]
+    }
+
+    #[test]
+    fn a_jpeg_ends_at_its_own_end_marker_whatever_follows() {
+        for name in ["progressive.jpg", "restarts.jpg", "thumbnail.jpg", "cmyk.jpg", "two.mpo"] {
+            let jpeg = fixture(name);
+            let pixels = picture(&jpeg, 16).unwrap();
+            for tail in tails(&fixture("progressive.jpg")) {
+                assert!(picture(&[&jpeg[..], &tail].concat(), 16).as_ref() == Ok(&pixels), "{name}, then {tail:02x?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_jpeg_that_is_cut_anywhere_is_refused() {
+        for name in ["progressive.jpg", "restarts.jpg", "thumbnail.jpg", "cmyk.jpg"] {
+            let jpeg = fixture(name);
+            for length in 0..jpeg.len() {
+                assert!(picture(&jpeg[..length], 16).is_err(), "{length} bytes of {}, {name}", jpeg.len());
+            }
+            // Cut within its last scan, and another image behind it.
+            assert!(picture(&[&jpeg[..jpeg.len() - 3], &jpeg].concat(), 16).is_err(), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_png_needs_all_its_pixels_and_not_its_end_mark() {
+        let png = encode(pattern(64, 48), ImageFormat::Png);
+        let pixels = picture(&png, 16).unwrap();
+        let data_end = png.windows(4).rposition(|kind| kind == b"IEND").unwrap() - 4;
+        for length in data_end..png.len() {
+            assert!(picture(&png[..length], 16).as_ref() == Ok(&pixels), "{length} bytes of {}", png.len());
+        }
+        for length in (0..data_end - 12).step_by(97).chain([data_end - 40, data_end - 1]) {
+            assert!(picture(&png[..length], 16).is_err(), "{length} bytes of {}", png.len());
+        }
+        // Cut between two chunks of data: half of its only one, as a whole chunk.
+        let start = png.windows(4).position(|kind| kind == b"IDAT").unwrap() - 4;
+        let mut half = png[..start + 8 + (data_end - start) / 2].to_vec();
+        let length = (half.len() - start - 8) as u32;
+        half[start..start + 4].copy_from_slice(&length.to_be_bytes());
+        half.extend(crc32(&half[start + 4..]).to_be_bytes());
+        assert!(picture(&half, 16).is_err());
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Makes an index folder: one scan of the source appends rows and text as they come, a pass over the captions finds the classes
 //! that they name. Nothing is kept in memory but the labels.
 
-use super::{NO_LABEL, RECORD, Record, Summary, row_of};
+use super::{NO_LABEL, RECORD, Record, Summary, row_of, stamps};
 use crate::data::folder::{DropList, Part, Writer};
 use crate::data::ordered::{cores, ordered};
 use crate::data::{ClassFile, Classes, DataConfig, Entry, Source};
@@ -22,6 +22,8 @@ pub(super) fn write(
     progress: &dyn Progress,
 ) -> Result<()> {
     let part = Part::new(folder)?;
+    // First of all: an image that changes from now on is then noticed the next time.
+    let key = stamps::write(source, &part, key, progress)?;
     let mut rows = Rows::new(&part, source)?;
     let mut dropped = DropList::new(&part)?;
     source.scan(cores(), progress, &mut |entry| match entry {
@@ -38,7 +40,7 @@ pub(super) fn write(
             classes.labels.binary_search(label).expect("every label is a class") as u32;
     }
     let summary = Summary {
-        key: key.to_string(),
+        key,
         config: config.clone(),
         rows: count,
         text_bytes,
