@@ -6,6 +6,7 @@
 
 mod write;
 
+use super::rows::Tally;
 use super::{ClassFile, Classes, DataConfig, Source};
 use crate::{Error, Progress, Result};
 use gauntlet_torch::Map;
@@ -13,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use std::path::Path;
 
 /// Part of every key: raised whenever the same source would give other files, so that old indexes are left alone.
-const FORMAT: u32 = 2;
+const FORMAT: u32 = 3;
 
 /// Bytes of a row in `rows.bin`; [`Record`] says what they hold.
 const RECORD: usize = 32;
@@ -35,8 +36,8 @@ pub struct Index {
     /// Hash of every row's key, caption, label and picture size, and of what makes the pictures where they are made; whatever the times of
     /// the files.
     pub digest: String,
-    /// Rows that could not be used.
-    pub dropped: usize,
+    /// Rows found, kept and lost.
+    pub tally: Tally,
 }
 
 /// A usable row of a data set.
@@ -109,7 +110,7 @@ struct Summary {
     rows: usize,
     text_bytes: u64,
     named: usize,
-    dropped: usize,
+    tally: Tally,
     digest: String,
     class_of_label: Vec<u32>,
     classes: ClassFile,
@@ -150,7 +151,7 @@ impl Index {
             classes: Classes::new(Vec::new(), Some(summary.classes)),
             key: summary.key,
             digest: summary.digest,
-            dropped: summary.dropped,
+            tally: summary.tally,
         })
     }
 
