@@ -3,6 +3,8 @@
 use gauntlet::Progress;
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
+use std::sync::Mutex;
 use std::time::Duration;
 
 /// One line from a trial to its suite.
@@ -18,7 +20,7 @@ pub struct Report {
     pub note: String,
 }
 
-/// Passes progress on as JSON lines on standard output.
+/// Passes progress on as JSON lines on standard output. Remarks on the data are the suite's to make, which opened it first.
 pub struct JsonLines;
 
 impl Progress for JsonLines {
@@ -33,29 +35,63 @@ impl Progress for JsonLines {
     }
 }
 
-/// A bar of its own, for one trial in this process or the preparation of a suite.
-pub struct Bar(ProgressBar);
+/// A bar of its own, for one trial in this process or the preparation of a suite. Each remark on the data goes to standard error once.
+pub struct Bar {
+    bar: ProgressBar,
+    said: Mutex<BTreeSet<String>>,
+}
 
 impl Bar {
     /// A bar that shows nothing yet.
     pub fn new() -> Self {
-        Bar(ProgressBar::new(0).with_style(style()))
+        Bar { bar: ProgressBar::new(0).with_style(style()), said: Mutex::default() }
+    }
+
+    /// Does something that prints, with the bar out of its way.
+    pub fn aside(&self, print: impl FnOnce()) {
+        self.bar.suspend(print);
     }
 }
 
 impl Progress for Bar {
     fn report(&self, stage: &str, done: u64, total: u64, note: &str) {
-        show(&self.0, stage, &Report { stage: stage.into(), done, total, note: note.into() });
+        show(&self.bar, stage, &Report { stage: stage.into(), done, total, note: note.into() });
     }
 
     fn tell(&self, line: &str) {
-        self.0.suspend(|| eprintln!("{line}"));
+        self.aside(|| eprintln!("{line}"));
+    }
+
+    fn remark(&self, line: &str) {
+        if self.said.lock().expect("no thread panics with it").insert(line.to_string()) {
+            self.aside(|| eprintln!("{line}"));
+        }
+    }
+}
+
+/// A bar for data that nobody named, such as the world that a plan is timed on: remarks on it are dropped.
+pub struct BarAlone(Bar);
+
+impl BarAlone {
+    /// A bar that shows nothing yet.
+    pub fn new() -> Self {
+        BarAlone(Bar::new())
+    }
+}
+
+impl Progress for BarAlone {
+    fn report(&self, stage: &str, done: u64, total: u64, note: &str) {
+        self.0.report(stage, done, total, note);
+    }
+
+    fn tell(&self, line: &str) {
+        self.0.aside(|| eprintln!("{line}"));
     }
 }
 
 impl Drop for Bar {
     fn drop(&mut self) {
-        self.0.finish_and_clear();
+        self.bar.finish_and_clear();
     }
 }
 

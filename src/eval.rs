@@ -3,6 +3,7 @@
 
 use crate::bars::Bar;
 use crate::say;
+use crate::scratch::Scratch;
 use crate::trial::stop_on_signals;
 use clap::Args;
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets::UTF8_HORIZONTAL_ONLY};
@@ -87,7 +88,7 @@ const EVALUATORS: [&str; 3] = ["downstream-zero-shot", "linear-probe", "downstre
 impl Eval {
     /// Measures, and prints the scores.
     pub fn run(self) -> Result<ExitCode> {
-        let scratch = tempfile::tempdir().map_err(Error::io(std::env::temp_dir()))?;
+        let scratch = Scratch::new(&std::env::temp_dir(), "gauntlet-eval-")?;
         let trial = self.trial(scratch.path())?;
         let out = self.out.clone().unwrap_or_else(|| scratch.path().join("out"));
         let store = self.store.clone().unwrap_or_else(|| out.join("store"));

@@ -14,6 +14,7 @@ mod new;
 mod plan;
 mod poison;
 mod report;
+mod scratch;
 mod sheet;
 mod sweep;
 mod table;

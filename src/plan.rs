@@ -1,6 +1,6 @@
 //! `gauntlet plan`: what a suite will cost and what it will be able to tell, before anything of it runs.
 
-use crate::bars::Bar;
+use crate::bars::BarAlone;
 use crate::grid::{align, grid};
 use crate::say;
 use crate::trial::stop_on_signals;
@@ -100,7 +100,7 @@ impl Plan {
 
     /// Trains each defense for a few steps of every epoch: what a defense does depends on the epoch.
     fn probe(&self, suite: &Suite, trials: &[Trial]) -> Result<Probe> {
-        let (home, stop, bar) = (scratch()?, stop_on_signals(), Bar::new());
+        let (home, stop, bar) = (scratch()?, stop_on_signals(), BarAlone::new());
         let (mut train, mut rates) = (Vec::new(), Vec::new());
         let first = &trials[0];
         // A step of RN50 on a CPU takes a second for each row, and as long for each of few rows as of many.

@@ -6,6 +6,7 @@ mod make;
 mod show;
 mod verify;
 
+use crate::scratch::Scratch;
 use clap::{Args, Subcommand};
 use gauntlet::attack::Workshop;
 use gauntlet::poison::{Arena, Poisoned};
@@ -14,7 +15,6 @@ use gauntlet::trial::parse_device;
 use gauntlet::{Error, Progress, Result};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use tempfile::TempDir;
 
 /// What is done with poison.
 #[derive(Subcommand)]
@@ -70,10 +70,10 @@ impl Here {
     }
 }
 
-/// A folder for canvases and whatever else can be made again: one that stays, or one that vanishes.
+/// A folder for canvases and whatever else can be made again: one that stays, or one that vanishes (but for lists that an error names).
 struct Store {
     path: PathBuf,
-    _scratch: Option<TempDir>,
+    _scratch: Option<Scratch>,
 }
 
 impl Store {
@@ -85,7 +85,7 @@ impl Store {
         }
         let place = beside.map_or_else(std::env::temp_dir, Path::to_path_buf);
         std::fs::create_dir_all(&place).map_err(Error::io(&place))?;
-        let scratch = tempfile::Builder::new().prefix(".store-").tempdir_in(&place).map_err(Error::io(&place))?;
+        let scratch = Scratch::new(&place, ".store-")?;
         Ok(Store { path: scratch.path().to_path_buf(), _scratch: Some(scratch) })
     }
 

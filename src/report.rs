@@ -10,6 +10,7 @@ mod glance;
 mod marker;
 mod page;
 mod plots;
+mod rows;
 mod scores;
 mod setup;
 mod tradeoff;

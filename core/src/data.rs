@@ -16,6 +16,7 @@ mod json;
 pub mod labelled;
 pub mod load;
 pub mod ordered;
+pub mod rows;
 pub mod tokenize;
 mod validation;
 pub mod vocabulary;
@@ -23,13 +24,15 @@ pub mod webdataset;
 pub mod world;
 
 pub use classes::{ClassFile, Classes, words};
+pub use rows::BadRow;
 
 use crate::{Error, Progress, Result, draw};
 use canvas::Canvas;
 use index::{Index, Row};
+use rows::{Loss, Lost, Remarks, Tally};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use std::collections::{BinaryHeap, HashMap};
+use std::collections::{BTreeMap, BinaryHeap, HashMap};
 use std::sync::Arc;
 
 /// Where the pairs come from: the `[data]` table of a suite.
@@ -85,6 +88,11 @@ pub trait Source: Send + Sync {
         progress: &dyn Progress,
         each: &mut dyn FnMut(Result<Entry, BadRow>) -> Result<()>,
     ) -> Result<()>;
+
+    /// What the last scan found to say beside its rows.
+    fn remarks(&self) -> Remarks {
+        Remarks::default()
+    }
 
     /// What makes the pictures, where they are made and not read: part of the poison's digest.
     fn content(&self) -> String {
@@ -151,15 +159,6 @@ pub struct Stamp {
     pub seen: String,
 }
 
-/// A row that cannot be used, and why.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct BadRow {
-    /// What a person would call the row.
-    pub name: String,
-    /// What is wrong with it.
-    pub why: String,
-}
-
 /// The rows of a data set and their canvases.
 pub struct Dataset {
     /// Captions, classes and places of the rows.
@@ -218,6 +217,9 @@ impl Dataset {
         let canvas = Canvas::open(source.clone(), index.clone(), size, cache_bytes, store, progress)?;
         index.mark_used()?;
         let key = canvas.key();
+        let tally = canvas.tally();
+        progress.remark(&format!("rows: {}", tally.summary()));
+        tally.details().iter().for_each(|line| progress.remark(&format!("rows: {line}")));
         let (classes, synonyms, vocabulary) = (index.classes.clone(), source.synonyms(), source.vocabulary());
         Ok(Dataset { index, classes, synonyms, vocabulary, canvas, key, named_apart: !named_by.is_empty() })
     }
@@ -230,6 +232,20 @@ impl Dataset {
     /// Whether there are none; a data set without rows is refused.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// Rows found, kept and lost: those included whose images were found to be unreadable since it was opened, and those of them that
+    /// `before` names, from a list that an interrupted training left.
+    pub fn tally(&self, before: &[BadRow]) -> Tally {
+        let mut tally = self.canvas.tally();
+        let met = self.canvas.met().into_iter().map(|(row, why)| (self.canvas.name(row), why));
+        let mut met: BTreeMap<String, String> = met.collect();
+        met.extend(before.iter().map(|bad| (bad.name.clone(), bad.why.clone())));
+        if let Some((name, why)) = met.first_key_value() {
+            let first = format!("{name}: {why}");
+            tally.lose_kept(&Lost { kind: Loss::UnreadableImage, rows: met.len() as u64, first });
+        }
+        tally
     }
 
     /// One row.

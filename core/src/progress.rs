@@ -7,6 +7,8 @@ pub trait Progress: Sync {
 
     /// A line that a person should read, though nothing has failed.
     fn tell(&self, _line: &str) {}
+    /// What a person should know of the data that was just opened, in a line: whoever opens it again says the same.
+    fn remark(&self, _line: &str) {}
 }
 
 /// Nobody listens.

@@ -1,4 +1,4 @@
-//! Results: scores, downstream sets and costs as JSON lines. `report/folder.rs` reads what a suite left, `report/board.rs` looks scores up,
+//! Results: scores, rows, downstream sets and costs as JSON lines. `report/folder.rs` reads what a suite left, `report/board.rs` looks scores up,
 //! `report/layout.rs` lays them out in tables, which `report/table.rs` prints as text and `report/export.rs` for other programs;
 //! `report/merge.rs` joins several folders.
 
@@ -12,7 +12,8 @@ pub mod merge;
 pub(crate) mod sample;
 pub mod table;
 
-use crate::data::DataConfig;
+use crate::data::rows::Tally;
+use crate::data::{BadRow, DataConfig, Dataset};
 use crate::evaluator::{Definition, Downstream, Score, Subject, Unit};
 use crate::model::weights::write_atomic;
 use crate::plugin::library::Origin;
@@ -32,6 +33,8 @@ pub enum Line {
     Score(ScoreLine),
     /// A downstream set as one trial read it.
     Set(SetLine),
+    /// The rows of the pairs as one trial read them: found, kept and lost.
+    Data(DataLine),
     /// A library that plugins of one trial were loaded from.
     Library(LibraryLine),
     /// What one trial cost; the only lines that differ from run to run.
@@ -115,6 +118,18 @@ pub struct SetLine {
     pub notes: Vec<String>,
 }
 
+/// The rows of the pairs as one trial read them. `found` less `kept` is what `lost` adds up to.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DataLine {
+    /// Name of the suite.
+    pub suite: String,
+    /// Arena, defense and seed, joined by slashes.
+    pub trial: String,
+    /// What became of them.
+    pub rows: Tally,
+}
+
 /// A library that plugins of one trial were loaded from.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -180,6 +195,7 @@ impl Line {
         match self {
             Line::Score(line) => &line.trial,
             Line::Set(line) => &line.trial,
+            Line::Data(line) => &line.trial,
             Line::Library(line) => &line.trial,
             Line::Cost(line) => &line.trial,
         }
@@ -245,6 +261,22 @@ impl SetLine {
     }
 }
 
+impl DataLine {
+    /// The rows of a trial; `folder` is its own, where a training lists the images that it found unreadable.
+    pub fn new(trial: &Trial, data: &Dataset, folder: &Path) -> Result<DataLine> {
+        let path = folder.join("bad_rows.jsonl");
+        let list =
+            if path.exists() { std::fs::read_to_string(&path).map_err(Error::io(&path))? } else { String::new() };
+        let parse = |line| serde_json::from_str(line);
+        let met: Vec<BadRow> = list
+            .lines()
+            .map(parse)
+            .collect::<serde_json::Result<_>>()
+            .map_err(|error| Error::invalid(path.display().to_string(), error.to_string()))?;
+        Ok(DataLine { suite: trial.suite.clone(), trial: trial.name(), rows: data.tally(&met) })
+    }
+}
+
 impl LibraryLine {
     /// A library of a trial.
     pub fn new(trial: &Trial, library: &Origin) -> LibraryLine {
@@ -258,6 +290,30 @@ pub fn libraries(lines: &[Line]) -> String {
         lines.iter().filter_map(|line| if let Line::Library(line) = line { Some(&line.library) } else { None });
     let said = libraries.collect::<BTreeSet<_>>().into_iter();
     said.map(|library| format!("plugins of {}: BLAKE3 {}, {}\n", library.file, library.blake3, library.built)).collect()
+}
+
+/// What became of the rows that the trials of these lines read, each different answer once with the number of trials that gave it.
+pub fn rows(lines: &[Line]) -> Vec<(&Tally, usize)> {
+    let mut rows: Vec<(&Tally, usize)> = Vec::new();
+    for line in lines {
+        let Line::Data(line) = line else { continue };
+        match rows.iter_mut().find(|(tally, _)| **tally == line.rows) {
+            Some((_, trials)) => *trials += 1,
+            None => rows.push((&line.rows, 1)),
+        }
+    }
+    rows
+}
+
+/// What was lost of the rows that the trials of these lines read, and what else is to be known of them; nothing where all were kept.
+pub fn losses(lines: &[Line]) -> String {
+    let rows = rows(lines);
+    let said = rows.iter().filter(|(tally, _)| !tally.is_plain()).flat_map(|(tally, trials)| {
+        let of = if rows.len() > 1 { format!(" in {trials} trials") } else { String::new() };
+        std::iter::once(format!("rows{of}: {}\n", tally.summary()))
+            .chain(tally.details().into_iter().map(|line| format!("  {line}\n")))
+    });
+    said.collect()
 }
 
 /// What there is to know about the downstream sets that these lines are about, a line a set; sets without a note have none.

@@ -12,7 +12,7 @@ use crate::evaluator::{Cases, Downstream, DownstreamConfig, Encoder, Evaluator, 
 use crate::model::{Clip, ModelConfig};
 use crate::plugin::library::{self, Origin};
 use crate::poison::{Arena, Poison, Threat, bundle};
-use crate::report::{self, Cost, LibraryLine, Line, SetLine};
+use crate::report::{self, Cost, DataLine, LibraryLine, Line, SetLine};
 use crate::suite::Tier;
 use crate::train::corpus::Shape;
 use crate::train::trajectory::Recorder;
@@ -229,6 +229,7 @@ impl Trial {
         };
         let mut lines = self.evaluate(&subject, &evaluators, device)?;
         Cases::write(folder, &subject.cases.borrow())?;
+        lines.push(Line::Data(DataLine::new(self, &data, folder)?));
         lines.extend(downstream.iter().map(|set| Line::Set(SetLine::new(self, set))));
         lines.extend(self.libraries.iter().map(|library| Line::Library(LibraryLine::new(self, library))));
         let evaluate_seconds = clock.elapsed().as_secs_f64();

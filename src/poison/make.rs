@@ -53,17 +53,16 @@ impl Make {
         suite.bundle = PathBuf::new();
         let trials = self.trials(suite.trials()?)?;
         let store = Store::new(self.store.as_deref(), Some(&self.out))?;
+        let bar = Bar::new();
         for trial in trials {
-            let bar = Bar::new();
             let workshop = Workshop { store: &store.path, device: parse_device(&trial.device)?, progress: &bar };
             let arena = trial.in_arena();
             let ground = arena.prepare(&workshop)?;
             let folder = self.out.join(&trial.arena).join(format!("seed-{}", trial.seed));
             let new = Bundle::write(&folder, &arena, &ground, &bar)?;
-            drop(bar);
             let there = if new { "" } else { " (was there already, the same)" };
             let (what, digest) = (tally(&ground.poison.edits), &ground.poison.digest);
-            say(&format!("{}: {what}; digest {digest}{there}\n", folder.display()));
+            bar.aside(|| say(&format!("{}: {what}; digest {digest}{there}\n", folder.display())));
         }
         Ok(())
     }

@@ -2,6 +2,7 @@
 //! trials that have not finished, with the last lines that they said.
 
 use super::Story;
+use super::rows;
 use gauntlet::judge::differing;
 use gauntlet::report::folder::Unfinished;
 use gauntlet::report::{self, ScoreLine};
@@ -50,6 +51,7 @@ pub fn section(story: &Story) -> Result<Markup> {
         section #setup {
             h2 { "Configuration" }
             (facts(story))
+            (rows::part(lines))
             h3 { "What each defense changes" }
             (differences(story)?)
             @if !sets.is_empty() { h3 { "Downstream sets" } pre { (sets) } }

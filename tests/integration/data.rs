@@ -1,10 +1,14 @@
-//! `gauntlet data` as a person runs it, on the small copies of the downstream sets and against a server that sends the wrong file.
+//! `gauntlet data` as a person runs it, on the small copies of the downstream sets and against a server that sends the wrong file; and what
+//! is told of the rows of the pairs.
 
-use crate::program::{argument, folder, gauntlet};
+use crate::program::{argument, clipart_suite, folder, gauntlet};
+use gauntlet::data::canvas::png;
+use gauntlet::data::webdataset::shard::ShardWriter;
+use gauntlet::report::{self, Line};
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpListener;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 fn fixtures() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/downstream")
@@ -83,4 +87,97 @@ fn a_file_that_is_not_the_published_one_is_not_unpacked() {
         "{ran:?}"
     );
     assert_eq!(fs::read_dir(home.join("dtd")).unwrap().count(), 0);
+}
+
+/// Samples `{prefix}{k}` of one colour each, of classes `a` and `b`, as shards have them.
+fn samples(prefix: &str, count: u8) -> Vec<(String, Vec<u8>)> {
+    let sample = |k: u8| {
+        let (key, label) = (format!("{prefix}{k}"), format!(r#"{{"category": "{}"}}"#, ["a", "b"][usize::from(k % 2)]));
+        let canvas = vec![k; 3 * 32 * 32];
+        [
+            (format!("{key}.png"), png::encode(&canvas, 32)),
+            (format!("{key}.txt"), format!("number {k} of {prefix}").into_bytes()),
+            (format!("{key}.json"), label.into_bytes()),
+        ]
+    };
+    (0..count).flat_map(sample).collect()
+}
+
+fn write_shard(path: &Path, members: &[(String, Vec<u8>)]) {
+    let mut shard = ShardWriter::create(path).unwrap();
+    members.iter().for_each(|(name, bytes)| shard.add(name, bytes).unwrap());
+    shard.finish().unwrap();
+}
+
+#[test]
+fn cut_shards_are_refused_by_name_and_where_they_are_allowed_all_results_tell_what_was_lost() {
+    let home = folder("data-cut-shards");
+    let (suite, shards) = (clipart_suite(&home, "clip = {}"), home.join("shards"));
+    fs::create_dir(&shards).unwrap();
+    for name in ["0.tar", "1.tar"] {
+        write_shard(&shards.join(name), &samples(name.trim_end_matches(".tar"), 60));
+    }
+    let whole = fs::read(shards.join("1.tar")).unwrap();
+    fs::write(shards.join("1.tar"), &whole[..whole.len() / 4]).unwrap();
+    fs::write(shards.join("2.tar"), b"").unwrap();
+    let (path, out) = (format!("data.path={}", argument(&shards)), home.join("out"));
+    let data = ["--set", &path, "--set", "data.class_file=", "--set", "heldout=0.3", "--set", "recipe.epochs=1"];
+    let small = ["--set", "recipe.warmup_steps=1", "--set", "attacks={}", "--set", "arenas={}"];
+    let run = |more: &[&str]| {
+        gauntlet(&[&["run", argument(&suite), "--out", argument(&out)], &data[..], &small[..], more].concat())
+    };
+    let refused = run(&[]);
+    let named = ["2 of 3 shards", "1.tar: it is cut short", "2.tar: it is empty (0 bytes)", "cut_shards = \"allow\""];
+    assert!(refused.code == Some(2) && named.iter().all(|part| refused.stderr.contains(part)), "{refused:?}");
+
+    let ran = run(&["--set", "data.cut_shards=allow"]);
+    let said = [
+        "rows: 75 found, 74 kept, 1 lost (cut-shard 1); 2 shards are not whole",
+        "rows: not whole: 2.tar: it is empty",
+    ];
+    assert!(ran.code == Some(0) && said.iter().all(|line| ran.stderr.contains(line)), "{ran:?}");
+    assert!(ran.stdout.contains("rows: 75 found, 74 kept"), "the table tells it, too: {ran:?}");
+    let lines = report::read_lines(&out.join("results.jsonl")).unwrap();
+    let rows = lines.iter().find_map(|line| if let Line::Data(line) = line { Some(&line.rows) } else { None }).unwrap();
+    assert_eq!((rows.found, rows.kept, rows.lost[0].rows, rows.cut.len()), (75, 74, 1, 2));
+    let ran = gauntlet(&["report", argument(&out)]);
+    let page = fs::read_to_string(out.join("report.html")).unwrap();
+    assert!(page.contains("lost: cut-shard") && page.contains("Not whole, and not counted: 2.tar"), "{ran:?}");
+    // Results of an earlier version have no such line.
+    let old: Vec<Line> = lines.into_iter().filter(|line| !matches!(line, Line::Data(_))).collect();
+    report::write_lines(&out.join("results.jsonl"), &old).unwrap();
+    let table = gauntlet(&["table", argument(&out)]);
+    assert!(table.code == Some(0) && !table.stdout.contains("found"), "{table:?}");
+}
+
+#[test]
+fn a_list_of_lost_rows_that_an_error_names_is_there_and_the_second_opening_tells_what_the_first_told() {
+    let home = folder("data-lost-rows");
+    let (suite, shard) = (clipart_suite(&home, "clip = {}"), home.join("s.tar"));
+    let mut members = [samples("x", 20), samples("v1.", 10)].concat();
+    let broken = members.iter_mut().find(|(name, _)| name == "x3.png").unwrap();
+    broken.1.truncate(40);
+    write_shard(&shard, &members);
+    let path = format!("data.path={}", argument(&shard));
+    let data = ["--set", &path, "--set", "data.class_file=", "--set", "attacks={}", "--set", "arenas={}"];
+    let export = |out: &str, more: &[&str]| {
+        let out = home.join(out);
+        let what =
+            ["poison", "export", argument(&suite), "--arena", "clean", "--format", "csv", "--out", argument(&out)];
+        gauntlet(&[&what[..], &data[..], more].concat())
+    };
+    let refused = export("refused", &[]);
+    assert!(
+        refused.code == Some(2) && refused.stderr.contains("10 of 30 rows cannot be used (dotted-name 10)"),
+        "{refused:?}"
+    );
+    let list = refused.stderr.trim().rsplit(" in ").next().unwrap();
+    assert!(fs::read_to_string(list).unwrap().contains(r#""kind":"dotted-name","rows":10"#), "{refused:?}");
+
+    let store = home.join("store");
+    let kept = ["--set", "data.max_bad=0.5", "--store", argument(&store)];
+    let [first, second] = ["first", "second"].map(|out| export(out, &kept));
+    assert_eq!((first.code, &first.stderr), (Some(0), &second.stderr));
+    let counts = "rows: 30 found, 19 kept, 11 lost (unreadable-image 1, dotted-name 10)\n";
+    assert!(first.stderr.starts_with(counts) && first.stderr.contains("s.tar:x3: "), "{first:?}");
 }

@@ -14,6 +14,7 @@ pub use picture::{canvas_of, picture};
 
 use super::index::{Index, Row};
 use super::ordered::{cores, ordered};
+use super::rows::{Loss, Lost, Tally};
 use super::{BadRow, Source};
 use crate::{Error, Progress, Result};
 use serde::{Deserialize, Serialize};
@@ -25,7 +26,7 @@ use std::sync::{Arc, Mutex};
 use tch::{Device, Kind, Tensor};
 
 /// Part of every key: raised whenever the same source would give other files, so that old caches are left alone.
-const FORMAT: u32 = 2;
+const FORMAT: u32 = 3;
 
 /// The pixels of a data set.
 pub struct Canvas {
@@ -36,6 +37,8 @@ pub struct Canvas {
     cached: Option<Tensor>,
     /// Rows without a canvas, found while the cache was built; ascending.
     dropped: Arc<Vec<u32>>,
+    /// What they cost, by kind.
+    lost: Arc<Vec<Lost>>,
     /// Rows that turned out to have none since, and why.
     met: Arc<Mutex<BTreeMap<u32, String>>>,
 }
@@ -48,6 +51,7 @@ struct Summary {
     size: u32,
     rows: u32,
     dropped: Vec<u32>,
+    lost: Vec<Lost>,
 }
 
 impl Canvas {
@@ -66,7 +70,8 @@ impl Canvas {
     ) -> Result<Self> {
         let key = blake3::hash(format!("{} {size} {FORMAT}", index.key).as_bytes());
         let folder = store.join(format!("canvas-{}", &key.to_hex()[..16]));
-        let mut canvas = Canvas { size, source, index, cached: None, dropped: Arc::default(), met: Arc::default() };
+        let (dropped, lost, met) = Default::default();
+        let mut canvas = Canvas { size, source, index, cached: None, dropped, lost, met };
         if canvas.bytes() > cache_bytes {
             return Ok(canvas);
         }
@@ -98,7 +103,7 @@ impl Canvas {
         let mapped = Tensor::f_from_file(name, false, self.bytes() as i64, (Kind::Uint8, Device::Cpu))?;
         let side = i64::from(self.size);
         self.cached = Some(mapped.f_view([-1, 3, side, side])?);
-        self.dropped = Arc::new(summary.dropped);
+        (self.dropped, self.lost) = (Arc::new(summary.dropped), Arc::new(summary.lost));
         Ok(())
     }
 
@@ -121,6 +126,13 @@ impl Canvas {
     /// Rows whose pictures turned out to be bad while the cache was built; ascending.
     pub fn dropped(&self) -> &[u32] {
         &self.dropped
+    }
+
+    /// Rows found, kept and lost until this was opened.
+    pub(super) fn tally(&self) -> Tally {
+        let mut tally = self.index.tally.clone();
+        self.lost.iter().for_each(|lost| tally.lose_kept(lost));
+        tally
     }
 
     /// Rows whose pictures turned out to be bad since this was opened, by row, and why.
@@ -199,7 +211,7 @@ impl Canvas {
 
     fn check_met(&self) -> Result<()> {
         let met = self.met();
-        let (bad, total) = (self.index.dropped + met.len(), self.index.dropped + self.index.len() as usize);
+        let (bad, total) = (self.index.tally.bad_rows() + met.len() as u64, self.index.tally.found);
         if bad as f64 <= self.source.max_bad() * total as f64 {
             return Ok(());
         }
@@ -224,6 +236,7 @@ impl Canvas {
             index: self.index.clone(),
             cached: self.cached.as_ref().map(Tensor::shallow_clone),
             dropped: self.dropped.clone(),
+            lost: self.lost.clone(),
             met: self.met.clone(),
         }
     }
@@ -233,7 +246,7 @@ impl Canvas {
 fn read(source: &dyn Source, row: Row, size: u32) -> Result<Vec<u8>, BadRow> {
     let read = catch_unwind(AssertUnwindSafe(|| source.picture(&row, size)));
     let read = read.unwrap_or_else(|_| Err("the decoder panicked".into()));
-    read.map_err(|why| BadRow { name: source.name(&row), why })
+    read.map_err(|why| BadRow::new(source.name(&row), Loss::UnreadableImage.because(why)))
 }
 
 /// Folders appear whole, by a rename; one that is not whole was changed from outside.
@@ -273,7 +286,7 @@ mod tests {
         ) -> Result<()> {
             self.scans.fetch_add(1, Ordering::Relaxed);
             (0..100u64).try_for_each(|row| match row % 10 {
-                0 => each(Err(BadRow { name: format!("row {row}"), why: "it is bad".into() })),
+                0 => each(Err(BadRow::new(format!("row {row}"), "it is bad".to_string()))),
                 _ => each(Ok(Entry {
                     caption: "x".into(),
                     label: Some(format!("label {}", row % 3)),

@@ -13,6 +13,7 @@ use super::canvas::intake::{caption, class_file, read_span, stamp};
 use super::canvas::picture;
 use super::index::Row;
 use super::ordered::ordered;
+use super::rows::{Loss, Why};
 use super::{BadRow, ClassFile, DataConfig, Entry, Source, Stamp};
 use crate::{Error, Progress, Result};
 use header::Columns;
@@ -142,21 +143,22 @@ const ENDINGS: [&str; 14] =
     ["jpg", "jpeg", "jpe", "jfif", "png", "gif", "bmp", "webp", "tif", "tiff", "avif", "heic", "jp2", "svg"];
 
 impl Table {
-    fn entry(&self, (line, fields): &Record) -> Result<Entry, String> {
+    fn entry(&self, (line, fields): &Record) -> Result<Entry, Why> {
         if fields.len() != self.columns.count {
-            return Err(format!("it has {} fields and the table {} columns", fields.len(), self.columns.count));
+            return Err(format!("it has {} fields and the table {} columns", fields.len(), self.columns.count).into());
         }
         let columns = [Some(self.columns.path), Some(self.columns.caption), self.columns.class];
         if columns.into_iter().flatten().any(|column| fields[column].contains(&0)) {
-            return Err("it has a zero byte in it".into());
+            return Err(String::from("it has a zero byte in it").into());
         }
         let caption = caption(&fields[self.columns.caption])?;
         let label = self.columns.class.map(|column| String::from_utf8_lossy(fields[column].trim_ascii()).into_owned());
         let path = std::str::from_utf8(&fields[self.columns.path])
             .map_err(|error| format!("its path is not UTF-8: {error}"))?;
+        let unreadable = |why: String| Loss::UnreadableImage.because(format!("picture `{path}` {why}"));
         let place = self.place(path);
-        let about = place.metadata().map_err(|error| format!("picture `{path}`: {error}"))?;
-        let size = u32::try_from(about.len()).map_err(|_| format!("picture `{path}` has {} bytes", about.len()))?;
+        let about = place.metadata().map_err(|error| unreadable(format!("cannot be read: {error}")))?;
+        let size = u32::try_from(about.len()).map_err(|_| unreadable(format!("has {} bytes", about.len())))?;
         if place != self.root.join(path) {
             self.backslashes.fetch_add(1, Ordering::Relaxed);
         }
@@ -230,7 +232,7 @@ impl Source for Table {
         each: &mut dyn FnMut(Result<Entry, BadRow>) -> Result<()>,
     ) -> Result<()> {
         let mut records = Records::rows(self)?;
-        let row = |record: &Record| self.entry(record).map_err(|why| BadRow { name: self.line_name(record.0), why });
+        let row = |record: &Record| self.entry(record).map_err(|why| BadRow::new(self.line_name(record.0), why));
         let work = |chunk: Result<Vec<Record>>| Ok::<_, Error>(chunk?.iter().map(row).collect::<Vec<_>>());
         let mut done = 0;
         ordered(std::iter::from_fn(|| records.chunk(CHUNK)), vec![work; threads], |rows| {

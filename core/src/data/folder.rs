@@ -2,6 +2,7 @@
 //! of two processes that race one wins and the other finds the same bytes.
 
 use super::BadRow;
+use super::rows::Tally;
 use crate::{Error, Result};
 use std::fs::{self, File};
 use std::io::{BufWriter, Write};
@@ -39,15 +40,16 @@ impl Part {
 /// `dropped.jsonl`: rows that cannot be used, and why.
 pub(super) struct DropList {
     file: Writer,
-    /// How many there are.
-    pub(super) count: usize,
+    /// What is in it, counted.
+    pub(super) tally: Tally,
     first: Vec<String>,
 }
 
 impl DropList {
     /// An empty list.
     pub(super) fn new(part: &Part) -> Result<Self> {
-        Ok(DropList { file: Writer::create(part.path("dropped.jsonl"))?, count: 0, first: Vec::new() })
+        let file = Writer::create(part.path("dropped.jsonl"))?;
+        Ok(DropList { file, tally: Tally::default(), first: Vec::new() })
     }
 
     /// One more.
@@ -55,26 +57,31 @@ impl DropList {
         if self.first.len() < 3 {
             self.first.push(format!("{}: {}", bad.name, bad.why));
         }
-        self.count += 1;
+        self.tally.lose(bad);
         let line = serde_json::to_string(bad).expect("plain data");
         self.file.write(format!("{line}\n").as_bytes())
     }
 
-    /// Stops if more than a share of `allowed` rows was dropped (`before` counts those dropped before this list), or none is left;
-    /// the list then stays beside where the folder would have been.
-    pub(super) fn finish(self, part: &Part, kept: usize, before: usize, allowed: f64) -> Result<usize> {
+    /// What was lost, before this list and in it. Stops if more than a share of `allowed` rows was lost, or none is left; the list then
+    /// stays beside where the folder would have been.
+    pub(super) fn finish(self, part: &Part, kept: u64, before: &Tally, allowed: f64) -> Result<Tally> {
         self.file.finish()?;
-        let (bad, total) = (before + self.count, kept + before + self.count);
-        if kept > 0 && bad as f64 <= allowed * total as f64 {
-            return Ok(self.count);
+        let mut all = Tally { found: kept + before.lost_rows() + self.tally.found, kept, ..before.clone() };
+        self.tally.lost.iter().for_each(|lost| all.lose_too(lost));
+        if kept > 0 && all.bad_rows() as f64 <= allowed * all.found as f64 {
+            return Ok(all);
         }
-        if total == 0 {
-            return Err(Error::invalid("data", "the source has no rows"));
+        if all.found == 0 {
+            let why = std::iter::once("the source has no rows".to_string()).chain(all.details()).collect::<Vec<_>>();
+            return Err(Error::invalid("data", why.join("; ")));
         }
         let list = part.folder.with_extension("dropped.jsonl");
         fs::rename(part.path("dropped.jsonl"), &list).map_err(Error::io(&list))?;
         let why = format!(
-            "{bad} of {total} rows cannot be used and `max_bad` allows a share of {allowed}; the first: {}; all are listed in {}",
+            "{} of {} rows cannot be used ({}) and `max_bad` allows a share of {allowed}; the first: {}; all are listed in {}",
+            all.lost_rows(),
+            all.found,
+            all.kinds(),
             self.first.join("; "),
             list.display()
         );

@@ -8,6 +8,7 @@
 mod stamps;
 mod write;
 
+use super::rows::Tally;
 use super::{ClassFile, Classes, DataConfig, Source};
 use crate::{Error, Progress, Result};
 use gauntlet_torch::Map;
@@ -37,8 +38,8 @@ pub struct Index {
     /// Hash of every row's key, caption, label and picture size, and of what makes the pictures where they are made; whatever the times of
     /// the files.
     pub digest: String,
-    /// Rows that could not be used.
-    pub dropped: usize,
+    /// Rows found, kept and lost.
+    pub tally: Tally,
     folder: PathBuf,
 }
 
@@ -112,7 +113,7 @@ struct Summary {
     rows: usize,
     text_bytes: u64,
     named: usize,
-    dropped: usize,
+    tally: Tally,
     digest: String,
     class_of_label: Vec<u32>,
     classes: ClassFile,
@@ -165,7 +166,7 @@ impl Index {
             classes: Classes::new(Vec::new(), Some(summary.classes)),
             key: summary.key,
             digest: summary.digest,
-            dropped: summary.dropped,
+            tally: summary.tally,
             folder: folder.into(),
         })
     }

@@ -2,6 +2,7 @@
 //! takes targets from its validation split (Yang et al. 2023, section 5). One index holds both; the rows of the second are marked.
 
 use super::index::Row;
+use super::rows::Remarks;
 use super::{BadRow, ClassFile, Entry, Source, Stamp, eda};
 use crate::{Error, Progress, Result};
 use std::sync::Arc;
@@ -54,6 +55,13 @@ impl Source for WithValidation {
             _ => Ok(()),
         };
         empty(trains, "data").and_then(|()| empty(held_out, "data.validation"))
+    }
+
+    fn remarks(&self) -> Remarks {
+        let (mut all, more) = (self.train.remarks(), self.validation.remarks());
+        all.cut.extend(more.cut);
+        all.notes.extend(more.notes);
+        all
     }
 
     fn content(&self) -> String {

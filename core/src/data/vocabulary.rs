@@ -3,6 +3,7 @@
 //! labels or names of these classes; all others are none.
 
 use super::index::Row;
+use super::rows::Remarks;
 use super::{BadRow, ClassFile, Entry, Source, Stamp, eda, words};
 use crate::{Error, Progress, Result, downstream};
 use std::collections::HashMap;
@@ -59,6 +60,10 @@ impl Source for Over {
                 entry
             }))
         })
+    }
+
+    fn remarks(&self) -> Remarks {
+        self.source.remarks()
     }
 
     fn content(&self) -> String {

@@ -1,22 +1,35 @@
 //! img2dataset/webdataset tar shards, read in place: one pass over headers, captions and labels finds the rows, after which any
 //! picture is read in any order. Nothing is extracted, and no name inside a shard ever touches the file system.
 //!
-//! Samples are grouped as webdataset groups them: neighbouring members that share their path up to the first dot of the
-//! file name. `data/index.rs` says where the rows go.
+//! `webdataset/archive.rs` walks through a tar and says whether it is whole, `webdataset/sample.rs` groups its members as webdataset does,
+//! `webdataset/told.rs` gathers what a person must know. `data/index.rs` says where the rows go.
 
+mod archive;
+mod files;
+#[cfg(test)]
+mod hostile;
+mod sample;
 pub mod shard;
+mod told;
+
+use archive::{Fault, Place, Span};
+use files::{Found, find_shards, shard_name};
+use sample::{Again, Sample, Samples, cls, kept, shown};
+pub use told::CutShards;
+use told::Told;
 
 use super::canvas::intake::{caption, class_file, read_span, stamp};
 use super::canvas::picture;
 use super::index::Row;
 use super::ordered::ordered;
+use super::rows::{Loss, Remarks, Why};
 use super::{BadRow, ClassFile, DataConfig, Entry, Source, json};
 use crate::{Error, Progress, Result};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::collections::BTreeSet;
-use std::fs::{self, File};
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -27,7 +40,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 pub struct Webdataset {
     /// Folder of `.tar` shards (read in the order of their names), or one `.tar` file.
     pub path: PathBuf,
-    /// Field of a sample's JSON that is its class label; empty for none. Without labels nothing can be held out.
+    /// Field of a sample's JSON that is its class label; empty to take the `.cls` member (a number or a word) where there is one. Without
+    /// labels nothing can be held out.
     pub class_field: String,
     /// JSON file of class names and prompt templates; empty to let the labels name themselves.
     pub class_file: PathBuf,
@@ -39,12 +53,18 @@ pub struct Webdataset {
     /// Share of rows that may be unusable (corrupt, without caption, ..) before the data set is refused.
     #[schemars(range(min = 0.0, max = 1.0))]
     pub max_bad: f64,
+    /// What becomes of a data set with shards that are cut short, damaged or empty, of which nobody can say how many rows they held: "refuse"
+    /// it, or "allow" them and take the samples before the cut.
+    #[serde(skip_serializing_if = "CutShards::refused")]
+    #[schemars(extend("default" = "refuse"))]
+    pub cut_shards: CutShards,
 }
 
 impl Default for Webdataset {
     fn default() -> Self {
         let (path, class_field, class_file) = Default::default();
-        Webdataset { path, class_field, class_file, caption: "auto".into(), validation: None, max_bad: 0.01 }
+        let (cut_shards, validation) = Default::default();
+        Webdataset { path, class_field, class_file, caption: "auto".into(), validation, max_bad: 0.01, cut_shards }
     }
 }
 
@@ -57,12 +77,14 @@ impl Webdataset {
         if self.path.as_os_str().is_empty() {
             return Err(Error::invalid("path", "it names no folder of `.tar` shards"));
         }
-        let shards = find_shards(&self.path)?;
+        let Found { shards, passed_over } = find_shards(&self.path)?;
         let mut stamps = String::new();
         for path in &shards {
             stamps += &format!("{} {}\n", shard_name(path), stamp(path).map_err(Error::io(path))?);
         }
-        Ok(Shards { config: self.clone(), shards, stamps, class_file: class_file(&self.class_file)? })
+        stamps.extend(passed_over.iter().map(|name| format!("{name} passed over\n")));
+        let (config, remarks, class_file) = (self.clone(), Mutex::default(), class_file(&self.class_file)?);
+        Ok(Shards { config, shards, passed_over, stamps, class_file, remarks })
     }
 }
 
@@ -70,144 +92,106 @@ impl Webdataset {
 struct Shards {
     config: Webdataset,
     shards: Vec<PathBuf>,
+    /// Files of the folder that may hold rows and are no shards: compressed ones, unfinished downloads.
+    passed_over: Vec<String>,
     /// Name, size and time of every shard.
     stamps: String,
     class_file: Option<ClassFile>,
+    /// What the last scan said.
+    remarks: Mutex<Remarks>,
 }
 
-/// Where the members of one key lie.
-struct Sample {
-    key: String,
-    picture: Option<Span>,
-    text: Option<Span>,
-    json: Option<Span>,
-}
-
-#[derive(Clone, Copy)]
-struct Span {
-    start: u64,
-    size: u64,
-}
-
-fn find_shards(path: &Path) -> Result<Vec<PathBuf>> {
-    if fs::metadata(path).map_err(Error::io(path))?.is_file() {
-        return Ok(vec![path.to_path_buf()]);
-    }
-    let mut shards = Vec::new();
-    for entry in fs::read_dir(path).map_err(Error::io(path))? {
-        let file = entry.map_err(Error::io(path))?.path();
-        if file.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("tar")) {
-            shards.push(file);
-        }
-    }
-    if shards.is_empty() {
-        return Err(Error::invalid(path.display().to_string(), "there is no .tar file in this folder"));
-    }
-    shards.sort();
-    Ok(shards)
-}
-
-fn shard_name(path: &Path) -> String {
-    path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned()
-}
-
-/// The samples of one shard. One that ends early gives the samples before its last, and what was lost.
-fn samples(path: &Path, file: &File) -> Result<(Vec<Sample>, Option<BadRow>)> {
-    let length = file.metadata().map_err(Error::io(path))?.len();
-    let mut samples: Vec<Sample> = Vec::new();
-    let fault = scan_members(file, length, |name, span| add_member(&mut samples, name, span));
-    let cut = fault.err().map(|fault| {
-        // Members of the last sample may be lost without a trace, its label for one. What is missing cannot be counted.
-        let lost = samples.pop().map_or("everything".into(), |last| format!("`{}` and what followed it", last.key));
-        let why = format!("the shard is cut short or damaged ({fault}): {lost} cannot be read");
-        BadRow { name: shard_name(path), why }
-    });
-    Ok((samples, cut))
-}
-
-/// Calls `each` with the name and place of every file in a tar; the error says why the tar is not whole.
-fn scan_members(file: &File, length: u64, mut each: impl FnMut(&str, Span)) -> Result<(), String> {
-    let mut archive = tar::Archive::new(file);
-    let mut end = 0;
-    for entry in archive.entries_with_seek().map_err(|error| error.to_string())? {
-        let entry = entry.map_err(|error| error.to_string())?;
-        let span = Span { start: entry.raw_file_position(), size: entry.size() };
-        if entry.header().entry_type().is_file() {
-            end = span.start.saturating_add(span.size);
-            each(&String::from_utf8_lossy(&entry.path_bytes()), span);
-        }
-    }
-    // Skipping over the end of a file is no error, so that a cut member or a cut between members shows only here.
-    let marker = end.checked_next_multiple_of(512).and_then(|end| end.checked_add(512));
-    match marker {
-        Some(marker) if marker <= length => Ok(()),
-        _ => Err("it has no end mark".into()),
-    }
-}
-
-/// Files a member under its key: a new sample if the key differs from the one before.
-fn add_member(samples: &mut Vec<Sample>, name: &str, span: Span) {
-    let file_name = name.rfind('/').map_or(0, |slash| slash + 1);
-    let Some(dot) = name[file_name..].find('.').filter(|&dot| dot > 0) else { return };
-    let (key, extension) = (&name[..file_name + dot], name[file_name + dot + 1..].to_lowercase());
-    if samples.last().is_none_or(|last| last.key != key) {
-        samples.push(Sample { key: key.into(), picture: None, text: None, json: None });
-    }
-    let sample = samples.last_mut().expect("one was just pushed if there was none");
-    let member = match extension.as_str() {
-        "jpg" | "jpeg" | "png" => &mut sample.picture,
-        "txt" => &mut sample.text,
-        "json" => &mut sample.json,
-        _ => return,
-    };
-    member.get_or_insert(span);
+/// What one shard gave.
+struct Shard {
+    rows: Vec<Result<Entry, BadRow>>,
+    told: Told,
 }
 
 impl Shards {
     /// The rows of one shard.
-    fn rows(&self, shard: usize, seen: &SeenFields) -> Result<Vec<Result<Entry, BadRow>>> {
+    fn rows(&self, shard: usize, seen: &SeenFields) -> Result<Shard> {
         let path = &self.shards[shard];
         let file = File::open(path).map_err(Error::io(path))?;
-        let (samples, cut) = samples(path, &file)?;
-        let row = |sample: Sample| {
-            let bad = |why| BadRow { name: format!("{}:{}", shard_name(path), sample.key), why };
-            self.entry(shard, &file, &sample, seen).map_err(bad)
-        };
-        Ok(samples.into_iter().map(row).chain(cut.map(Err)).collect())
+        let mut samples = Samples::default();
+        let mut walked = archive::walk(&file, |met| samples.meet(met));
+        // Members of the sample at a cut may be lost without a trace, its label for one.
+        let at_the_cut = walked.as_ref().err().and_then(|_| samples.last());
+        if let (Err(fault), Some(last)) = (&mut walked, &at_the_cut) {
+            fault.why += &format!("; `{}` and what followed it cannot be read", last.name());
+        }
+        let mut told = Told::of(shard_name(path), &samples, &walked);
+        let Again { whole, mut scattered } = samples.again();
+        told.twice(whole.iter().map(|&number| samples.list[number].name()));
+        let mut rows = Vec::new();
+        for (number, sample) in samples.list.iter().enumerate() {
+            let bad = |(why, rows)| BadRow::several(format!("{}:{}", shard_name(path), sample.name()), why, rows);
+            if let Some(lost) = scattered.remove(&number) {
+                rows.extend(lost.map(|lost| Err(bad(lost))));
+            } else if let Some(lost) = sample.repeated() {
+                rows.push(Err(bad(lost)));
+            } else {
+                let dotted = sample.lost_to_dots();
+                if dotted.is_none() || sample.image_count() > 0 {
+                    told.images(sample);
+                    rows.push(self.entry(shard, &file, sample, seen).map_err(|why| bad((why, 1))));
+                }
+                rows.extend(dotted.map(|lost| Err(bad(lost))));
+            }
+        }
+        if let Err(Fault { why, .. }) = walked {
+            let lost = at_the_cut.iter().len() as u64;
+            rows.push(Err(BadRow::several(shard_name(path), Loss::CutShard.because(why), lost)));
+        }
+        Ok(Shard { rows, told })
     }
 
-    fn entry(&self, shard: usize, file: &File, sample: &Sample, seen: &SeenFields) -> Result<Entry, String> {
-        let picture = sample.picture.ok_or("it has no picture (.jpg, .jpeg or .png)")?;
-        let size = u32::try_from(picture.size).map_err(|_| format!("its picture has {} bytes", picture.size))?;
-        let text = sample.text.filter(|_| self.config.caption == "auto");
-        let json = match sample.json.filter(|_| text.is_none() || !self.config.class_field.is_empty()) {
+    fn entry(&self, shard: usize, file: &File, sample: &Sample, seen: &SeenFields) -> Result<Entry, Why> {
+        let picture = sample.image()?;
+        let too_large = |_| Loss::UnreadableImage.because(format!("its image has {} bytes", picture.size));
+        let size = u32::try_from(picture.size).map_err(too_large)?;
+        let text = sample.member("txt").filter(|_| self.config.caption == "auto");
+        let read = |place: Place, extension: &str| {
+            let Span { start, size } = place.span(extension.as_bytes())?;
+            read_span(file, start, size)
+        };
+        let json = match sample.member("json").filter(|_| text.is_none() || !self.config.class_field.is_empty()) {
             Some(place) => {
                 let caption = if text.is_some() { None } else { Some(self.caption_field()) };
                 let wanted = [caption, Some(&*self.config.class_field)].into_iter().flatten().collect::<Vec<_>>();
-                Some(parse_json(&read_span(file, place.start, place.size)?, &wanted)?)
+                let parsed = read(place, "json").and_then(|bytes| parse_json(&bytes, &wanted));
+                Some(parsed.map_err(|why| Loss::UnreadableJson.because(why))?)
             }
             None => None,
         };
         let caption = match text {
-            Some(text) => caption(&read_span(file, text.start, text.size)?)?,
-            None => self.json_caption(json.as_ref())?,
+            Some(text) => caption(&read(text, "txt").map_err(|why| Loss::NoCaption.because(why))?)?,
+            None => self.json_caption(json.as_ref(), sample)?,
         };
-        let label = json.as_ref().and_then(|json| label(json.get(&self.config.class_field)?));
+        let label = match sample.member("cls").filter(|_| self.config.class_field.is_empty()) {
+            Some(place) => {
+                read(place, "cls").and_then(|bytes| cls(&bytes)).map_err(|why| Loss::UnreadableLabel.because(why))?
+            }
+            None => json.as_ref().and_then(|json| label(json.get(&self.config.class_field)?)),
+        };
         seen.note(json.as_ref(), &self.config.class_field);
-        Ok(Entry { key: sample.key.clone(), caption, label, file: shard as u32, start: picture.start, size })
+        Ok(Entry { key: kept(&sample.key), caption, label, file: shard as u32, start: picture.start, size })
     }
 
     fn caption_field(&self) -> &str {
         if self.config.caption == "auto" { "caption" } else { &self.config.caption }
     }
 
-    fn json_caption(&self, json: Option<&Map<String, Value>>) -> Result<String, String> {
+    fn json_caption(&self, json: Option<&Map<String, Value>>, sample: &Sample) -> Result<String, Why> {
         let (auto, field) = (self.config.caption == "auto", self.caption_field());
         match json.and_then(|json| json.get(field)) {
             Some(Value::String(text)) => caption(text.as_bytes()),
-            Some(other) => Err(format!("the caption is not text: {other}")),
-            None if auto => Err("it has no caption (no .txt, and no `caption` in a .json)".into()),
-            None => Err(format!("it has no caption (no `{field}` in a .json)")),
+            Some(other) => Err(Loss::NoCaption.because(format!("the caption is not text: {other}"))),
+            None => {
+                let where_to =
+                    if auto { "no .txt, and no `caption` in a .json" } else { &format!("no `{field}` in a .json") };
+                let why = format!("it has no caption ({where_to}); its members: {}", sample.seen());
+                Err(Loss::NoCaption.because(why))
+            }
         }
     }
 }
@@ -262,14 +246,22 @@ impl Source for Shards {
         progress: &dyn Progress,
         each: &mut dyn FnMut(Result<Entry, BadRow>) -> Result<()>,
     ) -> Result<()> {
-        let (seen, mut done) = (SeenFields::default(), 0);
+        let (seen, mut done, mut all) = (SeenFields::default(), 0, Told::default());
         let read = |shard| self.rows(shard, &seen);
-        ordered(0..self.shards.len(), vec![read; threads], |rows| {
+        ordered(0..self.shards.len(), vec![read; threads], |shard| {
+            let Shard { rows, told } = shard?;
+            all.join(told);
             done += 1;
             progress.report("index", done, self.shards.len() as u64, "shards");
-            rows?.into_iter().try_for_each(&mut *each)
+            rows.into_iter().try_for_each(&mut *each)
         })?;
+        all.refuse(&self.config, self.shards.len())?;
+        *self.remarks.lock().expect("no thread panics with it") = all.remarks(&self.passed_over);
         seen.check(&self.config.class_field, &self.config.path)
+    }
+
+    fn remarks(&self) -> Remarks {
+        self.remarks.lock().expect("no thread panics with it").clone()
     }
 
     fn picture(&self, row: &Row, size: u32) -> Result<Vec<u8>, String> {
@@ -278,7 +270,7 @@ impl Source for Shards {
     }
 
     fn name(&self, row: &Row) -> String {
-        format!("{}:{}", shard_name(&self.shards[row.file as usize]), row.key)
+        format!("{}:{}", shard_name(&self.shards[row.file as usize]), shown(row.key.as_bytes()))
     }
 
     fn classes(&self) -> Result<Option<ClassFile>> {
@@ -296,22 +288,9 @@ mod tests {
     use super::*;
     use crate::progress::Silent;
     use std::collections::BTreeMap;
+    use std::fs;
 
-    fn index(names: &[&str]) -> Vec<(String, [bool; 3])> {
-        let mut samples = Vec::new();
-        names.iter().for_each(|name| add_member(&mut samples, name, Span { start: 0, size: 0 }));
-        let members = |s: &Sample| [s.picture.is_some(), s.text.is_some(), s.json.is_some()];
-        samples.iter().map(|sample| (sample.key.clone(), members(sample))).collect()
-    }
-
-    #[test]
-    fn members_group_by_path_up_to_the_first_dot_of_the_file_name() {
-        let names = ["a.b/1.JPG", "a.b/1.seg.png", "a.b/1.txt", "2.png", "2.json", "a.b/._1.jpg", "plain"];
-        let expected = [("a.b/1".to_string(), [true, true, false]), ("2".to_string(), [true, false, true])];
-        assert_eq!(index(&names), expected);
-    }
-
-    fn shard(path: &Path, members: &[(&str, &[u8])]) {
+    pub(super) fn shard(path: &Path, members: &[(&str, &[u8])]) {
         let mut tar = tar::Builder::new(File::create(path).unwrap());
         for (name, bytes) in members {
             let mut header = tar::Header::new_ustar();
@@ -321,14 +300,14 @@ mod tests {
         tar.finish().unwrap();
     }
 
-    fn png() -> Vec<u8> {
+    pub(super) fn png() -> Vec<u8> {
         let mut bytes = std::io::Cursor::new(Vec::new());
         image::RgbImage::new(5, 4).write_to(&mut bytes, image::ImageFormat::Png).unwrap();
         bytes.into_inner()
     }
 
     /// Rows as `key = caption [label]`, bad ones as `name! why`.
-    fn rows(config: &Webdataset) -> Vec<String> {
+    pub(super) fn rows(config: &Webdataset) -> Vec<String> {
         let mut rows = Vec::new();
         let source = config.open().unwrap();
         let scanned = source.scan(2, &Silent, &mut |row| {
@@ -367,7 +346,7 @@ mod tests {
         let config = Webdataset { path: folder.path().into(), class_field: "kind".into(), ..Default::default() };
         let found = rows(&config);
         assert_eq!(found[..2], [r#"0 = a cat Some("cat")"#, r#"1 = two dogs Some("7")"#]);
-        let reasons = ["no caption", "no picture", "is empty", "no letter", "not UTF-8", "not text"];
+        let reasons = ["no caption", "no image", "is empty", "no letter", "not UTF-8", "not text"];
         for (row, reason) in found[2..].iter().zip(reasons) {
             assert!(row.contains('!') && row.contains(reason), "{row} should say `{reason}`");
         }
@@ -390,7 +369,7 @@ mod tests {
         ];
         shard(&path, members);
         let whole = fs::read(&path).unwrap();
-        let config = Webdataset { path: path.clone(), ..Default::default() };
+        let config = Webdataset { path: path.clone(), cut_shards: CutShards::Allow, ..Default::default() };
         let mut seen = BTreeMap::new();
         for length in (0..=whole.len()).step_by(256) {
             fs::write(&path, &whole[..length]).unwrap();

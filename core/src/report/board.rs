@@ -106,7 +106,7 @@ impl<'a> Board<'a> {
     }
 
     /// What is not equal among the trials and yet may be compared, with care: poisoned pixels that another machine's arithmetic made,
-    /// devices, versions of gauntlet (which `lines` tell).
+    /// devices, versions of gauntlet, rows that were found (which `lines` tell).
     pub fn warnings(&self, lines: &[Line]) -> Vec<String> {
         let mut warnings = Vec::new();
         let pixels = self.against_first(|first, line| first.poison_digest != line.poison_digest);
@@ -135,7 +135,18 @@ impl<'a> Board<'a> {
             several(devices).map(|names| format!("trained on different devices ({names}), which round differently"));
         let versions =
             several(versions.collect()).map(|names| format!("run by different versions of gauntlet ({names})"));
-        warnings.extend(devices.into_iter().chain(versions));
+        let read: BTreeSet<(u64, &[String])> = lines
+            .iter()
+            .filter_map(|line| {
+                if let Line::Data(line) = line { Some((line.rows.found, line.rows.cut.as_slice())) } else { None }
+            })
+            .collect();
+        let rows = (read.len() > 1).then(|| {
+            let found: Vec<String> =
+                read.iter().map(|(found, cut)| format!("{found} with {} cut shards", cut.len())).collect();
+            format!("not all trials found the same rows ({})", found.join(", "))
+        });
+        warnings.extend(devices.into_iter().chain(versions).chain(rows));
         warnings
     }
 

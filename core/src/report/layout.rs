@@ -2,7 +2,7 @@
 
 use super::board::{Board, Column, Gate};
 use super::table::{each, over_seeds, spread};
-use super::{Line, libraries, notes};
+use super::{Line, libraries, losses, notes};
 use crate::suite::CLEAN;
 use crate::train::Precision;
 
@@ -99,8 +99,8 @@ pub fn cell(board: &Board, arena: &str, defense: &str, column: &Column) -> Vec<S
     cell
 }
 
-/// What a reader must know beside the numbers, a line each: of the sets, the plugins, and what is not equal among the trials.
+/// What a reader must know beside the numbers, a line each: of the rows, the sets, the plugins, and what is not equal among the trials.
 pub fn foot(board: &Board, lines: &[Line]) -> String {
     let warnings = board.warnings(lines).into_iter().map(|warning| format!("warning: {warning}\n"));
-    notes(lines) + &libraries(lines) + &warnings.collect::<String>()
+    losses(lines) + &notes(lines) + &libraries(lines) + &warnings.collect::<String>()
 }

@@ -5,6 +5,7 @@
 use crate::data::canvas::Canvas;
 use crate::data::eda::Synonyms;
 use crate::data::index::Index;
+use crate::data::rows::Loss;
 use crate::data::tokenize::Tokenizer;
 use crate::data::{BadRow, Dataset, Split};
 use crate::defense::Phase;
@@ -256,7 +257,8 @@ impl<'a> Corpus<'a> {
 
     /// Rows whose pictures turned out to be bad since the data was opened: name and reason.
     pub(crate) fn bad_rows(&self) -> Vec<BadRow> {
-        self.canvas.met().into_iter().map(|(row, why)| BadRow { name: self.canvas.name(row), why }).collect()
+        let bad = |(row, why)| BadRow::new(self.canvas.name(row), Loss::UnreadableImage.because(why));
+        self.canvas.met().into_iter().map(bad).collect()
     }
 }
 

@@ -33,12 +33,13 @@ pub(super) fn build(canvas: &Canvas, threads: usize, folder: &Path, progress: &d
             }
             done += 1;
         }
-        progress.report("canvas", done.into(), total.into(), &format!("{} dropped", list.count));
+        progress.report("canvas", done.into(), total.into(), &format!("{} dropped", dropped.len()));
         Ok::<_, Error>(())
     })?;
     pixels.finish()?;
-    list.finish(&part, total as usize - dropped.len(), canvas.index.dropped, canvas.source.max_bad())?;
-    let summary = Summary { index: canvas.index.key.clone(), size: canvas.size, rows: total, dropped };
+    let (kept, lost) = (u64::from(total) - dropped.len() as u64, list.tally.lost.clone());
+    list.finish(&part, kept, &canvas.index.tally, canvas.source.max_bad())?;
+    let summary = Summary { index: canvas.index.key.clone(), size: canvas.size, rows: total, dropped, lost };
     let mut file = Writer::create(part.path("canvas.json"))?;
     file.write(serde_json::to_string(&summary).expect("plain data").as_bytes())?;
     file.finish()?;

@@ -2,6 +2,7 @@
 
 use crate::Result;
 use crate::data::ClassFile;
+use crate::data::rows::{Loss, Why};
 use std::fs::File;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
@@ -20,12 +21,16 @@ pub(crate) fn read_span(file: &File, start: u64, size: u64) -> Result<Vec<u8>, S
 }
 
 /// A caption without the white space around it. One that is not UTF-8, or has no letter and no digit, is refused.
-pub(crate) fn caption(bytes: &[u8]) -> Result<String, String> {
-    let text = std::str::from_utf8(bytes).map_err(|error| format!("the caption is not UTF-8: {error}"))?.trim();
+pub(crate) fn caption(bytes: &[u8]) -> Result<String, Why> {
+    let no_caption = |text: String| Err(Loss::NoCaption.because(text));
+    let text = match std::str::from_utf8(bytes) {
+        Ok(text) => text.trim(),
+        Err(error) => return no_caption(format!("the caption is not UTF-8: {error}")),
+    };
     match text.chars().any(char::is_alphanumeric) {
         true => Ok(text.to_string()),
-        false if text.is_empty() => Err("the caption is empty".into()),
-        false => Err(format!("the caption `{text}` has no letter and no digit")),
+        false if text.is_empty() => no_caption("the caption is empty".into()),
+        false => no_caption(format!("the caption `{text}` has no letter and no digit")),
     }
 }
 

@@ -4,6 +4,7 @@
 use super::{NO_LABEL, RECORD, Record, Summary, row_of, stamps};
 use crate::data::folder::{DropList, Part, Writer};
 use crate::data::ordered::{cores, ordered};
+use crate::data::rows::{Remarks, Tally};
 use crate::data::{ClassFile, Classes, DataConfig, Entry, Source};
 use crate::{Error, Progress, Result};
 use gauntlet_torch::Map;
@@ -30,7 +31,10 @@ pub(super) fn write(
         Ok(entry) => rows.push(entry, source),
         Err(bad) => dropped.push(&bad),
     })?;
-    let (bad, class_file) = (dropped.finish(&part, rows.count, 0, source.max_bad())?, rows.class_file.take());
+    let Remarks { cut, notes } = source.remarks();
+    let said = Tally { cut, notes, ..Tally::default() };
+    let tally = dropped.finish(&part, rows.count as u64, &said, source.max_bad())?;
+    let class_file = rows.class_file.take();
     let (count, labels, text_bytes, digest) = rows.finish()?;
     let classes = Classes::new(labels.keys().cloned().collect(), class_file);
     let named = write_named(&part, count, &classes, progress)?;
@@ -45,7 +49,7 @@ pub(super) fn write(
         rows: count,
         text_bytes,
         named,
-        dropped: bad,
+        tally,
         digest,
         class_of_label,
         classes: ClassFile {
