@@ -120,7 +120,7 @@ impl<'a> Trainer<'a> {
         let mut optimizer =
             AdamW::new(&model.weights, recipe.betas, recipe.epsilon, recipe.weight_decay).decaying(recipe.decay);
         let mut position = Position { epoch: 1, ..Position::default() };
-        if let Some((saved, mut parts)) = checkpoint::read(&folder.join("checkpoint.safetensors"), trial)? {
+        if let Some((saved, mut parts)) = checkpoint::read(&folder.join(checkpoint::FILE), trial)? {
             let mut part = |name: &str| parts.remove(name).unwrap_or_default();
             model.weights.assign(&part("model"))?;
             optimizer.restore(&part("optimizer"))?;
@@ -343,6 +343,6 @@ impl<'a> Trainer<'a> {
             ("optimizer", self.optimizer.state()),
             ("defense", self.defense.state()?),
         ]);
-        checkpoint::write(&self.folder.join("checkpoint.safetensors"), &self.trial, &self.position, &parts)
+        checkpoint::write(&self.folder.join(checkpoint::FILE), &self.trial, &self.position, &parts)
     }
 }

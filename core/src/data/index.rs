@@ -7,7 +7,7 @@
 mod write;
 
 use super::{ClassFile, Classes, DataConfig, Source};
-use crate::{Error, Progress, Result};
+use crate::{Error, Progress, Result, build};
 use gauntlet_torch::Map;
 use serde::{Deserialize, Serialize};
 use std::path::Path;
@@ -123,7 +123,7 @@ impl Index {
     /// file lacks.
     pub fn open(source: &dyn Source, config: &DataConfig, store: &Path, progress: &dyn Progress) -> Result<Self> {
         let json = serde_json::to_string(config).map_err(|error| Error::invalid("data", error.to_string()))?;
-        let parts = [json, source.fingerprint(), FORMAT.to_string()];
+        let parts = [json, source.fingerprint(), FORMAT.to_string(), build::DATA.to_string()];
         let key = blake3::hash(parts.join("\n").as_bytes()).to_hex().to_string();
         let folder = store.join(format!("index-{}", &key[..16]));
         if !folder.exists() {

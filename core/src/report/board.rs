@@ -113,8 +113,8 @@ impl<'a> Board<'a> {
             }
         }
         let several =
-            |names: BTreeSet<&str>| (names.len() > 1).then(|| names.into_iter().collect::<Vec<_>>().join(", "));
-        let devices = self.scores.iter().map(|line| line.device.as_str()).collect();
+            |names: BTreeSet<String>| (names.len() > 1).then(|| names.into_iter().collect::<Vec<_>>().join(", "));
+        let devices = self.scores.iter().map(|line| line.device.clone()).collect();
         let versions =
             lines.iter().filter_map(|line| if let Line::Cost(cost) = line { Some(cost.version()) } else { None });
         let devices =
