@@ -7,7 +7,7 @@ mod probe;
 mod start;
 mod step;
 
-use crate::say;
+use crate::{one_or_more, say};
 use clap::{Args, Subcommand};
 use gauntlet::suite::resolve_device;
 use gauntlet::trial::parse_device;
@@ -26,7 +26,7 @@ pub struct Bench {
     #[arg(long, global = true, default_value = "auto")]
     device: String,
     /// CPU threads of tensor operations
-    #[arg(long, global = true, default_value_t = 1)]
+    #[arg(long, global = true, default_value_t = 1, value_parser = one_or_more::<i32>)]
     threads: i32,
     /// On a GPU, use gauntlet's own kernels for batch norm and pooling. Trials do not use them: their speed is not known yet
     #[arg(long, global = true)]

@@ -7,7 +7,7 @@ mod unpack;
 mod world;
 
 use crate::bars::Bar;
-use crate::say;
+use crate::{one_or_more, say};
 use clap::{Args, Subcommand};
 use comfy_table::{ContentArrangement, LineStyle, Table, presets::UTF8_HORIZONTAL_ONLY};
 use gauntlet::data::ordered::{cores, ordered};
@@ -48,7 +48,7 @@ pub enum Data {
         #[arg(long)]
         out: PathBuf,
         /// How many pictures; they are taken evenly from all that there are
-        #[arg(long, default_value_t = 60)]
+        #[arg(long, default_value_t = 60, value_parser = one_or_more::<usize>)]
         count: usize,
         /// Of the part that is fitted on, not of the one that is measured on
         #[arg(long)]

@@ -24,6 +24,12 @@ pub fn doctor(json: bool) -> String {
 pub struct Checkup {
     /// Version of this program.
     pub gauntlet: &'static str,
+    /// The commit that it was built from; empty where it was built outside git.
+    pub commit: &'static str,
+    /// Whether its sources differed from that commit.
+    pub dirty: bool,
+    /// Hash of its sources and of the versions of what it is built on.
+    pub sources: &'static str,
     /// The tensor library.
     pub libtorch: Libtorch,
     /// The processor.
@@ -123,8 +129,12 @@ pub fn examine() -> Checkup {
     };
     let config = gauntlet_torch::show_config().unwrap_or_default();
     let shown = |path: PathBuf| path.display().to_string();
+    let build = gauntlet::build::get();
     let mut checkup = Checkup {
-        gauntlet: env!("CARGO_PKG_VERSION"),
+        gauntlet: build.version,
+        commit: build.commit,
+        dirty: build.dirty,
+        sources: build.sources,
         libtorch: Libtorch {
             version: gauntlet_torch::libtorch_version().unwrap_or_default(),
             path: gauntlet_torch::libtorch_path().map(shown),
@@ -247,7 +257,11 @@ impl fmt::Display for Checkup {
         let or_unknown = |text: &Option<String>| text.clone().unwrap_or(unknown.into());
         let gigabytes = |bytes: Option<u64>| bytes.map_or(unknown.into(), |n| format!("{:.1} GB", n as f64 / 1e9));
         let Checkup { libtorch, cpu, memory, threads, gpu, .. } = self;
-        writeln!(f, "gauntlet  {}", self.gauntlet)?;
+        write!(f, "gauntlet  {}", self.gauntlet)?;
+        if !self.commit.is_empty() {
+            write!(f, ", commit {}{}", self.commit, if self.dirty { ", changed" } else { "" })?;
+        }
+        writeln!(f, ", sources {}", self.sources)?;
         writeln!(f, "libtorch  {}, {}", or_unknown(&libtorch.version), or_unknown(&libtorch.path))?;
         writeln!(f, "CUDA      {}", libtorch.cuda.as_deref().unwrap_or("no libtorch_cuda.so is loaded"))?;
         write!(f, "CPU       {}, {} cores", or_unknown(&cpu.model), cpu.cores)?;
@@ -279,6 +293,9 @@ mod tests {
     fn healthy() -> Checkup {
         Checkup {
             gauntlet: "0.1.0",
+            commit: "",
+            dirty: false,
+            sources: "",
             libtorch: Libtorch { version: Some(LIBTORCH_VERSION.into()), path: None, cuda: None, cuda_error: None },
             cpu: Cpu { model: None, cores: 8, instructions: None },
             memory: Memory { total: None, available: None },

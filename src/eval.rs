@@ -2,18 +2,20 @@
 //! line, or taken from a suite; from there on it is a trial like any other, less its training.
 
 use crate::bars::Bar;
-use crate::say;
 use crate::scratch::Scratch;
 use crate::trial::stop_on_signals;
+use crate::{one_or_more, say};
 use clap::Args;
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets::UTF8_HORIZONTAL_ONLY};
 use gauntlet::evaluator::Unit;
+use gauntlet::lock::Lock;
 use gauntlet::report::{self, Line, ScoreLine};
 use gauntlet::suite::Suite;
 use gauntlet::train::Machine;
 use gauntlet::{Error, Result, Trial};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
 /// Measures a checkpoint.
 ///
@@ -46,7 +48,8 @@ pub struct Eval {
     /// A downstream set and its folder; may be given several times
     #[arg(long, value_name = "LABEL=FOLDER", required_unless_present = "suite")]
     downstream: Vec<String>,
-    /// An attack whose success is measured, with its defaults; --set attacks.NAME.KEY=VALUE sets a key. May be given several times
+    /// An attack whose success is measured, with its defaults; --set attacks.NAME.KEY=VALUE sets a key. May be given several times; one of a
+    /// library (--plugin) is named LIBRARY/NAME, and its label is LIBRARY-NAME
     #[arg(long, value_name = "NAME")]
     attack: Vec<String>,
     /// A class that an attack may want and the first set does not have; may be given several times
@@ -69,7 +72,7 @@ pub struct Eval {
     #[arg(long)]
     device: Option<String>,
     /// CPU threads of tensor operations
-    #[arg(long, default_value_t = 1)]
+    #[arg(long, default_value_t = 1, value_parser = one_or_more::<i32>)]
     threads: i32,
     /// Folder for scores and what belongs to them; default: none is kept
     #[arg(long)]
@@ -96,6 +99,7 @@ impl Eval {
             warn(&trial, &beside);
         }
         let (stop, bar) = (stop_on_signals(), Bar::new());
+        let _lock = Lock::take(&out, Duration::ZERO, &stop).map_err(|error| error.during("--out"))?;
         let machine = Machine { workers: 1, progress: &bar, stop: &stop };
         let lines = trial.measure(&self.weights, &out, &store, &machine)?;
         drop(bar);
@@ -130,19 +134,25 @@ impl Eval {
         for given in &self.downstream {
             let wrong = || Error::invalid(format!("--downstream {given}"), "must read LABEL=FOLDER");
             let (label, folder) = given.split_once('=').ok_or_else(wrong)?;
-            set(&format!("downstream.{label}.path"), quoted(folder));
+            set(&format!("downstream.{}.path", key(label)), quoted(folder));
             sets.push((label, folder));
         }
-        self.attack.iter().for_each(|attack| set(&format!("attacks.{attack}"), "{}".into()));
+        once("--downstream", sets.iter().map(|(label, _)| label.to_string()))?;
+        once("--attack", self.attack.iter().map(|attack| label(attack)))?;
+        once("--class", self.class.iter().cloned())?;
+        once("--evaluator", self.evaluator.iter().cloned())?;
+        for attack in &self.attack {
+            set(&format!("attacks.{}", key(&label(attack))), format!("{{ plugin = {} }}", quoted(attack)));
+        }
         let named: Vec<&str> = match (&self.suite, self.evaluator.is_empty()) {
             (None, true) => EVALUATORS.to_vec(),
             _ => self.evaluator.iter().map(String::as_str).collect(),
         };
         if !named.is_empty() {
-            let tables = named.iter().map(|name| format!("{name} = {{}}")).collect::<Vec<_>>().join(", ");
+            let tables = named.iter().map(|name| format!("{} = {{}}", key(name))).collect::<Vec<_>>().join(", ");
             set("evaluators", format!("{{ {tables} }}"));
         }
-        settings.extend(self.set.iter().cloned());
+        settings.extend(self.set.iter().map(|setting| self.relabelled(setting)));
         let suite = match &self.suite {
             Some(suite) => Suite::read(suite, &settings)?,
             None => self.own_suite(sets[0], settings, scratch)?,
@@ -152,6 +162,15 @@ impl Eval {
         trial.arena = "eval".into();
         trial.defense.label = self.weights.display().to_string();
         Ok(trial)
+    }
+
+    /// A setting of an attack of a library: `attacks.mine/frame.size=3` is of the label that it has.
+    fn relabelled(&self, setting: &str) -> String {
+        let of = |attack: &&String| {
+            setting.strip_prefix(&format!("attacks.{attack}")).is_some_and(|rest| rest.starts_with('.'))
+        };
+        let named = self.attack.iter().filter(|attack| attack.contains('/')).find(of);
+        named.map_or(setting.into(), |attack| setting.replacen(attack.as_str(), &label(attack), 1))
     }
 
     /// The trial that trained the weights, where they still lie in its folder.
@@ -164,7 +183,7 @@ impl Eval {
     fn own_suite(&self, first: (&str, &str), mut settings: Vec<String>, scratch: &Path) -> Result<Suite> {
         let (label, folder) = first;
         // The pairs are read as the set is.
-        let prefix = format!("downstream.{label}.");
+        let prefix = format!("downstream.{}.", key(label));
         let same: Vec<String> =
             settings.iter().filter_map(|s| s.strip_prefix(&prefix)).map(|s| format!("data.{s}")).collect();
         let classes = self.class.iter().map(|class| quoted(class)).collect::<Vec<_>>().join(", ");
@@ -194,6 +213,29 @@ fn warn(trial: &Trial, beside: &Trial) {
             differs.join(", ")
         );
     }
+}
+
+/// The label of an attack: its name, where a dash stands for the slash behind its library's, for a label may name a folder.
+fn label(attack: &str) -> String {
+    attack.replace('/', "-")
+}
+
+/// A label is given once: two of one name would be one.
+fn once(option: &str, labels: impl Iterator<Item = String>) -> Result<()> {
+    let mut known = Vec::new();
+    for label in labels {
+        if known.contains(&label) {
+            return Err(Error::invalid(format!("{option} {label}"), "is given twice; give each label once"));
+        }
+        known.push(label);
+    }
+    Ok(())
+}
+
+/// A key as TOML writes it.
+fn key(name: &str) -> String {
+    let is_bare = |c: char| c.is_ascii_alphanumeric() || "-_".contains(c);
+    if !name.is_empty() && name.chars().all(is_bare) { name.into() } else { quoted(name) }
 }
 
 /// A string as TOML writes it.

@@ -22,10 +22,13 @@ mod tensorboard;
 mod trial;
 
 use clap::{Parser, Subcommand};
+use gauntlet::build::{self, Build};
 use gauntlet::plugin::library;
 use gauntlet::{Error, Result};
+use std::fmt::Display;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::str::FromStr;
 
 /// Poisoning and backdoor attacks on CLIP pre-training, and the defenses against them, under identical conditions.
 ///
@@ -101,11 +104,21 @@ enum Command {
     },
 }
 
+/// What it was built from, as `build.rs` found it.
+const BUILD: Build = Build {
+    version: env!("CARGO_PKG_VERSION"),
+    commit: env!("GAUNTLET_COMMIT"),
+    dirty: matches!(env!("GAUNTLET_DIRTY").as_bytes(), b"true"),
+    sources: env!("GAUNTLET_SOURCES"),
+    crates: env!("GAUNTLET_CRATES"),
+};
+
 /// The whole program, with the plugins that ship. Plugins of one's own are linked by calling something of their crate before.
 ///
 /// Whoever calls it sets no global allocator: plugins that are loaded free memory of the program, and it theirs.
 pub fn main() -> ExitCode {
     gauntlet_torch::keep_freed_memory();
+    build::set(BUILD);
     // Before anything touches CUDA: libtorch keeps the answer it finds first.
     let cuda = gauntlet_torch::load_cuda();
     gauntlet_attacks::link();
@@ -162,6 +175,15 @@ fn run(command: Command) -> Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
     }
+}
+
+/// For the parser of arguments: a number that is not 0, where nothing would be done for none.
+fn one_or_more<T>(text: &str) -> std::result::Result<T, String>
+where
+    T: FromStr<Err: Display> + PartialOrd + From<u8>,
+{
+    let number: T = text.parse().map_err(|error: T::Err| error.to_string())?;
+    if number < T::from(1) { Err("must be 1 or more".into()) } else { Ok(number) }
 }
 
 /// Prints to standard output. Whoever has stopped listening (`| head`) is no error.

@@ -5,7 +5,7 @@ mod suite;
 
 use crate::say;
 use clap::{Args, ValueEnum};
-use gauntlet::{Error, Result, plugin};
+use gauntlet::{Error, Result, build};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -209,7 +209,7 @@ impl Origin {
 
 /// Names the compiler that built this program: no other one's libraries fit. Not a nightly, which only its date would name.
 fn toolchain() -> Option<String> {
-    let release = plugin::RUSTC.split(' ').next().unwrap_or_default();
+    let release = build::RUSTC.split(' ').next().unwrap_or_default();
     let why = "# The compiler that built gauntlet: what another one makes does not fit.";
     (!release.contains('-')).then(|| format!("{why}\n[toolchain]\nchannel = \"{release}\"\n"))
 }

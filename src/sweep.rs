@@ -1,4 +1,7 @@
-//! `gauntlet run`: a suite as a grid of child processes. A panic, an out-of-memory kill or an abort costs one trial.
+//! `gauntlet run`: a suite as a grid of child processes. A panic, an out-of-memory kill or an abort costs one trial. `sweep/claim.rs` is what
+//! may lie in its folder before.
+
+mod claim;
 
 use crate::bars::{Bar, Report, SuiteBars, show};
 use crate::say;
@@ -6,6 +9,7 @@ use crate::table;
 use crate::trial::stop_on_signals;
 use clap::Args;
 use gauntlet::evaluator::Downstream;
+use gauntlet::lock::Lock;
 use gauntlet::model::weights::write_atomic;
 use gauntlet::plugin::library;
 use gauntlet::report::folder::last_lines;
@@ -77,6 +81,14 @@ impl Run {
                 format!("matches none of {}", names.join(", ")),
             ));
         }
+        if !self.dry_run {
+            // What is missing is told before anything is trained.
+            drop(Downstream::open_all(&suite.downstream)?);
+        }
+        let stop = stop_on_signals();
+        let lock = || Lock::take(&self.out, Duration::ZERO, &stop).map_err(|error| error.during("--out"));
+        let _lock = (!self.dry_run).then(lock).transpose()?;
+        claim::check(&self.out, &suite, &trials)?.iter().for_each(|said| eprintln!("note: {said}"));
         let states = trials.iter().map(|trial| self.state(trial)).collect::<Result<Vec<_>>>()?;
         if self.dry_run {
             let chosen = names.iter().zip(&states).filter(|(name, _)| self.wants(name));
@@ -85,9 +97,10 @@ impl Run {
             say(&suite.reckon(trials.len(), left, self.measured()?)?);
             return Ok(ExitCode::SUCCESS);
         }
-        // What is missing is told before anything is trained.
-        drop(Downstream::open_all(&suite.downstream)?);
+        // Those of trials that were killed between their scores and this.
+        trials.iter().try_for_each(|trial| trial.tidy(&self.folder(trial)))?;
         std::fs::create_dir_all(self.out.join("store")).map_err(Error::io(&self.out))?;
+        let before = claim::results(&self.out)?;
         let resolved = serde_json::to_string_pretty(&suite).expect("plain data");
         write_atomic(&self.out.join("suite.json"), resolved.as_bytes())?;
         let todo: VecDeque<&Trial> = trials
@@ -96,9 +109,8 @@ impl Run {
             .filter(|(trial, state)| **state != State::Finished && self.wants(&trial.name()))
             .map(|(trial, _)| trial)
             .collect();
-        let stop = stop_on_signals();
         self.prepare(&todo, &stop)?;
-        let failures = self.run_all(&trials, todo, &suite, &stop)?;
+        let failures = self.run_all(&trials, todo, &suite, &before, &stop)?;
         if stop.load(Ordering::Relaxed) {
             return Err(Error::Interrupted);
         }
@@ -111,8 +123,7 @@ impl Run {
 
     /// How fast finished trials trained.
     fn measured(&self) -> Result<Option<Measured>> {
-        let results = self.out.join("results.jsonl");
-        let lines = if results.exists() { report::read_lines(&results)? } else { Vec::new() };
+        let lines = claim::results(&self.out)?;
         let rate = |line: &Line| if let Line::Cost(cost) = line { Some(cost.samples_per_second) } else { None };
         let rates: Vec<f64> = lines.iter().filter_map(rate).filter(|rate| *rate > 0.0).collect();
         let train_rate = rates.iter().sum::<f64>() / rates.len() as f64;
@@ -134,8 +145,8 @@ impl Run {
             return Ok(State::New);
         }
         trial.claim(&folder)?;
-        let scores = folder.join("scores.jsonl");
-        Ok(if scores.exists() && !is_older(&scores, &trial.weights) { State::Finished } else { State::Started })
+        let stale = is_older(&folder.join("scores.jsonl"), &trial.weights);
+        Ok(if trial.has_finished(&folder) && !stale { State::Finished } else { State::Started })
     }
 
     /// Makes canvases and poison once, before the trials share them.
@@ -164,6 +175,7 @@ impl Run {
         trials: &[Trial],
         todo: VecDeque<&Trial>,
         suite: &Suite,
+        before: &[Line],
         stop: &AtomicBool,
     ) -> Result<Vec<(String, String)>> {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
@@ -198,13 +210,18 @@ impl Run {
                 } else {
                     bars.say(&format!("finished {} ({:.0?})", trial.name(), began.elapsed()));
                 }
-                self.collect(trials)?;
+                self.collect(trials, before)?;
                 let each = began.elapsed() / (done as u32 + 1);
                 bars.finished(each * (left - done - 1) as u32);
             }
-            self.collect(trials)
+            self.collect(trials, before)
         })?;
         Ok(failures)
+    }
+
+    /// Writes the lines of the trials that have finished so far.
+    fn collect(&self, trials: &[Trial], before: &[Line]) -> Result<()> {
+        report::write_lines(&self.out.join("results.jsonl"), &claim::gather(&self.out, trials, before)?)
     }
 
     /// Runs one trial in a child process; its progress goes to a bar, what it says on standard error to `stderr.log`.
@@ -231,18 +248,6 @@ impl Run {
         let libraries = trial.libraries.iter().map(|library| format!(", with plugins of {}", library.file));
         let status = status.to_string() + &libraries.collect::<String>();
         Err(Error::invalid(status, format!("the last lines of {}:\n  {last}", log.display())))
-    }
-
-    /// Gathers the finished trials' lines into `results.jsonl`, in the order of the grid.
-    fn collect(&self, trials: &[Trial]) -> Result<()> {
-        let mut lines: Vec<Line> = Vec::new();
-        for trial in trials {
-            let scores = self.folder(trial).join("scores.jsonl");
-            if scores.exists() {
-                lines.extend(report::read_lines(&scores)?);
-            }
-        }
-        report::write_lines(&self.out.join("results.jsonl"), &lines)
     }
 }
 

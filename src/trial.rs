@@ -2,6 +2,7 @@
 
 use crate::bars::{Bar, JsonLines};
 use clap::Args;
+use gauntlet::lock::Lock;
 use gauntlet::suite::resolve_device;
 use gauntlet::train::Machine;
 use gauntlet::{Error, Progress, Result, Trial};
@@ -9,6 +10,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 /// Runs one trial.
 #[derive(Args)]
@@ -46,8 +48,17 @@ impl RunTrial {
         if self.child {
             stop_when_stdin_closes(stop.clone());
         }
+        // A trial of a suite that was killed stops by itself, and writes its checkpoint first.
+        let patience = Duration::from_secs(if self.child { 120 } else { 0 });
+        let _lock = Lock::take(&self.out, patience, &stop).map_err(|error| error.during("--out"))?;
         let store = self.store.unwrap_or_else(|| self.out.join("store"));
         let machine = Machine { workers: self.workers, progress: progress.as_ref(), stop: &stop };
+        if trial.has_finished(&self.out) && !self.child {
+            eprintln!(
+                "note: the trial in {} has finished; these are its results. Delete them to run it anew",
+                self.out.display()
+            );
+        }
         let lines = trial.run(&self.out, &store, &machine)?;
         drop(progress);
         if !self.child {

@@ -11,7 +11,7 @@ pub use backdoor::{Backdoor, Captions, Rows};
 
 use crate::data::{Dataset, Split, words};
 use crate::draw::{self, Rng};
-use crate::{Error, Progress, Result, plugin};
+use crate::{Error, Progress, Result, build};
 use rand::seq::IndexedRandom;
 use serde::{Deserialize, Serialize};
 use std::collections::HashSet;
@@ -183,6 +183,9 @@ pub struct PoisonCtx<'a> {
     pub taken: &'a HashSet<u32>,
 }
 
+/// Part of every key of what attacks make ready: raised whenever the same would be written otherwise.
+const FORMAT: u32 = 1;
+
 /// Where an attack makes ready what takes long.
 pub struct Workshop<'a> {
     /// Folder that is kept, and shared by trials.
@@ -199,8 +202,8 @@ impl Workshop<'_> {
         let mut hasher = blake3::Hasher::new();
         let configuration = serde_json::to_string(attack).expect("a configuration is plain data");
         let heldout = serde_json::to_string(&ctx.split.heldout).expect("plain data");
-        let (build, reads, seed) = (plugin::build(), contents(reads)?, ctx.seed.to_string());
-        for part in [name, &build, &configuration, &reads, &ctx.data.key, &seed, &heldout] {
+        let (format, reads, seed) = (format!("workshop {FORMAT}"), contents(reads)?, ctx.seed.to_string());
+        for part in [&format, name, build::key()?, &configuration, &reads, &ctx.data.key, &seed, &heldout] {
             hasher.update(part.as_bytes()).update(b"\n");
         }
         Ok(self.store.join(format!("{name}-{}.safetensors", &hasher.finalize().to_hex()[..16])))

@@ -6,6 +6,7 @@
 //! A plugin author needs `Attack`, `Defense` or `Evaluator`, and [`register!`].
 
 pub mod attack;
+pub mod build;
 pub mod conformance;
 pub mod data;
 pub mod defense;
@@ -15,6 +16,7 @@ pub mod error;
 pub mod evaluator;
 pub mod golden;
 pub mod judge;
+pub mod lock;
 pub mod model;
 pub mod plugin;
 pub mod poison;

@@ -15,21 +15,14 @@ use crate::{Error, Result};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Map, Value};
 
-/// The compiler that built this crate, release and commit: a plugin that is loaded must be built by the same.
-pub const RUSTC: &str = env!("GAUNTLET_RUSTC");
-
-/// This very program, told from one that was built anew by its file: what a plugin that ships makes may be another then.
-pub(crate) fn build() -> String {
-    let about = std::env::current_exe().and_then(std::fs::metadata);
-    about.map_or_else(|_| RUSTC.to_string(), |about| format!("{} {:?}", about.len(), about.modified().ok()))
-}
-
 /// A registered plugin of role `T` (`dyn Attack`, `dyn Defense` or `dyn Evaluator`).
 ///
 /// Made by [`register!`](crate::register); configuration crosses as JSON text, so that a plugin built elsewhere can be loaded.
 pub struct Plugin<T: ?Sized + 'static> {
     /// Kebab-case, unique within its role; `LIBRARY/NAME` for one that was loaded.
     pub name: &'static str,
+    /// The crate that it is of, as Rust names it.
+    pub package: &'static str,
     /// One line.
     pub summary: &'static str,
     /// Where the method comes from: authors, venue, section; empty for our own.
@@ -110,6 +103,7 @@ macro_rules! register {
         $crate::inventory::submit! {
             $crate::plugin::Plugin::<$role> {
                 name: $name,
+                package: env!("CARGO_CRATE_NAME"),
                 summary: $summary,
                 paper: $paper,
                 schema: $crate::plugin::schema_of::<$config>,

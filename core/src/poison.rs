@@ -13,7 +13,7 @@ use crate::attack::{Attack, Edit, Goal, Picture, PoisonCtx, Workshop, contents};
 use crate::data::{Dataset, Split};
 use crate::model::weights::{read_safetensors, write_atomic, write_safetensors};
 use crate::trial::Configured;
-use crate::{Error, Result, draw, plugin};
+use crate::{Error, Result, build, draw, plugin};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::Path;
@@ -27,7 +27,7 @@ pub struct Threat {
     pub attack: Box<dyn Attack>,
     /// What it wants.
     pub goal: Goal,
-    /// Plugin, its library's content, configuration and the contents of the files it reads: two attacks with the same ones stamp alike.
+    /// Plugin, its libraries' contents, configuration and the contents of the files it reads: two attacks with the same ones stamp alike.
     pub(crate) identity: String,
 }
 
@@ -48,10 +48,10 @@ impl Threat {
             let contents = attack.reads().and_then(|files| contents(&files)).map_err(place)?;
             attack.prepare(&ctx, workshop).map_err(place)?;
             let goal = attack.goal(&ctx).map_err(place)?;
-            // A library that was built anew may do otherwise under the same name.
-            let library = plugin::library::used(std::slice::from_ref(config));
-            let library = library.first().map_or("", |library| &library.blake3);
-            let identity = format!("{} {} {contents} {library}", config.plugin, json(&config.config));
+            // A library that was built anew may do otherwise under the same name; so may one that its configuration names.
+            let libraries = plugin::library::used(std::slice::from_ref(config));
+            let libraries: String = libraries.iter().map(|library| format!(" {}", library.blake3)).collect();
+            let identity = format!("{} {} {contents}{libraries}", config.plugin, json(&config.config));
             Ok(Threat { label: config.label.clone(), attack, goal, identity })
         };
         configs.iter().zip(attacks).map(threat).collect()
@@ -103,9 +103,13 @@ pub struct Poison {
     pub edits: Vec<Poisoned>,
     /// Canvas of each edit, u8 `[edits, 3, S, S]`.
     pub pixels: Tensor,
-    /// Two hashes joined by a dash: of the data, the edits and their configuration; and of the poisoned rows' pixels.
+    /// Two hashes joined by a dash: of the data (but for its clean pixels), the held-out rows, the edits and their configuration; and of the poisoned
+    /// rows' pixels.
     pub digest: String,
 }
+
+/// Part of every key: raised whenever the same poison would be written otherwise, so that old folders are left alone.
+const FORMAT: u32 = 4;
 
 #[derive(Serialize, Deserialize)]
 struct Manifest {
@@ -128,14 +132,9 @@ impl Poison {
         let poisons = threats.iter().filter(|threat| labels.contains(&threat.label.as_str()));
         let resolved: String = poisons.map(|threat| format!("{} {}\n", threat.label, threat.identity)).collect();
         let mut hasher = blake3::Hasher::new();
-        for part in [
-            concat!("poison 3 of gauntlet ", env!("CARGO_PKG_VERSION")),
-            &plugin::build(),
-            &data.key,
-            &seed.to_string(),
-            &resolved,
-            &format!("{} held out", split.heldout.len()),
-        ] {
+        for part in
+            [&format!("poison {FORMAT}"), build::key()?, &data.key, &seed.to_string(), &resolved, &json(&split.heldout)]
+        {
             hasher.update(part.as_bytes()).update(b"\n");
         }
         let folder = store.join(format!("poison-{}", &hasher.finalize().to_hex()[..16]));

@@ -19,7 +19,7 @@ use crate::model::weights::write_atomic;
 use crate::plugin::library::Origin;
 use crate::train::{Precision, Trained};
 use crate::trial::Trial;
-use crate::{Error, Result};
+use crate::{Error, Result, build};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -85,7 +85,9 @@ pub struct ScoreLine {
     /// What a guess scores: of accuracy, the share of the commonest class; of a mean per class and of an attack's success, one class of all; of a
     /// rank, the middle one. Where an evaluator tells none: the share of the zero-shot test's commonest class.
     pub chance: f64,
-    /// Identity of the poison.
+    /// Identity of the poison, in two halves joined by a dash. The first is a hash of what was read and what was done to it: keys, captions, labels and
+    /// image sizes of all rows of the data, which rows are held out, the resolved configuration of the arena's attacks, and every edit. The second
+    /// is a hash of the poisoned rows' pixels. Clean pixels are in neither: two data sets of the same captions, labels and sizes have one digest.
     pub poison_digest: String,
     /// What the towers computed in while they trained.
     pub precision: Precision,
@@ -187,6 +189,27 @@ pub struct Cost {
     /// Version of gauntlet; empty in lines that an earlier one wrote.
     #[serde(default)]
     pub gauntlet: String,
+    /// The commit that it was built from; empty where it was built outside git.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub commit: String,
+    /// Whether its sources differed from that commit.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub dirty: bool,
+    /// Hash of its sources and of the versions of what it was built on; empty where it does not say.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub sources: String,
+    /// Builds of gauntlet that trained it, where it went on from a checkpoint that another one had left: no build alone trains the same again.
+    /// Left out where it was one.
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pub builds: usize,
+}
+
+fn one() -> usize {
+    1
+}
+
+fn is_one(builds: &usize) -> bool {
+    *builds == 1
 }
 
 impl Line {
@@ -325,9 +348,20 @@ pub fn notes(lines: &[Line]) -> String {
 }
 
 impl Cost {
-    /// The version of gauntlet, in words.
-    pub fn version(&self) -> &str {
-        if self.gauntlet.is_empty() { "one that does not tell" } else { &self.gauntlet }
+    /// The version of gauntlet and its sources, in words: two of one version may still be two builds.
+    pub fn version(&self) -> String {
+        match (self.gauntlet.as_str(), self.sources.get(..12)) {
+            ("", _) => "one that does not tell".into(),
+            (version, None) => version.into(),
+            (version, Some(sources)) => format!("{version} with sources {sources}"),
+        }
+    }
+
+    /// The same with the commit, for a reader who wants to run it again.
+    pub fn build(&self) -> String {
+        let changed = if self.dirty { ", changed" } else { "" };
+        let commit = self.commit.get(..12).map(|commit| format!(" of commit {commit}{changed}")).unwrap_or_default();
+        self.version() + &commit
     }
 
     /// What this process has spent on a trial.
@@ -338,6 +372,7 @@ impl Cost {
         evaluate_seconds: f64,
         device: Device,
     ) -> Result<Cost> {
+        let build = build::get();
         Ok(Cost {
             suite: trial.suite.clone(),
             trial: trial.name(),
@@ -356,7 +391,11 @@ impl Cost {
             precision: trial.recipe.precision,
             tf32: gauntlet_torch::allows_tf32()?,
             threads: trial.threads,
-            gauntlet: env!("CARGO_PKG_VERSION").into(),
+            gauntlet: build.version.into(),
+            commit: build.commit.into(),
+            dirty: build.dirty,
+            sources: build.sources.into(),
+            builds: trained.builds.max(1),
         })
     }
 }

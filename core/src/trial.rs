@@ -16,7 +16,7 @@ use crate::report::{self, Cost, DataLine, LibraryLine, Line, SetLine};
 use crate::suite::Tier;
 use crate::train::corpus::Shape;
 use crate::train::trajectory::Recorder;
-use crate::train::{Corpus, Machine, Recipe, Trained};
+use crate::train::{Corpus, Machine, Recipe, Trained, checkpoint};
 use crate::{Attack, Error, Result, draw};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -26,6 +26,9 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 use tch::Device;
 use training::Job;
+
+/// What a trial measured, in its folder: written when all else is there.
+const SCORES: &str = "scores.jsonl";
 
 /// A fully resolved trial: running it again gives the same results. Written as `trial.json` beside them.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -128,8 +131,8 @@ impl Trial {
         format!("{}/{}/seed-{}", self.arena, self.defense.label, self.seed)
     }
 
-    /// Runs the trial in `folder`, or goes on where it was interrupted: data, attack, defense and training, evaluation.
-    /// `store` keeps what trials share. Returns the lines of results, which also lie in `folder/scores.jsonl`.
+    /// Runs the trial in `folder`, or goes on where it was interrupted: data, attack, defense and training, evaluation. One that has finished there
+    /// is not run again. `store` keeps what trials share. Returns the lines of results, which also lie in `folder/scores.jsonl`.
     pub fn run(&self, folder: &Path, store: &Path, machine: &Machine) -> Result<Vec<Line>> {
         let elsewhere = (!is_empty(&self.weights)).then_some(self.weights.as_path());
         self.conclude(self.cast()?, folder, store, machine, elsewhere)
@@ -166,6 +169,10 @@ impl Trial {
     ) -> Result<Vec<Line>> {
         std::fs::create_dir_all(folder).map_err(Error::io(folder))?;
         let identity = self.claim(folder)?;
+        if given.is_none() && self.has_finished(folder) {
+            self.tidy(folder)?;
+            return report::read_lines(&folder.join(SCORES));
+        }
         tch::set_num_threads(self.threads);
         // libtorch would cut convolutions on CUDA to TF32.
         gauntlet_torch::set_tf32(false)?;
@@ -194,7 +201,8 @@ impl Trial {
             None => {
                 let probe = evaluators.iter().find_map(|evaluator| evaluator.probe());
                 let recorder = probe.map(|probe| Recorder::new(probe, &corpus, &poison, &model, folder));
-                let job = Job { corpus: &corpus, poison: &poison.digest, folder, store, identity: &identity, machine };
+                let (corpus, data, poison, identity) = (&corpus, &data.key, &poison.digest, &identity);
+                let job = Job { corpus, data, poison, folder, store, identity, machine };
                 self.train(&job, &model, defense.as_mut(), recorder)?
             }
         };
@@ -234,8 +242,20 @@ impl Trial {
         lines.extend(self.libraries.iter().map(|library| Line::Library(LibraryLine::new(self, library))));
         let evaluate_seconds = clock.elapsed().as_secs_f64();
         lines.push(Line::Cost(Cost::measured(self, prepare_seconds, &trained, evaluate_seconds, device)?));
-        report::write_lines(&folder.join("scores.jsonl"), &lines)?;
+        // It says that the trial has finished, so that it comes last; of what comes after it, nothing is needed again.
+        report::write_lines(&folder.join(SCORES), &lines)?;
+        self.tidy(folder)?;
         Ok(lines)
+    }
+
+    /// Whether the trial that lies in `folder` has its scores.
+    pub fn has_finished(&self, folder: &Path) -> bool {
+        folder.join(SCORES).exists()
+    }
+
+    /// Removes the checkpoint of a trial that has finished, unless its recipe keeps it. One that was killed just before has left it.
+    pub fn tidy(&self, folder: &Path) -> Result<()> {
+        if self.recipe.keep_checkpoint || !self.has_finished(folder) { Ok(()) } else { checkpoint::remove(folder) }
     }
 
     /// The rows and canvases of this trial, made if they are not in the store yet. Runs no plugin.
@@ -314,7 +334,7 @@ impl Trial {
     pub fn claim(&self, folder: &Path) -> Result<String> {
         let json = serde_json::to_string_pretty(self).expect("plain data");
         let path = folder.join("trial.json");
-        let began = ["checkpoint.safetensors", "scores.jsonl"].iter().any(|file| folder.join(file).exists());
+        let began = [checkpoint::FILE, SCORES].iter().any(|file| folder.join(file).exists());
         if !began || !path.exists() {
             crate::model::weights::write_atomic(&path, json.as_bytes())?;
         }

@@ -1,6 +1,7 @@
 //! RoCLIP's look-up: the most similar of a pool's captions for each picture of a batch.
 
 use super::Bed;
+use crate::one_or_more;
 use clap::Args;
 use gauntlet::Result;
 use gauntlet::defense::nearest;
@@ -12,16 +13,16 @@ use tch::{Kind, Tensor};
 #[derive(Args)]
 pub struct Pools {
     /// Pictures of a batch
-    #[arg(long, default_value_t = 512)]
+    #[arg(long, default_value_t = 512, value_parser = one_or_more::<i64>)]
     batch: i64,
     /// Dimensions of an embedding
-    #[arg(long, default_value_t = 1024)]
+    #[arg(long, default_value_t = 1024, value_parser = one_or_more::<i64>)]
     dimensions: i64,
     /// Captions in the pool; may be given several times
-    #[arg(long, default_values_t = [20_000, 200_000])]
+    #[arg(long, default_values_t = [20_000, 200_000], value_parser = one_or_more::<i64>)]
     size: Vec<i64>,
     /// Look-ups that are timed
-    #[arg(long, default_value_t = 10)]
+    #[arg(long, default_value_t = 10, value_parser = one_or_more::<u32>)]
     repeat: u32,
 }
 

@@ -24,6 +24,9 @@ Each arena (but `clean`) and seed becomes a folder OUT/ARENA/seed-N:
   gauntlet poison show bundle/poisoned/seed-10 --out sheet.png
   gauntlet run suites/demo.toml --out out/demo --set bundle=bundle      # trains on it: the same digest, the same scores
 
+The digest has two halves, NNNN-NNNN. The first is a hash of the data's keys, captions, labels and image sizes, of the held-out rows, of the attacks'
+resolved configuration and of the edits; the second of the poisoned rows' pixels, stamps included. Clean pixels are in neither.
+
 What is there already and the same is left as it is; other poison in its place is an error.")]
 pub struct Make {
     /// The suite, a TOML file

@@ -2,8 +2,8 @@
 
 use super::{Here, Store, tally};
 use crate::bars::Bar;
-use crate::say;
 use crate::sheet::{Ink, LETTER, Sheet, wrap};
+use crate::{one_or_more, say};
 use clap::Args;
 use gauntlet::data::Dataset;
 use gauntlet::poison::bundle::Bundle;
@@ -28,7 +28,7 @@ pub struct Show {
     #[arg(long, value_name = "LABEL")]
     attack: Option<String>,
     /// Edits of each attack, drawn at random; the same each time
-    #[arg(long, default_value_t = 6)]
+    #[arg(long, default_value_t = 6, value_parser = one_or_more::<usize>)]
     rows: usize,
     #[command(flatten)]
     here: Here,

@@ -5,7 +5,7 @@ use super::Story;
 use super::rows;
 use gauntlet::judge::differing;
 use gauntlet::report::folder::Unfinished;
-use gauntlet::report::{self, ScoreLine};
+use gauntlet::report::{self, Line, ScoreLine};
 use gauntlet::{Result, Trial};
 use maud::{Markup, html};
 use std::collections::{BTreeMap, BTreeSet};
@@ -80,9 +80,18 @@ fn facts(story: &Story) -> Markup {
         ("baseline", suite.baseline.clone()),
         ("gate", format!("an attack must add {:.0} points over the clean arena on the baseline", suite.gate * 100.0)),
         ("costly", format!("below {:.0}% of the baseline's accuracy", suite.costly * 100.0)),
+        ("trials run by", builds(story)),
         ("page written by", concat!("gauntlet ", env!("CARGO_PKG_VERSION")).into()),
     ];
     html! { dl.facts { @for (name, value) in facts { dt { (name) } dd { (value) } } } }
+}
+
+/// Which builds of gauntlet ran the trials.
+fn builds(story: &Story) -> String {
+    let build =
+        |line: &Line| if let Line::Cost(cost) = line { Some(format!("gauntlet {}", cost.build())) } else { None };
+    let all: BTreeSet<String> = story.folder.lines.iter().filter_map(build).collect();
+    if all.is_empty() { "–".into() } else { all.into_iter().collect::<Vec<_>>().join("; ") }
 }
 
 /// The keys in which the trials of each defense differ from the baseline's, in the first arena and seed that both have.
@@ -146,7 +155,7 @@ fn digests(story: &Story) -> Markup {
     let seeds = &story.board.suite.seeds;
     html! {
         @if digests.is_empty() { p { "No trial has finished." } } @else {
-            p.quiet { "The digest that every defense of an arena and seed read." }
+            p.quiet { "The digest that every defense of an arena and seed read: before the dash of captions, labels, image sizes, held-out rows, configuration and edits; behind it of the poisoned pixels. Clean pixels are not in it." }
             div.scroll tabindex="0" role="region" aria-label="digests of the poison" {
                 table.keys {
                     thead { tr { th scope="col" { "arena" } @for seed in seeds { th scope="col" { "seed " (seed) } } } }

@@ -67,6 +67,29 @@ fn doctor_as_json_parses() {
 }
 
 #[test]
+fn a_label_that_is_given_twice_is_told_and_so_is_a_count_of_none() {
+    let eval = ["eval", "--weights", "none", "--model", "tiny", "--downstream", "dtd=none"];
+    let twice = |option: &str, label: &str, given: &str| {
+        let (label, arguments) = (format!("{option} {label}"), [option, given, option, given]);
+        refused(&[&eval[..], &arguments].concat(), &[&label, "is given twice; give each label once"]);
+    };
+    twice("--downstream", "cifar10", "cifar10=none");
+    twice("--attack", "badnet", "badnet");
+    twice("--class", "mushroom", "mushroom");
+    twice("--evaluator", "linear-probe", "linear-probe");
+    for arguments in [
+        &["data", "show", "dtd", "none", "--out", "sheet.png", "--count", "0"][..],
+        &["poison", "show", "none", "--out", "sheet.png", "--rows", "0"],
+        &["bench", "pool", "--repeat", "0"],
+        &["bench", "numerics", "--threads", "0"],
+        &[&eval[..], &["--threads", "0"]].concat(),
+    ] {
+        let ran = gauntlet(arguments);
+        assert!(ran.code == Some(2) && ran.stderr.contains("must be 1 or more"), "{arguments:?}: {ran:?}");
+    }
+}
+
+#[test]
 fn what_is_mistyped_is_answered_with_what_exists_and_a_guess() {
     refused(&["describe", "roclp"], &["no plugin named `roclp`", "did you mean `roclip`?", "badnet", "suite"]);
     let set = |setting: &str, parts: &[&str]| {

@@ -95,6 +95,7 @@ fn every_kind_is_trained_measured_and_charged() {
     let shared: Vec<PathBuf> =
         fs::read_dir(run.out.join("store/undefended")).unwrap().map(|entry| entry.unwrap().path()).collect();
     assert_eq!(shared.len(), 4, "one for each arena, and one without its poison");
+    assert!(shared.iter().all(|folder| !folder.join("checkpoint.safetensors").exists()), "their training is over");
     let shared: Vec<Vec<u8>> =
         shared.iter().map(|folder| fs::read(folder.join("model.safetensors")).unwrap()).collect();
     assert!(["clean/clip", "poisoned/clip"].iter().all(|trial| shared.contains(&weights(&run.out, trial))));

@@ -219,6 +219,14 @@ fn eval_needs_nothing_but_weights_a_model_and_a_set() {
     let ran = eval(&["--set", "attacks.badnet.poison.target=mushroom"]);
     assert!(ran.code == Some(2) && ran.stderr.contains("no class named `mushroom`"), "{}", ran.stderr);
 
+    // An attack of a library, whose label cannot have the slash of its name.
+    let library = Path::new(env!("CARGO_BIN_EXE_gauntlet")).with_file_name("deps").join("libgauntlet_broken.so");
+    let loaded = ["--plugin", argument(&library), "--attack", "gauntlet-broken/attack"];
+    let ran = eval(&[&loaded[..], &["--set", "attacks.gauntlet-broken/attack.how=nothing"]].concat());
+    assert!(ran.code == Some(0) && ran.stdout.contains("\"attack\":\"gauntlet-broken-attack\""), "{ran:?}");
+    let ran = eval(&[&loaded[..], &["--set", "attacks.gauntlet-broken/attack.haw=nothing"]].concat());
+    assert!(ran.code == Some(2) && ran.stderr.contains("no key named `haw`"), "it reaches the attack: {ran:?}");
+
     // A probe alone, and nothing to fit it on.
     let unfitted = format!("downstream.world.path={}", measured.only_the_target("unfitted").display());
     let ran = eval(&["--evaluator", "linear-probe", "--set", &unfitted]);
@@ -230,6 +238,22 @@ fn eval_needs_nothing_but_weights_a_model_and_a_set() {
     broken.weights.save(&weights).unwrap();
     let ran = eval(&[]);
     assert!(ran.code == Some(2) && ran.stderr.contains("`visual.conv1.weight` of"), "{:?} {}", ran.code, ran.stderr);
+}
+
+/// Their names have a slash, which TOML wants in quotes.
+#[test]
+fn eval_takes_plugins_of_a_library_by_their_names_and_sets_whose_labels_have_dots() {
+    let library = Path::new(env!("CARGO_BIN_EXE_gauntlet")).with_file_name("deps").join("libgauntlet_broken.so");
+    let measured = &*MEASURED;
+    let weights = measured.home.join("out/trials/poisoned/clip/seed-0/model.safetensors");
+    let set = format!("world.v2={}", measured.home.join("world").display());
+    let eval =
+        ["eval", "--weights", argument(&weights), "--suite", "suites/smoke.toml", "--downstream", &set, "--json"];
+    let more = ["--set", "downstream.\"world.v2\".set=imagefolder", "--plugin", argument(&library)];
+    let ran = gauntlet(&[&eval[..], &more, &["--evaluator", "gauntlet-broken/evaluator"]].concat());
+    assert_eq!(ran.code, Some(0), "{}", ran.stderr);
+    assert!(ran.stdout.contains("\"evaluator\":\"gauntlet-broken/evaluator\""), "{}", ran.stdout);
+    assert!(ran.stdout.contains("\"dataset\":\"world.v2\""), "{}", ran.stdout);
 }
 
 /// Every picture is of the class that the attack wants, so that none is left to be stamped.

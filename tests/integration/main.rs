@@ -13,6 +13,8 @@ mod defenses;
 mod downstream;
 mod exports;
 mod judge;
+mod keys;
+mod out;
 mod plugin_docs;
 mod plugins;
 mod poison;

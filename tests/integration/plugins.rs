@@ -133,6 +133,28 @@ fn a_library_that_was_built_anew_poisons_anew() {
     );
 }
 
+/// A library has a copy of core of its own, which once knew nothing of the library: what it had made ready was found again by another build of it.
+#[test]
+fn what_a_library_makes_ready_is_its_own() {
+    let home = folder("plugins-ready");
+    let suite = world_suite(&home, 1, "[0]", "clip = {}");
+    let ready = |library: &Path| {
+        let attack = "attacks.mine={ plugin = 'gauntlet-broken/attack', how = 'ready' }";
+        let out = home.join("out");
+        let _ = fs::remove_dir_all(out.join("trials"));
+        let arguments =
+            ["run", argument(&suite), "--out", argument(&out), "--plugin", argument(library), "--only", "clean"];
+        let ran = gauntlet(&[&arguments[..], &["--set", attack, "--set", "arenas.poisoned=['mine']"]].concat());
+        assert_eq!(ran.code, Some(0), "{}", ran.stderr);
+        let names = fs::read_dir(out.join("store")).unwrap().map(|entry| entry.unwrap().file_name());
+        names.filter(|name| name.to_str().unwrap().starts_with("ready-")).count()
+    };
+    let library = library("gauntlet_broken");
+    let rebuilt = home.join("libgauntlet_broken.so");
+    fs::write(&rebuilt, [fs::read(&library).unwrap(), vec![0]].concat()).unwrap();
+    assert_eq!([ready(&library), ready(&library), ready(&rebuilt)], [1, 1, 2]);
+}
+
 #[test]
 fn list_and_describe_say_where_a_plugin_comes_from() {
     let example = library("gauntlet_example");
@@ -196,6 +218,16 @@ fn a_library_that_was_built_otherwise_is_refused_with_both_sides_and_the_cure() 
         &["was built with tch 0.23", "this gauntlet with tch 0.24", "the version that gauntlet pins"],
     );
     check(
+        "libserde.so",
+        &|content| fingerprint(content, "\nserde_json 1.", "\nserde_json 0."),
+        &["was built with serde_json 0.", "this gauntlet with serde_json 1.", "cargo update NAME --precise VERSION"],
+    );
+    check(
+        "libregex.so",
+        &|content| fingerprint(content, "\nregex 1.", "\nregex 0."),
+        &["was built with regex 0.", "this gauntlet with regex 1."],
+    );
+    check(
         "libfeatures.so",
         &|content| {
             // Without `preserve_order`, a map is a B-tree: 24 bytes.
@@ -221,7 +253,7 @@ fn what_is_no_library_of_plugins_is_refused() {
     };
     check(
         &damaged("libinterface.so", 16),
-        &["has interface 63 of plugins and this gauntlet 2", "build it with the gauntlet"],
+        &["has interface 63 of plugins and this gauntlet 3", "build it with the gauntlet"],
     );
     check(&damaged("libmagic.so", 3), &["handshake is damaged", "build it anew"]);
     let cut = changed(&home, "libcut.so", |content| content.truncate(content.len() / 2));

@@ -4,7 +4,8 @@
 //! wrapped after 4 steps.
 
 use crate::program::{Ran, argument, end, folder, scores, signal, start, trial, wait_until, world_suite};
-use gauntlet::model::weights::read_safetensors;
+use gauntlet::model::weights::{read_safetensors, write_safetensors};
+use gauntlet::report::{self, Line};
 use gauntlet::train::checkpoint::Position;
 use gauntlet::train::trajectory;
 use std::collections::BTreeSet;
@@ -96,15 +97,76 @@ fn killed_at_five_moments_and_resumed_it_ends_with_the_same_weights() {
 
 /// Matches of the training before were once kept, and counted a second time.
 #[test]
-fn started_over_by_deleting_its_checkpoint_it_forgets_the_training_before() {
+fn started_over_by_deleting_its_scores_it_forgets_the_training_before() {
     let over = WHOLE.home.join("over");
     fs::create_dir(&over).unwrap();
     for file in fs::read_dir(WHOLE.home.join("whole")).unwrap().map(|file| file.unwrap().path()) {
         fs::copy(&file, over.join(file.file_name().unwrap())).unwrap();
     }
-    fs::remove_file(over.join("checkpoint.safetensors")).unwrap();
+    // It has no checkpoint any more.
     fs::remove_file(over.join("scores.jsonl")).unwrap();
     WHOLE.finish(&over);
+}
+
+/// A checkpoint is three times as large as the weights, and nothing goes on from it once the scores are there.
+#[test]
+fn a_finished_trial_leaves_no_checkpoint_unless_its_recipe_keeps_it() {
+    let whole = WHOLE.home.join("whole");
+    assert!(whole.join("model.safetensors").exists() && position(&whole).is_none());
+    assert!(!fs::read_to_string(&WHOLE.json).unwrap().contains("keep_checkpoint"), "the default is not hashed");
+    let suite = world_suite(&folder("resume-kept"), 6, "[0]", "clip = {}");
+    let kept = trial(&suite, &["recipe.keep_checkpoint=true"], "clean/clip/seed-0");
+    let json = suite.with_file_name("trial.json");
+    fs::write(&json, serde_json::to_string(&kept).unwrap()).unwrap();
+    let ran = end(go(&json, &suite.with_file_name("one"), &[]));
+    assert_eq!(ran.code, Some(0), "{}", ran.stderr);
+    assert_eq!(position(&suite.with_file_name("one")), Some((7, 0)));
+}
+
+/// Nobody has a build that trains the same as two did in turn.
+#[test]
+fn a_trial_that_goes_on_from_another_builds_checkpoint_says_so() {
+    let folder = WHOLE.home.join("builds");
+    let mut child = go(&WHOLE.json, &folder, &[]);
+    wait_for(&folder, &mut child, (2, 1));
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let path = folder.join("checkpoint.safetensors");
+    let (tensors, mut metadata) = read_safetensors(&path).unwrap();
+    let mut position: Position = serde_json::from_str(&metadata["position"]).unwrap();
+    assert_eq!(position.builds.len(), 1);
+    position.builds = vec!["another".into()];
+    metadata.insert("position".into(), serde_json::to_string(&position).unwrap());
+    write_safetensors(&path, &tensors, &metadata).unwrap();
+    WHOLE.finish(&folder);
+    let builds = |folder: &Path| {
+        let lines = report::read_lines(&folder.join("scores.jsonl")).unwrap();
+        lines.iter().find_map(|line| if let Line::Cost(cost) = line { Some(cost.builds) } else { None }).unwrap()
+    };
+    assert_eq!([builds(&folder), builds(&WHOLE.home.join("whole"))], [2, 1]);
+}
+
+/// Killed after its scores were written: they are kept, and the checkpoint goes. Killed before: it goes on from the checkpoint, and trains no step.
+#[test]
+fn killed_between_its_scores_and_its_checkpoints_end_it_is_finished_and_before_it_goes_on() {
+    let folder = WHOLE.home.join("between");
+    let mut child = go(&WHOLE.json, &folder, &[]);
+    wait_for(&folder, &mut child, (6, 3));
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let checkpoint = fs::read(folder.join("checkpoint.safetensors")).unwrap();
+    WHOLE.finish(&folder);
+    assert!(position(&folder).is_none());
+
+    let finished = fs::read(folder.join("scores.jsonl")).unwrap();
+    fs::write(folder.join("checkpoint.safetensors"), checkpoint).unwrap();
+    let ran = end(go(&WHOLE.json, &folder, &[]));
+    assert!(
+        ran.code == Some(0) && ran.stderr.contains("note: the trial in ") && ran.stderr.contains("has finished"),
+        "{ran:?}"
+    );
+    assert!(position(&folder).is_none() && fs::read(folder.join("scores.jsonl")).unwrap() == finished);
+    assert_eq!(ran.stdout.as_bytes(), finished, "it prints the lines that are there");
 }
 
 #[test]

@@ -107,6 +107,7 @@ impl Evaluator for Sinner {
 fn plugin<T: Role + ?Sized>(build: fn(&str, &str) -> Result<Box<T>>) -> Plugin<T> {
     Plugin {
         name: "sinner",
+        package: "gauntlet",
         summary: "breaks one rule, if any",
         paper: "",
         schema: plugin::schema_of::<Sinner>,

@@ -25,7 +25,8 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 use tch::{Device, Kind, Tensor};
 
-/// Part of every key: raised whenever the same source would give other files, so that old caches are left alone.
+/// Part of every key, besides the key of the index, which holds a hash of the sources that make both: raised whenever the same source would
+/// give other files, so that old caches are left alone.
 const FORMAT: u32 = 3;
 
 /// The pixels of a data set.

@@ -10,7 +10,7 @@ mod write;
 
 use super::rows::Tally;
 use super::{ClassFile, Classes, DataConfig, Source};
-use crate::{Error, Progress, Result};
+use crate::{Error, Progress, Result, build};
 use gauntlet_torch::Map;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
@@ -128,7 +128,7 @@ impl Index {
     /// class file lacks, or has images that changed since a data set was made of them.
     pub fn open(source: &dyn Source, config: &DataConfig, store: &Path, progress: &dyn Progress) -> Result<Self> {
         let json = serde_json::to_string(config).map_err(|error| Error::invalid("data", error.to_string()))?;
-        let parts = [json, source.fingerprint(), FORMAT.to_string()];
+        let parts = [json, source.fingerprint(), FORMAT.to_string(), build::DATA.to_string()];
         let key = blake3::hash(parts.join("\n").as_bytes()).to_hex().to_string();
         let folder = store.join(format!("index-{}", &key[..16]));
         if folder.exists() {

@@ -11,7 +11,7 @@ use crate::model::weights::{read_safetensors, write_safetensors};
 use crate::model::{Clip, normalize};
 use crate::poison::Threat;
 use crate::train::normalise;
-use crate::{Error, Progress, Result, draw};
+use crate::{Error, Progress, Result, build, draw};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::cell::{OnceCell, RefCell};
@@ -63,7 +63,7 @@ impl Downstream {
 }
 
 /// Part of every key of features: raised whenever the same model and pictures would give others.
-const FORMAT: u32 = 2;
+const FORMAT: u32 = 3;
 
 /// Pixels that go through the image tower together on a CPU; more gain nothing there and take memory.
 const CPU_PIXELS: i64 = 250 * 64 * 64;
@@ -130,7 +130,7 @@ impl Encoder<'_> {
     fn key(&self, items: &Items, which: &[usize], stamped_by: Option<&Threat>) -> Result<String> {
         let mut hasher = blake3::Hasher::new();
         let stamp = stamped_by.map(|threat| format!("{} {}", threat.identity, self.seed)).unwrap_or_default();
-        let parts = format!("features {FORMAT} {} {:?}\n", env!("CARGO_PKG_VERSION"), self.device);
+        let parts = format!("features {FORMAT} {} {:?}\n", build::key()?, self.device);
         hasher.update(parts.as_bytes()).update(self.weights()?.as_bytes()).update(items.fingerprint().as_bytes());
         hasher.update(stamp.as_bytes()).update(&(which.len() as u64).to_le_bytes());
         for &item in which {

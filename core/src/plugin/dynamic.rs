@@ -5,10 +5,10 @@
 #![allow(unsafe_code)]
 #![deny(clippy::undocumented_unsafe_blocks)]
 
-use super::handshake::{self, FINGERPRINT, Handshake, Header, INTERFACE, MAGIC, SYMBOL};
+use super::handshake::{self, Handshake, Header, INTERFACE, MAGIC, SYMBOL};
 use super::library::{Library, Origin};
 use super::{Plugin, Role};
-use crate::{Error, Result};
+use crate::{Error, Result, build};
 use std::ffi::OsStr;
 use std::path::Path;
 
@@ -32,13 +32,16 @@ pub(super) fn open(path: &Path, file: &Path, name: String) -> Result<Library> {
     let handshake = read(file, &symbols).map_err(wrong)?;
     let fits = handshake.and_then(|handshake| handshake.check_sizes().map(|()| handshake));
     let handshake = fits.map_err(|why| Error::invalid("it does not fit", format!("it {why}")))?;
+    let blake3 = blake3::hash(&content).to_hex().to_string();
+    // What its plugins leave in the store is told from what another build of them leaves.
+    (handshake.adopt)(format!("{} library {blake3}", build::key()?));
     Ok(Library {
         given: path.to_path_buf(),
         path: file.to_path_buf(),
         origin: Origin {
             file: path.file_name().unwrap_or(OsStr::new("")).to_string_lossy().into_owned(),
-            blake3: blake3::hash(&content).to_hex().to_string(),
-            built: FINGERPRINT.replace('\n', ", "),
+            blake3,
+            built: handshake::built(),
         },
         attacks: named(&name, (handshake.attacks)()?),
         defenses: named(&name, (handshake.defenses)()?),

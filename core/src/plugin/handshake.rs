@@ -2,6 +2,7 @@
 //! own types to cross. `dynamic.rs` reads it, [`export_plugins!`](crate::export_plugins) writes it, `build.rs` knows the rest of it.
 
 use super::{Plugin, guard};
+use crate::build;
 use crate::data::canvas::Canvas;
 use crate::data::index::{Index, Row};
 use crate::data::{Dataset, Split};
@@ -15,7 +16,7 @@ use tch::Tensor;
 pub(super) const SYMBOL: &str = "gauntlet_plugins_";
 
 /// The layout of [`Handshake`] itself.
-pub(super) const INTERFACE: u32 = 2;
+pub(super) const INTERFACE: u32 = 3;
 
 pub(super) const MAGIC: [u8; 16] = *b"gauntlet plugins";
 
@@ -32,8 +33,10 @@ pub struct Header {
 pub struct Handshake {
     header: Header,
     /// Lines of `KEY VALUE`, padded with zeros.
-    pub(super) fingerprint: [u8; 256],
+    pub(super) fingerprint: [u8; 1024],
     sizes: [Size; TYPES.len()],
+    /// Tells the library's own copy of core what keys of what is stored hold.
+    pub(super) adopt: fn(String),
     pub(super) attacks: fn() -> Result<Vec<&'static Plugin<dyn Attack>>>,
     pub(super) defenses: fn() -> Result<Vec<&'static Plugin<dyn Defense>>>,
     pub(super) evaluators: fn() -> Result<Vec<&'static Plugin<dyn Evaluator>>>,
@@ -47,19 +50,8 @@ struct Size {
     bytes: u32,
 }
 
-/// The compiler first: the hash of the sources is made by its own library, so that it says something within one compiler only.
-pub(super) const FINGERPRINT: &str = concat!(
-    "rustc ",
-    env!("GAUNTLET_RUSTC"),
-    "\ntarget ",
-    env!("GAUNTLET_TARGET"),
-    "\ngauntlet ",
-    env!("CARGO_PKG_VERSION"),
-    " (sources ",
-    env!("GAUNTLET_SOURCES"),
-    ")\ntch ",
-    env!("GAUNTLET_TCH")
-);
+/// Compiler, target, a hash of core's and the shim's sources, and the version of every crate whose types cross; `core/build.rs` lists them.
+pub(super) const FINGERPRINT: &str = include_str!(concat!(env!("OUT_DIR"), "/fingerprint"));
 
 macro_rules! sizes {
     ($($name:literal $type:ty),* $(,)?) => { [$(($name, size_of::<$type>() as u32)),*] };
@@ -106,6 +98,7 @@ impl Handshake {
             header: Header { magic: MAGIC, interface: INTERFACE },
             fingerprint: padded(FINGERPRINT),
             sizes,
+            adopt: build::adopt,
             attacks: guard::listed::<dyn Attack>,
             defenses: guard::listed::<dyn Defense>,
             evaluators: guard::listed::<dyn Evaluator>,
@@ -161,8 +154,16 @@ fn cure(key: &str) -> &'static str {
         "rustc" => "build both with the same compiler (a rust-toolchain.toml names it)",
         "target" => "build it for this machine (`cargo build --target`)",
         "gauntlet" => "build it against the sources that this program was built from (`gauntlet` in its Cargo.toml)",
-        _ => "build it with the version that gauntlet pins",
+        "tch" | "torch-sys" => "build it with the version that gauntlet pins",
+        _ => {
+            "build it with the version that gauntlet's Cargo.lock has: `cargo update NAME --precise VERSION` in the plugin's folder"
+        }
     }
+}
+
+/// What a library was built with, in short: of what its trials write down.
+pub(super) fn built() -> String {
+    FINGERPRINT.lines().take_while(|line| !line.starts_with("torch-sys")).collect::<Vec<_>>().join(", ")
 }
 
 /// Text without the zeros behind it.

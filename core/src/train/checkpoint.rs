@@ -5,6 +5,7 @@ use crate::model::weights::{read_safetensors, write_safetensors};
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, HashMap};
+use std::io::ErrorKind;
 use std::path::Path;
 
 /// Where a training stands.
@@ -31,11 +32,26 @@ pub struct Position {
     pub samples: u64,
     /// Rows that a defense had embedded to look at them, without training.
     pub looked_at: u64,
+    /// The builds of gauntlet that did all this, each once: a hash of what `build.rs` says of it.
+    #[serde(default)]
+    pub builds: Vec<String>,
 }
 
 /// The parts of a training that have a state, each a set of named tensors: `model`, `optimizer`, `defense`,
 /// and `rows`, the numbers of the rows of each phase that does not take all.
 pub type Parts = BTreeMap<&'static str, State>;
+
+/// The file, in the folder of a training.
+pub const FILE: &str = "checkpoint.safetensors";
+
+/// Removes the checkpoint of a training that is over, if there is one: it is three times as large as the weights.
+pub fn remove(folder: &Path) -> Result<()> {
+    let path = folder.join(FILE);
+    match std::fs::remove_file(&path) {
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(Error::io(&path)(error)),
+        _ => Ok(()),
+    }
+}
 
 /// Writes a checkpoint; a reader sees the last one or this one, never a part.
 pub fn write(path: &Path, trial: &str, position: &Position, parts: &Parts) -> Result<()> {

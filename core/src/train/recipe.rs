@@ -41,6 +41,11 @@ pub struct Recipe {
     pub init: String,
     /// Steps between checkpoints; 0: one at the end of each epoch.
     pub checkpoint_steps: u64,
+    /// Whether the last checkpoint stays when a trial has finished. It holds the optimizer's state besides the weights, three times their size,
+    /// and nothing goes on from it: by default it is removed.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    #[schemars(extend("default" = false))]
+    pub keep_checkpoint: bool,
 }
 
 impl Default for Recipe {
@@ -60,6 +65,7 @@ impl Default for Recipe {
             precision: Precision::Fp32,
             init: String::new(),
             checkpoint_steps: 0,
+            keep_checkpoint: false,
         }
     }
 }

@@ -6,8 +6,8 @@ use crate::defense::{Defense, Undefended};
 use crate::model::Clip;
 use crate::model::weights::write_atomic;
 use crate::train::trajectory::Recorder;
-use crate::train::{Corpus, Machine, Spent, Trained, Trainer};
-use crate::{Error, Result, draw};
+use crate::train::{Corpus, Machine, Recipe, Spent, Trained, Trainer, checkpoint};
+use crate::{Error, Result, build, draw};
 use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
@@ -16,6 +16,8 @@ use std::time::Duration;
 /// What a training works on and leaves its files in.
 pub(super) struct Job<'a> {
     pub corpus: &'a Corpus<'a>,
+    /// Key of the data that the corpus is of, pixels included.
+    pub data: &'a str,
     /// Digest of the arena's poison.
     pub poison: &'a str,
     /// The trial's own folder.
@@ -64,6 +66,8 @@ impl Trial {
         let trainer = trainer.recorded_by(recorder).beside(scout).clean_after(self.clean_after);
         let mut trained = trainer.run(job.machine).map_err(diverged)?;
         model.weights.save(&job.folder.join("model.safetensors"))?;
+        // What another build has a part in must not lie under the key of this one.
+        let shared = shared.filter(|_| trained.builds == 1);
         shared.map_or(Ok(()), |(shared, _lock)| shared.leave(model, &trained))?;
         trained.undefended = undefended.map(|(_, spent)| spent).unwrap_or_default();
         Ok(trained)
@@ -76,6 +80,8 @@ impl Trial {
         let _lock = shared.wait(job.machine)?;
         if let Some(spent) = shared.spent()? {
             model.weights.load(&shared.folder.join("model.safetensors"))?;
+            // Whoever left it may have been killed before.
+            shared.tidy(&self.recipe)?;
             return Ok((model, spent));
         }
         if !self.recipe.init.is_empty() {
@@ -89,10 +95,14 @@ impl Trial {
             other => other.during("the undefended model"),
         })?;
         shared.leave(&model, &trained)?;
+        shared.tidy(&self.recipe)?;
         let spent = shared.spent()?.expect("it was just written");
         Ok((model, spent))
     }
 }
+
+/// Part of every key: raised whenever the same model would be written otherwise.
+const FORMAT: u32 = 1;
 
 /// Where the undefended model of some data, recipe and seed lies in the store.
 struct Shared {
@@ -104,9 +114,9 @@ impl Shared {
     fn open(trial: &Trial, job: &Job) -> Result<Shared> {
         let Trial { seed, device, threads, data, heldout, model, recipe, clean_after, .. } = trial;
         let parts = serde_json::json!({
-            "poison": job.poison, "seed": seed, "device": device, "threads": threads, "data": data, "heldout": heldout,
+            "undefended": FORMAT, "poison": job.poison, "pixels": job.data, "seed": seed, "device": device, "threads": threads, "data": data, "heldout": heldout,
             "model": model, "recipe": recipe, "clean_after": clean_after,
-            "gauntlet": crate::plugin::build(), "init": blake3::hash(&trial.first_weights()?).to_hex().to_string(),
+            "gauntlet": build::key()?, "init": blake3::hash(&trial.first_weights()?).to_hex().to_string(),
         });
         let key = blake3::hash(parts.to_string().as_bytes()).to_hex()[..32].to_string();
         let folder = job.store.join("undefended").join(&key);
@@ -153,6 +163,11 @@ impl Shared {
         let text = std::fs::read_to_string(&path).map_err(Error::io(&path))?;
         let spent = serde_json::from_str(&text);
         spent.map(Some).map_err(|error| Error::invalid(path.display().to_string(), error.to_string()))
+    }
+
+    /// Removes the checkpoint of its training, once that is over.
+    fn tidy(&self, recipe: &Recipe) -> Result<()> {
+        if recipe.keep_checkpoint { Ok(()) } else { checkpoint::remove(&self.folder) }
     }
 
     /// Leaves it to the others.

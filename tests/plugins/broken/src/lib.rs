@@ -1,9 +1,10 @@
 //! One plugin a role, broken in the way that its key `how` says. `tests/integration/plugins.rs` loads them.
 
+use gauntlet::attack::Workshop;
 use gauntlet::defense::State;
 use gauntlet::evaluator::{Definition, Unit};
 use gauntlet::tch::{Kind, Tensor};
-use gauntlet::{Attack, Bench, Defense, Edit, Evaluator, Goal, Phase, PoisonCtx, Result, Score, Step, Subject};
+use gauntlet::{Attack, Bench, Defense, Edit, Error, Evaluator, Goal, Phase, PoisonCtx, Result, Score, Step, Subject};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -41,6 +42,14 @@ impl Attack for Broken {
             "panic in say" => Goal::Phrase(0),
             _ => Goal::Class(0),
         })
+    }
+
+    fn prepare(&mut self, ctx: &PoisonCtx, workshop: &Workshop) -> Result<()> {
+        if self.how == "ready" {
+            let path = workshop.place(ctx, "ready", self, &[])?;
+            std::fs::write(&path, "made ready").map_err(Error::io(&path))?;
+        }
+        Ok(())
     }
 
     fn say(&self, caption: &str, _key: u64) -> Result<String> {

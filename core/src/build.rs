@@ -1,0 +1,99 @@
+//! What this program was built from: its identity stands on every trial's line of cost, and all of it but the commit is part of the key of what is
+//! stored, so that nothing is read that other sources made. `plugin/handshake.rs` compares builds where a plugin is loaded.
+//!
+//! A program that does not say what it was built from (a test, an example) is told from others by its content, and so is one that has plugins
+//! of somebody's own linked, whose sources nobody hashed.
+
+use crate::plugin::{self, Plugin};
+use crate::{Attack, Defense, Error, Evaluator, Result};
+use std::sync::OnceLock;
+
+/// The compiler that built this crate, release and commit.
+pub const RUSTC: &str = env!("GAUNTLET_RUSTC");
+
+/// Hash of the sources that make indexes and canvases, and of the versions of what core is built on: part of the keys of both. They are keyed by
+/// less than the rest, since they take longest to make and no attack, defense or evaluator has a part in them.
+pub const DATA: &str = env!("GAUNTLET_DATA");
+
+/// What a program was built from, as its build script found it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Build {
+    /// Version of gauntlet.
+    pub version: &'static str,
+    /// The commit; empty where it was built outside git.
+    pub commit: &'static str,
+    /// Whether the sources differed from that commit.
+    pub dirty: bool,
+    /// Hash of all sources of the workspace and of `Cargo.lock`; empty where the program does not say.
+    pub sources: &'static str,
+    /// The crates that these sources are, separated by blanks.
+    pub crates: &'static str,
+}
+
+// What a process was built from is one for all of it, and never changes: the only reason to keep it here and not to hand it around.
+static BUILD: OnceLock<Build> = OnceLock::new();
+static KEY: OnceLock<String> = OnceLock::new();
+
+/// Says what this program was built from; once, at its start.
+pub fn set(build: Build) {
+    assert!(KEY.get().is_none(), "keys were made before it was said what they are made of");
+    BUILD.set(build).expect("it is said once, by `main`");
+}
+
+/// What this program was built from.
+pub fn get() -> Build {
+    let unknown = Build { version: env!("CARGO_PKG_VERSION"), commit: "", dirty: false, sources: "", crates: "" };
+    BUILD.get().copied().unwrap_or(unknown)
+}
+
+/// The part of a key that tells what this program makes from what another build of it makes: sources, what they were compiled by and for, and the
+/// libtorch that is running. Call it after the start only: libtorch tells its version once all of it is loaded.
+///
+/// # Errors
+/// If libtorch does not say its version, or the program cannot read itself where it has to.
+pub fn key() -> Result<&'static str> {
+    if let Some(key) = KEY.get() {
+        return Ok(key);
+    }
+    let build = get();
+    let libtorch = gauntlet_torch::libtorch_version()?.unwrap_or_else(|| "of no version".into());
+    let content = if covers_all(&build) { String::new() } else { content()? };
+    let (version, sources, target) = (build.version, build.sources, env!("GAUNTLET_TARGET"));
+    let key = format!("gauntlet {version} {sources} {content} rustc {RUSTC} {target} libtorch {libtorch}");
+    Ok(KEY.get_or_init(|| key))
+}
+
+/// Within the library of a plugin, which has a copy of core of its own: takes over the key of the program, with the library's content in it.
+pub(crate) fn adopt(key: String) {
+    // A library under two names is one to the system's loader.
+    let _ = KEY.set(key);
+}
+
+/// Whether its sources are all that it was built from: no plugin of another crate is linked.
+fn covers_all(build: &Build) -> bool {
+    fn of<T: plugin::Role + ?Sized>() -> Vec<&'static str> {
+        T::linked().into_iter().map(|plugin: &Plugin<T>| plugin.package).collect()
+    }
+    let packages = [of::<dyn Attack>(), of::<dyn Defense>(), of::<dyn Evaluator>()].concat();
+    let known: Vec<&str> = build.crates.split(' ').collect();
+    !build.sources.is_empty() && packages.iter().all(|package| known.contains(package))
+}
+
+/// Hash of the program's own file.
+fn content() -> Result<String> {
+    let program = std::env::current_exe().map_err(Error::io("the program's own file"))?;
+    let bytes = std::fs::read(&program).map_err(Error::io(&program))?;
+    Ok(blake3::hash(&bytes).to_hex().to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_that_does_not_say_its_sources_is_told_by_its_content() {
+        let key = key().unwrap();
+        assert!(key.contains(&content().unwrap()), "{key}");
+        assert!(key.contains(gauntlet_torch::LIBTORCH_VERSION) && key.contains(RUSTC), "{key}");
+    }
+}

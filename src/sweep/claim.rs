@@ -1,0 +1,148 @@
+//! What lies in `--out` already: a run goes on there, with more seeds, arenas or defenses than before if it likes; another suite, or one that
+//! would lose results, is refused before anything is written.
+
+use gauntlet::judge::{Differing, differing_values};
+use gauntlet::report::folder::Folder;
+use gauntlet::report::{self, Line};
+use gauntlet::suite::Suite;
+use gauntlet::{Error, Result, Trial};
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+/// Names that are said of a long list.
+const SHOWN: usize = 6;
+
+/// What a run left.
+struct There {
+    /// None where none ran, or its file is gone.
+    suite: Option<Suite>,
+    lines: Vec<Line>,
+}
+
+fn read(out: &Path) -> Result<There> {
+    if out.join("suite.json").exists() {
+        let Folder { suite, lines, .. } = Folder::read(out)?;
+        return Ok(There { suite: Some(suite), lines });
+    }
+    Ok(There { suite: None, lines: results(out)? })
+}
+
+/// The lines of results that lie there.
+pub fn results(out: &Path) -> Result<Vec<Line>> {
+    let path = out.join("results.jsonl");
+    if path.exists() { report::read_lines(&path) } else { Ok(Vec::new()) }
+}
+
+/// Looks at what lies in `out`, and returns what is to be said of it: in which keys the suite that goes on is another than before, which results
+/// stay without their trials.
+///
+/// # Errors
+/// If it is another suite's folder, or holds results of trials that this suite does not have.
+pub fn check(out: &Path, suite: &Suite, trials: &[Trial]) -> Result<Vec<String>> {
+    let (place, cure) = (format!("--out {}", out.display()), "choose another --out");
+    let there = read(out).map_err(|error| error.during(format!("{place}: mend it, or {cure}")))?;
+    let before = there.suite.as_ref().map(about).unwrap_or_else(|| "another suite, whose suite.json is gone".into());
+    if let Some(other) = there.suite.as_ref().filter(|other| other.name != suite.name) {
+        let why = format!("holds suite `{}` ({before}), and this is suite `{}`; {cure}", other.name, suite.name);
+        return Err(Error::invalid(place, why));
+    }
+    let names: BTreeSet<String> = trials.iter().map(Trial::name).collect();
+    let of_lines = there.lines.iter().map(|line| line.trial().to_string());
+    let with_results: BTreeSet<String> = of_lines.chain(finished(out)?).collect();
+    let lost: Vec<&String> = with_results.difference(&names).collect();
+    if !lost.is_empty() {
+        let why = format!(
+            "holds results of {}, which this suite does not have (it ran there with {before}); keep in the suite what has run and add \
+             to it, take --only to run a part of it, or {cure}",
+            list(&lost)
+        );
+        return Err(Error::invalid(place, why));
+    }
+    let mut said = Vec::new();
+    let json = |suite: &Suite| serde_json::to_value(suite).expect("plain data");
+    let changed = there.suite.map(|before| differing_values(&json(&before), &json(suite))).unwrap_or_default();
+    if !changed.is_empty() {
+        let changed: Vec<String> = changed.iter().map(change).collect();
+        said.push(format!(
+            "suite `{}` goes on in {} with other keys: {}",
+            suite.name,
+            out.display(),
+            list(&changed.iter().collect::<Vec<_>>())
+        ));
+    }
+    let kept = BTreeMap::from_iter(kept(out, trials, &there.lines));
+    if !kept.is_empty() {
+        let why = "their folders under `trials` are gone: they are run anew, and their results stay until they start";
+        said.push(format!("{} holds results of {}; {why}", out.display(), list(&kept.keys().collect::<Vec<_>>())));
+    }
+    Ok(said)
+}
+
+/// The lines of results of those trials that have them and no folder any more.
+pub fn kept<'a>(out: &Path, trials: &[Trial], lines: &'a [Line]) -> impl Iterator<Item = (String, Vec<&'a Line>)> {
+    let mut kept = BTreeMap::<String, Vec<&Line>>::new();
+    let gone: BTreeSet<String> = trials
+        .iter()
+        .map(Trial::name)
+        .filter(|name| !out.join("trials").join(name).join("trial.json").exists())
+        .collect();
+    for line in lines.iter().filter(|line| gone.contains(line.trial())) {
+        kept.entry(line.trial().to_string()).or_default().push(line);
+    }
+    kept.into_iter()
+}
+
+/// Gathers the lines of finished trials in the order of the grid.
+pub fn gather(out: &Path, trials: &[Trial], before: &[Line]) -> Result<Vec<Line>> {
+    let mut kept = BTreeMap::from_iter(kept(out, trials, before));
+    let mut lines = Vec::new();
+    for trial in trials {
+        let scores = out.join("trials").join(trial.name()).join("scores.jsonl");
+        match kept.remove(&trial.name()) {
+            Some(before) => lines.extend(before.into_iter().cloned()),
+            None if scores.exists() => lines.extend(report::read_lines(&scores)?),
+            None => {}
+        }
+    }
+    Ok(lines)
+}
+
+/// Names of the trials that have scores, as their folders lie.
+fn finished(out: &Path) -> Result<Vec<String>> {
+    let mut names = vec![String::new()];
+    for _ in ["arena", "defense", "seed"] {
+        let mut inner = Vec::new();
+        for name in names {
+            let folder = out.join("trials").join(&name);
+            if !folder.is_dir() {
+                continue;
+            }
+            for entry in std::fs::read_dir(&folder).map_err(Error::io(&folder))? {
+                let entry = entry.map_err(Error::io(&folder))?.file_name().to_string_lossy().into_owned();
+                inner.push(if name.is_empty() { entry } else { format!("{name}/{entry}") });
+            }
+        }
+        names = inner;
+    }
+    names.retain(|name| out.join("trials").join(name).join("scores.jsonl").exists());
+    Ok(names)
+}
+
+/// What a suite is made of.
+fn about(suite: &Suite) -> String {
+    let seeds: Vec<String> = suite.seeds.iter().map(u64::to_string).collect();
+    let arenas: Vec<&str> = suite.arenas.keys().map(String::as_str).collect();
+    let defenses: Vec<&str> = suite.defenses.keys().map(String::as_str).collect();
+    format!("seeds {}; arenas clean, {}; defenses {}", seeds.join(", "), arenas.join(", "), defenses.join(", "))
+}
+
+fn change(Differing { key, values: [before, now] }: &Differing) -> String {
+    format!("`{key}` is {now}, was {before}")
+}
+
+fn list(names: &[&String]) -> String {
+    let shown: Vec<&str> = names.iter().take(SHOWN).map(|name| name.as_str()).collect();
+    let more = names.len().saturating_sub(SHOWN);
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    format!("{}{more}", shown.join(", "))
+}
