@@ -61,6 +61,7 @@ for hits, cases in (([32] * 8, 32), ([0] * 6, 32), ([0] * 3, 1000), ([32, 32, 31
                     ([1, 1, 2, 0, 29, 0, 3, 21], 32), ([860, 861, 859, 862, 864, 858], 878), ([16, 9, 20, 14], 32), ([3, 1, 2] * 6, 200)):
     low, high = rates.interval(hits, [cases] * len(hits))
     golden["rates"].append({"hits": hits, "cases": [cases] * len(hits), "low": low, "high": high})
-low, high = rates.interval([10, 700, 33], [40, 900, 50])
-golden["rates"].append({"hits": [10, 700, 33], "cases": [40, 900, 50], "low": low, "high": high})
+for hits, cases in (([10, 700, 33], [40, 900, 50]), ([35060, 34940, 35170, 34895, 35005, 35110], [50000] * 6)):
+    low, high = rates.interval(hits, cases)
+    golden["rates"].append({"hits": hits, "cases": cases, "low": low, "high": high})
 print(json.dumps(golden, indent=1, default=float))

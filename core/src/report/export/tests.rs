@@ -35,17 +35,17 @@ fn latex_is_bold_only_where_no_other_is_distinguishably_better() {
     let (suite, lines) = suite(6);
     let page = latex(&suite, &lines).unwrap();
     let row = |defense: &str| page.lines().find(|line| line.trim_start().starts_with(defense)).unwrap().trim();
-    let interval = "90.0 [89.9, 90.1]";
-    assert_eq!(row("good"), format!("good & {interval} & \\textbf{{10.4}} [9.0, 11.8] &  \\\\"));
+    let interval = "90.0 [89.0, 90.9]";
+    assert_eq!(row("good"), format!("good & {interval} & \\textbf{{10.5}} [9.4, 11.9] &  \\\\"));
     assert_eq!(
         row("near"),
-        format!("near & {interval} & \\textbf{{11.0}} [9.8, 12.2] &  \\\\"),
+        format!("near & {interval} & \\textbf{{10.8}} [9.8, 12.1] &  \\\\"),
         "cannot be told from good"
     );
-    assert_eq!(row("mid"), format!("mid & {interval} & 50.4 [49.0, 51.8] &  \\\\"), "good is better than it");
+    assert_eq!(row("mid"), format!("mid & {interval} & 50.5 [48.8, 52.2] &  \\\\"), "good is better than it");
     assert_eq!(
         row("hollow"),
-        "hollow & 10.0 [9.9, 10.1] & 0.0 [0.0, 0.1] & vacuous, costly \\\\",
+        "hollow & 10.0 [9.1, 11.0] & 0.0 [0.0, 14.4] & vacuous, costly \\\\",
         "and takes no bold away"
     );
 }
