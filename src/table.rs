@@ -17,7 +17,8 @@ use std::path::{Path, PathBuf};
   gauntlet table out/demo --format latex --out paper/demo.tex
 
 csv: a row for each arena, attack, defense, set and score. `mean` over `seeds` seeds, `low` and `high` (from 3 seeds on the 95% interval of the mean,
-docs/statistics.md, else the least and the greatest value), `broken` (how many seeds are, where they fall in two camps, else empty), `base_mean` (the same score in the clean arena), `gate` (passed, failed, unknown; empty where
+docs/statistics.md, else the least and the greatest value), `broken` (how many seeds are, where they fall in two camps, else empty), `base_mean` (the same
+score in the clean arena), `gate` (passed, failed, unknown; empty where
 the score is no attack's success), the marks `baseline`, `oracle`, `vacuous` and `costly`, and a column `seed_N` for each seed. Shares are within 0 to 1, as
 in results.jsonl. Empty: does not apply, or has not run.
 

@@ -100,7 +100,10 @@ impl Baseline {
         }
         let here = folder.suite.seeds.len();
         if here < recorded_seeds {
-            remarks.push(format!("{here} seeds, recorded {recorded_seeds}: means are compared all the same, and it sees less than the record promises (column `sees`)"));
+            remarks.push(format!(
+                "{here} seeds, recorded {recorded_seeds}: means are compared all the same, and it sees less than the record \
+                 promises (column `sees`)"
+            ));
         }
         if scores.iter().any(|score| score.values.is_empty()) {
             remarks.push(
