@@ -6,6 +6,8 @@ from collections import defaultdict
 from pathlib import Path
 from statistics import mean
 
+import numpy as np
+from rates import bounded, signs
 from scipy import stats
 
 
@@ -35,19 +37,23 @@ def row(cells):
 
 
 def planned(whose, comparisons):
-    """A table of differences of pairs of {seed: %}, by name: paired t tests over the seeds, corrected together by Holm (the intervals are not)."""
+    """A table of differences of pairs of {seed: %}, by name: paired t tests over the seeds, corrected together by Holm (the intervals are not), and the
+    exact sign-flip test, which is not corrected. Intervals are Student's t within -100 and 100, as `gauntlet compare` has them."""
     tests = []
     for name, ours, theirs in comparisons:
         differences = [ours[seed] - theirs[seed] for seed in sorted(set(ours) & set(theirs))]
         test = stats.ttest_1samp(differences, 0)
-        low, high = test.confidence_interval()
+        half = stats.t.ppf(0.975, len(differences) - 1) * max(stats.sem(differences), 1e-12)
+        low, high = bounded(mean(differences) / 100, half / 100, -1) * np.array(100)
         p = float(test.pvalue) if any(differences) else 1.0  # of nothing but zeros it is not a number
-        tests.append((p, name, mean(differences), float(low), float(high), differences))
+        exact = float(signs(np.array([differences]))[0])
+        tests.append((p, name, mean(differences), float(low), float(high), differences, exact))
     adjusted, least = {}, 0.0
     for rank, test in enumerate(sorted(tests)):
         least = max(least, min(1.0, test[0] * (len(tests) - rank)))
         adjusted[test[1]] = least
-    print(f"\n| {whose} less | difference, points | 95% interval | p (Holm) | seeds |\n|---|---|---|---|---|")
-    for _, name, difference, low, high, differences in tests:
-        signs = f"{sum(d < 0 for d in differences)} of {len(differences)} below 0"
-        row([name, f"{difference:+.1f}", f"{low:+.1f} to {high:+.1f}", "< 0.001" if adjusted[name] < 0.0005 else f"{adjusted[name]:.3f}", signs])
+    print(f"\n| {whose} less | difference, points | 95% interval | p (Holm) | p (signs) | seeds |\n|---|---|---|---|---|---|")
+    for _, name, difference, low, high, differences, exact in tests:
+        below = f"{sum(d < 0 for d in differences)} of {len(differences)} below 0"
+        interval = f"{low:+.1f} to {high:+.1f}" if len(set(differences)) > 1 else "–"  # seeds that agree are not certain
+        row([name, f"{difference:+.1f}", interval, "< 0.001" if adjusted[name] < 0.0005 else f"{adjusted[name]:.3f}", f"{exact:.3f}", below])

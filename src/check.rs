@@ -24,7 +24,8 @@ use std::process::ExitCode;
 
 Exit codes: 0 nothing has moved; 1 a score has moved by more than seeds explain, a trial failed, or the poison is another; 2 it cannot be told, or a
 mistake in what was asked. Scores that are equal to the last digit, seed by seed, are the same: pin seeds, threads and device. Of the others the means over
-seeds are compared, both ways, by a t test; all together are corrected by Holm, so that a run of unchanged code is stopped with a chance of 5% at most.
+seeds are compared, both ways, by a t test; a share is known to what its pictures allow, a rank to a place. All together are corrected by Holm, so that a
+run of unchanged code is stopped with a chance of 5% at most.
 A baseline says of each score how large a change it can see; smaller ones pass.")]
 #[command(group(clap::ArgGroup::new("what").required(true).args(["against", "record"])))]
 pub struct Check {

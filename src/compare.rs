@@ -4,7 +4,7 @@ use crate::grid::{align, grid};
 use crate::say;
 use clap::Args;
 use gauntlet::evaluator::Unit;
-use gauntlet::judge::{self, Comparison, Differing, pair, seeds};
+use gauntlet::judge::{self, Comparison, Differing, camps, pair, seeds};
 use gauntlet::report::board::Board;
 use gauntlet::report::folder::Folder;
 use gauntlet::report::layout;
@@ -20,8 +20,10 @@ use std::path::{Path, PathBuf};
 
 The seed is the unit: of each score that ranks (accuracy, attack success, downstream sets), a defense's value less that of the baseline, and of the defense's own controls, seed by seed, whose
 targets and held-out pictures both shared; 95% interval and p value by the paired t test. All verdicts of a suite together are corrected by Holm,
-so that any is false with a chance of 5%. Fewer than 3 seeds give a range, fewer than 5 no verdict. Seeds that agree to the last picture are not taken
-for certain: their spread counts as one picture of one seed. Cells whose attack failed the suite's gate, vacuous and costly rows get no verdict and
+so that any is false with a chance of 5%. The exact sign-flip test must reject at 5%, too; it is not corrected, since six seeds cannot go below 0.031. Fewer
+than 3 seeds give a range, fewer than 6 no verdict. Seeds that agree to the last picture are not taken for certain: a share is known to a case, a rank to
+a place. In the clean arena an attack poisons nothing, and defenses are compared by what is no attack's. Where seeds fall in two camps a note says how many
+are broken. docs/statistics.md has the models and how well they hold. Cells whose attack failed the suite's gate, vacuous and costly rows get no verdict and
 say so.")]
 pub struct Compare {
     /// The folder given to `run` as --out
@@ -51,7 +53,9 @@ impl Compare {
             let why = "has no two rows with a score of the same seed yet; `gauntlet run` goes on";
             return Err(Error::invalid(self.folder.display().to_string(), why));
         }
-        let (remarks, recipes) = (judge::remarks(&comparisons), recipes(&folder, &comparisons)?);
+        let mut remarks = judge::remarks(&comparisons);
+        remarks.extend(camps::remarks(&board, &comparisons));
+        let recipes = recipes(&folder, &comparisons)?;
         if self.json {
             say(&format!("{:#}\n", as_json(&comparisons, &remarks, &recipes)));
             return Ok(());
@@ -67,7 +71,7 @@ impl Compare {
         text += &layout::foot(&board, &folder.lines);
         let verdicts = comparisons.iter().filter(|one| one.adjusted.is_some()).count();
         text += &format!(
-            "\n{verdicts} verdicts, corrected together; the intervals are not. Shares in points of 100.\n\nwhat rows differ in\n"
+            "\n{verdicts} differences tested, p (Holm) corrected together; intervals and p (signs) are not. A verdict needs both p below 0.05. Shares in points of 100.\n\nwhat rows differ in\n"
         );
         for ([ours, theirs], keys) in &recipes {
             text += &format!("  {ours} and {theirs}: {}\n", said(keys));
@@ -99,8 +103,17 @@ impl Compare {
 }
 
 fn table(comparisons: &[&Comparison]) -> String {
-    let mut table =
-        grid(&["score", "defense", "against", "seeds", "difference", "95% interval", "p (Holm)", "verdict"]);
+    let mut table = grid(&[
+        "score",
+        "defense",
+        "against",
+        "seeds",
+        "difference",
+        "95% interval",
+        "p (Holm)",
+        "p (signs)",
+        "verdict",
+    ]);
     for one in comparisons {
         let (mean, unit) = (&one.difference, one.column.unit);
         let interval = match mean.seeds {
@@ -116,6 +129,7 @@ fn table(comparisons: &[&Comparison]) -> String {
             signed(mean.mean, unit),
             interval,
             one.adjusted.map(probability).unwrap_or_default(),
+            one.adjusted.map(|_| probability(one.signs)).unwrap_or_default(),
             one.verdict.words().into(),
         ]);
     }
@@ -164,7 +178,7 @@ fn as_json(comparisons: &[Comparison], remarks: &[String], recipes: &Recipes) ->
         json!({
             "arena": one.arena, "attack": one.column.attack, "set": one.column.set, "score": one.column.score,
             "defense": one.defense, "against": one.against, "control": one.control, "seeds": mean.seeds,
-            "difference": mean.mean, "low": mean.low, "high": mean.high, "p": mean.p, "p_holm": one.adjusted,
+            "difference": mean.mean, "low": mean.low, "high": mean.high, "p": mean.p, "p_holm": one.adjusted, "p_signs": one.signs,
             "verdict": one.verdict,
         })
     };

@@ -9,9 +9,9 @@ use std::path::PathBuf;
 /// Joins result folders.
 #[derive(Args)]
 #[command(after_help = "\
-Five seeds on two machines:
+Six seeds on two machines:
   gauntlet run suites/demo.toml --out out/one --set 'seeds=[10, 11, 12]'
-  gauntlet run suites/demo.toml --out out/two --set 'seeds=[13, 14]'
+  gauntlet run suites/demo.toml --out out/two --set 'seeds=[13, 14, 15]'
   gauntlet merge out/one out/two --out out/demo
   gauntlet compare out/demo
 

@@ -7,7 +7,8 @@ use crate::trial::stop_on_signals;
 use clap::Args;
 use gauntlet::data::DataConfig;
 use gauntlet::data::world::World;
-use gauntlet::judge::seeds::{FOR_VERDICT, LEVEL, detectable};
+use gauntlet::judge::seeds::{FOR_VERDICT, LEVEL, decidable};
+use gauntlet::judge::seeds_say;
 use gauntlet::report::Line;
 use gauntlet::suite::Suite;
 use gauntlet::suite::plan::Size;
@@ -212,7 +213,7 @@ fn tells(suite: &Suite, size: Option<&Size>) -> String {
         grid(&[&["a difference's spread over seeds".to_string()][..], &header.collect::<Vec<_>>()].concat());
     let mut add = |what: String, deviation: f64| {
         let cell = |count: &usize| {
-            let points = 100.0 * deviation * detectable(*count, level);
+            let points = 100.0 * deviation * decidable(*count, level);
             if points > 100.0 { "none".to_string() } else { format!("{points:.1}") }
         };
         table.add_row([vec![what], counts.iter().map(cell).collect()].concat());
@@ -234,13 +235,9 @@ fn tells(suite: &Suite, size: Option<&Size>) -> String {
         add(format!("{points} points"), points / 100.0);
     }
     align(&mut table, 1, counts.len());
-    let seeds = suite.seeds.len();
-    let verdict = match seeds {
-        n if n < FOR_VERDICT => format!("{n} seeds give no verdict; {FOR_VERDICT} do. "),
-        n => format!("It has {n} seeds. "),
-    };
+    let verdict = seeds_say(suite.seeds.len());
     format!(
         "\nwhat it can tell: points of 100 between two rows that are found with a chance of 80%, about {verdicts} verdicts corrected together\n\
-         {table}\n{verdict}What the pictures alone make is the least; how far seeds lie apart shows when they have run (`gauntlet compare`).\n"
+         {table}\n{verdict}. What the pictures alone make is the least; how far seeds lie apart shows when they have run (`gauntlet compare`).\n"
     )
 }

@@ -16,15 +16,16 @@ use std::path::{Path, PathBuf};
   gauntlet table out/demo --format csv --out demo.csv
   gauntlet table out/demo --format latex --out paper/demo.tex
 
-csv: a row for each arena, attack, defense, set and score. `mean` over `seeds` seeds, `low` and `high` (from 3 seeds on the 95% interval of the mean by
-Student's t, else the least and the greatest value), `base_mean` (the same score in the clean arena), `gate` (passed, failed, unknown; empty where
-the score is no attack's success), the marks `baseline`, `oracle`, `elsewhere` (trained by another program), `vacuous` and `costly`, and a column `seed_N` for each seed. Shares are within 0 to 1, as
+csv: a row for each arena, attack, defense, set and score. `mean` over `seeds` seeds, `low` and `high` (from 3 seeds on the 95% interval of the mean,
+docs/statistics.md, else the least and the greatest value), `broken` (how many seeds are, where they fall in two camps, else empty), `base_mean` (the same
+score in the clean arena), `gate` (passed, failed, unknown; empty where the score is no attack's success), the marks `baseline`, `oracle`, `elsewhere`
+(trained by another program), `vacuous` and `costly`, and a column `seed_N` for each seed. Shares are within 0 to 1, as
 in results.jsonl. Empty: does not apply, or has not run.
 
 markdown: the tables of the text, for GitHub.
 
 latex: the same tables with booktabs, mean and interval only. A mean is bold where `gauntlet compare` finds the defense better than the baseline, and,
-asked with `--baseline` THAT DEFENSE, finds no other better than it. Below 5 seeds nothing is bold, and the caption says so.")]
+asked with `--baseline` THAT DEFENSE, finds no other better than it. Below 6 seeds nothing is bold, and the caption says so.")]
 pub struct Show {
     /// The folder given to `run` as --out
     folder: PathBuf,

@@ -1,12 +1,17 @@
 //! Judging: what the seeds of a suite allow to say of its defenses, and no more. The seed is the unit: a defense is compared with another
 //! by the differences that each seed has, whose targets and held-out pictures both shared; all verdicts of a suite are corrected together.
+//! docs/statistics.md states models and rules, and how well they hold.
 //!
-//! `judge/seeds.rs` has the statistics, `judge/pair.rs` the comparison of two trained models, picture by picture, `judge/check.rs` that of
+//! `judge/seeds.rs` has the statistics, `judge/rate.rs` the interval of a mean share, `judge/flips.rs` the exact test, `judge/camps.rs` seeds of
+//! which some are broken; `judge/pair.rs` the comparison of two trained models, picture by picture, `judge/check.rs` that of
 //! a suite with an earlier run of it, `judge/best.rs` what a table may put in bold.
 
 pub mod best;
+pub mod camps;
 pub mod check;
+pub mod flips;
 pub mod pair;
+pub mod rate;
 pub mod record;
 pub mod seeds;
 #[cfg(test)]
@@ -15,8 +20,9 @@ mod tests;
 use crate::evaluator::Unit;
 use crate::report::ScoreLine;
 use crate::report::board::{Board, Column, Gate};
+use crate::suite::CLEAN;
 use crate::{Error, Result, Trial};
-use seeds::{FOR_VERDICT, LEVEL, Mean, holm};
+use seeds::{FOR_INTERVAL, FOR_VERDICT, LEVEL, Mean, holm};
 use serde::Serialize;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
@@ -25,13 +31,13 @@ use std::collections::{BTreeMap, BTreeSet};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Verdict {
-    /// Better, with a chance of 5% that any such verdict of the suite is false.
+    /// Better, by the t test, with a chance of 5% that any such verdict of the suite is false, and by the exact sign-flip test.
     Better,
     /// Worse, likewise.
     Worse,
     /// Neither can be said.
     NotDistinguishable,
-    /// Fewer than five seeds have both: no verdict.
+    /// Fewer than six seeds have both: no verdict.
     TooFewSeeds,
     /// The attack does not work on the undefended baseline: it judges nobody.
     AttackFailed,
@@ -58,13 +64,16 @@ pub struct Comparison {
     pub control: bool,
     /// Its score less the other's, over the seeds that have both.
     pub difference: Mean,
-    /// The p value, corrected for all verdicts of the suite; none where no verdict is sought.
+    /// The p value of the t test, corrected for all verdicts of the suite; none where no verdict is sought.
     pub adjusted: Option<f64>,
+    /// The p value of the exact sign-flip test, not corrected: with six seeds it is 0.031 at best, which no correction would leave below 0.05.
+    pub signs: f64,
     /// What may be said.
     pub verdict: Verdict,
 }
 
-/// Compares every defense with `reference` and with its own controls, in every arena and score that ranks.
+/// Compares every defense with `reference` and with its own controls, in every arena and score that ranks. In the clean arena an attack poisons
+/// nothing: its scores there are base rates, and no verdict is sought on them.
 ///
 /// # Errors
 /// If `reference` is no defense of the suite.
@@ -77,7 +86,8 @@ pub fn compare(board: &Board, reference: &str) -> Result<Vec<Comparison>> {
     }
     let mut comparisons = Vec::new();
     for arena in board.arenas() {
-        for column in board.columns(arena).into_iter().filter(Column::ranks) {
+        let judges = |column: &Column| column.ranks() && (arena != CLEAN || column.attack.is_none());
+        for column in board.columns(arena).into_iter().filter(judges) {
             for defense in defenses() {
                 let others = [reference].into_iter().filter(|other| *other != defense);
                 // Its own controls are compared with the reference already.
@@ -94,12 +104,13 @@ pub fn compare(board: &Board, reference: &str) -> Result<Vec<Comparison>> {
     for (place, p) in tested.into_iter().zip(adjusted) {
         let comparison = &mut comparisons[place];
         comparison.adjusted = Some(p);
-        comparison.verdict =
-            match (p < LEVEL, comparison.column.higher_is_better == Some(comparison.difference.mean > 0.0)) {
-                (false, _) => Verdict::NotDistinguishable,
-                (true, true) => Verdict::Better,
-                (true, false) => Verdict::Worse,
-            };
+        let holds = p < LEVEL && comparison.signs < LEVEL;
+        comparison.verdict = match (holds, comparison.column.higher_is_better == Some(comparison.difference.mean > 0.0))
+        {
+            (false, _) => Verdict::NotDistinguishable,
+            (true, true) => Verdict::Better,
+            (true, false) => Verdict::Worse,
+        };
     }
     Ok(comparisons)
 }
@@ -115,10 +126,12 @@ fn one(
     let (ours, theirs) = (board.lines(arena, defense, column), board.lines(arena, against, column));
     let pairs: Vec<(&ScoreLine, &ScoreLine)> = ours.into_iter().zip(theirs).filter_map(|(a, b)| a.zip(b)).collect();
     let differences: Vec<f64> = pairs.iter().map(|(a, b)| a.value - b.value).collect();
-    let difference = Mean::of(&differences, case(pairs.iter().flat_map(|(a, b)| [*a, *b])))?;
+    let least = least_deviation(pairs.iter().flat_map(|(a, b)| [*a, *b])) * 2f64.sqrt(); // both were rounded
+    let [from, to] = column.unit.bounds();
+    let difference = Mean::of(&differences, least)?.bounded([from - to, to - from]);
     let marks = [defense, against].map(|row| board.marks(arena, row));
     let success = column.attack.is_some();
-    let verdict = match board.gate(arena, column) {
+    let verdict = match board.gate_of_attack(arena, column) {
         Gate::Failed => Verdict::AttackFailed,
         Gate::Unknown => Verdict::GateUnknown,
         Gate::Passed if success && marks.iter().any(|mark| mark.vacuous) => Verdict::Vacuous,
@@ -134,14 +147,46 @@ fn one(
         control,
         difference,
         adjusted: None,
+        signs: flips::sign_flips(&differences),
         verdict,
     })
 }
 
-/// How much one case of one seed weighs in the value of that seed, where it is counted in cases: the most of these lines.
-pub fn case<'a>(lines: impl IntoIterator<Item = &'a ScoreLine>) -> f64 {
-    let weight = |line: &ScoreLine| if line.unit == Unit::Share { 1.0 / line.n as f64 } else { 0.0 };
-    lines.into_iter().map(weight).fold(0.0, f64::max)
+/// The least deviation that values of these lines can be said to have: that of their rounding to the coarsest step among them. What lies within a
+/// step is uniform in it, and has its width over the root of 12 as deviation. A share has steps of one case, a rank of one place; a cosine
+/// has none, and `Mean::of` leaves cosines that agree to the exact test.
+pub fn least_deviation<'a>(lines: impl IntoIterator<Item = &'a ScoreLine>) -> f64 {
+    let steps = lines.into_iter().map(|line| line.unit.step(line.n));
+    steps.fold(0.0, f64::max) / 12f64.sqrt()
+}
+
+/// The mean of a score over the seeds that have run, its interval within what there is; none where none has. Of a share the interval is on
+/// either side the wider one of two, Student's t within bounds and that of beta-distributed rates: the one is too narrow near 0 and 1, the other
+/// where seeds fall in two camps (docs/statistics.md).
+pub fn over_seeds(lines: &[Option<&ScoreLine>]) -> Option<Mean> {
+    let lines: Vec<&ScoreLine> = lines.iter().copied().flatten().collect();
+    let values: Vec<f64> = lines.iter().map(|line| line.value).collect();
+    let unit = lines.first()?.unit;
+    let mean = Mean::of(&values, least_deviation(lines.iter().copied()))?.bounded(unit.bounds());
+    if unit != Unit::Share || mean.seeds < FOR_INTERVAL {
+        return Some(mean);
+    }
+    let [low, high] = rate::interval(&values, &lines.iter().map(|line| line.n as f64).collect::<Vec<_>>());
+    Some(Mean { low: low.min(mean.low), high: high.max(mean.high), ..mean })
+}
+
+/// What so many seeds can say at most.
+pub fn seeds_say(seeds: usize) -> String {
+    let what = match seeds {
+        0 => return format!("no seeds: {FOR_VERDICT} give a verdict"),
+        1 => "1 seed: what happened once",
+        2 => "2 seeds: means and ranges",
+        3..FOR_VERDICT => {
+            return format!("{seeds} seeds: means, ranges and intervals, no verdict; {FOR_VERDICT} seeds give one");
+        }
+        _ => return format!("{seeds} seeds: means, intervals and verdicts"),
+    };
+    format!("{what}, no interval and no verdict; {FOR_INTERVAL} seeds give an interval, {FOR_VERDICT} a verdict")
 }
 
 /// What readers overlook in a table, in sentences: a defense that is better than the reference and not than its own control.
@@ -213,7 +258,7 @@ impl Verdict {
             Verdict::Better => "better",
             Verdict::Worse => "worse",
             Verdict::NotDistinguishable => "not distinguishable",
-            Verdict::TooFewSeeds => "no verdict: fewer than 5 seeds",
+            Verdict::TooFewSeeds => "no verdict: fewer than 6 seeds",
             Verdict::AttackFailed => "attack failed",
             Verdict::GateUnknown => "gate unknown",
             Verdict::Vacuous => "vacuous",

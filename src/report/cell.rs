@@ -4,9 +4,9 @@ use super::Story;
 use super::marker::Marker;
 use gauntlet::evaluator::Unit;
 use gauntlet::judge::seeds::{FOR_INTERVAL, Mean};
-use gauntlet::judge::{Comparison, Verdict};
+use gauntlet::judge::{Comparison, Verdict, over_seeds};
 use gauntlet::report::board::Column;
-use gauntlet::report::table::over_seeds;
+use gauntlet::report::layout::broken;
 use gauntlet::suite::CLEAN;
 use maud::{Markup, html};
 
@@ -28,6 +28,7 @@ pub fn cell(story: &Story, arena: &str, defense: &str, column: &Column) -> Marku
         td data-value=(mean.mean) {
             div.mean { (unit.show(mean.mean)) }
             @if mean.seeds > 1 { div.interval { (interval(&mean, unit)) } }
+            @if let Some(broken) = broken(&lines, column) { span.badge.broken { (broken) } }
             @if unit == Unit::Share { (strip(story.marker(defense), &mean, &values, base)) }
             @if values.len() > 1 && (values.len() <= WRITTEN || unit != Unit::Share) {
                 div.seeds { @for value in &values { span { (value.map_or("–".into(), |value| unit.show(value))) } " " } }
@@ -40,7 +41,7 @@ pub fn cell(story: &Story, arena: &str, defense: &str, column: &Column) -> Marku
 
 /// `[low, high]` of the mean, or of the values where they are too few for an interval.
 pub fn interval(mean: &Mean, unit: Unit) -> String {
-    let (low, high) = (unit.show(unit.within(mean.low)), unit.show(unit.within(mean.high)));
+    let (low, high) = (unit.show(mean.low), unit.show(mean.high));
     if mean.seeds < FOR_INTERVAL { format!("{low} to {high}") } else { format!("[{low}, {high}]") }
 }
 
@@ -82,8 +83,9 @@ mod tests {
     use gauntlet::judge::seeds::Mean;
 
     #[test]
-    fn two_seeds_have_a_range_and_three_an_interval_that_ends_where_the_scale_does() {
+    fn two_seeds_have_a_range_and_three_an_interval() {
         assert_eq!(interval(&Mean::of(&[0.25, 0.5], 0.0).unwrap(), Unit::Share), "25.0 to 50.0");
-        assert_eq!(interval(&Mean::of(&[0.0, 0.5, 1.0], 0.0).unwrap(), Unit::Share), "[0.0, 100.0]");
+        let three = Mean { low: 0.125, high: 0.75, ..Mean::of(&[0.25, 0.5, 0.5], 0.0).unwrap() };
+        assert_eq!(interval(&three, Unit::Share), "[12.5, 75.0]");
     }
 }

@@ -2,8 +2,9 @@
 
 use super::{Story, anchor};
 use gauntlet::evaluator::Unit;
+use gauntlet::judge::over_seeds;
 use gauntlet::report::board::{Column, Gate};
-use gauntlet::report::table::over_seeds;
+use gauntlet::report::layout::broken;
 use maud::{Markup, html};
 
 /// Fewer rows are at a glance where they are.
@@ -52,18 +53,23 @@ fn row(story: &Story, arena: &str, column: &Column) -> Markup {
                 @if !column.adapted_to.is_empty() { " " span.badge.adaptive { "adaptive: " (column.adapted_to) } }
                 @if failed { " " span.badge.failed { "attack failed" } }
             }
-            (share(mean(gauntlet::suite::CLEAN, &board.suite.baseline), false))
-            @for defense in board.defenses() { (share(mean(arena, defense), true)) }
+            (share(mean(gauntlet::suite::CLEAN, &board.suite.baseline), false, None))
+            @for defense in board.defenses() {
+                (share(mean(arena, defense), true, broken(&board.lines(arena, defense, column), column)))
+            }
         }
     }
 }
 
 /// A share, on ground that is the darker the greater it is.
-fn share(value: Option<f64>, shaded: bool) -> Markup {
+fn share(value: Option<f64>, shaded: bool, broken: Option<String>) -> Markup {
     let heat = |value: f64| format!("--share:{:.0}%", value * 100.0);
     html! {
         @match value {
-            Some(value) => td data-value=(value) class=[shaded.then_some("heat")] style=[shaded.then(|| heat(value))] { (Unit::Share.show(value)) },
+            Some(value) => td data-value=(value) class=[shaded.then_some("heat")] style=[shaded.then(|| heat(value))] {
+                (Unit::Share.show(value))
+                @if let Some(broken) = broken { br; span.quiet { (broken) } }
+            },
             None => td.none { "–" },
         }
     }

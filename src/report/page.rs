@@ -125,7 +125,7 @@ fn how_to_read(story: &Story) -> Markup {
             ul {
                 li { b { "top1" } " is zero-shot accuracy: ↑ higher is better. Success of attacks (" b { "psr" } ", " b { "asr" } "): ↓ lower is better. "
                     code { "gauntlet describe" } " defines every score. Shares are in %." }
-                li { "A cell: the mean over seeds, its 95% interval by Student's t (from " (FOR_INTERVAL) " seeds on; two: their range), every seed, and "
+                li { "A cell: the mean over seeds, its 95% interval (docs/statistics.md; from " (FOR_INTERVAL) " seeds on; two: their range), every seed, and "
                     "below an attack's success its " b { "base" } " rate: the same score of the same defense in the clean arena." }
                 li {
                     "The line in a cell runs from 0 to 100%: bar the interval, dots the seeds, stroke the mean, hollow square the base rate."
@@ -134,7 +134,9 @@ fn how_to_read(story: &Story) -> Markup {
                     b { "vacuous" } ": accuracy may be at most twice chance. " b { "costly" } ": accuracy well below the baseline's. "
                     b { "adaptive" } ": the attack knows the defense's configuration." }
                 li { b { "better" } ", " b { "worse" } ", " b { "not distinguishable" } ": beside " (story.board.suite.baseline)
-                    ", by the differences of each seed, all verdicts of the suite corrected together; from " (FOR_VERDICT) " seeds on." }
+                    ", by the differences of each seed, all verdicts of the suite corrected together, and by an exact test of their signs; from "
+                    (FOR_VERDICT) " seeds on." }
+                li { b { "2 of 8 broken" } ": seeds fall in two camps, 30 points apart or more, so that the mean describes neither." }
             }
         }
     }

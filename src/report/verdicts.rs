@@ -29,7 +29,7 @@ pub fn summary(story: &Story, arena: &str) -> Markup {
     html! {
         @if beside.is_empty() {
         } @else if beside.iter().all(|one| one.verdict == Verdict::TooFewSeeds) {
-            "No verdicts: they need " (FOR_VERDICT) " seeds that both defenses have."
+            "No verdicts: they need " (FOR_VERDICT) " seeds that both defenses have. " (judge::seeds_say(story.board.suite.seeds.len())) "."
         } @else {
             "Verdicts beside " (baseline) ", all scores that rank: "
             (counts.iter().map(|(words, count)| format!("{count} {words}")).collect::<Vec<_>>().join(", ")) "."
@@ -46,12 +46,13 @@ pub fn details(story: &Story, arena: &str) -> Markup {
                 summary { "Differences and verdicts: " (all.len()) " comparisons" }
                 p.quiet {
                     "Mean over seeds of the first less the second, with its 95% interval (two seeds: their range); p of a paired t test, "
-                    "corrected by Holm for all verdicts of the suite, where one was sought."
+                    "corrected by Holm for all verdicts of the suite, where one was sought, and of the exact sign-flip test, which is not "
+                    "corrected. A verdict needs both below 0.05."
                 }
                 div.scroll tabindex="0" role="region" aria-label={ "verdicts of arena " (arena) } {
                     table.sortable.verdicts id=(super::anchor(&["verdicts", arena])) {
                         thead {
-                            tr { @for title in ["defense", "against", "score", "difference", "p", "verdict"] { th scope="col" { (title) } } }
+                            tr { @for title in ["defense", "against", "score", "difference", "p (Holm)", "p (signs)", "verdict"] { th scope="col" { (title) } } }
                         }
                         tbody { @for one in all { (row(story, one)) } }
                     }
@@ -74,10 +75,16 @@ fn row(story: &Story, one: &Comparison) -> Markup {
             td data-value=(one.against) { (story.marker(&one.against).name(&one.against)) @if one.control { " (its control)" } }
             td data-value=(one.column.name()) { (one.column.name()) (one.column.arrow()) }
             td data-value=(one.difference.mean) { (difference(one)) }
-            td data-value=[one.adjusted] { (one.adjusted.map_or("–".into(), |p| if p < 0.001 { "<0.001".into() } else { format!("{p:.3}") })) }
+            td data-value=[one.adjusted] { (probability(one.adjusted)) }
+            @let signs = one.adjusted.map(|_| one.signs);
+            td data-value=[signs] { (probability(signs)) }
             td data-value=(one.verdict.words()) { span class={ "badge " (class) } { (one.verdict.words()) } }
         }
     }
+}
+
+fn probability(p: Option<f64>) -> String {
+    p.map_or("–".into(), |p| if p < 0.001 { "<0.001".into() } else { format!("{p:.3}") })
 }
 
 /// With its sign and interval; of shares in points of percent.

@@ -1,11 +1,17 @@
-"""Golden values of core/src/judge/seeds.rs: `python tests/golden/statistics.py > tests/golden/statistics.json` (needs scipy, statsmodels)."""
+"""Golden values of core/src/judge/{seeds,flips,rate}.rs: `python tests/golden/statistics.py > tests/golden/statistics.json` (needs scipy, statsmodels)."""
 import json
+import sys
+from pathlib import Path
 
 import numpy as np
 from scipy import stats
+from scipy.optimize import brentq
 from statsmodels.stats.contingency_tables import mcnemar
 from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.power import TTestPower
+
+sys.path.append(str(Path(__file__).parents[2] / "bench"))
+from rates import Rates  # noqa: E402
 
 draw = np.random.default_rng(0)
 golden = {"made_with": f"numpy {np.__version__}", "paired": [], "two_sample": [], "mcnemar": [], "power": []}
@@ -31,4 +37,31 @@ for seeds, level, effect in ((3, 0.05, 2.0), (5, 0.05, 1.5), (8, 0.005, 1.5), (1
     test = TTestPower()
     golden["power"].append({"seeds": seeds, "level": level, "effect": effect, "power": test.power(effect, seeds, level),
                             "detectable": float(np.squeeze(test.solve_power(nobs=seeds, alpha=level, power=0.8)))})
+
+# Wilson's interval of a mean within bounds, its variance the seeds' own: (mean - m)^2 = t^2 s^2 / n V(m) / V(mean), solved by bisection.
+golden["bounded"] = []
+for values, least, most in (([-0.99, -0.97, -0.05, -0.98, -0.85, -0.3], -1, 1), ([0.1, -0.2, 0.3, 0.05], -1, 1), ([1, 1, 2, 1, 40.5], 1, None),
+                            ([0.2, 0.9, 0.4], -1, 1)):
+    mean, half = np.mean(values), stats.t.ppf(0.975, len(values) - 1) * np.std(values, ddof=1) / len(values) ** 0.5
+    room = (lambda m: (m - least) * (most - m)) if most is not None else (lambda m: m - least)
+    beyond = lambda m: (mean - m) ** 2 - half**2 * room(m) / room(mean)
+    ends = [brentq(beyond, least, mean), brentq(beyond, mean, most if most is not None else mean + 100 * half)]
+    golden["bounded"].append({"values": values, "least": least, "most": most, "low": ends[0], "high": ends[1]})
+
+golden["sign_flips"] = []
+for seeds in (4, 6, 7, 8, 12):
+    for shift in (0.1, 0.3):
+        differences = draw.normal(shift, 0.2, seeds).round(3)
+        test = stats.permutation_test((differences,), np.sum, permutation_type="samples", n_resamples=np.inf)
+        golden["sign_flips"].append({"differences": differences.tolist(), "p": test.pvalue})
+
+golden["rates"] = []
+rates = Rates(32, 4000, 300)
+for hits, cases in (([32] * 8, 32), ([0] * 6, 32), ([0] * 3, 1000), ([32, 32, 31, 32, 32, 32], 32), ([4, 4, 1, 2, 1, 0, 2, 3], 32),
+                    ([1, 1, 2, 0, 29, 0, 3, 21], 32), ([860, 861, 859, 862, 864, 858], 878), ([16, 9, 20, 14], 32), ([3, 1, 2] * 6, 200)):
+    low, high = rates.interval(hits, [cases] * len(hits))
+    golden["rates"].append({"hits": hits, "cases": [cases] * len(hits), "low": low, "high": high})
+for hits, cases in (([10, 700, 33], [40, 900, 50]), ([35060, 34940, 35170, 34895, 35005, 35110], [50000] * 6)):
+    low, high = rates.interval(hits, cases)
+    golden["rates"].append({"hits": hits, "cases": cases, "low": low, "high": high})
 print(json.dumps(golden, indent=1, default=float))

@@ -83,7 +83,11 @@ fn a_plan_says_what_a_suite_costs_and_can_tell() {
     let suite = Path::new(env!("CARGO_MANIFEST_DIR")).join("suites/smoke.toml");
     let ran = gauntlet(&["plan", argument(&suite), "--set", "seeds=[0, 1, 2]", "--steps", "1"]);
     assert_eq!(ran.code, Some(0), "{ran:?}");
-    for part in ["2 arenas x 3 defenses x 3 seeds = 18 trials", " roclip ", "3 seeds give no verdict; 5 do"] {
+    for part in [
+        "2 arenas x 3 defenses x 3 seeds = 18 trials",
+        " roclip ",
+        "3 seeds: means, ranges and intervals, no verdict; 6 seeds give one",
+    ] {
         assert!(ran.stdout.contains(part), "{part:?} is not in {}", ran.stdout);
     }
     let rate = ran.stdout.lines().find(|line| line.starts_with(" clip")).unwrap().split_whitespace().nth(1).unwrap();

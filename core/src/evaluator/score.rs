@@ -39,13 +39,28 @@ impl Unit {
         }
     }
 
+    /// The least and the greatest number that there is.
+    pub fn bounds(self) -> [f64; 2] {
+        match self {
+            Unit::Share => [0.0, 1.0],
+            Unit::Rank => [1.0, f64::INFINITY],
+            Unit::Cosine => [-1.0, 1.0],
+        }
+    }
+
+    /// The step in which a number moves that was counted over `n` cases: one case of a share, one place of a rank; a cosine has none.
+    pub fn step(self, n: usize) -> f64 {
+        match self {
+            Unit::Share => 1.0 / n.max(1) as f64,
+            Unit::Rank => 1.0,
+            Unit::Cosine => 0.0,
+        }
+    }
+
     /// The nearest number that there is.
     pub fn within(self, value: f64) -> f64 {
-        match self {
-            Unit::Share => value.clamp(0.0, 1.0),
-            Unit::Rank => value.max(1.0),
-            Unit::Cosine => value.clamp(-1.0, 1.0),
-        }
+        let [least, most] = self.bounds();
+        value.clamp(least, most)
     }
 }
 

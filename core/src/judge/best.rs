@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 
 /// In every arena and score, the comparisons with the baseline of the defenses that are better than it, less those defenses beside which
 /// another is better, by the verdict of [`compare`] with the defense itself as the reference. What is vacuous or costly gets no verdict:
-/// it is not in bold, and takes the bold from nobody. Below five seeds there is no verdict, so nothing is bold.
+/// it is not in bold, and takes the bold from nobody. Below six seeds there is no verdict, so nothing is bold.
 pub fn best(board: &Board) -> Result<Vec<Comparison>> {
     let better = |one: &Comparison, reference: &str| one.against == reference && one.verdict == Verdict::Better;
     let baseline = board.suite.baseline.as_str();

@@ -100,7 +100,10 @@ impl Baseline {
         }
         let here = folder.suite.seeds.len();
         if here < recorded_seeds {
-            remarks.push(format!("{here} seeds, recorded {recorded_seeds}: it sees less than the record promises"));
+            remarks.push(format!(
+                "{here} seeds, recorded {recorded_seeds}: means are compared all the same, and it sees less than the record \
+                 promises (column `sees`)"
+            ));
         }
         if scores.iter().any(|score| score.values.is_empty()) {
             remarks.push(
@@ -201,7 +204,7 @@ fn beside(score: &Recorded, lines: &[&ScoreLine]) -> Checked {
     let (before, after): (Vec<f64>, Vec<f64>) =
         (score.values.values().copied().collect(), values.values().copied().collect());
     let comparable = !after.is_empty() && before.len() + after.len() > 2;
-    let change = comparable.then(|| Change::between(&before, &after, score.least_variance));
+    let change = comparable.then(|| Change::between(&before, &after, score.floor()));
     let outcome = match change {
         _ if same => Outcome::Same,
         None if after.is_empty() => unknown("the run has no such score"),

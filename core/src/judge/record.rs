@@ -1,7 +1,7 @@
 //! A run recorded in a file, seed by seed, with what it can see: the change of each score that as many fresh seeds would show. `check.rs` sets a
 //! later run beside it.
 
-use super::seeds::{Change, FOR_VERDICT, LEVEL, quantile};
+use super::seeds::{Change, LEVEL, quantile};
 use crate::evaluator::Unit;
 use crate::report::ScoreLine;
 use crate::report::board::Board;
@@ -10,6 +10,10 @@ use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::BTreeMap;
+
+/// Seeds that a recorded run has at least. A check compares two runs whose seeds have nothing in common: of five and five all of one lie beyond
+/// all of the other in 2 of 252 ways to share them out, p = 0.008, while a verdict on pairs of five seeds cannot go below 0.0625.
+pub const FOR_RECORD: usize = 5;
 
 /// A recorded run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -69,9 +73,9 @@ impl Baseline {
     pub fn record(folder: &Folder) -> Result<Baseline> {
         let suite = &folder.suite;
         let place = || folder.path.display().to_string();
-        if suite.seeds.len() < FOR_VERDICT {
+        if suite.seeds.len() < FOR_RECORD {
             let why = format!(
-                "has {} seeds; a baseline needs {FOR_VERDICT} or more to know how far seeds lie apart: run it with --set 'seeds=[0, 1, 2, 3, 4]'",
+                "has {} seeds; a baseline needs {FOR_RECORD} or more to know how far seeds lie apart: run it with --set 'seeds=[0, 1, 2, 3, 4]'",
                 suite.seeds.len()
             );
             return Err(Error::invalid(place(), why));
@@ -101,7 +105,7 @@ impl Baseline {
             let n = score.values.len();
             let values: Vec<f64> = score.values.values().copied().collect();
             // As if the run were compared with one just like it.
-            let change = (n > 1).then(|| Change::between(&values, &values, score.least_variance));
+            let change = (n > 1).then(|| Change::between(&values, &values, score.floor()));
             score.sees = change.map_or(f64::MAX, |change| sees(&change, level));
         }
         Ok(Baseline {
@@ -111,6 +115,14 @@ impl Baseline {
             poison: poison(&board),
             scores,
         })
+    }
+}
+
+impl Recorded {
+    /// Variance that seeds have at least: that of the pictures, and of a rank that of its rounding to a place, which no interval tells.
+    pub(super) fn floor(&self) -> f64 {
+        let rounding = if self.unit == Unit::Rank { self.unit.step(1).powi(2) / 12.0 } else { 0.0 };
+        self.least_variance.max(rounding)
     }
 }
 

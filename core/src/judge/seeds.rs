@@ -1,15 +1,20 @@
 //! What a handful of seeds allow to say: means with intervals, differences with p values, corrections, and what a design can detect.
-//! The distributions are statrs's; golden values are statsmodels' and scipy's (tests/golden/statistics.py).
+//! `rate.rs` has the interval of a mean share, `flips.rs` the exact test beside the t test; docs/statistics.md states the models and how often
+//! the intervals hold. The distributions are statrs's; golden values are statsmodels' and scipy's (tests/golden/statistics.py).
 
+use super::flips::sign_flips;
 use statrs::distribution::{Binomial, ContinuousCDF, DiscreteCDF, Normal, StudentsT};
 use statrs::function::gamma::ln_gamma;
 
 /// Seeds from which on an interval is given; fewer have a range only.
 pub const FOR_INTERVAL: usize = 3;
-/// Seeds from which on a verdict is given.
-pub const FOR_VERDICT: usize = 5;
+/// Seeds from which on a verdict is given: of five differences that all have one sign the exact sign-flip test has p = 2 / 2^5 = 0.0625.
+pub const FOR_VERDICT: usize = 6;
 /// Chance of a false verdict among all that are given together.
 pub const LEVEL: f64 = 0.05;
+
+/// Values that differ by no more than this share of their mean are equal: scores are computed in single precision.
+const ROUNDING: f64 = f32::EPSILON as f64;
 
 /// A mean over seeds: of a score, or of a difference that each seed has.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -20,7 +25,9 @@ pub struct Mean {
     pub mean: f64,
     /// Sample standard deviation; 0 for one seed.
     pub deviation: f64,
-    /// From three seeds on the 95% interval of the mean by Student's t, else the least and the greatest value.
+    /// Standard error of the mean.
+    pub error: f64,
+    /// From three seeds on the 95% interval of the mean, else the least and the greatest value.
     pub low: f64,
     /// Its upper end.
     pub high: f64,
@@ -29,23 +36,55 @@ pub struct Mean {
 }
 
 impl Mean {
-    /// Of these values; none of none. Values that happen to agree are not taken for certain: their deviation counts as no less than
-    /// what one case (`case`: the weight of one picture in a value) more or less in one of the seeds would make.
-    pub fn of(values: &[f64], case: f64) -> Option<Mean> {
+    /// Of these values; none of none; its interval is Student's t. A value is known no better than its resolution (one case in a share, one
+    /// place of a rank), so that seeds that happen to agree are not taken for certain: their deviation counts as no less than `least`. Where
+    /// nothing is left to vary, the t test has nothing to go by, and p is that of the exact sign-flip test.
+    pub fn of(values: &[f64], least: f64) -> Option<Mean> {
         let (first, seeds) = (*values.first()?, values.len());
         let n = seeds as f64;
         let mean = if values.iter().all(|value| *value == first) { first } else { values.iter().sum::<f64>() / n };
         let squares: f64 = values.iter().map(|value| (value - mean).powi(2)).sum();
         let deviation = if seeds > 1 { (squares / (n - 1.0)).sqrt() } else { 0.0 };
-        let error = deviation.max(case / n.sqrt()) / n.sqrt();
+        let rounding = ROUNDING * mean.abs();
+        let spread = deviation.max(least).max(rounding);
+        let error = spread / n.sqrt();
         let (low, high) = if seeds < FOR_INTERVAL {
             values.iter().fold((first, first), |(low, high), &value| (low.min(value), high.max(value)))
         } else {
             let half = quantile(0.975, n - 1.0) * error;
             (mean - half, mean + half)
         };
-        let p = if seeds < 2 { 1.0 } else { two_sided(mean, error, n - 1.0) };
-        Some(Mean { seeds, mean, deviation, low, high, p })
+        let p = match seeds {
+            ..2 => 1.0,
+            _ if spread <= rounding => sign_flips(values),
+            _ => two_sided(mean, error, n - 1.0),
+        };
+        Some(Mean { seeds, mean, deviation, error, low, high, p })
+    }
+
+    /// The same, its interval within what there is. That holds all means that lie within t standard errors, where the variance of a mean `m`
+    /// is taken to fall towards the bounds as (m - low) (high - m) does: Wilson's interval with Student's t and the seeds' own spread. Far
+    /// from the bounds it is Student's t; it is never cut off. A range of few seeds stays as it is.
+    pub fn bounded(self, [least, most]: [f64; 2]) -> Mean {
+        if self.seeds < FOR_INTERVAL || least.is_infinite() && most.is_infinite() {
+            return self;
+        }
+        // (mean - m)^2 = spread (m - least) (most - m); without an upper bound (mean - m)^2 = spread (m - least).
+        let room = |m: f64| if most.is_infinite() { m - least } else { (m - least) * (most - m) };
+        let half = quantile(0.975, self.seeds as f64 - 1.0) * self.error;
+        if room(self.mean) <= 0.0 {
+            // All seeds lie at the bound: there is room on one side only.
+            let (low, high) = ((self.mean - half).max(least), (self.mean + half).min(most));
+            return Mean { low, high, ..self };
+        }
+        let spread = half * half / room(self.mean);
+        let (a, b, c) = if most.is_infinite() {
+            (1.0, 2.0 * self.mean + spread, self.mean.powi(2) + spread * least)
+        } else {
+            (1.0 + spread, 2.0 * self.mean + spread * (least + most), self.mean.powi(2) + spread * least * most)
+        };
+        let root = (b * b - 4.0 * a * c).max(0.0).sqrt();
+        Mean { low: ((b - root) / (2.0 * a)).max(least), high: ((b + root) / (2.0 * a)).min(most), ..self }
     }
 }
 
@@ -75,13 +114,23 @@ impl Change {
         let squares = |values: &[f64]| values.iter().map(|value| (value - mean(values)).powi(2)).sum::<f64>();
         let variance = ((squares(first) + squares(second)) / freedom).max(least);
         let (change, error) = (mean(second) - mean(first), (variance * (1.0 / n + 1.0 / m)).sqrt());
-        Change { change, error, freedom, p: two_sided(change, error, freedom) }
+        let equal = error <= ROUNDING * mean(first).abs().max(mean(second).abs());
+        let p =
+            if equal && change != 0.0 { apart(first.len(), second.len()) } else { two_sided(change, error, freedom) };
+        Change { change, error, freedom, p }
     }
 
     /// Half the width of the interval that holds the true change with a chance of `level`.
     pub fn half_width(&self, level: f64) -> f64 {
         quantile(0.5 + level / 2.0, self.freedom) * self.error
     }
+}
+
+/// The exact two-sided p value of two samples that have nothing in common, all of one alike and all of the other: of all ways to share out
+/// the values, the share that lies as far apart. Where nothing varies there is no t test.
+fn apart(first: usize, second: usize) -> f64 {
+    let ways = (1..=first).map(|k| (second + k) as f64 / k as f64).product::<f64>();
+    if first == second { 2.0 / ways } else { 1.0 / ways }
 }
 
 /// Holm's correction (Holm 1979): p values that may each be held to the level of all together.
@@ -122,18 +171,29 @@ pub fn power(effect: f64, seeds: usize, level: f64) -> f64 {
     (0..=parts).map(|part| weight(part) * integrand(f64::from(part) * step)).sum::<f64>() * step / 3.0
 }
 
-/// The least difference, in standard deviations of the seeds' differences, that is found with a chance of 80%; infinite below two seeds.
+/// The least difference, in standard deviations of the seeds' differences, that the t test finds with a chance of 80%; infinite below two
+/// seeds.
 pub fn detectable(seeds: usize, level: f64) -> f64 {
-    if seeds < 2 {
-        return f64::INFINITY;
-    }
+    if seeds < 2 { f64::INFINITY } else { least_found(|effect| power(effect, seeds, level)) }
+}
+
+/// The least difference, likewise, that gets a verdict with a chance of some 80%: [`detectable`], and six seeds must all have one sign, or
+/// the exact test does not reject. From seven seeds on a t test that is corrected asks for no less than the exact test does.
+pub fn decidable(seeds: usize, level: f64) -> f64 {
+    let one_sign = |effect: f64| Normal::standard().cdf(effect).powi(FOR_VERDICT as i32);
+    let exact = if seeds == FOR_VERDICT { least_found(one_sign) } else { 0.0 };
+    detectable(seeds, level).max(exact)
+}
+
+/// The least effect that is found with a chance of 80%.
+fn least_found(power: impl Fn(f64) -> f64) -> f64 {
     let (mut low, mut high) = (0.0, 1.0);
-    while power(high, seeds, level) < 0.8 {
+    while power(high) < 0.8 {
         high *= 2.0;
     }
     for _ in 0..50 {
         let middle = (low + high) / 2.0;
-        if power(middle, seeds, level) < 0.8 { low = middle } else { high = middle }
+        if power(middle) < 0.8 { low = middle } else { high = middle }
     }
     high
 }
@@ -188,6 +248,12 @@ mod tests {
         for (ours, theirs) in adjusted.into_iter().zip(golden["holm"]["adjusted"].as_array().unwrap()) {
             same(ours, theirs, "Holm");
         }
+        for case in golden["bounded"].as_array().unwrap() {
+            let bounds = [case["least"].as_f64().unwrap(), case["most"].as_f64().unwrap_or(f64::INFINITY)];
+            let mean = Mean::of(&numbers(&case["values"]), 0.0).unwrap().bounded(bounds);
+            same(mean.low, &case["low"], "bounded low");
+            same(mean.high, &case["high"], "bounded high");
+        }
         for case in golden["mcnemar"].as_array().unwrap() {
             let count = |key: &str| case[key].as_u64().unwrap();
             same(mcnemar(count("first"), count("second")), &case["p"], "McNemar");
@@ -202,12 +268,44 @@ mod tests {
 
     #[test]
     fn seeds_that_agree_to_the_last_picture_leave_room_for_doubt() {
-        let mean = Mean::of(&[1.0; 5], 1.0 / 32.0).unwrap();
-        // One of 32 in one of 5 seeds: values 1, 1, 1, 1, 31/32 have that deviation.
-        let other = Mean::of(&[1.0, 1.0, 1.0, 1.0, 31.0 / 32.0], 0.0).unwrap();
-        assert!((mean.high - mean.low - (other.high - other.low)).abs() < 1e-12 && mean.mean == 1.0, "{mean:?}");
+        let (mean, other) = (Mean::of(&[1.0; 5], 0.1).unwrap(), Mean::of(&[0.9, 1.1, 1.0, 1.1, 0.9], 0.0).unwrap());
+        assert!((mean.error - other.error).abs() < 1e-12 && mean.mean == 1.0, "{mean:?}");
         assert_eq!((Mean::of(&[0.1, 0.4], 0.0).unwrap().low, Mean::of(&[0.1, 0.4], 0.0).unwrap().high), (0.1, 0.4));
         assert_eq!(Mean::of(&[0.0; 5], 1.0 / 32.0).unwrap().p, 1.0);
         assert_eq!(Mean::of(&[], 0.0), None);
+    }
+
+    #[test]
+    fn values_that_agree_and_have_no_step_are_left_to_the_exact_test() {
+        let cosines = [0.1f32 + 0.2, 0.3, 0.3, 0.3, 0.3, 0.3].map(f64::from);
+        assert_eq!(Mean::of(&cosines, 0.0).unwrap().p, 2.0 / 64.0, "they differ by rounding alone");
+        let change = Change::between(&[0.5; 5], &[0.75; 5], 0.0);
+        assert!((change.p - 2.0 / 252.0).abs() < 1e-12, "252 ways to share ten values out: {}", change.p);
+        assert!((Change::between(&[0.5; 5], &[0.75], 0.0).p - 1.0 / 6.0).abs() < 1e-12);
+        assert_eq!(Change::between(&[0.5; 5], &[0.5; 5], 0.0).p, 1.0);
+    }
+
+    #[test]
+    fn no_bound_lies_where_no_value_can() {
+        // Student's t would end at -1.063.
+        let wide = Mean::of(&[-0.99, -0.97, -0.98, -0.97, -0.05, -0.98, -0.85, -0.3], 0.0).unwrap();
+        let bounded = wide.bounded([-1.0, 1.0]);
+        assert!(wide.low < -1.0 && bounded.low > -0.97 && bounded.high > wide.high, "{wide:?}, {bounded:?}");
+        let ranks = Mean::of(&[1.0, 1.0, 1.0, 1.0, 1.0, 10.0], 0.0).unwrap();
+        let bounded = ranks.bounded([1.0, f64::INFINITY]);
+        assert!(ranks.low < 1.0 && bounded.low > 1.0 && bounded.high > ranks.high, "{ranks:?}, {bounded:?}");
+        let border = Mean::of(&[1.0; 6], 0.3).unwrap().bounded([1.0, f64::INFINITY]);
+        assert!(border.low == 1.0 && border.high > 1.2 && border.high < 1.5, "{border:?}");
+        let narrow = Mean::of(&[0.31, 0.3, 0.29, 0.3], 0.0).unwrap();
+        let same = narrow.bounded([-1.0, 1.0]);
+        assert!((narrow.low - same.low).abs() < 2e-4 && (narrow.high - same.high).abs() < 2e-4, "{narrow:?}, {same:?}");
+    }
+
+    #[test]
+    fn six_seeds_need_a_difference_at_which_none_has_the_other_sign() {
+        let found = decidable(6, LEVEL);
+        assert!(found > detectable(6, LEVEL) && (Normal::standard().cdf(found).powi(6) - 0.8).abs() < 1e-6, "{found}");
+        assert_eq!(decidable(6, 0.001), detectable(6, 0.001), "corrected for fifty, the t test asks for more");
+        assert_eq!(decidable(8, LEVEL), detectable(8, LEVEL));
     }
 }

@@ -242,6 +242,20 @@ impl<'a> Board<'a> {
         }
     }
 
+    /// The same, and of what is about an attack and better the higher it is (the targets returned to their own class, say) the gate of the
+    /// attack's success: an attack that does not work judges nobody by either.
+    pub fn gate_of_attack(&self, arena: &str, column: &Column) -> Gate {
+        let success = |other: &Column| (&other.attack, other.higher_is_better) == (&column.attack, Some(false));
+        match column.attack.is_some() && column.higher_is_better == Some(true) {
+            false => self.gate(arena, column),
+            true => self
+                .columns(arena)
+                .iter()
+                .find(|other| success(other))
+                .map_or(Gate::Passed, |found| self.gate(arena, found)),
+        }
+    }
+
     fn baseline_has(&self, arena: &str, column: &Column) -> bool {
         self.values(arena, &self.suite.baseline, column).iter().any(Option::is_some)
     }

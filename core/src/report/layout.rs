@@ -1,8 +1,9 @@
 //! Which tables an arena has and what stands in a cell, whatever they are printed as: `table.rs` prints them as text, `export.rs` as files.
 
 use super::board::{Board, Column, Gate};
-use super::table::{each, over_seeds, spread};
-use super::{Line, libraries, losses, notes};
+use super::table::{each, spread};
+use super::{Line, ScoreLine, libraries, losses, notes};
+use crate::judge::{camps, over_seeds, seeds_say};
 use crate::suite::CLEAN;
 use crate::train::Precision;
 
@@ -80,11 +81,12 @@ pub fn title(column: &Column) -> Vec<String> {
     column.attack.iter().cloned().chain(adaptive).chain([score]).collect()
 }
 
-/// The lines of a cell: mean and interval, every seed, every seed of the clean arena, what is wrong with the attack.
+/// The lines of a cell: mean and interval, how many seeds are broken, every seed, every seed of the clean arena, what is wrong with the attack.
 pub fn cell(board: &Board, arena: &str, defense: &str, column: &Column) -> Vec<String> {
     let lines = board.lines(arena, defense, column);
     let Some(mean) = over_seeds(&lines) else { return vec!["–".into()] };
     let mut cell = vec![spread(&mean, column.unit)];
+    cell.extend(broken(&lines, column));
     if lines.len() > 1 {
         cell.push(each(&board.values(arena, defense, column), column.unit));
     }
@@ -99,8 +101,16 @@ pub fn cell(board: &Board, arena: &str, defense: &str, column: &Column) -> Vec<S
     cell
 }
 
-/// What a reader must know beside the numbers, a line each: of the rows, the sets, the plugins, and what is not equal among the trials.
+/// How many seeds are broken, in words, where they fall in two camps.
+pub fn broken(lines: &[Option<&ScoreLine>], column: &Column) -> Option<String> {
+    let values: Vec<f64> = lines.iter().flatten().map(|line| line.value).collect();
+    camps::broken(&values, column).map(|broken| camps::words(broken, values.len()))
+}
+
+/// What a reader must know beside the numbers, a line each: what so many seeds can say, of the rows, the sets, the plugins, and what is not
+/// equal among the trials.
 pub fn foot(board: &Board, lines: &[Line]) -> String {
     let warnings = board.warnings(lines).into_iter().map(|warning| format!("warning: {warning}\n"));
-    losses(lines) + &notes(lines) + &libraries(lines) + &warnings.collect::<String>()
+    let seeds = seeds_say(board.suite.seeds.len()) + "\n";
+    seeds + &losses(lines) + &notes(lines) + &libraries(lines) + &warnings.collect::<String>()
 }

@@ -2,19 +2,19 @@
 //! seed below. What may be compared, and what is marked, follows the rules that the suite states (`board.rs`); which tables there are, and
 //! what their cells say, is in `layout.rs`.
 
+use super::Line;
 use super::board::Board;
 use super::layout::{self, Sheet};
-use super::{Line, ScoreLine};
 use crate::Result;
 use crate::evaluator::Unit;
-use crate::judge::case;
 use crate::judge::seeds::Mean;
 use crate::suite::Suite;
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets::UTF8_HORIZONTAL_ONLY};
 
 pub(super) const LEGEND: &str = "\
-Each cell: mean over seeds [its 95% interval by Student's t; from 3 seeds on], then every seed in the order above; base: the same score in the
-clean arena. `gauntlet compare` says which differences hold.
+Each cell: mean over seeds [its 95% interval, from 3 seeds on: docs/statistics.md], then every seed in the order above; base: the same score in
+the clean arena. K of N broken: seeds fall in two camps, 30 points apart or more, so that the mean describes neither. `gauntlet compare` says which
+differences hold.
 attack failed: it lifts its score on the baseline too little over the clean arena, so it judges nobody. gate unknown: the baseline has not
 run in both. vacuous: accuracy may be at most twice chance. costly: accuracy well below the baseline's. oracle: trained
 without the poison, which the suite dropped by the truth: a bound, and no defense. –: not run, or no such score.
@@ -51,12 +51,6 @@ fn draw(board: &Board, sheet: &Sheet) -> String {
     table.to_string()
 }
 
-/// Mean and interval of the seeds that have run; none where none has.
-pub fn over_seeds(lines: &[Option<&ScoreLine>]) -> Option<Mean> {
-    let lines: Vec<&ScoreLine> = lines.iter().copied().flatten().collect();
-    Mean::of(&lines.iter().map(|line| line.value).collect::<Vec<_>>(), case(lines))
-}
-
 /// Every seed.
 pub(super) fn each(values: &[Option<f64>], unit: Unit) -> String {
     values.iter().map(|value| value.map_or("–".to_string(), |value| unit.show(value))).collect::<Vec<_>>().join(" ")
@@ -64,7 +58,7 @@ pub(super) fn each(values: &[Option<f64>], unit: Unit) -> String {
 
 /// The mean and, from three seeds on, its interval; of two their range.
 pub fn spread(mean: &Mean, unit: Unit) -> String {
-    let (low, high) = (unit.show(unit.within(mean.low)), unit.show(unit.within(mean.high)));
+    let (low, high) = (unit.show(mean.low), unit.show(mean.high));
     match mean.seeds {
         1 => unit.show(mean.mean),
         2 => format!("{low} to {high}"),

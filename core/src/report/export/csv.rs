@@ -1,8 +1,8 @@
 //! Results as CSV: a row for each score of a defense in an arena, summed up over seeds, with every seed's value. Numbers are as they were
 //! measured: shares within 0 to 1, not in percent, so that a program need not guess.
 
+use crate::judge::{camps, over_seeds};
 use crate::report::board::{Board, Column, Gate};
-use crate::report::table::over_seeds;
 use crate::suite::{CLEAN, Suite};
 use crate::{Error, Result, report::Line};
 use ::csv::WriterBuilder;
@@ -22,6 +22,7 @@ const NAMES: [&str; 20] = [
     "mean",
     "low",
     "high",
+    "broken",
     "base_mean",
     "gate",
     "baseline",
@@ -63,6 +64,7 @@ fn row(board: &Board, arena: &str, defense: &str, column: &Column) -> Option<Vec
         Gate::Passed => "passed",
     };
     let marks = board.marks(arena, defense);
+    let measured: Vec<f64> = board.values(arena, defense, column).into_iter().flatten().collect();
     let unit = serde_json::to_value(column.unit).expect("plain data");
     let mut row = vec![
         board.suite.name.clone(),
@@ -76,8 +78,9 @@ fn row(board: &Board, arena: &str, defense: &str, column: &Column) -> Option<Vec
         column.higher_is_better.map(|yes| yes.to_string()).unwrap_or_default(),
         mean.seeds.to_string(),
         mean.mean.to_string(),
-        column.unit.within(mean.low).to_string(),
-        column.unit.within(mean.high).to_string(),
+        mean.low.to_string(),
+        mean.high.to_string(),
+        camps::broken(&measured, column).map(|broken| broken.to_string()).unwrap_or_default(),
         base.flatten().map(|base| base.mean.to_string()).unwrap_or_default(),
         gate.into(),
     ];

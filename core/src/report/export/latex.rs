@@ -4,11 +4,12 @@
 use crate::Result;
 use crate::judge::Comparison;
 use crate::judge::best::best;
+use crate::judge::over_seeds;
 use crate::judge::seeds::FOR_VERDICT;
 use crate::report::Line;
 use crate::report::board::{Board, Column, Gate};
 use crate::report::layout::{self, Sheet};
-use crate::report::table::{over_seeds, spread};
+use crate::report::table::spread;
 use crate::suite::Suite;
 
 /// Every arena of the suite, `clean` last.
@@ -54,9 +55,10 @@ impl Page<'_> {
     }
 
     fn cell(&self, defense: &str, column: &Column) -> String {
-        let mean = over_seeds(&self.board.lines(&self.sheet.arena, defense, column));
-        let Some(mean) = mean else { return "--".into() };
-        let text = spread(&mean, column.unit).replace('-', "$-$");
+        let lines = self.board.lines(&self.sheet.arena, defense, column);
+        let Some(mean) = over_seeds(&lines) else { return "--".into() };
+        let broken = layout::broken(&lines, column).map(|broken| format!(" ({broken})")).unwrap_or_default();
+        let text = spread(&mean, column.unit).replace('-', "$-$") + &broken;
         let is_it = |one: &&Comparison| {
             (one.arena.as_str(), one.defense.as_str()) == (&self.sheet.arena, defense) && one.column == *column
         };
@@ -100,7 +102,7 @@ impl Page<'_> {
             0 => "Nothing has run",
             1 => "One seed",
             2 => "Least and greatest of two seeds",
-            _ => "Mean over seeds [its 95% interval by Student's t]",
+            _ => "Mean over seeds [its 95% interval]",
         };
         let baseline = &board.suite.baseline;
         let bold = match seeds {
@@ -109,7 +111,7 @@ impl Page<'_> {
             }
             _ => format!(
                 "Bold: better than the baseline {baseline}, and no other defense better still, both by the paired t test over seeds, corrected for \
-                 all comparisons (Holm, 5%); vacuous and costly rows and diagnostics are not compared"
+                 all comparisons (Holm, 5%), and by the exact sign-flip test (5%); vacuous and costly rows and diagnostics are not compared"
             ),
         };
         let mut gates: Vec<String> = Vec::new();

@@ -5,12 +5,12 @@ use super::{csv, latex, markdown};
 use crate::report::{Line, sample};
 use crate::suite::Suite;
 
-const VALUES: [(&str, [f64; 5]); 5] = [
-    ("clip", [0.90, 0.91, 0.89, 0.92, 0.90]),
-    ("good", [0.10, 0.12, 0.09, 0.11, 0.10]),
-    ("near", [0.12, 0.10, 0.11, 0.10, 0.12]),
-    ("mid", [0.50, 0.52, 0.49, 0.51, 0.50]),
-    ("hollow", [0.0; 5]),
+const VALUES: [(&str, [f64; 6]); 5] = [
+    ("clip", [0.90, 0.91, 0.89, 0.92, 0.90, 0.90]),
+    ("good", [0.10, 0.12, 0.09, 0.11, 0.10, 0.11]),
+    ("near", [0.12, 0.10, 0.11, 0.10, 0.12, 0.10]),
+    ("mid", [0.50, 0.52, 0.49, 0.51, 0.50, 0.51]),
+    ("hollow", [0.0; 6]),
 ];
 
 /// The suite with its first seeds.
@@ -32,35 +32,36 @@ fn suite(seeds: u64) -> (Suite, Vec<Line>) {
 
 #[test]
 fn latex_is_bold_only_where_no_other_is_distinguishably_better() {
-    let (suite, lines) = suite(5);
+    let (suite, lines) = suite(6);
     let page = latex(&suite, &lines).unwrap();
     let row = |defense: &str| page.lines().find(|line| line.trim_start().starts_with(defense)).unwrap().trim();
-    let interval = "90.0 [89.9, 90.1]";
-    assert_eq!(row("good"), format!("good & {interval} & \\textbf{{10.4}} [9.0, 11.8] &  \\\\"));
+    let interval = "90.0 [89.0, 90.9]";
+    assert_eq!(row("good"), format!("good & {interval} & \\textbf{{10.5}} [9.4, 11.9] &  \\\\"));
     assert_eq!(
         row("near"),
-        format!("near & {interval} & \\textbf{{11.0}} [9.8, 12.2] &  \\\\"),
+        format!("near & {interval} & \\textbf{{10.8}} [9.8, 12.1] &  \\\\"),
         "cannot be told from good"
     );
-    assert_eq!(row("mid"), format!("mid & {interval} & 50.4 [49.0, 51.8] &  \\\\"), "good is better than it");
+    assert_eq!(row("mid"), format!("mid & {interval} & 50.5 [48.8, 52.2] &  \\\\"), "good is better than it");
     assert_eq!(
         row("hollow"),
-        "hollow & 10.0 [9.9, 10.1] & 0.0 [0.0, 0.1] & vacuous, costly \\\\",
+        "hollow & 10.0 [9.1, 11.0] & 0.0 [0.0, 14.5] & vacuous, costly \\\\",
         "and takes no bold away"
     );
 }
 
 #[test]
-fn latex_below_five_seeds_has_nothing_bold_and_says_why() {
+fn latex_below_six_seeds_has_nothing_bold_and_says_why() {
     let (mut suite, mut lines) = suite(2);
     suite.defenses.retain(|label, _| label == "clip" || label == "good");
     lines.retain(|line| !matches!(line, Line::Score(score) if score.seed == 1 && score.defense == "good"));
     let page = latex(&suite, &lines).unwrap();
     let golden = r"% Needs \usepackage{booktabs}.
+% 2 seeds: means and ranges, no interval and no verdict; 3 seeds give an interval, 6 a verdict
 
 \begin{table}
   \centering
-  \caption{sample $\cdot$ arena poisoned (badnet\_x) $\cdot$ seeds 0, 1 $\cdot$ \%. Least and greatest of two seeds. Nothing is bold: a verdict takes 5 seeds (here: 2). --: not run, or no such score.}
+  \caption{sample $\cdot$ arena poisoned (badnet\_x) $\cdot$ seeds 0, 1 $\cdot$ \%. Least and greatest of two seeds. Nothing is bold: a verdict takes 6 seeds (here: 2). --: not run, or no such score.}
   \begin{tabular}{lrrl}
     \toprule
     defense & top1 $\uparrow$ & \begin{tabular}[b]{@{}r@{}}badnet\_x \\ asr $\downarrow$\end{tabular} & note \\
@@ -110,4 +111,22 @@ fn markdown_has_the_cells_of_the_text_in_tables_that_github_takes() {
 | clip | 90.0 to 90.0<br>90.0 90.0 | 90.0 to 91.0<br>90.0 91.0<br>base 1.0 1.0 | baseline |
 | good | 90.0 to 90.0<br>90.0 90.0 | 10.0 to 12.0<br>10.0 12.0<br>base 1.0 1.0 |  |\n";
     assert!(page.starts_with(golden), "{page}");
+}
+
+#[test]
+fn seeds_in_two_camps_are_told_beside_the_mean_in_every_form() {
+    let seeds: Vec<u64> = (0..6).collect();
+    let suite = sample::suite(&seeds, &["clip"]);
+    let of = |(seed, value): (&u64, f64)| {
+        Line::Score(sample::score("poisoned", Some("badnet_x"), "clip", *seed, "asr", value))
+    };
+    let lines: Vec<Line> = seeds.iter().zip([0.02, 0.91, 0.0, 0.67, 0.08, 0.01]).map(of).collect();
+    let text = crate::report::table::render(&suite, &lines).unwrap();
+    assert!(text.contains("2 of 6 broken"), "{text}");
+    assert!(markdown(&suite, &lines).unwrap().contains("<br>2 of 6 broken<br>"));
+    assert!(latex(&suite, &lines).unwrap().contains("] (2 of 6 broken)"));
+    let text = csv(&suite, &lines).unwrap();
+    let mut reader = ::csv::Reader::from_reader(text.as_bytes());
+    let place = reader.headers().unwrap().iter().position(|name| name == "broken").unwrap();
+    assert_eq!(&reader.records().next().unwrap().unwrap()[place], "2");
 }
