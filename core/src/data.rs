@@ -15,6 +15,7 @@ pub mod index;
 pub mod labelled;
 pub mod load;
 pub mod ordered;
+pub mod regular;
 pub mod tokenize;
 pub mod webdataset;
 pub mod world;
