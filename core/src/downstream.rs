@@ -11,6 +11,7 @@ mod cars;
 mod cifar;
 mod dtd;
 mod flowers102;
+mod folders;
 mod food101;
 mod imagefolder;
 mod imagenet;
@@ -26,10 +27,10 @@ pub use items::{Identity, Items};
 pub use repeats::Repeats;
 
 use crate::{Error, Result};
+use folders::{Strays, home, inner, stands};
 use items::Listed;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 /// A downstream data set, opened.
@@ -282,61 +283,6 @@ fn uneven(items: &Items, labels: &[String], what: &str, even: bool) -> Option<St
 /// Where the option is set.
 const ALLOW: &str =
     "`gauntlet data`: --allow-partial; `run` and `eval`: --set downstream.LABEL.options.allow_partial=true";
-
-/// The set's own folder: the first of `folders` below `root` (the empty one is `root` itself) in which `mark` stands. Each may lie in
-/// another of its name, as some programs unpack archives.
-fn home(root: &Path, folders: &[&str], mark: &str) -> Result<PathBuf> {
-    let nested = folders.iter().filter(|folder| !folder.is_empty()).map(|folder| root.join(folder).join(folder));
-    let mut places = folders.iter().map(|folder| root.join(folder)).chain(nested);
-    places.find(|folder| stands(&folder.join(mark))).ok_or_else(|| {
-        let places: Vec<String> =
-            folders.iter().map(|folder| root.join(folder).join(mark).display().to_string()).collect();
-        let why = format!("it does not hold the set: there is no {}", places.join(", and no "));
-        Error::invalid(root.display().to_string(), why)
-    })
-}
-
-/// Whether anything has this name, even a link that leads nowhere: what is wrong with it is told when it is read.
-fn stands(path: &Path) -> bool {
-    path.symlink_metadata().is_ok()
-}
-
-/// A folder of pictures, or the one of the same name in it: some programs unpack so.
-fn inner(folder: &Path, name: &str) -> PathBuf {
-    let outer = folder.join(name);
-    Some(outer.join(name)).filter(|inner| inner.is_dir()).unwrap_or(outer)
-}
-
-/// Pictures in a folder that none of its lists names.
-struct Strays {
-    folder: PathBuf,
-    names: Vec<String>,
-}
-
-impl Strays {
-    /// Looks through a folder and the folders in it.
-    fn find(folder: &Path, listed: &[&Items]) -> Result<Self> {
-        let listed: HashSet<&String> = listed.iter().flat_map(|items| items.paths()).collect();
-        let mut names = Vec::new();
-        let mut look = |inner: &Path, before: &str| -> Result<Vec<String>> {
-            let (files, folders) = imagefolder::list(inner)?;
-            let pictures = files.iter().filter(|file| imagefolder::is_picture(file) && !file.starts_with('.'));
-            names.extend(pictures.map(|file| format!("{before}{file}")).filter(|path| !listed.contains(path)));
-            Ok(folders)
-        };
-        for class in look(folder, "")? {
-            look(&folder.join(&class), &format!("{class}/"))?;
-        }
-        Ok(Strays { folder: folder.into(), names })
-    }
-
-    /// What is to be said of them, if there are any.
-    fn told(&self) -> Option<String> {
-        let Strays { folder, names } = self;
-        let what = || format!("{} images in {} are in no list: {}", names.len(), folder.display(), list::some(names));
-        (!names.is_empty()).then(what)
-    }
-}
 
 /// What an archive of photographs from the web may hold of exact copies, where nobody has published a count: a hundredth of each part,
 /// and a two-hundredth of what is measured on in both. (Of Oxford-IIIT Pets, 1.0% are copies and 0.3% are in both parts, near copies

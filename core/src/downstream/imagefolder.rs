@@ -37,7 +37,7 @@ const TEST: [&str; 3] = ["test", "val", "validation"];
 fn read(root: &Path, _: &Options) -> Result<Found> {
     let test = TEST.into_iter().map(|name| root.join(name)).find(|folder| folder.is_dir());
     let train = Some(root.join("train")).filter(|folder| folder.is_dir());
-    let (test_folder, notes) = match (&test, &train) {
+    let (test_folder, mut notes) = match (&test, &train) {
         (Some(test), _) => (test.as_path(), Vec::new()),
         (None, None) => (root, vec!["everything is measured on: there is no folder `train`, nor `test`".to_string()]),
         (None, Some(_)) => {
@@ -45,6 +45,13 @@ fn read(root: &Path, _: &Options) -> Result<Found> {
             return Err(Error::invalid(root.display().to_string(), why));
         }
     };
+    let more =
+        TEST.into_iter().filter(|name| test.is_some() && root.join(name).is_dir() && root.join(name) != test_folder);
+    notes.extend(
+        more.map(|name| {
+            format!("the folder `{name}` is not read: what is measured on is in {}", test_folder.display())
+        }),
+    );
     let labels = class_folders(test_folder)?;
     let fit = match train {
         Some(train) => {

@@ -8,7 +8,7 @@ use super::mat::Mat;
 use super::{About, Found, Items, Listed, Metric, Options, Size, Strays, copies, home, names, stands};
 use crate::{Error, Result};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// A thousand things and animals.
 pub(super) const IMAGENET: About = About {
@@ -73,7 +73,7 @@ fn read(root: &Path, _: &Options) -> Result<Found> {
             return Err(Error::invalid(root.display().to_string(), why));
         }
     };
-    let (labels, test) = validation(&folder, &val)?;
+    let Validation { labels, labels_in, test } = validation(&folder, &val)?;
     let fit = match &train {
         Some(train) => {
             same_classes(train, &labels, &format!("the classes of {}", val.display()))?;
@@ -86,7 +86,7 @@ fn read(root: &Path, _: &Options) -> Result<Found> {
     let mut differs: Vec<String> = Strays::find(&val, &[&test])?.told().into_iter().collect();
     differs.extend(missing(&test));
     let published = Size { fit: if train.is_some() { SIZE.fit } else { 0 }, ..SIZE };
-    Ok(Found { labels, labels_in: val, fit, test, published, named: true, differs, notes: Vec::new() })
+    Ok(Found { labels, labels_in, fit, test, published, named: true, differs, notes: Vec::new() })
 }
 
 /// Refuses a picture to fit on that is called after another class than that of its folder.
@@ -118,24 +118,31 @@ fn missing(test: &Items) -> Option<String> {
     few.then(|| format!("{} images to measure on are missing: {}", missing.len(), some(&missing)))
 }
 
-/// Classes and pictures of the validation part.
-fn validation(folder: &Path, val: &Path) -> Result<(Vec<String>, Items)> {
+/// The validation part: its classes, the file or folder that they are from, and its pictures.
+struct Validation {
+    labels: Vec<String>,
+    labels_in: PathBuf,
+    test: Items,
+}
+
+fn validation(folder: &Path, val: &Path) -> Result<Validation> {
     let (files, folders) = list(val)?;
     let kits = ["ILSVRC2012_devkit_t12/data", "devkit/data"].map(|kit| folder.join(kit));
     // Kaggle's list lies beside the folder ILSVRC, three folders up from where that holds the pictures.
     let up = if folder.ends_with("Data/CLS-LOC") { folder.ancestors().nth(3) } else { None };
     let solutions = [Some(val), Some(folder), up].into_iter().flatten().map(|place| place.join(SOLUTION));
-    let labelled = if files.iter().any(|file| file == "labels.csv") {
-        of_table(&val.join("labels.csv"))?
+    let (labels_in, labelled) = if files.iter().any(|file| file == "labels.csv") {
+        let table = val.join("labels.csv");
+        (table.clone(), of_table(&table)?)
     } else if !folders.is_empty() && !files.iter().any(|file| is_picture(file)) {
         let labels = class_folders(val)?;
         let items = walk(val, &labels)?;
         each_number_once(val, &items)?;
-        return Ok((labels, Items::files(val, items)?));
+        return Ok(Validation { labels, labels_in: val.into(), test: Items::files(val, items)? });
     } else if let Some(kit) = kits.iter().find(|kit| kit.is_dir()) {
-        of_kit(kit, val, files)?
+        (kit.join("meta.mat"), of_kit(kit, val, files)?)
     } else if let Some(solution) = solutions.into_iter().find(|path| stands(path)) {
-        of_kaggle(&solution)?
+        (solution.clone(), of_kaggle(&solution)?)
     } else {
         let why = format!(
             "it has no class folders, and there is neither labels.csv in it nor {} nor {SOLUTION}",
@@ -151,8 +158,7 @@ fn validation(folder: &Path, val: &Path) -> Result<(Vec<String>, Items)> {
     };
     let mut items: Vec<Listed> = labelled.into_iter().map(item).collect();
     items.sort_by(|a, b| (a.label, &a.path).cmp(&(b.label, &b.path)));
-    let items = Items::files(val, items)?;
-    Ok((labels, items))
+    Ok(Validation { labels, labels_in, test: Items::files(val, items)? })
 }
 
 /// Refuses a picture that lies in two class folders.
@@ -208,7 +214,11 @@ fn synsets(meta: &Mat) -> Result<BTreeMap<usize, String>> {
         if synset.number("num_children", 0..=usize::MAX)? > 0 {
             continue;
         }
-        if let Some(other) = synsets.insert(number, synset.text("WNID")?.to_string()) {
+        let class = synset.text("WNID")?.to_string();
+        if let Some((other, _)) = synsets.iter().find(|(_, known)| **known == class) {
+            return Err(Error::invalid(synset.place(), format!("{class} has the number {other} too")));
+        }
+        if let Some(other) = synsets.insert(number, class) {
             return Err(Error::invalid(synset.place(), format!("{other} has the number {number} too")));
         }
     }

@@ -72,7 +72,7 @@ const SETS: &[(&str, &str, &[File])] = &[
         "imagenet",
         &[
             ("ILSVRC2012_devkit_t12/data/ILSVRC2012_validation_ground_truth.txt", Some(LABELS)),
-            ("ILSVRC2012_devkit_t12/data/meta.mat", None),
+            ("ILSVRC2012_devkit_t12/data/meta.mat", Some(META)),
             ("val/ILSVRC2012_val_00000004.JPEG", None),
             ("train/n01440764/n01440764_10027.JPEG", None),
         ],
@@ -271,12 +271,13 @@ fn no_damage_changes_a_set_in_silence() {
                     continue;
                 }
                 // Nothing tells which of two labels is whose; but where a class is known by its place, something does.
-                let names_classes = ["variants.txt", "cars_meta.mat"].contains(&blamed[0]);
-                if *kind == "two classes swapped" && !names_classes {
+                let names_classes = ["variants.txt", "cars_meta.mat", "meta.mat"].contains(&blamed[0]);
+                if *kind == "two classes swapped" && (!names_classes || blamed[0] == "meta.mat") {
                     continue;
                 }
                 // A class that went missing from its list shows where images are listed; one that was renamed, by its new name.
-                let also: &[&str] = if names_classes { &["images_variant_", "_annos"] } else { &["/lime/", "lime/"] };
+                let also: &[&str] =
+                    if names_classes { &["images_variant_", "_annos", "ground_truth"] } else { &["/lime/", "lime/"] };
                 let blamed = [&blamed[..], also].concat();
                 note(name, file, kind, patient.suffer(kind, file, &blamed, |path| (form.write)(path, &damaged)));
             }

@@ -121,6 +121,29 @@ pub(super) const CAR_CLASSES: Form = Form {
     },
 };
 
+/// The classes of ImageNet's development kit, by WordNet id, with their numbers; the last is a group of them.
+pub(super) const META: Form = Form {
+    read: |path| {
+        let mat = Mat::read(path).unwrap();
+        let row = |item: &crate::downstream::mat::Struct| {
+            let number = item.number("ILSVRC2012_ID", 0..=usize::MAX).unwrap();
+            (item.text("WNID").unwrap().into(), number.to_string())
+        };
+        mat.structs("synsets").unwrap().iter().map(row).collect()
+    },
+    write: |path, rows| {
+        let row = |(id, number): &Row| {
+            let children = if id == b"n00001740" { 2.0 } else { 0.0 };
+            vec![
+                ("ILSVRC2012_ID", Value::Numbers(vec![number.parse().unwrap()])),
+                ("WNID", Value::Text(String::from_utf8(id.clone()).unwrap())),
+                ("num_children", Value::Numbers(vec![children])),
+            ]
+        };
+        fs::write(path, mat(&[("synsets", Value::Structs(rows.iter().map(row).collect()))])).unwrap();
+    },
+};
+
 /// A batch of CIFAR-10: the image is its pixels.
 pub(super) const BATCH: Form = Form { read: |path| read_batch(path, "labels"), write: write_ten };
 /// A part of CIFAR-100.
