@@ -3,7 +3,7 @@
 
 use super::mat::Mat;
 use super::{About, Archive, Found, Items, Listed, Metric, Options, Size, Strays, copies, home, inner};
-use crate::Result;
+use crate::{Error, Result};
 use std::path::Path;
 
 /// 102 flowers.
@@ -67,11 +67,15 @@ fn read(root: &Path, _: &Options) -> Result<Found> {
         Items::files(&images, items)
     };
     let (fit, test) = (items(&["trnid", "valid"])?, items(&["tstid"])?);
-    let mut differs: Vec<String> = Strays::find(&images, &[&fit, &test])?.told().into_iter().collect();
-    if classes.len() != fit.len() + test.len() {
-        let parts = fit.len() + test.len();
-        differs.push(format!("imagelabels.mat has labels of {} pictures, setid.mat numbers of {parts}", classes.len()));
+    let strays = Strays::find(&images, &[&fit, &test])?;
+    // A label too many or too few shifts all that follow it. In a subset whose labels are not those of the whole set, only the folder
+    // tells how many there must be.
+    let (listed, there) = (fit.len() + test.len(), fit.len() + test.len() + strays.names.len());
+    if ![listed, there, SIZE.fit + SIZE.test].contains(&classes.len()) {
+        let why = format!("it has labels of {} pictures, and {} has {there}", classes.len(), images.display());
+        return Err(Error::invalid(labels_in.display().to_string(), why));
     }
+    let differs = strays.told().into_iter().collect();
     let last = classes.iter().max().copied().unwrap_or(0);
     let labels = (1..=last).map(|class| class.to_string()).collect();
     let notes = vec!["fitted on train and val".to_string()];

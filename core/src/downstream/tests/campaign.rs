@@ -15,9 +15,9 @@ const SETS: &[(&str, &str, &[File])] = &[
     (
         "cifar10",
         "cifar-10-batches-py",
-        &[("data_batch_2", Some(BATCH)), ("test_batch", Some(BATCH)), ("batches.meta", None)],
+        &[("data_batch_2", Some(BATCH)), ("test_batch", Some(BATCH)), ("batches.meta", Some(NAMES))],
     ),
-    ("cifar100", "cifar-100-python", &[("train", Some(PART)), ("test", Some(PART)), ("meta", None)]),
+    ("cifar100", "cifar-100-python", &[("train", Some(PART)), ("test", Some(PART)), ("meta", Some(FINE_NAMES))]),
     (
         "food101",
         "food-101",
@@ -271,13 +271,17 @@ fn no_damage_changes_a_set_in_silence() {
                     continue;
                 }
                 // Nothing tells which of two labels is whose; but where a class is known by its place, something does.
-                let names_classes = ["variants.txt", "cars_meta.mat", "meta.mat"].contains(&blamed[0]);
+                let names_classes =
+                    ["variants.txt", "cars_meta.mat", "meta.mat", "batches.meta", "meta"].contains(&blamed[0]);
                 if *kind == "two classes swapped" && (!names_classes || blamed[0] == "meta.mat") {
                     continue;
                 }
                 // A class that went missing from its list shows where images are listed; one that was renamed, by its new name.
-                let also: &[&str] =
-                    if names_classes { &["images_variant_", "_annos", "ground_truth"] } else { &["/lime/", "lime/"] };
+                let also: &[&str] = if names_classes {
+                    &["images_variant_", "_annos", "ground_truth", "data_batch_", "train, row"]
+                } else {
+                    &["/lime/", "lime/"]
+                };
                 let blamed = [&blamed[..], also].concat();
                 note(name, file, kind, patient.suffer(kind, file, &blamed, |path| (form.write)(path, &damaged)));
             }

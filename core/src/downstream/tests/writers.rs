@@ -164,6 +164,22 @@ fn write_hundred(path: &Path, rows: &[Row]) {
     fs::write(path, batch("fine_labels", rows)).unwrap();
 }
 
+/// The classes of CIFAR-10, and of CIFAR-100.
+pub(super) const NAMES: Form = Form { read: |path| read_names(path, "label_names"), write: write_names };
+pub(super) const FINE_NAMES: Form = Form { read: |path| read_names(path, "fine_label_names"), write: write_names };
+
+fn read_names(path: &Path, key: &str) -> Vec<Row> {
+    let bytes = fs::read(path).unwrap();
+    Pickle::read(&bytes).unwrap().strings(key).unwrap().into_iter().map(|name| (Vec::new(), name)).collect()
+}
+
+fn write_names(path: &Path, rows: &[Row]) {
+    let key = if path.ends_with("meta") { "fine_label_names" } else { "label_names" };
+    let short = |text: &str| [b"U".to_vec(), vec![text.len() as u8], text.as_bytes().to_vec()].concat();
+    let names = rows.iter().flat_map(|(_, name)| short(name)).collect();
+    fs::write(path, [b"\x80\x02}(".to_vec(), short(key), b"](".to_vec(), names, b"eu.".to_vec()].concat()).unwrap();
+}
+
 /// A pickle as Python 2 wrote them.
 fn batch(key: &str, rows: &[Row]) -> Vec<u8> {
     let short = |text: &str| [b"U".to_vec(), vec![text.len() as u8], text.as_bytes().to_vec()].concat();
