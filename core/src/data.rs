@@ -16,6 +16,7 @@ mod json;
 pub mod labelled;
 pub mod load;
 pub mod ordered;
+pub mod regular;
 pub mod rows;
 pub mod tokenize;
 mod validation;

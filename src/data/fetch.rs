@@ -5,10 +5,11 @@
 
 use super::unpack::{Limits, unpack, unpack_inner};
 use crate::bars::Bar;
+use gauntlet::data::regular;
 use gauntlet::downstream::{About, Archive};
 use gauntlet::{Error, Progress, Result};
 use md5::{Digest, Md5};
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, OpenOptions};
 use std::io::{Read, Write};
 use std::path::Path;
 use std::time::Duration;
@@ -83,7 +84,7 @@ enum End {
 
 /// Makes sure that `file` is there and has this checksum.
 fn download(url: &str, md5: &str, file: &Path, patience: &Patience, bar: &dyn Progress) -> Result<()> {
-    if file.exists() {
+    if file.symlink_metadata().is_ok() {
         let found = md5_of(file)?;
         let why = format!("its MD5 is {found}, not the published {md5}; delete it, and it is fetched anew");
         return if found == md5 { Ok(()) } else { Err(Error::invalid(file.display().to_string(), why)) };
@@ -112,7 +113,7 @@ fn download(url: &str, md5: &str, file: &Path, patience: &Patience, bar: &dyn Pr
 }
 
 fn length(part: &Path) -> Result<u64> {
-    match fs::metadata(part) {
+    match regular::look(part) {
         Ok(about) => Ok(about.len()),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(0),
         Err(error) => Err(Error::io(part)(error)),
@@ -172,7 +173,8 @@ fn connect(url: &str, part: &Path, patience: &Patience, bar: &dyn Progress) -> R
 }
 
 fn md5_of(path: &Path) -> Result<String> {
-    let (mut file, mut hasher, mut bytes) = (File::open(path).map_err(Error::io(path))?, Md5::new(), vec![0; 1 << 16]);
+    let (mut file, mut hasher, mut bytes) =
+        (regular::open(path).map_err(Error::io(path))?, Md5::new(), vec![0; 1 << 16]);
     loop {
         match file.read(&mut bytes).map_err(Error::io(path))? {
             0 => return Ok(hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect()),

@@ -1,6 +1,7 @@
 //! Archives from strangers: nothing in one is written outside of its folder, no link is made, and it may hold only so much.
 
 use flate2::read::GzDecoder;
+use gauntlet::data::regular;
 use gauntlet::{Error, Result};
 use std::fs::{self, File};
 use std::io::{self, Read};
@@ -26,7 +27,7 @@ impl Default for Limits {
 /// Names the entry that leads out of the folder, is a link, or is too much.
 pub fn unpack(archive: &Path, into: &Path, limits: &Limits) -> Result<()> {
     let name = archive.to_string_lossy().to_lowercase();
-    let open = || File::open(archive).map_err(Error::io(archive)).map(io::BufReader::new);
+    let open = || regular::open(archive).map_err(Error::io(archive)).map(io::BufReader::new);
     let unpacked = if name.ends_with(".tar.gz") || name.ends_with(".tgz") {
         untar(GzDecoder::new(open()?), into, limits)
     } else if name.ends_with(".tar") {
@@ -42,7 +43,7 @@ pub fn unpack(archive: &Path, into: &Path, limits: &Limits) -> Result<()> {
 /// Unpacks an archive that lies in a `.zip`, and nothing else of it.
 pub fn unpack_inner(archive: &Path, inner: &str, into: &Path, limits: &Limits) -> Result<()> {
     let wrong = |why: String| Error::invalid(archive.display().to_string(), why);
-    let file = File::open(archive).map_err(Error::io(archive))?;
+    let file = regular::open(archive).map_err(Error::io(archive))?;
     let mut zip = zip::ZipArchive::new(io::BufReader::new(file)).map_err(|error| wrong(error.to_string()))?;
     let entry = zip.by_name(inner).map_err(|error| wrong(format!("{inner}: {error}")))?;
     untar(GzDecoder::new(entry), into, limits).map_err(|why| wrong(format!("{inner}: {why}")))

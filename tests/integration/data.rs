@@ -9,6 +9,7 @@ use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 fn fixtures() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/downstream")
@@ -52,6 +53,22 @@ fn verify_counts_pictures_names_bad_ones_and_refuses_a_set_that_is_not_whole() {
     fs::write(home.join("images/boxer_255.jpg"), "<html>not found</html>").unwrap();
     let bad = verify(&home);
     assert!(bad.code == Some(1) && bad.stdout.contains("1 bad\n  boxer_255.jpg: "), "{bad:?}");
+
+    // Another image under this name: its list names it once, its content is there twice.
+    fs::copy(home.join("images/boxer_100.jpg"), home.join("images/boxer_255.jpg")).unwrap();
+    let twice = verify(&home);
+    let named = "copies: 1 images to measure on are copies of images to fit on (the published set has at most 0): boxer_255.jpg (";
+    assert!(twice.code == Some(1) && twice.stdout.contains(named), "{twice:?}");
+    assert!(twice.stdout.contains("test.txt, line ") && twice.stdout.contains(" = boxer_100.jpg ("), "{twice:?}");
+
+    // Whoever opens a pipe that nobody writes to waits for ever.
+    fs::remove_file(home.join("images/boxer_255.jpg")).unwrap();
+    assert!(Command::new("mkfifo").arg(home.join("images/boxer_255.jpg")).status().unwrap().success());
+    let pipe = verify(&home);
+    assert!(
+        pipe.code == Some(2) && pipe.stderr.contains("boxer_255.jpg") && pipe.stderr.contains("named pipe"),
+        "{pipe:?}"
+    );
 }
 
 #[test]

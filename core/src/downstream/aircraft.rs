@@ -1,14 +1,15 @@
 //! FGVC-Aircraft (Maji et al. 2013): pictures are numbers that keep their leading zeros, and names of classes may hold spaces and `/`.
 
-use super::{About, Archive, Found, Items, Level, Metric, Options, Size, home, lines};
-use crate::{Error, Result};
+use super::list::List;
+use super::{About, Archive, Found, Items, Level, Listed, Metric, Options, Size, Strays, copies, home, inner};
+use crate::Result;
 use std::path::Path;
 
 /// 100 variants of aircraft.
 pub(super) const AIRCRAFT: About = About {
     name: "aircraft",
     title: "FGVC-Aircraft, release 2013b: aircraft by variant, family or manufacturer",
-    size: Size { classes: 100, fit: 6667, test: 3333 },
+    size: SIZE,
     metric: Metric::MeanPerClass,
     licence: "for non-commercial research",
     home: "https://www.robots.ox.ac.uk/~vgg/data/fgvc-aircraft/",
@@ -25,8 +26,11 @@ DIR/fgvc-aircraft-2013b/
         inner: None,
     }],
     by_hand: "",
+    copies: copies(SIZE),
     read,
 };
+
+const SIZE: Size = Size { classes: 100, fit: 6667, test: 3333 };
 
 fn read(root: &Path, options: &Options) -> Result<Found> {
     let folder = home(root, &["fgvc-aircraft-2013b/data", "data", ""], "images_variant_test.txt")?;
@@ -35,21 +39,25 @@ fn read(root: &Path, options: &Options) -> Result<Found> {
         Level::Family => ("family", "families.txt", 70),
         Level::Manufacturer => ("manufacturer", "manufacturers.txt", 30),
     };
-    let labels = lines(&folder.join(list))?;
+    let labels_in = folder.join(list);
+    let (images, labels) = (inner(&folder, "images"), List::read(&labels_in)?.classes()?);
     let items = |part: &str| {
-        let path = folder.join(format!("images_{level}_{part}.txt"));
-        let item = |line: &String| {
-            let wrong = |why: String| Error::invalid(path.display().to_string(), why);
-            let (picture, class) =
-                line.split_once(' ').ok_or_else(|| wrong(format!("`{line}` is not a picture and its class")))?;
-            let label = labels.iter().position(|label| label == class.trim());
+        let lines = List::read(&folder.join(format!("images_{level}_{part}.txt")))?;
+        let item = |(number, line): &(usize, String)| {
+            let wrong = |why: String| lines.wrong(*number, why);
+            let (picture, class) = line
+                .split_once(char::is_whitespace)
+                .ok_or_else(|| wrong(format!("`{line}` is not a picture and its class")))?;
+            let class = class.trim();
+            let label = labels.iter().position(|label| label == class);
             let label = label.ok_or_else(|| wrong(format!("`{line}`: {list} has no `{class}`")))?;
-            Ok((format!("{picture}.jpg"), label as u32))
+            Ok(Listed { path: format!("{picture}.jpg"), label: label as u32, place: lines.place(*number) })
         };
-        Items::files(&folder.join("images"), lines(&path)?.iter().map(item).collect::<Result<_>>()?)
+        Items::files(&images, lines.lines.iter().map(item).collect::<Result<_>>()?)
     };
-    let published = Size { classes, ..AIRCRAFT.size };
+    let published = Size { classes, ..SIZE };
     let (fit, test) = (items("trainval")?, items("test")?);
+    let differs = Strays::find(&images, &[&fit, &test])?.told().into_iter().collect();
     let notes = vec![format!("classes are the {level} of the aircraft, fitted on train and val")];
-    Ok(Found { labels, fit, test, published, named: options.level == Level::Variant, notes })
+    Ok(Found { labels, fit, test, published, named: options.level == Level::Variant, differs, notes, labels_in })
 }

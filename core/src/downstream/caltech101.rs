@@ -3,7 +3,7 @@
 //! it is asked for, as by torchvision.
 
 use super::imagefolder::{class_folders, list};
-use super::{About, Archive, Found, Items, Metric, Options, Size, home};
+use super::{About, Archive, Found, Items, Listed, Metric, Options, Size, Strays, copies, home, inner, stands};
 use crate::{Error, Result, draw};
 use std::path::Path;
 
@@ -11,7 +11,7 @@ use std::path::Path;
 pub(super) const CALTECH101: About = About {
     name: "caltech101",
     title: "Caltech-101: things and animals, one in the middle of each picture",
-    size: Size { classes: 101, fit: 3030, test: 5647 },
+    size: SIZE,
     metric: Metric::MeanPerClass,
     licence: "CC BY 4.0",
     home: "https://data.caltech.edu/records/mzrjq-6wc02",
@@ -25,8 +25,11 @@ DIR/caltech101/
         inner: Some(("caltech-101/101_ObjectCategories.tar.gz", "caltech101")),
     }],
     by_hand: "",
+    copies: copies(SIZE),
     read,
 };
+
+const SIZE: Size = Size { classes: 101, fit: 3030, test: 5647 };
 
 const FOLDER: &str = "101_ObjectCategories";
 
@@ -37,11 +40,15 @@ const BACKGROUND: &str = "BACKGROUND_Google";
 const FIT: usize = 30;
 
 fn read(root: &Path, options: &Options) -> Result<Found> {
-    let folder = home(root, &["caltech101", "caltech101/caltech-101", "caltech-101", ""], FOLDER)?.join(FOLDER);
+    let folder = match root.file_name() {
+        // The folder of class folders itself.
+        Some(name) if name == FOLDER && !stands(&root.join(FOLDER)) => root.into(),
+        _ => inner(&home(root, &["caltech101", "caltech101/caltech-101", "caltech-101", ""], FOLDER)?, FOLDER),
+    };
     let mut labels = class_folders(&folder)?;
     let published = match options.background {
         true => Size { classes: 102, fit: 3060, test: 6084 },
-        false => CALTECH101.size,
+        false => SIZE,
     };
     labels.retain(|label| options.background || label != BACKGROUND);
     let (mut fit, mut test) = (Vec::new(), Vec::new());
@@ -55,7 +62,7 @@ fn read(root: &Path, options: &Options) -> Result<Found> {
         drawn.truncate(if count > FIT { FIT } else { count / 2 });
         for picture in 1..=count {
             let part = if drawn.contains(&picture) { &mut fit } else { &mut test };
-            part.push((format!("{class}/image_{picture:04}.jpg"), label));
+            part.push(Listed { path: format!("{class}/image_{picture:04}.jpg"), label, place: String::new() });
         }
     }
     let background = if options.background { "with" } else { "without" };
@@ -64,7 +71,10 @@ fn read(root: &Path, options: &Options) -> Result<Found> {
         format!("{background} the class of background pictures"),
     ];
     let (fit, test) = (Items::files(&folder, fit)?, Items::files(&folder, test)?);
-    Ok(Found { labels, fit, test, published, named: true, notes })
+    let mut strays = Strays::find(&folder, &[&fit, &test])?;
+    strays.names.retain(|name| options.background || !name.starts_with(BACKGROUND));
+    let differs = strays.told().into_iter().collect();
+    Ok(Found { labels, labels_in: folder, fit, test, published, named: true, differs, notes })
 }
 
 /// How many pictures a class has. They are numbered from 1 on; one that is missing among them is found when they are opened.
@@ -72,6 +82,9 @@ fn pictures(folder: &Path) -> Result<usize> {
     let number = |file: &String| file.strip_prefix("image_")?.strip_suffix(".jpg")?.parse::<usize>().ok();
     let numbers = list(folder)?.0.iter().filter_map(number).collect::<Vec<_>>();
     let last = numbers.iter().max().copied().unwrap_or(0);
+    if last == 0 {
+        return Err(Error::invalid(folder.display().to_string(), "it holds no picture"));
+    }
     if last > 2 * numbers.len() {
         return Err(Error::invalid(
             folder.display().to_string(),

@@ -1,8 +1,9 @@
 //! Stanford Cars (Krause et al. 2013), from the MATLAB files of its development kit, or from the CSV files in which it goes round
 //! since its own address is gone.
 
-use super::mat::Mat;
-use super::{About, Found, Items, Metric, Options, Size, home};
+use super::list::{cut, number, place, text};
+use super::mat::{Mat, Struct};
+use super::{About, Found, Items, Listed, Metric, Options, Size, Strays, copies, home, inner, names, stands};
 use crate::{Error, Result};
 use std::path::{Path, PathBuf};
 
@@ -10,7 +11,7 @@ use std::path::{Path, PathBuf};
 pub(super) const CARS: About = About {
     name: "cars",
     title: "Stanford Cars: cars by make, model and year",
-    size: Size { classes: 196, fit: 8144, test: 8041 },
+    size: SIZE,
     metric: Metric::Accuracy,
     licence: "for non-commercial research",
     home: "https://ai.stanford.edu/~jkrause/cars/car_dataset.html (gone)",
@@ -21,6 +22,9 @@ DIR/stanford_cars/
   devkit/cars_meta.mat
   devkit/cars_train_annos.mat
   cars_test_annos_withlabels.mat        or in devkit/
+DIR/stanford_cars/                      or the first release
+  car_ims/000001.jpg
+  cars_annos.mat                        one list with a flag `test`
 DIR/                                    or the CSV form
   names.csv                             a class a line
   anno_train.csv, anno_test.csv         00001.jpg,39,116,569,375,14: picture, box, class from 1 on
@@ -28,85 +32,164 @@ DIR/                                    or the CSV form
     archives: &[],
     by_hand: "Its address is gone. Take the pictures and the development kit from someone who has them: the files named below, of which
 cars_train.tgz, cars_test.tgz, car_devkit.tgz and cars_test_annos_withlabels.mat were handed out; or a copy in the CSV form.",
+    copies: copies(SIZE),
     read,
 };
 
-/// Pictures with the numbers of their classes, from 1 on.
-type List = Vec<(usize, String)>;
+const SIZE: Size = Size { classes: 196, fit: 8144, test: 8041 };
+
+/// Where the set's own folder may lie.
+const HOMES: [&str; 2] = ["stanford_cars", ""];
+
+/// Where the development kit may lie in it.
+const KITS: [&str; 3] = ["devkit", "car_devkit/devkit", "car_devkit"];
+
+/// Where the classes are listed, and which they are.
+type Classes = (PathBuf, Vec<String>);
+
+/// Pictures with their labels, as a list names them.
+type List = Vec<Listed>;
 
 fn read(root: &Path, _: &Options) -> Result<Found> {
-    match home(root, &["stanford_cars", ""], "devkit/cars_meta.mat") {
-        Ok(folder) => from_devkit(&folder),
-        Err(error) => match home(root, &["stanford_cars", ""], "names.csv") {
-            Ok(folder) => from_csv(&folder),
-            Err(_) => Err(error.during("nor is there a names.csv")),
-        },
+    let kit = KITS.iter().find_map(|kit| Some((home(root, &HOMES, &format!("{kit}/cars_meta.mat")).ok()?, kit)));
+    if let Some((folder, kit)) = kit {
+        return from_devkit(&folder, &folder.join(kit));
+    }
+    if let Ok(folder) = home(root, &HOMES, "cars_annos.mat") {
+        return from_one_list(&folder);
+    }
+    match home(root, &HOMES, "names.csv") {
+        Ok(folder) => from_csv(&folder),
+        Err(_) => {
+            let error = home(root, &HOMES, "devkit/cars_meta.mat").expect_err("it was looked for above");
+            Err(error.during("there is neither a cars_annos.mat nor a names.csv"))
+        }
     }
 }
 
-fn from_devkit(folder: &Path) -> Result<Found> {
-    let labels = Mat::read(&folder.join("devkit/cars_meta.mat"))?.texts("class_names")?;
-    let test =
-        ["cars_test_annos_withlabels.mat", "devkit/cars_test_annos_withlabels.mat"].map(|path| folder.join(path));
-    let test = test.iter().find(|path| path.exists()).unwrap_or(&test[0]);
-    let list = |path: &Path| Mat::read(path)?.numbers_and_texts("annotations", "class", "fname");
-    let fit = items(folder, "train", list(&folder.join("devkit/cars_train_annos.mat"))?, &labels)?;
-    found(fit, items(folder, "test", list(test)?, &labels)?, labels)
+fn from_devkit(folder: &Path, kit: &Path) -> Result<Found> {
+    let meta = kit.join("cars_meta.mat");
+    let labels = classes(&Mat::read(&meta)?)?;
+    let test = [folder, kit].map(|place| place.join("cars_test_annos_withlabels.mat"));
+    let test = test.iter().find(|path| stands(path)).unwrap_or(&test[0]);
+    let list = |path: &Path| -> Result<List> {
+        let mat = Mat::read(path)?;
+        let item = |item: Struct| {
+            let (class, name) = (item.number("class", 1..=labels.len())?, item.text("fname")?);
+            // In some copies the folder is part of the name.
+            let path = name.rsplit('/').next().unwrap_or(name).to_string();
+            Ok(Listed { path, label: class as u32 - 1, place: item.place() })
+        };
+        mat.structs("annotations")?.into_iter().map(item).collect()
+    };
+    let (fit, test) = (list(&kit.join("cars_train_annos.mat"))?, list(test)?);
+    of_two_folders(folder, fit, test, (meta, labels))
+}
+
+/// The names of the classes, in the order of their numbers.
+fn classes(mat: &Mat) -> Result<Vec<String>> {
+    let labels = mat.texts("class_names")?;
+    if let Some(at) = (1..labels.len()).find(|at| labels[..*at].contains(&labels[*at])) {
+        return Err(Error::invalid(mat.place("class_names", at), format!("class `{}` comes twice", labels[at])));
+    }
+    names::in_order(CARS.name, &labels, &mat.place("class_names", 0))?;
+    Ok(labels)
+}
+
+/// The first release: one list of all pictures, each with a flag that says whether it is to be measured on.
+fn from_one_list(folder: &Path) -> Result<Found> {
+    let path = folder.join("cars_annos.mat");
+    let mat = Mat::read(&path)?;
+    let labels = classes(&mat)?;
+    if !folder.join("car_ims").is_dir() {
+        let why = "its pictures are those of the folder car_ims, which is not beside it; cars_train and cars_test are listed by a development kit";
+        return Err(Error::invalid(path.display().to_string(), why));
+    }
+    let (mut fit, mut test) = (List::new(), List::new());
+    for item in mat.structs("annotations")? {
+        let class = item.number("class", 1..=labels.len())?;
+        let path = item.text("relative_im_path")?.to_string();
+        let part = if item.number("test", 0..=1)? == 1 { &mut test } else { &mut fit };
+        part.push(Listed { path, label: class as u32 - 1, place: item.place() });
+    }
+    let (fit, test) = (Items::files(folder, fit)?, Items::files(folder, test)?);
+    let mut strays = Strays::find(folder, &[&fit, &test])?;
+    strays.names.retain(|name| name.starts_with("car_ims/"));
+    found(fit, test, (path, labels), &[strays])
 }
 
 fn from_csv(folder: &Path) -> Result<Found> {
-    let labels = records(&folder.join("names.csv"))?.into_iter().map(|fields| fields.join(",")).collect::<Vec<_>>();
+    let names = folder.join("names.csv");
+    let mut labels: Vec<String> = Vec::new();
+    for (line, fields) in records(&names)?.0 {
+        let class = fields.join(",");
+        if labels.contains(&class) {
+            return Err(Error::invalid(place(&names, line), format!("class `{class}` comes twice")));
+        }
+        labels.push(class);
+    }
+    names::in_order(CARS.name, &labels, &names.display().to_string())?;
     let list = |part: &str| -> Result<List> {
         let path = folder.join(format!("anno_{part}.csv"));
-        let wrong = |fields: &[String]| {
-            Error::invalid(
-                path.display().to_string(),
-                format!("`{}` is not a picture, its box and its class", fields.join(",")),
-            )
+        let item = |(line, fields): &(usize, Vec<String>)| {
+            let wrong = |why: String| Error::invalid(place(&path, *line), why);
+            let [picture, _, .., class] = &fields[..] else {
+                return Err(wrong(format!("`{}` is not a picture, its box and its class", fields.join(","))));
+            };
+            let class = number(class, 1, labels.len()).map_err(wrong)?;
+            Ok(Listed { path: picture.clone(), label: class as u32 - 1, place: place(&path, *line) })
         };
-        let item = |fields: &Vec<String>| match &fields[..] {
-            [picture, .., class] => Ok((class.parse().map_err(|_| wrong(fields))?, picture.clone())),
-            _ => Err(wrong(fields)),
-        };
-        let records = records(&path)?;
+        let (records, ended) = records(&path)?;
+        if let Some((line, _)) = records.last().filter(|_| !ended && ![SIZE.fit, SIZE.test].contains(&records.len())) {
+            return Err(cut(&path, *line));
+        }
         // Some copies have a line of column names.
-        let header =
-            usize::from(records.first().is_some_and(|first| first.iter().all(|field| field.parse::<f64>().is_err())));
+        let is_header = |fields: &[String]| fields.iter().all(|field| field.parse::<f64>().is_err());
+        let header = usize::from(records.first().is_some_and(|(_, first)| first.len() > 1 && is_header(first)));
         records[header..].iter().map(item).collect()
     };
-    let fit = items(folder, "train", list("train")?, &labels)?;
-    found(fit, items(folder, "test", list("test")?, &labels)?, labels)
+    of_two_folders(folder, list("train")?, list("test")?, (names.clone(), labels))
 }
 
-fn found(fit: Items, test: Items, labels: Vec<String>) -> Result<Found> {
-    Ok(Found { labels, fit, test, published: CARS.size, named: true, notes: Vec::new() })
+/// Pictures of the two parts in folders of their own.
+fn of_two_folders(folder: &Path, fit: List, test: List, labels: Classes) -> Result<Found> {
+    let (fit, fit_strays) = part(folder, "train", fit, &labels.1)?;
+    let (test, test_strays) = part(folder, "test", test, &labels.1)?;
+    found(fit, test, labels, &[fit_strays, test_strays])
 }
 
-fn items(folder: &Path, part: &str, list: List, labels: &[String]) -> Result<Items> {
-    let flat = folder.join(format!("cars_{part}"));
+fn found(fit: Items, test: Items, (labels_in, labels): Classes, strays: &[Strays]) -> Result<Found> {
+    let differs = strays.iter().filter_map(Strays::told).collect();
+    Ok(Found { labels, labels_in, fit, test, published: SIZE, named: true, differs, notes: Vec::new() })
+}
+
+fn part(folder: &Path, part: &str, mut list: List, labels: &[String]) -> Result<(Items, Strays)> {
+    let flat = inner(folder, &format!("cars_{part}"));
     let by_class = [format!("car_data/car_data/{part}"), format!("car_data/{part}")].map(|path| folder.join(path));
     let by_class: Option<PathBuf> = by_class.into_iter().find(|path| !flat.is_dir() && path.is_dir());
-    let item = |(class, picture): (usize, String)| {
-        let label = class.checked_sub(1).filter(|label| *label < labels.len());
-        let label = label.ok_or_else(|| {
-            Error::invalid(format!("{part} picture {picture}"), format!("class {class} of {}", labels.len()))
-        })?;
-        let class_folder = labels[label].replace('/', "-");
-        let path = if by_class.is_some() { format!("{class_folder}/{picture}") } else { picture };
-        Ok((path, label as u32))
-    };
-    let items = list.into_iter().map(item).collect::<Result<_>>()?;
-    Items::files(by_class.as_ref().unwrap_or(&flat), items)
+    if by_class.is_some() {
+        for item in &mut list {
+            item.path = format!("{}/{}", labels[item.label as usize].replace('/', "-"), item.path);
+        }
+    }
+    let folder = by_class.as_ref().unwrap_or(&flat);
+    let items = Items::files(folder, list)?;
+    let strays = Strays::find(folder, &[&items])?;
+    Ok((items, strays))
 }
 
-fn records(path: &Path) -> Result<Vec<Vec<String>>> {
-    let wrong = |error: csv::Error| Error::invalid(path.display().to_string(), error.to_string());
-    let mut reader = csv::ReaderBuilder::new()
-        .has_headers(false)
-        .flexible(true)
-        .trim(csv::Trim::All)
-        .from_path(path)
-        .map_err(wrong)?;
-    let records = reader.records().map(|record| Ok(record.map_err(wrong)?.iter().map(str::to_string).collect()));
-    records.collect()
+/// A line's number and its fields.
+type Record = (usize, Vec<String>);
+
+/// Fields by line, and whether the last line has an end.
+fn records(path: &Path) -> Result<(Vec<Record>, bool)> {
+    let text = text(path)?;
+    let mut reader =
+        csv::ReaderBuilder::new().has_headers(false).flexible(true).trim(csv::Trim::All).from_reader(text.as_bytes());
+    let record = |record: Result<csv::StringRecord, csv::Error>| {
+        let record = record.map_err(|error| Error::invalid(path.display().to_string(), error.to_string()))?;
+        let line = record.position().map_or(0, |position| position.line() as usize);
+        Ok((line, record.iter().map(str::to_string).collect()))
+    };
+    Ok((reader.records().map(record).collect::<Result<_>>()?, text.ends_with(['\n', '\r'])))
 }

@@ -1,6 +1,7 @@
 //! The Describable Textures Dataset (Cimpoi et al. 2014): ten partitions of the same pictures into train, val and test.
 
-use super::{About, Archive, Found, Items, Metric, Options, Size, home, lines};
+use super::list::List;
+use super::{About, Archive, Found, Items, Listed, Metric, Options, Size, Strays, copies, home, inner};
 use crate::{Error, Result};
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -9,7 +10,7 @@ use std::path::Path;
 pub(super) const DTD: About = About {
     name: "dtd",
     title: "Describable Textures Dataset, release 1.0.1",
-    size: Size { classes: 47, fit: 3760, test: 1880 },
+    size: SIZE,
     metric: Metric::Accuracy,
     licence: "for research",
     home: "https://www.robots.ox.ac.uk/~vgg/data/dtd/",
@@ -26,23 +27,41 @@ DIR/dtd/dtd/                    or DIR/dtd/
         inner: None,
     }],
     by_hand: "",
+    copies: copies(SIZE),
     read,
 };
+
+const SIZE: Size = Size { classes: 47, fit: 3760, test: 1880 };
 
 fn read(root: &Path, options: &Options) -> Result<Found> {
     if !(1..=10).contains(&options.partition) {
         return Err(Error::invalid("partition", format!("{} is not between 1 and 10", options.partition)));
     }
     let folder = home(root, &["dtd/dtd", "dtd", ""], "labels/test1.txt")?;
-    let list = |part: &str| lines(&folder.join(format!("labels/{part}{}.txt", options.partition)));
-    let (fit, test) = ([list("train")?, list("val")?].concat(), list("test")?);
-    let class = |line: &String| line.split('/').next().unwrap_or_default().to_string();
-    let labels: BTreeSet<String> = fit.iter().chain(&test).map(class).collect();
+    let images = inner(&folder, "images");
+    let list = |part: &str| List::read(&folder.join(format!("labels/{part}{}.txt", options.partition)));
+    let (fit, test) = ([list("train")?, list("val")?], [list("test")?]);
+    let mut labels = BTreeSet::new();
+    for list in fit.iter().chain(&test) {
+        for (number, line) in &list.lines {
+            let (class, _) =
+                line.split_once('/').ok_or_else(|| list.wrong(*number, format!("`{line}` has no class")))?;
+            labels.insert(class.to_string());
+        }
+    }
     let labels: Vec<String> = labels.into_iter().collect();
-    let items = |list: Vec<String>| {
-        let label = |line: &String| labels.binary_search(&class(line)).expect("every class is among the labels") as u32;
-        Items::files(&folder.join("images"), list.into_iter().map(|line| (line.clone(), label(&line))).collect())
+    let items = |lists: &[List]| {
+        let item = |(list, (number, line)): (&List, &(usize, String))| {
+            let label = labels.iter().position(|class| line.split('/').next() == Some(class));
+            let label = label.expect("every class is among the labels") as u32;
+            Listed { path: line.clone(), label, place: list.place(*number) }
+        };
+        let lines = lists.iter().flat_map(|list| list.lines.iter().map(move |line| (list, line)));
+        Items::files(&images, lines.map(item).collect())
     };
+    let (fit, test) = (items(&fit)?, items(&test)?);
+    let differs = Strays::find(&images, &[&fit, &test])?.told().into_iter().collect();
     let notes = vec![format!("partition {} of 10, fitted on train and val", options.partition)];
-    Ok(Found { fit: items(fit)?, test: items(test)?, labels, published: DTD.size, named: true, notes })
+    let labels_in = folder.join("labels");
+    Ok(Found { fit, test, labels, labels_in, published: SIZE, named: true, differs, notes })
 }

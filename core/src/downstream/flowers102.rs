@@ -2,7 +2,7 @@
 //! RoCLIP fits and measures on the same part.
 
 use super::mat::Mat;
-use super::{About, Archive, Found, Items, Metric, Options, Size, home};
+use super::{About, Archive, Found, Items, Listed, Metric, Options, Size, Strays, copies, home, inner};
 use crate::{Error, Result};
 use std::path::Path;
 
@@ -10,7 +10,7 @@ use std::path::Path;
 pub(super) const FLOWERS102: About = About {
     name: "flowers102",
     title: "Oxford Flowers-102: flowers that grow in Britain",
-    size: Size { classes: 102, fit: 2040, test: 6149 },
+    size: SIZE,
     metric: Metric::MeanPerClass,
     licence: "none stated",
     home: "https://www.robots.ox.ac.uk/~vgg/data/flowers/102/",
@@ -40,30 +40,44 @@ DIR/flowers-102/
         },
     ],
     by_hand: "",
+    copies: copies(SIZE),
     read,
 };
 
+const SIZE: Size = Size { classes: 102, fit: 2040, test: 6149 };
+
 fn read(root: &Path, _: &Options) -> Result<Found> {
     let folder = home(root, &["flowers-102", ""], "setid.mat")?;
-    let classes = Mat::read(&folder.join("imagelabels.mat"))?.numbers("labels")?;
-    let parts = Mat::read(&folder.join("setid.mat"))?;
-    let item = |picture: usize| {
-        let class = picture.checked_sub(1).and_then(|at| classes.get(at)).copied().filter(|class| *class > 0);
-        let class = class.ok_or_else(|| {
-            Error::invalid("setid.mat", format!("imagelabels.mat has no label for picture {picture}"))
-        })?;
-        Ok((format!("image_{picture:05}.jpg"), class as u32 - 1))
+    let labels_in = folder.join("imagelabels.mat");
+    let classes = Mat::read(&labels_in)?.numbers("labels", 1..=SIZE.classes)?;
+    let (images, parts) = (inner(&folder, "jpg"), Mat::read(&folder.join("setid.mat"))?);
+    let numbers = |variable: &str| {
+        let has = || format!("imagelabels.mat has labels of {} pictures", classes.len());
+        parts.numbers(variable, 1..=classes.len()).map_err(|error| error.during(has()))
     };
-    let items = |pictures: Vec<usize>| {
-        Items::files(&folder.join("jpg"), pictures.into_iter().map(item).collect::<Result<_>>()?)
+    let items = |variables: &[&str]| {
+        let mut items = Vec::new();
+        for variable in variables {
+            // A picture that imagelabels.mat has no label for is none.
+            for (picture, at) in numbers(variable)?.into_iter().zip(0..) {
+                let (path, label) = (format!("image_{picture:05}.jpg"), classes[picture - 1] as u32 - 1);
+                items.push(Listed { path, label, place: parts.place(variable, at) });
+            }
+        }
+        Items::files(&images, items)
     };
-    let fit = items([parts.numbers("trnid")?, parts.numbers("valid")?].concat())?;
-    let test = items(parts.numbers("tstid")?)?;
-    let last = classes.iter().max().copied().unwrap_or(0);
-    if last > classes.len() {
-        return Err(Error::invalid("imagelabels.mat", format!("label {last} of {} pictures", classes.len())));
+    let (fit, test) = (items(&["trnid", "valid"])?, items(&["tstid"])?);
+    let strays = Strays::find(&images, &[&fit, &test])?;
+    // A label too many or too few shifts all that follow it. In a subset whose labels are not those of the whole set, only the folder
+    // tells how many there must be.
+    let (listed, there) = (fit.len() + test.len(), fit.len() + test.len() + strays.names.len());
+    if ![listed, there, SIZE.fit + SIZE.test].contains(&classes.len()) {
+        let why = format!("it has labels of {} pictures, and {} has {there}", classes.len(), images.display());
+        return Err(Error::invalid(labels_in.display().to_string(), why));
     }
+    let differs = strays.told().into_iter().collect();
+    let last = classes.iter().max().copied().unwrap_or(0);
     let labels = (1..=last).map(|class| class.to_string()).collect();
     let notes = vec!["fitted on train and val".to_string()];
-    Ok(Found { labels, fit, test, published: FLOWERS102.size, named: true, notes })
+    Ok(Found { labels, labels_in, fit, test, published: SIZE, named: true, differs, notes })
 }

@@ -1,17 +1,19 @@
 //! Food-101 (Bossard et al. 2014): lists of pictures in JSON, in the order of which the items are.
 
-use super::{About, Archive, Found, Items, Metric, Options, Size, home};
+use super::list::{List, some, text};
+use super::{About, Archive, Found, Items, Listed, Metric, Options, Size, Strays, copies, home, inner, stands};
 use crate::{Error, Result};
-use serde_json::{Map, Value};
+use serde::de::{MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
+use serde_json::Value;
 use std::collections::BTreeSet;
-use std::fs;
 use std::path::Path;
 
 /// 101 dishes.
 pub(super) const FOOD101: About = About {
     name: "food101",
     title: "Food-101: dishes, as people photographed them",
-    size: Size { classes: 101, fit: 75_750, test: 25_250 },
+    size: SIZE,
     metric: Metric::Accuracy,
     licence: "none for the pictures, which are Foodspotting's; research use",
     home: "https://data.vision.ee.ethz.ch/cvl/datasets_extra/food-101/",
@@ -27,41 +29,96 @@ DIR/food-101/
         inner: None,
     }],
     by_hand: "",
+    copies: copies(SIZE),
     read,
 };
 
+const SIZE: Size = Size { classes: 101, fit: 75_750, test: 25_250 };
+
 fn read(root: &Path, _: &Options) -> Result<Found> {
     let folder = home(root, &["food-101", ""], "meta/test.json")?;
+    let images = inner(&folder, "images");
     let [train_list, test_list] = ["train", "test"].map(|part| folder.join(format!("meta/{part}.json")));
     let (train, test) = (list(&train_list)?, list(&test_list)?);
-    let labels: BTreeSet<String> = test.keys().chain(train.keys()).cloned().collect();
+    let labels: BTreeSet<String> = test.iter().chain(&train).map(|(class, _)| class.clone()).collect();
     let labels: Vec<String> = labels.into_iter().collect();
-    let items = |path: &Path, list: Map<String, Value>| {
+    let items = |path: &Path, list: Classes| {
         let mut items = Vec::new();
-        for (class, pictures) in &list {
-            let label = labels.binary_search(class).expect("every class is among the labels") as u32;
-            let pictures = pictures
-                .as_array()
-                .and_then(|list| list.iter().map(Value::as_str).collect::<Option<Vec<_>>>())
-                .ok_or_else(|| {
-                    let why = format!("the pictures of class `{class}` are no list of names");
-                    Error::invalid(path.display().to_string(), why)
-                })?;
-            items.extend(pictures.iter().map(|picture| (format!("{picture}.jpg"), label)));
+        for (class, pictures) in list {
+            let label = labels.binary_search(&class).expect("every class is among the labels") as u32;
+            for (picture, at) in pictures.into_iter().zip(1..) {
+                let place = format!("{}, class `{class}`, picture {at}", path.display());
+                if picture.split('/').next() != Some(&class) {
+                    return Err(Error::invalid(place, format!("`{picture}` is not in the folder of its class")));
+                }
+                items.push(Listed { path: format!("{picture}.jpg"), label, place });
+            }
         }
-        Items::files(&folder.join("images"), items)
+        Items::files(&images, items)
     };
-    Ok(Found {
-        fit: items(&train_list, train)?,
-        test: items(&test_list, test)?,
-        labels,
-        published: FOOD101.size,
-        named: true,
-        notes: Vec::new(),
-    })
+    let (fit, test) = (items(&train_list, train)?, items(&test_list, test)?);
+    let mut differs: Vec<String> = Strays::find(&images, &[&fit, &test])?.told().into_iter().collect();
+    // Not every copy has it.
+    let classes = folder.join("meta/classes.txt");
+    if stands(&classes) {
+        let names = List::read(&classes)?.classes()?;
+        if let Some(class) = labels.iter().find(|class| !names.contains(class)) {
+            return Err(Error::invalid(
+                classes.display().to_string(),
+                format!("it lacks class `{class}` of the lists"),
+            ));
+        }
+        let lost: Vec<&String> = names.iter().filter(|class| !labels.contains(class)).collect();
+        if !lost.is_empty() {
+            differs.push(format!("{} classes of meta/classes.txt are in no list: {}", lost.len(), some(&lost)));
+        }
+    }
+    let labels_in = folder.join("meta");
+    Ok(Found { fit, test, labels, labels_in, published: SIZE, named: true, differs, notes: Vec::new() })
 }
 
-fn list(path: &Path) -> Result<Map<String, Value>> {
-    let text = fs::read_to_string(path).map_err(Error::io(path))?;
-    serde_json::from_str(&text).map_err(|error| Error::invalid(path.display().to_string(), error.to_string()))
+/// Classes and their pictures, as a list orders them.
+type Classes = Vec<(String, Vec<String>)>;
+
+fn list(path: &Path) -> Result<Classes> {
+    let wrong = |why: String| Error::invalid(path.display().to_string(), why);
+    let Pairs(pairs) = serde_json::from_str(&text(path)?).map_err(|error| wrong(error.to_string()))?;
+    let mut classes = Classes::new();
+    for (class, pictures) in pairs {
+        let Some(pictures) =
+            pictures.as_array().and_then(|list| list.iter().map(Value::as_str).collect::<Option<Vec<_>>>())
+        else {
+            return Err(wrong(format!("the pictures of class `{class}` are no list of names")));
+        };
+        if classes.iter().any(|(known, _)| *known == class) {
+            return Err(wrong(format!("class `{class}` comes twice")));
+        }
+        classes.push((class, pictures.into_iter().map(str::to_string).collect()));
+    }
+    Ok(classes)
+}
+
+/// An object in the order of its keys, a key that comes twice included: serde's maps keep the last.
+struct Pairs(Vec<(String, Value)>);
+
+impl<'de> Deserialize<'de> for Pairs {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Reader;
+        impl<'de> Visitor<'de> for Reader {
+            type Value = Pairs;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
+                write!(f, "an object of classes")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Pairs, A::Error> {
+                let mut pairs = Vec::new();
+                while let Some(pair) = map.next_entry()? {
+                    pairs.push(pair);
+                }
+                Ok(Pairs(pairs))
+            }
+        }
+        deserializer.deserialize_map(Reader)
+    }
 }

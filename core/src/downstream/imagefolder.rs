@@ -2,7 +2,7 @@
 //!
 //! ImageNet's class folders are read by the same [`walk`].
 
-use super::{About, Found, Items, Metric, Options, Size};
+use super::{About, Found, Items, Listed, Metric, Options, Size};
 use crate::{Error, Result};
 use std::fs;
 use std::path::Path;
@@ -24,6 +24,7 @@ DIR/
   CLASS/NAME.png              without any of these folders: everything is measured on",
     archives: &[],
     by_hand: "Put pictures of your own there.",
+    copies: [0; 3],
     read,
 };
 
@@ -36,27 +37,40 @@ const TEST: [&str; 3] = ["test", "val", "validation"];
 fn read(root: &Path, _: &Options) -> Result<Found> {
     let test = TEST.into_iter().map(|name| root.join(name)).find(|folder| folder.is_dir());
     let train = Some(root.join("train")).filter(|folder| folder.is_dir());
-    let (test_folder, notes) = match (&test, &train) {
+    let (test_folder, mut notes) = match (&test, &train) {
         (Some(test), _) => (test.as_path(), Vec::new()),
         (None, None) => (root, vec!["everything is measured on: there is no folder `train`, nor `test`".to_string()]),
         (None, Some(_)) => {
-            return Err(Error::invalid(
-                "this folder",
-                "it has a folder `train`, but neither `test`, `val` nor `validation`",
-            ));
+            let why = "it has a folder `train`, but neither `test`, `val` nor `validation`";
+            return Err(Error::invalid(root.display().to_string(), why));
         }
     };
+    let more =
+        TEST.into_iter().filter(|name| test.is_some() && root.join(name).is_dir() && root.join(name) != test_folder);
+    notes.extend(
+        more.map(|name| {
+            format!("the folder `{name}` is not read: what is measured on is in {}", test_folder.display())
+        }),
+    );
     let labels = class_folders(test_folder)?;
     let fit = match train {
-        Some(train) if class_folders(&train)? != labels => {
-            let why = format!("its class folders are not those of {}", test_folder.display());
-            return Err(Error::invalid(train.display().to_string(), why));
+        Some(train) => {
+            same_classes(&train, &labels, &format!("those of {}", test_folder.display()))?;
+            Items::files(&train, walk(&train, &labels)?)?
         }
-        Some(train) => Items::files(&train, walk(&train, &labels)?)?,
         None => Items::files(root, Vec::new())?,
     };
     let test = Items::files(test_folder, walk(test_folder, &labels)?)?;
-    Ok(Found { labels, fit, test, published: Size::default(), named: false, notes })
+    Ok(Found {
+        labels,
+        labels_in: test_folder.to_path_buf(),
+        fit,
+        test,
+        published: Size::default(),
+        named: false,
+        differs: Vec::new(),
+        notes,
+    })
 }
 
 /// The class folders in a folder, in the order of their names.
@@ -68,11 +82,25 @@ pub(super) fn class_folders(folder: &Path) -> Result<Vec<String>> {
     }
 }
 
+/// Refuses a folder whose class folders are not these; `whose` says where these are from.
+pub(super) fn same_classes(folder: &Path, classes: &[String], whose: &str) -> Result<()> {
+    let found = class_folders(folder)?;
+    let lacks = |some: &[String], others: &[String]| some.iter().find(|class| !others.contains(class)).cloned();
+    let (more, less) = (lacks(&found, classes), lacks(classes, &found));
+    let why = match (more, less) {
+        (None, None) => return Ok(()),
+        (Some(more), None) => format!("it has `{more}` besides"),
+        (None, Some(less)) => format!("it lacks `{less}`"),
+        (Some(more), Some(less)) => format!("it has `{more}` and lacks `{less}`"),
+    };
+    Err(Error::invalid(folder.display().to_string(), format!("its class folders are not {whose}: {why}")))
+}
+
 /// Every picture below the class folders, in torchvision's order; the label is the place of the class folder in `classes`.
 ///
 /// # Errors
 /// If a class folder is missing or holds no picture.
-pub(super) fn walk(folder: &Path, classes: &[String]) -> Result<Vec<(String, u32)>> {
+pub(super) fn walk(folder: &Path, classes: &[String]) -> Result<Vec<Listed>> {
     let mut items = Vec::new();
     for (class, label) in classes.iter().zip(0..) {
         let (before, mut folders) = (items.len(), Vec::new());
@@ -82,7 +110,8 @@ pub(super) fn walk(folder: &Path, classes: &[String]) -> Result<Vec<(String, u32
         for inner in folders {
             let (mut files, _) = list(&folder.join(&inner))?;
             files.retain(|file| is_picture(file));
-            items.extend(files.iter().map(|file| (format!("{inner}/{file}"), label)));
+            let place = String::new;
+            items.extend(files.iter().map(|file| Listed { path: format!("{inner}/{file}"), label, place: place() }));
         }
         if items.len() == before {
             return Err(Error::invalid(folder.join(class).display().to_string(), "it holds no picture"));

@@ -3,11 +3,12 @@
 //!
 //! A file says itself how much of everything it holds; none of that is believed before as many bytes are there.
 
+use crate::data::regular;
 use crate::{Error, Result};
 use flate2::read::ZlibDecoder;
 use std::collections::BTreeMap;
-use std::fs;
 use std::io::Read;
+use std::ops::RangeInclusive;
 use std::path::Path;
 
 /// A value of a file.
@@ -41,12 +42,8 @@ const DEEPEST: u32 = 8;
 impl Mat {
     /// Reads a file.
     pub(super) fn read(path: &Path) -> Result<Self> {
-        let size = fs::metadata(path).map_err(Error::io(path))?.len();
+        let bytes = regular::read(path, MOST_BYTES).map_err(Error::io(path))?;
         let name = path.display().to_string();
-        if size > MOST_BYTES {
-            return Err(Error::invalid(name, format!("{size} bytes are more than the {MOST_BYTES} that are read")));
-        }
-        let bytes = fs::read(path).map_err(Error::io(path))?;
         let variables = variables(&bytes).map_err(|why| Error::invalid(&name, why))?;
         Ok(Mat { name, variables })
     }
@@ -61,10 +58,18 @@ impl Mat {
         Error::invalid(&self.name, format!("`{name}` is not {wanted}"))
     }
 
-    /// A variable of whole numbers from 0 on.
-    pub(super) fn numbers(&self, name: &str) -> Result<Vec<usize>> {
-        let numbers = if let Value::Numbers(numbers) = self.value(name)? { whole(numbers) } else { None };
-        numbers.ok_or_else(|| self.wrong(name, "an array of whole numbers"))
+    /// Where an element of a variable stands; `at` counts from 0.
+    pub(super) fn place(&self, name: &str, at: usize) -> String {
+        format!("{}, element {} of `{name}`", self.name, at + 1)
+    }
+
+    /// A variable of whole numbers, of which only some are allowed.
+    pub(super) fn numbers(&self, name: &str, allowed: RangeInclusive<usize>) -> Result<Vec<usize>> {
+        let Value::Numbers(numbers) = self.value(name)? else { return Err(self.wrong(name, "an array of numbers")) };
+        let number = |(number, at): (&f64, usize)| {
+            within(*number, &allowed).map_err(|why| Error::invalid(self.place(name, at), why))
+        };
+        numbers.iter().zip(0..).map(number).collect()
     }
 
     /// A variable of lines of text.
@@ -74,18 +79,51 @@ impl Mat {
         texts.ok_or_else(|| self.wrong(name, "a cell array of text"))
     }
 
-    /// A number and a text of every struct of a variable, by the names of their fields.
-    pub(super) fn numbers_and_texts(&self, name: &str, number: &str, text: &str) -> Result<Vec<(usize, String)>> {
+    /// A variable of structs.
+    pub(super) fn structs(&self, name: &'static str) -> Result<Vec<Struct<'_>>> {
         let Value::Structs(structs) = self.value(name)? else { return Err(self.wrong(name, "an array of structs")) };
-        let pair = |fields: &BTreeMap<String, Value>| match (fields.get(number)?, fields.get(text)?) {
-            (Value::Numbers(numbers), Value::Text(text)) => Some((*whole(numbers)?.first()?, text.clone())),
-            _ => None,
-        };
-        let pairs = structs.iter().map(pair).collect::<Option<_>>();
-        pairs.ok_or_else(|| {
-            self.wrong(name, &format!("an array of structs with a number `{number}` and a text `{text}`"))
-        })
+        Ok(structs.iter().zip(0..).map(|(fields, at)| Struct { mat: self, name, at, fields }).collect())
     }
+}
+
+/// A struct of an array, which knows where it stands.
+pub(super) struct Struct<'a> {
+    mat: &'a Mat,
+    name: &'static str,
+    at: usize,
+    fields: &'a BTreeMap<String, Value>,
+}
+
+impl Struct<'_> {
+    /// Where it stands, for errors.
+    pub(super) fn place(&self) -> String {
+        self.mat.place(self.name, self.at)
+    }
+
+    fn field(&self, field: &str) -> Result<&Value> {
+        self.fields.get(field).ok_or_else(|| Error::invalid(self.place(), format!("it has no field `{field}`")))
+    }
+
+    /// A field that is a whole number, of which only some are allowed.
+    pub(super) fn number(&self, field: &str, allowed: RangeInclusive<usize>) -> Result<usize> {
+        let number = if let Value::Numbers(numbers) = self.field(field)? { numbers.first() } else { None };
+        let number = number.ok_or_else(|| "it is no number".to_string()).and_then(|number| within(*number, &allowed));
+        number.map_err(|why| Error::invalid(format!("{}, field `{field}`", self.place()), why))
+    }
+
+    /// A field that is a text.
+    pub(super) fn text(&self, field: &str) -> Result<&str> {
+        match self.field(field)? {
+            Value::Text(text) => Ok(text),
+            _ => Err(Error::invalid(format!("{}, field `{field}`", self.place()), "it is no text")),
+        }
+    }
+}
+
+/// A whole number that is allowed; the error says what is.
+fn within(number: f64, allowed: &RangeInclusive<usize>) -> Result<usize, String> {
+    let found = whole(&[number]).map(|whole| whole[0]).filter(|whole| allowed.contains(whole));
+    found.ok_or_else(|| format!("{number} is no whole number from {} to {}", allowed.start(), allowed.end()))
 }
 
 fn whole(numbers: &[f64]) -> Option<Vec<usize>> {
@@ -120,7 +158,9 @@ pub(super) fn variables(bytes: &[u8]) -> Result<BTreeMap<String, Value>, String>
             _ => continue,
         };
         let (name, value) = Reader { bytes: matrix, big }.matrix(0)?;
-        variables.insert(name, value);
+        if variables.insert(name.clone(), value).is_some() {
+            return Err(format!("it has two variables `{name}`"));
+        }
     }
     Ok(variables)
 }

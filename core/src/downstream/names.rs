@@ -1,10 +1,11 @@
 //! What prompts call the classes of a set, and the prompts: as published with CLIP (`names.json`, see `NOTICE`), or from a class file.
 
-use crate::data::ClassFile;
+use crate::data::{ClassFile, regular, words};
 use crate::error::closest;
 use crate::{Error, Result};
 use serde::Deserialize;
 use serde_json::{Map, Value};
+use std::collections::HashMap;
 use std::path::PathBuf;
 
 /// Made by `setup/downstream_tables.py`.
@@ -31,6 +32,7 @@ pub(super) fn names(
     class_file: &PathBuf,
 ) -> Result<(Vec<String>, Vec<String>)> {
     if !class_file.as_os_str().is_empty() {
+        regular::look(class_file).map_err(Error::io(class_file))?;
         let file = ClassFile::read(class_file)?;
         let names =
             find(labels, |label| Some(file.classes.get(label)?[0].clone()), || file.classes.keys().cloned().collect());
@@ -52,6 +54,40 @@ pub fn vocabulary(set: &str) -> Option<ClassFile> {
     let Published { classes, templates } = published(set)?;
     let names = |(label, name): (String, Value)| Some((label, vec![name.as_str()?.to_string()]));
     Some(ClassFile { classes: classes.into_iter().filter_map(names).collect(), templates })
+}
+
+/// Refuses two classes that prompts call the same: neither could be told from the other. CLIP calls two pairs of ImageNet's classes so,
+/// and with a class file anybody's folders may be meant so: that is told.
+pub(super) fn shared(set: &str, labels: &[String], classes: &[String], class_file: &PathBuf) -> Result<Option<String>> {
+    let mut first: HashMap<String, usize> = HashMap::new();
+    for (class, at) in classes.iter().zip(0..) {
+        let words = words(class).join(" ");
+        let name = if words.is_empty() { class.trim().to_string() } else { words };
+        if let Some(other) = first.insert(name, at) {
+            let what = format!("classes `{}` and `{}` are both called `{class}`", labels[other], labels[at]);
+            return match set {
+                "imagenet" => Ok(None),
+                "imagefolder" if !class_file.as_os_str().is_empty() => Ok(Some(what)),
+                _ => Err(Error::invalid(set, format!("{what}; a class file can tell them apart"))),
+            };
+        }
+    }
+    Ok(None)
+}
+
+/// Refuses labels that stand in another order than published, where their place in a list is their number: those of whoever sorted or
+/// cut the list would be shifted. Labels that are not published are none of its business.
+pub(super) fn in_order(set: &str, found: &[String], list: &str) -> Result<()> {
+    let published = labels(set);
+    let places = found.iter().map(|label| published.iter().position(|known| known == label));
+    let known: Vec<(usize, &String)> = places.zip(found).filter_map(|(place, label)| Some((place?, label))).collect();
+    match known.windows(2).find(|pair| pair[0].0 >= pair[1].0) {
+        Some(pair) => {
+            let why = format!("class `{}` stands before `{}`, not as published", pair[0].1, pair[1].1);
+            Err(Error::invalid(list, format!("{why}; a class is numbered by its place, so all labels would be wrong")))
+        }
+        None => Ok(()),
+    }
 }
 
 /// The labels of a set in CLIP's order.

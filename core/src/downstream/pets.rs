@@ -1,6 +1,7 @@
 //! Oxford-IIIT Pets (Parkhi et al. 2012). Some of its `.jpg` are GIF or PNG files, which is seen by their first bytes.
 
-use super::{About, Archive, Found, Items, Metric, Options, Size, home, lines};
+use super::list::{List, number};
+use super::{About, Archive, Found, Items, Listed, Metric, Options, Size, Strays, copies, home, inner};
 use crate::{Error, Result};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -9,7 +10,7 @@ use std::path::Path;
 pub(super) const PETS: About = About {
     name: "pets",
     title: "Oxford-IIIT Pets: breeds of cats and dogs",
-    size: Size { classes: 37, fit: 3680, test: 3669 },
+    size: SIZE,
     metric: Metric::MeanPerClass,
     licence: "CC BY-SA 4.0",
     home: "https://www.robots.ox.ac.uk/~vgg/data/pets/",
@@ -33,49 +34,62 @@ DIR/oxford-iiit-pet/
         },
     ],
     by_hand: "",
+    copies: copies(SIZE),
     read,
 };
 
+const SIZE: Size = Size { classes: 37, fit: 3680, test: 3669 };
+
+/// Pictures that were published without being in a list: images.tar.gz holds 7390, the lists 7349.
+const STRAYS: usize = 41;
+
 fn read(root: &Path, _: &Options) -> Result<Found> {
-    let folder = home(root, &["oxford-iiit-pet", ""], "annotations/test.txt")?;
-    let mut classes = BTreeMap::new();
+    let folder = ["annotations/test.txt", "annotations/annotations/test.txt"];
+    let folder = folder
+        .iter()
+        .find_map(|mark| home(root, &HOMES, mark).ok())
+        .map_or_else(|| home(root, &HOMES, folder[0]), Ok)?;
+    let (images, annotations) = (inner(&folder, "images"), inner(&folder, "annotations"));
+    let mut classes: BTreeMap<u32, String> = BTreeMap::new();
     let mut items = |part: &str| {
-        let path = folder.join(format!("annotations/{part}.txt"));
+        let list = List::read(&annotations.join(format!("{part}.txt")))?;
         let mut items = Vec::new();
-        for line in lines(&path)? {
-            let (picture, class, label) = pet(&line).ok_or_else(|| {
-                Error::invalid(path.display().to_string(), format!("`{line}` is not a picture and its class"))
-            })?;
+        for (number, line) in &list.lines {
+            let wrong = |why: String| list.wrong(*number, format!("`{line}`{why}"));
+            let (picture, class, label) = pet(line).map_err(wrong)?;
             let known = classes.entry(label).or_insert_with(|| class.to_string());
             if known != class {
-                let why = format!("`{line}`: class {} is also called `{known}`", label + 1);
-                return Err(Error::invalid(path.display().to_string(), why));
+                return Err(wrong(format!(": class {} is also called `{known}`", label + 1)));
             }
-            items.push((format!("{picture}.jpg"), label));
+            if let Some((other, _)) = classes.iter().find(|(other, known)| **other != label && *known == class) {
+                return Err(wrong(format!(": class `{class}` also has the number {}", other + 1)));
+            }
+            items.push(Listed { path: format!("{picture}.jpg"), label, place: list.place(*number) });
         }
-        Items::files(&folder.join("images"), items)
+        Items::files(&images, items)
     };
     let (fit, test) = (items("trainval")?, items("test")?);
     if let Some((label, number)) = classes.keys().zip(0..).find(|(label, number)| *label != number) {
-        return Err(Error::invalid(
-            "annotations",
-            format!("class {} has pictures, class {} none", label + 1, number + 1),
-        ));
+        let why = format!("class {} has pictures, class {} none", label + 1, number + 1);
+        return Err(Error::invalid(annotations.display().to_string(), why));
     }
-    let labels = classes.into_values().collect();
-    Ok(Found {
-        labels,
-        fit,
-        test,
-        published: PETS.size,
-        named: true,
-        notes: vec!["fitted on train and val".to_string()],
-    })
+    let (labels, strays) = (classes.into_values().collect(), Strays::find(&images, &[&fit, &test])?);
+    let mut notes = vec!["fitted on train and val".to_string()];
+    let (more, as_published) = (strays.names.len() > STRAYS, strays.told());
+    let differs = as_published.clone().into_iter().filter(|_| more).collect();
+    notes.extend(as_published.filter(|_| !more));
+    Ok(Found { labels, labels_in: annotations, fit, test, published: SIZE, named: true, differs, notes })
 }
 
-/// Picture, name of its class, label.
-fn pet(line: &str) -> Option<(&str, &str, u32)> {
+/// Picture, name of its class, label; the error goes on after the line.
+fn pet(line: &str) -> Result<(&str, &str, u32), String> {
     let mut fields = line.split_whitespace();
-    let (picture, label) = (fields.next()?, fields.next()?.parse::<u32>().ok()?);
-    Some((picture, picture.rsplit_once('_')?.0, label.checked_sub(1)?))
+    let (Some(picture), Some(label)) = (fields.next(), fields.next()) else {
+        return Err(" is not a picture and its class".into());
+    };
+    let (class, _) = picture.rsplit_once('_').ok_or(" is no picture that is named by its class")?;
+    let label = number(label, 1, SIZE.classes).map_err(|why| format!(": {why}"))?;
+    Ok((picture, class, label as u32 - 1))
 }
+
+const HOMES: [&str; 2] = ["oxford-iiit-pet", ""];

@@ -1,10 +1,15 @@
-//! Python pickles as CIFAR's authors wrote them, read as data: numbers, strings, lists, dictionaries and numpy arrays of bytes.
+//! Python pickles of protocols 2 to 5, as CIFAR's authors wrote them and as others save them again, read as data: numbers, strings,
+//! lists, dictionaries and numpy arrays.
 //!
-//! Nothing is ever executed and no object of any class is built. The only calls that are understood are the three by which numpy
-//! writes an array (`_reconstruct`, `ndarray`, `dtype`), and they are taken as notation; any other name, and any other opcode, is an
-//! error. A value is a node in one list and is named by its number, so that a pickle which repeats itself costs nothing, and there are
-//! never more nodes than bytes.
+//! Nothing is ever executed and no object of any class is built. The only calls that are understood are those by which numpy writes an
+//! array (`pickle/numpy.rs`), and they are taken as notation; any other name, and any other opcode, is an error. A value is a node in
+//! one list and is named by its number, so that a pickle which repeats itself costs nothing, and there are never more nodes than bytes.
 
+mod numpy;
+
+pub(super) use numpy::{Array, Bytes};
+
+use numpy::{Dtype, Name};
 use std::collections::HashMap;
 use std::ops::Range;
 
@@ -23,82 +28,83 @@ enum Node {
     Nothing,
     Bool(bool),
     Int(i64),
-    /// A string of either kind: where it lies.
-    Text(Range<usize>),
+    Float(f64),
+    /// A string of either kind.
+    Text(Bytes),
     List(Vec<Id>),
     Tuple(Vec<Id>),
     Dict(Vec<(Id, Id)>),
     Name(Name),
     /// An array of which neither shape nor contents are known yet.
     Blank,
-    /// The type of an array's elements; whether it is a byte.
-    Dtype(bool),
+    /// The type of an array's elements.
+    Dtype(Dtype),
     Array(Array),
     /// What stands before the values of a list, tuple or dictionary.
     Mark,
 }
 
-/// What a pickle may name.
-#[derive(Clone, Copy, Debug, PartialEq)]
-enum Name {
-    Reconstruct,
-    Ndarray,
-    Dtype,
-}
-
-/// An array of bytes, rows first.
-#[derive(Clone, Debug, PartialEq)]
-pub(super) struct Array {
-    /// Its dimensions.
-    pub(super) shape: Vec<usize>,
-    /// Where in the file its elements lie.
-    pub(super) bytes: Range<usize>,
-}
-
 impl<'a> Pickle<'a> {
     /// Reads a pickle; the error says what is wrong with it, and where.
     pub(super) fn read(bytes: &'a [u8]) -> Result<Self, String> {
-        let mut reader = Reader { bytes, at: 0, nodes: Vec::new(), stack: Vec::new(), memo: HashMap::new() };
+        let (nodes, stack, memo) = (Vec::new(), Vec::new(), HashMap::new());
+        let mut reader = Reader { bytes, at: 0, nodes, stack, memo, decoded: 0 };
         match reader.run() {
             Ok(top) => Ok(Pickle { bytes, nodes: reader.nodes, top }),
             Err(why) => Err(format!("no pickle of arrays that can be read: {why} (at byte {})", reader.at)),
         }
     }
 
+    /// The bytes of a string or of an array.
+    pub(super) fn bytes<'b>(&'b self, bytes: &'b Bytes) -> &'b [u8] {
+        bytes.of(self.bytes)
+    }
+
     fn value(&self, key: &str) -> Result<&Node, String> {
         let Node::Dict(pairs) = &self.nodes[self.top] else { return Err("it holds no dictionary".into()) };
-        let is_key =
-            |id: Id| matches!(&self.nodes[id], Node::Text(place) if &self.bytes[place.clone()] == key.as_bytes());
+        let is_key = |id: Id| matches!(&self.nodes[id], Node::Text(text) if self.bytes(text) == key.as_bytes());
         // Python keeps the last of equal keys.
         let found = pairs.iter().rev().find(|(name, _)| is_key(*name));
         found.map(|(_, value)| &self.nodes[*value]).ok_or_else(|| format!("it has no `{key}`"))
     }
 
-    /// The array under a key.
+    /// The array of bytes under a key.
     pub(super) fn array(&self, key: &str) -> Result<&Array, String> {
         match self.value(key)? {
-            Node::Array(array) => Ok(array),
+            Node::Array(array) if array.dtype == Dtype::BYTE => Ok(array),
+            Node::Array(_) => Err(format!("`{key}` is an array of something else than bytes")),
             _ => Err(format!("`{key}` is no array")),
         }
     }
 
-    /// The list of whole numbers under a key.
-    pub(super) fn numbers(&self, key: &str) -> Result<Vec<i64>, String> {
-        self.list(key, |node| if let Node::Int(number) = node { Some(*number) } else { None })
+    /// The numbers under a key: a list of them, or an array with one side.
+    pub(super) fn numbers(&self, key: &str) -> Result<Vec<f64>, String> {
+        match self.value(key)? {
+            Node::Array(array) if array.shape.len() == 1 => {
+                array.numbers(self.bytes).ok_or_else(|| format!("`{key}` is an array of something else than numbers"))
+            }
+            _ => self.list(key, |node| match node {
+                Node::Int(number) => Some(*number as f64),
+                Node::Float(number) => Some(*number),
+                _ => None,
+            }),
+        }
     }
 
     /// The list of strings under a key.
     pub(super) fn strings(&self, key: &str) -> Result<Vec<String>, String> {
         self.list(key, |node| match node {
-            Node::Text(place) => std::str::from_utf8(&self.bytes[place.clone()]).ok().map(str::to_string),
+            Node::Text(text) => std::str::from_utf8(self.bytes(text)).ok().map(str::to_string),
             _ => None,
         })
     }
 
     fn list<T>(&self, key: &str, element: impl Fn(&Node) -> Option<T>) -> Result<Vec<T>, String> {
         let Node::List(ids) = self.value(key)? else { return Err(format!("`{key}` is no list")) };
-        let elements = ids.iter().map(|id| element(&self.nodes[*id]));
-        elements.collect::<Option<_>>().ok_or_else(|| format!("`{key}` holds something of another kind"))
+        let elements = ids.iter().zip(0..).map(|(id, at)| {
+            element(&self.nodes[*id]).ok_or_else(|| format!("element {at} of `{key}` is of another kind"))
+        });
+        elements.collect()
     }
 }
 
@@ -109,6 +115,8 @@ struct Reader<'a> {
     nodes: Vec<Node>,
     stack: Vec<Id>,
     memo: HashMap<usize, Id>,
+    /// Bytes that were decoded from strings: no more than the file has.
+    decoded: usize,
 }
 
 impl Reader<'_> {
@@ -117,7 +125,7 @@ impl Reader<'_> {
             let code = self.take(1)?.start;
             match self.bytes[code] {
                 b'.' => return self.pop(),
-                0x80 => self.skip(1)?, // PROTO
+                0x80 => self.protocol()?,
                 0x95 => self.skip(8)?, // FRAME
                 b'q' | b'r' | 0x94 => self.memoize(code)?,
                 b'h' => self.recall(1)?,
@@ -128,10 +136,11 @@ impl Reader<'_> {
                 b'K' => self.number(1)?,
                 b'M' => self.number(2)?,
                 b'J' => self.number(4)?,
+                b'G' => self.float()?,
                 0x8a => self.long()?,
                 b'U' | b'C' | 0x8c => self.text(1)?,
                 b'T' | b'B' | b'X' => self.text(4)?,
-                0x8e | 0x8d => self.text(8)?,
+                0x8e | 0x8d | 0x96 => self.text(8)?,
                 b'c' => self.global()?,
                 0x93 => self.stack_global()?,
                 b']' => self.push(Node::List(Vec::new())),
@@ -160,7 +169,7 @@ impl Reader<'_> {
                 }
                 b'R' => self.call()?,
                 b'b' => self.build()?,
-                other => return Err(format!("opcode {other:#04x} is not one of data, arrays and protocols 2 to 4")),
+                other => return Err(format!("opcode {other:#04x} is not one of data, arrays and protocols 2 to 5")),
             }
         }
     }
@@ -173,6 +182,20 @@ impl Reader<'_> {
         }
         self.at += count;
         Ok(self.at - count..self.at)
+    }
+
+    fn protocol(&mut self) -> Result<(), String> {
+        match self.little(1)? {
+            2..=5 => Ok(()),
+            other => Err(format!("it is of protocol {other}, not of 2 to 5")),
+        }
+    }
+
+    fn float(&mut self) -> Result<(), String> {
+        let place = self.take(8)?;
+        let bits = self.bytes[place].iter().fold(0, |sum, byte| sum << 8 | u64::from(*byte));
+        self.push(Node::Float(f64::from_bits(bits)));
+        Ok(())
     }
 
     fn skip(&mut self, count: usize) -> Result<(), String> {
@@ -254,7 +277,7 @@ impl Reader<'_> {
     fn text(&mut self, width: usize) -> Result<(), String> {
         let length = usize::try_from(self.little(width)?).map_err(|error| error.to_string())?;
         let place = self.take(length)?;
-        self.push(Node::Text(place));
+        self.push(Node::Text(Bytes::Here(place)));
         Ok(())
     }
 
@@ -285,76 +308,18 @@ impl Reader<'_> {
 
     fn global(&mut self) -> Result<(), String> {
         let (module, name) = (self.line()?, self.line()?);
-        self.name(module, name)
-    }
-
-    fn stack_global(&mut self) -> Result<(), String> {
-        let (name, module) = (self.pop()?, self.pop()?);
-        match (&self.nodes[module], &self.nodes[name]) {
-            (Node::Text(module), Node::Text(name)) => self.name(module.clone(), name.clone()),
-            _ => Err("a name is no string".into()),
-        }
-    }
-
-    fn name(&mut self, module: Range<usize>, name: Range<usize>) -> Result<(), String> {
-        let found = match (&self.bytes[module.clone()], &self.bytes[name.clone()]) {
-            (b"numpy.core.multiarray" | b"numpy._core.multiarray", b"_reconstruct") => Name::Reconstruct,
-            (b"numpy", b"ndarray") => Name::Ndarray,
-            (b"numpy", b"dtype") => Name::Dtype,
-            (module, name) => {
-                let [module, name] =
-                    [module, name].map(|part| String::from_utf8_lossy(part).escape_default().to_string());
-                return Err(format!("it names `{module}.{name}`, which is not part of an array"));
-            }
-        };
+        let found = Name::find(&self.bytes[module], &self.bytes[name])?;
         self.push(Node::Name(found));
         Ok(())
     }
 
-    /// `_reconstruct(ndarray, (0,), 'b')` and `dtype('u1', ..)`, both to be filled in by what follows.
-    fn call(&mut self) -> Result<(), String> {
-        let (arguments, callee) = (self.pop()?, self.pop()?);
-        let Node::Tuple(arguments) = &self.nodes[arguments] else { return Err("a call without arguments".into()) };
-        let first = arguments.first().map(|id| &self.nodes[*id]);
-        let made = match (&self.nodes[callee], first) {
-            (Node::Name(Name::Reconstruct), Some(Node::Name(Name::Ndarray))) => Node::Blank,
-            (Node::Name(Name::Dtype), Some(Node::Text(place))) => {
-                Node::Dtype(matches!(&self.bytes[place.clone()], b"u1" | b"|u1"))
-            }
-            _ => return Err("a call that does not make an array".into()),
+    fn stack_global(&mut self) -> Result<(), String> {
+        let (name, module) = (self.pop()?, self.pop()?);
+        let (Node::Text(module), Node::Text(name)) = (&self.nodes[module], &self.nodes[name]) else {
+            return Err("a name is no string".into());
         };
-        self.push(made);
+        let found = Name::find(module.of(self.bytes), name.of(self.bytes))?;
+        self.push(Node::Name(found));
         Ok(())
-    }
-
-    /// The state of an array (version, shape, dtype, whether columns come first, bytes); that of a dtype adds nothing for bytes.
-    fn build(&mut self) -> Result<(), String> {
-        let state = self.pop()?;
-        let built = match self.top()? {
-            Node::Dtype(_) => return Ok(()),
-            Node::Blank => Node::Array(self.array(state)?),
-            _ => return Err("it fills in what is no array".into()),
-        };
-        *self.top()? = built;
-        Ok(())
-    }
-
-    fn array(&self, state: Id) -> Result<Array, String> {
-        let Node::Tuple(parts) = &self.nodes[state] else { return Err("the state of an array is no tuple".into()) };
-        let parts: Vec<&Node> = parts.iter().map(|id| &self.nodes[*id]).collect();
-        let [_, Node::Tuple(shape), Node::Dtype(is_byte), Node::Bool(false), Node::Text(place)] = parts[..] else {
-            return Err("an array that is not written rows first, with shape, type and bytes".into());
-        };
-        if !is_byte {
-            return Err("an array of something else than bytes".into());
-        }
-        let side = |id: &Id| if let Node::Int(side) = self.nodes[*id] { usize::try_from(side).ok() } else { None };
-        let shape: Vec<usize> =
-            shape.iter().map(side).collect::<Option<_>>().ok_or("a shape that is no list of sizes")?;
-        let count = shape.iter().try_fold(1usize, |count, side| count.checked_mul(*side));
-        if count != Some(place.len()) {
-            return Err(format!("an array of shape {shape:?} in {} bytes", place.len()));
-        }
-        Ok(Array { shape, bytes: place.clone() })
     }
 }

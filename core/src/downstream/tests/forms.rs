@@ -104,3 +104,179 @@ fn the_flat_form_of_cars_has_the_same_items() {
     assert_eq!((flat.labels, flat.fit.labels(), flat.test.labels()), (set.labels, set.fit.labels(), set.test.labels()));
     assert_eq!(flat.test.canvas(9, 16), set.test.canvas(9, 16));
 }
+
+/// What Python 2 wrote, saved again by Python 3 in each of its forms: see `pickles` of the fixtures' `make.py`.
+#[test]
+fn pickles_of_protocols_2_to_5_have_the_same_items() {
+    let before = open_fixture("cifar10");
+    for protocol in 2..=5 {
+        let home = copy("cifar-10-batches-py");
+        let batch = home.path().join("cifar-10-batches-py/data_batch_1");
+        fs::copy(fixtures().join(format!("pickles/protocol-{protocol}")), batch).unwrap();
+        let after = open("cifar10", home.path(), &partial()).unwrap();
+        assert_eq!(names_and_labels(&after.fit), names_and_labels(&before.fit), "protocol {protocol}");
+        for item in 0..4 {
+            assert_eq!(after.fit.canvas(item, 32), before.fit.canvas(item, 32), "protocol {protocol}");
+        }
+    }
+}
+
+/// The same pictures as `cars_annos.mat` lists them: one list, in which a flag says what is measured on.
+#[test]
+fn the_first_release_of_cars_has_the_same_items() {
+    use super::writers::{Value, mat};
+    let set = open_fixture("cars");
+    let home = tempfile::tempdir().unwrap();
+    let folder = home.path().join("stanford_cars");
+    fs::create_dir_all(folder.join("car_ims")).unwrap();
+    let mut items = Vec::new();
+    for (part, from, flag) in [(&set.fit, "cars_train", 0.0), (&set.test, "cars_test", 1.0)] {
+        for (name, label) in names_and_labels(part) {
+            let path = format!("car_ims/{:06}.jpg", items.len() + 1);
+            fs::copy(fixtures().join("stanford_cars").join(from).join(name), folder.join(&path)).unwrap();
+            items.push(vec![
+                ("relative_im_path", Value::Text(path)),
+                ("class", Value::Numbers(vec![f64::from(label) + 1.0])),
+                ("test", Value::Numbers(vec![flag])),
+            ]);
+        }
+    }
+    let classes = Value::Cells(set.labels.iter().cloned().map(Value::Text).collect());
+    let write = |items: Vec<Vec<(&'static str, Value)>>| {
+        let list = mat(&[("annotations", Value::Structs(items)), ("class_names", classes.clone())]);
+        fs::write(folder.join("cars_annos.mat"), list).unwrap();
+    };
+    write(items.clone());
+    let first = open("cars", home.path(), &partial()).unwrap();
+    assert_eq!(
+        (&first.labels, first.fit.labels(), first.test.labels()),
+        (&set.labels, set.fit.labels(), set.test.labels())
+    );
+    assert_eq!(first.test.canvas(9, 16), set.test.canvas(9, 16));
+
+    items[6][2].1 = Value::Numbers(vec![2.0]);
+    write(items);
+    let message = open("cars", home.path(), &partial()).unwrap_err().chain();
+    assert!(
+        message.contains("element 7 of `annotations`, field `test`: 2 is no whole number from 0 to 1"),
+        "{message}"
+    );
+    fs::rename(folder.join("car_ims"), folder.join("other")).unwrap();
+    let message = open("cars", home.path(), &partial()).unwrap_err().chain();
+    assert!(message.contains("cars_annos.mat") && message.contains("the folder car_ims"), "{message}");
+}
+
+/// As programs that unpack archives leave them, and as Kaggle hands them out.
+#[test]
+fn folders_within_folders_of_their_name_are_found() {
+    let moves: &[(&str, &str, &str, &[(&str, &str)])] = &[
+        ("cifar10", "", "cifar-10-batches-py", &[("cifar-10-batches-py", "cifar-10-batches-py/cifar-10-batches-py")]),
+        ("food101", "food-101", "food-101", &[("food-101", "food-101/food-101")]),
+        (
+            "caltech101",
+            "caltech-101",
+            "caltech101",
+            &[("caltech101/101_ObjectCategories", "caltech-101/101_ObjectCategories")],
+        ),
+        (
+            "pets",
+            "",
+            "oxford-iiit-pet",
+            &[
+                ("oxford-iiit-pet/images", "oxford-iiit-pet/images/images"),
+                ("oxford-iiit-pet/annotations", "oxford-iiit-pet/annotations/annotations"),
+            ],
+        ),
+        (
+            "cars",
+            "stanford_cars",
+            "stanford_cars",
+            &[
+                ("stanford_cars/cars_train", "stanford_cars/cars_train/cars_train"),
+                ("stanford_cars/cars_test", "stanford_cars/cars_test/cars_test"),
+                ("stanford_cars/devkit", "stanford_cars/car_devkit/devkit"),
+            ],
+        ),
+        ("flowers102", "flowers-102", "flowers-102", &[("flowers-102/jpg", "flowers-102/jpg/jpg")]),
+    ];
+    for (name, root, folder, moves) in moves {
+        let home = copy(folder);
+        for (from, to) in *moves {
+            let (from, between, to) = (home.path().join(from), home.path().join("between"), home.path().join(to));
+            fs::rename(&from, &between).unwrap();
+            fs::create_dir_all(to.parent().unwrap()).unwrap();
+            fs::rename(&between, &to).unwrap();
+        }
+        // Of the folders that the set could lie in, the one that the layout names, and the one that holds it.
+        for root in [home.path().to_path_buf(), home.path().join(root)] {
+            let Ok(moved) = open(name, &root, &partial()) else {
+                panic!("{name} in {}: {}", root.display(), open(name, &root, &partial()).unwrap_err().chain())
+            };
+            let before = open_fixture(name);
+            assert_eq!(names_and_labels(&moved.fit), names_and_labels(&before.fit), "{name}");
+            assert_eq!(names_and_labels(&moved.test), names_and_labels(&before.test), "{name}");
+        }
+    }
+    let caltech = fixtures().join("caltech101/101_ObjectCategories");
+    let itself = open("caltech101", &caltech, &partial()).unwrap();
+    assert_eq!(names_and_labels(&itself.test), names_and_labels(&open_fixture("caltech101").test));
+}
+
+#[test]
+fn kaggles_imagenet_is_read_by_its_solution_and_val_may_be_named_itself() {
+    let folders = open_fixture("imagenet");
+    let home = copy("imagenet");
+    let (old, new) = (home.path().join("imagenet"), home.path().join("ILSVRC/Data/CLS-LOC"));
+    fs::create_dir_all(new.join("val")).unwrap();
+    fs::rename(old.join("train"), new.join("train")).unwrap();
+    let mut lines = vec!["ImageId,PredictionString".to_string()];
+    for (path, label) in names_and_labels(&folders.test) {
+        let name = path.rsplit('/').next().unwrap();
+        fs::rename(old.join("val").join(&path), new.join("val").join(name)).unwrap();
+        let (id, class) = (name.strip_suffix(".JPEG").unwrap(), &folders.labels[label as usize]);
+        // Some pictures have several boxes.
+        let boxes = format!("{class} 85 1 499 272 ").repeat(1 + lines.len() % 2);
+        lines.push(format!("{id},{boxes}"));
+    }
+    fs::remove_dir_all(&old).unwrap();
+    let write = |lines: &[String]| {
+        fs::write(home.path().join("LOC_val_solution.csv"), lines.join("\r\n") + "\r\n").unwrap();
+    };
+    write(&lines);
+    let flat = |(path, label): (String, u32)| (path.rsplit('/').next().unwrap().to_string(), label);
+    let expected: Vec<_> = names_and_labels(&folders.test).into_iter().map(flat).collect();
+    for root in [home.path(), &home.path().join("ILSVRC/Data/CLS-LOC")] {
+        let kaggle = open("imagenet", root, &partial()).unwrap();
+        assert_eq!((&kaggle.labels, names_and_labels(&kaggle.test)), (&folders.labels, expected.clone()));
+        assert_eq!(names_and_labels(&kaggle.fit), names_and_labels(&folders.fit));
+    }
+    let mapping = home.path().join("LOC_synset_mapping.txt");
+    fs::write(&mapping, folders.labels.iter().map(|id| format!("{id} word, other word\n")).collect::<String>())
+        .unwrap();
+    assert_eq!(names_and_labels(&open("imagenet", home.path(), &partial()).unwrap().test), expected);
+
+    let refused = |line: usize, text: String, part: &str| {
+        let mut lines = lines.clone();
+        lines[line] = text;
+        write(&lines);
+        let message = open("imagenet", home.path(), &partial()).unwrap_err().chain();
+        assert!(
+            message.contains(&format!("LOC_val_solution.csv, line {}", line + 1)) && message.contains(part),
+            "{message}"
+        );
+    };
+    refused(3, lines[3].replace(&lines[3][lines[3].find(',').unwrap() + 1..][..2], "n9"), "is no WordNet id");
+    refused(4, "ILSVRC2012_val_00000009,".into(), "is not one class before boxes");
+    refused(5, lines[7].clone(), "is listed twice");
+    // The line before it is the first; what is blamed is the second.
+    write(&lines);
+    fs::rename(new.join("val/ILSVRC2012_val_00000007.JPEG"), new.join("gone")).unwrap();
+    let message = open("imagenet", home.path(), &partial()).unwrap_err().chain();
+    assert!(
+        message.contains("ILSVRC2012_val_00000007.JPEG (") && message.contains("LOC_val_solution.csv, line"),
+        "{message}"
+    );
+
+    let val = open("imagenet", &fixtures().join("imagenet/val"), &partial()).unwrap();
+    assert_eq!((names_and_labels(&val.test), val.fit.len()), (names_and_labels(&folders.test), 0));
+}

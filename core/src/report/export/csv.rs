@@ -8,7 +8,7 @@ use crate::{Error, Result, report::Line};
 use ::csv::WriterBuilder;
 
 /// Columns before those of the seeds, `seed_N`.
-const NAMES: [&str; 20] = [
+const NAMES: [&str; 21] = [
     "suite",
     "arena",
     "attack",

@@ -1,0 +1,64 @@
+//! Where a set lies below the folder that was named, and what lies in its folders that no list names.
+
+use super::imagefolder::{is_picture, list};
+use super::items::Items;
+use super::list::some;
+use crate::{Error, Result};
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+
+/// The set's own folder: the first of `folders` below `root` (the empty one is `root` itself) in which `mark` stands. Each may lie in
+/// another of its name, as some programs unpack archives.
+pub(super) fn home(root: &Path, folders: &[&str], mark: &str) -> Result<PathBuf> {
+    let nested = folders.iter().filter(|folder| !folder.is_empty()).map(|folder| root.join(folder).join(folder));
+    let mut places = folders.iter().map(|folder| root.join(folder)).chain(nested);
+    places.find(|folder| stands(&folder.join(mark))).ok_or_else(|| {
+        let places: Vec<String> =
+            folders.iter().map(|folder| root.join(folder).join(mark).display().to_string()).collect();
+        let why = format!("it does not hold the set: there is no {}", places.join(", and no "));
+        Error::invalid(root.display().to_string(), why)
+    })
+}
+
+/// Whether anything has this name, even a link that leads nowhere: what is wrong with it is told when it is read.
+pub(super) fn stands(path: &Path) -> bool {
+    path.symlink_metadata().is_ok()
+}
+
+/// A folder of pictures, or the one of the same name in it: some programs unpack so.
+pub(super) fn inner(folder: &Path, name: &str) -> PathBuf {
+    let outer = folder.join(name);
+    Some(outer.join(name)).filter(|inner| inner.is_dir()).unwrap_or(outer)
+}
+
+/// Pictures in a folder that none of its lists names.
+pub(super) struct Strays {
+    folder: PathBuf,
+    /// Relative to it.
+    pub(super) names: Vec<String>,
+}
+
+impl Strays {
+    /// Looks through a folder and the folders in it.
+    pub(super) fn find(folder: &Path, listed: &[&Items]) -> Result<Self> {
+        let listed: HashSet<&String> = listed.iter().flat_map(|items| items.paths()).collect();
+        let mut names = Vec::new();
+        let mut look = |inner: &Path, before: &str| -> Result<Vec<String>> {
+            let (files, folders) = list(inner)?;
+            let pictures = files.iter().filter(|file| is_picture(file) && !file.starts_with('.'));
+            names.extend(pictures.map(|file| format!("{before}{file}")).filter(|path| !listed.contains(path)));
+            Ok(folders)
+        };
+        for class in look(folder, "")? {
+            look(&folder.join(&class), &format!("{class}/"))?;
+        }
+        Ok(Strays { folder: folder.into(), names })
+    }
+
+    /// What is to be said of them, if there are any.
+    pub(super) fn told(&self) -> Option<String> {
+        let Strays { folder, names } = self;
+        let what = || format!("{} images in {} are in no list: {}", names.len(), folder.display(), some(names));
+        (!names.is_empty()).then(what)
+    }
+}

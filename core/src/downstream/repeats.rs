@@ -1,0 +1,91 @@
+//! Images that a set holds twice: within a part, or in both, which would let a probe be measured on what it was fitted on.
+//!
+//! Published sets are not free of exact copies. So each says how many it may hold at most (`About::copies`): fewer are told, more are a
+//! damaged set. A subset may hold as large a share of them.
+
+use super::{About, Identity, Items, Set, about};
+use crate::Result;
+use std::collections::HashMap;
+
+/// Exact copies that a set holds.
+#[derive(Debug)]
+pub struct Repeats {
+    /// Of the images to fit on, of those to measure on, and of one part in the other.
+    kinds: [Kind; 3],
+}
+
+#[derive(Debug)]
+struct Kind {
+    what: &'static str,
+    /// Which item is the same as which.
+    pairs: Vec<(usize, usize)>,
+    /// As many may be there.
+    most: usize,
+}
+
+impl Repeats {
+    /// Compares the items of a set by what each is known by; `None` is a picture that could not be read.
+    pub fn of(set: &Set, fit: &[Option<Identity>], test: &[Option<Identity>]) -> Result<Self> {
+        Ok(Repeats::among(about(set.name)?, fit, test))
+    }
+
+    pub(super) fn among(about: &About, fit: &[Option<Identity>], test: &[Option<Identity>]) -> Self {
+        // A subset has at most its share.
+        let most = |of: usize, found: usize, published: usize| (of * found).checked_div(published).unwrap_or(0).min(of);
+        let [of_fit, of_test, of_both] = about.copies;
+        let kind = |what, pairs, most| Kind { what, pairs, most };
+        let test_most = most(of_test, test.len(), about.size.test);
+        let both_most = most(of_both, test.len(), about.size.test);
+        Repeats {
+            kinds: [
+                kind("to fit on are copies of others to fit on", within(fit), most(of_fit, fit.len(), about.size.fit)),
+                kind("to measure on are copies of others to measure on", within(test), test_most),
+                kind("to measure on are copies of images to fit on", across(test, fit), both_most),
+            ],
+        }
+    }
+
+    /// How many there are.
+    pub fn count(&self) -> usize {
+        self.kinds.iter().map(|kind| kind.pairs.len()).sum()
+    }
+
+    /// What a reader of results must know, a line each: counts, and the first few by name.
+    pub fn told(&self, fit: &Items, test: &Items) -> Vec<String> {
+        let tell = |(kind, [items, others]): (&Kind, [&Items; 2])| {
+            let pairs = kind.pairs.iter().take(3);
+            let pairs: Vec<String> =
+                pairs.map(|(item, other)| format!("{} = {}", items.place(*item), others.place(*other))).collect();
+            let Kind { what, most, .. } = kind;
+            format!("{} images {what} (the published set has at most {most}): {}", kind.pairs.len(), pairs.join(", "))
+        };
+        let parts = [[fit, fit], [test, test], [test, fit]];
+        self.kinds.iter().zip(parts).filter(|(kind, _)| !kind.pairs.is_empty()).map(tell).collect()
+    }
+
+    /// Whether there are more than the published set may hold.
+    pub fn too_many(&self) -> bool {
+        self.kinds.iter().any(|kind| kind.pairs.len() > kind.most)
+    }
+}
+
+/// Items that are the same as an earlier one.
+fn within(items: &[Option<Identity>]) -> Vec<(usize, usize)> {
+    let mut first = HashMap::new();
+    let mut pairs = Vec::new();
+    for (identity, at) in items.iter().zip(0..).filter_map(|(identity, at)| Some(((*identity)?, at))) {
+        match first.get(&identity) {
+            Some(&earlier) => pairs.push((at, earlier)),
+            None => drop(first.insert(identity, at)),
+        }
+    }
+    pairs
+}
+
+/// Items that are the same as one of the others.
+fn across(items: &[Option<Identity>], others: &[Option<Identity>]) -> Vec<(usize, usize)> {
+    let others: HashMap<Identity, usize> =
+        others.iter().zip(0..).filter_map(|(identity, at)| Some(((*identity)?, at))).collect();
+    let same = |(identity, at): (&Option<Identity>, usize)| Some((at, *others.get(&(*identity)?)?));
+    items.iter().zip(0..).filter_map(same).collect()
+}
