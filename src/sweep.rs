@@ -45,7 +45,8 @@ pub struct Run {
     /// Run on this device: auto, cpu, cuda or cuda:N (the same as --set device=...)
     #[arg(long)]
     device: Option<String>,
-    /// Say what would run, and run nothing
+    /// Say what would run, what it would cost and what would fail, and run nothing: what the suite names is opened, the rows that its attacks ask for
+    /// are looked for, its schedule is held against them. The exit code is 2 if something would fail
     #[arg(long)]
     dry_run: bool,
 }
@@ -80,7 +81,7 @@ impl Run {
             say(&chosen.clone().map(|(name, state)| format!("{name:60} {state:?}\n")).collect::<String>());
             let left = chosen.filter(|(_, state)| **state != State::Finished).count();
             say(&suite.reckon(trials.len(), left, self.measured()?)?);
-            return Ok(ExitCode::SUCCESS);
+            return rehearse(&suite, &trials.iter().filter(|trial| self.wants(&trial.name())).collect::<Vec<_>>());
         }
         // What is missing is told before anything is trained.
         drop(Downstream::open_all(&suite.downstream)?);
@@ -240,6 +241,17 @@ impl Run {
         }
         report::write_lines(&self.out.join("results.jsonl"), &lines)
     }
+}
+
+/// Says what would fail, item by item.
+fn rehearse(suite: &Suite, trials: &[&Trial]) -> Result<ExitCode> {
+    let scratch = tempfile::tempdir().map_err(Error::io(std::env::temp_dir()))?;
+    let bar = Bar::new();
+    let found = suite.rehearse(trials, scratch.path(), &bar)?;
+    drop(bar);
+    found.notes.iter().for_each(|note| eprintln!("note: {note}"));
+    found.problems().for_each(|problem| eprintln!("would fail: {problem}"));
+    Ok(if found.problems().next().is_none() { ExitCode::SUCCESS } else { ExitCode::from(2) })
 }
 
 /// A process of its own for the trial whose `trial.json` lies in `folder`; it reports on its standard output.

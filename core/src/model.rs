@@ -2,10 +2,14 @@
 //!
 //! Names of weights are open_clip's, so that weights go both ways as safetensors. `model/config.rs` is the JSON; `model/resnet.rs`
 //! and `model/vit.rs` are the image towers, `model/text.rs` the text tower, `model/transformer.rs` the blocks of both,
-//! `model/attention.rs` attention where one token asks; `model/weights.rs` is how weights are kept, drawn, read and written.
+//! `model/attention.rs` attention where one token asks; `model/weights.rs` is how weights are kept, drawn, read and written, `model/names.rs` which
+//! models are known by name; `model/checkpoint.rs` reads weights as others keep them, `model/open_clip.rs` the configuration beside them.
 
 mod attention;
+pub mod checkpoint;
 pub mod config;
+pub mod names;
+mod open_clip;
 mod resnet;
 mod text;
 mod transformer;
@@ -13,6 +17,7 @@ mod vit;
 pub mod weights;
 
 use crate::{Error, Result};
+pub use checkpoint::Checkpoint;
 use config::Layers;
 pub use config::ModelConfig;
 use resnet::ModifiedResNet;
@@ -64,7 +69,7 @@ impl Clip {
         normalize(&self.image_features(images, train))
     }
 
-    /// What [`encode_image`](Clip::encode_image) normalises, f32 `[batch, embed_dim]`: linear probes are fitted on it.
+    /// What [`encode_image`](Clip::encode_image) normalises, f32 `[batch, embed_dim]`.
     pub fn image_features(&self, images: &Tensor, train: bool) -> Tensor {
         let images = channels_last(images.shallow_clone());
         let features = match &self.visual {
@@ -72,6 +77,17 @@ impl Clip {
             ImageTower::Transformer(tower) => tower.forward(&images),
         };
         features.to_kind(Kind::Float)
+    }
+
+    /// What a vision transformer projects to its embedding, f32 `[batch, width]`. A ResNet has no projection but that within its attention pool: its
+    /// embedding.
+    pub fn features_before_projection(&self, images: &Tensor) -> Tensor {
+        match &self.visual {
+            ImageTower::ResNet(_) => self.image_features(images, false),
+            ImageTower::Transformer(tower) => {
+                tower.before_projection(&channels_last(images.shallow_clone())).to_kind(Kind::Float)
+            }
+        }
     }
 
     /// Normalised text embeddings f32 `[batch, embed_dim]` of tokens i64 `[batch, length]`, `length` up to the context length.

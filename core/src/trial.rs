@@ -9,7 +9,7 @@ use crate::data::{DataConfig, Dataset, Split};
 use crate::defense::Defense;
 use crate::evaluator::encoder::Seen;
 use crate::evaluator::{Cases, Downstream, DownstreamConfig, Encoder, Evaluator, Subject};
-use crate::model::{Clip, ModelConfig};
+use crate::model::{Checkpoint, Clip, ModelConfig};
 use crate::plugin::library::{self, Origin};
 use crate::poison::{Arena, Poison, Threat, bundle};
 use crate::report::{self, Cost, LibraryLine, Line, SetLine};
@@ -121,8 +121,8 @@ impl Trial {
         self.conclude(self.cast()?, folder, store, machine, None)
     }
 
-    /// The same, but for the training: measures weights that are there, a safetensors file in open_clip's names.
-    pub fn measure(&self, weights: &Path, folder: &Path, store: &Path, machine: &Machine) -> Result<Vec<Line>> {
+    /// The same, but for the training: measures weights that are there.
+    pub fn measure(&self, weights: &Checkpoint, folder: &Path, store: &Path, machine: &Machine) -> Result<Vec<Line>> {
         self.conclude(self.cast()?, folder, store, machine, Some(weights))
     }
 
@@ -148,7 +148,7 @@ impl Trial {
         folder: &Path,
         store: &Path,
         machine: &Machine,
-        given: Option<&Path>,
+        given: Option<&Checkpoint>,
     ) -> Result<Vec<Line>> {
         std::fs::create_dir_all(folder).map_err(Error::io(folder))?;
         let identity = self.claim(folder)?;
@@ -169,10 +169,10 @@ impl Trial {
         let model = Clip::new(&self.model, draw::hash(self.seed, "model", &[]), device)?;
         let trained = match given {
             Some(weights) => {
-                model.weights.load(weights)?;
+                model.load(weights)?;
                 // What compares similarities would take a model of NaNs for a perfect one.
                 if let Some(name) = model.weights.not_finite()? {
-                    return Err(Error::NotFinite(format!("`{name}` of {} is not finite", weights.display())));
+                    return Err(Error::NotFinite(format!("`{name}` of {} is not finite", weights.path().display())));
                 }
                 Trained::default()
             }

@@ -1,5 +1,5 @@
 //! What a handful of seeds allow to say: means with intervals, differences with p values, corrections, and what a design can detect.
-//! The distributions are statrs's; golden values are statsmodels' and scipy's (tests/golden/statistics.py).
+//! The distributions are statrs's; golden values are statsmodels' and scipy's (tests/golden/verdicts.py).
 
 use statrs::distribution::{Binomial, ContinuousCDF, DiscreteCDF, Normal, StudentsT};
 use statrs::function::gamma::ln_gamma;
