@@ -38,10 +38,12 @@ fn python() -> Option<String> {
 fn open_clip_loads_the_folder_of_a_trial_and_computes_the_same() {
     let home = folder("open-clip");
     let suite = world_suite(&home, 1, "[0]", "clip = {}");
-    let trial = trial(&suite, &["model=small", "evaluators={ zero-shot = {} }", "recipe.epochs=1"], "clean/clip/seed-0");
+    let trial =
+        trial(&suite, &["model=small", "evaluators={ zero-shot = {} }", "recipe.epochs=1"], "clean/clip/seed-0");
     let (json, out) = (home.join("trial.json"), home.join("out"));
     fs::write(&json, serde_json::to_string(&trial).unwrap()).unwrap();
-    let ran = end(start(&["trial", argument(&json), "--out", argument(&out), "--store", argument(&home.join("store"))]));
+    let ran =
+        end(start(&["trial", argument(&json), "--out", argument(&out), "--store", argument(&home.join("store"))]));
     assert_eq!(ran.code, Some(0), "{}", ran.stderr);
     assert_eq!(ModelConfig::named(argument(&out.join("open_clip_config.json"))).unwrap(), trial.model);
 
@@ -52,7 +54,9 @@ fn open_clip_loads_the_folder_of_a_trial_and_computes_the_same() {
         assert_eq!(i64::try_from(count).unwrap(), steps, "{name}: one for each training step");
     }
     let Some(python) = python() else {
-        println!("skipped: no Python with open_clip (GAUNTLET_PYTHON names one); the folder was written, not loaded by open_clip");
+        println!(
+            "skipped: no Python with open_clip (GAUNTLET_PYTHON names one); the folder was written, not loaded by open_clip"
+        );
         return;
     };
     let images = (Tensor::arange(4 * 3 * 64 * 64, (Kind::Float, Device::Cpu)) * 0.37).sin().view([4, 3, 64, 64]);
@@ -66,7 +70,10 @@ fn open_clip_loads_the_folder_of_a_trial_and_computes_the_same() {
     let (inputs, outputs) = (home.join("inputs.safetensors"), home.join("outputs.safetensors"));
     let given = BTreeMap::from([("images".to_string(), images.copy()), ("tokens".to_string(), tokens.copy())]);
     write_safetensors(&inputs, &given, &HashMap::new()).unwrap();
-    let loaded = Command::new(&python).args(["-c", SCRIPT, argument(&out), argument(&inputs), argument(&outputs)]).output().unwrap();
+    let loaded = Command::new(&python)
+        .args(["-c", SCRIPT, argument(&out), argument(&inputs), argument(&outputs)])
+        .output()
+        .unwrap();
     assert!(loaded.status.success(), "{}", String::from_utf8_lossy(&loaded.stderr));
     let theirs = read_safetensors(&outputs).unwrap().0;
     let ours = no_grad(|| [model.encode_image(&images, false), model.encode_text(&tokens), model.logit_scale()]);
@@ -74,11 +81,17 @@ fn open_clip_loads_the_folder_of_a_trial_and_computes_the_same() {
         let off = f64::try_from((&ours - &theirs[name]).abs().max()).unwrap();
         assert!(off < 1e-5 * f64::try_from(ours.abs().max()).unwrap().max(1.0), "{name}: off by {off:.1e}");
     }
-    let batches: Vec<i64> =
-        theirs.iter().filter(|(name, _)| name.ends_with("tracked")).map(|(_, count)| i64::try_from(count).unwrap()).collect();
+    let batches: Vec<i64> = theirs
+        .iter()
+        .filter(|(name, _)| name.ends_with("tracked"))
+        .map(|(_, count)| i64::try_from(count).unwrap())
+        .collect();
     assert!(!batches.is_empty() && batches.iter().all(|count| *count == steps), "{batches:?}");
     let preprocess = String::from_utf8(loaded.stdout).unwrap();
-    assert!(preprocess.contains("Resize(size=64, interpolation=bicubic") && preprocess.contains("0.48145466"), "{preprocess}");
+    assert!(
+        preprocess.contains("Resize(size=64, interpolation=bicubic") && preprocess.contains("0.48145466"),
+        "{preprocess}"
+    );
     println!("open_clip loaded {} and computed the same", out.display());
 }
 

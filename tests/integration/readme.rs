@@ -28,13 +28,22 @@ const LEFT_OUT: [(&str, &str); 11] = [
 ];
 
 /// What is run otherwise than it is written: a part of it, and what takes its place.
-const SMALLER: [(&str, &str, &str); 11] = [
+const SMALLER: [(&str, &str, &str); 12] = [
+    ("poison make mine.toml", "--out bundle", "--out bundle-mine"),
     // A record needs five seeds, which README's own suite does not have here.
     ("check out/mine --against", "out/mine", "out/recorded"),
     ("merge out/one out/two", "--out out/mine", "--out out/merged"),
     // RN50 and CIFAR-10 are not here: the same of a small model and an excerpt.
-    ("eval --weights model.safetensors", "--model RN50", "--model small --set downstream.cifar10.options.allow_partial=true"),
-    ("eval --weights model.safetensors --suite", "--seed 10", "--seed 10 --set model=small --set data.pairs=300 --set heldout=0.2 --set attacks.targeted.targets=4"),
+    (
+        "eval --weights model.safetensors",
+        "--model RN50",
+        "--model small --set downstream.cifar10.options.allow_partial=true",
+    ),
+    (
+        "eval --weights model.safetensors --suite",
+        "--seed 10",
+        "--seed 10 --set model=small --set data.pairs=300 --set heldout=0.2 --set attacks.targeted.targets=4",
+    ),
     ("bench step --model RN50", "--model RN50 --batch 8", "--model tiny --batch 8 --steps 1 --warmup 0"),
     ("bench step --model tiny", "--precision fp32", "--precision fp32 --steps 1 --warmup 0"),
     ("bench pool --batch 32", "--size 20000 --size 200000 --size 1000000", "--size 200 --repeat 1"),
@@ -45,14 +54,18 @@ const SMALLER: [(&str, &str, &str); 11] = [
 ];
 
 /// Dry runs that must say what is not here, and nothing else.
-const LACKING: [(&str, &[&str]); 2] = [
-    ("suites/paper.toml", &["data"]),
-    ("suites/attacks.toml", &["out/surrogate", "out/precomputed"]),
-];
+const LACKING: [(&str, &[&str]); 2] =
+    [("suites/paper.toml", &["data"]), ("suites/attacks.toml", &["out/surrogate", "out/precomputed"])];
 
 /// Settings with which README's own suite trains in a second a trial.
-const SMALL: [&str; 6] =
-    ["data.pairs=400", "recipe.epochs=8", "recipe.batch=32", "recipe.warmup_steps=4", "attacks.targeted.targets=8", "heldout=0.1"];
+const SMALL: [&str; 6] = [
+    "data.pairs=400",
+    "recipe.epochs=8",
+    "recipe.batch=32",
+    "recipe.warmup_steps=4",
+    "attacks.targeted.targets=8",
+    "heldout=0.1",
+];
 
 #[derive(Debug)]
 struct Said {
@@ -93,7 +106,8 @@ fn home() -> PathBuf {
     }
     let readme = fs::read_to_string(Path::new(ROOT).join("README.md")).unwrap();
     let suite = readme.split("## A suite of one's own").nth(1).unwrap().split("\nThen `gauntlet run").next().unwrap();
-    let suite: String = suite.lines().map(|line| line.strip_prefix("    ").unwrap_or(line).to_string() + "\n").collect();
+    let suite: String =
+        suite.lines().map(|line| line.strip_prefix("    ").unwrap_or(line).to_string() + "\n").collect();
     fs::write(home.join("mine.toml"), suite).unwrap();
     fs::create_dir(home.join("data")).unwrap();
     for name in ["data/cifar10", "DIR"] {
@@ -102,11 +116,13 @@ fn home() -> PathBuf {
     let settings = SMALL.iter().map(|setting| format!(" --set {setting}")).collect::<String>();
     for (seed, out) in [(0, "one"), (1, "two")] {
         let only = "--only /clip/ --only /exposure-control/ --only /roclip/";
-        shell(&home, &format!("gauntlet run mine.toml{settings} --set 'seeds=[{seed}]' {only} --out out/{out}")).unwrap();
+        shell(&home, &format!("gauntlet run mine.toml{settings} --set 'seeds=[{seed}]' {only} --out out/{out}"))
+            .unwrap();
     }
     shell(&home, "gauntlet merge out/one out/two --out out/mine").unwrap();
     let one = "--set 'defenses={ clip = {} }' --set 'arenas={}' --set recipe.epochs=3";
-    shell(&home, &format!("gauntlet run mine.toml{settings} {one} --set 'seeds=[0, 1, 2, 3, 4]' --out out/recorded")).unwrap();
+    shell(&home, &format!("gauntlet run mine.toml{settings} {one} --set 'seeds=[0, 1, 2, 3, 4]' --out out/recorded"))
+        .unwrap();
     shell(&home, "gauntlet check out/recorded --record baseline.json").unwrap();
     symlink("recorded", home.join("out/now")).unwrap();
     let small = ModelConfig::named("small").unwrap();
@@ -117,11 +133,9 @@ fn home() -> PathBuf {
 /// Runs a command, or what takes its place.
 fn run(home: &Path, text: &str) -> Result<(), String> {
     let mut text = text.to_string();
-    for (part, there, instead) in SMALLER {
-        if text.contains(part) {
-            assert!(text.contains(there), "{text}");
-            text = text.replace(there, instead);
-        }
+    if let Some((_, there, instead)) = SMALLER.iter().find(|(part, ..)| text.contains(part)) {
+        assert!(text.contains(there), "{text}");
+        text = text.replace(there, instead);
     }
     if text.starts_with("gauntlet run") {
         text += if text.contains("--dry-run") { "" } else { " --dry-run" };
@@ -180,11 +194,13 @@ fn commands_of(path: &Path) -> Vec<Said> {
         }
     }
     // Within a sentence a command may be broken between lines.
-    let prose: String = text.lines().filter(|line| !line.starts_with("    ")).map(|line| line.to_string() + "\n").collect();
+    let prose: String =
+        text.lines().filter(|line| !line.starts_with("    ")).map(|line| line.to_string() + "\n").collect();
     for span in prose.split('`').skip(1).step_by(2) {
         let span = span.split_whitespace().collect::<Vec<_>>().join(" ");
         let is_command = ["gauntlet ", "python ", "make "].iter().any(|start| span.starts_with(start));
-        let says_all = span.contains("--") || span.contains('/') || span.contains(" describe ") || span.ends_with(" list");
+        let says_all =
+            span.contains("--") || span.contains('/') || span.contains(" describe ") || span.ends_with(" list");
         if is_command && says_all && !is_fragment(&span) {
             found.push(Said { place: name.to_string(), text: span });
         }
@@ -200,5 +216,8 @@ fn is_whole(text: &str) -> bool {
 /// A word in capitals stands for one of the reader's own, and `--baseline` or `--kernels` alone names an option.
 fn is_fragment(span: &str) -> bool {
     let stands_for = |word: &str| word.len() > 2 && word.chars().all(|c| c.is_ascii_uppercase() || c == '-');
-    span.split_whitespace().any(stands_for) || ["compare --baseline", "bench --kernels step", "bench --threads 8 step"].iter().any(|part| span.ends_with(part))
+    span.split_whitespace().any(stands_for)
+        || ["compare --baseline", "bench --kernels step", "bench --threads 8 step"]
+            .iter()
+            .any(|part| span.ends_with(part))
 }

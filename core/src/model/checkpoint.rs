@@ -196,7 +196,7 @@ mod tests {
     #[test]
     fn what_holds_no_weights_is_told_what_it_is() {
         for (contents, words) in [
-            (&b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n"[..], "git-lfs pointer of 58 bytes"),
+            (&b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n"[..], "git-lfs pointer of 63 bytes"),
             (b"", "is empty"),
             (b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19.", "before version 1.6"),
             (b"\x1f\x8b\x08\0", "gzip"),

@@ -150,10 +150,12 @@ impl Weights {
         });
         let counters = self.counters.keys().filter(|name| found.get(*name).is_some_and(|count| !is_count(count)));
         let counters = counters.map(|name| format!("`{name}` is no count"));
-        let wrong: Vec<String> = missing.chain(unknown).chain(misfit).chain(counters).collect();
-        if !wrong.is_empty() {
-            let few = wrong.iter().take(5).cloned().collect::<Vec<_>>().join(", ");
-            return Err(Error::invalid(place, format!("does not fit the model ({} tensors): {few}", wrong.len())));
+        let kinds: [Vec<String>; 4] = [missing.collect(), unknown.collect(), misfit.collect(), counters.collect()];
+        let count: usize = kinds.iter().map(Vec::len).sum();
+        if count > 0 {
+            // Some of each kind: names that are missing here are often those that are unknown, under another prefix.
+            let few = kinds.iter().flat_map(|kind| kind.iter().take(3)).cloned().collect::<Vec<_>>().join(", ");
+            return Err(Error::invalid(place, format!("does not fit the model ({count} tensors): {few}")));
         }
         self.counters.values().for_each(|counter| counter.set(0));
         self.assign(&found)

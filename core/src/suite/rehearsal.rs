@@ -142,7 +142,10 @@ impl Rehearsal {
             if fits && rows <= MOST_PLANNED && library::used(std::slice::from_ref(&trial.defense)).is_empty() {
                 let (planned, given_back) = first_plan(trial, data, split, std::mem::take(edits), scratch);
                 *edits = given_back;
-                self.keep(planned.map_err(|error| error.during(format!("defense `{}`", trial.defense.label))), &trial.name());
+                self.keep(
+                    planned.map_err(|error| error.during(format!("defense `{}`", trial.defense.label))),
+                    &trial.name(),
+                );
             }
         }
     }
