@@ -10,13 +10,14 @@ export OMP_WAIT_POLICY ?= passive
 # Here libtorch is always ./libtorch, whatever a shell profile says for other projects; TORCH names another one.
 unexport LIBTORCH LIBTORCH_USE_PYTORCH LIBTORCH_LIB LIBTORCH_INCLUDE LIBTORCH_STATIC LIBTORCH_CXX11_ABI
 
-.PHONY: help setup demo paper-debug test bench clean tools test-tools
+.PHONY: help setup demo paper-debug test bench bench-check clean tools test-tools
 
 help:
 	@echo 'make demo    builds, runs suites/demo.toml and prints the table of results (out/demo)'
 	@echo 'make paper-debug  the paper'"'"'s experiment in its smallest tier (suites/paper.toml): pairs with captions only'
 	@echo 'make test    builds and runs everything that must pass'
 	@echo 'make bench   times the paths that matter (benches/); bench/peers.py times them beside Python'
+	@echo 'make bench-check  runs every script of bench/ and tests/golden in its short form, where its Python packages are there (PYTHON=...)'
 	@echo 'make setup   only gets libtorch; after it plain cargo build, run and test work'
 	@echo '             TORCH=/path/to/python uses the PyTorch 2.11 of that Python instead of a download'
 	@echo 'make clean   removes what cargo built; libtorch and out stay'
@@ -43,6 +44,11 @@ DEBUG_WORLD := --pairs 4000 --classes 10 --colours 2 --attributes 0.5 --noise 0.
 
 bench: setup
 	cargo bench --bench main
+
+bench-check: setup
+	cargo build --release
+	cargo build --release -p gauntlet --examples
+	$(PYTHON) bench/check.py
 
 clean:
 	cargo clean

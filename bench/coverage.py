@@ -2,7 +2,7 @@
 minutes of one core for 1000. Needs numpy and scipy. Seeds are made up by known rates; what is not a verdict's is symmetric in 0 and 1.
 
 First part, a line a cell: intervals of means as `over_seeds` of core/src/judge.rs makes them, the wider one on either side of Student's t within
-bounds and of rates.py's quadrature of the model of core/src/judge/rate.rs (tests/golden/statistics.py holds the two and Rust together); beside them
+bounds and of rates.py's quadrature of the model of core/src/judge/rate.rs (tests/golden/verdicts.py holds the two and Rust together); beside them
 Student's t alone, cut off at 0 and 1. Second part: differences of pairs, by Student's t within the bounds, and verdicts. Tables go to stderr.
 """
 

@@ -1,5 +1,5 @@
 """Does `gauntlet check` see what breaks? `python bench/faults.py GAUNTLET SUITE OUT 'seeds'`, as in '[100, 101, 102, 103, 104]'; further
-arguments choose faults, by default none (sound code) and all.
+arguments choose faults, by default none (sound code) and all; `--look` only looks whether each fault still has its place in the sources.
 
 Plants six faults in a copy of the sources (a git worktree in OUT, one build; the variable GAUNTLET_FAULT chooses one), runs the suite with each on seeds that
 the baseline does not have, and checks. OUT/baseline.json is what `gauntlet check --record` made of a sound run on other seeds.
@@ -47,6 +47,11 @@ FAULTS = {
     ),
 }
 
+if sys.argv[5:] == ["--look"]:  # whether each fault still has its place in the sources; nothing is built
+    for fault, (file, there, _) in FAULTS.items():
+        count = len(re.findall(there, Path(file).read_text()))
+        assert count == 1, f"{fault}: {count} places in {file}"
+    sys.exit()
 source = out / "source"
 if not source.exists():
     subprocess.run(["git", "worktree", "add", "--detach", source, "HEAD"], check=True)

@@ -1,7 +1,7 @@
 """The paths of benches/ beside what others do for the same, in turn, as ratios; prints a table for docs/performance.md.
 
     pip install torch==2.11.0 torchvision==0.26.0 open_clip_torch==3.3.0
-    OMP_WAIT_POLICY=passive python bench/peers.py [--rounds 3] [--only TEXT] [--compile]
+    OMP_WAIT_POLICY=passive python bench/peers.py [--rounds 3] [--only TEXT] [--compile] [--peers-only]
 
 Each round times gauntlet (`cargo bench`, which builds first) and then every peer; a ratio is the median over rounds of peer over
 gauntlet, so above 1 gauntlet is faster. All on one thread, in time on a core. Peers: PIL alone; open_clip's transforms; RoCLIP's transform as released
@@ -165,6 +165,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--only", default="")
+    parser.add_argument("--peers-only", action="store_true", help="without gauntlet: nothing is built")
     parser.add_argument("--compile", action="store_true", help="torch.compile as well: it compiles for minutes")
     given = parser.parse_args()
     print("| bench | gauntlet | peer | its time | peer / gauntlet |\n|---|---|---|---|---|")
@@ -173,7 +174,7 @@ def main():
             continue
         peers, ours, theirs = make(), [], {}
         for _ in range(given.rounds):
-            ours.append(gauntlet(name) / (rows or 1))
+            ours.append(math.nan if given.peers_only else gauntlet(name) / (rows or 1))
             for title, (body, own) in peers.items():
                 theirs.setdefault(title, []).append(peer(body) / (own or 1))
         unit = "ms a row" if rows else "ms"

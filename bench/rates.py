@@ -1,4 +1,4 @@
-"""What core/src/judge/ makes of seeds, in Python: for tests/golden/statistics.py, bench/coverage.py and the tables of docs/results.md. Needs numpy and
+"""What core/src/judge/ makes of seeds, in Python: for tests/golden/verdicts.py, bench/coverage.py and the tables of docs/results.md. Needs numpy and
 scipy. `Rates` is the interval of rate.rs by another quadrature.
 
 The model: each seed's rate is drawn from Beta(mean w, (1 - mean) w), its hits from Binomial(cases, rate); the mean is a priori Beta(1/2, 1/2), the

@@ -52,12 +52,12 @@ def read_store():
     poison = next(folder for folder in sorted(glob.glob(f"{store}/poison-*")) if os.path.getsize(f"{folder}/edits.jsonl"))
     added, edits = [], [json.loads(line)["edit"] for line in open(f"{poison}/edits.jsonl")]
     for edit, picture in zip(edits, load_file(f"{poison}/pixels.safetensors")["pixels"]):
-        if "replace" in edit:
-            pixels[edit["replace"]["row"]], captions[edit["replace"]["row"]] = picture, edit["replace"]["caption"]
+        if edit["replaces"] is not None:  # core/src/attack.rs, Edit
+            pixels[edit["replaces"]], captions[edit["replaces"]] = picture, edit["caption"]
         else:
             added.append(picture)
-            captions.append(edit["add"]["caption"])
-    return torch.cat([pixels, torch.stack(added)]), captions
+            captions.append(edit["caption"])
+    return torch.cat([pixels, *(picture[None] for picture in added)]), captions
 
 
 pixels, captions = read_store()

@@ -1,7 +1,7 @@
 """Whole trials of the embedded world, gauntlet and PyTorch (`trial_peer.py`) in turn: CPU seconds per 1,000 rows; prints a table for docs/performance.md.
 
     pip install torch==2.11.0 torchvision==0.26.0 safetensors numpy pillow
-    cargo build --release && OMP_WAIT_POLICY=passive python bench/trials.py [--rounds 3] [--only TEXT] [--compile]
+    cargo build --release && OMP_WAIT_POLICY=passive python bench/trials.py [--rounds 3] [--only TEXT] [--epochs N] [--compile]
 
 Gauntlet's seconds are of the whole process, all threads: start, data, the loader's thread, checkpoints and evaluation, over the rows it trained on. PyTorch's are of its training loop
 alone; with `--compile`, the first epoch, in which it compiles, is left out. Both are given as best and median over the rounds, the ratios as gauntlet over PyTorch: below 1, gauntlet is faster.
@@ -54,12 +54,13 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--only", default="", help="only cases whose suite/arena/defense/seed contains this")
+    parser.add_argument("--epochs", type=int, help="of every case, instead of its own number")
     parser.add_argument("--compile", action="store_true", help="torch.compile as well: it compiles for minutes")
     parser.add_argument("--gauntlet", default=ROOT / "target/release/gauntlet", type=Path)
     given = parser.parse_args()
     peers = {"PyTorch eager": False} | ({"torch.compile": True} if given.compile else {})
     print("| trial | who | best | median | gauntlet / it, best | median |\n|---|---|---|---|---|---|", flush=True)
-    for suite, trial, epochs in CASES:
+    for suite, trial, epochs in ((suite, trial, given.epochs or epochs) for suite, trial, epochs in CASES):
         if given.only not in f"{suite}/{trial}":
             continue
         with tempfile.TemporaryDirectory() as folder:

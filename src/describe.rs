@@ -276,7 +276,7 @@ fn collect_fields(root: &Value, schema: &Value, defaults: &Value, prefix: &str, 
     for (key, field) in schema["properties"].as_object().unwrap_or(&Map::new()) {
         let target = dereference(root, field);
         let required = schema["required"].as_array().is_some_and(|names| names.contains(&json!(key)));
-        let default = if defaults.is_null() { field.get("default").unwrap_or(&Value::Null) } else { &defaults[key] };
+        let default = defaults.get(key).or(field.get("default")).unwrap_or(&Value::Null);
         let full = format!("{prefix}{key}");
         let help = field["description"].as_str().or(target["description"].as_str()).unwrap_or_default();
         if target["properties"].is_object() {

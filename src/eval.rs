@@ -9,6 +9,7 @@ use clap::Args;
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets::UTF8_HORIZONTAL_ONLY};
 use gauntlet::evaluator::Unit;
 use gauntlet::lock::Lock;
+use gauntlet::model::Checkpoint;
 use gauntlet::report::{self, Line, ScoreLine};
 use gauntlet::suite::Suite;
 use gauntlet::train::Machine;
@@ -19,8 +20,9 @@ use std::time::Duration;
 
 /// Measures a checkpoint.
 ///
-/// The weights are a safetensors file in open_clip's names: `model.safetensors` of a trial, or open_clip's own
-/// (`safetensors.torch.save_model(model, "model.safetensors")`).
+/// The weights are in open_clip's names: `model.safetensors` of a trial, a safetensors file of open_clip's, or what PyTorch saves of a table of
+/// tensors (`.pt`, `.pth`, `.bin`), alone or under `state_dict`. Such a file is read as data, and nothing in it is run. An `open_clip_config.json`
+/// beside the weights is held against the model that is named.
 #[derive(Args)]
 #[command(after_help = "\
 Zero-shot and linear-probe accuracy of a checkpoint on two sets:
@@ -39,10 +41,11 @@ A set that a label does not name, and its options:
 `gauntlet data list` names the sets, `gauntlet describe EVALUATOR` defines each score. The base rate of an attack's success is what a
 model that was trained without poison scores: give its weights, too, in a run of its own.")]
 pub struct Eval {
-    /// Weights: safetensors in open_clip's names
+    /// Weights in open_clip's names: safetensors, or a table of tensors as PyTorch saves it
     #[arg(long)]
     weights: PathBuf,
-    /// Model: tiny, small, RN50, ViT-B-32, ViT-B-16, or a .json file in open_clip's form
+    /// Model: tiny, small, one of open_clip's by its name (RN50, RN50-quickgelu, ViT-B-32, ..; a wrong name lists all), or a .json file in open_clip's
+    /// form, such as the open_clip_config.json beside the weights. OpenAI's released weights need the names in -quickgelu
     #[arg(long, required_unless_present = "suite")]
     model: Option<String>,
     /// A downstream set and its folder; may be given several times
@@ -93,6 +96,10 @@ impl Eval {
     pub fn run(self) -> Result<ExitCode> {
         let scratch = Scratch::new(&std::env::temp_dir(), "gauntlet-eval-")?;
         let trial = self.trial(scratch.path())?;
+        let weights = Checkpoint::read(&self.weights)?;
+        for note in weights.notes.iter().cloned().chain(weights.check(&trial.model)?) {
+            eprintln!("note: {note}");
+        }
         let out = self.out.clone().unwrap_or_else(|| scratch.path().join("out"));
         let store = self.store.clone().unwrap_or_else(|| out.join("store"));
         if let Some(beside) = self.trained_by().filter(|_| !trial.attacks.is_empty()) {
@@ -101,7 +108,7 @@ impl Eval {
         let (stop, bar) = (stop_on_signals(), Bar::new());
         let _lock = Lock::take(&out, Duration::ZERO, &stop).map_err(|error| error.during("--out"))?;
         let machine = Machine { workers: 1, progress: &bar, stop: &stop };
-        let lines = trial.measure(&self.weights, &out, &store, &machine)?;
+        let lines = trial.measure(&weights, &out, &store, &machine)?;
         drop(bar);
         if !lines.iter().any(|line| matches!(line, Line::Score(_))) {
             let named: Vec<&str> = trial.evaluators.iter().map(|evaluator| evaluator.label.as_str()).collect();

@@ -52,7 +52,8 @@ pub struct Run {
     /// Run on this device: auto, cpu, cuda or cuda:N (the same as --set device=...)
     #[arg(long)]
     device: Option<String>,
-    /// Say what would run, and run nothing
+    /// Say what would run, what it would cost and what would fail, and run nothing: what the suite names is opened, the rows that its attacks ask for
+    /// are looked for, its schedule is held against them. The exit code is 2 if something would fail
     #[arg(long)]
     dry_run: bool,
 }
@@ -95,7 +96,7 @@ impl Run {
             say(&chosen.clone().map(|(name, state)| format!("{name:60} {state:?}\n")).collect::<String>());
             let left = chosen.filter(|(_, state)| **state != State::Finished).count();
             say(&suite.reckon(trials.len(), left, self.measured()?)?);
-            return Ok(ExitCode::SUCCESS);
+            return rehearse(&suite, &trials.iter().filter(|trial| self.wants(&trial.name())).collect::<Vec<_>>());
         }
         // Those of trials that were killed between their scores and this.
         trials.iter().try_for_each(|trial| trial.tidy(&self.folder(trial)))?;
@@ -255,6 +256,17 @@ impl Run {
 fn is_older(scores: &Path, weights: &Path) -> bool {
     let time = |path: &Path| path.metadata().and_then(|about| about.modified()).ok();
     time(weights).is_some_and(|weights| time(scores).is_some_and(|scores| scores < weights))
+}
+
+/// Says what would fail, item by item.
+fn rehearse(suite: &Suite, trials: &[&Trial]) -> Result<ExitCode> {
+    let scratch = tempfile::tempdir().map_err(Error::io(std::env::temp_dir()))?;
+    let bar = Bar::new();
+    let found = suite.rehearse(trials, scratch.path(), &bar)?;
+    drop(bar);
+    found.notes.iter().for_each(|note| eprintln!("note: {note}"));
+    found.problems().for_each(|problem| eprintln!("would fail: {problem}"));
+    Ok(if found.problems().next().is_none() { ExitCode::SUCCESS } else { ExitCode::from(2) })
 }
 
 /// A process of its own for the trial whose `trial.json` lies in `folder`; it reports on its standard output.

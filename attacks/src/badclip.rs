@@ -10,7 +10,7 @@
 use gauntlet::attack::Workshop;
 use gauntlet::data::tokenize::Tokenizer;
 use gauntlet::model::weights::{read_safetensors, write_safetensors};
-use gauntlet::model::{Clip, ModelConfig};
+use gauntlet::model::{Checkpoint, Clip, ModelConfig};
 use gauntlet::rand::seq::{IndexedRandom, SliceRandom};
 use gauntlet::rand::{Rng, RngExt};
 use gauntlet::train::normalise;
@@ -141,7 +141,7 @@ impl<'a> Optimiser<'a> {
             return Err(Error::invalid("keys `model` and `size`", why));
         }
         let surrogate = Clip::new(&config, 0, workshop.device)?;
-        surrogate.weights.load(&attack.weights)?;
+        surrogate.load(&Checkpoint::read(&attack.weights)?)?;
         let tokenizer = Tokenizer::new(&ctx.data.vocabulary, config.text_cfg.vocab_size)?;
         let class = ctx.class(&attack.poison.target)?;
         let mut rng = ctx.rng("badclip/rows");

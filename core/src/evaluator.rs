@@ -7,7 +7,7 @@ pub mod encoder;
 mod score;
 
 pub use cases::Cases;
-pub use encoder::{Downstream, DownstreamConfig, Encoder};
+pub use encoder::{Downstream, DownstreamConfig, Encoder, Layer};
 pub use score::{Definition, Score, Unit, commonest};
 
 use crate::data::{Dataset, Split};
@@ -159,26 +159,31 @@ impl Subject<'_> {
 
     /// The same, not normalised.
     pub fn features(&self, rows: &[u32], stamped_by: Option<&Threat>) -> Result<Tensor> {
+        self.layer(Layer::Embedding, rows, stamped_by)
+    }
+
+    /// The same of another layer.
+    pub fn layer(&self, layer: Layer, rows: &[u32], stamped_by: Option<&Threat>) -> Result<Tensor> {
         let chunk = |rows: &[u32]| match stamped_by {
             Some(threat) => threat.stamp_test(self.data, rows, self.seed),
             None => self.data.canvas.gather(rows),
         };
-        self.features_of(rows.chunks(EVAL_BATCH).map(chunk))
+        self.features_of(layer, rows.chunks(EVAL_BATCH).map(chunk))
     }
 
     /// Normalised embeddings `[files, dimensions]` of pictures that an attack brings along.
     pub fn embed_files(&self, threat: &Threat, files: &[&str]) -> Result<Tensor> {
         let canvas = |file: &&str| threat.picture(file, self.data.canvas.size());
         let chunk = |files: &[&str]| Ok(Tensor::stack(&files.iter().map(canvas).collect::<Result<Vec<_>>>()?, 0));
-        Ok(normalize(&self.features_of(files.chunks(EVAL_BATCH).map(chunk))?))
+        Ok(normalize(&self.features_of(Layer::Embedding, files.chunks(EVAL_BATCH).map(chunk))?))
     }
 
     /// Image features of canvases that come in chunks, not normalised.
-    fn features_of(&self, chunks: impl Iterator<Item = Result<Tensor>>) -> Result<Tensor> {
-        let mut features = vec![Tensor::zeros([0, self.model.config.embed_dim], (Kind::Float, self.corpus.device))];
+    fn features_of(&self, layer: Layer, chunks: impl Iterator<Item = Result<Tensor>>) -> Result<Tensor> {
+        let mut features = vec![encoder::none(layer, self.model, self.corpus.device)];
         for canvases in chunks {
             let pictures = self.corpus.normalise(&canvases?, &[]);
-            features.push(tch::no_grad(|| self.model.image_features(&pictures, false)));
+            features.push(layer.of(self.model, &pictures));
         }
         Ok(Tensor::cat(&features, 0))
     }

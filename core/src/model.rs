@@ -2,10 +2,14 @@
 //!
 //! Names of weights are open_clip's, so that weights go both ways as safetensors. `model/config.rs` is the JSON; `model/resnet.rs`
 //! and `model/vit.rs` are the image towers, `model/text.rs` the text tower, `model/transformer.rs` the blocks of both,
-//! `model/attention.rs` attention where one token asks; `model/weights.rs` is how weights are kept, drawn, read and written.
+//! `model/attention.rs` attention where one token asks; `model/weights.rs` is how weights are kept, drawn, read and written, `model/names.rs` which
+//! models are known by name; `model/checkpoint.rs` reads weights as others keep them, `model/open_clip.rs` the configuration beside them.
 
 mod attention;
+pub mod checkpoint;
 pub mod config;
+pub mod names;
+mod open_clip;
 mod resnet;
 mod text;
 mod transformer;
@@ -13,6 +17,7 @@ mod vit;
 pub mod weights;
 
 use crate::{Error, Result};
+pub use checkpoint::Checkpoint;
 use config::Layers;
 pub use config::ModelConfig;
 use resnet::ModifiedResNet;
@@ -64,7 +69,7 @@ impl Clip {
         normalize(&self.image_features(images, train))
     }
 
-    /// What [`encode_image`](Clip::encode_image) normalises, f32 `[batch, embed_dim]`: linear probes are fitted on it.
+    /// What [`encode_image`](Clip::encode_image) normalises, f32 `[batch, embed_dim]`.
     pub fn image_features(&self, images: &Tensor, train: bool) -> Tensor {
         let images = channels_last(images.shallow_clone());
         let features = match &self.visual {
@@ -72,6 +77,17 @@ impl Clip {
             ImageTower::Transformer(tower) => tower.forward(&images),
         };
         features.to_kind(Kind::Float)
+    }
+
+    /// What a vision transformer projects to its embedding, f32 `[batch, width]`. A ResNet has no projection but that within its attention pool: its
+    /// embedding.
+    pub fn features_before_projection(&self, images: &Tensor) -> Tensor {
+        match &self.visual {
+            ImageTower::ResNet(_) => self.image_features(images, false),
+            ImageTower::Transformer(tower) => {
+                tower.before_projection(&channels_last(images.shallow_clone())).to_kind(Kind::Float)
+            }
+        }
     }
 
     /// Normalised text embeddings f32 `[batch, embed_dim]` of tokens i64 `[batch, length]`, `length` up to the context length.
@@ -105,7 +121,7 @@ pub fn normalize(x: &Tensor) -> Tensor {
 
 #[cfg(test)]
 mod tests {
-    use super::weights::read_safetensors;
+    use super::weights::{read_safetensors, write_safetensors};
     use super::*;
     use crate::golden::{self, Golden, MODELS, assert_all_hold, folder};
     use serde_json::json;
@@ -183,6 +199,40 @@ mod tests {
             other.weights.load(&file).unwrap();
             assert_eq!(other.weights.tensors(), model.weights.tensors());
         }
+    }
+
+    /// PyTorch counts every batch that a batch norm is trained on. The count once was written as 0, whatever had been read.
+    #[test]
+    fn batch_norms_count_their_batches_and_the_count_is_kept() {
+        let (_, model) = model("clip");
+        let images = Tensor::zeros([2, 3, 64, 64], (Kind::Float, Device::Cpu));
+        for train in [true, false, true, true, false] {
+            let _ = tch::no_grad(|| model.encode_image(&images, train));
+        }
+        let counts = |model: &Clip| -> Vec<i64> {
+            let state = model.weights.state();
+            let counts = state.iter().filter(|(name, _)| name.ends_with(".num_batches_tracked"));
+            counts.map(|(_, count)| i64::try_from(count).unwrap()).collect()
+        };
+        assert_eq!(counts(&model), [3; 22]);
+        let folder = tempfile::tempdir().unwrap();
+        let file = |name: &str| folder.path().join(name);
+        model.weights.save(&file("three")).unwrap();
+        let mut tensors = read_safetensors(&file("three")).unwrap().0;
+        tensors.insert("visual.bn1.num_batches_tracked".into(), Tensor::from(123_456i64));
+        write_safetensors(&file("many"), &tensors, &Default::default()).unwrap();
+        let other = Clip::new(&model.config, 2, Device::Cpu).unwrap();
+        other.weights.load(&file("many")).unwrap();
+        other.weights.save(&file("again")).unwrap();
+        assert_eq!(
+            std::fs::read(file("again")).unwrap(),
+            std::fs::read(file("many")).unwrap(),
+            "what is read is what is written"
+        );
+        assert!(counts(&other).contains(&123_456) && counts(&other).iter().filter(|count| **count == 3).count() == 21);
+        let of_old = tensors.into_iter().filter(|(name, _)| !name.ends_with("tracked")).collect();
+        other.weights.fit(of_old, "a file of an old PyTorch").unwrap();
+        assert_eq!(counts(&other), [0; 22]);
     }
 
     /// New weights have open_clip's distributions: mean, deviation and mean size (which tells uniform from normal) differ by no

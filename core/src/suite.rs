@@ -1,8 +1,10 @@
 //! A suite: one TOML file, resolved once into a grid of trials (arenas x defenses x seeds). `suite/configure.rs` resolves its plugins,
-//! `suite/tier.rs` picks a size of it, `suite/plan.rs` reckons what they cost, `suite/schema.rs` tells editors what such a file may hold.
+//! `suite/tier.rs` picks a size of it, `suite/plan.rs` reckons what they cost, `suite/rehearsal.rs` finds what would fail, `suite/schema.rs` tells
+//! editors what such a file may hold.
 
 mod configure;
 pub mod plan;
+pub mod rehearsal;
 mod schema;
 mod tier;
 
@@ -64,7 +66,8 @@ pub struct Suite {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1))]
     pub clean_after: Option<u32>,
-    /// `tiny`, `small`, open_clip's `RN50`, `ViT-B-32`, `ViT-B-16`, or a .json file in open_clip's form (a ResNet or a vision transformer).
+    /// `tiny`, `small`, a ResNet or a vision transformer of open_clip's by its name (`RN50`, `RN50-quickgelu`, `ViT-B-32`, ..; a wrong name lists
+    /// them all), or a .json file in open_clip's form.
     pub model: String,
     /// What counts as a model's accuracy, by which rows are marked vacuous or costly. Empty: zero-shot accuracy on the suite's own labelled
     /// held-out rows. A label of `[downstream]`: that set. `downstream`: the mean over all of them, corrected for chance, over those

@@ -348,7 +348,7 @@ impl<'a> Trainer<'a> {
         }
         let parts = Parts::from([
             ("rows", rows),
-            ("model", self.model.weights.tensors()),
+            ("model", self.model.weights.state()),
             ("optimizer", self.optimizer.state()),
             ("defense", self.defense.state()?),
         ]);

@@ -9,7 +9,7 @@ use crate::data::{DataConfig, Dataset, Split};
 use crate::defense::Defense;
 use crate::evaluator::encoder::Seen;
 use crate::evaluator::{Cases, Downstream, DownstreamConfig, Encoder, Evaluator, Subject};
-use crate::model::{Clip, ModelConfig};
+use crate::model::{Checkpoint, Clip, ModelConfig};
 use crate::plugin::library::{self, Origin};
 use crate::poison::{Arena, Poison, Threat, bundle};
 use crate::report::{self, Cost, DataLine, LibraryLine, Line, SetLine};
@@ -134,12 +134,12 @@ impl Trial {
     /// Runs the trial in `folder`, or goes on where it was interrupted: data, attack, defense and training, evaluation. One that has finished there
     /// is not run again. `store` keeps what trials share. Returns the lines of results, which also lie in `folder/scores.jsonl`.
     pub fn run(&self, folder: &Path, store: &Path, machine: &Machine) -> Result<Vec<Line>> {
-        let elsewhere = (!is_empty(&self.weights)).then_some(self.weights.as_path());
-        self.conclude(self.cast()?, folder, store, machine, elsewhere)
+        let elsewhere = (!is_empty(&self.weights)).then(|| Checkpoint::read(&self.weights)).transpose()?;
+        self.conclude(self.cast()?, folder, store, machine, elsewhere.as_ref())
     }
 
-    /// The same, but for the training: measures weights that are there, a safetensors file in open_clip's names.
-    pub fn measure(&self, weights: &Path, folder: &Path, store: &Path, machine: &Machine) -> Result<Vec<Line>> {
+    /// The same, but for the training: measures weights that are there.
+    pub fn measure(&self, weights: &Checkpoint, folder: &Path, store: &Path, machine: &Machine) -> Result<Vec<Line>> {
         self.conclude(self.cast()?, folder, store, machine, Some(weights))
     }
 
@@ -165,7 +165,7 @@ impl Trial {
         folder: &Path,
         store: &Path,
         machine: &Machine,
-        given: Option<&Path>,
+        given: Option<&Checkpoint>,
     ) -> Result<Vec<Line>> {
         std::fs::create_dir_all(folder).map_err(Error::io(folder))?;
         let identity = self.claim(folder)?;
@@ -191,10 +191,10 @@ impl Trial {
         let model = Clip::new(&self.model, draw::hash(self.seed, "model", &[]), device)?;
         let trained = match given {
             Some(weights) => {
-                model.weights.load(weights)?;
+                model.load(weights)?;
                 // What compares similarities would take a model of NaNs for a perfect one.
                 if let Some(name) = model.weights.not_finite()? {
-                    return Err(Error::NotFinite(format!("`{name}` of {} is not finite", weights.display())));
+                    return Err(Error::NotFinite(format!("`{name}` of {} is not finite", weights.path().display())));
                 }
                 Trained::default()
             }

@@ -1,7 +1,8 @@
 //! Linear probes on the downstream sets: logistic regression on frozen image features (`logistic.rs`), and whether a trigger works
 //! through the layer that was fitted.
 //!
-//! Features are those before normalisation, as in CLIP's published example. The regularisation is chosen as CLIP chooses it
+//! Features are those before normalisation, as in CLIP's published example: the embedding, or what a vision transformer projects to it, which is
+//! what CLIP's paper fits on (appendix A.3). The regularisation is chosen as CLIP chooses it
 //! (`linear_probe/choose.rs`); the probe of RoCLIP's released code stands beside it under its own name (`linear_probe/official.rs`).
 
 mod choose;
@@ -12,7 +13,7 @@ use crate::set_classes::find;
 use choose::fit;
 use gauntlet::downstream::Metric;
 use gauntlet::draw;
-use gauntlet::evaluator::{Definition, Downstream, Unit};
+use gauntlet::evaluator::{Definition, Downstream, Layer, Unit};
 use gauntlet::tch::{Device, Kind, Tensor};
 use gauntlet::{Evaluator, Goal, Result, Score, Subject};
 use official::official;
@@ -32,11 +33,44 @@ pub struct LinearProbe {
     official: bool,
     /// Rows of a batch of that probe (RoCLIP: as the model was trained); 0: as the recipe has it.
     official_batch: usize,
+    /// Which image features the layer is fitted on. The probe of RoCLIP's code is always fitted on the embedding.
+    #[serde(skip_serializing_if = "Features::is_default")]
+    #[schemars(extend("default" = "embedding"))]
+    features: Features,
+}
+
+/// Which image features.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Features {
+    /// The embedding: after the projection into the space that images and texts share, as RoCLIP's released code does it and CLIP's published
+    /// example.
+    #[default]
+    Embedding,
+    /// What a vision transformer projects, as in CLIP's paper (appendix A.3). A ResNet's embedding comes from its attention pool, and is meant here,
+    /// too, as it is there. Scores are those named `probe-before-projection-...`.
+    BeforeProjection,
+    /// One after the other, each under its own names.
+    Both,
+}
+
+impl Features {
+    fn is_default(&self) -> bool {
+        *self == Features::default()
+    }
+
+    fn layers(self) -> &'static [Layer] {
+        match self {
+            Features::Embedding => &[Layer::Embedding],
+            Features::BeforeProjection => &[Layer::BeforeProjection],
+            Features::Both => &[Layer::Embedding, Layer::BeforeProjection],
+        }
+    }
 }
 
 impl Default for LinearProbe {
     fn default() -> Self {
-        LinearProbe { most: 200_000, official: false, official_batch: 0 }
+        LinearProbe { most: 200_000, official: false, official_batch: 0, features: Features::default() }
     }
 }
 
@@ -57,13 +91,16 @@ const fn success(score: &'static str, definition: &'static str) -> Definition {
 }
 
 /// Published measure, accuracy, mean per class, ASR, PSR: fitted on the whole set, and on a part of it.
-const DEFINITIONS: [[Definition; 5]; 2] = [
+type Measures = [[Definition; 5]; 2];
+
+/// On the embedding.
+const EMBEDDING: Measures = [
     [
         accuracy("probe-published", "the measure that is published for the set: probe-top1 or probe-mean-per-class"),
         accuracy(
             "probe-top1",
-            "share of the set's test pictures whose class multinomial logistic regression finds, fitted on the frozen image features \
-             (not normalised) of all pictures to fit on; its L2 penalty is the best of a search on a held-out fifth of these, from \
+            "share of the set's test pictures whose class multinomial logistic regression finds, fitted on the frozen image \
+             embeddings (after the projection, not normalised) of all pictures to fit on; its L2 penalty is the best of a search on a held-out fifth of these, from \
              1e-6 to 1e6, 8 steps a decade",
         ),
         accuracy(
@@ -91,6 +128,43 @@ const DEFINITIONS: [[Definition; 5]; 2] = [
         success("probe-subset-psr", "as probe-psr, fitted on a part of the set"),
     ],
 ];
+
+/// On what is projected to it.
+const BEFORE_PROJECTION: Measures = [
+    [
+        accuracy(
+            "probe-before-projection-published",
+            "as probe-published, on the features of probe-before-projection-top1",
+        ),
+        accuracy(
+            "probe-before-projection-top1",
+            "as probe-top1, fitted on what a vision transformer projects to its embedding, as in CLIP's paper (not normalised); a ResNet's is its \
+             embedding, which comes from its attention pool",
+        ),
+        accuracy(
+            "probe-before-projection-mean-per-class",
+            "mean over the classes of that share; each class's own lies in `per-class/SET-probe-before-projection.json`",
+        ),
+        success("probe-before-projection-asr", "as probe-asr, on the features of probe-before-projection-top1"),
+        success("probe-before-projection-psr", "as probe-psr, on the features of probe-before-projection-top1"),
+    ],
+    [
+        accuracy(
+            "probe-subset-before-projection-published",
+            "as probe-before-projection-published, fitted on a part of the set",
+        ),
+        accuracy(
+            "probe-subset-before-projection-top1",
+            "as probe-before-projection-top1, fitted on `most` pictures only, drawn from the seed alike from each class",
+        ),
+        accuracy(
+            "probe-subset-before-projection-mean-per-class",
+            "as probe-before-projection-mean-per-class, fitted on a part of the set",
+        ),
+        success("probe-subset-before-projection-asr", "as probe-before-projection-asr, fitted on a part of the set"),
+        success("probe-subset-before-projection-psr", "as probe-before-projection-psr, fitted on a part of the set"),
+    ],
+];
 const OFFICIAL: [Definition; 2] = [
     accuracy(
         "probe-official-top1",
@@ -105,7 +179,11 @@ const OFFICIAL: [Definition; 2] = [
 
 impl Evaluator for LinearProbe {
     fn definitions(&self) -> Vec<Definition> {
-        DEFINITIONS.into_iter().flatten().chain(OFFICIAL).collect()
+        let of = |layer: &Layer| match layer {
+            Layer::Embedding => EMBEDDING.into_iter().flatten().chain(OFFICIAL).collect::<Vec<_>>(),
+            Layer::BeforeProjection => BEFORE_PROJECTION.into_iter().flatten().collect(),
+        };
+        Features::Both.layers().iter().flat_map(of).collect()
     }
 
     fn fits_on(&self) -> usize {
@@ -116,30 +194,34 @@ impl Evaluator for LinearProbe {
         let mut scores = Vec::new();
         // A set may come without pictures to fit on; its notes say so.
         for downstream in subject.downstream.iter().filter(|downstream| !downstream.set.fit.is_empty()) {
-            let scored = self.on(subject, downstream);
-            scores.extend(scored.map_err(|error| error.during(format!("downstream set `{}`", downstream.label)))?);
+            for layer in self.features.layers() {
+                let scored = self.on(subject, downstream, *layer);
+                scores.extend(scored.map_err(|error| error.during(format!("downstream set `{}`", downstream.label)))?);
+            }
+            if self.official {
+                let scored = self.official(subject, downstream);
+                scores.extend(scored.map_err(|error| error.during(format!("downstream set `{}`", downstream.label)))?);
+            }
         }
         Ok(scores)
     }
 }
 
 impl LinearProbe {
-    fn on(&self, subject: &Subject, downstream: &Downstream) -> Result<Vec<Score>> {
+    fn on(&self, subject: &Subject, downstream: &Downstream, from: Layer) -> Result<Vec<Score>> {
         let Downstream { label, set } = downstream;
         let (encoder, classes) = (&subject.encoder, set.classes.len() as i64);
-        let chosen = subset(set.fit.labels(), self.most, subject.seed);
-        let is_subset = usize::from(chosen.len() < set.fit.len());
-        let [published, top1, mean, asr, psr] = DEFINITIONS[is_subset].map(|definition| definition.score);
-        let all: Vec<usize> = (0..set.test.len()).collect();
-        let features = encoder.pictures(&set.fit, &chosen, None)?;
-        let test = encoder.pictures(&set.test, &all, None)?;
-        let labels: Vec<i64> = chosen.iter().map(|&item| set.fit.label(item).into()).collect();
-        let labels = Tensor::from_slice(&labels).to_device(features.device());
+        let Material { is_subset, features, labels, test } = self.material(subject, downstream, from)?;
+        let (measures, how) = match from {
+            Layer::Embedding => (EMBEDDING, "probe"),
+            Layer::BeforeProjection => (BEFORE_PROJECTION, "probe-before-projection"),
+        };
+        let [published, top1, mean, asr, psr] = measures[is_subset].map(|definition| definition.score);
         let layer = fit(&features, &labels, classes, set.metric, subject.seed)?;
         let classify = |features: &Tensor| numbers(&layer.classify(features));
 
         let found = PerClass::count(&classify(&test)?, set.test.labels(), set.classes.len());
-        found.write(subject.folder, label, "probe", &set.classes)?;
+        found.write(subject.folder, label, how, &set.classes)?;
         let mut scores: Vec<Score> = found.scores([published, top1, mean], set.metric).into_iter().flatten().collect();
         let guessed = |score: Score| score.guessed(1.0 / classes as f64);
         for threat in subject.threats {
@@ -150,14 +232,14 @@ impl LinearProbe {
                     let Some(target) = own(*class) else { continue };
                     let others: Vec<usize> =
                         (0..set.test.len()).filter(|&item| set.test.label(item) != target).collect();
-                    let taken = classify(&encoder.pictures(&set.test, &others, Some(threat))?)?;
+                    let taken = classify(&encoder.layer(from, &set.test, &others, Some(threat))?)?;
                     let hits = taken.iter().filter(|class| **class == target).count();
                     scores.extend(Score::share(asr, attack, hits, others.len()).map(guessed));
                 }
                 Goal::Pairs(targets) => {
                     let (rows, wanted): (Vec<u32>, Vec<u32>) =
                         targets.iter().filter_map(|target| Some((target.row, own(target.class)?))).unzip();
-                    let taken = classify(&subject.features(&rows, None)?)?;
+                    let taken = classify(&subject.layer(from, &rows, None)?)?;
                     let hits = taken.iter().zip(&wanted).filter(|(taken, wanted)| taken == wanted).count();
                     scores.extend(Score::share(psr, attack, hits, rows.len()).map(guessed));
                 }
@@ -165,14 +247,40 @@ impl LinearProbe {
                 Goal::Captions(_) | Goal::Phrase(_) | Goal::DualKey(_) | Goal::Files { .. } => {}
             }
         }
-        if self.official {
-            let batch = if self.official_batch > 0 { self.official_batch } else { subject.corpus.batch() };
-            let layer = official(&features, &labels, classes, batch, subject.seed)?;
-            let found = PerClass::count(&numbers(&layer.classify(&test))?, set.test.labels(), set.classes.len());
-            scores.extend(found.score(OFFICIAL[is_subset].score, Metric::Accuracy));
-        }
         Ok(scores.into_iter().map(|score| score.on(label)).collect())
     }
+
+    fn official(&self, subject: &Subject, downstream: &Downstream) -> Result<Option<Score>> {
+        let Downstream { label, set } = downstream;
+        let Material { is_subset, features, labels, test } = self.material(subject, downstream, Layer::Embedding)?;
+        let batch = if self.official_batch > 0 { self.official_batch } else { subject.corpus.batch() };
+        let layer = official(&features, &labels, set.classes.len() as i64, batch, subject.seed)?;
+        let found = PerClass::count(&numbers(&layer.classify(&test))?, set.test.labels(), set.classes.len());
+        Ok(found.score(OFFICIAL[is_subset].score, Metric::Accuracy).map(|score| score.on(label)))
+    }
+
+    fn material(&self, subject: &Subject, Downstream { set, .. }: &Downstream, from: Layer) -> Result<Material> {
+        let chosen = subset(set.fit.labels(), self.most, subject.seed);
+        let is_subset = usize::from(chosen.len() < set.fit.len());
+        let all: Vec<usize> = (0..set.test.len()).collect();
+        let features = subject.encoder.layer(from, &set.fit, &chosen, None)?;
+        let test = subject.encoder.layer(from, &set.test, &all, None)?;
+        let labels: Vec<i64> = chosen.iter().map(|&item| set.fit.label(item).into()).collect();
+        let labels = Tensor::from_slice(&labels).to_device(features.device());
+        Ok(Material { is_subset, features, labels, test })
+    }
+}
+
+/// What a layer is fitted on and measured with.
+struct Material {
+    /// 1 where it is a part of the set.
+    is_subset: usize,
+    /// Features f32 `[rows, features]` to fit on.
+    features: Tensor,
+    /// Their classes i64 `[rows]`.
+    labels: Tensor,
+    /// Features of the test.
+    test: Tensor,
 }
 
 /// All items, or `most` of them drawn alike from each class: the first of each class by hash, then the second of each, and so on.

@@ -135,7 +135,9 @@ fn a_typo_is_refused_with_a_guess() {
                 let typo = format!("{}x{}", &key[..key.len() - 1], &key[key.len() - 1..]);
                 let error = plugin::resolve(plugin, &Map::from_iter([(typo.clone(), value.clone())])).unwrap_err();
                 let message = error.chain();
-                let known = full.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
+                let schema: Value = serde_json::from_str(&(plugin.schema)()).unwrap();
+                let keys = schema["properties"].as_object().unwrap().keys();
+                let known = keys.map(String::as_str).collect::<Vec<_>>().join(", ");
                 let (guess, there) = (format!("did you mean `{key}`?"), format!("(there are: {known})"));
                 for part in [T::KIND, plugin.name, &typo, &guess, &there] {
                     assert!(message.contains(part), "{part:?} is not in: {message}");

@@ -48,7 +48,7 @@ static MEASURED: LazyLock<Measured> = LazyLock::new(|| {
         "--set",
         &format!("downstream.shuffled={{ {}, {class_file} }}", path("world")),
         "--set",
-        "evaluators={ downstream-attack-success = {}, downstream-zero-shot = {}, linear-probe = { official = true } }",
+        "evaluators={ downstream-attack-success = {}, downstream-zero-shot = {}, linear-probe = { official = true, features = 'both' } }",
     ]);
     assert_eq!(ran.code, Some(0), "{}", ran.stderr);
     Measured { scores: scores(&out.join("results.jsonl")), table: ran.stdout, home }
@@ -103,7 +103,7 @@ impl Measured {
 fn a_model_recognises_a_set_by_its_class_names_and_by_a_probe_and_shuffled_names_only_by_the_probe() {
     let measured = &*MEASURED;
     println!("{}", measured.table);
-    for score in ["downstream-top1", "probe-top1", "probe-official-top1"] {
+    for score in ["downstream-top1", "probe-top1", "probe-official-top1", "probe-before-projection-top1"] {
         let ScoreLine { value, chance, n, .. } = measured.find("world", score);
         assert!(*value > 0.7 && *chance < 0.2 && *n == 400, "{score}: {value}, chance {chance}, {n}");
     }
@@ -336,7 +336,9 @@ fn a_set_that_is_not_there_stops_the_suite_before_anything_trains() {
 #[test]
 fn the_papers_suite_is_planned_without_its_data() {
     let ran = gauntlet(&["run", "suites/paper.toml", "--out", "no/such/folder", "--dry-run", "--device", "cpu"]);
-    assert_eq!(ran.code, Some(0), "{}", ran.stderr);
+    assert_eq!(ran.code, Some(2), "{}", ran.stderr);
+    let missing = ran.stderr.lines().filter(|line| line.starts_with("would fail: table `downstream.")).count();
+    assert!(missing == 10 && ran.stderr.contains("would fail: table `data`"), "{}", ran.stderr);
     for part in [
         "45 trials, 45 of them to run: 990000 pairs",
         "24 epochs of 1933 steps",

@@ -133,6 +133,48 @@ fn a_dry_run_runs_nothing() {
     );
 }
 
+/// Both faults were once met one after the other, the second in each trial alone; a dry run saw neither.
+#[test]
+fn a_dry_run_tells_everything_that_would_fail() {
+    let dry = |settings: &[&str]| {
+        let settings = settings.iter().flat_map(|setting| ["--set", *setting]);
+        let run = ["run", "suites/clipart.toml", "--out", "no/such/folder", "--dry-run"];
+        let ran = gauntlet(&run.into_iter().chain(settings).collect::<Vec<_>>());
+        let told: Vec<String> =
+            ran.stderr.lines().filter_map(|line| line.strip_prefix("would fail: ")).map(String::from).collect();
+        assert_eq!(ran.code, Some(if told.is_empty() { 0 } else { 2 }), "{}", ran.stderr);
+        told
+    };
+    assert_eq!(dry(&[]), [] as [String; 0]);
+    let told = dry(&[
+        "attacks.targeted.targets=32",
+        "recipe.batch=64",
+        "recipe.warmup_steps=60",
+        "downstream.cifar10.path=no/such/set",
+        "recipe.init=suites/clipart.toml",
+        "attacks.other={ plugin = 'badclip', weights = 'no/such/weights', model = 'tiny' }",
+        "defenses.roclip.first=11",
+    ]);
+    for (number, parts) in [
+        &["table `downstream.cifar10`", "no/such/set"][..],
+        &["key `recipe.init`", "suites/clipart.toml: is neither a safetensors file nor"],
+        &["attack `other`", "no/such/weights"],
+        &["attack `targeted`: key `targets`: is 32, and only 25 pictures are held out (seed 0)"],
+        &["key `warmup_steps`: is 60, and the whole training has 20 steps (4 times, from clean/"],
+    ]
+    .iter()
+    .enumerate()
+    {
+        assert!(parts.iter().all(|part| told[number].contains(part)), "{parts:?} is not line {number} of {told:#?}");
+    }
+    assert_eq!(told.len(), 5, "{told:#?}");
+    let told = dry(&["defenses.roclip.first=11"]);
+    let named =
+        |defense: &str| told.iter().any(|line| line.contains(defense) && line.contains("no epoch of 10 matches"));
+    assert!(told.len() == 2 && named("defense `roclip`") && named("defense `exposure-control`"), "{told:#?}");
+    assert!(dry(&["data.class_file=no/such/file.json"])[0].contains("no/such/file.json"));
+}
+
 #[test]
 fn loader_workers_change_no_score() {
     let out = WORLD.home.join("workers");

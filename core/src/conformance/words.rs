@@ -18,8 +18,11 @@ pub(super) fn told<T: Role + ?Sized>(plugin: &Plugin<T>) -> Held {
     let schema: Value = serde_json::from_str(&(plugin.schema)()).expect("a schema is JSON");
     let helpless = helpless(&schema, "");
     must(helpless.is_empty(), format!("without a doc comment: {}", helpless.join(", ")))?;
-    let documented: Vec<&String> = schema["properties"].as_object().into_iter().flat_map(Map::keys).collect();
     let defaults = defaults(plugin);
+    let documented = schema["properties"].as_object().into_iter().flatten();
+    // What is not written while it stands at its default says that in its schema.
+    let written = documented.filter(|(key, field)| defaults.contains_key(*key) || field.get("default").is_none());
+    let documented: Vec<&String> = written.map(|(key, _)| key).collect();
     let fields: Vec<&String> = defaults.keys().collect();
     // A field that is new may be left out at its default, so that what was hashed without it keeps its hash.
     let known = fields.iter().all(|field| documented.contains(field));

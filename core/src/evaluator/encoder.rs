@@ -7,6 +7,7 @@ use super::commonest;
 use crate::data::ordered::{cores, ordered};
 use crate::data::tokenize::Tokenizer;
 use crate::downstream::{Items, Options, Set, open};
+use crate::model::config::Layers;
 use crate::model::weights::{read_safetensors, write_safetensors};
 use crate::model::{Clip, normalize};
 use crate::poison::Threat;
@@ -83,6 +84,25 @@ pub struct Encoder<'a> {
     pub(crate) seen: Seen,
 }
 
+/// Which image features.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Layer {
+    /// The embedding, before it is normalised: after the projection into the space that images and texts share.
+    Embedding,
+    /// What a vision transformer projects; a ResNet's embedding, which comes from its attention pool.
+    BeforeProjection,
+}
+
+impl Layer {
+    /// Of images that were normalised.
+    pub(crate) fn of(self, model: &Clip, images: &Tensor) -> Tensor {
+        tch::no_grad(|| match self {
+            Layer::Embedding => model.image_features(images, false),
+            Layer::BeforeProjection => model.features_before_projection(images),
+        })
+    }
+}
+
 /// What an [`Encoder`] remembers.
 #[derive(Default)]
 pub(crate) struct Seen {
@@ -98,7 +118,12 @@ impl Encoder<'_> {
     /// # Errors
     /// Names a picture that cannot be read.
     pub fn pictures(&self, items: &Items, which: &[usize], stamped_by: Option<&Threat>) -> Result<Tensor> {
-        let key = self.key(items, which, stamped_by)?;
+        self.layer(Layer::Embedding, items, which, stamped_by)
+    }
+
+    /// The same of another layer.
+    pub fn layer(&self, layer: Layer, items: &Items, which: &[usize], stamped_by: Option<&Threat>) -> Result<Tensor> {
+        let key = self.key(layer, items, which, stamped_by)?;
         if let Some(kept) = self.seen.kept.borrow().get(&key) {
             return Ok(kept.shallow_clone());
         }
@@ -106,7 +131,7 @@ impl Encoder<'_> {
         let features = match self.read(&path, &key)? {
             Some(features) => features,
             None => {
-                let features = self.embed(items, which, stamped_by)?;
+                let features = self.embed(layer, items, which, stamped_by)?;
                 let tensors = BTreeMap::from([("features".to_string(), features.to_device(Device::Cpu))]);
                 write_safetensors(&path, &tensors, &HashMap::from([("key".to_string(), key.clone())]))?;
                 features
@@ -127,7 +152,7 @@ impl Encoder<'_> {
     }
 
     /// Tells these features from all others.
-    fn key(&self, items: &Items, which: &[usize], stamped_by: Option<&Threat>) -> Result<String> {
+    fn key(&self, layer: Layer, items: &Items, which: &[usize], stamped_by: Option<&Threat>) -> Result<String> {
         let mut hasher = blake3::Hasher::new();
         let stamp = stamped_by.map(|threat| format!("{} {}", threat.identity, self.seed)).unwrap_or_default();
         let parts = format!("features {FORMAT} {} {:?}\n", build::key()?, self.device);
@@ -135,6 +160,9 @@ impl Encoder<'_> {
         hasher.update(stamp.as_bytes()).update(&(which.len() as u64).to_le_bytes());
         for &item in which {
             hasher.update(&(item as u64).to_le_bytes());
+        }
+        if layer == Layer::BeforeProjection {
+            hasher.update(b"before projection");
         }
         Ok(hasher.finalize().to_hex().to_string())
     }
@@ -155,7 +183,7 @@ impl Encoder<'_> {
         Ok(self.seen.weights.get_or_init(|| hasher.finalize().to_hex().to_string()))
     }
 
-    fn embed(&self, items: &Items, which: &[usize], stamped_by: Option<&Threat>) -> Result<Tensor> {
+    fn embed(&self, layer: Layer, items: &Items, which: &[usize], stamped_by: Option<&Threat>) -> Result<Tensor> {
         let size = self.model.config.vision_cfg.image_size;
         let batch =
             if self.device == Device::Cpu { (CPU_PIXELS / (size * size)).clamp(CHUNK as i64, 256) } else { 512 };
@@ -167,7 +195,7 @@ impl Encoder<'_> {
             let keys: Vec<u64> = keys.map(|&item| draw::hash(self.seed, "stamp/downstream", &[item as u64])).collect();
             let canvases = stamped_by.map_or(Ok(canvases.shallow_clone()), |threat| threat.stamp(&canvases, &keys))?;
             let images = normalise(&(canvases.to_device(self.device).to_kind(Kind::Float) / 255.0));
-            features.push(tch::no_grad(|| self.model.image_features(&images, false)));
+            features.push(layer.of(self.model, &images));
             done += count;
             self.progress.report("features", done as u64, which.len() as u64, "pictures");
             Ok::<_, Error>(())
@@ -187,7 +215,7 @@ impl Encoder<'_> {
             forward(&waiting)?;
         }
         if features.is_empty() {
-            return Ok(Tensor::zeros([0, self.model.config.embed_dim], (Kind::Float, self.device)));
+            return Ok(none(layer, self.model, self.device));
         }
         Ok(Tensor::cat(&features, 0))
     }
@@ -223,6 +251,16 @@ impl Encoder<'_> {
     }
 }
 
+/// The features of no image: as many dimensions as those of any.
+pub(super) fn none(layer: Layer, model: &Clip, device: Device) -> Tensor {
+    let vision = &model.config.vision_cfg;
+    let dimensions = match (layer, &vision.layers) {
+        (Layer::BeforeProjection, Layers::Blocks(_)) => vision.width,
+        _ => model.config.embed_dim,
+    };
+    Tensor::zeros([0, dimensions], (Kind::Float, device))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -238,5 +276,24 @@ mod tests {
         let encoder = Encoder { model: &model, tokenizer, device, seed: 0, store: store.path(), progress, seen };
         let features = encoder.pictures(&set, &[], None).unwrap();
         assert_eq!((features.size(), features.kind()), (vec![0, model.config.embed_dim], Kind::Float));
+    }
+
+    /// Times the projection, the one is the other; a ResNet has no such layer.
+    #[test]
+    fn the_embedding_is_what_lies_before_the_projection_projected() {
+        for name in ["clip", "clip-vit"] {
+            let model = Clip::new(&crate::golden::tiny(name, false), 1, Device::Cpu).unwrap();
+            let side = model.config.vision_cfg.image_size;
+            let images =
+                (Tensor::arange(2 * 3 * side * side, (Kind::Float, Device::Cpu)) * 0.1).sin().view([2, 3, side, side]);
+            let [before, after] = [Layer::BeforeProjection, Layer::Embedding].map(|layer| layer.of(&model, &images));
+            let projected = model.weights.parameters.get("visual.proj").map(|projection| before.matmul(projection));
+            let off = f64::try_from((projected.unwrap_or(before.copy()) - &after).abs().max()).unwrap();
+            assert!(off < 1e-6, "{name}: {off}");
+            let sides =
+                [Layer::BeforeProjection, Layer::Embedding].map(|layer| none(layer, &model, Device::Cpu).size()[1]);
+            assert_eq!(sides, [before.size()[1], after.size()[1]], "{name}");
+            assert_eq!(name == "clip", before.size() == after.size(), "the transformer's is of another width");
+        }
     }
 }

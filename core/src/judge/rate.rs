@@ -2,7 +2,7 @@
 //! are independent given that rate. How far rates lie apart is not known and a few seeds hardly tell it, least of all where all of them are at 0
 //! or 100%: so the interval weighs every spread by how well it explains the seeds. A priori the mean is Jeffreys' (Beta(1/2, 1/2)), and the
 //! standard deviation of the rates is uniform from 0 to the greatest that there is, that of all or nothing. docs/statistics.md has how often the
-//! interval holds and where it does not (seeds in two camps). Golden values: tests/golden/statistics.py, by another quadrature.
+//! interval holds and where it does not (seeds in two camps). Golden values: tests/golden/verdicts.py, by another quadrature.
 
 use statrs::function::gamma::ln_gamma;
 use std::f64::consts::FRAC_PI_2;

@@ -1,6 +1,6 @@
 //! What a handful of seeds allow to say: means with intervals, differences with p values, corrections, and what a design can detect.
 //! `rate.rs` has the interval of a mean share, `flips.rs` the exact test beside the t test; docs/statistics.md states the models and how often
-//! the intervals hold. The distributions are statrs's; golden values are statsmodels' and scipy's (tests/golden/statistics.py).
+//! the intervals hold. The distributions are statrs's; golden values are statsmodels' and scipy's (tests/golden/verdicts.py).
 
 use super::flips::sign_flips;
 use statrs::distribution::{Binomial, ContinuousCDF, DiscreteCDF, Normal, StudentsT};

@@ -2,19 +2,11 @@
 //!
 //! `model.rs` builds what this describes. Names and meanings are open_clip's (`CLIPVisionCfg` and `CLIPTextCfg` of version 3.3).
 
+use super::names;
 use crate::error::from_json;
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-
-/// The configurations that ship with gauntlet: two small ones of its own, and open_clip's values under open_clip's names.
-const SHIPPED: [(&str, &str); 5] = [
-    ("tiny", include_str!("tiny.json")),
-    ("small", include_str!("small.json")),
-    ("RN50", include_str!("RN50.json")),
-    ("ViT-B-32", include_str!("ViT-B-32.json")),
-    ("ViT-B-16", include_str!("ViT-B-16.json")),
-];
 
 /// A model configuration as open_clip writes it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -116,20 +108,20 @@ impl From<Layers> for Value {
 }
 
 impl ModelConfig {
-    /// A configuration that ships with gauntlet, by name, or a JSON file in open_clip's form.
+    /// A model that is known by name (`names.rs`), or a JSON file in open_clip's form: a model config, or an `open_clip_config.json`.
     pub fn named(name: &str) -> Result<Self> {
-        let text = match SHIPPED.iter().find(|(known, _)| *known == name) {
-            Some((_, text)) => text.to_string(),
-            None if name.ends_with(".json") => std::fs::read_to_string(name).map_err(Error::io(name))?,
-            None => {
-                let known = SHIPPED.iter().map(|(known, _)| known.to_string()).collect();
-                return Err(Error::Unknown { kind: "model (nor is it a .json file)", name: name.into(), known });
-            }
+        let json = match names::find(name) {
+            Some(json) => json,
+            None if name.ends_with(".json") => names::file(name)?,
+            None => return Err(names::unknown(name)),
         };
-        let place = format!("model `{name}`");
-        let mut json: Value = serde_json::from_str(&text).map_err(|e| Error::invalid(&place, e.to_string()))?;
-        drop_defaults(&mut json, &place)?;
-        let config: ModelConfig = from_json(json, &place)?;
+        Self::read(json, &format!("model `{name}`"))
+    }
+
+    /// Reads a configuration in open_clip's form; `place` says where it stands.
+    pub(super) fn read(mut json: Value, place: &str) -> Result<Self> {
+        drop_defaults(&mut json, place)?;
+        let config: ModelConfig = from_json(json, place)?;
         config.check().map_err(|why| Error::invalid(place, why))?;
         Ok(config)
     }
@@ -263,26 +255,12 @@ mod tests {
     use super::*;
 
     fn parse(edit: impl FnOnce(&mut Value)) -> Result<ModelConfig> {
-        let mut json: Value = serde_json::from_str(include_str!("ViT-B-32.json")).unwrap();
+        let mut json: Value = names::find("ViT-B-32").unwrap();
         edit(&mut json);
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("model.json");
         std::fs::write(&file, json.to_string()).unwrap();
         ModelConfig::named(file.to_str().unwrap())
-    }
-
-    #[test]
-    fn shipped_configurations_go_through_a_trial_file_unchanged() {
-        for (name, text) in SHIPPED {
-            let config = ModelConfig::named(name).unwrap();
-            let written = serde_json::to_value(&config).unwrap();
-            assert_eq!(serde_json::from_value::<ModelConfig>(written.clone()).unwrap(), config);
-            let shipped: Value = serde_json::from_str(text).unwrap();
-            let mut expected = shipped.clone();
-            expected["quick_gelu"] = json!(false);
-            expected["vision_cfg"]["head_width"] = json!(64);
-            assert_eq!(written, expected, "{name}");
-        }
     }
 
     #[test]

@@ -5,7 +5,7 @@ use super::ModelConfig;
 use super::attention::{self, Projection};
 use super::config::stride;
 use super::transformer::Linear;
-use super::weights::{Init, Weights};
+use super::weights::{Counter, Init, Weights};
 use gauntlet_torch::{NormOptions, batch_norm, halve};
 use tch::{Device, Kind, Tensor};
 
@@ -139,6 +139,7 @@ struct BatchNorm {
     bias: Tensor,
     running_mean: Tensor,
     running_var: Tensor,
+    batches: Counter,
 }
 
 impl BatchNorm {
@@ -148,6 +149,7 @@ impl BatchNorm {
             bias: weights.parameter(&format!("{name}.bias"), &[channels], Init::Constant(0.0)),
             running_mean: weights.buffer(&format!("{name}.running_mean"), &[channels], 0.0),
             running_var: weights.buffer(&format!("{name}.running_var"), &[channels], 1.0),
+            batches: weights.counter(name),
         }
     }
 
@@ -163,6 +165,9 @@ impl BatchNorm {
     fn normalise(&self, x: &Tensor, shortcut: Option<&Tensor>, relu: bool, train: bool) -> Tensor {
         let options = NormOptions { relu, momentum: 0.1, eps: 1e-5 };
         let norm = [&self.weight, &self.bias, &self.running_mean, &self.running_var];
+        if train {
+            self.batches.count();
+        }
         batch_norm(x, norm, shortcut, train, options).expect("the shapes were checked with the configuration")
     }
 }

@@ -57,6 +57,11 @@ impl VisionTransformer {
 
     /// `[batch, 3, S, S]` -> `[batch, embed_dim]`. Pixels beyond the last whole patch are not seen.
     pub fn forward(&self, images: &Tensor) -> Tensor {
+        self.before_projection(images).matmul(&self.projection)
+    }
+
+    /// `[batch, 3, S, S]` -> `[batch, width]`: what is projected into the shared space.
+    pub fn before_projection(&self, images: &Tensor) -> Tensor {
         let (batch, stride) = (images.size()[0], self.patches.size()[2]);
         let x = images.conv2d(&self.patches, None::<Tensor>, [stride; 2], [0; 2], [1, 1], 1);
         let x = x.flatten(2, -1).transpose(1, 2); // [batch, patches, width]
@@ -66,6 +71,6 @@ impl VisionTransformer {
         let first = Tensor::arange(batch, (Kind::Int64, x.device())) * length;
         let rows = Rows { batch, length, places: None, kept: first };
         let class = self.blocks.forward(&self.norm_before.forward(&x).flatten(0, 1), &rows);
-        self.norm_after.forward(&class).matmul(&self.projection)
+        self.norm_after.forward(&class)
     }
 }

@@ -6,6 +6,8 @@ use rand_distr::{Distribution, Normal};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use tch::{Device, Kind, Tensor};
 
 /// How a parameter is drawn.
@@ -19,12 +21,37 @@ pub enum Init {
     Uniform(f64),
 }
 
+/// A count that a layer and the weights it belongs to share. It lies on the host: nothing that is computed depends on it.
+#[derive(Clone, Debug, Default)]
+pub struct Counter(Arc<AtomicI64>);
+
+impl Counter {
+    /// One more.
+    pub fn count(&self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// The count.
+    pub fn value(&self) -> i64 {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    fn set(&self, value: i64) {
+        self.0.store(value, Ordering::Relaxed);
+    }
+}
+
+/// What PyTorch calls the number of batches that a batch norm was trained on.
+const COUNTER: &str = "num_batches_tracked";
+
 /// Named parameters (trained) and buffers (batch-norm statistics).
 pub struct Weights {
     /// Trained tensors.
     pub parameters: BTreeMap<String, Tensor>,
     /// Batch norm's running statistics.
     pub buffers: BTreeMap<String, Tensor>,
+    /// Batches that each batch norm was trained on, by PyTorch's name.
+    counters: BTreeMap<String, Counter>,
     seed: u64,
     device: Device,
 }
@@ -32,7 +59,7 @@ pub struct Weights {
 impl Weights {
     /// No weights yet; those to come are drawn from `seed`.
     pub fn new(seed: u64, device: Device) -> Self {
-        Weights { parameters: BTreeMap::new(), buffers: BTreeMap::new(), seed, device }
+        Weights { parameters: BTreeMap::new(), buffers: BTreeMap::new(), counters: BTreeMap::new(), seed, device }
     }
 
     /// A new parameter, drawn by its name.
@@ -60,6 +87,11 @@ impl Weights {
         tensor
     }
 
+    /// A new counter of the batches that the batch norm `name` is trained on.
+    pub fn counter(&mut self, name: &str) -> Counter {
+        self.counters.entry(format!("{name}.{COUNTER}")).or_default().clone()
+    }
+
     /// The name of a tensor that holds a NaN or an infinity, if there is one.
     pub fn not_finite(&self) -> Result<Option<String>> {
         for (name, tensor) in self.tensors() {
@@ -70,57 +102,82 @@ impl Weights {
         Ok(None)
     }
 
-    /// Parameters and buffers by name, for saving.
+    /// Parameters and buffers by name: all that an embedding depends on.
     pub fn tensors(&self) -> BTreeMap<String, Tensor> {
         let all = self.parameters.iter().chain(&self.buffers);
         all.map(|(name, tensor)| (name.clone(), tensor.detach())).collect()
     }
 
-    /// Saves as open_clip names and loads them: batch norms carry the `num_batches_tracked` that PyTorch expects.
-    pub fn save(&self, path: &Path) -> Result<()> {
-        let mut tensors = self.tensors();
-        for name in self.buffers.keys().filter(|name| name.ends_with("running_mean")) {
-            let counter = name.replace("running_mean", "num_batches_tracked");
-            tensors.insert(counter, Tensor::from(0i64));
-        }
-        write_safetensors(path, &tensors, &HashMap::new())
+    /// What PyTorch calls the state: [`tensors`](Weights::tensors) and, of each batch norm, the number of batches it was trained on.
+    pub fn state(&self) -> BTreeMap<String, Tensor> {
+        let counters = self.counters.iter().map(|(name, counter)| (name.clone(), Tensor::from(counter.value())));
+        self.tensors().into_iter().chain(counters).collect()
     }
 
-    /// Loads every parameter and buffer from a file in open_clip's names.
+    /// Saves the state, as open_clip names and loads it.
+    pub fn save(&self, path: &Path) -> Result<()> {
+        write_safetensors(path, &self.state(), &HashMap::new())
+    }
+
+    /// Loads what [`save`](Weights::save) wrote.
     ///
     /// # Errors
     /// Names each tensor that is missing, unknown or of another shape.
     pub fn load(&self, path: &Path) -> Result<()> {
-        let (mut found, _) = read_safetensors(path)?;
-        found.retain(|name, _| !name.ends_with("num_batches_tracked"));
+        self.fit(read_safetensors(path)?.0, &path.display().to_string())
+    }
+
+    /// Takes over a state that was read from `place`. Its batch norms may lack their counts, as those of old PyTorch do; they are then 0.
+    ///
+    /// # Errors
+    /// Names each tensor that is missing, unknown, of another shape or no tensor of real numbers.
+    pub fn fit(&self, mut found: BTreeMap<String, Tensor>, place: &str) -> Result<()> {
         let known = self.tensors();
-        let missing = known.keys().filter(|name| !found.contains_key(*name)).map(|name| format!("`{name}` is missing"));
-        let unknown = found.keys().filter(|name| !known.contains_key(*name)).map(|name| format!("`{name}` is unknown"));
-        let shape = known.iter().filter_map(|(name, ours)| {
-            let theirs = found.get(name)?;
-            (theirs.size() != ours.size()).then(|| format!("`{name}` is {:?}, not {:?}", theirs.size(), ours.size()))
-        });
-        let wrong: Vec<String> = missing.chain(unknown).chain(shape).collect();
-        if !wrong.is_empty() {
-            let few = wrong.iter().take(5).cloned().collect::<Vec<_>>().join(", ");
-            return Err(Error::invalid(
-                path.display().to_string(),
-                format!("does not fit the model ({} tensors): {few}", wrong.len()),
-            ));
+        if let Some(scale) = found.get_mut("logit_scale").filter(|scale| scale.numel() == 1) {
+            *scale = scale.reshape([0i64; 0]); // open_clip has it as a number or as a list of one
         }
+        let missing = known.keys().filter(|name| !found.contains_key(*name)).map(|name| format!("`{name}` is missing"));
+        let unknown = found.keys().filter(|name| !known.contains_key(*name) && !self.counters.contains_key(*name));
+        let unknown = unknown.map(|name| format!("`{name}` is unknown"));
+        let misfit = known.iter().filter_map(|(name, ours)| {
+            let theirs = found.get(name)?;
+            let (here, there) = (ours.size(), theirs.size());
+            match theirs.is_floating_point() {
+                _ if here != there => Some(format!("`{name}` is {there:?}, not {here:?}")),
+                false => Some(format!("`{name}` holds whole numbers")),
+                true => None,
+            }
+        });
+        let counters = self.counters.keys().filter(|name| found.get(*name).is_some_and(|count| !is_count(count)));
+        let counters = counters.map(|name| format!("`{name}` is no count"));
+        let kinds: [Vec<String>; 4] = [missing.collect(), unknown.collect(), misfit.collect(), counters.collect()];
+        let count: usize = kinds.iter().map(Vec::len).sum();
+        if count > 0 {
+            // Some of each kind: names that are missing here are often those that are unknown, under another prefix.
+            let few = kinds.iter().flat_map(|kind| kind.iter().take(3)).cloned().collect::<Vec<_>>().join(", ");
+            return Err(Error::invalid(place, format!("does not fit the model ({count} tensors): {few}")));
+        }
+        self.counters.values().for_each(|counter| counter.set(0));
         self.assign(&found)
     }
 
-    /// Copies tensors of equal names and shapes into the weights.
+    /// Copies tensors of equal names and shapes into the weights, and counts where they are there.
     pub fn assign(&self, from: &BTreeMap<String, Tensor>) -> Result<()> {
         tch::no_grad(|| {
             for (name, tensor) in self.parameters.iter().chain(&self.buffers) {
                 let source = from.get(name).ok_or_else(|| Error::invalid(format!("weights, `{name}`"), "missing"))?;
                 tensor.shallow_clone().f_copy_(source)?;
             }
+            for (name, counter) in &self.counters {
+                from.get(name).map_or(Ok(()), |count| i64::try_from(count).map(|count| counter.set(count)))?;
+            }
             Ok(())
         })
     }
+}
+
+fn is_count(tensor: &Tensor) -> bool {
+    tensor.numel() == 1 && i64::try_from(tensor).is_ok_and(|count| count >= 0)
 }
 
 /// Pictures and kernels with their channels last in memory (shape as it was): convolutions are faster that way on CPU and GPU,

@@ -3,8 +3,8 @@
 
 use super::Trial;
 use crate::defense::{Defense, Undefended};
-use crate::model::Clip;
 use crate::model::weights::write_atomic;
+use crate::model::{Checkpoint, Clip};
 use crate::train::trajectory::Recorder;
 use crate::train::{Corpus, Machine, Recipe, Spent, Trained, Trainer, checkpoint};
 use crate::{Error, Result, build, draw};
@@ -46,12 +46,12 @@ impl Trial {
         recorder: Option<Recorder>,
     ) -> Result<Trained> {
         if !self.recipe.init.is_empty() {
-            model.weights.load(Path::new(&self.recipe.init))?;
+            model.load(&Checkpoint::read(Path::new(&self.recipe.init))?)?;
         }
         let (recipe, needs) = (defense.recipe(&self.recipe, job.corpus.len())?, defense.needs().undefended);
         let undefended = if needs == Undefended::Unused { None } else { Some(self.undefended(job)?) };
         if let (Undefended::Start, Some((undefended, _))) = (needs, &undefended) {
-            model.weights.assign(&undefended.weights.tensors())?;
+            model.weights.assign(&undefended.weights.state())?;
         }
         let shared = if self.defense.plugin == PLAIN { Shared::open(self, job)?.ours()? } else { None };
         let corpus = job.corpus.in_batches_of(recipe.batch);
@@ -65,7 +65,7 @@ impl Trial {
         };
         let trainer = trainer.recorded_by(recorder).beside(scout).clean_after(self.clean_after);
         let mut trained = trainer.run(job.machine).map_err(diverged)?;
-        model.weights.save(&job.folder.join("model.safetensors"))?;
+        model.save(&job.folder.join("model.safetensors"))?;
         // What another build has a part in must not lie under the key of this one.
         let shared = shared.filter(|_| trained.builds == 1);
         shared.map_or(Ok(()), |(shared, _lock)| shared.leave(model, &trained))?;
@@ -85,7 +85,7 @@ impl Trial {
             return Ok((model, spent));
         }
         if !self.recipe.init.is_empty() {
-            model.weights.load(Path::new(&self.recipe.init))?;
+            model.load(&Checkpoint::read(Path::new(&self.recipe.init))?)?;
         }
         let mut plain = Plain;
         let trainer = Trainer::open(&self.recipe, job.corpus, &model, &mut plain, &shared.folder, &shared.key)?;
@@ -172,7 +172,7 @@ impl Shared {
 
     /// Leaves it to the others.
     fn leave(&self, model: &Clip, trained: &Trained) -> Result<()> {
-        model.weights.save(&self.folder.join("model.safetensors"))?;
+        model.save(&self.folder.join("model.safetensors"))?;
         let spent = Spent { seconds: trained.seconds, samples: trained.samples };
         write_atomic(&self.folder.join("spent.json"), &serde_json::to_vec(&spent).expect("plain data"))
     }

@@ -1,0 +1,237 @@
+//! What would fail, found before anything is trained: everything that a suite names is opened, what its attacks ask for is looked for in the data, and
+//! its schedule is held against the rows. No image is decoded for a cache, no model is trained: `gauntlet run --dry-run`.
+
+use super::Suite;
+use crate::attack::{PoisonCtx, contents};
+use crate::data::tokenize::Tokenizer;
+use crate::data::{Dataset, Split};
+use crate::defense::{Bench, Needs};
+use crate::evaluator::Downstream;
+use crate::model::{Checkpoint, Clip};
+use crate::plugin::library;
+use crate::poison::bundle::Bundle;
+use crate::poison::{Poison, Poisoned};
+use crate::progress::Silent;
+use crate::train::corpus::Shape;
+use crate::train::{Corpus, Machine};
+use crate::trial::Trial;
+use crate::{Attack, Defense, Error, Goal, Progress, Result};
+use std::cell::Cell;
+use std::collections::{BTreeMap, HashSet};
+use std::path::Path;
+use std::sync::atomic::AtomicBool;
+use tch::{Device, Kind, Tensor};
+
+/// Pairs up to which defenses are asked for their plan of the first epoch: some begin by embedding a share of the captions.
+const MOST_PLANNED: usize = 20_000;
+
+/// Pairs that are still counted; a suite that says it has more (`plan.rows`) would take its time for it.
+const MOST_ROWS: u64 = 2_000_000;
+
+/// What a rehearsal found.
+#[derive(Default)]
+pub struct Rehearsal {
+    /// What would fail, and in which trials (or parts of the suite).
+    problems: Vec<(String, Vec<String>)>,
+    /// What was not looked at, and what a person should know.
+    pub notes: Vec<String>,
+}
+
+impl Rehearsal {
+    /// One line a problem.
+    pub fn problems(&self) -> impl Iterator<Item = String> + '_ {
+        self.problems.iter().map(|(what, places)| match &places[..] {
+            [] => what.clone(),
+            [one] => format!("{what} ({one})"),
+            [first, .., last] => format!("{what} ({} times, from {first} to {last})", places.len()),
+        })
+    }
+
+    /// Keeps what an answer is; of an error only that it would come.
+    fn keep<T>(&mut self, answer: Result<T>, place: &str) -> Option<T> {
+        answer.map_err(|error| self.add(error.chain(), place)).ok()
+    }
+
+    fn add(&mut self, what: String, place: &str) {
+        let known = self.problems.iter_mut().find(|(known, _)| *known == what);
+        let places = match known {
+            Some((_, places)) => places,
+            None => {
+                self.problems.push((what, Vec::new()));
+                &mut self.problems.last_mut().expect("it was just pushed").1
+            }
+        };
+        if !place.is_empty() && !places.iter().any(|other| other == place) {
+            places.push(place.to_string());
+        }
+    }
+}
+
+impl Suite {
+    /// Rehearses these trials of the suite. `scratch` is a folder for an index of the data, which is left there.
+    pub fn rehearse(&self, trials: &[&Trial], scratch: &Path, progress: &dyn Progress) -> Result<Rehearsal> {
+        let mut found = Rehearsal::default();
+        for (label, config) in &self.downstream {
+            let one = BTreeMap::from([(label.clone(), config.clone())]);
+            found.keep(Downstream::open_all(&one), "");
+        }
+        let Some(first) = trials.first() else { return Ok(found) };
+        if !first.recipe.init.is_empty() {
+            let load =
+                || Clip::new(&first.model, 0, Device::Cpu)?.load(&Checkpoint::read(Path::new(&first.recipe.init))?);
+            let notes = load().map_err(|error| error.during("key `recipe.init`"));
+            let notes = found.keep(notes, "");
+            found.notes.extend(notes.unwrap_or_default());
+        }
+        for attack in &first.attacks {
+            if library::used(std::slice::from_ref(attack)).is_empty() {
+                let files = attack.build::<dyn Attack>().and_then(|attack| contents(&attack.reads()?));
+                found.keep(files.map_err(|error| error.during(format!("attack `{}`", attack.label))), "");
+            }
+        }
+        if self.plan.rows > MOST_ROWS {
+            let rows = self.plan.rows;
+            found.notes.push(format!(
+                "{rows} pairs are too many to count before a run: that attacks find their rows was not looked at"
+            ));
+            found.keep(first.data.open().map_err(|error| error.during("table `data`")), "");
+            return Ok(found);
+        }
+        // Nothing is cached: an image is decoded only where an attack asks whether it can be.
+        let size = first.model.vision_cfg.image_size as u32;
+        let data = Dataset::open_among(&first.data, &first.classes, size, 0, scratch, progress).map_err(|error| error.during("table `data`"));
+        let Some(data) = found.keep(data, "") else { return Ok(found) };
+        for &seed in &self.seeds {
+            let place = format!("seed {seed}");
+            let Some(split) = found.keep(data.split(self.heldout, seed), &place) else { continue };
+            let of_seed: Vec<&Trial> = trials.iter().copied().filter(|trial| trial.seed == seed).collect();
+            found.poison(&of_seed, &data, &split, scratch);
+        }
+        Ok(found)
+    }
+}
+
+impl Rehearsal {
+    /// The goals and edits of one seed, and the schedule of each trial.
+    fn poison(&mut self, trials: &[&Trial], data: &Dataset, split: &Split, scratch: &Path) {
+        let Some(first) = trials.first() else { return };
+        let (place, untouched) = (format!("seed {}", first.seed), HashSet::new());
+        let ctx = PoisonCtx { data, split, seed: first.seed, taken: &untouched };
+        let mut goals: BTreeMap<&str, (Box<dyn Attack>, Goal)> = BTreeMap::new();
+        for config in &first.attacks {
+            if !library::used(std::slice::from_ref(config)).is_empty() {
+                // What was loaded may abort; it runs in a trial's own process only.
+                let note =
+                    format!("attack `{}` comes from a library, and was not asked what it would do", config.label);
+                self.notes.extend((!self.notes.contains(&note)).then_some(note));
+                continue;
+            }
+            let wanted = config.build::<dyn Attack>().and_then(|attack| attack.goal(&ctx).map(|goal| (attack, goal)));
+            let wanted = wanted.map_err(|error| error.during(format!("attack `{}`", config.label)));
+            if let Some(wanted) = self.keep(wanted, &place) {
+                goals.insert(&config.label, wanted);
+            }
+        }
+        let mut made: BTreeMap<&str, Option<Vec<Poisoned>>> = BTreeMap::new();
+        for trial in trials {
+            let edits = made.entry(&trial.arena).or_insert_with(|| self.edits(trial, &goals, (data, split)));
+            let Some(edits) = edits else { continue };
+            let rows = split.train.len() + edits.iter().filter(|poisoned| poisoned.edit.replaces.is_none()).count();
+            let checked = schedule(trial, rows);
+            let fits = self.keep(checked, &trial.name()).is_some();
+            if fits && rows <= MOST_PLANNED && library::used(std::slice::from_ref(&trial.defense)).is_empty() {
+                let (planned, given_back) = first_plan(trial, data, split, std::mem::take(edits), scratch);
+                *edits = given_back;
+                self.keep(
+                    planned.map_err(|error| error.during(format!("defense `{}`", trial.defense.label))),
+                    &trial.name(),
+                );
+            }
+        }
+    }
+
+    /// What the attacks of an arena do; none if that cannot be told.
+    fn edits(
+        &mut self,
+        trial: &Trial,
+        goals: &BTreeMap<&str, (Box<dyn Attack>, Goal)>,
+        (data, split): (&Dataset, &Split),
+    ) -> Option<Vec<Poisoned>> {
+        let place = format!("arena {}, seed {}", trial.arena, trial.seed);
+        if let Some(folder) = self.keep(trial.bundled(), &place)? {
+            return Some(self.keep(Bundle::read(&folder), &place)?.poison.edits);
+        }
+        let (mut taken, mut all, mut whole) = (HashSet::new(), Vec::new(), true);
+        for label in &trial.poisoning {
+            let Some((attack, goal)) = goals.get(label.as_str()) else {
+                whole = false;
+                continue;
+            };
+            let ctx = PoisonCtx { data, split, seed: trial.seed, taken: &taken };
+            let edits = attack.poison(&ctx, goal).map_err(|error| error.during(format!("attack `{label}`")));
+            let edits = self.keep(edits, &place);
+            whole &= edits.is_some();
+            let edits = edits.unwrap_or_default();
+            taken.extend(edits.iter().filter_map(|edit| edit.replaces));
+            all.extend(edits.into_iter().map(|edit| Poisoned { attack: label.clone(), edit }));
+        }
+        whole.then_some(all)
+    }
+}
+
+/// What the trainer refuses before its first step, of a defense that trains on every row.
+fn schedule(trial: &Trial, rows: usize) -> Result<()> {
+    let recipe = trial.defense.build::<dyn Defense>()?.recipe(&trial.recipe, rows)?;
+    if rows < recipe.batch {
+        let why = format!("is {}, and there are {rows} training rows", recipe.batch);
+        return Err(Error::invalid("recipe, key `batch`", why));
+    }
+    let steps = (rows / recipe.batch) as u64 * u64::from(recipe.epochs);
+    if recipe.warmup_steps >= steps {
+        let why = format!("is {}, and the whole training has {steps} steps", recipe.warmup_steps);
+        return Err(Error::invalid("recipe, key `warmup_steps`", why));
+    }
+    Ok(())
+}
+
+/// Asks the defense for its plan of the first epoch, with a model as it is drawn; whatever would look at images is let off. Gives the edits back.
+fn first_plan(
+    trial: &Trial,
+    data: &Dataset,
+    split: &Split,
+    edits: Vec<Poisoned>,
+    scratch: &Path,
+) -> (Result<()>, Vec<Poisoned>) {
+    let poison = Poison { edits, pixels: Tensor::zeros([0], (Kind::Uint8, Device::Cpu)), digest: String::new() };
+    let ask = || -> Result<()> {
+        let mut defense = trial.defense.build::<dyn Defense>()?;
+        if defense.needs() != Needs::default() {
+            return Ok(()); // it starts from a model that is not there
+        }
+        let recipe = defense.recipe(&trial.recipe, split.train.len())?;
+        let tokenizer = Tokenizer::new(&data.vocabulary, trial.model.text_cfg.vocab_size)?;
+        let model = Clip::new(&trial.model, 0, Device::Cpu)?;
+        let shape = Shape { batch: recipe.batch, context_length: trial.model.text_cfg.context_length };
+        let corpus = Corpus::new(data, split, &poison, &tokenizer, shape, trial.seed, Device::Cpu);
+        // Whoever embeds images hears that the run is to stop.
+        let machine = Machine { workers: 1, progress: &Silent, stop: &AtomicBool::new(true) };
+        let bench = Bench {
+            model: &model,
+            undefended: None,
+            needs: defense.needs(),
+            corpus: &corpus,
+            folder: scratch,
+            seed: trial.seed,
+            epochs: recipe.epochs,
+            precision: recipe.precision,
+            looked_at: &Cell::new(0),
+            machine: &machine,
+        };
+        match defense.plan(1, &bench) {
+            Ok(_) | Err(Error::Interrupted) => Ok(()),
+            Err(error) => Err(error),
+        }
+    };
+    let asked = ask();
+    (asked, poison.edits)
+}
