@@ -55,7 +55,7 @@ mod tests {
 
     #[test]
     fn the_gap_makes_the_camps_and_the_worse_side_is_broken() {
-        let accuracy = Column::accuracy();
+        let accuracy = Column::accuracy(&crate::report::sample::suite(&[0], &["clip"]));
         let success = Column { higher_is_better: Some(false), ..accuracy.clone() };
         let of = |column: &Column, percent: &[i32]| {
             broken(&percent.iter().map(|value| f64::from(*value) / 100.0).collect::<Vec<_>>(), column)

@@ -272,7 +272,7 @@ fn the_clean_arena_judges_no_attack_and_its_base_rates_crowd_out_no_verdict() {
     let all = compare(&Board::new(&suite, &lines).unwrap(), "clip").unwrap();
     let clean: Vec<&Comparison> = all.iter().filter(|one| one.arena == "clean").collect();
     assert!(
-        clean.iter().all(|one| one.column.is_accuracy() && one.adjusted.is_some()) && clean.len() == 3,
+        clean.iter().all(|one| one.column.accuracy && one.adjusted.is_some()) && clean.len() == 3,
         "{clean:?}"
     );
     let tested: Vec<f64> = all.iter().filter(|one| one.adjusted.is_some()).map(|one| one.difference.p).collect();
