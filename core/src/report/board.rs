@@ -119,7 +119,9 @@ impl<'a> Board<'a> {
                 warnings.push(warning);
             }
         }
-        if !self.scores.is_empty() && !self.scores.iter().any(|line| self.accuracy.is_of(line)) {
+        // Pairs without labels have no accuracy of their own, and the suite may have named none.
+        let apart = !self.suite.classes.is_empty() || !self.suite.accuracy.is_empty();
+        if apart && !self.scores.is_empty() && !self.scores.iter().any(|line| self.accuracy.is_of(line)) {
             let name = self.accuracy.name();
             warnings.push(format!(
                 "no trial has a score `{name}`, so nobody can tell what a defense costs, nor whether a model has learnt anything; the key \
