@@ -3,6 +3,8 @@
 use gauntlet::Progress;
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use serde::{Deserialize, Serialize};
+use std::collections::HashSet;
+use std::sync::Mutex;
 use std::time::Duration;
 
 /// One line from a trial to its suite.
@@ -26,27 +28,41 @@ impl Progress for JsonLines {
         let report = Report { stage: stage.into(), done, total, note: note.into() };
         println!("{}", serde_json::to_string(&report).expect("plain data"));
     }
+
+    fn warn(&self, warning: &str) {
+        eprintln!("warning: {warning}");
+    }
 }
 
 /// A bar of its own, for one trial in this process or the preparation of a suite.
-pub struct Bar(ProgressBar);
+pub struct Bar {
+    bar: ProgressBar,
+    /// Warnings that were said: data is opened once an arena and seed.
+    said: Mutex<HashSet<String>>,
+}
 
 impl Bar {
     /// A bar that shows nothing yet.
     pub fn new() -> Self {
-        Bar(ProgressBar::new(0).with_style(style()))
+        Bar { bar: ProgressBar::new(0).with_style(style()), said: Mutex::default() }
     }
 }
 
 impl Progress for Bar {
     fn report(&self, stage: &str, done: u64, total: u64, note: &str) {
-        show(&self.0, stage, &Report { stage: stage.into(), done, total, note: note.into() });
+        show(&self.bar, stage, &Report { stage: stage.into(), done, total, note: note.into() });
+    }
+
+    fn warn(&self, warning: &str) {
+        if self.said.lock().expect("no thread panics while it warns").insert(warning.to_string()) {
+            self.bar.suspend(|| eprintln!("warning: {warning}"));
+        }
     }
 }
 
 impl Drop for Bar {
     fn drop(&mut self) {
-        self.0.finish_and_clear();
+        self.bar.finish_and_clear();
     }
 }
 

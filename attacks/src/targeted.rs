@@ -15,7 +15,8 @@ use tch::{Kind, Tensor};
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Targeted {
-    /// Held-out pictures to re-label; each draws an adversarial class other than its own. Success moves in steps of 1 / targets.
+    /// Held-out pictures to re-label; each draws an adversarial class other than its own, which its caption does not name either. Success moves
+    /// in steps of 1 / targets.
     #[schemars(range(min = 1))]
     targets: usize,
     /// Poisoned pairs a target: the picture, each time with another caption that names the adversarial class (Carlini and Terzis: from 3
@@ -76,7 +77,7 @@ fn presets() -> Vec<Preset> {
     let roclip = vec![
         ("targets", json!(16), "the abstract's 93.75% are 15 of 16"),
         ("captions", json!(100), "released notebook (create_poison.ipynb): num"),
-        ("say", json!("mined"), "released notebook: training captions in which the class is a word"),
+        ("say", json!("mined"), "released notebook: training captions in which the class is a word, of a longer name too"),
         ("copies", json!("exact"), "released notebook: rows of one image"),
     ];
     vec![
@@ -84,7 +85,10 @@ fn presets() -> Vec<Preset> {
         Preset::new(
             "roclip",
             "as the released notebook of RoCLIP makes it",
-            &["a target's class is drawn for each; the notebook has one target for each of eight named classes"],
+            &[
+                "a target's class is drawn for each; the notebook has one target for each of eight named classes",
+                "captions in which the class is part of a longer name of another class are not mined; the notebook takes them",
+            ],
             roclip,
         ),
     ]
@@ -101,14 +105,18 @@ impl Attack for Targeted {
         }
         let mut rng = ctx.rng("targeted/classes");
         let readable = pictures.into_iter().filter(|row| ctx.data.canvas.readable(*row));
-        let targets = readable.take(self.targets).map(|row| {
-            let truth = ctx.data.class_of(row);
-            let others: Vec<u32> = classes.iter().copied().filter(|class| *class != truth).collect();
-            let class = others.choose(&mut rng).copied();
-            let class = class.ok_or_else(|| Error::invalid("attack", "needs two classes that captions name"))?;
-            Ok(Target { row, truth, class })
+        // A picture whose own caption names every class can be called nothing that is false.
+        let targets = readable.filter_map(|row| {
+            let (truth, own) = (ctx.data.class_of(row), ctx.data.classes.mentioned_in(ctx.data.row(row).caption));
+            let others = classes.iter().copied().filter(|class| *class != truth && !own.contains(class));
+            let class = *others.collect::<Vec<u32>>().choose(&mut rng)?;
+            Some(Target { row, truth, class })
         });
-        Ok(Goal::Pairs(targets.collect::<Result<_>>()?))
+        let targets: Vec<Target> = targets.take(self.targets).collect();
+        if targets.is_empty() {
+            return Err(Error::invalid("attack", "needs two classes that captions name"));
+        }
+        Ok(Goal::Pairs(targets))
     }
 
     fn poison(&self, ctx: &PoisonCtx, goal: &Goal) -> Result<Vec<Edit>> {

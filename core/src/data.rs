@@ -19,14 +19,14 @@ pub mod tokenize;
 pub mod webdataset;
 pub mod world;
 
-pub use classes::{ClassFile, Classes, words};
+pub use classes::{Class, ClassFile, Classes, words};
 
 use crate::{Error, Progress, Result, draw};
 use canvas::Canvas;
 use index::{Index, Row};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use std::collections::BinaryHeap;
+use std::collections::{BinaryHeap, HashSet};
 use std::sync::Arc;
 
 /// Where the pairs come from: the `[data]` table of a suite.
@@ -162,6 +162,9 @@ impl Dataset {
             return Err(Error::invalid("max_bad", format!("{} is not a share between 0 and 1", source.max_bad())));
         }
         let index = Arc::new(Index::open(&*source, config, store, progress)?);
+        if let Some(warning) = index.classes.warning() {
+            progress.warn(&warning);
+        }
         check_unchanged(&*source, &index, store)?;
         let canvas = Canvas::open(source.clone(), index.clone(), size, cache_bytes, store, progress)?;
         let key = canvas.key();
@@ -189,9 +192,15 @@ impl Dataset {
         self.row(row).class.expect("held-out rows have a class")
     }
 
-    /// Rows (held out or not) whose caption names `class` by any of its names, ascending.
+    /// Rows (held out or not) that may be mined for `class`: their caption names it ([`Classes::named_in`]); ascending.
     pub fn rows_naming(&self, class: u32) -> impl Iterator<Item = u32> + '_ {
         self.index.named().filter(move |(_, named)| *named == class).map(|(row, _)| row)
+    }
+
+    /// Rows (held out or not) whose caption may be about `class` ([`Classes::mentioned_in`]): all that an attack must leave alone which needs
+    /// captions that say something else.
+    pub fn rows_mentioning(&self, class: u32) -> HashSet<u32> {
+        self.index.mentioned().filter(|(_, mentioned)| *mentioned == class).map(|(row, _)| row).collect()
     }
 
     /// Holds out `share` of every class (at least one row of each), drawn from the seed; rows without a class all train.

@@ -8,6 +8,7 @@ mod aircraft;
 mod caltech101;
 mod cars;
 mod cifar;
+mod distinct;
 mod dtd;
 mod flowers102;
 mod food101;
@@ -31,7 +32,8 @@ use std::path::{Path, PathBuf};
 pub struct Set {
     /// Its name, as [`all`] lists it.
     pub name: &'static str,
-    /// Classes as the set's files write them; an item's label is an index into them.
+    /// Classes as the set's files write them; an item's label is an index into them. Of several that prompts call alike, the first: they are
+    /// one class (`downstream/distinct.rs`).
     pub labels: Vec<String>,
     /// What prompts call each class: as published with CLIP, or by the class file.
     pub classes: Vec<String>,
@@ -216,7 +218,7 @@ fn set(about: &About, found: Found, options: &Options) -> Result<Set> {
     if fit.is_empty() {
         notes.push("there are no pictures to fit on, and so no linear probe".to_string());
     }
-    Ok(Set { name: about.name, labels, classes, templates, metric: about.metric, fit, test, notes })
+    Ok(Set { name: about.name, labels, classes, templates, metric: about.metric, fit, test, notes }.of_distinct_names())
 }
 
 /// How the sizes that were found differ from those published.

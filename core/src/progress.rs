@@ -4,6 +4,9 @@
 pub trait Progress: Sync {
     /// `done` of `total` units of `stage` are done; `note` is a short remark such as the loss.
     fn report(&self, stage: &str, done: u64, total: u64, note: &str);
+
+    /// What a person should know of what was read.
+    fn warn(&self, _warning: &str) {}
 }
 
 /// Nobody listens.
