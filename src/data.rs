@@ -164,7 +164,7 @@ fn verify(set: &Set) -> Result<ExitCode> {
         found.iter().for_each(|line| text += &format!("  {line}\n"));
         bad += found.len();
     }
-    set.notes.iter().for_each(|note| text += &format!("note: {note}\n"));
+    set.notes.iter().chain(&set.shared_names()).for_each(|note| text += &format!("note: {note}\n"));
     say(&text);
     Ok(ExitCode::from(u8::from(bad > 0)))
 }

@@ -77,7 +77,11 @@ fn presets() -> Vec<Preset> {
     let roclip = vec![
         ("targets", json!(16), "the abstract's 93.75% are 15 of 16"),
         ("captions", json!(100), "released notebook (create_poison.ipynb): num"),
-        ("say", json!("mined"), "released notebook: training captions in which the class is a word, of a longer name too"),
+        (
+            "say",
+            json!("mined"),
+            "released notebook: training captions in which the class is a word, of a longer name too",
+        ),
         ("copies", json!("exact"), "released notebook: rows of one image"),
     ];
     vec![

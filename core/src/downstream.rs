@@ -32,8 +32,7 @@ use std::path::{Path, PathBuf};
 pub struct Set {
     /// Its name, as [`all`] lists it.
     pub name: &'static str,
-    /// Classes as the set's files write them; an item's label is an index into them. Of several that prompts call alike, the first: they are
-    /// one class (`downstream/distinct.rs`).
+    /// Classes as the set's files write them; an item's label is an index into them.
     pub labels: Vec<String>,
     /// What prompts call each class: as published with CLIP, or by the class file.
     pub classes: Vec<String>,
@@ -218,7 +217,7 @@ fn set(about: &About, found: Found, options: &Options) -> Result<Set> {
     if fit.is_empty() {
         notes.push("there are no pictures to fit on, and so no linear probe".to_string());
     }
-    Ok(Set { name: about.name, labels, classes, templates, metric: about.metric, fit, test, notes }.of_distinct_names())
+    Ok(Set { name: about.name, labels, classes, templates, metric: about.metric, fit, test, notes })
 }
 
 /// How the sizes that were found differ from those published.

@@ -24,3 +24,4 @@ mod resume;
 mod schema;
 mod smoke;
 mod suite;
+mod words;

@@ -86,7 +86,11 @@ impl Backdoor {
         };
         let mut rows: Vec<u32> = ctx.free_rows().filter(wanted).collect();
         rows.shuffle(&mut rng);
-        let count = ctx.share("poison.rate", self.rate, rows.len())?;
+        let count = ctx.share("poison.rate", self.rate, rows.len());
+        let count = count.map_err(|error| match self.rows {
+            Rows::Others => error.during("key `poison.rows`: `others` leaves out what is of the target or names it"),
+            Rows::Any | Rows::Target => error,
+        })?;
         let captions: Vec<String> = match self.captions {
             Captions::Mined => ctx.captions_naming(class)?.into_iter().map(str::to_string).collect(),
             Captions::Templates => ctx.data.classes.prompts(class).collect(),

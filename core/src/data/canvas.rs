@@ -378,7 +378,8 @@ mod tests {
     #[test]
     fn a_label_that_the_class_file_lacks_stops_the_scan() {
         let names = ["label 0", "label 1", "label two"].map(|name| (name.to_string(), vec![name.to_string()]));
-        let class_file = ClassFile { classes: names.into(), templates: vec!["a {}".into()], aliases: Default::default() };
+        let class_file =
+            ClassFile { classes: names.into(), templates: vec!["a {}".into()], aliases: Default::default() };
         let store = tempfile::tempdir().unwrap();
         let source = Arc::new(Fake { max_bad: 1.0, class_file: Some(class_file), ..Default::default() });
         let message = open_fake(&source, store.path(), u64::MAX).err().unwrap().chain();

@@ -90,8 +90,10 @@ impl Classes {
     /// Classes from a class file; without one, labels name themselves and the prompt is "a photo of a ...".
     pub fn new(labels: Vec<String>, file: Option<ClassFile>) -> Self {
         let mut file = file.unwrap_or_else(|| ClassFile::of_labels(labels));
-        let class = |(label, names): (String, Vec<String>)| {
-            Class { aliases: file.aliases.remove(&label).unwrap_or_else(|| usual(&names)), label, names }
+        let class = |(label, names): (String, Vec<String>)| Class {
+            aliases: file.aliases.remove(&label).unwrap_or_else(|| usual(&names)),
+            label,
+            names,
         };
         Classes::of(file.classes.into_iter().map(class), file.templates)
     }
@@ -108,7 +110,11 @@ impl Classes {
                 [&mut names, &mut aliases, &mut sharing].into_iter().for_each(|lists| lists.push(Vec::new()));
             }
             let add = |list: &mut Vec<String>, new: Vec<String>| {
-                new.into_iter().for_each(|new| if !list.contains(&new) { list.push(new) });
+                new.into_iter().for_each(|new| {
+                    if !list.contains(&new) {
+                        list.push(new)
+                    }
+                });
             };
             add(&mut names[number], class.names);
             add(&mut aliases[number], class.aliases);

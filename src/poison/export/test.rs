@@ -2,7 +2,6 @@
 
 use super::Job;
 use super::train::wrong;
-use gauntlet::data::ClassFile;
 use gauntlet::data::canvas::png;
 use gauntlet::data::ordered::{cores, ordered};
 use gauntlet::poison::{Threat, bytes};

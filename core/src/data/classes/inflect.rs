@@ -113,7 +113,10 @@ mod tests {
             assert!(nouns.word(one, false).contains(&many.to_string()), "{one} -> {many}");
             assert!(nouns.word(many, false).contains(&one.to_string()), "{many} -> {one}");
         }
-        for pair in "glass glasses, sunglass sunglasses, short shorts, ga gas, colon cola, specie species, custom customs".split(", ") {
+        for pair in
+            "glass glasses, sunglass sunglasses, short shorts, ga gas, colon cola, specie species, custom customs"
+                .split(", ")
+        {
             let (one, other) = pair.split_once(' ').unwrap();
             assert!(!nouns.word(one, false).contains(&other.to_string()), "{one} -> {other}");
             assert!(!nouns.word(other, false).contains(&one.to_string()), "{other} -> {one}");

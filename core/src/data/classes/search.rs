@@ -147,7 +147,8 @@ impl Squeezed {
         // "a corn" is no acorn; "a-corn" would be one.
         let word = |word: usize| &self.text[self.starts[word]..self.starts[word + 1]];
         let apart = || {
-            let loose = |next: usize| !self.hyphens[next] && [next - 1, next].iter().any(|at| STOP_WORDS.contains(&word(*at)));
+            let loose =
+                |next: usize| !self.hyphens[next] && [next - 1, next].iter().any(|at| STOP_WORDS.contains(&word(*at)));
             (first + 1..end).any(loose)
         };
         let (same, other): (Vec<_>, Vec<_>) = meanings.iter().partition(|meaning| meaning.breaks == breaks);

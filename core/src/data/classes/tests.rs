@@ -48,7 +48,8 @@ fn the_longest_name_is_mined_and_the_shorter_one_within_it_is_only_mentioned() {
 
 #[test]
 fn plurals_mention_a_class_and_words_of_their_own_do_not() {
-    let classes = classes(&["banana", "glass", "goose", "knife", "man", "bus", "mouse", "acorn", "wine glass", "tshirt"]);
+    let classes =
+        classes(&["banana", "glass", "goose", "knife", "man", "bus", "mouse", "acorn", "wine glass", "tshirt"]);
     for (caption, mentioned) in [
         ("a bunch of bananas", "banana"),
         ("BANANAS!", "banana"),
@@ -102,7 +103,8 @@ fn what_a_prompt_has_in_brackets_no_caption_says_and_aliases_stand_apart() {
         names: vec![name.into()],
         aliases: aliases.iter().map(|alias| alias.to_string()).collect(),
     };
-    let list = [class("n01", "kite (bird of prey)", &["red kite", "black kite"]), class("n02", "kestrel", &["kestrel"])];
+    let list =
+        [class("n01", "kite (bird of prey)", &["red kite", "black kite"]), class("n02", "kestrel", &["kestrel"])];
     let apart = Classes::of(list, vec!["a photo of a {}".into()]);
     assert_eq!(apart.prompts(0).collect::<Vec<_>>(), ["a photo of a kite (bird of prey)"]);
     assert_eq!(found(&apart, "flying a kite"), ["", "kite (bird of prey)"]);
@@ -128,12 +130,10 @@ fn labels_of_one_name_are_one_class_and_it_is_said() {
     ];
     let classes = Classes::of(list, vec!["{}".into()]);
     assert_eq!((classes.len(), classes.labels.join(" ")), (4, "a b d e".into()));
-    assert_eq!([classes.of_label("a"), classes.of_label("c"), classes.of_label("b"), classes.of_label("x")], [
-        Some(0),
-        Some(0),
-        Some(1),
-        None
-    ]);
+    assert_eq!(
+        [classes.of_label("a"), classes.of_label("c"), classes.of_label("b"), classes.of_label("x")],
+        [Some(0), Some(0), Some(1), None]
+    );
     assert_eq!([classes.find("rocket").unwrap(), classes.find("c").unwrap()], [0, 0]);
     assert_eq!(classes.named_in("a rocket and a dog"), [0, 1]);
     let warning = classes.warning().unwrap();
