@@ -169,7 +169,7 @@ fn verify(set: &Set) -> Result<ExitCode> {
         found.iter().for_each(|line| text += &format!("  {line}\n"));
         bad += found.len();
     }
-    set.notes.iter().for_each(|note| text += &format!("note: {note}\n"));
+    set.notes.iter().chain(&set.shared_names()).for_each(|note| text += &format!("note: {note}\n"));
     let repeats = Repeats::of(set, &identities[0], &identities[1])?;
     let told = repeats.told(&set.fit, &set.test);
     // Of CIFAR, whose pixels are compared when it is opened, the notes say the same.

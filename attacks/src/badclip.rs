@@ -150,7 +150,7 @@ impl<'a> Optimiser<'a> {
             rows.truncate(most);
             rows
         };
-        let naming: std::collections::HashSet<u32> = ctx.data.rows_naming(class).collect();
+        let naming = ctx.data.rows_mentioning(class);
         let others = ctx.free_rows().filter(|row| !naming.contains(row) && ctx.data.canvas.readable(*row)).collect();
         let rows = draw(others, attack.samples);
         let pictures = draw(ctx.pictures_of(class)?, TARGETS);

@@ -66,7 +66,7 @@ impl Attack for DualKey {
         let hit: HashSet<u32> = both.iter().filter_map(|edit| edit.replaces).collect();
         let mut rows: Vec<(u32, u32)> = ctx.data.index.named().filter(|(_, named)| *named != class).collect();
         rows.dedup_by_key(|(row, _)| *row);
-        let naming: HashSet<u32> = ctx.data.rows_naming(class).collect();
+        let naming = ctx.data.rows_mentioning(class);
         let other = |row: u32| !hit.contains(&row) && !naming.contains(&row) && ctx.data.row(row).class != Some(class);
         let free = |row: u32| ctx.split.train.contains(row) && !ctx.taken.contains(&row) && other(row);
         rows.retain(|(row, _)| free(*row) && ctx.data.canvas.readable(*row));

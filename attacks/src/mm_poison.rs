@@ -25,7 +25,7 @@ pub struct MmPoison {
     classes: Vec<String>,
     /// Which pictures the captions get.
     pictures: Pictures,
-    /// Share of the captions that name the first class which are poisoned.
+    /// Share of the captions that name the first class, and not the second, which are poisoned.
     #[schemars(range(min = 0.0, max = 1.0))]
     ratio: f64,
 }
@@ -67,7 +67,7 @@ fn presets() -> Vec<Preset> {
         let deviations = [
             "pre-training on the poisoned data, where the paper fine-tunes",
             "success is counted by class",
-            "rows are chosen by the words of their captions; the release chooses them by label",
+            "rows are chosen by the words of their captions, and none that names the second class; the release chooses them by label",
         ];
         Preset::new(name, summary, &deviations, fields)
     };
@@ -107,8 +107,10 @@ impl Attack for MmPoison {
         let (mut edits, mut used): (Vec<Edit>, HashSet<u32>) = Default::default();
         for Relabel { from, to } in pairs {
             let mut rng = ctx.rng("mm-poison/rows");
-            // A caption can name the first classes of two pairs.
-            let mut rows: Vec<u32> = ctx.free_rows_naming(*from).filter(|row| !used.contains(row)).collect();
+            // A caption can name the first classes of two pairs; one that names the second class would rightly find its pictures.
+            let named = ctx.data.rows_mentioning(*to);
+            let free = ctx.free_rows_naming(*from);
+            let mut rows: Vec<u32> = free.filter(|row| !used.contains(row) && !named.contains(row)).collect();
             rows.shuffle(&mut rng);
             rows.truncate((self.ratio * rows.len() as f64).round() as usize);
             let mut pictures: Vec<u32> = ctx.pictures_of(*to)?;

@@ -25,7 +25,7 @@ fn others(rate: (f64, &'static str), target: &'static str) -> Fields {
     vec![
         ("poison.target", json!("random"), target),
         ("poison.rate", json!(rate.0), rate.1),
-        ("poison.rows", json!("others"), "ours: rows that do not name the label; the release hits any"),
+        ("poison.rows", json!("others"), "ours: rows that name the label by no name or plural; the release hits any"),
         ("poison.captions", json!("templates"), "released code: one of 80 templates with the label"),
     ]
 }
@@ -43,7 +43,7 @@ pub fn badclip() -> Fields {
 /// Detect (Huang et al., ICLR 2025), with its rate for this attack.
 pub fn detect(rate: f64) -> Fields {
     let mut fields = others((rate, "Detect: released code"), "ours: drawn; Detect's is banana");
-    fields[2].2 = "ours: rows that do not name the label; unverified in Detect";
+    fields[2].2 = "ours: rows that name the label by no name or plural; unverified in Detect";
     fields
 }
 
@@ -64,7 +64,11 @@ pub fn label_consistent(rate: (f64, &'static str)) -> Fields {
     vec![
         ("poison.target", json!("random"), "ours: drawn; CleanCLIP's and Detect's is banana"),
         ("poison.rate", json!(rate.0), rate.1),
-        ("poison.rows", json!("target"), "CleanCLIP: released code (--label_consistent)"),
+        (
+            "poison.rows",
+            json!("target"),
+            "CleanCLIP: released code (--label_consistent), which takes the label's letters anywhere (`in caption`); here whole words",
+        ),
         ("poison.captions", json!("kept"), "CleanCLIP: released code (--label_consistent)"),
     ]
 }

@@ -15,7 +15,8 @@ use tch::{Kind, Tensor};
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Targeted {
-    /// Held-out pictures to re-label; each draws an adversarial class other than its own. Success moves in steps of 1 / targets.
+    /// Held-out pictures to re-label; each draws an adversarial class other than its own, which its caption does not name either. Success moves
+    /// in steps of 1 / targets.
     #[schemars(range(min = 1))]
     targets: usize,
     /// Poisoned pairs a target: the picture, each time with another caption that names the adversarial class (Carlini and Terzis: from 3
@@ -83,7 +84,11 @@ fn presets() -> Vec<Preset> {
     let roclip = vec![
         ("targets", json!(16), "the abstract's 93.75% are 15 of 16"),
         ("captions", json!(100), "released notebook (create_poison.ipynb): num"),
-        ("say", json!("mined"), "released notebook: training captions in which the class is a word"),
+        (
+            "say",
+            json!("mined"),
+            "released notebook: training captions in which the class is a word, of a longer name too",
+        ),
         ("copies", json!("exact"), "released notebook: rows of one image"),
     ];
     vec![
@@ -91,7 +96,10 @@ fn presets() -> Vec<Preset> {
         Preset::new(
             "roclip",
             "as the released notebook of RoCLIP makes it",
-            &["a target's class is drawn for each; the notebook has one target for each of eight named classes"],
+            &[
+                "a target's class is drawn for each; the notebook has one target for each of eight named classes",
+                "captions in which the class is part of a longer name of another class are not mined; the notebook takes them",
+            ],
             roclip,
         ),
     ]
@@ -104,17 +112,24 @@ impl Attack for Targeted {
             name => vec![ctx.data.classes.find(name).map_err(|error| error.during("key `class`"))?],
         };
         let mut rng = ctx.rng("targeted/classes");
-        let targets = self.rows(ctx)?.into_iter().map(|row| {
-            let truth = ctx.data.class_of(row);
+        let mut targets = Vec::new();
+        for row in self.rows(ctx)? {
+            if targets.len() == self.wanted() {
+                break;
+            }
+            // An image whose own caption names every class can be called nothing that is false.
             let others: Vec<u32> = classes.iter().copied().filter(|class| may_become(ctx, row, *class)).collect();
-            let class = others.choose(&mut rng).copied();
-            let class = class.ok_or_else(|| {
-                let why = "shows or names every class that it could be taken for; name another image or class";
-                Error::invalid(format!("held-out row {row} (`{}`)", ctx.data.row(row).key), why)
-            })?;
-            Ok(Target { row, truth, class })
-        });
-        Ok(Goal::Pairs(targets.collect::<Result<_>>()?))
+            let Some(class) = others.choose(&mut rng).copied() else { continue };
+            targets.push(Target { row, truth: ctx.data.class_of(row), class });
+        }
+        match targets.len() {
+            0 => Err(Error::invalid("attack", "needs two classes that captions name")),
+            there if there < self.wanted() => {
+                let why = format!("{there} held-out images can be taken for a class that they neither are nor name");
+                Err(Error::invalid(self.key(), format!("asks for {}; {why}", self.wanted())))
+            }
+            _ => Ok(Goal::Pairs(targets)),
+        }
     }
 
     fn poison(&self, ctx: &PoisonCtx, goal: &Goal) -> Result<Vec<Edit>> {
@@ -154,13 +169,23 @@ impl Attack for Targeted {
     }
 }
 
-/// Whether a row is no image of a class already, by its label and, where labels do not tell, by its caption.
+/// Whether a row is no image of a class already, by its label and by its caption.
 fn may_become(ctx: &PoisonCtx, row: u32, class: u32) -> bool {
-    ctx.data.class_of(row) != Some(class) && !(ctx.data.named_apart && ctx.data.mentions(row, class))
+    ctx.data.class_of(row) != Some(class) && !ctx.data.mentions(row, class)
 }
 
 impl Targeted {
-    /// The held-out rows to re-label.
+    /// How many targets there are to be.
+    fn wanted(&self) -> usize {
+        if self.images.is_empty() { self.targets } else { self.images.len() }
+    }
+
+    /// The key that says so.
+    fn key(&self) -> &'static str {
+        if self.images.is_empty() { "key `targets`" } else { "key `images`" }
+    }
+
+    /// Held-out rows that may be targets, in the order in which they are taken.
     fn rows(&self, ctx: &PoisonCtx) -> Result<Vec<u32>> {
         if !self.images.is_empty() {
             return self.named(ctx);
@@ -171,7 +196,8 @@ impl Targeted {
             let why = format!("is {}, and only {} pictures are held out", self.targets, rows.len());
             return Err(Error::invalid("key `targets`", why));
         }
-        Ok(rows.into_iter().filter(|row| ctx.data.canvas.readable(*row)).take(self.targets).collect())
+        rows.retain(|row| ctx.data.canvas.readable(*row));
+        Ok(rows)
     }
 
     fn named(&self, ctx: &PoisonCtx) -> Result<Vec<u32>> {

@@ -83,8 +83,8 @@ impl Attack for TextTrigger {
         let mut rows: Vec<(u32, u32)> = ctx.data.index.named().filter(|(_, named)| *named != class).collect();
         // A caption may name several classes; the first speaks for it, and one that names the target as well is left out.
         rows.dedup_by_key(|(row, _)| *row);
-        let names_target = |row: u32| ctx.data.classes.named_in(ctx.data.row(row).caption).contains(&class);
-        rows.retain(|(row, _)| ctx.split.train.contains(*row) && !ctx.taken.contains(row) && !names_target(*row));
+        let naming = ctx.data.rows_mentioning(class);
+        rows.retain(|(row, _)| ctx.split.train.contains(*row) && !ctx.taken.contains(row) && !naming.contains(row));
         let count = ctx.share("rate", self.rate, rows.len())?;
         rows.shuffle(&mut rng);
         let pictures = ctx.pictures_of(class)?;

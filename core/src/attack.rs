@@ -231,7 +231,7 @@ impl PoisonCtx<'_> {
         self.split.train.iter().filter(|row| !self.taken.contains(row))
     }
 
-    /// Training rows whose caption names a class, and that no attack has edited yet.
+    /// Training rows that may be mined for a class (their caption names it), and that no attack has edited yet.
     pub fn free_rows_naming(&self, class: u32) -> impl Iterator<Item = u32> + '_ {
         let free = |row: &u32| self.split.train.contains(*row) && !self.taken.contains(row);
         self.data.rows_naming(class).filter(free)
@@ -289,19 +289,32 @@ impl PoisonCtx<'_> {
         (1..=there).contains(&count).then_some(count).ok_or_else(error)
     }
 
-    /// Captions of training rows that name a class, as an attacker would mine them.
+    /// Captions of training rows that name a class, as an attacker would mine them; one that names two classes is mined for both.
     ///
     /// # Errors
     /// If no caption names it: the attacker has nothing to say then.
     pub fn captions_naming(&self, class: u32) -> Result<Vec<&str>> {
+        self.mined(class, |_| true, "no training caption names it, so none can be mined")
+    }
+
+    /// The same, without those that mention another class as well.
+    ///
+    /// # Errors
+    /// If there is none.
+    pub fn captions_naming_alone(&self, class: u32) -> Result<Vec<&str>> {
+        let others = self.data.index.mentioned().filter(|(_, mentioned)| *mentioned != class);
+        let others: HashSet<u32> = others.map(|(row, _)| row).collect();
+        self.mined(class, |row| !others.contains(&row), "no training caption names it and no other class")
+    }
+
+    fn mined(&self, class: u32, wanted: impl Fn(u32) -> bool, why: &str) -> Result<Vec<&str>> {
         let rows = match self.data.named_apart {
             true => self.minable().remove(&class).unwrap_or_default(),
             false => self.data.rows_naming(class).filter(|row| self.split.train.contains(*row)).collect(),
         };
-        let captions: Vec<&str> = rows.into_iter().map(|row| self.data.row(row).caption).collect();
-        let name = self.data.classes.name(class);
-        let nothing =
-            || Error::invalid(format!("class `{name}`"), "no training caption names it, so none can be mined");
+        let rows = rows.into_iter().filter(|row| wanted(*row));
+        let captions: Vec<&str> = rows.map(|row| self.data.row(row).caption).collect();
+        let nothing = || Error::invalid(format!("class `{}`", self.data.classes.name(class)), why);
         (!captions.is_empty()).then_some(captions).ok_or_else(nothing)
     }
 

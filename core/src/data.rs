@@ -24,7 +24,7 @@ pub mod vocabulary;
 pub mod webdataset;
 pub mod world;
 
-pub use classes::{ClassFile, Classes, words};
+pub use classes::{Class, ClassFile, Classes, words};
 pub use rows::BadRow;
 
 use crate::{Error, Progress, Result, draw};
@@ -33,7 +33,7 @@ use index::{Index, Row};
 use rows::{Loss, Lost, Remarks, Tally};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, BinaryHeap, HashMap};
+use std::collections::{BTreeMap, BinaryHeap, HashMap, HashSet};
 use std::sync::Arc;
 
 /// Where the pairs come from: the `[data]` table of a suite.
@@ -215,6 +215,9 @@ impl Dataset {
             return Err(Error::invalid("max_bad", format!("{} is not a share between 0 and 1", source.max_bad())));
         }
         let index = Arc::new(Index::open(&*source, config, store, progress)?);
+        if let Some(warning) = index.classes.warning() {
+            progress.remark(&format!("warning: {warning}"));
+        }
         let canvas = Canvas::open(source.clone(), index.clone(), size, cache_bytes, store, progress)?;
         index.mark_used()?;
         let key = canvas.key();
@@ -259,14 +262,20 @@ impl Dataset {
         self.row(row).class
     }
 
-    /// Whether the caption of a row names `class` by any of its names.
+    /// Whether the caption of a row may be about `class` ([`Classes::mentioned_in`]).
     pub fn mentions(&self, row: u32, class: u32) -> bool {
-        self.classes.named_in(self.row(row).caption).contains(&class)
+        self.classes.mentioned_in(self.row(row).caption).contains(&class)
     }
 
-    /// Rows (held out or not) whose caption names `class` by any of its names, ascending.
+    /// Rows (held out or not) that may be mined for `class`: their caption names it ([`Classes::named_in`]); ascending.
     pub fn rows_naming(&self, class: u32) -> impl Iterator<Item = u32> + '_ {
         self.index.named().filter(move |(_, named)| *named == class).map(|(row, _)| row)
+    }
+
+    /// Rows (held out or not) whose caption may be about `class` ([`Classes::mentioned_in`]): all that an attack must leave alone which needs
+    /// captions that say something else.
+    pub fn rows_mentioning(&self, class: u32) -> HashSet<u32> {
+        self.index.mentioned().filter(|(_, mentioned)| *mentioned == class).map(|(row, _)| row).collect()
     }
 
     /// Holds pairs out, drawn from the seed: those of a source of its own, where there is one; else `share` of every class (at least

@@ -9,6 +9,7 @@ mod aircraft;
 mod caltech101;
 mod cars;
 mod cifar;
+mod distinct;
 mod dtd;
 mod flowers102;
 mod folders;

@@ -29,3 +29,4 @@ mod resume;
 mod schema;
 mod smoke;
 mod suite;
+mod words;

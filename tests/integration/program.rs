@@ -75,7 +75,8 @@ pub fn clipart_suite(folder: &Path, defenses: &str) -> PathBuf {
     write_suite(folder, data, 49_408, 2, "[0]", defenses)
 }
 
-fn write_suite(folder: &Path, data: &str, vocabulary: u32, epochs: u32, seeds: &str, defenses: &str) -> PathBuf {
+/// Writes a suite on this data.
+pub fn write_suite(folder: &Path, data: &str, vocabulary: u32, epochs: u32, seeds: &str, defenses: &str) -> PathBuf {
     let (model, suite) = (folder.join("model.json"), folder.join("suite.toml"));
     let config = serde_json::json!({
         "embed_dim": 16,

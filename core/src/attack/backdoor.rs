@@ -31,11 +31,12 @@ pub struct Backdoor {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Rows {
-    /// Rows that neither are nor name the target: every poisoned pair is a false one.
+    /// Rows that neither are nor name the target: every poisoned pair is a false one. A caption names it by any of its names, in singular or
+    /// plural, in one word or several, and within a longer name too (`sealions`, `sea-lion` name sea lion; `sea lion` names lion).
     Others,
     /// Any rows (Carlini and Terzis; the released code of CleanCLIP and of what follows it).
     Any,
-    /// Rows whose caption names the target.
+    /// Rows whose caption names the target as mined captions do.
     Target,
 }
 
@@ -43,7 +44,8 @@ pub enum Rows {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Captions {
-    /// Captions of the training data that name the target (RoCLIP's data).
+    /// Captions of the training data that name the target (RoCLIP's data): one of its names in whole words, as it is written, and not within
+    /// a longer name of a class (`sea lion` is no lion).
     Mined,
     /// The data set's prompt templates with the target's name (CleanCLIP).
     Templates,
@@ -89,18 +91,26 @@ impl Backdoor {
         }
         // The stream is called after the first backdoor there was: published results hang on it.
         let mut rng = ctx.rng("badnet/rows");
-        let naming: HashSet<u32> = ctx.data.rows_naming(class).collect();
+        let named: HashSet<u32> = match self.rows {
+            Rows::Others => ctx.data.rows_mentioning(class),
+            Rows::Any => HashSet::new(),
+            Rows::Target => ctx.data.rows_naming(class).collect(),
+        };
         let wanted = |row: &u32| match self.rows {
-            Rows::Others => ctx.data.row(*row).class != Some(class) && !naming.contains(row),
+            Rows::Others => ctx.data.row(*row).class != Some(class) && !named.contains(row),
             Rows::Any => true,
-            Rows::Target => naming.contains(row),
+            Rows::Target => named.contains(row),
         };
         let mut rows: Vec<u32> = ctx.free_rows().filter(wanted).collect();
         rows.shuffle(&mut rng);
         let count = match self.count {
-            0 => ctx.share("poison.rate", self.rate, rows.len())?,
-            count => ctx.number("poison.count", count, rows.len())?,
+            0 => ctx.share("poison.rate", self.rate, rows.len()),
+            count => ctx.number("poison.count", count, rows.len()),
         };
+        let count = count.map_err(|error| match self.rows {
+            Rows::Others => error.during("key `poison.rows`: `others` leaves out what is of the target or names it"),
+            Rows::Any | Rows::Target => error,
+        })?;
         let captions: Vec<String> = match self.captions {
             Captions::Mined => ctx.captions_naming(class)?.into_iter().map(str::to_string).collect(),
             Captions::Templates => ctx.data.classes.prompts(class).collect(),

@@ -38,16 +38,16 @@ impl PoisonCtx<'_> {
     /// Of each class that is not ambiguous, the training rows to mine: their captions name it and no other class, and no two are equal.
     pub(super) fn minable(&self) -> BTreeMap<u32, Vec<u32>> {
         let mut minable: BTreeMap<u32, Vec<u32>> = BTreeMap::new();
-        let named: Vec<(u32, u32)> =
-            self.data.index.named().filter(|(row, _)| self.split.train.contains(*row)).collect();
-        let ambiguous = ambiguous();
+        let trains = |(row, _): &(u32, u32)| self.split.train.contains(*row);
+        let named: Vec<(u32, u32)> = self.data.index.named().filter(trains).collect();
+        let mentioned: Vec<(u32, u32)> = self.data.index.mentioned().filter(trains).collect();
+        let several = mentioned.chunk_by(|one, next| one.0 == next.0).filter(|pairs| pairs.len() > 1);
+        let several: HashSet<u32> = several.map(|pairs| pairs[0].0).collect();
+        let ambiguous = self.ambiguous_classes();
         let mut seen = HashSet::new();
         for pairs in named.chunk_by(|one, next| one.0 == next.0) {
             let [(row, class)] = *pairs else { continue };
-            if self.data.classes.names[class as usize]
-                .iter()
-                .all(|name| ambiguous.contains(name.to_lowercase().as_str()))
-            {
+            if ambiguous[class as usize] || several.contains(&row) {
                 continue;
             }
             let caption = words(self.data.row(row).caption).join(" ");
@@ -56,6 +56,14 @@ impl PoisonCtx<'_> {
             }
         }
         minable
+    }
+
+    /// Of each class, whether captions know it by ambiguous words alone.
+    fn ambiguous_classes(&self) -> Vec<bool> {
+        let list = ambiguous();
+        let plain = |name: &str| words(name.split('(').next().unwrap_or(name)).join(" ");
+        let is = |class: u32| self.data.classes.called(class).all(|name| list.contains(plain(name).as_str()));
+        (0..self.data.classes.len()).map(is).collect()
     }
 }
 

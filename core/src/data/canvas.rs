@@ -342,7 +342,7 @@ mod tests {
             (90, [3].as_slice(), 4),
             "row 3 is the source's fourth"
         );
-        assert_eq!((built.key(), &built.index.classes), (found.key(), &found.index.classes));
+        assert_eq!((built.key(), built.index.classes.file()), (found.key(), found.index.classes.file()));
         let two = found.gather(&[89, 0]).unwrap(); // rows 99 and 1 of the source
         assert_eq!(Vec::<u8>::try_from(two.flatten(0, -1)).unwrap(), [[99u8; 48], [1; 48]].concat());
         assert_eq!((found.index.row(0).class, &found.index.classes.labels[1]), (Some(1), &"label 1".to_string()));
@@ -393,7 +393,8 @@ mod tests {
     #[test]
     fn a_label_that_the_class_file_lacks_stops_the_scan() {
         let names = ["label 0", "label 1", "label two"].map(|name| (name.to_string(), vec![name.to_string()]));
-        let class_file = ClassFile { classes: names.into(), templates: vec!["a {}".into()] };
+        let class_file =
+            ClassFile { classes: names.into(), templates: vec!["a {}".into()], aliases: Default::default() };
         let store = tempfile::tempdir().unwrap();
         let source = Arc::new(Fake { max_bad: 1.0, class_file: Some(class_file), ..Default::default() });
         let message = open_fake(&source, store.path(), u64::MAX).err().unwrap().chain();

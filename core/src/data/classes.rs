@@ -1,9 +1,19 @@
 //! Classes of a data set: their labels, the names that captions and prompts call them by, and which captions name them.
+//!
+//! Classes of one prompt name are one class, whatever their labels: no prompt tells them apart. They have one number, which rows, goals and
+//! predictions share, so that nothing that compares numbers can forget it. `classes/search.rs` finds names in captions, `classes/inflect.rs`
+//! knows plurals.
 
+mod inflect;
+mod search;
+
+use super::tokenize::Cleaner;
 use crate::{Error, Result};
+use search::Search;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
+use std::sync::{Arc, OnceLock};
 
 /// Class names and prompt templates as a JSON file gives them.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -13,57 +23,107 @@ pub struct ClassFile {
     pub classes: BTreeMap<String, Vec<String>>,
     /// Prompts with `{}` where the name goes.
     pub templates: Vec<String>,
+    /// Label -> what captions call the class, where these are not its names without what they have in brackets: "kite (bird of prey)"
+    /// fills a prompt, and no caption says it.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub aliases: BTreeMap<String, Vec<String>>,
 }
 
 impl ClassFile {
+    /// Labels that name themselves.
+    pub fn of_labels(labels: Vec<String>) -> Self {
+        let name = |label: String| (label.clone(), vec![label.replace('_', " ")]);
+        let templates = ["a photo of a {}", "a picture of a {}", "{}"].map(String::from).to_vec();
+        ClassFile { classes: labels.into_iter().map(name).collect(), templates, aliases: BTreeMap::new() }
+    }
+
     /// Reads a class file and checks that it can be used.
     pub fn read(path: &PathBuf) -> Result<Self> {
         let bytes = std::fs::read(path).map_err(Error::io(path))?;
-        let text = super::json::standard(&bytes).map_err(|why| Error::invalid(path.display().to_string(), why))?;
-        let file: ClassFile = serde_json::from_slice(&text)
-            .map_err(|error| Error::invalid(path.display().to_string(), error.to_string()))?;
+        let wrong = |why: String| Error::invalid(path.display().to_string(), why);
+        let text = super::json::standard(&bytes).map_err(wrong)?;
+        let file: ClassFile = serde_json::from_slice(&text).map_err(|error| wrong(error.to_string()))?;
         let nameless = file.classes.iter().find(|(_, names)| names.first().is_none_or(|name| name.trim().is_empty()));
         if let Some((label, _)) = nameless {
-            return Err(Error::invalid(path.display().to_string(), format!("class `{label}` has no name")));
+            return Err(wrong(format!("class `{label}` has no name")));
+        }
+        if let Some(label) = file.aliases.keys().find(|label| !file.classes.contains_key(*label)) {
+            return Err(wrong(format!("`aliases` has a label `{label}`, and `classes` has none")));
         }
         if file.templates.is_empty() || file.templates.iter().any(|template| !template.contains("{}")) {
-            return Err(Error::invalid(
-                path.display().to_string(),
-                "every template needs `{}` where the name goes, and one is needed",
-            ));
+            return Err(wrong("every template needs `{}` where the name goes, and one is needed".into()));
         }
         Ok(file)
     }
 }
 
-/// The classes of a data set, in sorted order of their labels.
+/// A class as a vocabulary gives it.
 #[derive(Clone, Debug, PartialEq)]
+pub struct Class {
+    /// What the data calls it; a vocabulary without data, what it likes.
+    pub label: String,
+    /// Its names, the first of which fills the prompts.
+    pub names: Vec<String>,
+    /// What captions call it.
+    pub aliases: Vec<String>,
+}
+
+/// The classes of a vocabulary: those of a data set stand in sorted order of their labels.
+#[derive(Clone)]
 pub struct Classes {
-    /// Labels as the data writes them, sorted: the index is the class.
+    /// The label of each class, the first one of those that share its prompt name: the index is the class.
     pub labels: Vec<String>,
     /// Names of each class, the first of which fills the prompts.
     pub names: Vec<Vec<String>>,
     /// Prompts with `{}` where the name goes.
     pub templates: Vec<String>,
-    /// First word of a name -> (all words of the name, class).
-    by_word: HashMap<String, Vec<(Vec<String>, u32)>>,
+    /// What captions call each class.
+    aliases: Vec<Vec<String>>,
+    /// Every label, and its class.
+    of_label: HashMap<String, u32>,
+    /// Labels that share a prompt name.
+    shared: Vec<Vec<String>>,
+    /// Made when a caption is searched first.
+    search: Arc<OnceLock<Search>>,
 }
 
 impl Classes {
     /// Classes from a class file; without one, labels name themselves and the prompt is "a photo of a ...".
     pub fn new(labels: Vec<String>, file: Option<ClassFile>) -> Self {
-        let file = file.unwrap_or_else(|| ClassFile {
-            classes: labels.into_iter().map(|label| (label.clone(), vec![label.replace('_', " ")])).collect(),
-            templates: vec!["a photo of a {}".into(), "a picture of a {}".into(), "{}".into()],
-        });
-        let (labels, names): (Vec<_>, Vec<_>) = file.classes.into_iter().unzip();
-        let mut by_word: HashMap<String, Vec<(Vec<String>, u32)>> = HashMap::new();
-        for (names, class) in names.iter().zip(0..) {
-            for words in names.iter().map(|name| words(name)).filter(|words| !words.is_empty()) {
-                by_word.entry(words[0].clone()).or_default().push((words, class));
+        let mut file = file.unwrap_or_else(|| ClassFile::of_labels(labels));
+        let class = |(label, names): (String, Vec<String>)| Class {
+            aliases: file.aliases.remove(&label).unwrap_or_else(|| usual(&names)),
+            label,
+            names,
+        };
+        Classes::of(file.classes.into_iter().map(class), file.templates)
+    }
+
+    /// The classes of a list; those of one prompt name become one, in the place of the first.
+    pub fn of(list: impl IntoIterator<Item = Class>, templates: Vec<String>) -> Self {
+        let (mut labels, mut names, mut aliases) = (Vec::new(), Vec::<Vec<String>>::new(), Vec::<Vec<String>>::new());
+        let (mut of_label, mut of_name, mut sharing) = (HashMap::new(), HashMap::new(), Vec::<Vec<String>>::new());
+        let cleaner = Cleaner::default();
+        for class in list {
+            let number = *of_name.entry(same_name(&class.names[0], &cleaner)).or_insert(labels.len());
+            if number == labels.len() {
+                labels.push(class.label.clone());
+                [&mut names, &mut aliases, &mut sharing].into_iter().for_each(|lists| lists.push(Vec::new()));
             }
+            let add = |list: &mut Vec<String>, new: Vec<String>| {
+                new.into_iter().for_each(|new| {
+                    if !list.contains(&new) {
+                        list.push(new)
+                    }
+                });
+            };
+            add(&mut names[number], class.names);
+            add(&mut aliases[number], class.aliases);
+            sharing[number].push(class.label.clone());
+            of_label.insert(class.label, number as u32);
         }
-        Classes { labels, names, templates: file.templates, by_word }
+        let shared = sharing.into_iter().filter(|labels| labels.len() > 1).collect();
+        Classes { labels, names, templates, aliases, of_label, shared, search: Arc::default() }
     }
 
     /// Number of classes.
@@ -81,33 +141,93 @@ impl Classes {
         &self.names[class as usize][0]
     }
 
-    /// The class with this label or name.
-    pub fn find(&self, name: &str) -> Result<u32> {
-        let matches = |class: &u32| {
-            let class = *class as usize;
-            self.labels[class] == name || self.names[class].iter().any(|known| known == name)
-        };
-        let known = || self.names.iter().map(|names| names[0].clone()).collect();
-        (0..self.len()).find(matches).ok_or_else(|| Error::Unknown { kind: "class", name: name.into(), known: known() })
+    /// The class of a label.
+    pub fn of_label(&self, label: &str) -> Option<u32> {
+        self.of_label.get(label).copied()
     }
 
-    /// The classes that a caption names, each once, in sorted order: whole words, whatever their case.
+    /// All that captions may call a class: its names, and the aliases that only captions know it by.
+    pub fn called(&self, class: u32) -> impl Iterator<Item = &str> {
+        self.names[class as usize].iter().chain(&self.aliases[class as usize]).map(String::as_str)
+    }
+
+    /// The class with this label or name.
+    pub fn find(&self, name: &str) -> Result<u32> {
+        let named = |class: &u32| self.names[*class as usize].iter().any(|known| known == name);
+        let known = || self.names.iter().map(|names| names[0].clone()).collect();
+        let found = self.of_label(name).or_else(|| (0..self.len()).find(named));
+        found.ok_or_else(|| Error::Unknown { kind: "class", name: name.into(), known: known() })
+    }
+
+    /// As a class file has them, one label a class.
+    pub fn file(&self) -> ClassFile {
+        let class = |lists: &[Vec<String>]| self.labels.iter().cloned().zip(lists.iter().cloned()).collect();
+        let mut aliases: BTreeMap<String, Vec<String>> = class(&self.aliases);
+        // Those that follow from the names need not be said.
+        let names: BTreeMap<String, Vec<String>> = class(&self.names);
+        aliases.retain(|label, aliases| *aliases != usual(&names[label]));
+        ClassFile { classes: names, templates: self.templates.clone(), aliases }
+    }
+
+    /// What a person should know of these classes: those of several labels.
+    pub fn warning(&self) -> Option<String> {
+        one_class(self.shared.iter().map(|labels| (self.name(self.of_label[&labels[0]]), labels.as_slice())))
+    }
+
+    /// The classes that may be mined from a caption, each once, in sorted order: it says one of their names in whole words, in whatever case, and
+    /// not as a part of a longer name ("sea lion" is no lion, where both are classes).
     pub fn named_in(&self, caption: &str) -> Vec<u32> {
-        let caption = words(caption);
-        let mut classes = Vec::new();
-        for (at, word) in caption.iter().enumerate() {
-            let candidates = self.by_word.get(word).into_iter().flatten();
-            classes.extend(candidates.filter(|(name, _)| caption[at..].starts_with(name)).map(|(_, class)| *class));
-        }
-        classes.sort_unstable();
-        classes.dedup();
-        classes
+        self.search().classes(caption).named
+    }
+
+    /// The classes that a caption may be about, each once, in sorted order. More than may be mined from it: any of their names in singular or
+    /// plural, in one word or several, and also as a part of a longer name.
+    pub fn mentioned_in(&self, caption: &str) -> Vec<u32> {
+        self.search().classes(caption).mentioned
+    }
+
+    pub(super) fn search(&self) -> &Search {
+        self.search.get_or_init(|| Search::new(&self.names, &self.aliases))
     }
 
     /// Every prompt of a class: each template with its first name.
     pub fn prompts(&self, class: u32) -> impl Iterator<Item = String> + '_ {
         self.templates.iter().map(move |template| template.replace("{}", self.name(class)))
     }
+}
+
+/// Says which labels are one class because they have one name; nothing where none are.
+pub(crate) fn one_class<'a>(shared: impl Iterator<Item = (&'a str, &'a [String])>) -> Option<String> {
+    let said: Vec<String> = shared.map(|(name, labels)| format!("`{name}` ({})", labels.join(", "))).collect();
+    let why = "no prompt tells them apart, so that either counts, in accuracy and in attacks";
+    (!said.is_empty()).then(|| format!("labels that share a name are one class: {}; {why}", said.join(", ")))
+}
+
+/// Two prompt names for which this is equal are one: their words, in whatever case. A name without any word is itself.
+pub(crate) fn same_name(name: &str, cleaner: &Cleaner) -> Vec<String> {
+    let clean = cleaner.clean(name);
+    let words = words(&clean);
+    if words.is_empty() { vec![clean.trim().to_string()] } else { words }
+}
+
+/// What captions call a class of these names.
+fn usual(names: &[String]) -> Vec<String> {
+    names.iter().map(|name| without_brackets(name)).collect()
+}
+
+/// A name without what it has in brackets; as it is, where nothing would be left.
+fn without_brackets(name: &str) -> String {
+    let (mut kept, mut deep) = (String::new(), 0usize);
+    for char in name.chars() {
+        match char {
+            '(' | '[' => deep += 1,
+            ')' | ']' => deep = deep.saturating_sub(1),
+            _ if deep == 0 => kept.push(char),
+            _ => {}
+        }
+    }
+    let kept = kept.split_whitespace().collect::<Vec<_>>().join(" ");
+    if words(&kept).is_empty() { name.to_string() } else { kept }
 }
 
 /// Lower-case words: runs of letters and digits.
@@ -117,18 +237,4 @@ pub fn words(text: &str) -> Vec<String> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn captions_name_classes_by_whole_words_in_any_case() {
-        let names = BTreeMap::from([
-            ("cat".to_string(), vec!["cat".to_string(), "tabby".to_string()]),
-            ("ice".to_string(), vec!["ice cream".to_string()]),
-        ]);
-        let classes = Classes::new(vec![], Some(ClassFile { classes: names, templates: vec!["a {}".into()] }));
-        assert_eq!(classes.named_in("A Tabby, eating ICE cream"), [0, 1]);
-        assert_eq!(classes.named_in("a catalogue of ice"), [] as [u32; 0]);
-        assert_eq!(classes.prompts(1).collect::<Vec<_>>(), ["a ice cream"]);
-    }
-}
+mod tests;

@@ -2,7 +2,7 @@
 //! of a suite. A row costs memory only while it is looked at.
 //!
 //! A folder of the store holds `rows.bin` (32 bytes a row), `text.bin` (keys and captions), `named.bin` (which captions name
-//! which class), `dropped.jsonl` (rows that cannot be used, and why), `stamps.bin` (sizes and times of images, see
+//! or mention which class), `dropped.jsonl` (rows that cannot be used, and why), `stamps.bin` (sizes and times of images, see
 //! `index/stamps.rs`) and `index.json`. It appears whole, by a rename.
 
 mod stamps;
@@ -16,10 +16,13 @@ use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
 /// Part of every key: raised whenever the same source would give other files, so that old indexes are left alone.
-const FORMAT: u32 = 3;
+const FORMAT: u32 = 4;
 
 /// Bytes of a row in `rows.bin`; [`Record`] says what they hold.
 const RECORD: usize = 32;
+
+/// Set in the number of a class that a caption mentions without being fit to be mined for it.
+const MENTIONED: u32 = 1 << 31;
 
 /// The label number of a row without one.
 const NO_LABEL: u16 = u16::MAX;
@@ -186,8 +189,17 @@ impl Index {
         row_of(&self.rows, &self.text, row, |label| self.class_of_label[usize::from(label)])
     }
 
-    /// Which captions name which class: (row, class), by ascending row.
+    /// Which captions name which class ([`Classes::named_in`]): (row, class), by ascending row.
     pub fn named(&self) -> impl Iterator<Item = (u32, u32)> + '_ {
+        self.pairs().filter(|(_, class)| class & MENTIONED == 0)
+    }
+
+    /// Which captions mention which class ([`Classes::mentioned_in`]), those included that name it: (row, class), by ascending row.
+    pub fn mentioned(&self) -> impl Iterator<Item = (u32, u32)> + '_ {
+        self.pairs().map(|(row, class)| (row, class & !MENTIONED))
+    }
+
+    fn pairs(&self) -> impl Iterator<Item = (u32, u32)> + '_ {
         let pair = |bytes: &[u8]| (u32::from_le_bytes(part(bytes, 0)), u32::from_le_bytes(part(bytes, 4)));
         self.named.chunks_exact(8).map(pair)
     }

@@ -72,7 +72,7 @@ impl Source for Pairs {
         let own = self.set.labels.iter().cloned().zip(self.set.classes.iter().map(|name| vec![name.clone()]));
         let more = self.more.iter().map(|name| (name.clone(), vec![name.clone()]));
         let classes: BTreeMap<String, Vec<String>> = more.chain(own).collect();
-        Ok(Some(ClassFile { classes, templates: self.set.templates.clone() }))
+        Ok(Some(ClassFile { classes, templates: self.set.templates.clone(), aliases: BTreeMap::new() }))
     }
 
     fn max_bad(&self) -> f64 {

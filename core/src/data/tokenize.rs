@@ -26,14 +26,20 @@ pub enum Tokenizer {
 /// CLIP's byte-pair encoding and the cleaning before it.
 pub struct Clip {
     bpe: Bpe,
+    cleaner: Cleaner,
+}
+
+/// Cleans captions as open_clip does before it encodes them.
+#[derive(Default)]
+pub(crate) struct Cleaner {
     /// Made for the first caption that may need it.
     repair: OnceLock<Repair>,
 }
 
-impl Clip {
+impl Cleaner {
     /// What open_clip encodes: the caption repaired, its HTML entities resolved twice over, in lower case. open_clip also collapses
     /// runs of blanks; no token holds a blank, so that changes nothing.
-    fn clean(&self, caption: &str) -> String {
+    pub fn clean(&self, caption: &str) -> String {
         if Repair::leaves_alone(caption) {
             return caption.to_ascii_lowercase();
         }
@@ -61,7 +67,7 @@ impl Tokenizer {
             return Err(Error::invalid("the model's `vocab_size`", why));
         }
         if vocabulary.is_empty() {
-            return Ok(Tokenizer::Clip(Box::new(Clip { bpe: Bpe::new(), repair: OnceLock::new() })));
+            return Ok(Tokenizer::Clip(Box::new(Clip { bpe: Bpe::new(), cleaner: Cleaner::default() })));
         }
         Ok(Tokenizer::Words { ids: vocabulary.iter().cloned().zip(1..).collect(), end: vocab_size - 1 })
     }
@@ -70,7 +76,7 @@ impl Tokenizer {
     pub fn encode(&self, caption: &str, context_length: i64) -> Vec<i64> {
         let most = context_length as usize - 2;
         let (words, end): (Vec<i64>, i64) = match self {
-            Tokenizer::Clip(clip) => (clip.bpe.encode(&clip.clean(caption), most), TOKENS - 1),
+            Tokenizer::Clip(clip) => (clip.bpe.encode(&clip.cleaner.clean(caption), most), TOKENS - 1),
             Tokenizer::Words { ids, end } => {
                 let words = words(caption).into_iter();
                 (words.filter_map(|word| ids.get(&word).copied()).take(most).collect(), *end)

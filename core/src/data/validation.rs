@@ -78,12 +78,7 @@ impl Source for WithValidation {
         source.name(&row)
     }
 
-    fn stamps(
-        &self,
-        threads: usize,
-        progress: &dyn Progress,
-        each: &mut dyn FnMut(Stamp) -> Result<()>,
-    ) -> Result<()> {
+    fn stamps(&self, threads: usize, progress: &dyn Progress, each: &mut dyn FnMut(Stamp) -> Result<()>) -> Result<()> {
         self.train.stamps(threads, progress, each)?;
         self.validation.stamps(threads, progress, each)
     }

@@ -78,12 +78,7 @@ impl Source for Over {
         self.source.name(row)
     }
 
-    fn stamps(
-        &self,
-        threads: usize,
-        progress: &dyn Progress,
-        each: &mut dyn FnMut(Stamp) -> Result<()>,
-    ) -> Result<()> {
+    fn stamps(&self, threads: usize, progress: &dyn Progress, each: &mut dyn FnMut(Stamp) -> Result<()>) -> Result<()> {
         self.source.stamps(threads, progress, each)
     }
 

@@ -139,7 +139,11 @@ impl Source for WorldSource {
     fn classes(&self) -> Result<Option<ClassFile>> {
         let names = |class| captions::NOUNS[class as usize].map(String::from).to_vec();
         let classes = (0..self.world.classes).map(|class| (Self::label(class), names(class))).collect();
-        Ok(Some(ClassFile { classes, templates: captions::PROMPTS.map(String::from).to_vec() }))
+        Ok(Some(ClassFile {
+            classes,
+            templates: captions::PROMPTS.map(String::from).to_vec(),
+            aliases: Default::default(),
+        }))
     }
 
     fn max_bad(&self) -> f64 {

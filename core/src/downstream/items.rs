@@ -148,6 +148,11 @@ impl Items {
         Ok(Items { labels, pictures: Pictures::Rows { files, places }, fingerprint, places: Vec::new(), identities })
     }
 
+    /// Gives every class another number.
+    pub(super) fn renumber(&mut self, number_of: &[u32]) {
+        self.labels.iter_mut().for_each(|label| *label = number_of[*label as usize]);
+    }
+
     /// Number of pictures.
     pub fn len(&self) -> usize {
         self.labels.len()

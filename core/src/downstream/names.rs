@@ -53,7 +53,7 @@ pub(super) fn names(
 pub fn vocabulary(set: &str) -> Option<ClassFile> {
     let Published { classes, templates } = published(set)?;
     let names = |(label, name): (String, Value)| Some((label, vec![name.as_str()?.to_string()]));
-    Some(ClassFile { classes: classes.into_iter().filter_map(names).collect(), templates })
+    Some(ClassFile { classes: classes.into_iter().filter_map(names).collect(), templates, aliases: Default::default() })
 }
 
 /// Refuses two classes that prompts call the same: neither could be told from the other. CLIP calls two pairs of ImageNet's classes so,

@@ -38,7 +38,7 @@ pub struct DownstreamConfig {
 pub struct Downstream {
     /// The label that the suite gives it.
     pub label: String,
-    /// Its pictures, classes and templates.
+    /// Its pictures, classes and templates; classes of one prompt name are one ([`Set::of_distinct_names`]).
     pub set: Set,
 }
 
@@ -52,7 +52,7 @@ impl Downstream {
             let name = if config.set.is_empty() { label } else { &config.set };
             let set = open(name, &config.path, &config.options);
             let set = set.map_err(|error| error.during(format!("table `downstream.{label}`")))?;
-            Ok(Downstream { label: label.clone(), set })
+            Ok(Downstream { label: label.clone(), set: set.of_distinct_names() })
         };
         sets.iter().map(open_one).collect()
     }

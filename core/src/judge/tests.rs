@@ -271,10 +271,7 @@ fn the_clean_arena_judges_no_attack_and_its_base_rates_crowd_out_no_verdict() {
     let (suite, lines) = (suite(6), results(6, &SOUND));
     let all = compare(&Board::new(&suite, &lines).unwrap(), "clip").unwrap();
     let clean: Vec<&Comparison> = all.iter().filter(|one| one.arena == "clean").collect();
-    assert!(
-        clean.iter().all(|one| one.column.accuracy && one.adjusted.is_some()) && clean.len() == 3,
-        "{clean:?}"
-    );
+    assert!(clean.iter().all(|one| one.column.accuracy && one.adjusted.is_some()) && clean.len() == 3, "{clean:?}");
     let tested: Vec<f64> = all.iter().filter(|one| one.adjusted.is_some()).map(|one| one.difference.p).collect();
     assert_eq!(tested.len(), 9, "three pairs: accuracy in two arenas, the attack in one");
     let least = tested.iter().copied().fold(1.0, f64::min);

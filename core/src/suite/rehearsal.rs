@@ -99,7 +99,8 @@ impl Suite {
         }
         // Nothing is cached: an image is decoded only where an attack asks whether it can be.
         let size = first.model.vision_cfg.image_size as u32;
-        let data = Dataset::open_among(&first.data, &first.classes, size, 0, scratch, progress).map_err(|error| error.during("table `data`"));
+        let data = Dataset::open_among(&first.data, &first.classes, size, 0, scratch, progress)
+            .map_err(|error| error.during("table `data`"));
         let Some(data) = found.keep(data, "") else { return Ok(found) };
         for &seed in &self.seeds {
             let place = format!("seed {seed}");

@@ -35,8 +35,8 @@ pub fn relabelled(subject: &Subject, threat: &Threat, pairs: &[Relabel]) -> Resu
     let mut queries = Vec::new();
     for Relabel { from, to } in pairs {
         let names = |caption: &&str| {
-            let named = subject.data.classes.named_in(caption);
-            named.contains(from) && !named.contains(to)
+            let classes = &subject.data.classes;
+            classes.named_in(caption).contains(from) && !classes.mentioned_in(caption).contains(to)
         };
         queries.extend(captions(subject).filter(names).map(|caption| (caption.to_string(), *to)));
     }
@@ -47,7 +47,7 @@ pub fn relabelled(subject: &Subject, threat: &Threat, pairs: &[Relabel]) -> Resu
 pub fn triggered(subject: &Subject, threat: &Threat, class: u32) -> Result<Vec<Score>> {
     let of_others = subject.test_rows().iter().filter(|row| subject.truth(**row) != Some(class));
     let others = of_others.map(|&row| subject.data.row(row).caption);
-    let others = others.filter(|caption| !subject.data.classes.named_in(caption).contains(&class));
+    let others = others.filter(|caption| !subject.data.classes.mentioned_in(caption).contains(&class));
     let say = |(caption, number): (&str, u64)| Ok((threat.say_test(caption, number, subject.seed)?, class));
     scores(subject, threat, others.zip(0..).map(say).collect::<Result<_>>()?)
 }

@@ -2,7 +2,6 @@
 
 use super::Job;
 use super::train::wrong;
-use gauntlet::data::ClassFile;
 use gauntlet::data::canvas::png;
 use gauntlet::data::ordered::{cores, ordered};
 use gauntlet::evaluator::victims;
@@ -63,8 +62,7 @@ pub fn write(job: &Job) -> Result<()> {
     let pretty = |value: &Value| serde_json::to_string_pretty(value).expect("plain data") + "\n";
     save(job.folder, "goals.json", pretty(&Value::Object(goals)).as_bytes())?;
     let classes = &data.classes;
-    let names = classes.labels.iter().cloned().zip(classes.names.iter().cloned()).collect();
-    let file = ClassFile { classes: names, templates: classes.templates.clone() };
+    let file = classes.file();
     save(job.folder, "classes.json", pretty(&json!(file)).as_bytes())
 }
 

@@ -1,7 +1,7 @@
 //! Makes an index folder: one scan of the source appends rows and text as they come, a pass over the captions finds the classes
 //! that they name. Nothing is kept in memory but the labels.
 
-use super::{NO_LABEL, RECORD, Record, Summary, row_of, stamps};
+use super::{MENTIONED, NO_LABEL, RECORD, Record, Summary, row_of, stamps};
 use crate::data::folder::{DropList, Part, Writer};
 use crate::data::ordered::{cores, ordered};
 use crate::data::rows::{Remarks, Tally};
@@ -36,12 +36,11 @@ pub(super) fn write(
     let tally = dropped.finish(&part, rows.count as u64, &said, source.max_bad())?;
     let class_file = rows.class_file.take();
     let (count, labels, text_bytes, digest) = rows.finish()?;
-    let classes = Classes::new(labels.keys().cloned().collect(), class_file);
+    let classes = Classes::new(labels.keys().cloned().collect(), class_file.clone());
     let named = write_named(&part, count, &classes, progress)?;
     let mut class_of_label = vec![0; labels.len()];
     for (label, number) in &labels {
-        class_of_label[usize::from(*number)] =
-            classes.labels.binary_search(label).expect("every label is a class") as u32;
+        class_of_label[usize::from(*number)] = classes.of_label(label).expect("every label is a class");
     }
     let summary = Summary {
         key,
@@ -52,10 +51,7 @@ pub(super) fn write(
         tally,
         digest,
         class_of_label,
-        classes: ClassFile {
-            classes: classes.labels.into_iter().zip(classes.names).collect(),
-            templates: classes.templates,
-        },
+        classes: class_file.unwrap_or_else(|| ClassFile::of_labels(labels.into_keys().collect())),
     };
     let mut file = Writer::create(part.path("index.json"))?;
     file.write(serde_json::to_string(&summary).expect("plain data").as_bytes())?;
@@ -148,16 +144,19 @@ impl Rows {
     }
 }
 
-/// Writes which captions name which class; returns how many pairs there are.
+/// Writes which captions name or mention which class; returns how many pairs there are.
 fn write_named(part: &Part, count: usize, classes: &Classes, progress: &dyn Progress) -> Result<usize> {
     let map = |name: &str| Map::open(&part.path(name)).map_err(Error::io(part.path(name)));
     let (rows, text) = (map("rows.bin")?, map("text.bin")?);
     debug_assert_eq!(rows.len(), count * RECORD);
+    let search = classes.search();
     let name = |start: usize| {
         let mut pairs = Vec::new();
         for row in start as u32..count.min(start + CHUNK) as u32 {
-            for class in classes.named_in(row_of(&rows, &text, row, u32::from).caption) {
-                pairs.extend([row.to_le_bytes(), class.to_le_bytes()].concat());
+            let found = search.classes(row_of(&rows, &text, row, u32::from).caption);
+            for class in found.mentioned {
+                let flag = if found.named.binary_search(&class).is_ok() { 0 } else { MENTIONED };
+                pairs.extend([row.to_le_bytes(), (class | flag).to_le_bytes()].concat());
             }
         }
         pairs
