@@ -40,6 +40,7 @@ pub struct Csv {
     pub delimiter: String,
     /// What quotes mean.
     #[serde(skip_serializing_if = "Quoting::is_double")]
+    #[schemars(extend("default" = "double"))] // which schemars does not see, as it is not serialised
     pub quoting: Quoting,
     /// Folder that holds every picture; empty for the table's own folder.
     pub root: PathBuf,

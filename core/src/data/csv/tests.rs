@@ -229,7 +229,8 @@ fn four_rows() -> (tempfile::TempDir, Csv) {
 
 #[test]
 fn an_image_exchanged_with_one_of_equal_size_is_told_and_so_is_one_that_comes_or_goes() {
-    let changes: [(&str, fn(&Path)); 4] = [
+    type Change = fn(&Path);
+    let changes: [(&str, Change); 4] = [
         ("2", |root| fs::write(root.join("0.png"), fs::read(root.join("1.png")).unwrap()).unwrap()),
         ("4", |root| fs::write(root.join("2.png"), "another size").unwrap()),
         ("3", |root| fs::remove_file(root.join("1.png")).unwrap()),
@@ -242,7 +243,7 @@ fn an_image_exchanged_with_one_of_equal_size_is_told_and_so_is_one_that_comes_or
         assert_eq!(same.0, ["zero", "one", "two"]);
         assert_eq!(open(&config, store.path()).unwrap().0, same.0);
         change(&folder.path().join("pictures"));
-        let message = open(&config, store.path()).err().expect(line).chain();
+        let message = open(&config, store.path()).expect_err(line).chain();
         assert!(message.contains(&format!("table.csv:{line}: ")) && message.contains("1 of 4 rows"), "{message}");
         assert!(message.contains("delete"), "{message}");
         assert!(open(&config, tempfile::tempdir().unwrap().path()).is_ok(), "another folder is free");
