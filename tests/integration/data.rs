@@ -138,7 +138,7 @@ fn cut_shards_are_refused_by_name_and_where_they_are_allowed_all_results_tell_wh
     fs::write(shards.join("1.tar"), &whole[..whole.len() / 4]).unwrap();
     fs::write(shards.join("2.tar"), b"").unwrap();
     let (path, out) = (format!("data.path={}", argument(&shards)), home.join("out"));
-    let data = ["--set", &path, "--set", "data.class_file=", "--set", "heldout=0.3", "--set", "recipe.epochs=1"];
+    let data = ["--set", &path, "--set", "data.class_file=", "--set", "heldout=0.3"];
     let small = ["--set", "recipe.warmup_steps=1", "--set", "attacks={}", "--set", "arenas={}"];
     let run = |more: &[&str]| {
         gauntlet(&[&["run", argument(&suite), "--out", argument(&out)], &data[..], &small[..], more].concat())

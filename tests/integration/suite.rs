@@ -78,7 +78,7 @@ fn every_trial_gives_its_lines() {
         assert_eq!(of("poisoned/roclip"), [&success[..], &matches, &accuracy].concat());
     }
     let all = fs::read_to_string(WORLD.out.join("results.jsonl")).unwrap();
-    assert_eq!(all.lines().count(), lines.len() + 8, "and every trial one line of cost");
+    assert_eq!(all.lines().count(), lines.len() + 16, "and every trial one line of cost and one of rows");
     assert!(lines.iter().all(|line| line.dataset == "world" && line.suite == "small"));
     let guess = |line: &&ScoreLine| line.score == "top1" && line.chance > 0.1 && line.chance < 0.5;
     assert_eq!(lines.iter().filter(guess).count(), 8);

@@ -144,7 +144,7 @@ impl Sample {
                 format!("it has no image that can be read here (.jpg, .png, .webp, ..); its members: {}", self.seen());
             return Err(Loss::NoImage.because(why));
         };
-        image.place.span(&image.extension).map_err(|why| Loss::NoImage.because(why))
+        image.place.span(&image.extension).map_err(|why| Loss::UnreadableImage.because(why))
     }
 
     /// How many images it has.
