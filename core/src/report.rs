@@ -179,6 +179,18 @@ pub struct Cost {
     /// Hash of its sources and of the versions of what it was built on; empty where it does not say.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub sources: String,
+    /// Builds of gauntlet that trained it, where it went on from a checkpoint that another one had left: no build alone trains the same again.
+    /// Left out where it was one.
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pub builds: usize,
+}
+
+fn one() -> usize {
+    1
+}
+
+fn is_one(builds: &usize) -> bool {
+    *builds == 1
 }
 
 impl Line {
@@ -322,6 +334,7 @@ impl Cost {
             commit: build.commit.into(),
             dirty: build.dirty,
             sources: build.sources.into(),
+            builds: trained.builds.max(1),
         })
     }
 }

@@ -28,7 +28,7 @@ use crate::data::{augment, load};
 use crate::defense::{Defense, Embedded, State, Step, TextTower};
 use crate::model::Clip;
 use crate::transfer::sent;
-use crate::{Error, Progress, Result};
+use crate::{Error, Progress, Result, build};
 use adamw::AdamW;
 use checkpoint::{Parts, Position};
 use gauntlet_torch::clip_grad_norm;
@@ -65,6 +65,8 @@ pub struct Trained {
     pub samples: u64,
     /// Rows that the defense had embedded to look at them.
     pub looked_at: u64,
+    /// Builds of gauntlet that trained it; more than one where it went on from a checkpoint of another.
+    pub builds: usize,
     /// What the undefended model had cost, where the defense needs it.
     pub undefended: Spent,
 }
@@ -126,12 +128,19 @@ impl<'a> Trainer<'a> {
             optimizer.restore(&part("optimizer"))?;
             defense.restore(part("defense"), corpus.device)?;
             position = saved;
+            if position.builds.is_empty() {
+                position.builds.push("one that did not tell".into());
+            }
             for (number, rows) in part("rows") {
                 let phase = number.parse::<usize>().ok().and_then(|number| position.phases.as_mut()?.get_mut(number));
                 let phase =
                     phase.ok_or_else(|| Error::invalid("checkpoint", "has rows of a phase that it does not have"))?;
                 phase.rows = Some(Arc::new(Vec::<i64>::try_from(rows)?.into_iter().map(|row| row as u32).collect()));
             }
+        }
+        let this = blake3::hash(build::key()?.as_bytes()).to_hex()[..32].to_string();
+        if !position.builds.contains(&this) {
+            position.builds.push(this);
         }
         let (folder, trial, matches) = (folder.to_path_buf(), trial.to_string(), RefCell::default());
         Ok(Trainer {
@@ -189,8 +198,8 @@ impl<'a> Trainer<'a> {
             return Err(Error::NotFinite(why));
         }
         let matches = (1..=self.recipe.epochs).map(|epoch| self.matches_of(epoch)).filter(Matches::exists).collect();
-        let Position { seconds, rows, samples, looked_at, .. } = self.position;
-        Ok(Trained { matches, seconds, rows, samples, looked_at, undefended: Spent::default() })
+        let Position { seconds, rows, samples, looked_at, builds, .. } = self.position;
+        Ok(Trained { matches, seconds, rows, samples, looked_at, builds: builds.len(), undefended: Spent::default() })
     }
 
     fn epoch(&mut self, machine: &Machine) -> Result<()> {

@@ -4,7 +4,8 @@
 //! wrapped after 4 steps.
 
 use crate::program::{Ran, argument, end, folder, scores, signal, start, trial, wait_until, world_suite};
-use gauntlet::model::weights::read_safetensors;
+use gauntlet::model::weights::{read_safetensors, write_safetensors};
+use gauntlet::report::{self, Line};
 use gauntlet::train::checkpoint::Position;
 use gauntlet::train::trajectory;
 use std::collections::BTreeSet;
@@ -120,6 +121,29 @@ fn a_finished_trial_leaves_no_checkpoint_unless_its_recipe_keeps_it() {
     let ran = end(go(&json, &suite.with_file_name("one"), &[]));
     assert_eq!(ran.code, Some(0), "{}", ran.stderr);
     assert_eq!(position(&suite.with_file_name("one")), Some((7, 0)));
+}
+
+/// Nobody has a build that trains the same as two did in turn.
+#[test]
+fn a_trial_that_goes_on_from_another_builds_checkpoint_says_so() {
+    let folder = WHOLE.home.join("builds");
+    let mut child = go(&WHOLE.json, &folder, &[]);
+    wait_for(&folder, &mut child, (2, 1));
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let path = folder.join("checkpoint.safetensors");
+    let (tensors, mut metadata) = read_safetensors(&path).unwrap();
+    let mut position: Position = serde_json::from_str(&metadata["position"]).unwrap();
+    assert_eq!(position.builds.len(), 1);
+    position.builds = vec!["another".into()];
+    metadata.insert("position".into(), serde_json::to_string(&position).unwrap());
+    write_safetensors(&path, &tensors, &metadata).unwrap();
+    WHOLE.finish(&folder);
+    let builds = |folder: &Path| {
+        let lines = report::read_lines(&folder.join("scores.jsonl")).unwrap();
+        lines.iter().find_map(|line| if let Line::Cost(cost) = line { Some(cost.builds) } else { None }).unwrap()
+    };
+    assert_eq!([builds(&folder), builds(&WHOLE.home.join("whole"))], [2, 1]);
 }
 
 /// Killed after its scores were written: they are kept, and the checkpoint goes. Killed before: it goes on from the checkpoint, and trains no step.

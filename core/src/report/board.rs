@@ -121,7 +121,11 @@ impl<'a> Board<'a> {
             several(devices).map(|names| format!("trained on different devices ({names}), which round differently"));
         let versions =
             several(versions.collect()).map(|names| format!("run by different versions of gauntlet ({names})"));
-        warnings.extend(devices.into_iter().chain(versions));
+        let costs = lines.iter().filter_map(|line| if let Line::Cost(cost) = line { Some(cost) } else { None });
+        let mixed: Vec<&str> = costs.filter(|cost| cost.builds > 1).map(|cost| cost.trial.as_str()).collect();
+        let mixed = (!mixed.is_empty())
+            .then(|| format!("trained by several builds of gauntlet, one after the other ({})", mixed.join(", ")));
+        warnings.extend(devices.into_iter().chain(versions).chain(mixed));
         warnings
     }
 
@@ -335,6 +339,37 @@ mod tests {
     fn a_seed_that_one_side_lacks_is_averaged_over_on_neither() {
         assert_eq!(paired_means(&[None, Some(0.5), Some(0.25)], &[Some(0.9), Some(0.5), None]), Some((0.5, 0.5)));
         assert_eq!(paired_means(&[None], &[Some(0.9)]), None);
+    }
+
+    #[test]
+    fn builds_that_differ_in_their_sources_are_told_and_lines_of_earlier_versions_are_read() {
+        let suite = sample::suite(&[0, 1], &["clip"]);
+        let cost = |seed: u64, more: &str| -> Line {
+            let old = format!(
+                r#"{{"line":"cost","suite":"s","trial":"clean/clip/seed-{seed}","prepare_seconds":0.1,"train_seconds":1.0,
+                "evaluate_seconds":0.1,"cpu_seconds":1.0,"samples_per_second":9.0,"peak_memory":1,"peak_device_memory":null,
+                "device":"cpu","precision":"fp32","tf32":false,"threads":1{more}}}"#
+            );
+            serde_json::from_str(&old).unwrap()
+        };
+        let of = |sources: &str, commit: &str| {
+            format!(r#","gauntlet":"0.1.0","sources":"{sources}","commit":"{commit}","dirty":true"#)
+        };
+        let (one, other) = ("0123456789abcdef", "fedcba9876543210");
+        let warnings = |lines: &[Line]| Board::new(&suite, lines).unwrap().warnings(lines);
+        assert!(warnings(&[cost(0, ""), cost(1, "")]).is_empty());
+        assert!(warnings(&[cost(0, &of(one, one)), cost(1, &of(one, other))]).is_empty(), "a commit is no other build");
+        let told = warnings(&[cost(0, &of(one, one)), cost(1, &of(other, one))]);
+        assert_eq!(
+            told,
+            [
+                "run by different versions of gauntlet (0.1.0 with sources 0123456789ab, 0.1.0 with sources fedcba987654)"
+            ]
+        );
+        let told = warnings(&[cost(0, r#","builds":2"#)]);
+        assert_eq!(told, ["trained by several builds of gauntlet, one after the other (clean/clip/seed-0)"]);
+        let Line::Cost(cost) = cost(0, &of(one, other)) else { unreachable!() };
+        assert_eq!(cost.build(), "0.1.0 with sources 0123456789ab of commit fedcba987654, changed");
     }
 
     #[test]

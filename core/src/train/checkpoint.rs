@@ -32,6 +32,9 @@ pub struct Position {
     pub samples: u64,
     /// Rows that a defense had embedded to look at them, without training.
     pub looked_at: u64,
+    /// The builds of gauntlet that did all this, each once: a hash of what `build.rs` says of it.
+    #[serde(default)]
+    pub builds: Vec<String>,
 }
 
 /// The parts of a training that have a state, each a set of named tensors: `model`, `optimizer`, `defense`,

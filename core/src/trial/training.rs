@@ -66,6 +66,8 @@ impl Trial {
         let trainer = trainer.recorded_by(recorder).beside(scout).clean_after(self.clean_after);
         let mut trained = trainer.run(job.machine).map_err(diverged)?;
         model.weights.save(&job.folder.join("model.safetensors"))?;
+        // What another build has a part in must not lie under the key of this one.
+        let shared = shared.filter(|_| trained.builds == 1);
         shared.map_or(Ok(()), |(shared, _lock)| shared.leave(model, &trained))?;
         trained.undefended = undefended.map(|(_, spent)| spent).unwrap_or_default();
         Ok(trained)
