@@ -95,7 +95,6 @@ fn every_kind_is_trained_measured_and_charged() {
     let shared: Vec<PathBuf> =
         fs::read_dir(run.out.join("store/undefended")).unwrap().map(|entry| entry.unwrap().path()).collect();
     assert_eq!(shared.len(), 4, "one for each arena, and one without its poison");
-    assert!(shared.iter().all(|folder| !folder.join("checkpoint.safetensors").exists()), "their training is over");
     let shared: Vec<Vec<u8>> =
         shared.iter().map(|folder| fs::read(folder.join("model.safetensors")).unwrap()).collect();
     assert!(["clean/clip", "poisoned/clip"].iter().all(|trial| shared.contains(&weights(&run.out, trial))));
@@ -113,6 +112,20 @@ fn every_kind_is_trained_measured_and_charged() {
     let table = gauntlet(&["table", argument(&run.out)]).stdout;
     let oracle = table.lines().find(|line| line.trim_start().starts_with("oracle")).unwrap();
     assert!(oracle.trim_end().ends_with("oracle") || oracle.contains("oracle,"), "it is marked: {oracle}");
+}
+
+/// Where no row of plain CLIP leaves its own, the undefended model is trained in the store; its checkpoint goes when that is over.
+#[test]
+fn an_undefended_model_that_is_trained_for_itself_leaves_no_checkpoint() {
+    let alone = run("undefended-alone", "clip = {}\nclip-score = {}", &["--only", "poisoned/clip-score"]);
+    let shared: Vec<PathBuf> =
+        fs::read_dir(alone.out.join("store/undefended")).unwrap().map(|entry| entry.unwrap().path()).collect();
+    assert_eq!(shared.len(), 1);
+    assert!(
+        shared[0].join("model.safetensors").exists() && shared[0].join("metrics.jsonl").exists(),
+        "it was trained there"
+    );
+    assert!(!shared[0].join("checkpoint.safetensors").exists());
 }
 
 #[test]
