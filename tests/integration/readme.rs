@@ -178,7 +178,8 @@ fn commands_of(path: &Path) -> Vec<Said> {
     let mut open: Option<Said> = None;
     for (number, line) in text.lines().enumerate() {
         let place = format!("{name}:{}", number + 1);
-        let code = line.strip_prefix("    ");
+        // What stands behind a comment's sign would be added to the comment.
+        let code = line.strip_prefix("    ").map(|code| code.split(" # ").next().unwrap_or(code).trim_end());
         let starts = ["gauntlet ", "make ", "python ", "cargo ", "bench/", "for ", "cat "];
         match (&mut open, code) {
             (Some(said), Some(code)) => {
