@@ -6,7 +6,7 @@ use crate::{Error, Result};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Made by `setup/downstream_tables.py`.
 const TABLE: &str = include_str!("names.json");
@@ -58,7 +58,7 @@ pub fn vocabulary(set: &str) -> Option<ClassFile> {
 
 /// Refuses two classes that prompts call the same: neither could be told from the other. CLIP calls two pairs of ImageNet's classes so,
 /// and with a class file anybody's folders may be meant so: that is told.
-pub(super) fn shared(set: &str, labels: &[String], classes: &[String], class_file: &PathBuf) -> Result<Option<String>> {
+pub(super) fn shared(set: &str, labels: &[String], classes: &[String], class_file: &Path) -> Result<Option<String>> {
     let mut first: HashMap<String, usize> = HashMap::new();
     for (class, at) in classes.iter().zip(0..) {
         let words = words(class).join(" ");

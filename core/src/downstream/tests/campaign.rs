@@ -79,8 +79,12 @@ const SETS: &[(&str, &str, &[File])] = &[
     ),
 ];
 
+/// A kind of damage, and how it is done to a file, or to the rows of a list.
+type ToFile = (&'static str, fn(&Path));
+type ToRows = (&'static str, fn(&mut Vec<Row>));
+
 /// What can be done to any file.
-const TO_FILES: &[(&str, fn(&Path))] = &[
+const TO_FILES: &[ToFile] = &[
     ("missing", remove),
     ("cut in half", halve),
     ("empty", |path| fs::write(path, "").unwrap()),
@@ -104,7 +108,7 @@ const TO_FILES: &[(&str, fn(&Path))] = &[
 ];
 
 /// What can be done to the rows of a list.
-const TO_ROWS: &[(&str, fn(&mut Vec<Row>))] = &[
+const TO_ROWS: &[ToRows] = &[
     ("row twice", |rows| rows.insert(3, rows[1].clone())),
     ("row removed", |rows| drop(rows.remove(2))),
     ("half of the rows", |rows| rows.truncate(rows.len() / 2)),

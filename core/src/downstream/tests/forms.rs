@@ -169,7 +169,9 @@ fn the_first_release_of_cars_has_the_same_items() {
 /// As programs that unpack archives leave them, and as Kaggle hands them out.
 #[test]
 fn folders_within_folders_of_their_name_are_found() {
-    let moves: &[(&str, &str, &str, &[(&str, &str)])] = &[
+    /// Name of a set, its folder, that of the fixtures, and what is moved where.
+    type Move = (&'static str, &'static str, &'static str, &'static [(&'static str, &'static str)]);
+    let moves: &[Move] = &[
         ("cifar10", "", "cifar-10-batches-py", &[("cifar-10-batches-py", "cifar-10-batches-py/cifar-10-batches-py")]),
         ("food101", "food-101", "food-101", &[("food-101", "food-101/food-101")]),
         (
