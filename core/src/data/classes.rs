@@ -7,6 +7,7 @@
 mod inflect;
 mod search;
 
+use super::regular;
 use super::tokenize::Cleaner;
 use crate::{Error, Result};
 use search::Search;
@@ -29,6 +30,9 @@ pub struct ClassFile {
     pub aliases: BTreeMap<String, Vec<String>>,
 }
 
+/// Bytes that a class file may have: a million classes take less.
+const LARGEST: u64 = 64 << 20;
+
 impl ClassFile {
     /// Labels that name themselves.
     pub fn of_labels(labels: Vec<String>) -> Self {
@@ -39,7 +43,7 @@ impl ClassFile {
 
     /// Reads a class file and checks that it can be used.
     pub fn read(path: &PathBuf) -> Result<Self> {
-        let bytes = std::fs::read(path).map_err(Error::io(path))?;
+        let bytes = regular::read(path, LARGEST).map_err(Error::io(path))?;
         let wrong = |why: String| Error::invalid(path.display().to_string(), why);
         let text = super::json::standard(&bytes).map_err(wrong)?;
         let file: ClassFile = serde_json::from_slice(&text).map_err(|error| wrong(error.to_string()))?;

@@ -38,7 +38,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Webdataset {
-    /// Folder of `.tar` shards (read in the order of their names), or one `.tar` file.
+    /// Folder of `.tar` shards, sub-folders included (read in the order of their names); one `.tar` file; or a pattern in braces as webdataset
+    /// writes it: `data/{00000..00331}.tar`.
     pub path: PathBuf,
     /// Field of a sample's JSON that is its class label; empty to take the `.cls` member (a number or a word) where there is one. Without
     /// labels nothing can be held out.
@@ -80,7 +81,7 @@ impl Webdataset {
         let Found { shards, passed_over } = find_shards(&self.path)?;
         let mut stamps = String::new();
         for path in &shards {
-            stamps += &format!("{} {}\n", shard_name(path), stamp(path).map_err(Error::io(path))?);
+            stamps += &format!("{} {}\n", shard_name(&self.path, path), stamp(path).map_err(Error::io(path))?);
         }
         stamps.extend(passed_over.iter().map(|name| format!("{name} passed over\n")));
         let (config, remarks, class_file) = (self.clone(), Mutex::default(), class_file(&self.class_file)?);
@@ -119,12 +120,14 @@ impl Shards {
         if let (Err(fault), Some(last)) = (&mut walked, &at_the_cut) {
             fault.why += &format!("; `{}` and what followed it cannot be read", last.name());
         }
-        let mut told = Told::of(shard_name(path), &samples, &walked);
+        let mut told = Told::of(shard_name(&self.config.path, path), &samples, &walked);
         let Again { whole, mut scattered } = samples.again();
         told.twice(whole.iter().map(|&number| samples.list[number].name()));
         let mut rows = Vec::new();
         for (number, sample) in samples.list.iter().enumerate() {
-            let bad = |(why, rows)| BadRow::several(format!("{}:{}", shard_name(path), sample.name()), why, rows);
+            let bad = |(why, rows)| {
+                BadRow::several(format!("{}:{}", shard_name(&self.config.path, path), sample.name()), why, rows)
+            };
             if let Some(lost) = scattered.remove(&number) {
                 rows.extend(lost.map(|lost| Err(bad(lost))));
             } else if let Some(lost) = sample.repeated() {
@@ -140,7 +143,7 @@ impl Shards {
         }
         if let Err(Fault { why, .. }) = walked {
             let lost = at_the_cut.iter().len() as u64;
-            rows.push(Err(BadRow::several(shard_name(path), Loss::CutShard.because(why), lost)));
+            rows.push(Err(BadRow::several(shard_name(&self.config.path, path), Loss::CutShard.because(why), lost)));
         }
         Ok(Shard { rows, told })
     }
@@ -270,7 +273,7 @@ impl Source for Shards {
     }
 
     fn name(&self, row: &Row) -> String {
-        format!("{}:{}", shard_name(&self.shards[row.file as usize]), shown(row.key.as_bytes()))
+        format!("{}:{}", shard_name(&self.config.path, &self.shards[row.file as usize]), shown(row.key.as_bytes()))
     }
 
     fn classes(&self) -> Result<Option<ClassFile>> {

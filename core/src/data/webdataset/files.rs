@@ -34,42 +34,111 @@ const NO_SHARDS: [&str; 17] = [
     ".tar.aria2",
 ];
 
-/// Finds the shards; a file that is named is one, whatever its name.
+/// Folders within folders that are looked into: img2dataset makes one level.
+const DEEP: usize = 8;
+
+/// Finds the shards: of a folder, its sub-folders included; of a pattern (`data/{00000..00331}.tar`), each file of it. A file that is named is
+/// one, whatever its name.
 pub(super) fn find_shards(path: &Path) -> Result<Found> {
+    if is_pattern(path) {
+        return of_pattern(path);
+    }
     if fs::metadata(path).map_err(Error::io(path))?.is_file() {
         return Ok(Found { shards: vec![path.to_path_buf()], passed_over: Vec::new() });
     }
-    let (mut shards, mut passed_over) = (Vec::new(), Vec::new());
-    for entry in fs::read_dir(path).map_err(Error::io(path))? {
-        let file = entry.map_err(Error::io(path))?.path();
-        let name = shard_name(&file).to_lowercase();
-        if NO_SHARDS.iter().any(|end| name.ends_with(end)) {
-            passed_over.push(shard_name(&file));
-        }
-        if file.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("tar")) {
-            if !fs::metadata(&file).map_err(Error::io(&file))?.is_file() {
-                return Err(Error::invalid(
-                    file.display().to_string(),
-                    "is no plain file, so that it cannot be a shard",
-                ));
-            }
-            shards.push(file);
-        }
-    }
+    let mut found = Found { shards: Vec::new(), passed_over: Vec::new() };
+    look_into(path, DEEP, path, &mut found)?;
+    let Found { mut shards, mut passed_over } = found;
     passed_over.sort();
     if shards.is_empty() {
         let others =
             if passed_over.is_empty() { String::new() } else { format!("; {}", told::passed_over(&passed_over)) };
         return Err(Error::invalid(
             path.display().to_string(),
-            format!("there is no .tar file in this folder{others}"),
+            format!("there is no .tar file in this folder, nor in the folders within it{others}"),
         ));
     }
     shards.sort();
     Ok(Found { shards, passed_over })
 }
 
-/// What a person would call a shard.
-pub(super) fn shard_name(path: &Path) -> String {
-    path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned()
+fn look_into(folder: &Path, deep: usize, root: &Path, found: &mut Found) -> Result<()> {
+    for entry in fs::read_dir(folder).map_err(Error::io(folder))? {
+        let entry = entry.map_err(Error::io(folder))?;
+        let (file, kind) = (entry.path(), entry.file_type().map_err(Error::io(folder))?);
+        let name = shard_name(root, &file);
+        if NO_SHARDS.iter().any(|end| name.to_lowercase().ends_with(end)) {
+            found.passed_over.push(name);
+        }
+        if file.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("tar")) {
+            if !fs::metadata(&file).map_err(Error::io(&file))?.is_file() {
+                let why = "is no plain file, so that it cannot be a shard";
+                return Err(Error::invalid(file.display().to_string(), why));
+            }
+            found.shards.push(file);
+        } else if kind.is_dir() && deep > 0 {
+            look_into(&file, deep - 1, root, found)?;
+        }
+    }
+    Ok(())
+}
+
+/// Whether a path is a brace pattern, as webdataset writes them, and no file of that very name.
+fn is_pattern(path: &Path) -> bool {
+    path.to_str().is_some_and(|text| text.contains('{') && text.contains('}')) && !path.exists()
+}
+
+fn of_pattern(path: &Path) -> Result<Found> {
+    let pattern = path.display().to_string();
+    let files = bracoxide::bracoxidize(&pattern);
+    let files = files.map_err(|error| Error::invalid(pattern.clone(), format!("is no brace pattern: {error:?}")))?;
+    let shards: Vec<PathBuf> = files.into_iter().map(PathBuf::from).collect();
+    let missing: Vec<&PathBuf> = shards.iter().filter(|shard| !shard.is_file()).collect();
+    match missing.first() {
+        None => Ok(Found { shards, passed_over: Vec::new() }),
+        Some(first) => {
+            let why = format!(
+                "{} of {} files of the pattern are not there, the first {}",
+                missing.len(),
+                shards.len(),
+                first.display()
+            );
+            Err(Error::invalid(pattern, why))
+        }
+    }
+}
+
+/// What a person would call a shard: its place below the folder that the suite names.
+pub(super) fn shard_name(root: &Path, path: &Path) -> String {
+    let below = path.strip_prefix(root).ok().filter(|below| !below.as_os_str().is_empty());
+    let name = below.unwrap_or_else(|| path.file_name().map_or(path, Path::new));
+    name.to_string_lossy().into_owned()
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn folders_of_img2dataset_and_brace_patterns_are_found_and_a_missing_shard_is_named() {
+        let home = tempfile::tempdir().unwrap();
+        let make = |name: &str| {
+            let path = home.path().join(name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, "").unwrap();
+        };
+        ["00000.tar", "00000.parquet", "00000_stats.json", "more/00008.tar", "more/00009.tar"].map(make);
+        let found = |path: PathBuf| {
+            find_shards(&path).map(|found| {
+                let name = |shard: &PathBuf| shard_name(home.path(), shard);
+                found.shards.iter().map(name).collect::<Vec<_>>()
+            })
+        };
+        assert_eq!(found(home.path().into()).unwrap(), ["00000.tar", "more/00008.tar", "more/00009.tar"]);
+        assert_eq!(found(home.path().join("more/{00008..00009}.tar")).unwrap(), ["more/00008.tar", "more/00009.tar"]);
+        assert_eq!(found(home.path().join("{00000,more/00009}.tar")).unwrap(), ["00000.tar", "more/00009.tar"]);
+        let message = found(home.path().join("more/{00008..00010}.tar")).unwrap_err().chain();
+        assert!(message.contains("1 of 3 files") && message.contains("00010.tar"), "{message}");
+    }
 }
