@@ -31,13 +31,17 @@ const LEFT_OUT: [(&str, &str); 11] = [
 const SMALLER: [(&str, &str, &str); 16] = [
     (
         "poison export mine.toml",
-        "mine.toml",
-        "mine.toml --set data.pairs=300 --set attacks.targeted.targets=8 --set attacks.patch.poison.rate=0.1",
+        "--format webdataset --out exported",
+        "--set data.pairs=300 --set attacks.targeted.targets=8 --format webdataset --out exported-mine",
     ),
     // Where these runs would go, others lie here.
     ("run mine.toml --out out/mine", "out/mine", "out/new"),
     ("run suites/smoke.toml", "--out out/", "--out out/smoke-"),
-    ("plan mine.toml", "mine.toml", "mine.toml --set data.pairs=300 --set recipe.batch=32 --set recipe.warmup_steps=4"),
+    (
+        "plan mine.toml",
+        "mine.toml",
+        "mine.toml --set data.pairs=300 --set recipe.batch=32 --set recipe.warmup_steps=4 --steps 1",
+    ),
     ("poison make mine.toml", "--out bundle", "--out bundle-mine"),
     // A record needs five seeds, which README's own suite does not have here.
     ("check out/mine --against", "out/mine", "out/recorded"),
