@@ -27,22 +27,35 @@ const LEFT_OUT: [(&str, &str); 11] = [
     ("python ", "`make bench-check` runs it; that there is such a script is looked at"),
 ];
 
-/// What is run otherwise than it is written: a part of it, and what takes its place.
-const SMALLER: [(&str, &str, &str); 12] = [
+/// What is run otherwise than it is written: a part of it, and what takes its place. The first that fits counts.
+const SMALLER: [(&str, &str, &str); 16] = [
+    (
+        "poison export mine.toml",
+        "--format webdataset --out exported",
+        "--set data.pairs=300 --set attacks.targeted.targets=8 --format webdataset --out exported-mine",
+    ),
+    // Where these runs would go, others lie here.
+    ("run mine.toml --out out/mine", "out/mine", "out/new"),
+    ("run suites/smoke.toml", "--out out/", "--out out/smoke-"),
+    (
+        "plan mine.toml",
+        "mine.toml",
+        "mine.toml --set data.pairs=300 --set recipe.batch=32 --set recipe.warmup_steps=4 --steps 1",
+    ),
     ("poison make mine.toml", "--out bundle", "--out bundle-mine"),
     // A record needs five seeds, which README's own suite does not have here.
     ("check out/mine --against", "out/mine", "out/recorded"),
     ("merge out/one out/two", "--out out/mine", "--out out/merged"),
+    (
+        "eval --weights model.safetensors --suite",
+        "--seed 10",
+        "--seed 10 --set model=small --set data.pairs=300 --set heldout=0.2 --set attacks.targeted.targets=4",
+    ),
     // RN50 and CIFAR-10 are not here: the same of a small model and an excerpt.
     (
         "eval --weights model.safetensors",
         "--model RN50",
         "--model small --set downstream.cifar10.options.allow_partial=true",
-    ),
-    (
-        "eval --weights model.safetensors --suite",
-        "--seed 10",
-        "--seed 10 --set model=small --set data.pairs=300 --set heldout=0.2 --set attacks.targeted.targets=4",
     ),
     ("bench step --model RN50", "--model RN50 --batch 8", "--model tiny --batch 8 --steps 1 --warmup 0"),
     ("bench step --model tiny", "--precision fp32", "--precision fp32 --steps 1 --warmup 0"),
@@ -58,13 +71,15 @@ const LACKING: [(&str, &[&str]); 2] =
     [("suites/paper.toml", &["data"]), ("suites/attacks.toml", &["out/surrogate", "out/precomputed"])];
 
 /// Settings with which README's own suite trains in a second a trial.
-const SMALL: [&str; 6] = [
-    "data.pairs=400",
-    "recipe.epochs=8",
+const SMALL: [&str; 8] = [
+    "data.pairs=300",
+    "recipe.epochs=3",
     "recipe.batch=32",
     "recipe.warmup_steps=4",
     "attacks.targeted.targets=8",
     "heldout=0.1",
+    "defenses.roclip.first=2",
+    "'arenas={ stamped = [\"patch\"] }'",
 ];
 
 #[derive(Debug)]
@@ -214,11 +229,11 @@ fn is_whole(text: &str) -> bool {
     !text.ends_with('\\') && (!text.starts_with("for ") || ends("done"))
 }
 
-/// A word in capitals stands for one of the reader's own, and `--baseline` or `--kernels` alone names an option.
+/// A word in capitals stands for one of the reader's own, and an option alone is only named.
 fn is_fragment(span: &str) -> bool {
     let stands_for = |word: &str| word.len() > 2 && word.chars().all(|c| c.is_ascii_uppercase() || c == '-');
     span.split_whitespace().any(stands_for)
-        || ["compare --baseline", "bench --kernels step", "bench --threads 8 step"]
+        || ["compare --baseline", "eval --weights", "bench --kernels step", "bench --threads 8 step"]
             .iter()
             .any(|part| span.ends_with(part))
 }
