@@ -35,6 +35,18 @@ impl PoisonCtx<'_> {
         Ok(eligible)
     }
 
+    /// In words, how many classes an attack may aim at, by the captions that it needs of each.
+    pub(crate) fn eligibility(&self) -> String {
+        let (minable, all) = (self.minable(), self.data.classes.len());
+        let with = |captions: usize| minable.values().filter(|rows| rows.len() >= captions).count();
+        let counts = [10, 30, 100, 300].map(|captions| format!("{} with {captions}", with(captions)));
+        format!(
+            "{} of {all} classes can be aimed at: a training caption names them and no other class ({} or more such captions)",
+            with(1),
+            counts.join(", ")
+        )
+    }
+
     /// Of each class that is not ambiguous, the training rows to mine: their captions name it and no other class, and no two are equal.
     pub(super) fn minable(&self) -> BTreeMap<u32, Vec<u32>> {
         let mut minable: BTreeMap<u32, Vec<u32>> = BTreeMap::new();

@@ -3,12 +3,13 @@
 
 use super::bundle::Bundle;
 use super::{Poison, Threat};
-use crate::attack::Workshop;
+use crate::attack::{PoisonCtx, Workshop};
 use crate::data::{DataConfig, Dataset};
 use crate::plugin::library::Origin;
 use crate::trial::{Configured, Ground};
 use crate::{Attack, Error, Result};
 use serde::{Deserialize, Serialize};
+use std::collections::HashSet;
 use std::path::Path;
 
 /// An arena of a suite, resolved, in one seed: the same one makes the same poison.
@@ -98,6 +99,15 @@ impl Arena {
         workshop: &Workshop,
     ) -> Result<Ground> {
         let split = data.split(self.heldout, self.seed)?;
+        if !split.leaked.is_empty() {
+            let (leaked, heldout) = (split.leaked.len(), split.heldout.len());
+            let why = "show images that are trained on, too, and are dropped";
+            workshop.progress.remark(&format!("seed {}: {heldout} rows are held out; {leaked} more {why}", self.seed));
+        }
+        if data.named_apart {
+            let ctx = PoisonCtx { data: &data, split: &split, seed: self.seed, taken: &HashSet::new() };
+            workshop.progress.remark(&format!("seed {}: {}", self.seed, ctx.eligibility()));
+        }
         let threats = Threat::all(&self.attacks, attacks, &data, &split, self.seed, workshop)?;
         let poison = match bundle {
             Some(bundle) => {

@@ -128,7 +128,9 @@ mod tests {
             fs::create_dir_all(path.parent().unwrap()).unwrap();
             fs::write(path, "").unwrap();
         };
-        ["00000.tar", "00000.parquet", "00000_stats.json", "more/00008.tar", "more/00009.tar"].iter().for_each(|name| make(name));
+        ["00000.tar", "00000.parquet", "00000_stats.json", "more/00008.tar", "more/00009.tar"]
+            .iter()
+            .for_each(|name| make(name));
         let found = |path: PathBuf| {
             find_shards(&path).map(|found| {
                 let name = |shard: &PathBuf| shard_name(home.path(), shard);
