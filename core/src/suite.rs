@@ -1,5 +1,6 @@
 //! A suite: one TOML file, resolved once into a grid of trials (arenas x defenses x seeds). `suite/configure.rs` resolves its plugins,
-//! `suite/plan.rs` reckons what they cost, `suite/rehearsal.rs` finds what would fail, `suite/schema.rs` tells editors what such a file may hold.
+//! `suite/plan.rs` reckons what they cost, `suite/rehearsal.rs` finds what would fail, `suite/schema.rs` tells editors
+//! what such a file may hold.
 
 mod configure;
 pub mod plan;
@@ -62,8 +63,8 @@ pub struct Suite {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1))]
     pub clean_after: Option<u32>,
-    /// `tiny`, `small`, a ResNet or a vision transformer of open_clip's by its name (`RN50`, `RN50-quickgelu`, `ViT-B-32`, ..; a wrong name lists
-    /// them all), or a .json file in open_clip's form.
+    /// `tiny`, `small`, a ResNet or a vision transformer of open_clip's by its name (`RN50`, `RN50-quickgelu`,
+    /// `ViT-B-32`, ..; a wrong name lists them all), or a .json file in open_clip's form.
     pub model: String,
     /// Where the pairs come from.
     pub data: DataConfig,
