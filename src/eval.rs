@@ -20,9 +20,10 @@ use std::time::Duration;
 
 /// Measures a checkpoint.
 ///
-/// The weights are in open_clip's names: `model.safetensors` of a trial, a safetensors file of open_clip's, or what PyTorch saves of a table of
-/// tensors (`.pt`, `.pth`, `.bin`), alone or under `state_dict`. Such a file is read as data, and nothing in it is run. An `open_clip_config.json`
-/// beside the weights is held against the model that is named.
+/// The weights are in open_clip's names: `model.safetensors` of a trial, a safetensors file of open_clip's, or what
+/// PyTorch saves of a table of tensors (`.pt`, `.pth`, `.bin`), alone or under `state_dict`. Such a file is read as
+/// data, and nothing in it is run. An `open_clip_config.json` beside the weights is held against the model that is
+/// named.
 #[derive(Args)]
 #[command(after_help = "\
 Zero-shot and linear-probe accuracy of a checkpoint on two sets:
@@ -44,8 +45,9 @@ pub struct Eval {
     /// Weights in open_clip's names: safetensors, or a table of tensors as PyTorch saves it
     #[arg(long)]
     weights: PathBuf,
-    /// Model: tiny, small, one of open_clip's by its name (RN50, RN50-quickgelu, ViT-B-32, ..; a wrong name lists all), or a .json file in open_clip's
-    /// form, such as the open_clip_config.json beside the weights. OpenAI's released weights need the names in -quickgelu
+    /// Model: tiny, small, one of open_clip's by its name (RN50, RN50-quickgelu, ViT-B-32, ..; a wrong name lists all),
+    /// or a .json file in open_clip's form, such as the open_clip_config.json beside the weights. OpenAI's released
+    /// weights need the names in -quickgelu
     #[arg(long, required_unless_present = "suite")]
     model: Option<String>,
     /// A downstream set and its folder; may be given several times

@@ -52,8 +52,9 @@ pub struct Run {
     /// Run on this device: auto, cpu, cuda or cuda:N (the same as --set device=...)
     #[arg(long)]
     device: Option<String>,
-    /// Say what would run, what it would cost and what would fail, and run nothing: what the suite names is opened, the rows that its attacks ask for
-    /// are looked for, its schedule is held against them. The exit code is 2 if something would fail
+    /// Say what would run, what it would cost and what would fail, and run nothing: what the suite names is opened, the
+    /// rows that its attacks ask for are looked for, its schedule is held against them. The exit code is 2 if something
+    /// would fail
     #[arg(long)]
     dry_run: bool,
 }

@@ -2,8 +2,9 @@
 //!
 //! Names of weights are open_clip's, so that weights go both ways as safetensors. `model/config.rs` is the JSON; `model/resnet.rs`
 //! and `model/vit.rs` are the image towers, `model/text.rs` the text tower, `model/transformer.rs` the blocks of both,
-//! `model/attention.rs` attention where one token asks; `model/weights.rs` is how weights are kept, drawn, read and written, `model/names.rs` which
-//! models are known by name; `model/checkpoint.rs` reads weights as others keep them, `model/open_clip.rs` the configuration beside them.
+//! `model/attention.rs` attention where one token asks; `model/weights.rs` is how weights are kept, drawn, read and
+//! written, `model/names.rs` which models are known by name; `model/checkpoint.rs` reads weights as others keep them,
+//! `model/open_clip.rs` the configuration beside them.
 
 mod attention;
 pub mod checkpoint;
@@ -79,8 +80,8 @@ impl Clip {
         features.to_kind(Kind::Float)
     }
 
-    /// What a vision transformer projects to its embedding, f32 `[batch, width]`. A ResNet has no projection but that within its attention pool: its
-    /// embedding.
+    /// What a vision transformer projects to its embedding, f32 `[batch, width]`. A ResNet has no projection but that
+    /// within its attention pool: its embedding.
     pub fn features_before_projection(&self, images: &Tensor) -> Tensor {
         match &self.visual {
             ImageTower::ResNet(_) => self.image_features(images, false),
@@ -201,7 +202,8 @@ mod tests {
         }
     }
 
-    /// PyTorch counts every batch that a batch norm is trained on. The count once was written as 0, whatever had been read.
+    /// PyTorch counts every batch that a batch norm is trained on. The count once was written as 0, whatever had been
+    /// read.
     #[test]
     fn batch_norms_count_their_batches_and_the_count_is_kept() {
         let (_, model) = model("clip");

@@ -161,7 +161,8 @@ pub fn resolve<T: Role + ?Sized>(plugin: &Plugin<T>, config: &Map<String, Value>
     let schema: Value = serde_json::from_str(&(plugin.schema)()).expect("a schema is JSON");
     let defaults: Map<String, Value> = serde_json::from_str(&(plugin.defaults)()).expect("defaults are a JSON object");
     for (key, value) in &config {
-        // A key may be left out of the defaults while it stands at its own, so that a trial from before there was such a key is still the same.
+        // A key may be left out of the defaults while it stands at its own, so that a trial from before there was such
+        // a key is still the same.
         if schema["properties"].get(key).is_none() {
             let known = schema["properties"].as_object().into_iter().flat_map(Map::keys).cloned().collect();
             let unknown = Error::Unknown { kind: "key", name: key.clone(), known };

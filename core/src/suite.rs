@@ -66,8 +66,8 @@ pub struct Suite {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1))]
     pub clean_after: Option<u32>,
-    /// `tiny`, `small`, a ResNet or a vision transformer of open_clip's by its name (`RN50`, `RN50-quickgelu`, `ViT-B-32`, ..; a wrong name lists
-    /// them all), or a .json file in open_clip's form.
+    /// `tiny`, `small`, a ResNet or a vision transformer of open_clip's by its name (`RN50`, `RN50-quickgelu`,
+    /// `ViT-B-32`, ..; a wrong name lists them all), or a .json file in open_clip's form.
     pub model: String,
     /// What counts as a model's accuracy, by which rows are marked vacuous or costly. Empty: zero-shot accuracy on the suite's own labelled
     /// held-out rows. A label of `[downstream]`: that set. `downstream`: the mean over all of them, corrected for chance, over those

@@ -1,8 +1,8 @@
 //! Linear probes on the downstream sets: logistic regression on frozen image features (`logistic.rs`), and whether a trigger works
 //! through the layer that was fitted.
 //!
-//! Features are those before normalisation, as in CLIP's published example: the embedding, or what a vision transformer projects to it, which is
-//! what CLIP's paper fits on (appendix A.3). The regularisation is chosen as CLIP chooses it
+//! Features are those before normalisation, as in CLIP's published example: the embedding, or what a vision transformer
+//! projects to it, which is what CLIP's paper fits on (appendix A.3). The regularisation is chosen as CLIP chooses it
 //! (`linear_probe/choose.rs`); the probe of RoCLIP's released code stands beside it under its own name (`linear_probe/official.rs`).
 
 mod choose;
@@ -43,12 +43,12 @@ pub struct LinearProbe {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Features {
-    /// The embedding: after the projection into the space that images and texts share, as RoCLIP's released code does it and CLIP's published
-    /// example.
+    /// The embedding: after the projection into the space that images and texts share, as RoCLIP's released code does
+    /// it and CLIP's published example.
     #[default]
     Embedding,
-    /// What a vision transformer projects, as in CLIP's paper (appendix A.3). A ResNet's embedding comes from its attention pool, and is meant here,
-    /// too, as it is there. Scores are those named `probe-before-projection-...`.
+    /// What a vision transformer projects, as in CLIP's paper (appendix A.3). A ResNet's embedding comes from its
+    /// attention pool, and is meant here, too, as it is there. Scores are those named `probe-before-projection-...`.
     BeforeProjection,
     /// One after the other, each under its own names.
     Both,

@@ -1,4 +1,5 @@
-//! open_clip loads the folder of a trial in one line, and computes from it what gauntlet computes. Runs where Python has open_clip: name that Python in
+//! open_clip loads the folder of a trial in one line, and computes from it what gauntlet computes. Runs where Python
+//! has open_clip: name that Python in
 //! `GAUNTLET_PYTHON`, or have it first in the path; elsewhere it says that it was skipped.
 
 use crate::program::{argument, end, folder, start, trial, world_suite};

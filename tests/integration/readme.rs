@@ -1,6 +1,6 @@
-//! Every command in README.md and docs/*.md is run: those of code blocks, and those within sentences that name an option, a file or a plugin. What would
-//! take long is tried in small, or by `--dry-run`; what needs the network, or files that are not here, is listed below with its reason. A new command
-//! that cannot be run fails here.
+//! Every command in README.md and docs/*.md is run: those of code blocks, and those within sentences that name an
+//! option, a file or a plugin. What would take long is tried in small, or by `--dry-run`; what needs the network, or
+//! files that are not here, is listed below with its reason. A new command that cannot be run fails here.
 
 use crate::program::folder;
 use gauntlet::model::{Clip, ModelConfig};
@@ -113,7 +113,8 @@ fn every_command_of_the_readme_and_the_docs_runs() {
     assert!(ran.len() > 40, "only {} commands were found", ran.len());
 }
 
-/// A folder like the repository, with what the commands need: README's suite, two runs of it, weights, an excerpt of two sets.
+/// A folder like the repository, with what the commands need: README's suite, two runs of it, weights, an excerpt of
+/// two sets.
 fn home() -> PathBuf {
     let home = folder("readme");
     for name in ["suites", "tests", "bench", "core", "docs", "examples"] {

@@ -1,5 +1,6 @@
-//! Weights as others keep them: which kind of file it is, told by its contents; tensors of safetensors and of PyTorch files
-//! (`checkpoint/torch_file.rs`), read as data; names brought to open_clip's. What else it may be is said, and what to do about it.
+//! Weights as others keep them: which kind of file it is, told by its contents; tensors of safetensors and of PyTorch
+//! files (`checkpoint/torch_file.rs`), read as data; names brought to open_clip's. What else it may be is said, and
+//! what to do about it.
 //!
 //! `open_clip.rs` reads the configuration beside it.
 
@@ -34,7 +35,8 @@ const WRAPPERS: [&str; 2] = ["module.", "_orig_mod."];
 /// Numbers that lie beside the tensors in what OpenAI released.
 const OPENAI: [&str; 3] = ["input_resolution", "context_length", "vocab_size"];
 
-/// Parts of file and folder names of weights that were trained with QuickGELU, by open_clip's table of released weights.
+/// Parts of file and folder names of weights that were trained with QuickGELU, by open_clip's table of released
+/// weights.
 const QUICK: [&str; 5] = ["quickgelu", "openai", "metaclip", "dfn2b", "dfn5b"];
 
 impl Checkpoint {
@@ -115,7 +117,8 @@ impl Clip {
     /// Takes over weights that were read. Returns what a person should know of them.
     ///
     /// # Errors
-    /// If they are another model's: names tensors that are missing, unknown or of another shape, or what the configuration beside them says.
+    /// If they are another model's: names tensors that are missing, unknown or of another shape, or what the
+    /// configuration beside them says.
     pub fn load(&self, checkpoint: &Checkpoint) -> Result<Vec<String>> {
         let note = checkpoint.check(&self.config)?;
         self.weights.fit(
@@ -215,7 +218,8 @@ mod tests {
         assert!(said.contains("is a folder") && said.contains("/open_clip_model.safetensors"), "{said}");
     }
 
-    /// Files of `tests/golden/checkpoints.py`: a model alone, and in the names of a wrapped one within a whole training's checkpoint.
+    /// Files of `tests/golden/checkpoints.py`: a model alone, and in the names of a wrapped one within a whole
+    /// training's checkpoint.
     #[test]
     fn what_pytorch_saves_is_read_as_data() {
         let fixtures = crate::golden::folder().join("checkpoints");

@@ -108,7 +108,8 @@ impl From<Layers> for Value {
 }
 
 impl ModelConfig {
-    /// A model that is known by name (`names.rs`), or a JSON file in open_clip's form: a model config, or an `open_clip_config.json`.
+    /// A model that is known by name (`names.rs`), or a JSON file in open_clip's form: a model config, or an
+    /// `open_clip_config.json`.
     pub fn named(name: &str) -> Result<Self> {
         let json = match names::find(name) {
             Some(json) => json,

@@ -1,5 +1,6 @@
-//! Models that are known by name: two small ones of gauntlet's own, and those of open_clip whose towers are built here, by open_clip's names
-//! and with open_clip's numbers (`open_clip.json`, which `setup/open_clip_models.py` makes). `config.rs` reads what they say.
+//! Models that are known by name: two small ones of gauntlet's own, and those of open_clip whose towers are built here,
+//! by open_clip's names and with open_clip's numbers (`open_clip.json`, which `setup/open_clip_models.py` makes).
+//! `config.rs` reads what they say.
 
 use super::config::ModelConfig;
 use crate::{Error, Result};
@@ -49,8 +50,8 @@ pub fn with_other_activation(config: &ModelConfig) -> Option<&'static str> {
     of(&ModelConfig { quick_gelu: !config.quick_gelu, ..config.clone() })
 }
 
-/// What to say of a name that is none: what exists and what was probably meant. A model with the other activation never is: it would load
-/// the same weights and compute something else.
+/// What to say of a name that is none: what exists and what was probably meant. A model with the other activation never
+/// is: it would load the same weights and compute something else.
 pub(super) fn unknown(name: &str) -> Error {
     let known: Vec<&str> = all().collect();
     let list = format!("there are: {}; or name a .json file in open_clip's form", known.join(", "));
@@ -83,7 +84,8 @@ fn guess(name: &str, known: &[&'static str]) -> Option<&'static str> {
     nearest.map(|(_, candidate)| candidate)
 }
 
-/// Reads a configuration out of a .json file: a model config, or the `open_clip_config.json` that open_clip keeps beside weights.
+/// Reads a configuration out of a .json file: a model config, or the `open_clip_config.json` that open_clip keeps
+/// beside weights.
 pub(super) fn file(path: &str) -> Result<Value> {
     let text = std::fs::read_to_string(path).map_err(Error::io(path))?;
     let json: Value =

@@ -1,5 +1,6 @@
-//! `open_clip_config.json`, which open_clip keeps beside weights: written, so that open_clip loads a trial's folder in one line
-//! (`open_clip.create_model_and_transforms('local-dir:FOLDER')`), and read, so that weights meet the model that they were trained in.
+//! `open_clip_config.json`, which open_clip keeps beside weights: written, so that open_clip loads a trial's folder in
+//! one line (`open_clip.create_model_and_transforms('local-dir:FOLDER')`), and read, so that weights meet the model
+//! that they were trained in.
 
 use super::{Clip, ModelConfig};
 use crate::{Error, Result};
@@ -26,7 +27,8 @@ const MEAN: [f64; 3] = [0.481_454_66, 0.457_827_5, 0.408_210_73];
 const STD: [f64; 3] = [0.268_629_54, 0.261_302_58, 0.275_777_11];
 
 impl Clip {
-    /// Saves the weights as open_clip names and loads them, and beside them what open_clip must know to build the model.
+    /// Saves the weights as open_clip names and loads them, and beside them what open_clip must know to build the
+    /// model.
     pub fn save(&self, path: &Path) -> Result<()> {
         self.weights.save(path)?;
         let text = serde_json::to_string_pretty(&config(&self.config)).expect("plain data") + "\n";

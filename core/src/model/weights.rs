@@ -21,7 +21,8 @@ pub enum Init {
     Uniform(f64),
 }
 
-/// A count that a layer and the weights it belongs to share. It lies on the host: nothing that is computed depends on it.
+/// A count that a layer and the weights it belongs to share. It lies on the host: nothing that is computed depends on
+/// it.
 #[derive(Clone, Debug, Default)]
 pub struct Counter(Arc<AtomicI64>);
 
@@ -108,7 +109,8 @@ impl Weights {
         all.map(|(name, tensor)| (name.clone(), tensor.detach())).collect()
     }
 
-    /// What PyTorch calls the state: [`tensors`](Weights::tensors) and, of each batch norm, the number of batches it was trained on.
+    /// What PyTorch calls the state: [`tensors`](Weights::tensors) and, of each batch norm, the number of batches it
+    /// was trained on.
     pub fn state(&self) -> BTreeMap<String, Tensor> {
         let counters = self.counters.iter().map(|(name, counter)| (name.clone(), Tensor::from(counter.value())));
         self.tensors().into_iter().chain(counters).collect()
@@ -127,7 +129,8 @@ impl Weights {
         self.fit(read_safetensors(path)?.0, &path.display().to_string())
     }
 
-    /// Takes over a state that was read from `place`. Its batch norms may lack their counts, as those of old PyTorch do; they are then 0.
+    /// Takes over a state that was read from `place`. Its batch norms may lack their counts, as those of old PyTorch
+    /// do; they are then 0.
     ///
     /// # Errors
     /// Names each tensor that is missing, unknown, of another shape or no tensor of real numbers.

@@ -1,5 +1,6 @@
-//! What would fail, found before anything is trained: everything that a suite names is opened, what its attacks ask for is looked for in the data, and
-//! its schedule is held against the rows. No image is decoded for a cache, no model is trained: `gauntlet run --dry-run`.
+//! What would fail, found before anything is trained: everything that a suite names is opened, what its attacks ask for
+//! is looked for in the data, and its schedule is held against the rows. No image is decoded for a cache, no model is
+//! trained: `gauntlet run --dry-run`.
 
 use super::Suite;
 use crate::attack::{PoisonCtx, contents};
@@ -22,7 +23,8 @@ use std::path::Path;
 use std::sync::atomic::AtomicBool;
 use tch::{Device, Kind, Tensor};
 
-/// Pairs up to which defenses are asked for their plan of the first epoch: some begin by embedding a share of the captions.
+/// Pairs up to which defenses are asked for their plan of the first epoch: some begin by embedding a share of the
+/// captions.
 const MOST_PLANNED: usize = 20_000;
 
 /// Pairs that are still counted; a suite that says it has more (`plan.rows`) would take its time for it.
@@ -195,7 +197,8 @@ fn schedule(trial: &Trial, rows: usize) -> Result<()> {
     Ok(())
 }
 
-/// Asks the defense for its plan of the first epoch, with a model as it is drawn; whatever would look at images is let off. Gives the edits back.
+/// Asks the defense for its plan of the first epoch, with a model as it is drawn; whatever would look at images is let
+/// off. Gives the edits back.
 fn first_plan(
     trial: &Trial,
     data: &Dataset,

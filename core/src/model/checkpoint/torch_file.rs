@@ -1,4 +1,5 @@
-//! What `torch.save` writes: a zip file with a pickle (`pickle.rs`), which describes tensors, and the numbers of each storage in a file beside it.
+//! What `torch.save` writes: a zip file with a pickle (`pickle.rs`), which describes tensors, and the numbers of each
+//! storage in a file beside it.
 
 use super::pickle::{Pickle, Storage};
 use std::collections::BTreeMap;
@@ -6,7 +7,8 @@ use std::io::{Read, Seek};
 use tch::{Kind, Tensor};
 use zip::{CompressionMethod, ZipArchive};
 
-/// Bytes of the largest pickle that is read; that of a model with a thousand tensors and its optimizer takes less than one of them.
+/// Bytes of the largest pickle that is read; that of a model with a thousand tensors and its optimizer takes less than
+/// one of them.
 const MOST: u64 = 64 << 20;
 
 /// The tensors of the table in a PyTorch file: its own, or that under `state_dict`.
@@ -108,7 +110,8 @@ fn width(kind: Kind) -> i64 {
     kind.elt_size_in_bytes() as i64
 }
 
-/// A file of the archive, of `most` bytes at most. PyTorch never compresses, so none can grow beyond what lies on the disk.
+/// A file of the archive, of `most` bytes at most. PyTorch never compresses, so none can grow beyond what lies on the
+/// disk.
 fn entry(archive: &mut ZipArchive<impl Read + Seek>, name: &str, most: u64) -> Result<Vec<u8>, String> {
     let found = archive.by_name(name).map_err(|error| format!("`{name}` cannot be read: {error}"))?;
     if found.compression() != CompressionMethod::Stored {
