@@ -29,9 +29,11 @@ pub struct Targeted {
     copies: Copies,
     /// The held-out images to re-label, by their keys (`gauntlet poison show` prints them); empty: drawn from the seed, `targets` of them.
     #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(extend("default" = []))]
     images: Vec<String>,
     /// The adversarial class of all targets, by name; empty: one is drawn for each.
     #[serde(skip_serializing_if = "String::is_empty")]
+    #[schemars(extend("default" = ""))]
     class: String,
 }
 

@@ -20,6 +20,7 @@ pub struct Backdoor {
     pub rate: f64,
     /// Number of rows that are poisoned, in place of a share (RoCLIP's data: 300 of a million); 0: the share.
     #[serde(skip_serializing_if = "is_zero")]
+    #[schemars(extend("default" = 0))]
     pub count: usize,
     /// Which rows are poisoned.
     pub rows: Rows,

@@ -24,9 +24,7 @@ pub(super) fn told<T: Role + ?Sized>(plugin: &Plugin<T>) -> Held {
     let written = documented.filter(|(key, field)| defaults.contains_key(*key) || field.get("default").is_none());
     let documented: Vec<&String> = written.map(|(key, _)| key).collect();
     let fields: Vec<&String> = defaults.keys().collect();
-    // A field that is new may be left out at its default, so that what was hashed without it keeps its hash.
-    let known = fields.iter().all(|field| documented.contains(field));
-    must(known, format!("its schema has the fields {documented:?}, its defaults {fields:?}"))?;
+    must(documented == fields, format!("its schema has the fields {documented:?}, its defaults {fields:?}"))?;
     let own = ["plugin", "preset", "of", "oracle", "weights"].into_iter().find(|own| defaults.contains_key(*own));
     own.map_or(Ok(()), |own| Err(format!("its field `{own}` has the name of a suite's own key")))
 }
