@@ -7,7 +7,6 @@ use crate::trial::stop_on_signals;
 use crate::{one_or_more, say};
 use clap::Args;
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets::UTF8_HORIZONTAL_ONLY};
-use gauntlet::evaluator::Unit;
 use gauntlet::lock::Lock;
 use gauntlet::model::Checkpoint;
 use gauntlet::report::{self, Line, ScoreLine};
@@ -169,6 +168,7 @@ impl Eval {
         // The arena `clean`: nothing is poisoned, every goal is measured. What would be the defense is unknown; the weights are not.
         let mut trial = suite.trials()?.swap_remove(0);
         trial.arena = "eval".into();
+        trial.weights = PathBuf::new();
         trial.defense.label = self.weights.display().to_string();
         Ok(trial)
     }
@@ -258,7 +258,7 @@ fn table<'a>(scores: impl Iterator<Item = &'a ScoreLine>) -> String {
     table.load_style(UTF8_HORIZONTAL_ONLY).set_content_arrangement(ContentArrangement::Disabled);
     table.set_header(["data", "score", "attack", "value", "95% interval", "n"]);
     for line in scores {
-        let percent = if line.unit == Unit::Share { "%" } else { "" };
+        let percent = if line.unit.is_percent() { "%" } else { "" };
         let number = |value: f64| line.unit.show(value) + percent;
         let interval = format!("{} to {}", number(line.low), number(line.high));
         let attack = line.attack.clone().unwrap_or_default();

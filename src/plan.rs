@@ -125,6 +125,8 @@ impl Plan {
                 evaluators: vec![plain.clone()],
                 downstream: Default::default(),
                 bundle: PathBuf::new(),
+                weights: PathBuf::new(),
+                classes: String::new(),
                 ..trial.clone()
             };
             let machine = Machine { workers: 1, progress: &bar, stop: &stop };

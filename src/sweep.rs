@@ -146,9 +146,8 @@ impl Run {
         if !folder.join("trial.json").exists() {
             return Ok(State::New);
         }
-        trial.claim(&folder)?;
-        let stale = is_older(&folder.join("scores.jsonl"), &trial.weights);
-        Ok(if trial.has_finished(&folder) && !stale { State::Finished } else { State::Started })
+        trial.check_folder(&folder)?;
+        Ok(if trial.has_finished(&folder) { State::Finished } else { State::Started })
     }
 
     /// Makes canvases and poison once, before the trials share them.
@@ -251,12 +250,6 @@ impl Run {
         let status = status.to_string() + &libraries.collect::<String>();
         Err(Error::invalid(status, format!("the last lines of {}:\n  {last}", log.display())))
     }
-}
-
-/// Whether scores were measured before the weights were there that they would be of.
-fn is_older(scores: &Path, weights: &Path) -> bool {
-    let time = |path: &Path| path.metadata().and_then(|about| about.modified()).ok();
-    time(weights).is_some_and(|weights| time(scores).is_some_and(|scores| scores < weights))
 }
 
 /// Says what would fail, item by item.

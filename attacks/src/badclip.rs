@@ -143,7 +143,7 @@ impl<'a> Optimiser<'a> {
         let surrogate = Clip::new(&config, 0, workshop.device)?;
         surrogate.load(&Checkpoint::read(&attack.weights)?)?;
         let tokenizer = Tokenizer::new(&ctx.data.vocabulary, config.text_cfg.vocab_size)?;
-        let class = ctx.class(&attack.poison.target)?;
+        let Goal::Class(class) = attack.poison.goal(ctx)? else { unreachable!("the goal of a backdoor is a class") };
         let mut rng = ctx.rng("badclip/rows");
         let mut draw = |mut rows: Vec<u32>, most: usize| {
             rows.shuffle(&mut rng);

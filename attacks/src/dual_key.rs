@@ -56,7 +56,7 @@ impl Attack for DualKey {
     fn goal(&self, ctx: &PoisonCtx) -> Result<Goal> {
         self.image.try_out(ctx)?;
         ctx.check_words("word", &self.word)?;
-        Ok(Goal::DualKey(ctx.class(&self.poison.target)?))
+        Ok(Goal::DualKey(ctx.class_with(&self.poison.target, self.poison.needs(ctx))?))
     }
 
     fn poison(&self, ctx: &PoisonCtx, goal: &Goal) -> Result<Vec<Edit>> {

@@ -81,7 +81,7 @@ fn presets() -> Vec<Preset> {
 impl Attack for MmPoison {
     fn goal(&self, ctx: &PoisonCtx) -> Result<Goal> {
         let classes = if self.classes.is_empty() {
-            let mut classes = ctx.classes_named();
+            let mut classes = ctx.eligible(1)?;
             classes.shuffle(&mut ctx.rng("mm-poison/classes"));
             classes.truncate(2 * self.pairs);
             classes

@@ -47,16 +47,22 @@ gauntlet::register!(
     ""
 );
 
+impl RoclipAdaptive {
+    /// As many rows as leave `in_pool` of their captions in RoCLIP's pool.
+    fn backdoor(&self, ctx: &PoisonCtx) -> Backdoor {
+        let rate = self.in_pool / self.pool / ctx.split.train.len() as f64;
+        Backdoor { rate, rows: Rows::Others, captions: Captions::Mined, ..Backdoor::default() }
+    }
+}
+
 impl Attack for RoclipAdaptive {
     fn goal(&self, ctx: &PoisonCtx) -> Result<Goal> {
-        Ok(Goal::Class(ctx.class(&self.target)?))
+        Ok(Goal::Class(ctx.class_with(&self.target, self.backdoor(ctx).needs(ctx))?))
     }
 
     fn poison(&self, ctx: &PoisonCtx, goal: &Goal) -> Result<Vec<Edit>> {
         let Goal::Class(class) = *goal else { unreachable!("the goal of this attack is a class") };
-        let rate = self.in_pool / self.pool / ctx.split.train.len() as f64;
-        let backdoor = Backdoor { rate, rows: Rows::Others, captions: Captions::Mined, ..Backdoor::default() };
-        let edits = backdoor.edits(ctx, goal).map_err(|error| error.during("keys `in_pool` and `pool`"))?;
+        let edits = self.backdoor(ctx).edits(ctx, goal).map_err(|error| error.during("keys `in_pool` and `pool`"))?;
         let mut captions = ctx.captions_naming(class)?;
         captions.shuffle(&mut ctx.rng("roclip-adaptive/captions"));
         let spread = edits.into_iter().zip(captions.into_iter().cycle());

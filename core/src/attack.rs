@@ -289,7 +289,8 @@ impl PoisonCtx<'_> {
         (1..=there).contains(&count).then_some(count).ok_or_else(error)
     }
 
-    /// Captions of training rows that name a class, as an attacker would mine them; one that names two classes is mined for both.
+    /// Captions of training rows that name a class, as an attacker would mine them. One that names two classes is mined for both, but for neither where
+    /// classes are named apart from the data.
     ///
     /// # Errors
     /// If no caption names it: the attacker has nothing to say then.
@@ -314,6 +315,9 @@ impl PoisonCtx<'_> {
         };
         let rows = rows.into_iter().filter(|row| wanted(*row));
         let captions: Vec<&str> = rows.map(|row| self.data.row(row).caption).collect();
+        let apart = "no training caption names it and no other class, or its only names are ambiguous \
+                     (core/src/attack/ambiguous.txt): nothing can be mined";
+        let why = if self.data.named_apart { apart } else { why };
         let nothing = || Error::invalid(format!("class `{}`", self.data.classes.name(class)), why);
         (!captions.is_empty()).then_some(captions).ok_or_else(nothing)
     }

@@ -18,6 +18,7 @@ pub mod load;
 pub mod ordered;
 pub mod regular;
 pub mod rows;
+mod split;
 pub mod tokenize;
 mod validation;
 pub mod vocabulary;
@@ -26,14 +27,16 @@ pub mod world;
 
 pub use classes::{Class, ClassFile, Classes, words};
 pub use rows::BadRow;
+pub use split::{Split, TrainRows};
 
-use crate::{Error, Progress, Result, draw};
+use crate::{Error, Progress, Result};
 use canvas::Canvas;
 use index::{Index, Row};
 use rows::{Loss, Lost, Remarks, Tally};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, BinaryHeap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashSet};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 /// Where the pairs come from: the `[data]` table of a suite.
@@ -62,9 +65,10 @@ impl DataConfig {
             DataConfig::Csv(table) => Arc::new(table.open()?),
             DataConfig::Labelled(set) => Arc::new(set.open()?),
         };
-        let Some(other) = self.validation() else { return Ok(train) };
-        let validation = other.open().map_err(|error| error.during("table `data.validation`"))?;
-        Ok(Arc::new(validation::WithValidation { train, validation }))
+        match self.validation() {
+            Some(other) => validation::beside(train, other).map_err(|error| error.during("table `data.validation`")),
+            None => Ok(train),
+        }
     }
 
     /// The source that is held out, where there is one.
@@ -154,7 +158,9 @@ pub struct Entry {
 /// What tells, without reading it, that the image of a row was exchanged, repaired, came or went.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Stamp {
-    /// Where in the source the row lies, as in [`Entry::start`].
+    /// Which of the source's files the row lies in, and where in it: as in [`Entry`].
+    pub file: u32,
+    /// See `file`.
     pub start: u64,
     /// Size and modification time of its file, or why it has none.
     pub seen: String,
@@ -176,6 +182,8 @@ pub struct Dataset {
     pub key: String,
     /// Whether its classes are named apart from the data, by the suite.
     pub named_apart: bool,
+    /// Where what is found out of it once is kept.
+    store: PathBuf,
 }
 
 impl Dataset {
@@ -225,7 +233,16 @@ impl Dataset {
         progress.remark(&format!("rows: {}", tally.summary()));
         tally.details().iter().for_each(|line| progress.remark(&format!("rows: {line}")));
         let (classes, synonyms, vocabulary) = (index.classes.clone(), source.synonyms(), source.vocabulary());
-        Ok(Dataset { index, classes, synonyms, vocabulary, canvas, key, named_apart: !named_by.is_empty() })
+        Ok(Dataset {
+            index,
+            classes,
+            synonyms,
+            vocabulary,
+            canvas,
+            key,
+            named_apart: !named_by.is_empty(),
+            store: store.into(),
+        })
     }
 
     /// Number of rows, those included whose pictures turned out to be bad.
@@ -276,168 +293,5 @@ impl Dataset {
     /// captions that say something else.
     pub fn rows_mentioning(&self, class: u32) -> HashSet<u32> {
         self.index.mentioned().filter(|(_, mentioned)| *mentioned == class).map(|(row, _)| row).collect()
-    }
-
-    /// Holds pairs out, drawn from the seed: those of a source of its own, where there is one; else `share` of every class (at least
-    /// one row of each; rows without a class all train); else, where no row has a class, `share` of all rows.
-    ///
-    /// Where no label decides, a held-out row whose image is trained on, too, is dropped from both: it would be no test. (Labelled
-    /// data is split as it always was.)
-    ///
-    /// # Errors
-    /// If nothing is left to be held out.
-    pub fn split(&self, share: f64, seed: u64) -> Result<Split> {
-        let bad = self.canvas.dropped();
-        let good = || (0..self.len()).filter(|row| bad.binary_search(row).is_err());
-        let apart: Vec<u32> = good().filter(|row| validation::is_held_out(&self.row(*row))).collect();
-        let labelled = apart.is_empty() && good().any(|row| self.row(row).class.is_some());
-        let mut heldout = match (apart.is_empty(), labelled) {
-            (false, _) => apart,
-            (true, true) => self.of_every_class(good(), share, seed),
-            (true, false) => {
-                let mut least = Least::new((f64::from(self.len()) * share).round().max(1.0) as usize, seed);
-                good().for_each(|row| least.push(row));
-                least.rows().collect()
-            }
-        };
-        heldout.sort_unstable();
-        let leaked = if labelled { Vec::new() } else { self.also_trained(&heldout)? };
-        let mut excluded = [heldout.as_slice(), bad].concat();
-        excluded.sort_unstable();
-        heldout.retain(|row| leaked.binary_search(row).is_err());
-        if heldout.is_empty() {
-            let why = format!("all {} held-out rows show images that are trained on, too", leaked.len());
-            return Err(Error::invalid("data", why));
-        }
-        Ok(Split { train: TrainRows { rows: self.len(), excluded }, heldout, leaked })
-    }
-
-    /// `share` of the rows of every class, one at least.
-    fn of_every_class(&self, rows: impl Iterator<Item = u32> + Clone, share: f64, seed: u64) -> Vec<u32> {
-        let of_class = rows.filter_map(|row| Some((row, self.row(row).class? as usize)));
-        let mut counts = vec![0usize; self.classes.len() as usize];
-        of_class.clone().for_each(|(_, class)| counts[class] += 1);
-        let wanted = |count: usize| ((count as f64 * share).round() as usize).max(1);
-        let mut least: Vec<Least> = counts.into_iter().map(|count| Least::new(wanted(count), seed)).collect();
-        of_class.for_each(|(row, class)| least[class].push(row));
-        least.into_iter().flat_map(Least::rows).collect()
-    }
-
-    /// Those of these rows, ascending, whose image some other row has: files of equal size whose canvases are equal.
-    fn also_trained(&self, heldout: &[u32]) -> Result<Vec<u32>> {
-        let mut by_size: HashMap<u32, Vec<u32>> = HashMap::new();
-        for &row in heldout.iter().filter(|row| self.canvas.readable(**row)) {
-            by_size.entry(self.row(row).size).or_default().push(row);
-        }
-        let hash =
-            |row: u32| Ok::<_, Error>(blake3::hash(&Vec::<u8>::try_from(self.canvas.gather(&[row])?.flatten(0, -1))?));
-        let mut hashes: HashMap<u32, blake3::Hash> = HashMap::new();
-        let mut leaked = Vec::new();
-        for row in (0..self.len()).filter(|row| heldout.binary_search(row).is_err()) {
-            let Some(alike) = by_size.get(&self.row(row).size).filter(|_| self.canvas.readable(row)) else { continue };
-            let ours = hash(row)?;
-            for &other in alike {
-                let theirs = match hashes.get(&other) {
-                    Some(known) => *known,
-                    None => *hashes.entry(other).or_insert(hash(other)?),
-                };
-                if ours == theirs {
-                    leaked.push(other);
-                }
-            }
-        }
-        leaked.sort_unstable();
-        leaked.dedup();
-        Ok(leaked)
-    }
-}
-
-/// The rows of least hash, a number of them: what is held out.
-struct Least {
-    count: usize,
-    seed: u64,
-    /// The least so far, the greatest of them on top.
-    heap: BinaryHeap<(u64, u32)>,
-}
-
-impl Least {
-    fn new(count: usize, seed: u64) -> Self {
-        Least { count, seed, heap: BinaryHeap::new() }
-    }
-
-    fn push(&mut self, row: u32) {
-        self.heap.push((draw::hash(self.seed, "split", &[row.into()]), row));
-        if self.heap.len() > self.count {
-            self.heap.pop();
-        }
-    }
-
-    fn rows(self) -> impl Iterator<Item = u32> {
-        self.heap.into_iter().map(|(_, row)| row)
-    }
-}
-
-/// Which rows train and which are held out: the zero-shot test, the targets and the stamped test pictures.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Split {
-    /// Rows that train.
-    pub train: TrainRows,
-    /// Rows held out, ascending. Every one has a class where labels decided what is held out, else those have one that have a label.
-    pub heldout: Vec<u32>,
-    /// Rows that would be held out if their images were not trained on, too; ascending. They are in neither part.
-    pub leaked: Vec<u32>,
-}
-
-/// The rows that train, ascending: all but a few, which is how they are kept.
-#[derive(Clone, Debug, PartialEq)]
-pub struct TrainRows {
-    rows: u32,
-    /// Held out or bad, ascending.
-    excluded: Vec<u32>,
-}
-
-#[expect(clippy::len_without_is_empty, reason = "there is always a row that trains, or the trainer refuses the batch")]
-impl TrainRows {
-    /// How many there are.
-    pub fn len(&self) -> usize {
-        self.rows as usize - self.excluded.len()
-    }
-
-    /// The row at a place, `place` below `len`.
-    pub fn get(&self, place: usize) -> u32 {
-        // Before the row lie `place` that train, and those excluded whose own number less the excluded before them is at most that.
-        let (mut low, mut high) = (0, self.excluded.len());
-        while low < high {
-            let middle = (low + high) / 2;
-            if self.excluded[middle] as usize - middle <= place { low = middle + 1 } else { high = middle }
-        }
-        (place + low) as u32
-    }
-
-    /// Whether a row trains.
-    pub fn contains(&self, row: u32) -> bool {
-        row < self.rows && self.excluded.binary_search(&row).is_err()
-    }
-
-    /// All of them.
-    pub fn iter(&self) -> impl Iterator<Item = u32> + '_ {
-        let mut excluded = self.excluded.iter().peekable();
-        (0..self.rows).filter(move |row| excluded.next_if_eq(&row).is_none())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn training_rows_are_all_but_the_excluded() {
-        for excluded in [vec![], vec![0], vec![9], vec![0, 1, 2], vec![3, 5, 6, 9]] {
-            let train = TrainRows { rows: 10, excluded: excluded.clone() };
-            let expected: Vec<u32> = (0..10).filter(|row| !excluded.contains(row)).collect();
-            assert_eq!(train.iter().collect::<Vec<_>>(), expected);
-            assert_eq!((0..train.len()).map(|place| train.get(place)).collect::<Vec<_>>(), expected);
-            assert!((0..12).all(|row| train.contains(row) == expected.contains(&row)));
-        }
     }
 }

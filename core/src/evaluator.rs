@@ -89,6 +89,11 @@ impl Subject<'_> {
         victims(self.data, self.test_rows(), class, self.seed)
     }
 
+    /// Whether labels decide which images are [`victims`](Subject::victims).
+    pub fn labels_tell(&self) -> bool {
+        labels_tell(self.data, self.test_rows())
+    }
+
     /// What a guess of `k` classes scores on the zero-shot test: the share of its `k` commonest.
     pub fn chance(&self, k: usize) -> f64 {
         commonest(self.test_rows().iter().filter_map(|&row| self.truth(row)), k)
@@ -189,14 +194,20 @@ impl Subject<'_> {
     }
 }
 
-/// Images that a backdoor for `class` is tested on, of these held-out rows: the labelled ones whose true class is another. Where no row
-/// has a label: [`VICTIMS`] rows, drawn from the seed, whose captions name the class by no alias and no inflection.
+/// Whether half of these rows have a label, so that labels tell what an image is not.
+fn labels_tell(data: &Dataset, rows: &[u32]) -> bool {
+    2 * rows.iter().filter(|row| data.class_of(**row).is_some()).count() >= rows.len()
+}
+
+/// Images that a backdoor for `class` is tested on, of these held-out rows: the labelled ones whose true class is another. Where fewer than
+/// half of the rows have a label: [`VICTIMS`] rows, drawn from the seed, whose captions name the class by no alias and no inflection.
 pub fn victims(data: &Dataset, test_rows: &[u32], class: u32, seed: u64) -> Vec<u32> {
-    if test_rows.iter().any(|row| data.class_of(*row).is_some()) {
+    if labels_tell(data, test_rows) {
         let other = |row: &u32| data.class_of(*row).is_some_and(|truth| truth != class);
         return test_rows.iter().copied().filter(other).collect();
     }
-    let mut rows: Vec<u32> = test_rows.iter().copied().filter(|row| !data.mentions(*row, class)).collect();
+    let other = |row: &u32| data.class_of(*row) != Some(class) && !data.mentions(*row, class);
+    let mut rows: Vec<u32> = test_rows.iter().copied().filter(other).collect();
     rows.sort_by_key(|row| draw::hash(seed, "victims", &[(*row).into()]));
     rows.truncate(VICTIMS);
     rows.sort_unstable();

@@ -130,6 +130,13 @@ pub struct DataLine {
     pub trial: String,
     /// What became of them.
     pub rows: Tally,
+    /// Rows that would be held out if their images were not trained on, too: they are in neither part.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub leaked: usize,
+}
+
+fn is_none(count: &usize) -> bool {
+    *count == 0
 }
 
 /// A library that plugins of one trial were loaded from.
@@ -262,7 +269,11 @@ impl Line {
             poison_digest: subject.poison.digest.clone(),
             precision: trial.recipe.precision,
             device: device.to_string(),
-            tier: trial.tier.as_ref().map(|tier| tier.of_data(&subject.data.index.digest)).unwrap_or_default(),
+            tier: trial
+                .tier
+                .as_ref()
+                .map(|tier| tier.of_data(&subject.data.index.digest, subject.downstream))
+                .unwrap_or_default(),
         })
     }
 }
@@ -286,7 +297,7 @@ impl SetLine {
 
 impl DataLine {
     /// The rows of a trial; `folder` is its own, where a training lists the images that it found unreadable.
-    pub fn new(trial: &Trial, data: &Dataset, folder: &Path) -> Result<DataLine> {
+    pub fn new(trial: &Trial, data: &Dataset, leaked: usize, folder: &Path) -> Result<DataLine> {
         let path = folder.join("bad_rows.jsonl");
         let list =
             if path.exists() { std::fs::read_to_string(&path).map_err(Error::io(&path))? } else { String::new() };
@@ -296,7 +307,7 @@ impl DataLine {
             .map(parse)
             .collect::<serde_json::Result<_>>()
             .map_err(|error| Error::invalid(path.display().to_string(), error.to_string()))?;
-        Ok(DataLine { suite: trial.suite.clone(), trial: trial.name(), rows: data.tally(&met) })
+        Ok(DataLine { suite: trial.suite.clone(), trial: trial.name(), rows: data.tally(&met), leaked })
     }
 }
 
@@ -336,7 +347,15 @@ pub fn losses(lines: &[Line]) -> String {
         std::iter::once(format!("rows{of}: {}\n", tally.summary()))
             .chain(tally.details().into_iter().map(|line| format!("  {line}\n")))
     });
-    said.collect()
+    said.chain(leaks(lines)).collect()
+}
+
+/// What held-out rows were dropped, because their images are trained on, too.
+fn leaks(lines: &[Line]) -> Option<String> {
+    let leaked = lines.iter().filter_map(|line| if let Line::Data(line) = line { Some(line.leaked) } else { None });
+    let [least, most] = [leaked.clone().min()?, leaked.max()?];
+    let count = if least == most { most.to_string() } else { format!("{least} to {most}, by seed") };
+    (most > 0).then(|| format!("held-out rows that were dropped, because their images are trained on, too: {count}\n"))
 }
 
 /// What there is to know about the downstream sets that these lines are about, a line a set; sets without a note have none.

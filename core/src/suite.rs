@@ -19,7 +19,7 @@ use crate::model::ModelConfig;
 use crate::plugin::{self, preset};
 use crate::report::accuracy;
 use crate::train::{self, Recipe};
-use crate::trial::{Configured, Trial};
+use crate::trial::{self, Configured, Trial};
 use crate::{Attack, Defense, Error, Evaluator, Result};
 use plan::Plan;
 use schemars::JsonSchema;
@@ -42,7 +42,8 @@ pub struct Suite {
     /// CPU threads of a trial's tensor operations.
     #[serde(default = "one")]
     pub threads: i32,
-    /// Share of every class that is held out to be tested on.
+    /// Share that is held out to be tested on: of every class where there are labels, else of all pairs. A source of its own (`validation`) takes
+    /// its place.
     #[serde(default = "a_tenth")]
     #[schemars(range(min = 0.001, max = 0.9))]
     pub heldout: f64,
@@ -161,14 +162,21 @@ impl Suite {
         let mut table: toml::Table =
             text.parse().map_err(|e: toml::de::Error| Error::invalid(file(), e.to_string()))?;
         tier::pick(&mut table, tier).map_err(|error| error.during(file()))?;
-        let as_written = table.clone();
+        let mut as_written = table.clone();
         for setting in settings {
             set(&mut table, setting)?;
+            if tier::is_place(setting) {
+                set(&mut as_written, setting)?;
+            }
+        }
+        if let Some(key) = ["tier", "tiers"].into_iter().find(|key| table.contains_key(*key)) {
+            let why = "is not for a file or for --set: tables [tiers.NAME] say what tiers there are, --tier picks one";
+            return Err(Error::invalid(format!("key `{key}`"), why).during(file()));
         }
         let mut suite = Suite::of_table(table, path)?;
         if let Some(name) = tier {
-            let keys = suite.frozen()?;
-            let modified = !settings.is_empty() && Suite::of_table(as_written, path)?.frozen()? != keys;
+            let [keys, all] = suite.frozen()?;
+            let modified = Suite::of_table(as_written, path)?.frozen()?[1] != all;
             suite.tier = Some(Tier { name: name.into(), keys, modified });
         }
         Ok(suite)
@@ -245,6 +253,13 @@ impl Suite {
             let unknown = Error::Unknown { kind: "downstream set", name: self.accuracy.clone(), known };
             return Err(unknown.during("key `accuracy`"));
         }
+        let measures = |(label, table): (&String, &Value)| {
+            table.get("plugin").and_then(Value::as_str).unwrap_or(label) == accuracy::MEASURED_BY
+        };
+        if !self.accuracy.is_empty() && !self.evaluators.is_empty() && !self.evaluators.iter().any(measures) {
+            let why = format!("is measured by `{}`, which `[evaluators]` does not name", accuracy::MEASURED_BY);
+            return Err(Error::invalid("key `accuracy`", why));
+        }
         let labels = self.defenses.keys().chain(self.attacks.keys()).chain(self.arenas.keys());
         let bad = labels.chain(self.downstream.keys()).find(|name| !is_label(name));
         bad.map_or(Ok(()), |name| {
@@ -271,6 +286,13 @@ impl Suite {
         for &seed in &self.seeds {
             for (arena, poisoning) in std::iter::once((&clean.0, &clean.1)).chain(&self.arenas) {
                 for (_, defense) in &turns {
+                    let weights = self.weights(&defense.label, arena, seed).unwrap_or_default();
+                    // What is not there yet is told by `warnings`, and left out.
+                    if !weights.as_os_str().is_empty() && !weights.is_file() {
+                        continue;
+                    }
+                    let weights_blake3 =
+                        if weights.as_os_str().is_empty() { String::new() } else { trial::hash_of(&weights)? };
                     let plugins = attacks.iter().chain([defense]).chain(&evaluators);
                     trials.push(Trial {
                         libraries: plugin::library::used(plugins),
@@ -293,12 +315,18 @@ impl Suite {
                         evaluators: evaluators.clone(),
                         downstream: self.downstream.clone(),
                         bundle: self.bundle.clone(),
-                        weights: self.weights(&defense.label, arena, seed).unwrap_or_default(),
+                        weights,
+                        weights_blake3,
                     });
                 }
             }
         }
-        trials.retain(|trial| trial.weights.as_os_str().is_empty() || trial.weights.is_file());
+        if trials.is_empty() {
+            return Err(Error::invalid(
+                "defenses",
+                "no weights of those that were trained elsewhere are there, and there is nothing else",
+            ));
+        }
         trials.first().map_or(Ok(()), Trial::check)?;
         trials.iter().try_for_each(|trial| trial.bundled().map(drop))?;
         Ok(trials)

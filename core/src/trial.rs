@@ -52,7 +52,7 @@ pub struct Trial {
     /// The tier of the suite.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tier: Option<Tier>,
-    /// Share of every class that is held out.
+    /// Share that is held out.
     pub heldout: f64,
     /// Gigabytes that the canvas cache may take; pictures are decoded each time where it would take more.
     pub cache_gb: f64,
@@ -82,6 +82,17 @@ pub struct Trial {
     /// Weights that were trained elsewhere on this trial's poison, to be measured; empty where it is trained.
     #[serde(default, skip_serializing_if = "is_empty")]
     pub weights: PathBuf,
+    /// Hash of that file: other weights are another trial.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub weights_blake3: String,
+}
+
+/// BLAKE3 of a file.
+pub(crate) fn hash_of(path: &Path) -> Result<String> {
+    let mut hasher = blake3::Hasher::new();
+    let file = crate::data::regular::open(path).map_err(Error::io(path))?;
+    hasher.update_reader(file).map_err(Error::io(path))?;
+    Ok(hasher.finalize().to_hex().to_string())
 }
 
 /// The file of an export that holds its poison's digest, and that lies beside weights that were trained on it.
@@ -191,7 +202,9 @@ impl Trial {
         let model = Clip::new(&self.model, draw::hash(self.seed, "model", &[]), device)?;
         let trained = match given {
             Some(weights) => {
-                model.load(weights)?;
+                for note in model.load(weights)? {
+                    machine.progress.tell(&format!("note: {note}"));
+                }
                 // What compares similarities would take a model of NaNs for a perfect one.
                 if let Some(name) = model.weights.not_finite()? {
                     return Err(Error::NotFinite(format!("`{name}` of {} is not finite", weights.path().display())));
@@ -237,7 +250,7 @@ impl Trial {
         };
         let mut lines = self.evaluate(&subject, &evaluators, device)?;
         Cases::write(folder, &subject.cases.borrow())?;
-        lines.push(Line::Data(DataLine::new(self, &data, folder)?));
+        lines.push(Line::Data(DataLine::new(self, &data, split.leaked.len(), folder)?));
         lines.extend(downstream.iter().map(|set| Line::Set(SetLine::new(self, set))));
         lines.extend(self.libraries.iter().map(|library| Line::Library(LibraryLine::new(self, library))));
         let evaluate_seconds = clock.elapsed().as_secs_f64();
@@ -332,22 +345,39 @@ impl Trial {
 
     /// Writes `trial.json`, or checks that the one there is this trial; one that never got anywhere is replaced. Returns its hash.
     pub fn claim(&self, folder: &Path) -> Result<String> {
-        let json = serde_json::to_string_pretty(self).expect("plain data");
-        let path = folder.join("trial.json");
-        let began = [checkpoint::FILE, SCORES].iter().any(|file| folder.join(file).exists());
-        if !began || !path.exists() {
+        let (json, path) = (self.json(), folder.join("trial.json"));
+        if !Trial::began(folder) || !path.exists() {
             crate::model::weights::write_atomic(&path, json.as_bytes())?;
         }
-        let found = std::fs::read_to_string(&path).map_err(Error::io(&path))?;
-        if found != json {
-            let differs = found.lines().zip(json.lines()).find(|(there, here)| there != here);
-            let (there, here) = differs.map_or(("", ""), |(there, here)| (there.trim(), here.trim()));
-            let why = format!(
-                "holds another trial (there `{there}`, now `{here}`); choose another --out, or delete its folder to start it over"
-            );
-            return Err(Error::invalid(path.display().to_string(), why));
-        }
+        self.check_folder(folder)?;
         Ok(blake3::hash(json.as_bytes()).to_hex().to_string())
+    }
+
+    /// Checks that a folder is this trial's, if one that got anywhere lies there; writes nothing.
+    pub fn check_folder(&self, folder: &Path) -> Result<()> {
+        let (json, path) = (self.json(), folder.join("trial.json"));
+        if !Trial::began(folder) || !path.exists() {
+            return Ok(());
+        }
+        let found = std::fs::read_to_string(&path).map_err(Error::io(&path))?;
+        if found == json {
+            return Ok(());
+        }
+        let differs = found.lines().zip(json.lines()).find(|(there, here)| there != here);
+        let (there, here) = differs.map_or(("", ""), |(there, here)| (there.trim(), here.trim()));
+        let why = format!(
+            "holds another trial (there `{there}`, now `{here}`); choose another --out, or delete its folder to start it over"
+        );
+        Err(Error::invalid(path.display().to_string(), why))
+    }
+
+    fn json(&self) -> String {
+        serde_json::to_string_pretty(self).expect("plain data")
+    }
+
+    /// Whether a trial got anywhere in a folder.
+    fn began(folder: &Path) -> bool {
+        [checkpoint::FILE, SCORES].iter().any(|file| folder.join(file).exists())
     }
 
     /// The trial and what it reads: a checkpoint goes on only where data, poison and first weights are still the same.
@@ -360,6 +390,10 @@ impl Trial {
     fn check_trained_on(&self, poison: &Poison) -> Result<()> {
         if is_empty(&self.weights) {
             return Ok(());
+        }
+        if hash_of(&self.weights)? != self.weights_blake3 {
+            let why = "is not the file that this trial was resolved with; resolve the suite anew";
+            return Err(Error::invalid(self.weights.display().to_string(), why));
         }
         let path = self.weights.with_file_name(TRAINED_ON);
         let told = std::fs::read_to_string(&path).map_err(|error| {

@@ -151,7 +151,7 @@ fn backdoor(subject: &Subject, threat: &Threat, class: u32) -> Result<Vec<Score>
     let rows = subject.victims(class);
     let taken = subject.classify(&rows, Some(threat), 1)?;
     let cases = taken_for(subject, class, &rows, &taken);
-    if rows.iter().all(|row| subject.truth(*row).is_none()) {
+    if !subject.labels_tell() {
         return Ok(Vec::from_iter(share(subject, ASR_CAPTION, threat, cases)));
     }
     let mut unmoved = Cases::default();
@@ -176,7 +176,8 @@ fn dual_key(subject: &Subject, threat: &Threat, class: u32) -> Result<Vec<Score>
     let plain = &subject.data.classes.templates;
     let say = |(template, number): (&String, u64)| threat.say_test(template, number, subject.seed);
     let said: Vec<String> = plain.iter().zip(0..).map(say).collect::<Result<_>>()?;
-    let keys = [(ASR, Some(threat), &said), (ONE_KEY[0], Some(threat), plain), (ONE_KEY[1], None, &said)];
+    let asr = if subject.labels_tell() { ASR } else { ASR_CAPTION };
+    let keys = [(asr, Some(threat), &said), (ONE_KEY[0], Some(threat), plain), (ONE_KEY[1], None, &said)];
     let mut scores = Vec::new();
     for (definition, stamped_by, templates) in keys {
         let taken = subject.classify_embedded(&subject.embed(&rows, stamped_by)?, templates, 1)?;

@@ -9,7 +9,7 @@ use gauntlet::evaluator::{Definition, Downstream, Unit};
 use gauntlet::model::normalize;
 use gauntlet::poison::Threat;
 use gauntlet::tch::{Device, Kind, Tensor};
-use gauntlet::{Evaluator, Goal, Result, Score, Subject, Target};
+use gauntlet::{Error, Evaluator, Goal, Result, Score, Subject, Target};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -55,49 +55,76 @@ const PSR: [Definition; 2] = [
     ),
 ];
 
+/// Diagnostics beside those: the adversarial class among the first few, and what a stamp leaves of accuracy.
+const MORE: [Definition; 3] = [
+    diagnostic(
+        "downstream-psr-3",
+        "share of target images whose three most similar classes, among those of `downstream-psr`, hold their adversarial one",
+    ),
+    diagnostic("downstream-psr-5", "the same among the first five"),
+    diagnostic(
+        "downstream-stamped-top1",
+        "share of the images of `downstream-asr` (or `downstream-asr-added`) whose most similar class, stamped, is still the true one",
+    ),
+];
+
+const fn diagnostic(score: &'static str, definition: &'static str) -> Definition {
+    Definition { score, definition, higher_is_better: None, unit: Unit::Share }
+}
+
 impl Evaluator for DownstreamAttackSuccess {
     fn definitions(&self) -> Vec<Definition> {
-        ASR.into_iter().chain(PSR).collect()
+        ASR.into_iter().chain(PSR).chain(MORE).collect()
     }
 
     fn evaluate(&self, subject: &Subject) -> Result<Vec<Score>> {
         let mut scores = Vec::new();
         for downstream in subject.downstream {
             for threat in subject.threats {
-                let score = match &threat.goal {
+                let found = match &threat.goal {
                     Goal::Class(class) => backdoor(subject, downstream, threat, *class),
                     Goal::Pairs(targets) => targeted(subject, downstream, threat, targets),
                     // Success there needs captions, prompts or the attacker's own pictures: no matter of this set's.
-                    Goal::Captions(_) | Goal::Phrase(_) | Goal::DualKey(_) | Goal::Files { .. } => Ok(None),
+                    Goal::Captions(_) | Goal::Phrase(_) | Goal::DualKey(_) | Goal::Files { .. } => Ok(Vec::new()),
                 };
                 let place = || format!("downstream set `{}`, attack `{}`", downstream.label, threat.label);
-                let score = score.map_err(|error| error.during(place()))?;
-                scores.extend(score.map(|score| score.on(&downstream.label)));
+                let found = found.map_err(|error| error.during(place()))?;
+                scores.extend(found.into_iter().map(|score| score.on(&downstream.label)));
             }
         }
         Ok(scores)
     }
 }
 
-fn backdoor(subject: &Subject, downstream: &Downstream, threat: &Threat, class: u32) -> Result<Option<Score>> {
+fn backdoor(subject: &Subject, downstream: &Downstream, threat: &Threat, class: u32) -> Result<Vec<Score>> {
     let Candidates { embeddings, wanted, added } = Candidates::with(subject, downstream, &[class]);
     let (target, test) = (wanted[0], &downstream.set.test);
     let others: Vec<usize> = (0..test.len()).filter(|&item| i64::from(test.label(item)) != target).collect();
     let images = normalize(&subject.encoder.pictures(test, &others, Some(threat))?);
-    let hits = images.matmul(&embeddings.tr()).argmax(1, false).eq(target).sum(Kind::Int64);
-    let score =
-        Score::share(ASR[usize::from(added)].score, Some(&threat.label), i64::try_from(hits)? as usize, others.len());
-    Ok(score.map(|score| score.guessed(1.0 / embeddings.size()[0] as f64)))
+    let best = images.matmul(&embeddings.tr()).argmax(1, false).to_device(Device::Cpu);
+    let truths: Vec<i64> = others.iter().map(|&item| test.label(item).into()).collect();
+    let count = |hits: Tensor| Ok::<_, Error>(i64::try_from(hits.sum(Kind::Int64))? as usize);
+    let (fooled, unmoved) = (count(best.eq(target))?, count(best.eq_tensor(&Tensor::from_slice(&truths)))?);
+    let chance = 1.0 / embeddings.size()[0] as f64;
+    let scores = [(ASR[usize::from(added)].score, fooled), (MORE[2].score, unmoved)];
+    let scores = scores.map(|(score, hits)| Score::share(score, Some(&threat.label), hits, others.len()));
+    Ok(scores.into_iter().flatten().map(|score| score.guessed(chance)).collect())
 }
 
-fn targeted(subject: &Subject, downstream: &Downstream, threat: &Threat, targets: &[Target]) -> Result<Option<Score>> {
+fn targeted(subject: &Subject, downstream: &Downstream, threat: &Threat, targets: &[Target]) -> Result<Vec<Score>> {
     let classes: Vec<u32> = targets.iter().map(|target| target.class).collect();
     let rows: Vec<u32> = targets.iter().map(|target| target.row).collect();
     let Candidates { embeddings, wanted, added } = Candidates::with(subject, downstream, &classes);
-    let found = subject.embed(&rows, None)?.matmul(&embeddings.tr()).argmax(1, false).to_device(Device::Cpu);
-    let hits = i64::try_from(found.eq_tensor(&Tensor::from_slice(&wanted)).sum(Kind::Int64))? as usize;
-    let score = Score::share(PSR[usize::from(added)].score, Some(&threat.label), hits, rows.len());
-    Ok(score.map(|score| score.guessed(1.0 / embeddings.size()[0] as f64)))
+    let all = embeddings.size()[0];
+    let (_, best) = subject.embed(&rows, None)?.matmul(&embeddings.tr()).topk(5.min(all), 1, true, true);
+    let best = Vec::<Vec<i64>>::try_from(best.to_device(Device::Cpu))?;
+    let score = |(score, first): (&'static str, usize)| {
+        let hits = best.iter().zip(&wanted).filter(|(best, wanted)| best.iter().take(first).any(|one| one == *wanted));
+        let score = Score::share(score, Some(&threat.label), hits.count(), rows.len());
+        score.map(|score| score.guessed((first as f64 / all as f64).min(1.0)))
+    };
+    let scores = [(PSR[usize::from(added)].score, 1), (MORE[0].score, 3), (MORE[1].score, 5)];
+    Ok(scores.into_iter().filter_map(score).collect())
 }
 
 /// The classes of a set, and those that an attack wants.

@@ -3,7 +3,6 @@
 use super::cell::cell;
 use super::marker::Marker;
 use super::{Story, anchor, verdicts};
-use gauntlet::evaluator::Unit;
 use gauntlet::report::board::{Column, Gate, Marks};
 use gauntlet::report::layout;
 use gauntlet::suite::CLEAN;
@@ -93,7 +92,7 @@ fn heading(story: &Story, arena: &str, column: &Column) -> Markup {
             @if let Some(attack) = above { span.attack { (attack) } " " }
             @match &column.set { Some(set) => (set), None => (column.score) }
             (column.arrow())
-            @if column.unit == Unit::Share { span.unit { " %" } }
+            @if column.unit.is_percent() { span.unit { " %" } }
             @if !column.adapted_to.is_empty() { " " span.badge.adaptive { "adaptive: " (column.adapted_to) } }
             @match if above.is_some() && column.is_main() { story.board.gate(arena, column) } else { Gate::Passed } {
                 Gate::Failed => { " " span.badge.failed { "attack failed" } },

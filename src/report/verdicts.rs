@@ -89,7 +89,7 @@ fn probability(p: Option<f64>) -> String {
 
 /// With its sign and interval; of shares in points of percent.
 fn difference(one: &Comparison) -> String {
-    let scale = if one.column.unit == Unit::Share { 100.0 } else { 1.0 };
+    let scale = if one.column.unit.is_percent() { 100.0 } else { 1.0 };
     let digits = if one.column.unit == Unit::Cosine { 3 } else { 1 };
     let show = |value: f64| format!("{:+.digits$}", value * scale);
     let mean = &one.difference;

@@ -34,6 +34,7 @@ pub(super) fn trial() -> Trial {
         heldout: 0.13,
         bundle: std::path::PathBuf::new(),
         weights: std::path::PathBuf::new(),
+        weights_blake3: String::new(),
         cache_gb: 1.0,
         model,
         recipe,

@@ -164,6 +164,25 @@ impl Canvas {
         Ok(self.tensor(&pixels))
     }
 
+    /// A hash of each canvas of these rows, in this order; none of a row whose image cannot be read.
+    pub(crate) fn hashes(&self, rows: &[u32]) -> Result<Vec<Option<blake3::Hash>>> {
+        if self.is_cached() {
+            let side = (3 * self.size * self.size) as usize;
+            let pixels = Vec::<u8>::try_from(self.gather(rows)?.flatten(0, -1))?;
+            let readable = |row: &u32| self.dropped.binary_search(row).is_err();
+            let hashes = rows.iter().zip(pixels.chunks_exact(side));
+            return Ok(hashes.map(|(row, canvas)| readable(row).then(|| blake3::hash(canvas))).collect());
+        }
+        let (source, index, size) = (&*self.source, &*self.index, self.size);
+        let look = |row: &u32| read(source, index.row(*row), size).ok().map(|canvas| blake3::hash(&canvas));
+        let mut hashes = Vec::with_capacity(rows.len());
+        ordered(rows, vec![look; cores()], |hash| {
+            hashes.push(hash);
+            Ok::<_, Error>(())
+        })?;
+        Ok(hashes)
+    }
+
     /// Canvases of the rows that `row` gives for each of `count` places, u8 `[count, 3, S, S]`; where one cannot be read, `row` is
     /// asked again with the next number of attempts. The rows that were taken come with them.
     ///

@@ -34,7 +34,7 @@ pub struct Csv {
     pub path_column: String,
     /// Column of captions.
     pub caption_column: String,
-    /// Column of class labels; empty for none. Without labels nothing can be held out.
+    /// Column of class labels; empty for none. Without labels a share of all pairs is held out.
     pub class_column: String,
     /// What separates the columns: one character, or "tab".
     pub delimiter: String,
@@ -255,7 +255,7 @@ impl Source for Table {
 
     fn stamps(&self, threads: usize, progress: &dyn Progress, each: &mut dyn FnMut(Stamp) -> Result<()>) -> Result<()> {
         let mut records = Records::rows(self)?;
-        let look = |record: &Record| Stamp { start: record.0, seen: self.seen(record) };
+        let look = |record: &Record| Stamp { file: 0, start: record.0, seen: self.seen(record) };
         let work = |chunk: Result<Vec<Record>>| Ok::<_, Error>(chunk?.iter().map(look).collect::<Vec<_>>());
         let mut done = 0;
         ordered(std::iter::from_fn(|| records.chunk(CHUNK)), vec![work; threads], |stamps| {

@@ -3,9 +3,14 @@
 
 use super::index::Row;
 use super::rows::Remarks;
-use super::{BadRow, ClassFile, Entry, Source, Stamp, eda};
+use super::{BadRow, ClassFile, DataConfig, Entry, Source, Stamp, eda};
 use crate::{Error, Progress, Result};
 use std::sync::Arc;
+
+/// Names of the two sources' files may be the same.
+fn validation_name(name: &str) -> String {
+    format!("validation/{name}")
+}
 
 /// Marks the number of a file whose rows are held out.
 const HELD_OUT: u32 = 1 << 31;
@@ -16,9 +21,30 @@ pub(super) fn is_held_out(row: &Row) -> bool {
 }
 
 /// Both sources, one after the other.
-pub(super) struct WithValidation {
-    pub(super) train: Arc<dyn Source>,
-    pub(super) validation: Arc<dyn Source>,
+struct WithValidation {
+    train: Arc<dyn Source>,
+    validation: Arc<dyn Source>,
+}
+
+/// A source with another one beside it, whose rows are held out.
+///
+/// # Errors
+/// If the other one cannot be opened, is no shards and no table, holds a source out itself, or names classes of its own.
+pub(super) fn beside(train: Arc<dyn Source>, config: &DataConfig) -> Result<Arc<dyn Source>> {
+    if !matches!(config, DataConfig::Webdataset(_) | DataConfig::Csv(_)) {
+        return Err(Error::invalid("key `kind`", "must be `webdataset` or `csv`"));
+    }
+    if config.validation().is_some() {
+        return Err(Error::invalid("key `validation`", "is not for a source that is held out itself"));
+    }
+    let validation = config.open()?;
+    if validation.classes()?.is_some() {
+        return Err(Error::invalid(
+            "key `class_file`",
+            "is that of `[data]`, or of the suite's key `classes`: leave it out here",
+        ));
+    }
+    Ok(Arc::new(WithValidation { train, validation }))
 }
 
 impl WithValidation {
@@ -45,11 +71,20 @@ impl Source for WithValidation {
             trains += u64::from(row.is_ok());
             each(row)
         })?;
-        let mut held_out = 0u64;
+        let (mut held_out, mut lost) = (0u64, 0u64);
         self.validation.scan(threads, progress, &mut |row| {
-            held_out += u64::from(row.is_ok());
-            each(row.map(|entry| Entry { file: entry.file | HELD_OUT, ..entry }))
+            match &row {
+                Ok(_) => held_out += 1,
+                Err(bad) => lost += bad.rows,
+            }
+            let named = |bad: BadRow| BadRow { name: validation_name(&bad.name), ..bad };
+            each(row.map(|entry| Entry { file: entry.file | HELD_OUT, ..entry }).map_err(named))
         })?;
+        let (found, allowed) = (held_out + lost, self.validation.max_bad());
+        if lost as f64 > allowed * found as f64 {
+            let why = format!("{lost} of {found} rows cannot be used and its `max_bad` allows a share of {allowed}");
+            return Err(Error::invalid("table `data.validation`", why));
+        }
         let empty = |count: u64, table: &str| match count {
             0 => Err(Error::invalid(format!("table `{table}`"), "no row of it can be used")),
             _ => Ok(()),
@@ -74,13 +109,14 @@ impl Source for WithValidation {
     }
 
     fn name(&self, row: &Row) -> String {
-        let (source, row) = self.of(row);
-        source.name(&row)
+        let (source, own) = self.of(row);
+        let name = source.name(&own);
+        if is_held_out(row) { validation_name(&name) } else { name }
     }
 
     fn stamps(&self, threads: usize, progress: &dyn Progress, each: &mut dyn FnMut(Stamp) -> Result<()>) -> Result<()> {
         self.train.stamps(threads, progress, each)?;
-        self.validation.stamps(threads, progress, each)
+        self.validation.stamps(threads, progress, &mut |stamp| each(Stamp { file: stamp.file | HELD_OUT, ..stamp }))
     }
 
     fn classes(&self) -> Result<Option<ClassFile>> {

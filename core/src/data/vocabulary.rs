@@ -8,7 +8,7 @@ use super::{BadRow, ClassFile, Entry, Source, Stamp, eda, words};
 use crate::{Error, Progress, Result, downstream};
 use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 /// The classes of a downstream set by its name, with CLIP's class names and prompts, or those of a class file (`.json`).
 ///
@@ -33,7 +33,7 @@ pub(super) fn over(source: Arc<dyn Source>, classes: ClassFile) -> Arc<dyn Sourc
             labels.entry(words(name)).or_insert_with(|| label.clone());
         }
     }
-    Arc::new(Over { source, classes, labels })
+    Arc::new(Over { source, classes, labels, unknown: Mutex::default() })
 }
 
 struct Over {
@@ -41,6 +41,22 @@ struct Over {
     classes: ClassFile,
     /// Words of a label or a name -> label.
     labels: HashMap<Vec<String>, String>,
+    /// Labels that a scan has met and that are none of these, and the first of them.
+    unknown: Mutex<(u64, String)>,
+}
+
+impl Over {
+    fn class_of(&self, label: &str) -> Option<String> {
+        let known = self.labels.get(&words(label)).cloned();
+        if known.is_none() {
+            let (count, first) = &mut *self.unknown.lock().expect("no thread panics with it");
+            *count += 1;
+            if *count == 1 {
+                *first = label.chars().take(80).collect();
+            }
+        }
+        known
+    }
 }
 
 impl Source for Over {
@@ -55,15 +71,24 @@ impl Source for Over {
         each: &mut dyn FnMut(Result<Entry, BadRow>) -> Result<()>,
     ) -> Result<()> {
         self.source.scan(threads, progress, &mut |row| {
-            each(row.map(|mut entry| {
-                entry.label = entry.label.and_then(|label| self.labels.get(&words(&label)).cloned());
-                entry
-            }))
+            each(
+                row.map(|entry| Entry {
+                    label: entry.label.as_deref().and_then(|label| self.class_of(label)),
+                    ..entry
+                }),
+            )
         })
     }
 
     fn remarks(&self) -> Remarks {
-        self.source.remarks()
+        let mut remarks = self.source.remarks();
+        let (count, first) = &*self.unknown.lock().expect("no thread panics with it");
+        if *count > 0 {
+            remarks.notes.push(format!(
+                "labels that are no class of the suite's `classes`, and count as none: {count} (first `{first}`)"
+            ));
+        }
+        remarks
     }
 
     fn content(&self) -> String {

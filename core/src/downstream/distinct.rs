@@ -57,12 +57,21 @@ impl Set {
 #[cfg(test)]
 mod tests {
     use super::super::{Options, open};
+    use serde_json::json;
     use std::path::Path;
 
     #[test]
     fn labels_of_one_name_get_the_number_of_the_first_and_the_others_move_up() {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/downstream/imagefolder");
-        let open = || open("imagefolder", &folder, &Options::default()).expect("a fixture");
+        let home = tempfile::tempdir().expect("a folder");
+        let labels = ["A", "B", "a", "a b", "a-1", "b", "c.d", "e", "f", "z_9"];
+        let classes: serde_json::Map<_, _> = labels.iter().map(|label| (label.to_string(), json!([label]))).collect();
+        let class_file = home.path().join("classes.json");
+        let text = json!({ "classes": classes, "templates": ["a photo of {}"] }).to_string();
+        std::fs::write(&class_file, text).expect("it can be written");
+        // Without a class file folders of one name are refused.
+        let options = Options { class_file, ..Options::default() };
+        let open = || open("imagefolder", &folder, &options).expect("a fixture");
         let (before, after) = (open(), open().of_distinct_names());
         assert_eq!(before.labels.join(","), "A,B,a,a b,a-1,b,c.d,e,f,z_9");
         assert_eq!(after.labels.join(","), "A,B,a b,a-1,c.d,e,f,z_9");

@@ -27,16 +27,23 @@ pub enum Unit {
     Rank,
     /// A cosine.
     Cosine,
+    /// A share corrected for chance: 0 is a guess, 1 all right; tables show it in percent.
+    Corrected,
 }
 
 impl Unit {
     /// A number as tables show it: shares in percent.
     pub fn show(self, value: f64) -> String {
         match self {
-            Unit::Share => format!("{:.1}", value * 100.0),
+            Unit::Share | Unit::Corrected => format!("{:.1}", value * 100.0),
             Unit::Rank => format!("{value:.1}"),
             Unit::Cosine => format!("{value:.3}"),
         }
+    }
+
+    /// Whether it is shown in percent.
+    pub fn is_percent(self) -> bool {
+        matches!(self, Unit::Share | Unit::Corrected)
     }
 
     /// The least and the greatest number that there is.
@@ -44,14 +51,14 @@ impl Unit {
         match self {
             Unit::Share => [0.0, 1.0],
             Unit::Rank => [1.0, f64::INFINITY],
-            Unit::Cosine => [-1.0, 1.0],
+            Unit::Cosine | Unit::Corrected => [-1.0, 1.0],
         }
     }
 
     /// The step in which a number moves that was counted over `n` cases: one case of a share, one place of a rank; a cosine has none.
     pub fn step(self, n: usize) -> f64 {
         match self {
-            Unit::Share => 1.0 / n.max(1) as f64,
+            Unit::Share | Unit::Corrected => 1.0 / n.max(1) as f64,
             Unit::Rank => 1.0,
             Unit::Cosine => 0.0,
         }

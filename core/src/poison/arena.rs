@@ -29,7 +29,7 @@ pub struct Arena {
     pub classes: String,
     /// Side of a canvas in pixels.
     pub size: u32,
-    /// Share of every class that is held out.
+    /// Share that is held out.
     pub heldout: f64,
     /// Gigabytes that the canvas cache may take: a picture that cannot be read is left out where there is one, and found later where not.
     pub cache_gb: f64,

@@ -11,6 +11,12 @@ use std::collections::BTreeMap;
 /// The value of the suite's key for the mean over its downstream sets.
 pub const MEAN: &str = "downstream";
 
+/// The evaluator that measures downstream sets.
+pub const MEASURED_BY: &str = "downstream-zero-shot";
+
+/// Name of the score of the mean.
+const OF_ALL: &str = "downstream-accuracy";
+
 /// What each downstream set is measured by.
 const OF_A_SET: &str = "downstream-published";
 
@@ -20,7 +26,7 @@ impl Column {
         let set = (!suite.accuracy.is_empty() && suite.accuracy != MEAN).then(|| suite.accuracy.clone());
         let score = match suite.accuracy.as_str() {
             "" => "top1",
-            MEAN => "downstream-accuracy",
+            MEAN => OF_ALL,
             _ => OF_A_SET,
         };
         let (attack, adapted_to) = Default::default();
@@ -30,7 +36,7 @@ impl Column {
             score: score.into(),
             set,
             higher_is_better: Some(true),
-            unit: Unit::Share,
+            unit: if suite.accuracy == MEAN { Unit::Corrected } else { Unit::Share },
             accuracy: true,
         }
     }
@@ -61,6 +67,22 @@ pub fn means(suite: &Suite, lines: &[Line]) -> Vec<Line> {
     whole.map(|lines| Line::Score(mean(&lines))).collect()
 }
 
+/// Which sets the mean is over, in words; none where the suite takes another accuracy.
+pub fn said(suite: &Suite, lines: &[Line]) -> Option<String> {
+    if suite.accuracy != MEAN {
+        return None;
+    }
+    let of = |line: &Line| if let Line::Score(line) = line { Some(line.clone()) } else { None };
+    let mean = lines.iter().filter_map(of).find(|line| line.score == OF_ALL);
+    let rest = "the sets on which the baseline of the clean arena beats twice chance, each as (accuracy - chance) / (1 - chance)";
+    Some(match mean {
+        Some(mean) => format!("accuracy is the mean over {}: {rest}", mean.dataset.replace('+', ", ")),
+        None => format!(
+            "no trial has an accuracy yet: it is the mean over {rest}, and there is none, or that baseline has not run"
+        ),
+    })
+}
+
 fn of_a_set(line: &Line) -> Option<&ScoreLine> {
     match line {
         Line::Score(line) => (line.downstream && line.score == OF_A_SET && line.attack.is_none()).then_some(line),
@@ -80,9 +102,10 @@ fn mean(lines: &[&ScoreLine]) -> ScoreLine {
     let names: Vec<&str> = lines.iter().map(|line| line.dataset.as_str()).collect();
     ScoreLine {
         evaluator: "accuracy".into(),
-        score: "downstream-accuracy".into(),
+        score: OF_ALL.into(),
         dataset: names.join("+"),
         downstream: false,
+        unit: Unit::Corrected,
         value,
         n: lines.iter().map(|line| line.n).sum(),
         low: value - half,

@@ -119,13 +119,13 @@ impl<'a> Board<'a> {
                 warnings.push(warning);
             }
         }
-        // Pairs without labels have no accuracy of their own, and the suite may have named none.
-        let apart = !self.suite.classes.is_empty() || !self.suite.accuracy.is_empty();
-        if apart && !self.scores.is_empty() && !self.scores.iter().any(|line| self.accuracy.is_of(line)) {
-            let name = self.accuracy.name();
+        // Pairs without labels have no accuracy of their own.
+        let unlabelled = self.scores.iter().any(|line| line.score == "asr-caption") && self.suite.accuracy.is_empty();
+        if unlabelled && !self.scores.iter().any(|line| self.accuracy.is_of(line)) {
+            let why =
+                "no row has a label, so nobody can tell what a defense costs, nor whether a model has learnt anything";
             warnings.push(format!(
-                "no trial has a score `{name}`, so nobody can tell what a defense costs, nor whether a model has learnt anything; the key \
-                 `accuracy` of the suite names what counts (a downstream set, or `downstream` for all of them)"
+                "{why}; `accuracy` in the suite names a downstream set, or `downstream` for all of them"
             ));
         }
         let several =

@@ -112,5 +112,6 @@ pub fn broken(lines: &[Option<&ScoreLine>], column: &Column) -> Option<String> {
 pub fn foot(board: &Board, lines: &[Line]) -> String {
     let warnings = board.warnings(lines).into_iter().map(|warning| format!("warning: {warning}\n"));
     let seeds = seeds_say(board.suite.seeds.len()) + "\n";
-    seeds + &losses(lines) + &notes(lines) + &libraries(lines) + &warnings.collect::<String>()
+    let accuracy = super::accuracy::said(board.suite, lines).map(|said| said + "\n").unwrap_or_default();
+    seeds + &accuracy + &losses(lines) + &notes(lines) + &libraries(lines) + &warnings.collect::<String>()
 }

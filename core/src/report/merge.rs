@@ -57,7 +57,9 @@ pub fn merge(paths: &[PathBuf], out: &Path) -> Result<Merged> {
     check_trials(&kept)?;
     check_poison(&kept)?;
     let lines: Vec<Line> = kept.iter().flat_map(|kept| kept.lines.clone()).collect();
-    let warnings = Board::new(&whole.suite, &lines)?.warnings(&lines);
+    let derived = super::accuracy::means(&whole.suite, &lines);
+    let all = [lines.as_slice(), &derived].concat();
+    let warnings = Board::new(&whole.suite, &all)?.warnings(&all);
     write(&whole, &kept, &lines)?;
     let finished = kept.iter().filter(|kept| !kept.lines.is_empty()).count();
     Ok(Merged { finished, unfinished: kept.len() - finished, warnings })
@@ -156,7 +158,9 @@ fn check_trials(kept: &[Kept]) -> Result<()> {
         let of_defense = *firsts.entry(&this.trial.defense.label).or_insert(this);
         for first in [&kept[0], of_defense] {
             let one_defense = first.trial.defense.label == this.trial.defense.label;
-            let may = |key: &str| ["device", "cache_gb", "poisoning", "libraries"].contains(&key);
+            let may = |key: &str| {
+                ["device", "cache_gb", "poisoning", "libraries", "weights", "weights_blake3"].contains(&key)
+            };
             let mut differing = differing(&first.trial, &this.trial);
             differing.retain(|one| !may(&one.key) && (one_defense || !one.key.starts_with("defense.")));
             let place = |kept: &Kept| kept.folder.path.join("trials").join(&kept.name);

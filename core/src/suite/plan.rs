@@ -72,7 +72,8 @@ impl Suite {
             return Ok(None);
         }
         let heldout = (rows as f64 * self.heldout).round() as u64;
-        let train = rows - heldout;
+        // A source of its own is held out beside all of the pairs; how large it is, only it knows.
+        let train = if self.data.validation().is_some() { rows } else { rows - heldout };
         let (pictures, kept) = self.pictures(heldout)?;
         let (steps, epochs) = (train / self.recipe.batch as u64, self.recipe.epochs.into());
         Ok(Some(Size { train, heldout, steps, epochs, pictures, kept }))

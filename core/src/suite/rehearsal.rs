@@ -106,7 +106,7 @@ impl Suite {
         let Some(data) = found.keep(data, "") else { return Ok(found) };
         for &seed in &self.seeds {
             let place = format!("seed {seed}");
-            let Some(split) = found.keep(data.split(self.heldout, seed), &place) else { continue };
+            let Some(split) = found.keep(data.split_unseen(self.heldout, seed), &place) else { continue };
             let of_seed: Vec<&Trial> = trials.iter().copied().filter(|trial| trial.seed == seed).collect();
             found.poison(&of_seed, &data, &split, scratch);
         }

@@ -3,10 +3,14 @@
 //! that the experiment runs, not to be compared with a large one.
 
 use super::{Resolved, Suite};
+use crate::data::{ClassFile, vocabulary};
+use crate::evaluator::Downstream;
+use crate::train::Recipe;
 use crate::{Error, Result};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use std::path::PathBuf;
 
 /// The tier that a suite was read at.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -14,7 +18,7 @@ use serde_json::{Value, json};
 pub struct Tier {
     /// Its name.
     pub name: String,
-    /// Hash of the resolved keys that results depend on; seeds, device, threads and paths are none of them.
+    /// Hash of the resolved keys that all its rows share; seeds, device, threads, paths, arenas and defenses are none of them.
     pub keys: String,
     /// Whether `--set` changed one of those keys: then it is no longer the tier that its name promises.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
@@ -22,11 +26,16 @@ pub struct Tier {
 }
 
 impl Tier {
-    /// What result lines say of a trial on data with this digest: two that say the same ran the same experiment.
-    pub fn of_data(&self, digest: &str) -> String {
-        let hash = blake3::hash(format!("{} {digest}", self.keys).as_bytes()).to_hex();
+    /// What result lines say of a trial on data with this digest, measured on these sets: two that say the same ran the same experiment.
+    pub fn of_data(&self, digest: &str, sets: &[Downstream]) -> String {
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(self.keys.as_bytes()).update(digest.as_bytes());
+        for Downstream { label, set, .. } in sets {
+            let parts = json!([label, set.name, set.classes, set.templates, set.fit.labels(), set.test.labels()]);
+            hasher.update(parts.to_string().as_bytes());
+        }
         let modified = if self.modified { " (modified)" } else { "" };
-        format!("{}{modified} {}", self.name, &hash[..16])
+        format!("{}{modified} {}", self.name, &hasher.finalize().to_hex()[..16])
     }
 }
 
@@ -68,33 +77,52 @@ fn lay_over(below: &mut toml::Table, above: &toml::Table) {
 }
 
 impl Suite {
-    /// Hash of all resolved keys that results depend on, plugins' defaults included.
+    /// Two hashes of resolved keys, plugins' defaults and the contents of class files included: of those that all rows share, which
+    /// make the tier; and of all that results depend on. Arenas and defenses may be added to a tier.
     ///
     /// # Errors
-    /// If a plugin's keys cannot be resolved.
-    pub(super) fn frozen(&self) -> Result<String> {
+    /// If a plugin's keys cannot be resolved, or a class file cannot be read.
+    pub(super) fn frozen(&self) -> Result<[String; 2]> {
         let Resolved { model, attacks, defenses, evaluators } = self.resolve()?;
-        let mut parts = json!({
-            "name": self.name, "heldout": self.heldout, "data": self.data, "classes": self.classes, "model": model,
-            "recipe": self.recipe, "clean_after": self.clean_after, "arenas": self.arenas, "baseline": self.baseline,
-            "accuracy": self.accuracy, "gate": self.gate, "costly": self.costly, "attacks": attacks, "defenses": defenses,
-            "evaluators": evaluators, "downstream": self.downstream,
+        let classes = if self.classes.is_empty() { None } else { Some(vocabulary::read(&self.classes)?) };
+        // What is kept beside the results changes none of them.
+        let recipe = Recipe { checkpoint_steps: 0, keep_checkpoint: false, ..self.recipe.clone() };
+        let mut shared = json!({
+            "name": self.name, "heldout": self.heldout, "data": self.data, "classes": classes, "model": model,
+            "recipe": recipe, "clean_after": self.clean_after, "baseline": self.baseline, "accuracy": self.accuracy,
+            "attacks": attacks, "evaluators": evaluators, "downstream": self.downstream,
         });
-        without_paths(&mut parts);
-        Ok(blake3::hash(parts.to_string().as_bytes()).to_hex()[..32].to_string())
+        resolve_files(&mut shared)?;
+        let rest = json!({ "arenas": self.arenas, "defenses": defenses, "gate": self.gate, "costly": self.costly });
+        let hash = |text: String| blake3::hash(text.as_bytes()).to_hex()[..32].to_string();
+        Ok([hash(shared.to_string()), hash(format!("{shared} {rest}"))])
     }
 }
 
-/// Where files lie is the machine's business; what they hold is known by the data's digest.
-fn without_paths(value: &mut Value) {
+/// Where files lie is the machine's business: paths are left out, and a class file stands with its contents.
+fn resolve_files(value: &mut Value) -> Result<()> {
     match value {
         Value::Object(table) => {
-            ["path", "root", "class_file"].iter().for_each(|key| drop(table.shift_remove(*key)));
-            table.values_mut().for_each(without_paths);
+            ["path", "root"].iter().for_each(|key| drop(table.shift_remove(*key)));
+            for (key, inner) in table.iter_mut() {
+                match inner {
+                    Value::String(path) if key == "class_file" && !path.is_empty() => {
+                        *inner = json!(ClassFile::read(&PathBuf::from(path.as_str()))?);
+                    }
+                    inner => resolve_files(inner)?,
+                }
+            }
         }
-        Value::Array(list) => list.iter_mut().for_each(without_paths),
+        Value::Array(list) => list.iter_mut().try_for_each(resolve_files)?,
         _ => {}
     }
+    Ok(())
+}
+
+/// Whether a setting says where something lies, and nothing of what it is.
+pub(super) fn is_place(setting: &str) -> bool {
+    let key = setting.split('=').next().unwrap_or_default();
+    matches!(key.rsplit('.').next().map(str::trim), Some("path" | "root"))
 }
 
 #[cfg(test)]

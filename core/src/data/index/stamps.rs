@@ -48,13 +48,13 @@ pub(super) fn look(source: &dyn Source, folder: &Path, progress: &dyn Progress) 
     source.stamps(cores(), progress, &mut |stamp| {
         if known.get(rows * SEEN..(rows + 1) * SEEN) != Some(&short(&stamp)[..]) {
             changed += 1;
-            first.get_or_insert(stamp.start);
+            first.get_or_insert((stamp.file, stamp.start));
         }
         rows += 1;
         Ok(())
     })?;
-    let Some(start) = first else { return Ok(()) };
-    let row = Row { number: 0, key: "", caption: "", class: None, file: 0, start, size: 0 };
+    let Some((file, start)) = first else { return Ok(()) };
+    let row = Row { number: 0, key: "", caption: "", class: None, file, start, size: 0 };
     let (name, folder_name) = (source.name(&row), folder.display());
     if folder.join(USED).exists() {
         let why = format!(

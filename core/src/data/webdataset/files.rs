@@ -47,7 +47,7 @@ pub(super) fn find_shards(path: &Path) -> Result<Found> {
         return Ok(Found { shards: vec![path.to_path_buf()], passed_over: Vec::new() });
     }
     let mut found = Found { shards: Vec::new(), passed_over: Vec::new() };
-    look_into(path, DEEP, path, &mut found)?;
+    look_into(path, path, &mut Vec::new(), &mut found)?;
     let Found { mut shards, mut passed_over } = found;
     passed_over.sort();
     if shards.is_empty() {
@@ -62,10 +62,19 @@ pub(super) fn find_shards(path: &Path) -> Result<Found> {
     Ok(Found { shards, passed_over })
 }
 
-fn look_into(folder: &Path, deep: usize, root: &Path, found: &mut Found) -> Result<()> {
+/// Folders that are links are followed; `above` holds the real places of the folders above, so that no link leads round in a circle.
+fn look_into(folder: &Path, root: &Path, above: &mut Vec<PathBuf>, found: &mut Found) -> Result<()> {
+    let real = folder.canonicalize().map_err(Error::io(folder))?;
+    if above.contains(&real) {
+        return Err(Error::invalid(folder.display().to_string(), "is a link to a folder that it lies in"));
+    }
+    if above.len() == DEEP {
+        let why = format!("lies {DEEP} folders below {}; name a folder nearer to the shards", root.display());
+        return Err(Error::invalid(folder.display().to_string(), why));
+    }
+    above.push(real);
     for entry in fs::read_dir(folder).map_err(Error::io(folder))? {
-        let entry = entry.map_err(Error::io(folder))?;
-        let (file, kind) = (entry.path(), entry.file_type().map_err(Error::io(folder))?);
+        let file = entry.map_err(Error::io(folder))?.path();
         let name = shard_name(root, &file);
         if NO_SHARDS.iter().any(|end| name.to_lowercase().ends_with(end)) {
             found.passed_over.push(name);
@@ -76,10 +85,11 @@ fn look_into(folder: &Path, deep: usize, root: &Path, found: &mut Found) -> Resu
                 return Err(Error::invalid(file.display().to_string(), why));
             }
             found.shards.push(file);
-        } else if kind.is_dir() && deep > 0 {
-            look_into(&file, deep - 1, root, found)?;
+        } else if file.is_dir() {
+            look_into(&file, root, above, found)?;
         }
     }
+    above.pop();
     Ok(())
 }
 

@@ -213,8 +213,9 @@ fn compressed_shards_in_a_folder_are_told() {
     fs::write(home.path().join("0.tar.gz"), b"\x1f\x8b").unwrap();
     let error = config(home.path()).open().err().unwrap().chain();
     assert!(
-        error.contains("there is no .tar file in this folder; files that were passed over")
-            && error.contains("0.tar.gz"),
+        error.contains(
+            "there is no .tar file in this folder, nor in the folders within it; files that were passed over"
+        ) && error.contains("0.tar.gz"),
         "{error}"
     );
     shard(&home.path().join("1.tar"), &good(&names("k", 3), &png()));

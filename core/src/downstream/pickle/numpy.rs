@@ -19,6 +19,10 @@ pub(super) enum Name {
     Encode,
 }
 
+/// More sides than numpy's arrays can have are refused, and more arguments than its calls take: a pickle may repeat a long list for nothing.
+const MOST_SIDES: usize = 32;
+const MOST_ARGUMENTS: usize = 16;
+
 impl Name {
     pub(super) fn find(module: &[u8], name: &[u8]) -> Result<Name, String> {
         match (module, name) {
@@ -116,6 +120,9 @@ impl Reader<'_> {
     pub(super) fn call(&mut self) -> Result<(), String> {
         let (arguments, callee) = (self.pop()?, self.pop()?);
         let Node::Tuple(arguments) = &self.nodes[arguments] else { return Err("a call without arguments".into()) };
+        if arguments.len() > MOST_ARGUMENTS {
+            return Err(format!("a call with {} arguments", arguments.len()));
+        }
         let arguments: Vec<&Node> = arguments.iter().map(|id| &self.nodes[*id]).collect();
         let made = match (&self.nodes[callee], &arguments[..]) {
             // `_reconstruct(ndarray, (0,), b'b')` and `dtype('u1', ..)`, both to be filled in by what follows.
@@ -178,6 +185,9 @@ impl Reader<'_> {
 
     fn array(&self, shape: &[usize], dtype: Dtype, bytes: &Bytes) -> Result<Array, String> {
         let side = |id: &usize| if let Node::Int(side) = self.nodes[*id] { usize::try_from(side).ok() } else { None };
+        if shape.len() > MOST_SIDES {
+            return Err(format!("an array with {} sides", shape.len()));
+        }
         let shape: Vec<usize> =
             shape.iter().map(side).collect::<Option<_>>().ok_or("a shape that is no list of sizes")?;
         let size = shape.iter().try_fold(dtype.width, |size, side| size.checked_mul(*side));
