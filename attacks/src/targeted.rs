@@ -9,6 +9,7 @@ use gauntlet::{Attack, Edit, Error, Goal, PoisonCtx, Result, Target};
 use rand_chacha::ChaCha8Rng;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use std::collections::HashMap;
 use tch::{Kind, Tensor};
 
 /// Re-labels held-out pictures.
@@ -137,12 +138,16 @@ impl Attack for Targeted {
     fn poison(&self, ctx: &PoisonCtx, goal: &Goal) -> Result<Vec<Edit>> {
         let Goal::Pairs(targets) = goal else { unreachable!("the goal of this attack is pairs") };
         let mut rng = ctx.rng("targeted/captions");
-        let mut edits = Vec::new();
+        let (mut edits, mut pools) = (Vec::new(), HashMap::<u32, Vec<String>>::new());
         for target in targets {
-            let mut captions: Vec<String> = match self.say {
-                Say::Mined => ctx.captions_naming(target.class)?.into_iter().map(String::from).collect(),
-                Say::Templates => ctx.data.classes.prompts(target.class).collect(),
-            };
+            if !pools.contains_key(&target.class) {
+                let captions = match self.say {
+                    Say::Mined => ctx.captions_naming(target.class)?.into_iter().map(String::from).collect(),
+                    Say::Templates => ctx.data.classes.prompts(target.class).collect(),
+                };
+                pools.insert(target.class, captions);
+            }
+            let mut captions = pools[&target.class].clone();
             captions.shuffle(&mut rng);
             if ctx.data.named_apart && self.say == Say::Mined && captions.len() < self.captions {
                 let (name, there) = (ctx.data.classes.name(target.class), captions.len());
@@ -203,14 +208,25 @@ impl Targeted {
     }
 
     fn named(&self, ctx: &PoisonCtx) -> Result<Vec<u32>> {
-        let find = |key: &String| {
-            let found = ctx.split.heldout.iter().copied().find(|row| ctx.data.row(*row).key == key);
-            let why = "is not the key of a held-out row; a row that is trained on cannot be a target";
-            let row = found.ok_or_else(|| Error::invalid(format!("key `images`: `{key}`"), why))?;
-            let unread = || Error::invalid(format!("key `images`: `{key}`"), "cannot be decoded");
-            if ctx.data.canvas.readable(row) { Ok(row) } else { Err(unread()) }
+        let mut rows: HashMap<&str, Vec<u32>> = self.images.iter().map(|key| (key.as_str(), Vec::new())).collect();
+        if rows.len() < self.images.len() {
+            return Err(Error::invalid("key `images`", "names an image twice"));
+        }
+        for &row in &ctx.split.heldout {
+            if let Some(rows) = rows.get_mut(ctx.data.row(row).key) {
+                rows.push(row);
+            }
+        }
+        let one = |key: &String| {
+            let wrong = |why: &str| Err(Error::invalid(format!("key `images`: `{key}`"), why));
+            match rows[key.as_str()][..] {
+                [] => wrong("is not the key of a held-out row; a row that is trained on cannot be a target"),
+                [row] if ctx.data.canvas.readable(row) => Ok(row),
+                [_] => wrong("cannot be decoded"),
+                _ => wrong("is the key of several held-out rows, so that it names no image"),
+            }
         };
-        self.images.iter().map(find).collect()
+        self.images.iter().map(one).collect()
     }
 }
 

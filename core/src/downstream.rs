@@ -228,10 +228,7 @@ fn set(about: &About, root: &Path, found: Found, options: &Options) -> Result<Se
     let from = || format!("the classes of {}", found.labels_in.display());
     let (classes, templates) = names::names(about.name, &found.labels, found.named, &options.class_file)
         .map_err(|error| error.during(from()))?;
-    notes.extend(
-        names::shared(about.name, &found.labels, &classes, &options.class_file)
-            .map_err(|error| error.during(from()))?,
-    );
+    names::shared(about.name, &found.labels, &classes, &options.class_file).map_err(|error| error.during(from()))?;
     let Found { labels, mut fit, mut test, .. } = found;
     let (of_fit, of_test) = (std::mem::take(&mut fit.identities), std::mem::take(&mut test.identities));
     let repeats = Repeats::among(about, &of_fit, &of_test);

@@ -340,13 +340,13 @@ fn the_papers_suite_is_planned_without_its_data() {
     let missing = ran.stderr.lines().filter(|line| line.starts_with("would fail: table `downstream.")).count();
     assert!(missing == 10 && ran.stderr.contains("would fail: table `data`"), "{}", ran.stderr);
     for part in [
-        "45 trials, 45 of them to run: 990000 pairs",
-        "24 epochs of 1933 steps",
+        "90 trials, 90 of them to run: 1000000 pairs",
+        "24 epochs of 1953 steps",
         "assumed: CleanCLIP's",
         "targeted/roclip-official/seed-2",
         // 200,000 of ImageNet's 1.28 million are fitted on.
         "804978 pictures a trial",
-        "3.2 GB a trial, 142.8 GB in all",
+        "3.2 GB a trial, 285.7 GB in all",
     ] {
         assert!(ran.stdout.contains(part), "{part:?} is not in: {}", ran.stdout);
     }

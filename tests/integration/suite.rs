@@ -59,7 +59,8 @@ fn digests(lines: &[ScoreLine]) -> BTreeMap<(&str, u64), BTreeSet<&str>> {
 #[test]
 fn every_trial_gives_its_lines() {
     let lines = WORLD.scores();
-    let success = ["targeted/psr", "targeted/returned", "badnet/asr"];
+    let success = ["targeted/psr", "targeted/returned", "targeted/psr-3", "targeted/psr-5"];
+    let success = [&success[..], &["badnet/asr", "badnet/stamped-top1"]].concat();
     let matches =
         ["poison-matched-adversarial", "clean-matched-right", "distinct-matches", "captions-matched", "matched-rows"];
     let retrieval = ["image-to-text", "text-to-image"]
@@ -251,8 +252,8 @@ fn clip_art_goes_from_tar_shards_to_the_table() {
     assert!(ran.stdout.contains("arena poisoned (targeted + badnet)"), "{}", ran.stdout);
     let lines = scores(&out.join("results.jsonl"));
     let of_clip = measured(&lines, "poisoned/clip/seed-0");
-    assert_eq!(of_clip[..3], ["targeted/psr", "targeted/returned", "badnet/asr"]);
-    assert_eq!((of_clip.len(), measured(&lines, "poisoned/roclip/seed-0").len()), (13, 18));
+    assert_eq!(of_clip[..3], ["targeted/psr", "targeted/returned", "targeted/psr-3"]);
+    assert_eq!((of_clip.len(), measured(&lines, "poisoned/roclip/seed-0").len()), (16, 21));
     assert!(lines.iter().all(|line| line.dataset == "webdataset"));
     let digests = digests(&lines);
     assert!(digests.len() == 2 && digests.values().all(|read| read.len() == 1), "{digests:?}");

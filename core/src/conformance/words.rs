@@ -1,6 +1,7 @@
 //! What a plugin says of itself: its name, its help, its configuration and its presets.
 
 use super::{Held, defaults, must};
+use crate::Defense;
 use crate::plugin::{self, Plugin, Preset, PresetField, Role};
 use serde_json::{Map, Value, json};
 use std::collections::HashSet;
@@ -25,7 +26,8 @@ pub(super) fn told<T: Role + ?Sized>(plugin: &Plugin<T>) -> Held {
     let documented: Vec<&String> = written.map(|(key, _)| key).collect();
     let fields: Vec<&String> = defaults.keys().collect();
     must(documented == fields, format!("its schema has the fields {documented:?}, its defaults {fields:?}"))?;
-    let own = ["plugin", "preset", "of", "oracle", "weights"].into_iter().find(|own| defaults.contains_key(*own));
+    let of_defenses: &[&str] = if T::KIND == <dyn Defense>::KIND { &["oracle", "weights"] } else { &[] };
+    let own = ["plugin", "preset", "of"].iter().chain(of_defenses).find(|own| defaults.contains_key(**own));
     own.map_or(Ok(()), |own| Err(format!("its field `{own}` has the name of a suite's own key")))
 }
 

@@ -57,22 +57,21 @@ pub fn vocabulary(set: &str) -> Option<ClassFile> {
 }
 
 /// Refuses two classes that prompts call the same: neither could be told from the other. CLIP calls two pairs of ImageNet's classes so,
-/// and with a class file anybody's folders may be meant so: that is told.
-pub(super) fn shared(set: &str, labels: &[String], classes: &[String], class_file: &Path) -> Result<Option<String>> {
+/// and with a class file anybody's folders may be meant so: `Set::of_distinct_names` makes them one, and tells.
+pub(super) fn shared(set: &str, labels: &[String], classes: &[String], class_file: &Path) -> Result<()> {
     let mut first: HashMap<String, usize> = HashMap::new();
     for (class, at) in classes.iter().zip(0..) {
         let words = words(class).join(" ");
         let name = if words.is_empty() { class.trim().to_string() } else { words };
         if let Some(other) = first.insert(name, at) {
             let what = format!("classes `{}` and `{}` are both called `{class}`", labels[other], labels[at]);
-            return match set {
-                "imagenet" => Ok(None),
-                "imagefolder" if !class_file.as_os_str().is_empty() => Ok(Some(what)),
-                _ => Err(Error::invalid(set, format!("{what}; a class file can tell them apart"))),
-            };
+            let meant = set == "imagenet" || set == "imagefolder" && !class_file.as_os_str().is_empty();
+            if !meant {
+                return Err(Error::invalid(set, format!("{what}; a class file can tell them apart")));
+            }
         }
     }
-    Ok(None)
+    Ok(())
 }
 
 /// Refuses labels that stand in another order than published, where their place in a list is their number: those of whoever sorted or
