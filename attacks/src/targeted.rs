@@ -10,6 +10,7 @@ use rand_chacha::ChaCha8Rng;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use tch::{Kind, Tensor};
 
 /// Re-labels held-out pictures.
@@ -140,14 +141,10 @@ impl Attack for Targeted {
         let mut rng = ctx.rng("targeted/captions");
         let (mut edits, mut pools) = (Vec::new(), HashMap::<u32, Vec<String>>::new());
         for target in targets {
-            if !pools.contains_key(&target.class) {
-                let captions = match self.say {
-                    Say::Mined => ctx.captions_naming(target.class)?.into_iter().map(String::from).collect(),
-                    Say::Templates => ctx.data.classes.prompts(target.class).collect(),
-                };
-                pools.insert(target.class, captions);
-            }
-            let mut captions = pools[&target.class].clone();
+            let mut captions = match pools.entry(target.class) {
+                Entry::Occupied(pool) => pool.get().clone(),
+                Entry::Vacant(pool) => pool.insert(self.captions_of(ctx, target.class)?).clone(),
+            };
             captions.shuffle(&mut rng);
             if ctx.data.named_apart && self.say == Say::Mined && captions.len() < self.captions {
                 let (name, there) = (ctx.data.classes.name(target.class), captions.len());
@@ -182,6 +179,14 @@ fn may_become(ctx: &PoisonCtx, row: u32, class: u32) -> bool {
 }
 
 impl Targeted {
+    /// All that a target may be said to be of a class.
+    fn captions_of(&self, ctx: &PoisonCtx, class: u32) -> Result<Vec<String>> {
+        Ok(match self.say {
+            Say::Mined => ctx.captions_naming(class)?.into_iter().map(String::from).collect(),
+            Say::Templates => ctx.data.classes.prompts(class).collect(),
+        })
+    }
+
     /// How many targets there are to be.
     fn wanted(&self) -> usize {
         if self.images.is_empty() { self.targets } else { self.images.len() }
