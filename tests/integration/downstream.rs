@@ -181,7 +181,7 @@ fn eval_of_the_trials_weights_gives_its_scores_without_another_forward_pass() {
     assert_eq!(ran.code, Some(0), "{}", ran.stderr);
     assert!(ran.stdout.contains("downstream-mean-per-class"), "{}", ran.stdout);
     let lines = scores(&again.join("scores.jsonl"));
-    assert_eq!(lines.len(), 6);
+    assert_eq!(lines.len(), 9);
     for line in lines {
         assert_eq!(line.value, measured.value("world", &line.score), "{}", line.score);
     }
