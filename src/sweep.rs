@@ -5,6 +5,7 @@ mod claim;
 
 use crate::bars::{Bar, Report, SuiteBars, show};
 use crate::say;
+use crate::scratch::Scratch;
 use crate::table;
 use crate::trial::stop_on_signals;
 use clap::Args;
@@ -254,7 +255,7 @@ impl Run {
 
 /// Says what would fail, item by item.
 fn rehearse(suite: &Suite, trials: &[&Trial]) -> Result<ExitCode> {
-    let scratch = tempfile::tempdir().map_err(Error::io(std::env::temp_dir()))?;
+    let scratch = Scratch::new(&std::env::temp_dir(), "gauntlet-dry-run-")?;
     let bar = Bar::new();
     let found = suite.rehearse(trials, scratch.path(), &bar)?;
     drop(bar);

@@ -29,7 +29,8 @@ pub struct Targeted {
     say: Say,
     /// Which picture goes with them.
     copies: Copies,
-    /// The held-out images to re-label, by their keys (`gauntlet poison show` prints them); empty: drawn from the seed, `targets` of them.
+    /// The held-out images to re-label, by their keys: a table's path as it is written there, a shard's sample by its name without the
+    /// extension. They must be held out in every seed, so name a `validation` source. In place of `targets`; empty: drawn from the seed.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("default" = []))]
     images: Vec<String>,
@@ -127,7 +128,10 @@ impl Attack for Targeted {
             targets.push(Target { row, truth: ctx.data.class_of(row), class });
         }
         match targets.len() {
-            0 => Err(Error::invalid("attack", "needs two classes that captions name")),
+            0 => Err(Error::invalid(
+                "attack",
+                "needs two classes that captions name; pairs without labels need `classes` in the suite",
+            )),
             there if there < self.wanted() => {
                 let why = format!("{there} held-out images can be taken for a class that they neither are nor name");
                 Err(Error::invalid(self.key(), format!("asks for {}; {why}", self.wanted())))

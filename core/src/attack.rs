@@ -346,6 +346,6 @@ impl PoisonCtx<'_> {
         }
         let classes = self.eligible(captions)?;
         let drawn = classes.choose(&mut self.rng("class")).copied();
-        drawn.ok_or_else(|| Error::invalid("attack", "no class is named in any caption; is `class_field` right?"))
+        drawn.ok_or_else(|| Error::invalid("attack", "no class is named in any caption; is the field or column of the class right? Pairs without labels need `classes` in the suite"))
     }
 }

@@ -217,7 +217,11 @@ impl Dataset {
     ) -> Result<Self> {
         let mut source = config.open()?;
         if !named_by.is_empty() {
-            source = vocabulary::over(source, vocabulary::read(named_by)?);
+            let classes = vocabulary::read(named_by)?;
+            if classes.classes.len() < 2 {
+                return Err(Error::invalid("key `classes`", format!("`{named_by}` has one class: an attack needs two")));
+            }
+            source = vocabulary::over(source, classes);
         }
         if !(0.0..=1.0).contains(&source.max_bad()) {
             return Err(Error::invalid("max_bad", format!("{} is not a share between 0 and 1", source.max_bad())));

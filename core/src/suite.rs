@@ -170,7 +170,7 @@ impl Suite {
             }
         }
         if let Some(key) = ["tier", "tiers"].into_iter().find(|key| table.contains_key(*key)) {
-            let why = "is not for a file or for --set: tables [tiers.NAME] say what tiers there are, --tier picks one";
+            let why = "cannot be set: change the tables [tiers.NAME] of the file; --tier picks one";
             return Err(Error::invalid(format!("key `{key}`"), why).during(file()));
         }
         let mut suite = Suite::of_table(table, path)?;
@@ -248,9 +248,17 @@ impl Suite {
         if let Some((arena, _)) = twice {
             return Err(Error::invalid(format!("arena `{arena}`"), "names an attack twice"));
         }
+        if !self.accuracy.is_empty() && self.downstream.is_empty() {
+            let set = if self.accuracy == accuracy::MEAN { "LABEL" } else { &self.accuracy };
+            let why = format!(
+                "is `{}`, and the suite has no downstream set: add a table [downstream.{set}] with its path",
+                self.accuracy
+            );
+            return Err(Error::invalid("key `accuracy`", why));
+        }
         let known: Vec<String> = self.downstream.keys().map(String::clone).chain([accuracy::MEAN.into()]).collect();
-        if !self.accuracy.is_empty() && (self.downstream.is_empty() || !known.contains(&self.accuracy)) {
-            let unknown = Error::Unknown { kind: "downstream set", name: self.accuracy.clone(), known };
+        if !self.accuracy.is_empty() && !known.contains(&self.accuracy) {
+            let unknown = Error::Unknown { kind: "table [downstream.LABEL]", name: self.accuracy.clone(), known };
             return Err(unknown.during("key `accuracy`"));
         }
         let measures = |(label, table): (&String, &Value)| {
@@ -259,6 +267,14 @@ impl Suite {
         if !self.accuracy.is_empty() && !self.evaluators.is_empty() && !self.evaluators.iter().any(measures) {
             let why = format!("is measured by `{}`, which `[evaluators]` does not name", accuracy::MEASURED_BY);
             return Err(Error::invalid("key `accuracy`", why));
+        }
+        for (label, table) in &self.defenses {
+            let pattern = table.get("weights").and_then(Value::as_str).unwrap_or_default();
+            let rest = pattern.replace("{arena}", "").replace("{seed}", "");
+            if rest.contains(['{', '}']) {
+                let why = format!("`{pattern}`: only {{arena}} and {{seed}} stand for something");
+                return Err(Error::invalid(format!("key `defenses.{label}.weights`"), why));
+            }
         }
         let labels = self.defenses.keys().chain(self.attacks.keys()).chain(self.arenas.keys());
         let bad = labels.chain(self.downstream.keys()).find(|name| !is_label(name));
@@ -375,9 +391,9 @@ impl Suite {
             let files = self.seeds.iter().flat_map(|seed| arenas().map(|arena| self.weights(defense, arena, *seed)));
             let missing: Vec<PathBuf> = files.flatten().filter(|file| !file.is_file()).collect();
             if let Some(first) = missing.first() {
+                let (count, all) = (missing.len(), self.seeds.len() * (self.arenas.len() + 1));
                 warnings.push(format!(
-                    "defense `{defense}`: {} files of weights are not there, the first {}; their trials are left out",
-                    missing.len(),
+                    "defense `{defense}`: {count} of its {all} files of weights are not there, the first {}; their trials are left out",
                     first.display()
                 ));
             }

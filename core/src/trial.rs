@@ -395,20 +395,23 @@ impl Trial {
             let why = "is not the file that this trial was resolved with; resolve the suite anew";
             return Err(Error::invalid(self.weights.display().to_string(), why));
         }
-        let path = self.weights.with_file_name(TRAINED_ON);
-        let told = std::fs::read_to_string(&path).map_err(|error| {
-            let cure = "copy the file of that name from the export that the model was trained on";
-            Error::io(&path)(error).during(format!("{} must lie beside the weights: {cure}", TRAINED_ON))
-        })?;
-        if told.trim() != poison.digest {
-            let why = format!(
-                "says that the weights were trained on poison {}, and this trial has {}",
-                told.trim(),
-                poison.digest
-            );
-            return Err(Error::invalid(path.display().to_string(), why));
+        let told = self.told_digest()?;
+        if told != poison.digest {
+            let why =
+                format!("says that the weights were trained on poison {told}, and this trial has {}", poison.digest);
+            return Err(Error::invalid(self.weights.with_file_name(TRAINED_ON).display().to_string(), why));
         }
         Ok(())
+    }
+
+    /// The digest that lies beside weights that were trained elsewhere.
+    pub(crate) fn told_digest(&self) -> Result<String> {
+        let path = self.weights.with_file_name(TRAINED_ON);
+        let bytes = crate::data::regular::read(&path, 4096).map_err(|error| {
+            let cure = "copy the file of that name from the export that the model was trained on";
+            Error::io(&path)(error).during(format!("{TRAINED_ON} must lie beside the weights: {cure}"))
+        })?;
+        Ok(String::from_utf8_lossy(&bytes).trim().to_string())
     }
 
     /// The file that the recipe starts from; nothing where it starts afresh.

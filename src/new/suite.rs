@@ -2,6 +2,8 @@
 //! writes down (form, columns); what it cannot, it says in a comment.
 
 use crate::say;
+use gauntlet::data::vocabulary;
+use gauntlet::data::webdataset::Webdataset;
 use gauntlet::{Error, Result};
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Read};
@@ -22,6 +24,7 @@ pub fn write(path: &Path, data: &Path, classes: &str) -> Result<()> {
     if path.exists() {
         return Err(Error::invalid(path.display().to_string(), "is there already; choose another name"));
     }
+    vocabulary::read(classes).map_err(|error| error.during("--classes"))?;
     let name = path.file_stem().map_or_else(|| "mine".into(), |stem| stem.to_string_lossy().into_owned());
     let text = suite(&name, &source(data)?, classes);
     fs::write(path, text).map_err(Error::io(path))?;
@@ -39,6 +42,7 @@ fn source(data: &Path) -> Result<String> {
     let path = data.display().to_string();
     let quoted = |text: &str| serde_json::to_string(text).expect("a string");
     if about.is_dir() || path.ends_with(".tar") {
+        Webdataset { path: data.into(), ..Webdataset::default() }.open()?;
         return Ok(format!("kind = \"webdataset\"\npath = {}", quoted(&path)));
     }
     let mut header = String::new();
@@ -121,7 +125,7 @@ mod tests {
         fs::write(&table, "url,words\n").unwrap();
         let message = source(&table).unwrap_err().chain();
         assert!(message.contains("url, words") && message.contains("t.tsv"), "{message}");
-        let parsed: toml::Table = suite("x", &source(folder.path()).unwrap(), "imagenet").parse().unwrap();
+        let parsed: toml::Table = suite("x", "kind = \"webdataset\"", "imagenet").parse().unwrap();
         assert_eq!(parsed["data"]["kind"].as_str(), Some("webdataset"));
     }
 }

@@ -21,8 +21,8 @@ struct There {
 
 fn read(out: &Path) -> Result<There> {
     if out.join("suite.json").exists() {
-        let Folder { suite, lines, .. } = Folder::read(out)?;
-        return Ok(There { suite: Some(suite), lines });
+        // Its lines as they were written: those that only follow from them are not to be kept.
+        return Ok(There { suite: Some(Folder::read(out)?.suite), lines: results(out)? });
     }
     Ok(There { suite: None, lines: results(out)? })
 }
@@ -44,6 +44,14 @@ pub fn check(out: &Path, suite: &Suite, trials: &[Trial]) -> Result<Vec<String>>
     let before = there.suite.as_ref().map(about).unwrap_or_else(|| "another suite, whose suite.json is gone".into());
     if let Some(other) = there.suite.as_ref().filter(|other| other.name != suite.name) {
         let why = format!("holds suite `{}` ({before}), and this is suite `{}`; {cure}", other.name, suite.name);
+        return Err(Error::invalid(place, why));
+    }
+    let tier = |suite: &Suite| suite.tier.as_ref().map(|tier| (tier.name.clone(), tier.keys.clone()));
+    if let Some(other) = there.suite.as_ref().filter(|other| tier(other) != tier(suite) && !there.lines.is_empty()) {
+        let name =
+            |suite: &Suite| suite.tier.as_ref().map_or("no tier".into(), |tier| format!("tier `{}`", tier.said()));
+        let why =
+            format!("holds results of {}, and this is {}: rows of two never meet; {cure}", name(other), name(suite));
         return Err(Error::invalid(place, why));
     }
     let names: BTreeSet<String> = trials.iter().map(Trial::name).collect();

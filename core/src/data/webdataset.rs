@@ -42,7 +42,7 @@ pub struct Webdataset {
     /// writes it: `data/{00000..00331}.tar`.
     pub path: PathBuf,
     /// Field of a sample's JSON that is its class label; empty to take the `.cls` member (a number or a word) where there is one. Without
-    /// labels nothing can be held out.
+    /// labels a share of all pairs is held out.
     pub class_field: String,
     /// JSON file of class names and prompt templates; empty to let the labels name themselves.
     pub class_file: PathBuf,

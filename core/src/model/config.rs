@@ -168,10 +168,7 @@ impl VisionConfig {
                 "`vision_cfg.patch_size` must be null where `vision_cfg.layers` lists a ResNet's stages",
             ),
             (!is_usual(&self.mlp_ratio), "`vision_cfg.mlp_ratio` says nothing about a ResNet"),
-            (
-                self.image_size % stride != 0,
-                "`vision_cfg.image_size` must be a multiple of 2^(stages + 1), 32 with four stages",
-            ),
+            (self.image_size < stride, "`vision_cfg.image_size` must be at least 2^(stages + 1), 32 with four stages"),
             (self.width % 2 != 0, "a ResNet's `vision_cfg.width` must be even"),
             (
                 self.width * stride % self.head_width != 0,

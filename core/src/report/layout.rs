@@ -113,5 +113,7 @@ pub fn foot(board: &Board, lines: &[Line]) -> String {
     let warnings = board.warnings(lines).into_iter().map(|warning| format!("warning: {warning}\n"));
     let seeds = seeds_say(board.suite.seeds.len()) + "\n";
     let accuracy = super::accuracy::said(board.suite, lines).map(|said| said + "\n").unwrap_or_default();
-    seeds + &accuracy + &losses(lines) + &notes(lines) + &libraries(lines) + &warnings.collect::<String>()
+    let tier = board.scores.first().filter(|line| !line.tier.is_empty());
+    let tier = tier.map(|line| format!("tier: {}\n", line.tier)).unwrap_or_default();
+    seeds + &tier + &accuracy + &losses(lines) + &notes(lines) + &libraries(lines) + &warnings.collect::<String>()
 }

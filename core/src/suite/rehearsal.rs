@@ -85,6 +85,15 @@ impl Suite {
             let notes = found.keep(notes, "");
             found.notes.extend(notes.unwrap_or_default());
         }
+        for trial in trials.iter().filter(|trial| !trial.weights.as_os_str().is_empty()) {
+            let load = || {
+                trial.told_digest()?;
+                Clip::new(&trial.model, 0, Device::Cpu)?.load(&Checkpoint::read(&trial.weights)?)
+            };
+            let place = format!("defense `{}`, key `weights`", trial.defense.label);
+            let notes = found.keep(load().map_err(|error| error.during(place)), &trial.name());
+            found.notes.extend(notes.unwrap_or_default());
+        }
         for attack in &first.attacks {
             if library::used(std::slice::from_ref(attack)).is_empty() {
                 let files = attack.build::<dyn Attack>().and_then(|attack| contents(&attack.reads()?));
@@ -103,10 +112,19 @@ impl Suite {
         let size = first.model.vision_cfg.image_size as u32;
         let data = Dataset::open_among(&first.data, &first.classes, size, 0, scratch, progress)
             .map_err(|error| error.during("table `data`"));
-        let Some(data) = found.keep(data, "") else { return Ok(found) };
+        let Some(data) = found.keep(data, "") else {
+            // What is missing beside it is told, too.
+            if let Some(validation) = first.data.validation() {
+                found.keep(validation.open().map_err(|error| error.during("table `data.validation`")), "");
+            }
+            return Ok(found);
+        };
         for &seed in &self.seeds {
             let place = format!("seed {seed}");
-            let Some(split) = found.keep(data.split_unseen(self.heldout, seed), &place) else { continue };
+            // To look for copies of held-out images takes a look at many images.
+            let look = data.len() as usize <= MOST_PLANNED;
+            let split = if look { data.split(self.heldout, seed) } else { data.split_unseen(self.heldout, seed) };
+            let Some(split) = found.keep(split, &place) else { continue };
             let of_seed: Vec<&Trial> = trials.iter().copied().filter(|trial| trial.seed == seed).collect();
             found.poison(&of_seed, &data, &split, scratch);
         }

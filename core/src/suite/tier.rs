@@ -34,8 +34,12 @@ impl Tier {
             let parts = json!([label, set.name, set.classes, set.templates, set.fit.labels(), set.test.labels()]);
             hasher.update(parts.to_string().as_bytes());
         }
-        let modified = if self.modified { " (modified)" } else { "" };
-        format!("{}{modified} {}", self.name, &hasher.finalize().to_hex()[..16])
+        format!("{} {}", self.said(), &hasher.finalize().to_hex()[..16])
+    }
+
+    /// Its name, and whether it was modified.
+    pub fn said(&self) -> String {
+        format!("{}{}", self.name, if self.modified { " (modified)" } else { "" })
     }
 }
 
