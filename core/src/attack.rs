@@ -88,6 +88,19 @@ pub enum Goal {
 }
 
 impl Goal {
+    /// Whether its success can be counted on these held-out rows: a caption finds images of a class only where labels tell whose they are.
+    ///
+    /// # Errors
+    /// If it cannot.
+    pub(crate) fn check_measurable(&self, data: &Dataset, split: &Split) -> Result<()> {
+        let by_search = matches!(self, Goal::Captions(_) | Goal::Phrase(_));
+        if by_search && !split.heldout.iter().any(|row| data.class_of(*row).is_some()) {
+            let why = "is counted by the classes of held-out images, and none of them has a label";
+            return Err(Error::invalid("its success", why));
+        }
+        Ok(())
+    }
+
     /// Held-out rows that the goal is about, and which no other test may use.
     pub fn rows(&self) -> impl Iterator<Item = u32> + '_ {
         let pairs = if let Goal::Pairs(pairs) = self { pairs.as_slice() } else { &[] };

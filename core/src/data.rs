@@ -219,7 +219,10 @@ impl Dataset {
         if !named_by.is_empty() {
             let classes = vocabulary::read(named_by)?;
             if classes.classes.len() < 2 {
-                return Err(Error::invalid("key `classes`", format!("`{named_by}` has one class: an attack needs two")));
+                return Err(Error::invalid(
+                    "key `classes`",
+                    format!("`{named_by}` has one class: an attack needs two"),
+                ));
             }
             source = vocabulary::over(source, classes);
         }

@@ -48,6 +48,7 @@ impl Threat {
             let contents = attack.reads().and_then(|files| contents(&files)).map_err(place)?;
             attack.prepare(&ctx, workshop).map_err(place)?;
             let goal = attack.goal(&ctx).map_err(place)?;
+            goal.check_measurable(data, split).map_err(place)?;
             // A library that was built anew may do otherwise under the same name; so may one that its configuration names.
             let libraries = plugin::library::used(std::slice::from_ref(config));
             let libraries: String = libraries.iter().map(|library| format!(" {}", library.blake3)).collect();

@@ -1,4 +1,4 @@
-//! `gauntlet new suite`: a suite for somebody's own pairs, short enough to read, that runs as it is. What it can find out of the data it
+//! `gauntlet new suite`: a suite for pairs of your own to start from, short enough to read. What it can find out of the data it
 //! writes down (form, columns); what it cannot, it says in a comment.
 
 use crate::say;

@@ -80,6 +80,7 @@ fn facts(story: &Story) -> Markup {
         ("baseline", suite.baseline.clone()),
         ("gate", format!("an attack must add {:.0} points over the clean arena on the baseline", suite.gate * 100.0)),
         ("costly", format!("below {:.0}% of the baseline's accuracy", suite.costly * 100.0)),
+        ("tier", distinct(|line| if line.tier.is_empty() { "none".into() } else { line.tier.clone() })),
         ("trials run by", builds(story)),
         ("page written by", concat!("gauntlet ", env!("CARGO_PKG_VERSION")).into()),
     ];

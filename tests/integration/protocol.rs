@@ -136,3 +136,73 @@ fn the_debug_tier_of_the_paper_has_an_attack_that_works_and_roclip_lowers_it() {
         "a path changes no tier: {tier}"
     );
 }
+
+#[test]
+fn weights_that_were_trained_elsewhere_are_a_row_if_they_name_the_same_poison() {
+    let home = folder("protocol-elsewhere");
+    let pairs = shards(&home, "300", "0");
+    let path = suite(&home, "own", &format!("{{ kind = 'webdataset', path = '{}' }}", pairs.display()), "");
+    let (out, run) = (home.join("out"), |more: &[&str]| {
+        gauntlet(
+            &[&["run", argument(&path), "--out", argument(&home.join("out")), "--only", "targeted/"], more].concat(),
+        )
+    });
+    assert_eq!(run(&["--set", "defenses={ clip = {} }"]).code, Some(0));
+    let ours = scores(&out.join("results.jsonl"));
+    // What another program would leave: weights, and the digest of the export that it trained on.
+    let mine = home.join("mine/targeted/seed-0");
+    fs::create_dir_all(&mine).unwrap();
+    fs::copy(out.join("trials/targeted/clip/seed-0/model.safetensors"), mine.join("model.safetensors")).unwrap();
+    let pattern = format!("{}/mine/{{arena}}/seed-{{seed}}/model.safetensors", home.display());
+    let defenses = format!("defenses={{ clip = {{}}, mine = {{ weights = '{pattern}' }} }}");
+    fs::write(mine.join("poison_digest.txt"), "another\n").unwrap();
+    let ran = run(&["--set", &defenses]);
+    assert!(ran.code == Some(1) && ran.stderr.contains("were trained on poison another"), "{}", ran.stderr);
+    fs::write(mine.join("poison_digest.txt"), format!("{}\n", ours[0].poison_digest)).unwrap();
+    let ran = run(&["--set", &defenses]);
+    assert!(ran.code == Some(0) && ran.stdout.contains("trained elsewhere"), "{ran:?}");
+    let lines = scores(&out.join("results.jsonl"));
+    let of = |defense: &str| -> Vec<(String, f64)> {
+        let lines = lines.iter().filter(|line| line.defense == defense);
+        lines.map(|line| (line.score.clone(), line.value)).collect()
+    };
+    assert!(!of("mine").is_empty() && of("mine") == of("clip"), "the same weights score the same");
+}
+
+#[test]
+fn rows_of_two_tiers_never_meet_and_a_changed_key_marks_the_tier() {
+    let home = folder("protocol-tiers");
+    let pairs = shards(&home, "300", "0");
+    let path = suite(&home, "tiers", &format!("{{ kind = 'webdataset', path = '{}' }}", pairs.display()), "");
+    let tiers = "[tiers.one]\nheldout = 0.3\n[tiers.two]\nheldout = 0.2\n";
+    fs::write(&path, fs::read_to_string(&path).unwrap() + tiers).unwrap();
+    let run = |out: &str, more: &[&str]| {
+        let out = home.join(out);
+        let ran =
+            gauntlet(&[&["run", argument(&path), "--out", argument(&out), "--only", "clean/clip"], more].concat());
+        let results = out.join("results.jsonl");
+        (ran, if results.exists() { scores(&results)[0].tier.clone() } else { String::new() })
+    };
+    let (ran, one) = run("one", &["--tier", "one"]);
+    assert!(ran.code == Some(0) && one.starts_with("one ") && ran.stdout.contains(&one), "{ran:?}");
+    let (ran, _) = run("one", &["--tier", "two"]);
+    assert!(ran.code == Some(2) && ran.stderr.contains("rows of two never meet"), "{}", ran.stderr);
+    let (_, changed) = run("changed", &["--tier", "one", "--set", "recipe.learning_rate=0.01"]);
+    assert!(changed.starts_with("one (modified) "), "{changed}");
+    // More seeds, or another place for the same pairs, are the same tier.
+    let (_, again) = run("again", &["--tier", "one", "--set", "seeds=[0, 1]"]);
+    assert_eq!(again, one);
+    let (ran, _) = run("none", &["--tier", "oen"]);
+    assert!(ran.code == Some(2) && ran.stderr.contains("did you mean `one`"), "{}", ran.stderr);
+}
+
+#[test]
+fn an_attack_whose_success_needs_labels_is_refused_where_there_are_none() {
+    let home = folder("protocol-labels");
+    let pairs = shards(&home, "300", "0");
+    let path = suite(&home, "labels", &format!("{{ kind = 'webdataset', path = '{}' }}", pairs.display()), "");
+    let attack = ["--set", "attacks={ mm-poison = {} }", "--set", "arenas={ text = ['mm-poison'] }"];
+    let run = ["run", argument(&path), "--out", argument(&home.join("out")), "--dry-run"];
+    let ran = gauntlet(&[&run[..], &attack].concat());
+    assert!(ran.code == Some(2) && ran.stderr.contains("none of them has a label"), "{}", ran.stderr);
+}

@@ -16,7 +16,7 @@ use std::sync::{Arc, Mutex};
 /// If there is neither, or the file cannot be used; says what there is.
 pub fn read(name: &str) -> Result<ClassFile> {
     if name.ends_with(".json") {
-        return ClassFile::read(&PathBuf::from(name));
+        return ClassFile::read(&PathBuf::from(name)).map_err(|error| error.during("key `classes`"));
     }
     downstream::vocabulary(name).ok_or_else(|| {
         let known = downstream::all().iter().map(|about| about.name.to_string());

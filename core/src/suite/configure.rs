@@ -24,6 +24,12 @@ fn one<T: Role + ?Sized>(table: &Map<String, Value>, label: &str) -> Result<Conf
     // What was trained elsewhere is measured as plain CLIP is: nothing of it runs here.
     let unnamed = || if weights.is_some() { "clip".into() } else { label.to_string() };
     let (name, of) = (name_in("plugin")?.unwrap_or_else(unnamed), name_in("of")?);
+    if weights.is_some() && name != "clip" {
+        let why = format!(
+            "`weights` are measured and nothing is trained, so `plugin = \"{name}\"` would do nothing: leave it out"
+        );
+        return Err(Error::invalid(place(), why));
+    }
     if T::KIND == <dyn Defense>::KIND
         && let Some(oracle) = config.shift_remove("oracle")
         && !oracle.is_boolean()

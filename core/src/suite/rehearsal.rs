@@ -147,7 +147,11 @@ impl Rehearsal {
                 self.notes.extend((!self.notes.contains(&note)).then_some(note));
                 continue;
             }
-            let wanted = config.build::<dyn Attack>().and_then(|attack| attack.goal(&ctx).map(|goal| (attack, goal)));
+            let wanted = config.build::<dyn Attack>().and_then(|attack| {
+                let goal = attack.goal(&ctx)?;
+                goal.check_measurable(data, split)?;
+                Ok((attack, goal))
+            });
             let wanted = wanted.map_err(|error| error.during(format!("attack `{}`", config.label)));
             if let Some(wanted) = self.keep(wanted, &place) {
                 goals.insert(&config.label, wanted);
