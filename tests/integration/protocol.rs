@@ -192,7 +192,7 @@ fn rows_of_two_tiers_never_meet_and_a_changed_key_marks_the_tier() {
     // More seeds, or another place for the same pairs, are the same tier.
     let (_, again) = run("again", &["--tier", "one", "--set", "seeds=[0, 1]"]);
     assert_eq!(again, one);
-    let (ran, _) = run("none", &["--tier", "oen"]);
+    let (ran, _) = run("none", &["--tier", "onee"]);
     assert!(ran.code == Some(2) && ran.stderr.contains("did you mean `one`"), "{}", ran.stderr);
 }
 
@@ -202,7 +202,8 @@ fn an_attack_whose_success_needs_labels_is_refused_where_there_are_none() {
     let pairs = shards(&home, "300", "0");
     let path = suite(&home, "labels", &format!("{{ kind = 'webdataset', path = '{}' }}", pairs.display()), "");
     let attack = ["--set", "attacks={ mm-poison = {} }", "--set", "arenas={ text = ['mm-poison'] }"];
-    let run = ["run", argument(&path), "--out", argument(&home.join("out")), "--dry-run"];
+    let out = home.join("out");
+    let run = ["run", argument(&path), "--out", argument(&out), "--dry-run"];
     let ran = gauntlet(&[&run[..], &attack].concat());
     assert!(ran.code == Some(2) && ran.stderr.contains("none of them has a label"), "{}", ran.stderr);
 }
