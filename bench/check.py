@@ -23,13 +23,14 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = "bench/results"
 # What the others import.
-MODULES = {"bench/tables.py", "bench/tiny_model.py", "bench/check.py"}
+MODULES = {"bench/tables.py", "bench/tiny_model.py", "bench/rates.py", "bench/check.py"}
 # Script: its arguments, in words of `{..}` below. Scripts of tests/golden that are not named run without any.
 SHORT = {
     "bench/ablation_table.py": f"{RESULTS}/roclip-ablation-cpu-2026-11-26.jsonl.gz",
     "bench/attacks_table.py": f"{RESULTS}/attacks-cpu-2026-11-26.jsonl.gz",
     "bench/captions.py": "tests/fixtures/clipart --wordnet {wordnet} --nasty 200 {example:captions}",
     "bench/compare.py": "{recorded} {recorded}",
+    "bench/coverage.py": "3",
     "bench/defenses_table.py": f"{RESULTS}/defenses-cpu-2026-11-26.jsonl.gz",
     "bench/false_alarms.py": "{gauntlet} {many} 2",
     "bench/faults.py": "{gauntlet} suites/smoke.toml {out} [0] --look",
@@ -203,6 +204,7 @@ def main():
         home, copy = Path(folder) / "stage", Path(folder) / "copy"
         home.mkdir()
         shutil.copytree(ROOT / "tests", copy / "tests", symlinks=True)
+        (copy / "bench").symlink_to(ROOT / "bench")  # what golden values of statistics share with the tables
         stage = Stage(given.gauntlet.resolve(), home)
         for script in scripts:
             start = time.monotonic()
