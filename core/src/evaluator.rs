@@ -214,7 +214,7 @@ pub fn victims(data: &Dataset, test_rows: &[u32], class: u32, seed: u64) -> Vec<
     rows
 }
 
-/// Images that a backdoor is tested on where no label tells which are of other classes (the release of RoCLIP: 300).
+/// Images that a backdoor is tested on where no label tells which are of other classes (the development repository of RoCLIP's authors: 300).
 pub const VICTIMS: usize = 300;
 
 /// Pictures that go through the model together.

@@ -29,7 +29,7 @@ const fn success(score: &'static str, definition: &'static str) -> Definition {
 
 const PSR: Definition =
     success("psr", "poison success rate: share of target pictures whose most similar class is their adversarial one");
-/// The same among more classes, as the release of RoCLIP reports it: diagnostics beside `psr`.
+/// The same among more classes, as the development repository of RoCLIP's authors counts it: diagnostics beside `psr`.
 const PSR_OF: [(Definition, usize); 2] = [
     (
         Definition {

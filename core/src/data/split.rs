@@ -55,10 +55,8 @@ impl Dataset {
             }
         };
         if heldout.is_empty() {
-            return Err(Error::invalid(
-                "table `data.validation`",
-                "no image of it can be read, so nothing is held out",
-            ));
+            let table = if has_source { "table `data.validation`" } else { "table `data`" };
+            return Err(Error::invalid(table, "no image of it can be read, so nothing is held out"));
         }
         heldout.sort_unstable();
         Ok((heldout, decide && !has_source))

@@ -1,5 +1,5 @@
 //! Pairs to train on from one source, pairs that are held out from another: the paper trains on Conceptual Captions' training split and
-//! takes targets from its validation split (Yang et al. 2023, section 5). One index holds both; the rows of the second are marked.
+//! takes targets from its validation split (Yang et al. 2023). One index holds both; the rows of the second are marked.
 
 use super::index::Row;
 use super::rows::Remarks;

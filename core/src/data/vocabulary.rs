@@ -1,5 +1,5 @@
 //! Classes that are named apart from the data: captions of a web crawl have no labels, and attacks still aim at classes, whose names they
-//! search captions for (RoCLIP takes ImageNet's, Yang et al. 2023, section 5). Labels that the data has anyway count where they are
+//! search captions for (RoCLIP takes ImageNet's, Yang et al. 2023). Labels that the data has anyway count where they are
 //! labels or names of these classes; all others are none.
 
 use super::index::Row;

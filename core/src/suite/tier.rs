@@ -1,5 +1,5 @@
 //! Tiers: one experiment at several frozen sizes. A table `[tiers.NAME]` overrides keys of the suite, `--tier NAME` picks one, and every
-//! line of its results says which. Results of two tiers never meet in one table (`results` refuse them): a small one is there to see
+//! line of its results says which. Results of two tiers never meet in one table (`report/board.rs` refuses them): a small one is there to see
 //! that the experiment runs, not to be compared with a large one.
 
 use super::{Resolved, Suite};
@@ -20,7 +20,7 @@ pub struct Tier {
     pub name: String,
     /// Hash of the resolved keys that all its rows share; seeds, device, threads, paths, arenas and defenses are none of them.
     pub keys: String,
-    /// Whether `--set` changed one of those keys: then it is no longer the tier that its name promises.
+    /// Whether `--set` changed one of those keys, an arena or a defense: then it is no longer the tier that its name promises.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub modified: bool,
 }
