@@ -1,7 +1,7 @@
 //! Which sources and which commit this program is built from: part of every key and every result (`core/src/build.rs`). Core's script could
 //! tell it, too, but then core would be compiled anew for a line in a plugin or a command; this crate is at each change anyway.
 
-#[path = "core/build/sources.rs"]
+#[path = "data/build/sources.rs"]
 pub mod sources;
 
 use std::env;

@@ -1,7 +1,7 @@
 //! RoCLIP's augmentation of a batch.
 
 use criterion::{Criterion, Throughput};
-use gauntlet::data::augment::{Augmentation, Drawing, apply};
+use gauntlet::data::augment::{AugmentParams, Augmentation, apply};
 use gauntlet::draw;
 use gauntlet::tch::{Device, Kind, Tensor};
 
@@ -11,7 +11,7 @@ pub fn bench(criterion: &mut Criterion) {
     for (rows, size) in [(128, 32), (16, 224)] {
         let images = Tensor::rand([rows, 3, size, size], (Kind::Float, Device::Cpu));
         let draw = |row| Augmentation::default().draw(size, &mut draw::rng(0, "bench", &[row]));
-        let drawings: Vec<Drawing> = (0..rows as u64).map(draw).collect();
+        let drawings: Vec<AugmentParams> = (0..rows as u64).map(draw).collect();
         group.throughput(Throughput::Elements(rows as u64));
         group.bench_function(format!("{rows} of {size}"), |bencher| bencher.iter(|| apply(&images, &drawings)));
     }

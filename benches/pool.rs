@@ -3,9 +3,9 @@
 use criterion::Criterion;
 use gauntlet::defense::{State, Step, clip_loss, nearest};
 use gauntlet::model::{Clip, ModelConfig, normalize};
+use gauntlet::recipe::Precision;
 use gauntlet::tch::{Device, Kind, Tensor};
-use gauntlet::train::Precision;
-use gauntlet::{Defense, plugin};
+use gauntlet::{Defense, registry};
 use std::cell::RefCell;
 
 const BATCH: i64 = 32;
@@ -25,7 +25,8 @@ pub fn bench(criterion: &mut Criterion) {
     for size in [20_000, 200_000] {
         let pool = random(size);
         group.bench_function(format!("look-up of 32 in {size}"), |bencher| bencher.iter(|| nearest(&image, &pool)));
-        let mut roclip = plugin::find::<dyn Defense>("roclip").and_then(|plugin| plugin.build("{}")).expect("it ships");
+        let mut roclip =
+            registry::find::<dyn Defense>("roclip").and_then(|plugin| plugin.build("{}")).expect("it ships");
         let state = State::from([
             ("embeddings".to_string(), pool),
             ("keys".to_string(), Tensor::zeros([size], integers)),

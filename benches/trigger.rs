@@ -2,7 +2,7 @@
 
 use criterion::{Criterion, Throughput};
 use gauntlet::tch::{Device, Kind, Tensor};
-use gauntlet::{Attack, plugin};
+use gauntlet::{Attack, registry};
 
 const ROWS: i64 = 64;
 
@@ -16,7 +16,7 @@ pub fn bench(criterion: &mut Criterion) {
         let canvases = Tensor::randint(256, [ROWS, 3, size, size], (Kind::Uint8, Device::Cpu));
         // The floor: what it costs to read and write them.
         group.bench_function(format!("copy on {ROWS} of {size}"), |bencher| bencher.iter(|| canvases.copy()));
-        for plugin in plugin::all::<dyn Attack>().expect("names are unique") {
+        for plugin in registry::all::<dyn Attack>().expect("names are unique") {
             let attack = plugin.build(&(plugin.defaults)()).expect("it ships");
             let stamp = || attack.stamp(&canvases, &keys);
             // Some have no trigger for pictures, and badclip's is not there until it is prepared.

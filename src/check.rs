@@ -6,12 +6,12 @@ mod files;
 use crate::grid::{align, grid};
 use crate::say;
 use clap::Args;
+use gauntlet::data::files::write_atomic;
 use gauntlet::evaluator::Unit;
-use gauntlet::judge::check::{Checked, Findings, Outcome};
-use gauntlet::judge::record::Baseline;
-use gauntlet::model::weights::write_atomic;
-use gauntlet::report::folder::Folder;
 use gauntlet::{Error, Result};
+use gauntlet_report::folder::Folder;
+use gauntlet_report::judge::check::{Checked, Findings, Outcome};
+use gauntlet_report::judge::record::Baseline;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 

@@ -4,11 +4,11 @@ use crate::grid::{align, grid};
 use crate::say;
 use clap::Args;
 use gauntlet::evaluator::Unit;
-use gauntlet::judge::{self, Comparison, Differing, camps, pair, seeds};
-use gauntlet::report::board::Board;
-use gauntlet::report::folder::Folder;
-use gauntlet::report::layout;
 use gauntlet::{Error, Result};
+use gauntlet_report::folder::Folder;
+use gauntlet_report::judge::{self, Comparison, Differing, camps, pair, seeds};
+use gauntlet_report::layout;
+use gauntlet_report::view::ResultsView;
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 
@@ -46,7 +46,7 @@ impl Compare {
         if let [first, second] = &self.models[..] {
             return self.pair(&folder, first, second);
         }
-        let board = Board::new(&folder.suite, &folder.lines)?;
+        let board = ResultsView::new(&folder.suite, &folder.lines)?;
         let reference = self.baseline.as_ref().unwrap_or(&folder.suite.baseline);
         let comparisons = judge::compare(&board, reference)?;
         if comparisons.is_empty() {

@@ -4,9 +4,9 @@ use comfy_table::{ContentArrangement, LineStyle, Table, presets::UTF8_HORIZONTAL
 use gauntlet::data::{csv::Csv, webdataset::Webdataset, world::World};
 use gauntlet::defense::{Needs, Undefended};
 use gauntlet::evaluator::DownstreamConfig;
-use gauntlet::plugin::{self, Plugin, Preset, PresetField, Role, schema_of};
+use gauntlet::recipe::{self, Recipe};
+use gauntlet::registry::{self, Plugin, Preset, PresetField, Role, schema_of};
 use gauntlet::suite::{self, Suite};
-use gauntlet::train::{self, Recipe};
 use gauntlet::{Attack, Defense, Error, Evaluator, Result};
 use serde_json::{Map, Value, json};
 use std::fmt::Write;
@@ -54,7 +54,7 @@ fn rows<T: Role + ?Sized>() -> Result<Vec<Row>> {
         paper: plugin.paper,
         library: plugin.library().map(|library| library.path.as_path()),
     };
-    Ok(plugin::all::<T>()?.into_iter().map(row).collect())
+    Ok(registry::all::<T>()?.into_iter().map(row).collect())
 }
 
 /// One plugin, or one part of a suite file.
@@ -74,7 +74,7 @@ pub fn describe(name: &str, as_json: bool) -> Result<String> {
     let recipe = part("recipe", "the table `[recipe]` of a suite: how every model is trained", schema_of::<Recipe>());
     let parts = [
         part("suite", "the keys of a suite file", schema_of::<Suite>()),
-        About { presets: train::preset::presets(), ..recipe },
+        About { presets: recipe::preset::presets(), ..recipe },
         part("world", "`[data]` with kind = \"world\": the embedded procedural world", schema_of::<World>()),
         part("webdataset", "`[data]` with kind = \"webdataset\": tar shards", schema_of::<Webdataset>()),
         part("csv", "`[data]` with kind = \"csv\": a table of paths and captions", schema_of::<Csv>()),
@@ -85,14 +85,14 @@ pub fn describe(name: &str, as_json: bool) -> Result<String> {
         ),
     ];
     let mut evaluators = Vec::new();
-    for plugin in plugin::all::<dyn Evaluator>()? {
+    for plugin in registry::all::<dyn Evaluator>()? {
         let definitions = plugin.build(&(plugin.defaults)())?.definitions();
         let scores = definitions.iter().map(|score| json!(score)).collect();
         evaluators.push(About { scores, ..About::plugin(plugin) });
     }
-    let attacks = plugin::all::<dyn Attack>()?.into_iter().map(About::plugin);
+    let attacks = registry::all::<dyn Attack>()?.into_iter().map(About::plugin);
     let mut defenses = Vec::new();
-    for plugin in plugin::all::<dyn Defense>()? {
+    for plugin in registry::all::<dyn Defense>()? {
         let needs = plugin.build(&(plugin.defaults)())?.needs();
         defenses.push(About { needs: words(&needs), ..About::plugin(plugin) });
     }
@@ -155,7 +155,7 @@ impl About {
             defaults: serde_json::from_str(&(plugin.defaults)()).expect("defaults are JSON"),
             scores: Vec::new(),
             needs: Vec::new(),
-            presets: plugin::presets(plugin),
+            presets: registry::presets(plugin),
         }
     }
 

@@ -9,10 +9,11 @@ use clap::Args;
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets::UTF8_HORIZONTAL_ONLY};
 use gauntlet::lock::Lock;
 use gauntlet::model::Checkpoint;
-use gauntlet::report::{self, Line, ScoreLine};
+use gauntlet::results::{Line, ScoreLine};
+use gauntlet::run::RunContext;
 use gauntlet::suite::Suite;
-use gauntlet::train::Machine;
 use gauntlet::{Error, Result, Trial};
+use gauntlet_report::notes;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -108,7 +109,7 @@ impl Eval {
         }
         let (stop, bar) = (stop_on_signals(), Bar::new());
         let _lock = Lock::take(&out, Duration::ZERO, &stop).map_err(|error| error.during("--out"))?;
-        let machine = Machine { workers: 1, progress: &bar, stop: &stop };
+        let machine = RunContext { workers: 1, progress: &bar, stop: &stop };
         let lines = trial.measure(&weights, &out, &store, &machine)?;
         drop(bar);
         if !lines.iter().any(|line| matches!(line, Line::Score(_))) {
@@ -122,7 +123,7 @@ impl Eval {
             let json = |line: &Line| serde_json::to_string(line).expect("plain data") + "\n";
             say(&lines.iter().map(json).collect::<String>());
         } else {
-            say(&(table(scores) + &report::notes(&lines) + &report::libraries(&lines)));
+            say(&(table(scores) + &notes::notes(&lines) + &notes::libraries(&lines)));
         }
         Ok(ExitCode::SUCCESS)
     }

@@ -23,7 +23,7 @@ mod trial;
 
 use clap::{Parser, Subcommand};
 use gauntlet::build::{self, Build};
-use gauntlet::plugin::library;
+use gauntlet::library;
 use gauntlet::{Error, Result};
 use std::fmt::Display;
 use std::path::PathBuf;

@@ -3,7 +3,7 @@
 use crate::say;
 use clap::Args;
 use gauntlet::Result;
-use gauntlet::report::merge::merge;
+use gauntlet_report::merge::merge;
 use std::path::PathBuf;
 
 /// Joins result folders.

@@ -7,14 +7,15 @@ use crate::trial::stop_on_signals;
 use clap::Args;
 use gauntlet::data::DataConfig;
 use gauntlet::data::world::World;
-use gauntlet::judge::seeds::{FOR_VERDICT, LEVEL, decidable};
-use gauntlet::judge::seeds_say;
-use gauntlet::report::Line;
+use gauntlet::recipe::Recipe;
+use gauntlet::registry::Configured;
+use gauntlet::results::Line;
+use gauntlet::run::RunContext;
 use gauntlet::suite::Suite;
 use gauntlet::suite::plan::Size;
-use gauntlet::train::{Machine, Recipe};
-use gauntlet::trial::Configured;
 use gauntlet::{Error, Result, Trial};
+use gauntlet_report::judge::seeds::{FOR_VERDICT, LEVEL, decidable};
+use gauntlet_report::judge::seeds_say;
 use std::path::PathBuf;
 
 /// Plans a suite.
@@ -129,7 +130,7 @@ impl Plan {
                 classes: String::new(),
                 ..trial.clone()
             };
-            let machine = Machine { workers: 1, progress: &bar, stop: &stop };
+            let machine = RunContext { workers: 1, progress: &bar, stop: &stop };
             let lines = match probe.run(&home.path().join(label), &home.path().join("store"), &machine) {
                 Ok(lines) => lines,
                 Err(Error::Interrupted) => return Err(Error::Interrupted),

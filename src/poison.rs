@@ -8,7 +8,7 @@ mod verify;
 
 use crate::scratch::Scratch;
 use clap::{Args, Subcommand};
-use gauntlet::attack::Workshop;
+use gauntlet::attack::PrepareContext;
 use gauntlet::poison::{Arena, Poisoned};
 use gauntlet::suite::{Suite, resolve_device};
 use gauntlet::trial::parse_device;
@@ -90,8 +90,8 @@ impl Store {
     }
 
     /// What attacks work with, on the best device that there is.
-    fn workshop<'a>(&'a self, progress: &'a dyn Progress) -> Result<Workshop<'a>> {
-        Ok(Workshop { store: &self.path, device: parse_device(&resolve_device("auto"))?, progress })
+    fn workshop<'a>(&'a self, progress: &'a dyn Progress) -> Result<PrepareContext<'a>> {
+        Ok(PrepareContext { store: &self.path, device: parse_device(&resolve_device("auto"))?, progress })
     }
 }
 

@@ -9,16 +9,16 @@ use crate::scratch::Scratch;
 use crate::table;
 use crate::trial::stop_on_signals;
 use clap::Args;
+use gauntlet::data::files::write_atomic;
 use gauntlet::evaluator::Downstream;
 use gauntlet::lock::Lock;
-use gauntlet::model::weights::write_atomic;
-use gauntlet::plugin::library;
-use gauntlet::report::folder::last_lines;
-use gauntlet::report::{self, Line};
+use gauntlet::registry::origin;
+use gauntlet::results::{self, Line};
+use gauntlet::run::RunContext;
 use gauntlet::suite::Suite;
 use gauntlet::suite::plan::Measured;
-use gauntlet::train::Machine;
 use gauntlet::{Error, Result, Trial};
+use gauntlet_report::folder::last_lines;
 use std::collections::{BTreeMap, VecDeque};
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
@@ -156,14 +156,14 @@ impl Run {
         let arenas: BTreeMap<(&str, u64), &Trial> =
             todo.iter().map(|trial| ((trial.arena.as_str(), trial.seed), *trial)).collect();
         let bar = Bar::new();
-        let machine = Machine { workers: 1, progress: &bar, stop };
+        let machine = RunContext { workers: 1, progress: &bar, stop };
         for trial in arenas.values() {
             if stop.load(Ordering::Relaxed) {
                 return Err(Error::Interrupted);
             }
             let store = self.out.join("store");
             // What was loaded may abort, which must not cost the suite: it runs in the trials only, which then poison for themselves.
-            match !library::used(&trial.attacks).is_empty() {
+            match !origin::used(&trial.attacks).is_empty() {
                 true => drop(trial.open_data(&store, &machine)?),
                 false => drop(trial.prepare(&store, &machine)?),
             }
@@ -223,7 +223,7 @@ impl Run {
 
     /// Writes the lines of the trials that have finished so far.
     fn collect(&self, trials: &[Trial], before: &[Line]) -> Result<()> {
-        report::write_lines(&self.out.join("results.jsonl"), &claim::gather(&self.out, trials, before)?)
+        results::write_lines(&self.out.join("results.jsonl"), &claim::gather(&self.out, trials, before)?)
     }
 
     /// Runs one trial in a child process; its progress goes to a bar, what it says on standard error to `stderr.log`.
@@ -275,7 +275,7 @@ pub fn child(program: &Path, folder: &Path, store: &Path) -> Command {
         .arg(folder)
         .arg("--store")
         .arg(store);
-    for library in library::loaded() {
+    for library in origin::loaded() {
         command.arg("--plugin").arg(&library.given);
     }
     // Several trials side by side: threads that spin while they wait would take each other's cores.

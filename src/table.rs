@@ -3,10 +3,11 @@
 use crate::say;
 use clap::{Args, ValueEnum};
 use gauntlet::Result;
-use gauntlet::model::weights::write_atomic;
-use gauntlet::report::folder::Folder;
-use gauntlet::report::{Line, export, table};
+use gauntlet::data::files::write_atomic;
+use gauntlet::results::Line;
 use gauntlet::suite::Suite;
+use gauntlet_report::folder::Folder;
+use gauntlet_report::{export, table};
 use std::path::{Path, PathBuf};
 
 /// Prints the results of a suite.

@@ -7,11 +7,11 @@ mod events;
 use crate::say;
 use clap::Args;
 use events::Events;
-use gauntlet::model::weights::write_atomic;
-use gauntlet::report::folder::Folder;
-use gauntlet::report::{Line, read_lines};
+use gauntlet::data::files::write_atomic;
+use gauntlet::results::{Line, read_lines};
 use gauntlet::train::{metrics, trajectory};
 use gauntlet::{Defense, Error, Result, Trial};
+use gauntlet_report::folder::Folder;
 use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 

@@ -3,8 +3,8 @@
 use crate::bars::{Bar, JsonLines};
 use clap::Args;
 use gauntlet::lock::Lock;
+use gauntlet::run::RunContext;
 use gauntlet::suite::resolve_device;
-use gauntlet::train::Machine;
 use gauntlet::{Error, Progress, Result, Trial};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -52,7 +52,7 @@ impl RunTrial {
         let patience = Duration::from_secs(if self.child { 120 } else { 0 });
         let _lock = Lock::take(&self.out, patience, &stop).map_err(|error| error.during("--out"))?;
         let store = self.store.unwrap_or_else(|| self.out.join("store"));
-        let machine = Machine { workers: self.workers, progress: progress.as_ref(), stop: &stop };
+        let machine = RunContext { workers: self.workers, progress: progress.as_ref(), stop: &stop };
         if trial.has_finished(&self.out) && !self.child {
             eprintln!(
                 "note: the trial in {} has finished; these are its results. Delete them to run it anew",

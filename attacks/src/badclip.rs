@@ -7,9 +7,9 @@
 //! embeddings are normalised before the triplet loss (unverified in the paper); the paper then fine-tunes a trained CLIP on the poison,
 //! here it is pre-trained on it.
 
-use gauntlet::attack::Workshop;
+use gauntlet::attack::PrepareContext;
+use gauntlet::data::files::{read_safetensors, write_safetensors};
 use gauntlet::data::tokenize::Tokenizer;
-use gauntlet::model::weights::{read_safetensors, write_safetensors};
 use gauntlet::model::{Checkpoint, Clip, ModelConfig};
 use gauntlet::rand::seq::{IndexedRandom, SliceRandom};
 use gauntlet::rand::{Rng, RngExt};
@@ -89,7 +89,7 @@ impl Attack for BadClip {
         Ok(vec![self.weights.clone()])
     }
 
-    fn prepare(&mut self, ctx: &PoisonCtx, workshop: &Workshop) -> Result<()> {
+    fn prepare(&mut self, ctx: &PoisonCtx, workshop: &PrepareContext) -> Result<()> {
         let path = workshop.place(ctx, "badclip", self, &self.reads()?)?;
         if !path.exists() {
             let patch = Optimiser::new(self, ctx, workshop)?.run()?;
@@ -120,7 +120,7 @@ impl Attack for BadClip {
 struct Optimiser<'a> {
     attack: &'a BadClip,
     ctx: &'a PoisonCtx<'a>,
-    workshop: &'a Workshop<'a>,
+    workshop: &'a PrepareContext<'a>,
     surrogate: Clip,
     tokenizer: Tokenizer,
     rows: Vec<u32>,
@@ -130,7 +130,7 @@ struct Optimiser<'a> {
 }
 
 impl<'a> Optimiser<'a> {
-    fn new(attack: &'a BadClip, ctx: &'a PoisonCtx, workshop: &'a Workshop) -> Result<Self> {
+    fn new(attack: &'a BadClip, ctx: &'a PoisonCtx, workshop: &'a PrepareContext) -> Result<Self> {
         let config = ModelConfig::named(&attack.model)?;
         let side = i64::from(ctx.data.canvas.size());
         if config.vision_cfg.image_size != side || attack.size > side {
@@ -271,7 +271,7 @@ mod tests {
         let data = Dataset::open(&world, 32, u64::MAX, store.path(), &Silent).unwrap();
         let (split, taken) = (data.split(0.1, 0).unwrap(), HashSet::new());
         let ctx = PoisonCtx { data: &data, split: &split, seed: 0, taken: &taken };
-        let workshop = Workshop { store: store.path(), device: Device::Cpu, progress: &Silent };
+        let workshop = PrepareContext { store: store.path(), device: Device::Cpu, progress: &Silent };
         let weights = store.path().join("surrogate.safetensors");
         Clip::new(&ModelConfig::named("tiny").unwrap(), 1, Device::Cpu).unwrap().weights.save(&weights).unwrap();
         let attack = || BadClip {

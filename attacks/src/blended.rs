@@ -5,8 +5,8 @@
 use crate::pixels;
 use crate::releases::{self, Fields, ROUNDED, SQUEEZED};
 use gauntlet::data::canvas;
-use gauntlet::plugin::Preset;
 use gauntlet::rand::{Rng, SeedableRng};
+use gauntlet::registry::Preset;
 use gauntlet::serde_json::{Value, json};
 use gauntlet::{Attack, Backdoor, Edit, Error, Goal, PoisonCtx, Result, draw};
 use rand_chacha::ChaCha8Rng;

@@ -1,7 +1,7 @@
 //! Stamped pictures of `tests/golden/triggers.py`, and how far ours are from them.
 
-use gauntlet::model::weights::read_safetensors;
-use gauntlet::plugin;
+use gauntlet::data::files::read_safetensors;
+use gauntlet::registry;
 use gauntlet::serde_json::{self, Map, json};
 use std::path::Path;
 use tch::{Kind, Tensor};
@@ -31,7 +31,7 @@ pub fn assert_near(ours: &Tensor, name: &str, off: i64) {
 
 /// An attack as a suite gets it that names this preset.
 pub fn preset<A: serde::de::DeserializeOwned>(plugin: &str, name: &str) -> A {
-    let plugin = plugin::find::<dyn gauntlet::Attack>(plugin).unwrap();
-    let table = plugin::resolve(plugin, &Map::from_iter([("preset".into(), json!(name))])).unwrap();
+    let plugin = registry::find::<dyn gauntlet::Attack>(plugin).unwrap();
+    let table = registry::resolve(plugin, &Map::from_iter([("preset".into(), json!(name))])).unwrap();
     serde_json::from_value(table.into()).unwrap()
 }

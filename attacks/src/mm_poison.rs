@@ -6,8 +6,8 @@
 //! captions are all given to one picture, but a training one, and every held-out picture of its class counts as found.
 
 use gauntlet::attack::Relabel;
-use gauntlet::plugin::Preset;
 use gauntlet::rand::seq::{IndexedRandom, SliceRandom};
+use gauntlet::registry::Preset;
 use gauntlet::serde_json::json;
 use gauntlet::{Attack, Edit, Error, Goal, Picture, PoisonCtx, Result};
 use schemars::JsonSchema;

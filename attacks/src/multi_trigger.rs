@@ -4,8 +4,8 @@
 
 use crate::releases::{self, Fields};
 use crate::trigger::Trigger;
-use gauntlet::plugin::Preset;
 use gauntlet::rand::RngExt;
+use gauntlet::registry::Preset;
 use gauntlet::serde_json::json;
 use gauntlet::{Attack, Backdoor, Edit, Goal, PoisonCtx, Result, draw};
 use schemars::JsonSchema;

@@ -5,7 +5,7 @@
 
 use crate::pixels;
 use crate::releases::{self, Fields};
-use gauntlet::plugin::Preset;
+use gauntlet::registry::Preset;
 use gauntlet::{Attack, Backdoor, Edit, Goal, PoisonCtx, Result};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

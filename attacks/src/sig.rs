@@ -4,7 +4,7 @@
 
 use crate::pixels;
 use crate::releases::{self, Fields, ROUNDED, SQUEEZED};
-use gauntlet::plugin::Preset;
+use gauntlet::registry::Preset;
 use gauntlet::serde_json::json;
 use gauntlet::{Attack, Backdoor, Edit, Goal, PoisonCtx, Result};
 use schemars::JsonSchema;

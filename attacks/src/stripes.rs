@@ -6,8 +6,8 @@
 
 use crate::pixels::{self, to_byte};
 use crate::releases::{self, Fields, PIXELS, ROUNDED, SQUEEZED};
-use gauntlet::plugin::Preset;
 use gauntlet::rand::{Rng, RngExt, SeedableRng};
+use gauntlet::registry::Preset;
 use gauntlet::serde_json::json;
 use gauntlet::{Attack, Backdoor, Edit, Goal, PoisonCtx, Result, draw};
 use rand_chacha::ChaCha8Rng;

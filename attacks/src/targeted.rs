@@ -1,9 +1,9 @@
 //! Targeted data poisoning: a few captions re-label one picture (Carlini and Terzis, ICLR 2022, section 3; by default the captions are
 //! mined from the training data, as in RoCLIP's experiments, Yang et al. 2023).
 
-use gauntlet::plugin::Preset;
 use gauntlet::rand::seq::{IndexedRandom, SliceRandom};
 use gauntlet::rand::{RngExt, SeedableRng};
+use gauntlet::registry::Preset;
 use gauntlet::serde_json::json;
 use gauntlet::{Attack, Edit, Error, Goal, PoisonCtx, Result, Target};
 use rand_chacha::ChaCha8Rng;

@@ -4,9 +4,9 @@
 //! language model. Here the captions of some rows get the trigger and a picture of the target in place of their own; success is counted
 //! on held-out captions with the trigger and held-out pictures.
 
-use gauntlet::plugin::Preset;
 use gauntlet::rand::seq::{IndexedRandom, SliceRandom};
 use gauntlet::rand::{RngExt, SeedableRng};
+use gauntlet::registry::Preset;
 use gauntlet::serde_json::json;
 use gauntlet::{Attack, Edit, Goal, Picture, PoisonCtx, Result};
 use rand_chacha::ChaCha8Rng;

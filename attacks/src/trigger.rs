@@ -1,6 +1,6 @@
 //! The image trigger of another attack, for attacks that are made of several: its name and keys, of which only the stamp is used.
 
-use gauntlet::plugin::{find, resolve};
+use gauntlet::registry::{find, resolve};
 use gauntlet::serde_json::{Map, Value};
 use gauntlet::{Attack, Error, PoisonCtx, Result};
 use schemars::JsonSchema;

@@ -6,8 +6,8 @@
 
 use crate::pixels;
 use crate::releases::{self, Fields, ROUNDED, SQUEEZED};
-use gauntlet::plugin::Preset;
 use gauntlet::rand::RngExt;
+use gauntlet::registry::Preset;
 use gauntlet::serde_json::json;
 use gauntlet::{Attack, Backdoor, Edit, Goal, PoisonCtx, Result, draw};
 use schemars::JsonSchema;

@@ -1,8 +1,8 @@
 //! Gauntlet's side of `bench/parity.py`, which compares full-size models with open_clip: it builds one, gives it the weights and
 //! inputs that the script wrote, and writes what comes out.
 
+use gauntlet::data::files::{read_safetensors, write_safetensors};
 use gauntlet::defense::clip_loss;
-use gauntlet::model::weights::{read_safetensors, write_safetensors};
 use gauntlet::model::{Clip, ModelConfig};
 use gauntlet::tch::{Device, Kind, Tensor, no_grad};
 use gauntlet::train::adamw::AdamW;

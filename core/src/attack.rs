@@ -27,7 +27,7 @@ pub trait Attack: Send {
     fn poison(&self, ctx: &PoisonCtx, goal: &Goal) -> Result<Vec<Edit>>;
 
     /// Makes ready what takes long, once per data set and seed: the first that is called.
-    fn prepare(&mut self, _ctx: &PoisonCtx, _workshop: &Workshop) -> Result<()> {
+    fn prepare(&mut self, _ctx: &PoisonCtx, _workshop: &PrepareContext) -> Result<()> {
         Ok(())
     }
 
@@ -200,7 +200,7 @@ pub struct PoisonCtx<'a> {
 const FORMAT: u32 = 1;
 
 /// Where an attack makes ready what takes long.
-pub struct Workshop<'a> {
+pub struct PrepareContext<'a> {
     /// Folder that is kept, and shared by trials.
     pub store: &'a Path,
     /// Where tensors are best computed.
@@ -209,7 +209,7 @@ pub struct Workshop<'a> {
     pub progress: &'a dyn Progress,
 }
 
-impl Workshop<'_> {
+impl PrepareContext<'_> {
     /// A file of the store for what `attack` makes of its configuration, of the files it `reads`, and of the data and seed of `ctx`.
     pub fn place(&self, ctx: &PoisonCtx, name: &str, attack: &impl Serialize, reads: &[PathBuf]) -> Result<PathBuf> {
         let mut hasher = blake3::Hasher::new();

@@ -4,16 +4,12 @@
 //! A program that does not say what it was built from (a test, an example) is told from others by its content, and so is one that has plugins
 //! of somebody's own linked, whose sources nobody hashed.
 
-use crate::plugin::{self, Plugin};
-use crate::{Attack, Defense, Error, Evaluator, Result};
+use crate::registry::Package;
+use crate::{Error, Result};
 use std::sync::OnceLock;
 
 /// The compiler that built this crate, release and commit.
 pub const RUSTC: &str = env!("GAUNTLET_RUSTC");
-
-/// Hash of the sources that make indexes and canvases, and of the versions of what core is built on: part of the keys of both. They are keyed by
-/// less than the rest, since they take longest to make and no attack, defense or evaluator has a part in them.
-pub const DATA: &str = env!("GAUNTLET_DATA");
 
 /// What a program was built from, as its build script found it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,12 +67,8 @@ pub(crate) fn adopt(key: String) {
 
 /// Whether its sources are all that it was built from: no plugin of another crate is linked.
 fn covers_all(build: &Build) -> bool {
-    fn of<T: plugin::Role + ?Sized>() -> Vec<&'static str> {
-        T::linked().into_iter().map(|plugin: &Plugin<T>| plugin.package).collect()
-    }
-    let packages = [of::<dyn Attack>(), of::<dyn Defense>(), of::<dyn Evaluator>()].concat();
     let known: Vec<&str> = build.crates.split(' ').collect();
-    !build.sources.is_empty() && packages.iter().all(|package| known.contains(package))
+    !build.sources.is_empty() && inventory::iter::<Package>().all(|package| known.contains(&package.0))
 }
 
 /// Hash of the program's own file.

@@ -14,8 +14,8 @@ mod evaluators;
 mod standin;
 mod words;
 
-use crate::plugin::{self, Plugin, Role};
-use crate::trial::Configured;
+use crate::registry::Configured;
+use crate::registry::{self, Plugin, Role};
 use crate::{Attack, Defense, Evaluator};
 use serde_json::{Map, Value};
 use std::collections::HashMap;
@@ -92,7 +92,7 @@ impl Conformance {
     /// Every attack is a function of its seed, wants the same in every arena and stamps each picture for itself. Returns what fails.
     #[must_use]
     pub fn attacks(&self) -> Vec<String> {
-        let ground = attacks::Ground::new();
+        let ground = attacks::TestData::new();
         self.each::<dyn Attack>(|plugin| ground.check(plugin, &self.configured(plugin)))
     }
 
@@ -108,14 +108,14 @@ impl Conformance {
     #[must_use]
     pub fn evaluators(&self) -> Vec<String> {
         let mut scores = HashMap::new();
-        let defined = plugin::all::<dyn Evaluator>().into_iter().flatten();
+        let defined = registry::all::<dyn Evaluator>().into_iter().flatten();
         let twice: Vec<String> = defined.filter_map(|plugin| evaluators::twice(plugin, &mut scores).err()).collect();
         [twice, self.each::<dyn Evaluator>(|plugin| evaluators::check(plugin, &self.configured(plugin)))].concat()
     }
 
     /// Checks every plugin of a role; failures name the plugin.
     fn each<T: Role + ?Sized>(&self, check: impl Fn(&Plugin<T>) -> Held) -> Vec<String> {
-        let plugins = match plugin::all::<T>() {
+        let plugins = match registry::all::<T>() {
             Ok(plugins) => plugins,
             Err(error) => return vec![error.chain()],
         };
@@ -133,7 +133,7 @@ impl Conformance {
 }
 
 fn names<T: Role + ?Sized>() -> crate::Result<Vec<&'static str>> {
-    Ok(plugin::all::<T>()?.into_iter().map(|plugin| plugin.name).collect())
+    Ok(registry::all::<T>()?.into_iter().map(|plugin| plugin.name).collect())
 }
 
 fn defaults<T: ?Sized>(plugin: &Plugin<T>) -> Map<String, Value> {

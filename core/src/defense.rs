@@ -1,18 +1,20 @@
 //! Defenses: a defense decides, epoch by epoch, what the trainer shows the model, and what the loss is.
 //!
 //! The trainer (`train.rs`) owns the loop, so that resume, schedule and data order are the same for all. What a defense is handed
-//! (embeddings, tokens, opaque row keys) does not tell poison from clean rows. `defense/bench.rs` is what it can ask for when it plans,
+//! (embeddings, tokens, opaque row keys) does not tell poison from clean rows. `defense/plan_context.rs` is what it can ask for when it plans,
 //! `defense/half.rs` the loss in half precision.
 
-mod bench;
 mod half;
+mod plan_context;
+mod suspicion;
 
-pub use bench::{Bench, Captions, Pairs, pad};
+pub use plan_context::{Captions, Pairs, PlanContext, pad};
+pub use suspicion::Suspicion;
 
 use crate::Result;
 use crate::data::augment::Augmentation;
 use crate::model::Clip;
-use crate::train::{Precision, Recipe};
+use crate::recipe::{Precision, Recipe};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::cell::RefCell;
@@ -24,7 +26,7 @@ use tch::{Device, Kind, Tensor};
 pub trait Defense: Send {
     /// What happens in an epoch (counted from 1), phase by phase; without any, the schedule advances over the epoch and nothing else happens.
     /// Called once an epoch, before its first step; not called again when a trial resumes within the epoch.
-    fn plan(&mut self, _epoch: u32, _bench: &Bench) -> Result<Vec<Phase>> {
+    fn plan(&mut self, _epoch: u32, _bench: &PlanContext) -> Result<Vec<Phase>> {
         Ok(vec![Phase::default()])
     }
 
@@ -87,7 +89,7 @@ pub enum Undefended {
     /// Nobody asks for it.
     #[default]
     Unused,
-    /// It looks at the data ([`Bench::embed_undefended`]); the defended model starts afresh.
+    /// It looks at the data ([`PlanContext::embed_undefended`]); the defended model starts afresh.
     Scout,
     /// The defended model starts from it.
     Start,
@@ -109,7 +111,7 @@ pub type State = BTreeMap<String, Tensor>;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Phase {
-    /// Numbers of the rows that it trains on, below [`Bench::rows`]; none: all of them.
+    /// Numbers of the rows that it trains on, below [`PlanContext::rows`]; none: all of them.
     #[serde(skip)]
     pub rows: Option<Arc<Vec<u32>>>,
     /// Steps of it; where its rows do not suffice they come again, in another order. None: as many whole batches as its rows fill.

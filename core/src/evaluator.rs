@@ -1,21 +1,22 @@
 //! Evaluators: what is measured on a trained model. They see the ground truth; defenses never meet them.
 //!
-//! `evaluator/score.rs` is what they return, `evaluator/cases.rs` the single cases behind it, `evaluator/encoder.rs` the model as they use it on the downstream sets.
+//! `evaluator/score.rs` is what they return, `evaluator/predictions.rs` the single cases behind it, `evaluator/encoder.rs` the model as they use it on the downstream sets.
 
-mod cases;
 pub mod encoder;
+mod predictions;
 mod score;
 
-pub use cases::Cases;
 pub use encoder::{Downstream, DownstreamConfig, Encoder, Layer};
+pub use predictions::Predictions;
 pub use score::{Definition, Score, Unit, commonest};
 
+use crate::corpus::Corpus;
 use crate::data::{Dataset, Split};
 use crate::defense::{Defense, Inference};
 use crate::model::{Clip, normalize};
-use crate::poison::{Poison, Threat};
+use crate::poison::{Poison, PreparedAttack};
+use crate::train::Matches;
 use crate::train::trajectory::Probe;
-use crate::train::{Corpus, Matches};
 use crate::{Result, draw};
 use std::cell::{OnceCell, RefCell};
 use std::collections::HashSet;
@@ -28,7 +29,7 @@ pub trait Evaluator: Send {
     fn definitions(&self) -> Vec<Definition>;
 
     /// Measures.
-    fn evaluate(&self, subject: &Subject) -> Result<Vec<Score>>;
+    fn evaluate(&self, subject: &EvalContext) -> Result<Vec<Score>>;
 
     /// Pictures to fit on that it embeds of each downstream set, at most; most evaluators fit nothing.
     fn fits_on(&self) -> usize {
@@ -42,7 +43,7 @@ pub trait Evaluator: Send {
 }
 
 /// A trained model and everything known about its data.
-pub struct Subject<'a> {
+pub struct EvalContext<'a> {
     /// The model, weights as trained.
     pub model: &'a Clip,
     /// Rows, classes, canvases.
@@ -50,7 +51,7 @@ pub struct Subject<'a> {
     /// Which rows were held out.
     pub split: &'a Split,
     /// The suite's attacks and what they want, whether or not they poisoned this arena.
-    pub threats: &'a [Threat],
+    pub threats: &'a [PreparedAttack],
     /// The poison of this arena.
     pub poison: &'a Poison,
     /// The training rows with their ground truth.
@@ -71,10 +72,10 @@ pub struct Subject<'a> {
     pub folder: &'a Path,
     pub(crate) test_rows: OnceCell<Vec<u32>>,
     pub(crate) clean: OnceCell<[Tensor; 2]>,
-    pub(crate) cases: RefCell<Vec<Cases>>,
+    pub(crate) cases: RefCell<Vec<Predictions>>,
 }
 
-impl Subject<'_> {
+impl EvalContext<'_> {
     /// Held-out rows that are no attack's target, and whose pictures can be read: the zero-shot test, equal in all arenas of a seed.
     pub fn test_rows(&self) -> &[u32] {
         self.test_rows.get_or_init(|| {
@@ -89,7 +90,7 @@ impl Subject<'_> {
         victims(self.data, self.test_rows(), class, self.seed)
     }
 
-    /// Whether labels decide which images are [`victims`](Subject::victims).
+    /// Whether labels decide which images are [`victims`](EvalContext::victims).
     pub fn labels_tell(&self) -> bool {
         labels_tell(self.data, self.test_rows())
     }
@@ -137,13 +138,13 @@ impl Subject<'_> {
         self.data.class_of(row)
     }
 
-    /// Those of [`test_rows`](Subject::test_rows) that have a label: what accuracy can be measured on.
+    /// Those of [`test_rows`](EvalContext::test_rows) that have a label: what accuracy can be measured on.
     pub fn labelled_rows(&self) -> Vec<u32> {
         self.test_rows().iter().copied().filter(|row| self.truth(*row).is_some()).collect()
     }
 
     /// Zero-shot classes of rows of the data set, stamped by an attack if one is given: the `k` most similar ones of each, best first.
-    pub fn classify(&self, rows: &[u32], stamped_by: Option<&Threat>, k: i64) -> Result<Vec<Vec<u32>>> {
+    pub fn classify(&self, rows: &[u32], stamped_by: Option<&PreparedAttack>, k: i64) -> Result<Vec<Vec<u32>>> {
         self.classify_embedded(&self.embed(rows, stamped_by)?, &self.data.classes.templates, k)
     }
 
@@ -158,17 +159,17 @@ impl Subject<'_> {
     }
 
     /// Normalised image embeddings of rows of the data set `[rows, dimensions]`, stamped by an attack if one is given.
-    pub fn embed(&self, rows: &[u32], stamped_by: Option<&Threat>) -> Result<Tensor> {
+    pub fn embed(&self, rows: &[u32], stamped_by: Option<&PreparedAttack>) -> Result<Tensor> {
         Ok(normalize(&self.features(rows, stamped_by)?))
     }
 
     /// The same, not normalised.
-    pub fn features(&self, rows: &[u32], stamped_by: Option<&Threat>) -> Result<Tensor> {
+    pub fn features(&self, rows: &[u32], stamped_by: Option<&PreparedAttack>) -> Result<Tensor> {
         self.layer(Layer::Embedding, rows, stamped_by)
     }
 
     /// The same of another layer.
-    pub fn layer(&self, layer: Layer, rows: &[u32], stamped_by: Option<&Threat>) -> Result<Tensor> {
+    pub fn layer(&self, layer: Layer, rows: &[u32], stamped_by: Option<&PreparedAttack>) -> Result<Tensor> {
         let chunk = |rows: &[u32]| match stamped_by {
             Some(threat) => threat.stamp_test(self.data, rows, self.seed),
             None => self.data.canvas.gather(rows),
@@ -177,7 +178,7 @@ impl Subject<'_> {
     }
 
     /// Normalised embeddings `[files, dimensions]` of pictures that an attack brings along.
-    pub fn embed_files(&self, threat: &Threat, files: &[&str]) -> Result<Tensor> {
+    pub fn embed_files(&self, threat: &PreparedAttack, files: &[&str]) -> Result<Tensor> {
         let canvas = |file: &&str| threat.picture(file, self.data.canvas.size());
         let chunk = |files: &[&str]| Ok(Tensor::stack(&files.iter().map(canvas).collect::<Result<Vec<_>>>()?, 0));
         Ok(normalize(&self.features_of(Layer::Embedding, files.chunks(EVAL_BATCH).map(chunk))?))

@@ -7,11 +7,11 @@ mod pools;
 
 pub use pools::pools;
 
-use crate::data::augment::{self, Drawing};
+use crate::data::augment::{self, AugmentParams};
+use crate::data::files::read_safetensors;
 use crate::defense::clip_loss;
-use crate::model::weights::read_safetensors;
 use crate::model::{Clip, ModelConfig};
-use crate::train::Precision;
+use crate::recipe::Precision;
 use crate::train::adamw::AdamW;
 use crate::{Error, Result};
 use gauntlet_torch::clip_grad_norm;
@@ -269,7 +269,7 @@ pub fn clip_norm(folder: &Path, device: Device) -> Result<Vec<Distance>> {
 pub fn augmentation(folder: &Path, device: Device) -> Result<Vec<Distance>> {
     let golden = Golden::read(folder, "augment", device)?;
     let json = golden.metadata.get("drawings").map_or("", String::as_str);
-    let drawings: Vec<Drawing> =
+    let drawings: Vec<AugmentParams> =
         serde_json::from_str(json).map_err(|why| Error::invalid("golden file, drawings", why.to_string()))?;
     let mut distances = Vec::new();
     for name in ["noisy", "smooth"] {
@@ -316,6 +316,13 @@ mod tests {
             // Not so the text, small and shallow: its rows lie in another order than open_clip's, and round as far from them.
             assert!(ours.error < theirs.error, "{ours:?} {theirs:?}");
         }
+    }
+
+    #[test]
+    fn augmentation_equals_torchvision() {
+        let distances = augmentation(folder(), Device::Cpu).unwrap();
+        let exact = |error: f64| error < 1e-5; // nothing but rounding
+        assert!(distances.len() == 2 * 21 && distances.iter().all(|distance| exact(distance.error)), "{distances:#?}");
     }
 
     #[test]

@@ -1,37 +1,36 @@
 //! Gauntlet: poisoning and backdoor attacks on CLIP pre-training, and the defenses against them, all run through the
 //! same gauntlet: identical poison, identical data order, identical recipe, identical measurements.
 //!
-//! The road, in the order of the modules: [`data`] -> [`attack`] (a list of edits) -> [`poison`] (what those edits make)
-//! -> [`model`] -> [`defense`] and [`train`] -> [`evaluator`] -> [`report`] -> [`judge`]. [`trial`] walks it from end to end: read it first.
-//! A plugin author needs `Attack`, `Defense` or `Evaluator`, and [`register!`].
+//! The road: [`data`] -> [`attack`] (a list of edits) -> [`poison`] (what those edits make) -> [`corpus`] -> [`defense`] and [`train`] ->
+//! [`evaluator`] -> [`results`]. [`trial`] walks it from end to end: read it first. A plugin author needs `Attack`, `Defense` or `Evaluator`,
+//! and [`register!`].
+//!
+//! The order of the modules is the order of dependence: each uses those above it and none below. A test keeps it so
+//! (`tests/integration/layers.rs`).
 
-pub mod attack;
+pub mod registry;
 pub mod build;
-pub mod conformance;
-pub mod data;
-pub mod defense;
-pub mod downstream;
-pub mod draw;
-pub mod error;
-pub mod evaluator;
-pub mod golden;
-pub mod judge;
-pub mod lock;
+pub mod run;
+pub mod recipe;
 pub mod model;
-pub mod plugin;
+pub mod attack;
 pub mod poison;
-pub mod progress;
-pub mod report;
-pub mod suite;
+pub mod corpus;
+pub mod defense;
 pub mod train;
-mod transfer;
+pub mod evaluator;
+pub mod results;
+pub mod library;
 pub mod trial;
+pub mod conformance;
+pub mod golden;
+pub mod suite;
 
 pub use attack::{Attack, Backdoor, Edit, Goal, Picture, PoisonCtx, Target};
-pub use defense::{Bench, Defense, Phase, Step};
-pub use error::{Error, Result};
-pub use evaluator::{Evaluator, Score, Subject};
-pub use progress::Progress;
+pub use defense::{Defense, Phase, PlanContext, Step};
+pub use evaluator::{EvalContext, Evaluator, Score};
+pub use gauntlet_data as data;
+pub use gauntlet_data::{Error, Progress, Result, downstream, draw, error, lock, progress};
 pub use trial::Trial;
 
 // Plugins build against these very versions: they are part of the interface.

@@ -122,8 +122,8 @@ pub fn normalize(x: &Tensor) -> Tensor {
 
 #[cfg(test)]
 mod tests {
-    use super::weights::{read_safetensors, write_safetensors};
     use super::*;
+    use crate::data::files::{read_safetensors, write_safetensors};
     use crate::golden::{self, Golden, MODELS, assert_all_hold, folder};
     use serde_json::json;
     use std::collections::BTreeMap;

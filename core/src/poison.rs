@@ -9,18 +9,21 @@ mod pictures;
 pub use arena::Arena;
 pub use pictures::bytes;
 
-use crate::attack::{Attack, Edit, Goal, Picture, PoisonCtx, Workshop, contents};
+use crate::attack::{Attack, Edit, Goal, Picture, PoisonCtx, PrepareContext, contents};
+use crate::data::files::{read_safetensors, write_atomic, write_safetensors};
 use crate::data::{Dataset, Split};
-use crate::model::weights::{read_safetensors, write_atomic, write_safetensors};
-use crate::trial::Configured;
-use crate::{Error, Result, build, draw, plugin};
+use crate::registry::{Configured, origin};
+use crate::{Error, Result, build, draw};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::Path;
 use tch::{Kind, Tensor};
 
+/// The arena that every suite has: the same goals, no edits. Gives the base rates.
+pub const CLEAN: &str = "clean";
+
 /// An attack and what it wants in this seed; part of every arena, `clean` included.
-pub struct Threat {
+pub struct PreparedAttack {
     /// The label the suite gives it.
     pub label: String,
     /// The attack.
@@ -31,7 +34,7 @@ pub struct Threat {
     pub(crate) identity: String,
 }
 
-impl Threat {
+impl PreparedAttack {
     /// The attacks of a suite, each with its configuration, made ready, and their goals; neither depends on the arena.
     pub fn all(
         configs: &[Configured],
@@ -39,8 +42,8 @@ impl Threat {
         data: &Dataset,
         split: &Split,
         seed: u64,
-        workshop: &Workshop,
-    ) -> Result<Vec<Threat>> {
+        workshop: &PrepareContext,
+    ) -> Result<Vec<PreparedAttack>> {
         let untouched = HashSet::new();
         let ctx = PoisonCtx { data, split, seed, taken: &untouched };
         let threat = |(config, mut attack): (&Configured, Box<dyn Attack>)| {
@@ -50,10 +53,10 @@ impl Threat {
             let goal = attack.goal(&ctx).map_err(place)?;
             goal.check_measurable(data, split).map_err(place)?;
             // A library that was built anew may do otherwise under the same name; so may one that its configuration names.
-            let libraries = plugin::library::used(std::slice::from_ref(config));
+            let libraries = origin::used(std::slice::from_ref(config));
             let libraries: String = libraries.iter().map(|library| format!(" {}", library.blake3)).collect();
             let identity = format!("{} {} {contents}{libraries}", config.plugin, json(&config.config));
-            Ok(Threat { label: config.label.clone(), attack, goal, identity })
+            Ok(PreparedAttack { label: config.label.clone(), attack, goal, identity })
         };
         configs.iter().zip(attacks).map(threat).collect()
     }
@@ -86,6 +89,18 @@ impl Threat {
     pub fn picture(&self, file: &str, size: u32) -> Result<Tensor> {
         self.attack.picture(file, size).map_err(|error| error.during(format!("attack `{}`", self.label)))
     }
+}
+
+/// The data of a trial and its poison: what all trials of a data set, arena and seed share.
+pub struct PreparedData {
+    /// Rows, classes, canvases.
+    pub data: Dataset,
+    /// Which rows are held out.
+    pub split: Split,
+    /// The suite's attacks and their goals.
+    pub threats: Vec<PreparedAttack>,
+    /// This arena's poison.
+    pub poison: Poison,
 }
 
 /// One edit and the attack it belongs to.
@@ -127,7 +142,7 @@ impl Poison {
         split: &Split,
         seed: u64,
         arena: &[Configured],
-        threats: &[Threat],
+        threats: &[PreparedAttack],
     ) -> Result<Self> {
         let labels: Vec<&str> = arena.iter().map(|config| config.label.as_str()).collect();
         let poisons = threats.iter().filter(|threat| labels.contains(&threat.label.as_str()));
@@ -146,7 +161,13 @@ impl Poison {
         Poison::read(&folder)
     }
 
-    fn make(data: &Dataset, split: &Split, seed: u64, arena: &[Configured], threats: &[Threat]) -> Result<Self> {
+    fn make(
+        data: &Dataset,
+        split: &Split,
+        seed: u64,
+        arena: &[Configured],
+        threats: &[PreparedAttack],
+    ) -> Result<Self> {
         let mut taken = HashSet::new();
         let (mut edits, mut owners) = (Vec::new(), Vec::new());
         for config in arena {
@@ -189,7 +210,7 @@ impl Poison {
     }
 
     /// Writes to a folder beside the final one and renames it, so that a reader sees all or nothing.
-    fn write(&self, folder: &Path, arena: &[Configured], threats: &[Threat]) -> Result<()> {
+    fn write(&self, folder: &Path, arena: &[Configured], threats: &[PreparedAttack]) -> Result<()> {
         let parent = folder.parent().expect("a folder in the store");
         let temporary = tempfile::tempdir_in(parent).map_err(Error::io(parent))?;
         let lines: String = self.edits.iter().map(|edit| json(edit) + "\n").collect();
@@ -244,7 +265,7 @@ fn check(edits: &[Edit], data: &Dataset, split: &Split, taken: &HashSet<u32>) ->
 const CHUNK: usize = 256;
 
 /// The canvas of every edit `[edits, 3, S, S]`: its picture's, stamped where the edit says so. `owners` holds the attack of each.
-fn draw_canvases(edits: &[Poisoned], owners: &[&Threat], data: &Dataset, seed: u64) -> Result<Tensor> {
+fn draw_canvases(edits: &[Poisoned], owners: &[&PreparedAttack], data: &Dataset, seed: u64) -> Result<Tensor> {
     let size = data.canvas.size() as i64;
     let pixels = Tensor::zeros([edits.len() as i64, 3, size, size], (Kind::Uint8, tch::Device::Cpu));
     let mut start = 0;
@@ -261,7 +282,7 @@ fn draw_canvases(edits: &[Poisoned], owners: &[&Threat], data: &Dataset, seed: u
 }
 
 /// The canvases of edits of one attack, the first of which is number `first` of the arena.
-fn draw_chunk(threat: &Threat, edits: &[Poisoned], first: u64, data: &Dataset, seed: u64) -> Result<Tensor> {
+fn draw_chunk(threat: &PreparedAttack, edits: &[Poisoned], first: u64, data: &Dataset, seed: u64) -> Result<Tensor> {
     let canvas = |Poisoned { edit, .. }: &Poisoned| match &edit.picture {
         Picture::Row(row) => data.canvas.gather(&[*row]),
         Picture::File(file) => Ok(threat.picture(file, data.canvas.size())?.unsqueeze(0)),
@@ -279,11 +300,4 @@ fn draw_chunk(threat: &Threat, edits: &[Poisoned], first: u64, data: &Dataset, s
 
 fn json(value: &impl Serialize) -> String {
     serde_json::to_string(value).expect("plain data")
-}
-
-impl Configured {
-    /// Builds the plugin of its configuration.
-    pub fn build<T: plugin::Role + ?Sized>(&self) -> Result<Box<T>> {
-        plugin::find::<T>(&self.plugin)?.build(&json(&self.config))
-    }
 }

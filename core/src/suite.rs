@@ -9,17 +9,16 @@ mod schema;
 mod tier;
 
 pub use schema::schema;
-pub use tier::Tier;
 
 use crate::data::DataConfig;
 use crate::defense::Undefended;
 use crate::error::from_json;
 use crate::evaluator::DownstreamConfig;
 use crate::model::ModelConfig;
-use crate::plugin::{self, preset};
-use crate::report::accuracy;
-use crate::train::{self, Recipe};
-use crate::trial::{self, Configured, Trial};
+use crate::poison::CLEAN;
+use crate::recipe::{self, Recipe};
+use crate::registry::{self, Configured, is_label, origin, preset};
+use crate::trial::{self, Tier, Trial};
 use crate::{Attack, Defense, Error, Evaluator, Result};
 use plan::Plan;
 use schemars::JsonSchema;
@@ -146,8 +145,11 @@ fn costly() -> f64 {
     0.9
 }
 
-/// The arena that every suite has: the same goals, no edits. Gives the base rates.
-pub const CLEAN: &str = "clean";
+/// The value of the key `accuracy` for the mean over its downstream sets.
+pub const MEAN: &str = "downstream";
+
+/// The evaluator that measures downstream sets.
+pub const MEASURED_BY: &str = "downstream-zero-shot";
 
 impl Suite {
     /// Reads a suite file and applies `settings`, each `dotted.key=value` in TOML's notation (a bare word is a string).
@@ -187,7 +189,7 @@ impl Suite {
         // Through JSON, whose numbers and tables are the plugins' own; the error then names the key.
         let mut json = serde_json::to_value(&table).map_err(|e| Error::invalid(file(), e.to_string()))?;
         if let Some(Value::Object(recipe)) = json.get_mut("recipe") {
-            let expanded = preset::expand(recipe, &train::preset::presets());
+            let expanded = preset::expand(recipe, &recipe::preset::presets());
             *recipe = expanded.map_err(|error| error.during(format!("{}: table `recipe`", file())))?;
         }
         let suite: Suite = from_json(json, &file())?;
@@ -249,23 +251,23 @@ impl Suite {
             return Err(Error::invalid(format!("arena `{arena}`"), "names an attack twice"));
         }
         if !self.accuracy.is_empty() && self.downstream.is_empty() {
-            let set = if self.accuracy == accuracy::MEAN { "LABEL" } else { &self.accuracy };
+            let set = if self.accuracy == MEAN { "LABEL" } else { &self.accuracy };
             let why = format!(
                 "is `{}`, and the suite has no downstream set: add a table [downstream.{set}] with its path",
                 self.accuracy
             );
             return Err(Error::invalid("key `accuracy`", why));
         }
-        let known: Vec<String> = self.downstream.keys().map(String::clone).chain([accuracy::MEAN.into()]).collect();
+        let known: Vec<String> = self.downstream.keys().map(String::clone).chain([MEAN.into()]).collect();
         if !self.accuracy.is_empty() && !known.contains(&self.accuracy) {
             let unknown = Error::Unknown { kind: "table [downstream.LABEL]", name: self.accuracy.clone(), known };
             return Err(unknown.during("key `accuracy`"));
         }
         let measures = |(label, table): (&String, &Value)| {
-            table.get("plugin").and_then(Value::as_str).unwrap_or(label) == accuracy::MEASURED_BY
+            table.get("plugin").and_then(Value::as_str).unwrap_or(label) == MEASURED_BY
         };
         if !self.accuracy.is_empty() && !self.evaluators.is_empty() && !self.evaluators.iter().any(measures) {
-            let why = format!("is measured by `{}`, which `[evaluators]` does not name", accuracy::MEASURED_BY);
+            let why = format!("is measured by `{}`, which `[evaluators]` does not name", MEASURED_BY);
             return Err(Error::invalid("key `accuracy`", why));
         }
         for (label, table) in &self.defenses {
@@ -311,7 +313,7 @@ impl Suite {
                         if weights.as_os_str().is_empty() { String::new() } else { trial::hash_of(&weights)? };
                     let plugins = attacks.iter().chain([defense]).chain(&evaluators);
                     trials.push(Trial {
-                        libraries: plugin::library::used(plugins),
+                        libraries: origin::used(plugins),
                         suite: self.name.clone(),
                         arena: arena.clone(),
                         seed,
@@ -378,7 +380,7 @@ impl Suite {
         if !self.evaluators.is_empty() {
             return configure::all::<dyn Evaluator>(&self.evaluators);
         }
-        let all = plugin::all::<dyn Evaluator>()?;
+        let all = registry::all::<dyn Evaluator>()?;
         let all = all.iter().map(|plugin| (plugin.name.to_string(), Value::Object(Map::new()))).collect();
         configure::all::<dyn Evaluator>(&all)
     }
@@ -400,12 +402,6 @@ impl Suite {
         }
         Ok(warnings)
     }
-}
-
-/// Whether a name may become that of a folder.
-pub(crate) fn is_label(name: &str) -> bool {
-    let allowed = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
-    !name.is_empty() && name.chars().all(allowed) && !name.starts_with('.')
 }
 
 /// What `auto` means on this machine: `cuda` where there is one, else `cpu`. Every other name is left as it is.

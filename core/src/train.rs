@@ -4,53 +4,37 @@
 
 pub mod adamw;
 pub mod checkpoint;
-pub mod corpus;
 mod journal;
+pub mod load;
 pub mod matches;
 mod pixels;
 mod plan;
-pub mod precision;
-pub mod preset;
-mod recipe;
-pub mod schedule;
-pub mod suspicion;
 pub mod trajectory;
 
-pub use corpus::Corpus;
 pub use journal::{Metric, metrics};
 pub use matches::Matches;
 pub use pixels::normalise;
-pub use precision::Precision;
-pub use recipe::Recipe;
-pub use suspicion::Suspicion;
 
-use crate::data::{augment, load};
-use crate::defense::{Defense, Embedded, State, Step, TextTower};
+use crate::corpus::Corpus;
+use crate::data::augment;
+use crate::defense::{Defense, Embedded, State, Step, Suspicion, TextTower};
 use crate::model::Clip;
-use crate::transfer::sent;
-use crate::{Error, Progress, Result, build};
+use crate::recipe::{Recipe, schedule};
+use crate::run::RunContext;
+use crate::{Error, Result, build};
 use adamw::AdamW;
 use checkpoint::{Parts, Position};
 use gauntlet_torch::clip_grad_norm;
+use gauntlet_torch::sent;
 use journal::LOG_STEPS;
 use serde::{Deserialize, Serialize};
 use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 use tch::Tensor;
 use trajectory::Recorder;
-
-/// What a run has to do with this machine rather than with the result.
-pub struct Machine<'a> {
-    /// Threads that read batches ahead.
-    pub workers: usize,
-    /// Who hears how far it is.
-    pub progress: &'a dyn Progress,
-    /// Set by a signal: write a checkpoint and stop.
-    pub stop: &'a AtomicBool,
-}
 
 /// What a training leaves behind besides the weights; nothing where there was none.
 #[derive(Default)]
@@ -181,7 +165,7 @@ impl<'a> Trainer<'a> {
     ///
     /// # Errors
     /// [`Error::Interrupted`] when asked to stop (a checkpoint is written first), [`Error::NotFinite`] when the loss is not finite.
-    pub fn run(mut self, machine: &Machine) -> Result<Trained> {
+    pub fn run(mut self, machine: &RunContext) -> Result<Trained> {
         self.keep_metrics()?;
         self.recorder.iter().try_for_each(|recorder| recorder.resume(self.position.epoch))?;
         self.keep_matches()?;
@@ -202,11 +186,11 @@ impl<'a> Trainer<'a> {
         Ok(Trained { matches, seconds, rows, samples, looked_at, builds: builds.len(), undefended: Spent::default() })
     }
 
-    fn epoch(&mut self, machine: &Machine) -> Result<()> {
+    fn epoch(&mut self, machine: &RunContext) -> Result<()> {
         let (phases, corpus, mut before) = (self.plan(machine)?, self.corpus, 0);
-        let planned: usize = phases.iter().map(|phase| corpus.steps(phase)).sum();
+        let planned: usize = phases.iter().map(|phase| plan::steps(corpus, phase)).sum();
         for (number, phase) in phases.iter().enumerate() {
-            let steps = corpus.steps(phase);
+            let steps = plan::steps(corpus, phase);
             let first = self.position.step.saturating_sub(before).min(steps);
             let mut clock = Instant::now();
             load::for_each_batch(corpus, self.position.epoch, phase, first, machine.workers, |step, batch| {
@@ -244,7 +228,7 @@ impl<'a> Trainer<'a> {
         let device = self.corpus.device;
         let [keys, tokens] = [&batch.keys, &batch.tokens].map(|tensor| sent(tensor, device));
         let precision = self.recipe.precision;
-        let embed = |drawings: &[augment::Drawing], tokens: &Tensor, words: &Tensor| {
+        let embed = |drawings: &[augment::AugmentParams], tokens: &Tensor, words: &Tensor| {
             let images = self.corpus.normalise(&batch.images, drawings);
             let image = precision.forward(device, || self.model.encode_image(&images, true));
             let encode_text = || precision.forward(device, || self.model.encode_words(tokens, words));

@@ -1,25 +1,30 @@
 //! A trial: one data set, one arena, one defense, one seed, from the raw pairs to the scores. [`Trial::run`] is the whole
 //! benchmark, top to bottom (`trial/training.rs` is one step of it); read `suite.rs` next for how a suite becomes trials.
 
+mod lines;
+mod tier;
 mod training;
 
-use crate::attack::Workshop;
+pub use lines::cpu_seconds;
+pub use tier::Tier;
+
+use crate::attack::PrepareContext;
+use crate::corpus::{Corpus, Shape};
 use crate::data::tokenize::Tokenizer;
-use crate::data::{DataConfig, Dataset, Split};
+use crate::data::{DataConfig, Dataset};
 use crate::defense::Defense;
 use crate::evaluator::encoder::Seen;
-use crate::evaluator::{Cases, Downstream, DownstreamConfig, Encoder, Evaluator, Subject};
+use crate::evaluator::{Downstream, DownstreamConfig, Encoder, EvalContext, Evaluator, Predictions};
 use crate::model::{Checkpoint, Clip, ModelConfig};
-use crate::plugin::library::{self, Origin};
-use crate::poison::{Arena, Poison, Threat, bundle};
-use crate::report::{self, Cost, DataLine, LibraryLine, Line, SetLine};
-use crate::suite::Tier;
-use crate::train::corpus::Shape;
+use crate::poison::{Arena, Poison, PreparedData, bundle};
+use crate::recipe::Recipe;
+use crate::registry::{Configured, Origin, origin};
+use crate::results::{self, Cost, DataLine, LibraryLine, Line, SetLine};
+use crate::run::RunContext;
 use crate::train::trajectory::Recorder;
-use crate::train::{Corpus, Machine, Recipe, Trained, checkpoint};
+use crate::train::{Trained, checkpoint};
 use crate::{Attack, Error, Result, draw};
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
 use std::cell::{OnceCell, RefCell};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -88,7 +93,7 @@ pub struct Trial {
 }
 
 /// BLAKE3 of a file.
-pub(crate) fn hash_of(path: &Path) -> Result<String> {
+pub fn hash_of(path: &Path) -> Result<String> {
     let mut hasher = blake3::Hasher::new();
     let file = crate::data::regular::open(path).map_err(Error::io(path))?;
     hasher.update_reader(file).map_err(Error::io(path))?;
@@ -102,38 +107,14 @@ fn is_empty(path: &Path) -> bool {
     path.as_os_str().is_empty()
 }
 
-/// A plugin with its complete configuration, under the label that the suite gives it.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Configured {
-    /// Unique in its role within the suite.
-    pub label: String,
-    /// Name of the plugin.
-    pub plugin: String,
-    /// Its configuration, defaults filled in.
-    pub config: Map<String, Value>,
-}
-
 /// The plugins of a trial, built.
-pub(crate) struct Cast {
+pub(crate) struct Plugins {
     /// One for each of the trial's attacks.
     pub attacks: Vec<Box<dyn Attack>>,
     /// The defense.
     pub defense: Box<dyn Defense>,
     /// One for each of the trial's evaluators.
     pub evaluators: Vec<Box<dyn Evaluator>>,
-}
-
-/// The data of a trial: what all trials of a data set and seed share.
-pub struct Ground {
-    /// Rows, classes, canvases.
-    pub data: Dataset,
-    /// Which rows are held out.
-    pub split: Split,
-    /// The suite's attacks and their goals.
-    pub threats: Vec<Threat>,
-    /// This arena's poison.
-    pub poison: Poison,
 }
 
 impl Trial {
@@ -144,21 +125,27 @@ impl Trial {
 
     /// Runs the trial in `folder`, or goes on where it was interrupted: data, attack, defense and training, evaluation. One that has finished there
     /// is not run again. `store` keeps what trials share. Returns the lines of results, which also lie in `folder/scores.jsonl`.
-    pub fn run(&self, folder: &Path, store: &Path, machine: &Machine) -> Result<Vec<Line>> {
+    pub fn run(&self, folder: &Path, store: &Path, machine: &RunContext) -> Result<Vec<Line>> {
         let elsewhere = (!is_empty(&self.weights)).then(|| Checkpoint::read(&self.weights)).transpose()?;
         self.conclude(self.cast()?, folder, store, machine, elsewhere.as_ref())
     }
 
     /// The same, but for the training: measures weights that are there.
-    pub fn measure(&self, weights: &Checkpoint, folder: &Path, store: &Path, machine: &Machine) -> Result<Vec<Line>> {
+    pub fn measure(
+        &self,
+        weights: &Checkpoint,
+        folder: &Path,
+        store: &Path,
+        machine: &RunContext,
+    ) -> Result<Vec<Line>> {
         self.conclude(self.cast()?, folder, store, machine, Some(weights))
     }
 
     /// Its plugins, as the registry has them.
-    pub(crate) fn cast(&self) -> Result<Cast> {
+    pub(crate) fn cast(&self) -> Result<Plugins> {
         self.check_libraries()?;
         let evaluators = self.evaluators.iter().map(Configured::build::<dyn Evaluator>).collect::<Result<_>>()?;
-        Ok(Cast { attacks: self.build_attacks()?, defense: self.defense.build::<dyn Defense>()?, evaluators })
+        Ok(Plugins { attacks: self.build_attacks()?, defense: self.defense.build::<dyn Defense>()?, evaluators })
     }
 
     fn build_attacks(&self) -> Result<Vec<Box<dyn Attack>>> {
@@ -166,23 +153,29 @@ impl Trial {
     }
 
     /// What [`run`](Trial::run) does, with these plugins in the place of those that the registry has.
-    pub(crate) fn run_with(&self, cast: Cast, folder: &Path, store: &Path, machine: &Machine) -> Result<Vec<Line>> {
+    pub(crate) fn run_with(
+        &self,
+        cast: Plugins,
+        folder: &Path,
+        store: &Path,
+        machine: &RunContext,
+    ) -> Result<Vec<Line>> {
         self.conclude(cast, folder, store, machine, None)
     }
 
     fn conclude(
         &self,
-        Cast { attacks, mut defense, evaluators }: Cast,
+        Plugins { attacks, mut defense, evaluators }: Plugins,
         folder: &Path,
         store: &Path,
-        machine: &Machine,
+        machine: &RunContext,
         given: Option<&Checkpoint>,
     ) -> Result<Vec<Line>> {
         std::fs::create_dir_all(folder).map_err(Error::io(folder))?;
         let identity = self.claim(folder)?;
         if given.is_none() && self.has_finished(folder) {
             self.tidy(folder)?;
-            return report::read_lines(&folder.join(SCORES));
+            return results::read_lines(&folder.join(SCORES));
         }
         tch::set_num_threads(self.threads);
         // libtorch would cut convolutions on CUDA to TF32.
@@ -191,7 +184,7 @@ impl Trial {
         let downstream = Downstream::open_all(&self.downstream)?;
 
         let clock = Instant::now();
-        let Ground { data, split, threats, poison } = self.ground(attacks, store, machine)?;
+        let PreparedData { data, split, threats, poison } = self.ground(attacks, store, machine)?;
         let identity = self.identity(&identity, &poison)?;
         self.check_trained_on(&poison)?;
         let tokenizer = Tokenizer::new(&data.vocabulary, self.model.text_cfg.vocab_size)?;
@@ -230,7 +223,7 @@ impl Trial {
             progress: machine.progress,
             seen: Seen::default(),
         };
-        let subject = Subject {
+        let subject = EvalContext {
             model: &model,
             data: &data,
             split: &split,
@@ -249,14 +242,14 @@ impl Trial {
             cases: RefCell::default(),
         };
         let mut lines = self.evaluate(&subject, &evaluators, device)?;
-        Cases::write(folder, &subject.cases.borrow())?;
+        Predictions::write(folder, &subject.cases.borrow())?;
         lines.push(Line::Data(DataLine::new(self, &data, split.leaked.len(), folder)?));
         lines.extend(downstream.iter().map(|set| Line::Set(SetLine::new(self, set))));
         lines.extend(self.libraries.iter().map(|library| Line::Library(LibraryLine::new(self, library))));
         let evaluate_seconds = clock.elapsed().as_secs_f64();
         lines.push(Line::Cost(Cost::measured(self, prepare_seconds, &trained, evaluate_seconds, device)?));
         // It says that the trial has finished, so that it comes last; of what comes after it, nothing is needed again.
-        report::write_lines(&folder.join(SCORES), &lines)?;
+        results::write_lines(&folder.join(SCORES), &lines)?;
         self.tidy(folder)?;
         Ok(lines)
     }
@@ -272,20 +265,20 @@ impl Trial {
     }
 
     /// The rows and canvases of this trial, made if they are not in the store yet. Runs no plugin.
-    pub fn open_data(&self, store: &Path, machine: &Machine) -> Result<Dataset> {
+    pub fn open_data(&self, store: &Path, machine: &RunContext) -> Result<Dataset> {
         std::fs::create_dir_all(store).map_err(Error::io(store))?;
         let (size, cache_bytes) = (self.model.vision_cfg.image_size as u32, (self.cache_gb * 1e9) as u64);
         Dataset::open_among(&self.data, &self.classes, size, cache_bytes, store, machine.progress)
     }
 
     /// The canvas cache and the poison of this trial, made if they are not in the store yet; poison of a bundle is read from there.
-    pub fn prepare(&self, store: &Path, machine: &Machine) -> Result<Ground> {
+    pub fn prepare(&self, store: &Path, machine: &RunContext) -> Result<PreparedData> {
         self.ground(self.build_attacks()?, store, machine)
     }
 
-    fn ground(&self, attacks: Vec<Box<dyn Attack>>, store: &Path, machine: &Machine) -> Result<Ground> {
+    fn ground(&self, attacks: Vec<Box<dyn Attack>>, store: &Path, machine: &RunContext) -> Result<PreparedData> {
         std::fs::create_dir_all(store).map_err(Error::io(store))?;
-        let workshop = Workshop { store, device: self.device()?, progress: machine.progress };
+        let workshop = PrepareContext { store, device: self.device()?, progress: machine.progress };
         self.in_arena().prepare_with(attacks, self.bundled()?.as_deref(), &workshop)
     }
 
@@ -302,7 +295,7 @@ impl Trial {
             cache_gb: self.cache_gb,
             attacks: self.attacks.clone(),
             poisoning: self.poisoning.clone(),
-            libraries: library::used(&self.attacks),
+            libraries: origin::used(&self.attacks),
         }
     }
 
@@ -328,7 +321,7 @@ impl Trial {
         Err(Error::invalid("key `bundle`", why))
     }
 
-    fn evaluate(&self, subject: &Subject, evaluators: &[Box<dyn Evaluator>], device: Device) -> Result<Vec<Line>> {
+    fn evaluate(&self, subject: &EvalContext, evaluators: &[Box<dyn Evaluator>], device: Device) -> Result<Vec<Line>> {
         let mut lines = Vec::new();
         let device = gauntlet_torch::device_name(device)?;
         for (config, evaluator) in self.evaluators.iter().zip(evaluators) {
@@ -347,7 +340,7 @@ impl Trial {
     pub fn claim(&self, folder: &Path) -> Result<String> {
         let (json, path) = (self.json(), folder.join("trial.json"));
         if !Trial::began(folder) || !path.exists() {
-            crate::model::weights::write_atomic(&path, json.as_bytes())?;
+            crate::data::files::write_atomic(&path, json.as_bytes())?;
         }
         self.check_folder(folder)?;
         Ok(blake3::hash(json.as_bytes()).to_hex().to_string())
@@ -441,7 +434,7 @@ impl Trial {
     /// What it was made with is loaded, and nothing else gives its plugins their names.
     fn check_libraries(&self) -> Result<()> {
         self.libraries.iter().try_for_each(Origin::check)?;
-        let used = library::used(self.attacks.iter().chain([&self.defense]).chain(&self.evaluators));
+        let used = origin::used(self.attacks.iter().chain([&self.defense]).chain(&self.evaluators));
         let stray = used.iter().find(|library| !self.libraries.contains(library));
         stray.map_or(Ok(()), |library| {
             Err(Error::invalid(format!("plugin library {}", library.file), "is used, and the trial does not say so"))

@@ -3,7 +3,7 @@
 
 use gauntlet::data::augment::Augmentation;
 use gauntlet::defense::CaptionEdits;
-use gauntlet::{Bench, Defense, Phase, Result};
+use gauntlet::{Defense, Phase, PlanContext, Result};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -35,7 +35,7 @@ gauntlet::register!(
 );
 
 impl Defense for AugmentationControl {
-    fn plan(&mut self, _epoch: u32, _bench: &Bench) -> Result<Vec<Phase>> {
+    fn plan(&mut self, _epoch: u32, _bench: &PlanContext) -> Result<Vec<Phase>> {
         let augmentation = self.augment.then_some(self.augmentation);
         Ok(vec![Phase { augmentation, captions: self.captions, ..Phase::default() }])
     }

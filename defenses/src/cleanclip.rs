@@ -8,8 +8,8 @@
 use crate::fine_tune::FineTune;
 use gauntlet::data::augment::Augmentation;
 use gauntlet::defense::{CaptionEdits, Needs, View};
-use gauntlet::train::Recipe;
-use gauntlet::{Bench, Defense, Error, Phase, Result, Step};
+use gauntlet::recipe::Recipe;
+use gauntlet::{Defense, Error, Phase, PlanContext, Result, Step};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tch::{Kind, Tensor};
@@ -75,7 +75,7 @@ impl Defense for CleanClip {
         Ok(self.tuning().recipe(suite, rows))
     }
 
-    fn plan(&mut self, _epoch: u32, bench: &Bench) -> Result<Vec<Phase>> {
+    fn plan(&mut self, _epoch: u32, bench: &PlanContext) -> Result<Vec<Phase>> {
         let second = View { augmentation: Some(self.augmentation), captions: CaptionEdits::PerEpoch };
         Ok(vec![Phase { second: Some(second), ..FineTune::phase(bench)? }])
     }

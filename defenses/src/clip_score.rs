@@ -3,7 +3,7 @@
 
 use crate::filter::{Kept, NEEDS, Steps};
 use gauntlet::defense::{Needs, State};
-use gauntlet::{Bench, Defense, Phase, Result};
+use gauntlet::{Defense, Phase, PlanContext, Result};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tch::Device;
@@ -40,7 +40,7 @@ impl Defense for ClipScore {
         NEEDS
     }
 
-    fn plan(&mut self, _epoch: u32, bench: &Bench) -> Result<Vec<Phase>> {
+    fn plan(&mut self, _epoch: u32, bench: &PlanContext) -> Result<Vec<Phase>> {
         self.kept.plan(bench, (self.drop, self.steps), 1024, |pairs| -pairs.similarities())
     }
 

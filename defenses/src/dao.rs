@@ -4,7 +4,7 @@
 
 use crate::filter::{Kept, NEEDS, Steps, density_ratios, finite, nearest_others};
 use gauntlet::defense::{Needs, State};
-use gauntlet::{Bench, Defense, Phase, Result};
+use gauntlet::{Defense, Phase, PlanContext, Result};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tch::{Device, Kind, Tensor};
@@ -63,7 +63,7 @@ impl Defense for Dao {
         NEEDS
     }
 
-    fn plan(&mut self, _epoch: u32, bench: &Bench) -> Result<Vec<Phase>> {
+    fn plan(&mut self, _epoch: u32, bench: &PlanContext) -> Result<Vec<Phase>> {
         self.kept.plan(bench, (self.drop, self.steps), self.reference, |pairs| dao(&pairs.image, self.neighbours))
     }
 

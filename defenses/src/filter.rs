@@ -3,7 +3,7 @@
 //! oftener; `steps = "fewer"` makes it as many epochs, and fewer steps.
 
 use gauntlet::defense::{Needs, Pairs, State, Undefended};
-use gauntlet::{Bench, Phase, Result};
+use gauntlet::{Phase, PlanContext, Result};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -30,7 +30,7 @@ impl Kept {
     /// The phase of any epoch. Rows are looked at in chunks of about `chunk`, drawn from all; `suspicion` is f32 `[rows]` of such a chunk.
     pub fn plan(
         &mut self,
-        bench: &Bench,
+        bench: &PlanContext,
         (drop, steps): (f64, Steps),
         chunk: usize,
         suspicion: impl Fn(&Pairs) -> Tensor,

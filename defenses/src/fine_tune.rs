@@ -2,8 +2,8 @@
 //! that does the same and more, such as CleanCLIP: what only fine-tuning does is not that defense's merit.
 
 use gauntlet::defense::{Needs, Undefended};
-use gauntlet::train::Recipe;
-use gauntlet::{Bench, Defense, Phase, Result};
+use gauntlet::recipe::Recipe;
+use gauntlet::{Defense, Phase, PlanContext, Result};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -60,7 +60,7 @@ impl FineTune {
     }
 
     /// The clean rows, as they are.
-    pub fn phase(bench: &Bench) -> Result<Phase> {
+    pub fn phase(bench: &PlanContext) -> Result<Phase> {
         Ok(Phase { rows: Some(Arc::new(bench.clean_rows()?)), ..Phase::default() })
     }
 }
@@ -74,7 +74,7 @@ impl Defense for FineTune {
         Ok(FineTune::recipe(self, suite, rows))
     }
 
-    fn plan(&mut self, _epoch: u32, bench: &Bench) -> Result<Vec<Phase>> {
+    fn plan(&mut self, _epoch: u32, bench: &PlanContext) -> Result<Vec<Phase>> {
         Ok(vec![FineTune::phase(bench)?])
     }
 }

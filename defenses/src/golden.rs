@@ -1,9 +1,9 @@
 //! What PyTorch and scikit-learn computed for the tests of this crate: `tests/golden/defenses.py` made it.
 
+use gauntlet::data::files::read_safetensors;
 use gauntlet::defense::{Embedded, Step};
-use gauntlet::model::weights::read_safetensors;
 use gauntlet::model::{Clip, ModelConfig};
-use gauntlet::train::Precision;
+use gauntlet::recipe::Precision;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::path::Path;

@@ -13,7 +13,7 @@ mod quirks;
 
 use gauntlet::data::augment::Augmentation;
 use gauntlet::defense::{CaptionEdits, State, TextTower, count_of};
-use gauntlet::{Bench, Defense, Error, Phase, Result, Step};
+use gauntlet::{Defense, Error, Phase, PlanContext, Result, Step};
 use pool::Pool;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -140,7 +140,7 @@ pub fn is_pool_epoch(epoch: u32, every: u32, first: u32) -> bool {
 }
 
 /// A training in which no epoch matches to the pool would be the augmentation control under another name.
-pub fn check_pool_epochs(every: u32, first: u32, bench: &Bench) -> Result<()> {
+pub fn check_pool_epochs(every: u32, first: u32, bench: &PlanContext) -> Result<()> {
     let any = (1..=bench.epochs()).any(|epoch| is_pool_epoch(epoch, every, first));
     let why = || format!("no epoch of {} matches to the pool (every {every}, from {first})", bench.epochs());
     if any { Ok(()) } else { Err(Error::invalid("defense, keys `every` and `first`", why())) }
@@ -175,7 +175,7 @@ impl RoClip {
 }
 
 impl Defense for RoClip {
-    fn plan(&mut self, epoch: u32, bench: &Bench) -> Result<Vec<Phase>> {
+    fn plan(&mut self, epoch: u32, bench: &PlanContext) -> Result<Vec<Phase>> {
         self.check()?;
         let size = self.size(bench.rows())?;
         check_pool_epochs(self.every, self.first, bench)?;

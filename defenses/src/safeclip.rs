@@ -15,7 +15,7 @@ use crate::cleanclip::one_way;
 use gauntlet::data::augment::Augmentation;
 use gauntlet::defense::{CaptionEdits, Embedded, State, View, count_of, nearest};
 use gauntlet::rand::seq::index;
-use gauntlet::{Bench, Defense, Error, Phase, Result, Step};
+use gauntlet::{Defense, Error, Phase, PlanContext, Result, Step};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -91,7 +91,7 @@ impl SafeClip {
     }
 
     /// The rows of the safe set and the others, by the model as it is now.
-    fn split(&mut self, bench: &Bench) -> Result<[Vec<u32>; 2]> {
+    fn split(&mut self, bench: &PlanContext) -> Result<[Vec<u32>; 2]> {
         let mut rows: Vec<u32> = (0..bench.rows() as u32).collect();
         let alike = rows.chunks(1024).map(|rows| Ok(bench.embed(rows)?.similarities())).collect::<Result<Vec<_>>>()?;
         let alike = Tensor::cat(&alike, 0);
@@ -109,7 +109,7 @@ impl SafeClip {
         Ok([risky, rows])
     }
 
-    fn start_pools(&mut self, bench: &Bench) -> Result<()> {
+    fn start_pools(&mut self, bench: &PlanContext) -> Result<()> {
         if self.memory.pools.is_some() {
             return Ok(());
         }
@@ -147,7 +147,7 @@ impl SafeClip {
 }
 
 impl Defense for SafeClip {
-    fn plan(&mut self, epoch: u32, bench: &Bench) -> Result<Vec<Phase>> {
+    fn plan(&mut self, epoch: u32, bench: &PlanContext) -> Result<Vec<Phase>> {
         if self.warm_up + 1 >= bench.epochs() {
             let why = format!("is {}, and {} epochs leave none to train on safe pairs", self.warm_up, bench.epochs());
             return Err(Error::invalid("defense `safeclip`, key `warm_up`", why));

@@ -4,9 +4,9 @@
 mod text_side;
 
 use gauntlet::attack::Stamped;
-use gauntlet::evaluator::{Cases, Definition, Unit};
-use gauntlet::poison::Threat;
-use gauntlet::{Evaluator, Goal, Result, Score, Subject, Target};
+use gauntlet::evaluator::{Definition, Predictions, Unit};
+use gauntlet::poison::PreparedAttack;
+use gauntlet::{EvalContext, Evaluator, Goal, Result, Score, Target};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -96,7 +96,7 @@ impl Evaluator for AttackSuccess {
         [own, more.to_vec(), ONE_KEY.to_vec(), text_side::DEFINITIONS.to_vec()].concat()
     }
 
-    fn evaluate(&self, subject: &Subject) -> Result<Vec<Score>> {
+    fn evaluate(&self, subject: &EvalContext) -> Result<Vec<Score>> {
         let mut scores = Vec::new();
         for threat in subject.threats {
             scores.extend(match &threat.goal {
@@ -113,16 +113,16 @@ impl Evaluator for AttackSuccess {
 }
 
 /// A share beside what somebody scores who draws a class.
-fn share(subject: &Subject, definition: Definition, threat: &Threat, cases: Cases) -> Option<Score> {
+fn share(subject: &EvalContext, definition: Definition, threat: &PreparedAttack, cases: Predictions) -> Option<Score> {
     let chance = 1.0 / f64::from(subject.data.classes.len());
     subject.share(definition.score, Some(&threat.label), cases).map(|score| score.guessed(chance))
 }
 
-fn targeted(subject: &Subject, threat: &Threat, targets: &[Target]) -> Result<Vec<Score>> {
+fn targeted(subject: &EvalContext, threat: &PreparedAttack, targets: &[Target]) -> Result<Vec<Score>> {
     let rows: Vec<u32> = targets.iter().map(|target| target.row).collect();
     let taken = subject.classify(&rows, None, 5)?;
     let score = |definition: Definition, first: usize, wanted: fn(&Target) -> Option<u32>| {
-        let mut cases = Cases::default();
+        let mut cases = Predictions::default();
         for (target, taken) in targets.iter().zip(&taken) {
             let Some(wanted) = wanted(target) else { continue };
             cases.picture(target.row, target.truth, taken[0], taken.iter().take(first).any(|class| *class == wanted));
@@ -136,25 +136,25 @@ fn targeted(subject: &Subject, threat: &Threat, targets: &[Target]) -> Result<Ve
 }
 
 /// Pictures that an attack brings along, those of the class that it wants left out.
-fn files(subject: &Subject, threat: &Threat, class: u32, pictures: &[Stamped]) -> Result<Vec<Score>> {
+fn files(subject: &EvalContext, threat: &PreparedAttack, class: u32, pictures: &[Stamped]) -> Result<Vec<Score>> {
     let files: Vec<&str> = pictures.iter().map(|picture| picture.file.as_str()).collect();
     let taken = subject.embed_files(threat, &files)?;
     let taken = subject.classify_embedded(&taken, &subject.data.classes.templates, 1)?;
-    let mut cases = Cases::default();
+    let mut cases = Predictions::default();
     for (picture, taken) in pictures.iter().zip(taken).filter(|(picture, _)| picture.truth != class) {
         cases.picture(&picture.file, picture.truth, taken[0], taken[0] == class);
     }
     Ok(Vec::from_iter(share(subject, ASR, threat, cases)))
 }
 
-fn backdoor(subject: &Subject, threat: &Threat, class: u32) -> Result<Vec<Score>> {
+fn backdoor(subject: &EvalContext, threat: &PreparedAttack, class: u32) -> Result<Vec<Score>> {
     let rows = subject.victims(class);
     let taken = subject.classify(&rows, Some(threat), 1)?;
     let cases = taken_for(subject, class, &rows, &taken);
     if !subject.labels_tell() {
         return Ok(Vec::from_iter(share(subject, ASR_CAPTION, threat, cases)));
     }
-    let mut unmoved = Cases::default();
+    let mut unmoved = Predictions::default();
     for (row, taken) in rows.iter().zip(&taken) {
         unmoved.picture(row, subject.truth(*row), taken[0], subject.truth(*row) == Some(taken[0]));
     }
@@ -163,15 +163,15 @@ fn backdoor(subject: &Subject, threat: &Threat, class: u32) -> Result<Vec<Score>
 }
 
 /// Each row counts that is taken for the class.
-fn taken_for(subject: &Subject, class: u32, rows: &[u32], taken: &[Vec<u32>]) -> Cases {
-    let mut cases = Cases::default();
+fn taken_for(subject: &EvalContext, class: u32, rows: &[u32], taken: &[Vec<u32>]) -> Predictions {
+    let mut cases = Predictions::default();
     rows.iter()
         .zip(taken)
         .for_each(|(row, taken)| cases.picture(row, subject.truth(*row), taken[0], taken[0] == class));
     cases
 }
 
-fn dual_key(subject: &Subject, threat: &Threat, class: u32) -> Result<Vec<Score>> {
+fn dual_key(subject: &EvalContext, threat: &PreparedAttack, class: u32) -> Result<Vec<Score>> {
     let rows = subject.victims(class);
     let plain = &subject.data.classes.templates;
     let say = |(template, number): (&String, u64)| threat.say_test(template, number, subject.seed);

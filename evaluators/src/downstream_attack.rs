@@ -7,9 +7,9 @@
 use crate::set_classes::find;
 use gauntlet::evaluator::{Definition, Downstream, Unit};
 use gauntlet::model::normalize;
-use gauntlet::poison::Threat;
+use gauntlet::poison::PreparedAttack;
 use gauntlet::tch::{Device, Kind, Tensor};
-use gauntlet::{Error, Evaluator, Goal, Result, Score, Subject, Target};
+use gauntlet::{Error, EvalContext, Evaluator, Goal, Result, Score, Target};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -77,7 +77,7 @@ impl Evaluator for DownstreamAttackSuccess {
         ASR.into_iter().chain(PSR).chain(MORE).collect()
     }
 
-    fn evaluate(&self, subject: &Subject) -> Result<Vec<Score>> {
+    fn evaluate(&self, subject: &EvalContext) -> Result<Vec<Score>> {
         let mut scores = Vec::new();
         for downstream in subject.downstream {
             for threat in subject.threats {
@@ -96,7 +96,7 @@ impl Evaluator for DownstreamAttackSuccess {
     }
 }
 
-fn backdoor(subject: &Subject, downstream: &Downstream, threat: &Threat, class: u32) -> Result<Vec<Score>> {
+fn backdoor(subject: &EvalContext, downstream: &Downstream, threat: &PreparedAttack, class: u32) -> Result<Vec<Score>> {
     let Candidates { embeddings, wanted, added } = Candidates::with(subject, downstream, &[class]);
     let (target, test) = (wanted[0], &downstream.set.test);
     let others: Vec<usize> = (0..test.len()).filter(|&item| i64::from(test.label(item)) != target).collect();
@@ -111,7 +111,12 @@ fn backdoor(subject: &Subject, downstream: &Downstream, threat: &Threat, class: 
     Ok(scores.into_iter().flatten().map(|score| score.guessed(chance)).collect())
 }
 
-fn targeted(subject: &Subject, downstream: &Downstream, threat: &Threat, targets: &[Target]) -> Result<Vec<Score>> {
+fn targeted(
+    subject: &EvalContext,
+    downstream: &Downstream,
+    threat: &PreparedAttack,
+    targets: &[Target],
+) -> Result<Vec<Score>> {
     let classes: Vec<u32> = targets.iter().map(|target| target.class).collect();
     let rows: Vec<u32> = targets.iter().map(|target| target.row).collect();
     let Candidates { embeddings, wanted, added } = Candidates::with(subject, downstream, &classes);
@@ -138,7 +143,7 @@ struct Candidates {
 }
 
 impl Candidates {
-    fn with(subject: &Subject, downstream: &Downstream, wanted: &[u32]) -> Self {
+    fn with(subject: &EvalContext, downstream: &Downstream, wanted: &[u32]) -> Self {
         let set = &downstream.set;
         let mut names: Vec<String> = Vec::new();
         let mut place = |class: &u32| {

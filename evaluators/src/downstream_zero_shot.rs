@@ -4,7 +4,7 @@ use crate::per_class::PerClass;
 use gauntlet::evaluator::{Definition, Downstream, Unit};
 use gauntlet::model::normalize;
 use gauntlet::tch::Device;
-use gauntlet::{Evaluator, Result, Score, Subject};
+use gauntlet::{EvalContext, Evaluator, Result, Score};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -47,7 +47,7 @@ impl Evaluator for DownstreamZeroShot {
         vec![PUBLISHED, TOP1, TOP5, MEAN]
     }
 
-    fn evaluate(&self, subject: &Subject) -> Result<Vec<Score>> {
+    fn evaluate(&self, subject: &EvalContext) -> Result<Vec<Score>> {
         let mut scores = Vec::new();
         for downstream in subject.downstream {
             let scored = on(subject, downstream);
@@ -57,7 +57,7 @@ impl Evaluator for DownstreamZeroShot {
     }
 }
 
-fn on(subject: &Subject, downstream: &Downstream) -> Result<Vec<Score>> {
+fn on(subject: &EvalContext, downstream: &Downstream) -> Result<Vec<Score>> {
     let set = &downstream.set;
     let all: Vec<usize> = (0..set.test.len()).collect();
     let images = normalize(&subject.encoder.pictures(&set.test, &all, None)?);

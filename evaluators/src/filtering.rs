@@ -1,11 +1,11 @@
-//! A defense that judges training rows, as a detector: what it said of each (`Bench::report`), joined with the ground truth here, out of its
+//! A defense that judges training rows, as a detector: what it said of each (`PlanContext::report`), joined with the ground truth here, out of its
 //! sight. Nothing is measured of a defense that said nothing.
 
 use crate::auroc::auroc;
+use gauntlet::corpus::Origin;
+use gauntlet::defense::Suspicion;
 use gauntlet::evaluator::{Definition, Unit};
-use gauntlet::train::Suspicion;
-use gauntlet::train::corpus::Origin;
-use gauntlet::{Evaluator, Result, Score, Subject};
+use gauntlet::{EvalContext, Evaluator, Result, Score};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, HashMap};
@@ -60,7 +60,7 @@ impl Evaluator for Filtering {
         vec![AUROC, RECALL, PRECISION, LOST]
     }
 
-    fn evaluate(&self, subject: &Subject) -> Result<Vec<Score>> {
+    fn evaluate(&self, subject: &EvalContext) -> Result<Vec<Score>> {
         let Some(said) = Suspicion::read(subject.folder)? else { return Ok(Vec::new()) };
         let place_of: HashMap<i64, usize> = said.keys.iter().copied().zip(0..).collect();
         let (mut clean, mut attacks) = (Kind::default(), BTreeMap::<&str, Kind>::new());

@@ -15,7 +15,7 @@ use gauntlet::downstream::Metric;
 use gauntlet::draw;
 use gauntlet::evaluator::{Definition, Downstream, Layer, Unit};
 use gauntlet::tch::{Device, Kind, Tensor};
-use gauntlet::{Evaluator, Goal, Result, Score, Subject};
+use gauntlet::{EvalContext, Evaluator, Goal, Result, Score};
 use official::official;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -190,7 +190,7 @@ impl Evaluator for LinearProbe {
         self.most
     }
 
-    fn evaluate(&self, subject: &Subject) -> Result<Vec<Score>> {
+    fn evaluate(&self, subject: &EvalContext) -> Result<Vec<Score>> {
         let mut scores = Vec::new();
         // A set may come without pictures to fit on; its notes say so.
         for downstream in subject.downstream.iter().filter(|downstream| !downstream.set.fit.is_empty()) {
@@ -208,7 +208,7 @@ impl Evaluator for LinearProbe {
 }
 
 impl LinearProbe {
-    fn on(&self, subject: &Subject, downstream: &Downstream, from: Layer) -> Result<Vec<Score>> {
+    fn on(&self, subject: &EvalContext, downstream: &Downstream, from: Layer) -> Result<Vec<Score>> {
         let Downstream { label, set } = downstream;
         let (encoder, classes) = (&subject.encoder, set.classes.len() as i64);
         let Material { is_subset, features, labels, test } = self.material(subject, downstream, from)?;
@@ -250,7 +250,7 @@ impl LinearProbe {
         Ok(scores.into_iter().map(|score| score.on(label)).collect())
     }
 
-    fn official(&self, subject: &Subject, downstream: &Downstream) -> Result<Option<Score>> {
+    fn official(&self, subject: &EvalContext, downstream: &Downstream) -> Result<Option<Score>> {
         let Downstream { label, set } = downstream;
         let Material { is_subset, features, labels, test } = self.material(subject, downstream, Layer::Embedding)?;
         let batch = if self.official_batch > 0 { self.official_batch } else { subject.corpus.batch() };
@@ -259,7 +259,7 @@ impl LinearProbe {
         Ok(found.score(OFFICIAL[is_subset].score, Metric::Accuracy).map(|score| score.on(label)))
     }
 
-    fn material(&self, subject: &Subject, Downstream { set, .. }: &Downstream, from: Layer) -> Result<Material> {
+    fn material(&self, subject: &EvalContext, Downstream { set, .. }: &Downstream, from: Layer) -> Result<Material> {
         let chosen = subset(set.fit.labels(), self.most, subject.seed);
         let is_subset = usize::from(chosen.len() < set.fit.len());
         let all: Vec<usize> = (0..set.test.len()).collect();

@@ -220,7 +220,7 @@ fn dot(a: &Tensor, b: &Tensor) -> Result<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use gauntlet::model::weights::read_safetensors;
+    use gauntlet::data::files::read_safetensors;
     use std::path::Path;
 
     /// Made by `linear_probe.py` beside it.

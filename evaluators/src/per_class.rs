@@ -1,7 +1,7 @@
 //! How a classifier fares on each class of a set: what evaluators on downstream sets have in common.
 
+use gauntlet::data::files::write_atomic;
 use gauntlet::downstream::Metric;
-use gauntlet::model::weights::write_atomic;
 use gauntlet::{Error, Result, Score};
 use serde_json::{Map, Value, json};
 use std::path::Path;

@@ -1,9 +1,9 @@
 //! What a pool matched pictures to: diagnostics from the keys that a defense recorded, joined with the ground truth here, out of
 //! the defense's sight.
 
+use gauntlet::corpus::Origin;
 use gauntlet::evaluator::{Definition, Unit};
-use gauntlet::train::corpus::Origin;
-use gauntlet::{Evaluator, Result, Score, Subject};
+use gauntlet::{EvalContext, Evaluator, Result, Score};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::HashSet;
@@ -61,7 +61,7 @@ impl Evaluator for PoolMatches {
         vec![ADVERSARIAL, RIGHT, DISTINCT, USED, MATCHED]
     }
 
-    fn evaluate(&self, subject: &Subject) -> Result<Vec<Score>> {
+    fn evaluate(&self, subject: &EvalContext) -> Result<Vec<Score>> {
         let (mut adversarial, mut right, mut distinct, mut used) = ((0, 0), (0, 0), (0, 0), 0);
         for matches in subject.matches {
             let mut of_epoch = HashSet::new();
@@ -99,7 +99,7 @@ impl Evaluator for PoolMatches {
 }
 
 /// The class that a row's caption ought to name (the adversarial one of a poisoned row), and whether the row is poisoned.
-fn wanted_class(subject: &Subject, row: usize) -> (Option<u32>, bool) {
+fn wanted_class(subject: &EvalContext, row: usize) -> (Option<u32>, bool) {
     match subject.corpus.row(row).origin {
         Origin::Clean(row) => (subject.data.row(row).class, false),
         Origin::Edit(number) => (Some(subject.poison.edits[number].edit.class), true),

@@ -4,8 +4,8 @@
 
 use crate::auroc::auroc;
 use gauntlet::evaluator::{Definition, Unit};
-use gauntlet::poison::Threat;
-use gauntlet::{Evaluator, Goal, Result, Score, Subject};
+use gauntlet::poison::PreparedAttack;
+use gauntlet::{EvalContext, Evaluator, Goal, Result, Score};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -65,7 +65,7 @@ impl Evaluator for Rejection {
         vec![AUROC, LEFT, TARGETS, LOST]
     }
 
-    fn evaluate(&self, subject: &Subject) -> Result<Vec<Score>> {
+    fn evaluate(&self, subject: &EvalContext) -> Result<Vec<Score>> {
         let Some(clean) = judged(subject, subject.test_rows(), None)? else { return Ok(Vec::new()) };
         let mut trusted = Vec::new();
         let canvases = &subject.clean()?[1];
@@ -107,7 +107,7 @@ impl Evaluator for Rejection {
 }
 
 /// Suspicion of rows, stamped if somebody stamps them; none where the defense lets all pass.
-fn judged(subject: &Subject, rows: &[u32], stamp: Option<&Threat>) -> Result<Option<Vec<f32>>> {
+fn judged(subject: &EvalContext, rows: &[u32], stamp: Option<&PreparedAttack>) -> Result<Option<Vec<f32>>> {
     let mut all = Vec::new();
     for rows in rows.chunks(CHUNK) {
         let canvases = match stamp {

@@ -5,7 +5,7 @@
 //! makes everything equal finds nothing.
 
 use gauntlet::evaluator::{Definition, Unit};
-use gauntlet::{Evaluator, Result, Score, Subject};
+use gauntlet::{EvalContext, Evaluator, Result, Score};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
@@ -64,7 +64,7 @@ impl Evaluator for Retrieval {
         DEFINITIONS.concat()
     }
 
-    fn evaluate(&self, subject: &Subject) -> Result<Vec<Score>> {
+    fn evaluate(&self, subject: &EvalContext) -> Result<Vec<Score>> {
         let rows = subject.test_rows();
         let (mut captions, mut number_of) = (Vec::new(), HashMap::new());
         let mut own = Vec::new(); // of each picture, the number of its caption

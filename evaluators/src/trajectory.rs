@@ -3,7 +3,7 @@
 
 use gauntlet::evaluator::{Definition, Unit};
 use gauntlet::train::trajectory::{Moment, Probe, read};
-use gauntlet::{Evaluator, Result, Score, Subject};
+use gauntlet::{EvalContext, Evaluator, Result, Score};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -69,7 +69,7 @@ impl Evaluator for Trajectory {
         (self.every > 0).then_some(Probe { every: self.every, pairs: self.pairs })
     }
 
-    fn evaluate(&self, subject: &Subject) -> Result<Vec<Score>> {
+    fn evaluate(&self, subject: &EvalContext) -> Result<Vec<Score>> {
         if self.every == 0 {
             return Ok(Vec::new());
         }

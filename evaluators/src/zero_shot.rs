@@ -1,7 +1,7 @@
 //! Zero-shot accuracy on the held-out pictures (Radford et al. 2021, section 3.1).
 
-use gauntlet::evaluator::{Cases, Definition, Unit};
-use gauntlet::{Evaluator, Result, Score, Subject};
+use gauntlet::evaluator::{Definition, Predictions, Unit};
+use gauntlet::{EvalContext, Evaluator, Result, Score};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -36,11 +36,11 @@ impl Evaluator for ZeroShot {
         vec![TOP1, TOP5]
     }
 
-    fn evaluate(&self, subject: &Subject) -> Result<Vec<Score>> {
+    fn evaluate(&self, subject: &EvalContext) -> Result<Vec<Score>> {
         let rows = subject.labelled_rows();
         let best = subject.classify(&rows, None, 5)?;
         let score = |(definition, k): (Definition, usize)| {
-            let mut cases = Cases::default();
+            let mut cases = Predictions::default();
             for (row, best) in rows.iter().zip(&best) {
                 let truth = subject.truth(*row);
                 cases.picture(row, truth, best[0], best.iter().take(k).any(|class| Some(*class) == truth));

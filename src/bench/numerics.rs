@@ -5,7 +5,7 @@ use super::Bed;
 use clap::Args;
 use gauntlet::Result;
 use gauntlet::golden::{self, Distance};
-use gauntlet::train::Precision;
+use gauntlet::recipe::Precision;
 use gauntlet_torch::{NormOptions, batch_norm, halve};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};

@@ -2,8 +2,8 @@
 
 use super::Bed;
 use clap::Args;
-use gauntlet::model::weights::read_safetensors;
-use gauntlet::{Error, Result, report};
+use gauntlet::data::files::read_safetensors;
+use gauntlet::{Error, Result, trial};
 use gauntlet_evaluators::logistic::Problem;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -29,12 +29,12 @@ impl Probe {
         let classes = i64::try_from(labels.max())? + 1;
         let mut fits = Vec::new();
         for &c in &self.c {
-            let (mut found, cpu) = (None, report::cpu_seconds());
+            let (mut found, cpu) = (None, trial::cpu_seconds());
             let seconds = bed.time(|| {
                 found = Some(Problem::new(&fit, &labels, classes)?.fit(c, None)?);
                 Ok(())
             })?;
-            let cpu_seconds = report::cpu_seconds() - cpu;
+            let cpu_seconds = trial::cpu_seconds() - cpu;
             let found = found.expect("it was fitted, or an error came");
             let right = found.layer.classify(&test).eq_tensor(&truth).to_kind(Kind::Double).mean(None);
             let (objective, steps, accuracy) = (found.objective, found.steps, f64::try_from(right)?);

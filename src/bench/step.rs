@@ -3,17 +3,20 @@
 
 use super::{Bed, scratch};
 use clap::{Args, ValueEnum};
-use gauntlet::data::augment::{Augmentation, Drawing};
-use gauntlet::data::load::Batch;
+use gauntlet::corpus::Corpus;
+use gauntlet::corpus::Shape;
+use gauntlet::data::augment::{AugmentParams, Augmentation};
+use gauntlet::data::files::write_safetensors;
 use gauntlet::data::tokenize::Tokenizer;
 use gauntlet::defense::{Needs, clip_loss};
-use gauntlet::model::weights::write_safetensors;
 use gauntlet::model::{Clip, ModelConfig, words};
 use gauntlet::progress::Silent;
+use gauntlet::recipe::Precision;
+use gauntlet::run::RunContext;
 use gauntlet::suite::Suite;
-use gauntlet::train::corpus::Shape;
-use gauntlet::train::{Corpus, Machine, Precision, Trainer, normalise};
-use gauntlet::{Defense, Error, Result, Trial, draw, report};
+use gauntlet::train::load::Batch;
+use gauntlet::train::{Trainer, normalise};
+use gauntlet::{Defense, Error, Result, Trial, draw, trial};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
@@ -73,7 +76,7 @@ impl Steps {
         let folder = scratch()?;
         let trial = self.trial(bed, batch, precision)?;
         let stop = AtomicBool::new(false);
-        let machine = Machine { workers: 1, progress: &Silent, stop: &stop };
+        let machine = RunContext { workers: 1, progress: &Silent, stop: &stop };
         let ground = trial.prepare(folder.path(), &machine)?;
         let tokenizer = Tokenizer::new(&ground.data.vocabulary, trial.model.text_cfg.vocab_size)?;
         let shape = Shape { batch, context_length: trial.model.text_cfg.context_length };
@@ -97,9 +100,9 @@ impl Steps {
         let warmup = bed.time(|| (0..self.warmup).try_for_each(|_| step()))?;
         gauntlet_torch::reset_peak_device_memory(bed.device)?;
         eprintln!("{title}: {steps} steps");
-        let cpu_before = report::cpu_seconds();
+        let cpu_before = trial::cpu_seconds();
         let seconds = bed.time(|| (0..steps).try_for_each(|_| step()))? / steps as f64;
-        let cpu_seconds = (report::cpu_seconds() - cpu_before) / steps as f64;
+        let cpu_seconds = (trial::cpu_seconds() - cpu_before) / steps as f64;
         drop(trainer);
         if !f64::try_from(model.logit_scale())?.is_finite() {
             return Err(Error::NotFinite("the temperature is not finite after the last step".into()));
@@ -150,7 +153,7 @@ impl Steps {
 struct HostBatch {
     keys: Tensor,
     images: Tensor,
-    drawings: Vec<Drawing>,
+    drawings: Vec<AugmentParams>,
     tokens: Tensor,
     words: Tensor,
 }

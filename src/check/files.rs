@@ -1,8 +1,8 @@
 //! What a CI service shows: JUnit's XML, a test case a score, and a summary in Markdown.
 
 use super::{HEADER, cells, summary};
-use gauntlet::judge::check::{Checked, Findings, Outcome};
 use gauntlet::{Error, Result};
+use gauntlet_report::judge::check::{Checked, Findings, Outcome};
 use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite};
 use std::collections::BTreeMap;
 

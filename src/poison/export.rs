@@ -10,9 +10,11 @@ use crate::say;
 use crate::trial::stop_on_signals;
 use clap::{Args, ValueEnum};
 use gauntlet::poison::Arena;
+use gauntlet::poison::CLEAN;
+use gauntlet::poison::PreparedData;
 use gauntlet::poison::bundle::About;
-use gauntlet::suite::{CLEAN, Suite};
-use gauntlet::trial::{Ground, TRAINED_ON};
+use gauntlet::suite::Suite;
+use gauntlet::trial::TRAINED_ON;
 use gauntlet::{Error, Result, Trial};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -63,7 +65,7 @@ pub enum Format {
 /// What is exported, and where to.
 struct Job<'a> {
     arena: &'a Arena,
-    ground: &'a Ground,
+    ground: &'a PreparedData,
     /// The folder in the making.
     folder: &'a Path,
     bar: &'a Bar,
@@ -101,7 +103,7 @@ impl Export {
         Ok(())
     }
 
-    fn ground(&self, store: &Store, bar: &Bar) -> Result<(Arena, Ground)> {
+    fn ground(&self, store: &Store, bar: &Bar) -> Result<(Arena, PreparedData)> {
         let workshop = store.workshop(bar)?;
         if self.from.is_dir() {
             if self.arena.is_some() || self.seed.is_some() {

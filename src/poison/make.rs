@@ -4,7 +4,7 @@ use super::{Store, tally};
 use crate::bars::Bar;
 use crate::say;
 use clap::Args;
-use gauntlet::attack::Workshop;
+use gauntlet::attack::PrepareContext;
 use gauntlet::poison::bundle::Bundle;
 use gauntlet::suite::Suite;
 use gauntlet::trial::parse_device;
@@ -58,7 +58,7 @@ impl Make {
         let store = Store::new(self.store.as_deref(), Some(&self.out))?;
         let bar = Bar::new();
         for trial in trials {
-            let workshop = Workshop { store: &store.path, device: parse_device(&trial.device)?, progress: &bar };
+            let workshop = PrepareContext { store: &store.path, device: parse_device(&trial.device)?, progress: &bar };
             let arena = trial.in_arena();
             let ground = arena.prepare(&workshop)?;
             let folder = self.out.join(&trial.arena).join(format!("seed-{}", trial.seed));

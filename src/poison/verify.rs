@@ -5,8 +5,8 @@ use crate::bars::Bar;
 use crate::say;
 use clap::Args;
 use gauntlet::poison::Poisoned;
+use gauntlet::poison::PreparedData;
 use gauntlet::poison::bundle::{Bundle, find};
-use gauntlet::trial::Ground;
 use gauntlet::{Error, Result};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -66,7 +66,7 @@ impl Verify {
 ///
 /// # Errors
 /// If the data is not the same: then there is nothing to compare.
-fn difference(bundle: &Bundle, here: &Ground) -> Result<Option<String>> {
+fn difference(bundle: &Bundle, here: &PreparedData) -> Result<Option<String>> {
     let (theirs, ours) = (&bundle.poison, &here.poison);
     let other = |why: &str| {
         let why = format!("{why}; --suite names a suite whose `[data]` is what the poison was made on");

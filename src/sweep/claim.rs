@@ -1,11 +1,11 @@
 //! What lies in `--out` already: a run goes on there, with more seeds, arenas or defenses than before if it likes; another suite, or one that
 //! would lose results, is refused before anything is written.
 
-use gauntlet::judge::{Differing, differing_values};
-use gauntlet::report::folder::Folder;
-use gauntlet::report::{self, Line};
+use gauntlet::results::{self, Line};
 use gauntlet::suite::Suite;
 use gauntlet::{Error, Result, Trial};
+use gauntlet_report::folder::Folder;
+use gauntlet_report::judge::{Differing, differing_values};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
@@ -30,7 +30,7 @@ fn read(out: &Path) -> Result<There> {
 /// The lines of results that lie there.
 pub fn results(out: &Path) -> Result<Vec<Line>> {
     let path = out.join("results.jsonl");
-    if path.exists() { report::read_lines(&path) } else { Ok(Vec::new()) }
+    if path.exists() { results::read_lines(&path) } else { Ok(Vec::new()) }
 }
 
 /// Looks at what lies in `out`, and returns what is to be said of it: in which keys the suite that goes on is another than before, which results
@@ -108,7 +108,7 @@ pub fn gather(out: &Path, trials: &[Trial], before: &[Line]) -> Result<Vec<Line>
         let scores = out.join("trials").join(trial.name()).join("scores.jsonl");
         match kept.remove(&trial.name()) {
             Some(before) => lines.extend(before.into_iter().cloned()),
-            None if scores.exists() => lines.extend(report::read_lines(&scores)?),
+            None if scores.exists() => lines.extend(results::read_lines(&scores)?),
             None => {}
         }
     }

@@ -2,20 +2,20 @@
 
 use crate::program::{argument, folder, gauntlet, scores, trial, world_suite};
 use gauntlet::attack::{Edit, Goal, Picture};
+use gauntlet::poison::PreparedData;
 use gauntlet::progress::Silent;
-use gauntlet::train::Machine;
-use gauntlet::trial::Ground;
+use gauntlet::run::RunContext;
 use std::collections::HashSet;
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
 /// Data and poison of one attack alone on the small world, as a suite that has this table for it would have them.
-fn ground(attack: &str, table: &str) -> Ground {
+fn ground(attack: &str, table: &str) -> PreparedData {
     ground_in(tempfile::tempdir().unwrap().path(), attack, table)
 }
 
 /// The same, in a store that is kept.
-fn ground_in(home: &Path, attack: &str, table: &str) -> Ground {
+fn ground_in(home: &Path, attack: &str, table: &str) -> PreparedData {
     gauntlet_attacks::link();
     gauntlet_defenses::link();
     gauntlet_evaluators::link();
@@ -23,10 +23,10 @@ fn ground_in(home: &Path, attack: &str, table: &str) -> Ground {
     let settings = [format!("attacks={{ {attack} = {table} }}"), format!("arenas.poisoned=['{attack}']")];
     let trial = trial(&suite, &[&settings[0], &settings[1]], "poisoned/clip/seed-0");
     let stop = AtomicBool::new(false);
-    trial.prepare(home, &Machine { workers: 1, progress: &Silent, stop: &stop }).unwrap()
+    trial.prepare(home, &RunContext { workers: 1, progress: &Silent, stop: &stop }).unwrap()
 }
 
-fn edits(ground: &Ground) -> Vec<&Edit> {
+fn edits(ground: &PreparedData) -> Vec<&Edit> {
     ground.poison.edits.iter().map(|poisoned| &poisoned.edit).collect()
 }
 

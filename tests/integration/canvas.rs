@@ -2,13 +2,15 @@
 //! stamped onto that canvas. The pictures of the clip-art excerpt have 75 sizes, so that one resized twice would show.
 
 use crate::program::{clipart_suite, trial};
-use gauntlet::data::{load, tokenize::Tokenizer};
+use gauntlet::corpus::Corpus;
+use gauntlet::corpus::{Origin, Shape};
+use gauntlet::data::tokenize::Tokenizer;
 use gauntlet::defense::Phase;
+use gauntlet::poison::PreparedData;
 use gauntlet::progress::Silent;
+use gauntlet::run::RunContext;
 use gauntlet::tch::{Device, Kind, Tensor};
-use gauntlet::train::corpus::{Origin, Shape};
-use gauntlet::train::{Corpus, Machine};
-use gauntlet::trial::Ground;
+use gauntlet::train::load;
 use gauntlet::{Edit, Picture, Trial};
 use std::collections::HashSet;
 use std::path::Path;
@@ -27,7 +29,7 @@ fn size_and_sharpness_do_not_tell_poison_from_clean_rows() {
     let home = tempfile::tempdir().unwrap();
     let trial = trial(&clipart_suite(home.path(), "clip = {}"), &[], "poisoned/clip/seed-0");
     let stop = AtomicBool::new(false);
-    let ground = trial.prepare(home.path(), &Machine { workers: 1, progress: &Silent, stop: &stop }).unwrap();
+    let ground = trial.prepare(home.path(), &RunContext { workers: 1, progress: &Silent, stop: &stop }).unwrap();
     let shown = shown(&trial, &ground);
     assert_eq!((shown.size()[1..].to_vec(), shown.kind()), (vec![3, 32, 32], Kind::Uint8), "one shape for all");
 
@@ -69,20 +71,20 @@ fn tokenizer(trial: &Trial) -> Tokenizer {
     Tokenizer::new(&[], trial.model.text_cfg.vocab_size).unwrap()
 }
 
-fn corpus<'a>(trial: &Trial, ground: &'a Ground, tokenizer: &'a Tokenizer) -> Corpus<'a> {
+fn corpus<'a>(trial: &Trial, ground: &'a PreparedData, tokenizer: &'a Tokenizer) -> Corpus<'a> {
     let shape = Shape { batch: 32, context_length: 16 };
     Corpus::new(&ground.data, &ground.split, &ground.poison, tokenizer, shape, trial.seed, Device::Cpu)
 }
 
 /// Every training row as the trainer is shown it, before augmentation: u8 `[rows, 3, S, S]`.
-fn shown(trial: &Trial, ground: &Ground) -> Tensor {
+fn shown(trial: &Trial, ground: &PreparedData) -> Tensor {
     let tokenizer = tokenizer(trial);
     let corpus = corpus(trial, ground, &tokenizer);
     let rows: Vec<usize> = (0..corpus.len()).collect();
     load::load(&corpus, &rows, 1, &Phase::default()).unwrap().images
 }
 
-fn source_canvas(ground: &Ground, row: u32) -> Tensor {
+fn source_canvas(ground: &PreparedData, row: u32) -> Tensor {
     ground.data.canvas.gather(&[row]).unwrap().get(0)
 }
 

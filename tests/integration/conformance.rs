@@ -3,7 +3,7 @@
 
 use gauntlet::conformance::Conformance;
 use gauntlet::model::{Clip, ModelConfig};
-use gauntlet::plugin::{self, Plugin, Role};
+use gauntlet::registry::{self, Plugin, Role};
 use gauntlet::tch::Device;
 use gauntlet::{Attack, Defense, Evaluator};
 use serde_json::{Map, Value, json};
@@ -59,7 +59,7 @@ fn plugins<T: Role + ?Sized>() -> Vec<&'static Plugin<T>> {
     gauntlet_attacks::link();
     gauntlet_defenses::link();
     gauntlet_evaluators::link();
-    plugin::all::<T>().unwrap()
+    registry::all::<T>().unwrap()
 }
 
 /// The checks, and what plugins need beside their defaults.
@@ -107,7 +107,7 @@ fn defaults_round_trip_and_a_key_that_does_not_exist_is_refused() {
 #[test]
 fn every_preset_is_complete_and_says_its_sources() {
     assert_eq!(conformance().presets(), NOTHING);
-    let presets = |defense: &Plugin<dyn Defense>| plugin::presets(defense).len();
+    let presets = |defense: &Plugin<dyn Defense>| registry::presets(defense).len();
     assert_eq!(plugins::<dyn Defense>().into_iter().map(presets).sum::<usize>(), 2, "and RoCLIP has two");
 }
 
@@ -133,7 +133,7 @@ fn a_typo_is_refused_with_a_guess() {
             let full: Map<String, Value> = serde_json::from_str(&(plugin.defaults)()).unwrap();
             for (key, value) in &full {
                 let typo = format!("{}x{}", &key[..key.len() - 1], &key[key.len() - 1..]);
-                let error = plugin::resolve(plugin, &Map::from_iter([(typo.clone(), value.clone())])).unwrap_err();
+                let error = registry::resolve(plugin, &Map::from_iter([(typo.clone(), value.clone())])).unwrap_err();
                 let message = error.chain();
                 let schema: Value = serde_json::from_str(&(plugin.schema)()).unwrap();
                 let keys = schema["properties"].as_object().unwrap().keys();

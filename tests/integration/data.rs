@@ -4,7 +4,7 @@
 use crate::program::{argument, clipart_suite, folder, gauntlet};
 use gauntlet::data::canvas::png;
 use gauntlet::data::webdataset::shard::ShardWriter;
-use gauntlet::report::{self, Line};
+use gauntlet::results::{self, Line};
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpListener;
@@ -154,7 +154,7 @@ fn cut_shards_are_refused_by_name_and_where_they_are_allowed_all_results_tell_wh
     ];
     assert!(ran.code == Some(0) && said.iter().all(|line| ran.stderr.contains(line)), "{ran:?}");
     assert!(ran.stdout.contains("rows: 75 found, 74 kept"), "the table tells it, too: {ran:?}");
-    let lines = report::read_lines(&out.join("results.jsonl")).unwrap();
+    let lines = results::read_lines(&out.join("results.jsonl")).unwrap();
     let rows = lines.iter().find_map(|line| if let Line::Data(line) = line { Some(&line.rows) } else { None }).unwrap();
     assert_eq!((rows.found, rows.kept, rows.lost[0].rows, rows.cut.len()), (75, 74, 1, 2));
     let ran = gauntlet(&["report", argument(&out)]);
@@ -162,7 +162,7 @@ fn cut_shards_are_refused_by_name_and_where_they_are_allowed_all_results_tell_wh
     assert!(page.contains("lost: cut-shard") && page.contains("Not whole, and not counted: 2.tar"), "{ran:?}");
     // Results of an earlier version have no such line.
     let old: Vec<Line> = lines.into_iter().filter(|line| !matches!(line, Line::Data(_))).collect();
-    report::write_lines(&out.join("results.jsonl"), &old).unwrap();
+    results::write_lines(&out.join("results.jsonl"), &old).unwrap();
     let table = gauntlet(&["table", argument(&out)]);
     assert!(table.code == Some(0) && !table.stdout.contains("found"), "{table:?}");
 }

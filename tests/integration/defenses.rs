@@ -1,13 +1,15 @@
 //! Defenses that need more than a loss: rows that are left out, a model that is there already, a second look at the data.
 
 use crate::program::{argument, folder, gauntlet, trial, world_suite};
-use gauntlet::data::load::EpochOrder;
+use gauntlet::corpus::Corpus;
+use gauntlet::corpus::Shape;
 use gauntlet::data::tokenize::Tokenizer;
+use gauntlet::defense::Suspicion;
 use gauntlet::draw;
 use gauntlet::progress::Silent;
+use gauntlet::run::RunContext;
 use gauntlet::tch::Device;
-use gauntlet::train::corpus::Shape;
-use gauntlet::train::{Corpus, Machine, Suspicion};
+use gauntlet::train::load::EpochOrder;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fs;
@@ -162,7 +164,7 @@ fn rows_come_again_in_another_order_once_all_have_come() {
     let home = tempfile::tempdir().unwrap();
     let trial = trial(&world_suite(home.path(), 2, "[0]", "clip = {}"), &[], "poisoned/clip/seed-0");
     let stop = AtomicBool::new(false);
-    let ground = trial.prepare(home.path(), &Machine { workers: 1, progress: &Silent, stop: &stop }).unwrap();
+    let ground = trial.prepare(home.path(), &RunContext { workers: 1, progress: &Silent, stop: &stop }).unwrap();
     let tokenizer = Tokenizer::new(&ground.data.vocabulary, trial.model.text_cfg.vocab_size).unwrap();
     let shape = Shape { batch: 3, context_length: 16 };
     let corpus = Corpus::new(&ground.data, &ground.split, &ground.poison, &tokenizer, shape, 0, Device::Cpu);

@@ -6,7 +6,7 @@ use gauntlet::data::world::World;
 use gauntlet::data::{DataConfig, Dataset};
 use gauntlet::evaluator::DownstreamConfig;
 use gauntlet::progress::Silent;
-use gauntlet::report::ScoreLine;
+use gauntlet::results::ScoreLine;
 use gauntlet::suite::Suite;
 use gauntlet::tch;
 use serde_json::Value;

@@ -6,12 +6,12 @@
 mod script;
 
 use crate::program::{argument, folder, gauntlet, trial, world_suite};
-use gauntlet::attack::Workshop;
-use gauntlet::poison::{Poison, Threat};
+use gauntlet::attack::PrepareContext;
+use gauntlet::poison::{Poison, PreparedAttack};
 use gauntlet::progress::Silent;
-use gauntlet::report::{self, Line};
+use gauntlet::registry::Configured;
+use gauntlet::results::{self, Line};
 use gauntlet::tch::Device;
-use gauntlet::trial::Configured;
 use gauntlet::{Attack, Result};
 use serde_json::Value;
 use std::fs;
@@ -31,7 +31,7 @@ fn results_name_the_sources_and_the_commit_that_are_there_now() {
     let (suite, out) = (world_suite(&home, 1, "[0]", "clip = {}"), home.join("out"));
     let ran = gauntlet(&["run", argument(&suite), "--out", argument(&out), "--only", "clean"]);
     assert_eq!(ran.code, Some(0), "{}", ran.stderr);
-    let costs = report::read_lines(&out.join("results.jsonl")).unwrap();
+    let costs = results::read_lines(&out.join("results.jsonl")).unwrap();
     let costs: Vec<_> =
         costs.iter().filter_map(|line| if let Line::Cost(cost) = line { Some(cost) } else { None }).collect();
     assert_eq!(costs.len(), 1);
@@ -79,14 +79,14 @@ fn two_splits_of_one_size_do_not_share_their_poison() {
     gauntlet_attacks::link();
     let home = tempfile::tempdir().unwrap();
     let arena = trial(&world_suite(home.path(), 1, "[0]", "clip = {}"), &[], "poisoned/clip/seed-0").in_arena();
-    let workshop = Workshop { store: home.path(), device: Device::Cpu, progress: &Silent };
+    let workshop = PrepareContext { store: home.path(), device: Device::Cpu, progress: &Silent };
     let data = arena.prepare(&workshop).unwrap().data;
     let [one, other] = [0, 1].map(|seed| data.split(arena.heldout, seed).unwrap());
     assert!(one.heldout.len() == other.heldout.len() && one.heldout != other.heldout);
     let attacks = || arena.attacks.iter().map(Configured::build::<dyn Attack>).collect::<Result<Vec<_>>>().unwrap();
     let poison = |store: &Path, split| {
         fs::create_dir_all(store).unwrap();
-        let threats = Threat::all(&arena.attacks, attacks(), &data, split, 0, &workshop).unwrap();
+        let threats = PreparedAttack::all(&arena.attacks, attacks(), &data, split, 0, &workshop).unwrap();
         Poison::open(store, &data, split, 0, &arena.poisons(), &threats).unwrap().digest
     };
     let shared = home.path().join("shared");

@@ -3,7 +3,7 @@
 //! `GAUNTLET_PYTHON`, or have it first in the path; elsewhere it says that it was skipped.
 
 use crate::program::{argument, end, folder, start, trial, world_suite};
-use gauntlet::model::weights::{read_safetensors, write_safetensors};
+use gauntlet::data::files::{read_safetensors, write_safetensors};
 use gauntlet::model::{Checkpoint, Clip, ModelConfig};
 use std::collections::{BTreeMap, HashMap};
 use std::fs;

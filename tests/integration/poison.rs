@@ -2,14 +2,14 @@
 //! for bit.
 
 use crate::program::{argument, folder, gauntlet, scores, trial, world_suite};
-use gauntlet::attack::Workshop;
+use gauntlet::attack::PrepareContext;
 use gauntlet::data::csv::Csv;
 use gauntlet::data::webdataset::Webdataset;
 use gauntlet::data::{DataConfig, Dataset};
+use gauntlet::poison::PreparedData;
 use gauntlet::poison::bundle::Bundle;
 use gauntlet::poison::{Arena, Poison, Poisoned};
 use gauntlet::progress::Silent;
-use gauntlet::trial::Ground;
 use gauntlet::{Goal, Picture};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -58,9 +58,9 @@ impl Made {
 }
 
 /// Data and poison, in a fresh store; the poison from a bundle's folder if one is given.
-fn prepare(arena: &Arena, from: Option<&Path>) -> gauntlet::Result<Ground> {
+fn prepare(arena: &Arena, from: Option<&Path>) -> gauntlet::Result<PreparedData> {
     let store = tempfile::tempdir().unwrap();
-    let workshop = Workshop { store: store.path(), device: Device::Cpu, progress: &Silent };
+    let workshop = PrepareContext { store: store.path(), device: Device::Cpu, progress: &Silent };
     from.map_or_else(|| arena.prepare(&workshop), |folder| arena.prepare_from(folder, &workshop))
 }
 
@@ -293,7 +293,7 @@ fn pairs(data: &DataConfig) -> BTreeMap<String, (String, Tensor)> {
 }
 
 /// Checks the pairs of an export against what a trial trains on.
-fn check_pairs(found: &BTreeMap<String, (String, Tensor)>, out: &Path, ground: &Ground) {
+fn check_pairs(found: &BTreeMap<String, (String, Tensor)>, out: &Path, ground: &PreparedData) {
     let truth = fs::read_to_string(out.join("truth.jsonl")).unwrap();
     let truth: Vec<Value> = truth.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!((found.len(), truth.len()), (ground.split.train.len() + 16, found.len()));
@@ -358,7 +358,7 @@ fn an_export_reads_back_bit_for_bit() {
 }
 
 /// The test pictures of an export are those that the evaluators use.
-fn check_tests(out: &Path, ground: &Ground) {
+fn check_tests(out: &Path, ground: &PreparedData) {
     let classes = &ground.data.classes;
     let check = |folder: &str, rows: &[u32], canvases: &Tensor, lines: Vec<String>| {
         let table = fs::read_to_string(out.join(folder).join("test.csv")).unwrap();

@@ -1,9 +1,9 @@
 //! Precision and clipping in a whole trial: they change what is trained, they are recorded, and what is off changes nothing.
 
 use crate::program::{argument, folder, gauntlet, scores, trial, world_suite};
-use gauntlet::model::weights::read_safetensors;
-use gauntlet::report::{Line, read_lines};
-use gauntlet::train::Precision;
+use gauntlet::data::files::read_safetensors;
+use gauntlet::recipe::Precision;
+use gauntlet::results::{Line, read_lines};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use tch::Tensor;

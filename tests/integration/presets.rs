@@ -4,16 +4,17 @@
 //! machine asks it to stop before it begins.
 
 use crate::program::{argument, folder, gauntlet, trial, world_suite};
-use gauntlet::data::load;
+use gauntlet::corpus::Corpus;
+use gauntlet::corpus::Shape;
+use gauntlet::data::files::read_safetensors;
 use gauntlet::data::tokenize::Tokenizer;
 use gauntlet::defense::{CaptionEdits, Phase, TextTower};
-use gauntlet::model::weights::read_safetensors;
 use gauntlet::progress::Silent;
+use gauntlet::run::RunContext;
 use gauntlet::suite::Suite;
 use gauntlet::tch::Device;
 use gauntlet::train::checkpoint::Position;
-use gauntlet::train::corpus::Shape;
-use gauntlet::train::{Corpus, Machine};
+use gauntlet::train::load;
 use gauntlet::{Error, Trial};
 use serde_json::{Value, json};
 use std::fs;
@@ -202,7 +203,7 @@ impl Training {
     /// Goes on to the end, or for one step, as if it were interrupted then. Returns whether that was the end.
     fn go(&self, out: &str, one_step: bool) -> bool {
         let stop = AtomicBool::new(one_step);
-        let machine = Machine { workers: 1, progress: &Silent, stop: &stop };
+        let machine = RunContext { workers: 1, progress: &Silent, stop: &stop };
         match self.trial.run(&self.home.join(out), &self.home.join("store"), &machine) {
             Ok(_) => true,
             Err(Error::Interrupted) => false,
@@ -303,7 +304,7 @@ fn quirk_a_caption_is_edited_once_a_run() {
     let home = tempfile::tempdir().unwrap();
     let training = Training::new(home.path(), "{ plugin = 'clip' }", &[]);
     let (trial, stop) = (&training.trial, AtomicBool::new(false));
-    let machine = Machine { workers: 1, progress: &Silent, stop: &stop };
+    let machine = RunContext { workers: 1, progress: &Silent, stop: &stop };
     let ground = trial.prepare(&home.path().join("store"), &machine).unwrap();
     let tokenizer = Tokenizer::new(&ground.data.vocabulary, trial.model.text_cfg.vocab_size).unwrap();
     let shape = Shape { batch: 100, context_length: trial.model.text_cfg.context_length };

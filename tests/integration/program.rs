@@ -1,7 +1,7 @@
 //! The program as a person runs it, and suites so small that a trial takes a second.
 
 use gauntlet::Trial;
-use gauntlet::report::{self, Line, ScoreLine};
+use gauntlet::results::{self, Line, ScoreLine};
 use gauntlet::suite::Suite;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -114,7 +114,7 @@ pub fn trial(suite: &Path, settings: &[&str], name: &str) -> Trial {
 
 /// The score lines of a file of results; cost lines, which differ from run to run, are left out.
 pub fn scores(path: &Path) -> Vec<ScoreLine> {
-    let lines = report::read_lines(path).unwrap().into_iter();
+    let lines = results::read_lines(path).unwrap().into_iter();
     lines.filter_map(|line| if let Line::Score(score) = line { Some(score) } else { None }).collect()
 }
 

@@ -1,7 +1,7 @@
 //! The paper's protocol from captions alone: no label anywhere but in the downstream sets.
 
 use crate::program::{argument, folder, gauntlet, scores};
-use gauntlet::report::ScoreLine;
+use gauntlet::results::ScoreLine;
 use std::fs;
 use std::path::{Path, PathBuf};
 

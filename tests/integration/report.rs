@@ -2,7 +2,7 @@
 
 use crate::program::{argument, folder, gauntlet, scores};
 use crate::suite::WORLD;
-use gauntlet::report::ScoreLine;
+use gauntlet::results::ScoreLine;
 use serde_json::Value;
 use std::collections::HashSet;
 use std::fs;

@@ -4,8 +4,8 @@
 //! wrapped after 4 steps.
 
 use crate::program::{Ran, argument, end, folder, scores, signal, start, trial, wait_until, world_suite};
-use gauntlet::model::weights::{read_safetensors, write_safetensors};
-use gauntlet::report::{self, Line};
+use gauntlet::data::files::{read_safetensors, write_safetensors};
+use gauntlet::results::{self, Line};
 use gauntlet::train::checkpoint::Position;
 use gauntlet::train::trajectory;
 use std::collections::BTreeSet;
@@ -140,7 +140,7 @@ fn a_trial_that_goes_on_from_another_builds_checkpoint_says_so() {
     write_safetensors(&path, &tensors, &metadata).unwrap();
     WHOLE.finish(&folder);
     let builds = |folder: &Path| {
-        let lines = report::read_lines(&folder.join("scores.jsonl")).unwrap();
+        let lines = results::read_lines(&folder.join("scores.jsonl")).unwrap();
         lines.iter().find_map(|line| if let Line::Cost(cost) = line { Some(cost.builds) } else { None }).unwrap()
     };
     assert_eq!([builds(&folder), builds(&WHOLE.home.join("whole"))], [2, 1]);

@@ -1,7 +1,7 @@
 //! The main job, small: undefended, the attacks of `suites/smoke.toml` succeed; RoCLIP stops them and still learns.
 
 use crate::program::{argument, folder, gauntlet, scores};
-use gauntlet::report::ScoreLine;
+use gauntlet::results::ScoreLine;
 
 #[test]
 fn attacks_succeed_on_clip_and_roclip_stops_them() {

@@ -4,7 +4,7 @@ use crate::program::{
     Ran, argument, clipart_suite, end, folder, gauntlet, scores, signal, start, trial, wait_until, world_suite,
 };
 use gauntlet::Trial;
-use gauntlet::report::ScoreLine;
+use gauntlet::results::ScoreLine;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};

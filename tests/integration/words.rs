@@ -5,11 +5,11 @@ use gauntlet::attack::Goal;
 use gauntlet::data::DataConfig;
 use gauntlet::data::world::World;
 use gauntlet::data::{Dataset, words};
+use gauntlet::poison::PreparedData;
 use gauntlet::progress::Silent;
-use gauntlet::report::{Line, ScoreLine, read_lines};
+use gauntlet::results::{Line, ScoreLine, read_lines};
+use gauntlet::run::RunContext;
 use gauntlet::tch;
-use gauntlet::train::Machine;
-use gauntlet::trial::Ground;
 use std::collections::HashSet;
 use std::fs;
 use std::path::Path;
@@ -36,7 +36,7 @@ const EVALUATORS: [&str; 5] =
     ["zero-shot", "attack-success", "downstream-zero-shot", "downstream-attack-success", "linear-probe"];
 
 /// A table with these captions, and what attacks with this table make of it.
-fn ground(attack: &str) -> (tempfile::TempDir, Ground) {
+fn ground(attack: &str) -> (tempfile::TempDir, PreparedData) {
     gauntlet_attacks::link();
     gauntlet_defenses::link();
     gauntlet_evaluators::link();
@@ -54,12 +54,12 @@ fn ground(attack: &str) -> (tempfile::TempDir, Ground) {
     let settings = [format!("attacks={{ a = {attack} }}"), "arenas.poisoned=['a']".to_string()];
     let trial = trial(&suite, &[&settings[0], &settings[1], "heldout=0.3", "recipe.batch=4"], "poisoned/clip/seed-0");
     let stop = AtomicBool::new(false);
-    let ground = trial.prepare(home.path(), &Machine { workers: 1, progress: &Silent, stop: &stop }).unwrap();
+    let ground = trial.prepare(home.path(), &RunContext { workers: 1, progress: &Silent, stop: &stop }).unwrap();
     (home, ground)
 }
 
 /// Captions of the rows that are replaced, and the captions that they get, without their numbers.
-fn edits(ground: &Ground) -> [HashSet<String>; 2] {
+fn edits(ground: &PreparedData) -> [HashSet<String>; 2] {
     let bare = |caption: &str| caption.trim_end_matches(|char: char| char.is_ascii_digit()).trim().to_string();
     let edits = || ground.poison.edits.iter().map(|poisoned| &poisoned.edit);
     let before = edits().filter_map(|edit| edit.replaces).map(|row| bare(ground.data.row(row).caption));
@@ -129,7 +129,7 @@ fn no_target_is_given_a_class_that_its_own_caption_names() {
         ["attacks={ a = { plugin = 'targeted', targets = 20, captions = 1 } }", "arenas.poisoned=['a']", "heldout=0.5"];
     let trial = trial(&suite, &settings, "poisoned/clip/seed-0");
     let stop = AtomicBool::new(false);
-    let ground = trial.prepare(home.path(), &Machine { workers: 1, progress: &Silent, stop: &stop }).unwrap();
+    let ground = trial.prepare(home.path(), &RunContext { workers: 1, progress: &Silent, stop: &stop }).unwrap();
     let Goal::Pairs(targets) = &ground.threats[0].goal else { panic!("{:?}", ground.threats[0].goal) };
     let name = |class: u32| ground.data.classes.name(class);
     let of_bananas: HashSet<&str> = targets

@@ -3,7 +3,7 @@
 //! One file per subject: `adamw.rs` the fused optimizer step, `autocast.rs` mixed precision, `clip.rs` gradient clipping, `cuda.rs`
 //! how one binary serves CPU and GPU, `device.rs` what a run records of a GPU and hands to it, `config.rs` what libtorch says about itself.
 //! `norm.rs` batch norm with what follows it, `pool.rs` average pooling, `kernels.rs` whether a GPU does both by our own kernels.
-//! `map.rs` maps files and `memory.rs` tells the allocator what to keep, which are unsafe for reasons of their own.
+//! `map.rs` maps files and `memory.rs` tells the allocator what to keep, which are unsafe for reasons of their own. `transfer.rs` copies from the host to a GPU without waiting.
 
 // Calling C++ and opening libraries cannot be checked by the compiler. It is done here so that no other crate has to;
 // beside this one only the loader of plugins may.
@@ -21,6 +21,7 @@ mod memory;
 mod message;
 mod norm;
 mod pool;
+mod transfer;
 
 pub use adamw::fused_adamw;
 pub use autocast::autocast_bf16;
@@ -33,3 +34,4 @@ pub use map::Map;
 pub use memory::keep_freed_memory;
 pub use norm::{NormOptions, batch_norm};
 pub use pool::halve;
+pub use transfer::{pinned, sent, sent_slice};

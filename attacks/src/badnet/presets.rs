@@ -1,7 +1,7 @@
 //! What published code stamps under the name BadNet: every value with its source.
 
 use crate::releases::{self, Fields, PIXELS, ROUNDED, SQUEEZED};
-use gauntlet::plugin::Preset;
+use gauntlet::registry::Preset;
 use gauntlet::serde_json::json;
 
 const PLACE: &str = "a random patch can touch the right and lower edge; the release's draw stops a pixel before";

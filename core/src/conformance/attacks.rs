@@ -2,20 +2,20 @@
 
 use super::standin::Villain;
 use super::{Held, must};
-use crate::attack::Workshop;
+use crate::attack::PrepareContext;
 use crate::data::world::World;
 use crate::data::{DataConfig, Dataset, Split};
-use crate::plugin::Plugin;
-use crate::poison::{Poison, Threat};
+use crate::poison::{Poison, PreparedAttack};
 use crate::progress::Silent;
-use crate::trial::Configured;
+use crate::registry::Configured;
+use crate::registry::Plugin;
 use crate::{Attack, Error, Goal, PoisonCtx, Result};
 use std::collections::HashSet;
 use std::path::Path;
 use tch::{Device, Tensor};
 
 /// The world that attacks are tried on, large enough for small rates to poison something.
-pub(super) struct Ground {
+pub(super) struct TestData {
     store: tempfile::TempDir,
     data: Dataset,
 }
@@ -29,12 +29,12 @@ struct Done {
     poison: Poison,
 }
 
-impl Ground {
+impl TestData {
     pub(super) fn new() -> Self {
         let store = tempfile::tempdir().expect("a temporary folder");
         let world = DataConfig::World(World { pairs: PAIRS, ..World::default() });
         let data = Dataset::open(&world, 32, u64::MAX, store.path(), &Silent);
-        Ground { data: data.unwrap_or_else(|error| panic!("{}", error.chain())), store }
+        TestData { data: data.unwrap_or_else(|error| panic!("{}", error.chain())), store }
     }
 
     pub(super) fn check(&self, plugin: &Plugin<dyn Attack>, config: &Configured) -> Held {
@@ -57,9 +57,10 @@ impl Ground {
     fn run(&self, attack: Box<dyn Attack>, config: &Configured, seed: u64) -> Result<Done> {
         let store = tempfile::tempdir_in(self.store.path()).map_err(Error::io(self.store.path()))?;
         let (split, configs) = (self.split(seed)?, std::slice::from_ref(config));
-        let mut threats = Threat::all(configs, vec![attack], &self.data, &split, seed, &workshop(store.path()))?;
+        let mut threats =
+            PreparedAttack::all(configs, vec![attack], &self.data, &split, seed, &workshop(store.path()))?;
         let poison = Poison::open(store.path(), &self.data, &split, seed, configs, &threats)?;
-        let Threat { attack, goal, .. } = threats.remove(0);
+        let PreparedAttack { attack, goal, .. } = threats.remove(0);
         Ok(Done { attack, goal, poison })
     }
 
@@ -78,7 +79,7 @@ impl Ground {
         let configs = [Villain::taker().configured(), config.clone()];
         let attacks: Vec<Box<dyn Attack>> = vec![Box::new(Villain::taker()), attack];
         let store = tempfile::tempdir_in(self.store.path()).map_err(Error::io(self.store.path()))?;
-        let threats = Threat::all(&configs, attacks, &self.data, &split, 0, &workshop(store.path()))?;
+        let threats = PreparedAttack::all(&configs, attacks, &self.data, &split, 0, &workshop(store.path()))?;
         let taken: HashSet<u32> = split.train.iter().step_by(3).collect();
         let goal = threats[1].attack.goal(&PoisonCtx { data: &self.data, split: &split, seed: 0, taken: &taken })?;
         if goal != alone.goal {
@@ -108,8 +109,8 @@ impl Ground {
 }
 
 /// Where attacks prepare themselves.
-fn workshop(store: &Path) -> Workshop<'_> {
-    Workshop { store, device: Device::Cpu, progress: &Silent }
+fn workshop(store: &Path) -> PrepareContext<'_> {
+    PrepareContext { store, device: Device::Cpu, progress: &Silent }
 }
 
 fn equal(one: &Tensor, other: &Tensor) -> bool {

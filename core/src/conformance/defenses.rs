@@ -2,9 +2,10 @@
 
 use super::standin;
 use super::{Held, must};
-use crate::plugin::Plugin;
-use crate::train::Machine;
-use crate::trial::{Cast, Configured, Trial};
+use crate::registry::Configured;
+use crate::registry::Plugin;
+use crate::run::RunContext;
+use crate::trial::{Plugins, Trial};
 use crate::{Defense, Error, Progress, Result, progress::Silent};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -46,10 +47,10 @@ fn train(
 ) -> Result<Vec<u8>> {
     let stop = AtomicBool::new(false);
     let progress: &dyn Progress = if interrupted { &StopAfterStep(&stop) } else { &Silent };
-    let machine = Machine { workers: 1, progress, stop: &stop };
+    let machine = RunContext { workers: 1, progress, stop: &stop };
     let (folder, store) = (home.join(run), home.join("store"));
     for _ in 0..MANY {
-        let cast = Cast { attacks: standin::attacks(), defense: build()?, evaluators: Vec::new() };
+        let cast = Plugins { attacks: standin::attacks(), defense: build()?, evaluators: Vec::new() };
         match trial.run_with(cast, &folder, &store, &machine) {
             Err(Error::Interrupted) => stop.store(false, Ordering::Relaxed),
             Err(error) => return Err(error),
@@ -65,12 +66,12 @@ fn train(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Bench, Phase};
+    use crate::{Phase, PlanContext};
 
     struct Looks;
 
     impl Defense for Looks {
-        fn plan(&mut self, _epoch: u32, bench: &Bench) -> Result<Vec<Phase>> {
+        fn plan(&mut self, _epoch: u32, bench: &PlanContext) -> Result<Vec<Phase>> {
             bench.embed(&(0..bench.rows() as u32).collect::<Vec<_>>())?;
             Ok(vec![Phase::default()])
         }
@@ -80,8 +81,8 @@ mod tests {
     fn a_look_at_the_rows_can_be_interrupted() {
         let home = tempfile::tempdir().unwrap();
         let stop = AtomicBool::new(true);
-        let machine = Machine { workers: 1, progress: &Silent, stop: &stop };
-        let cast = Cast { attacks: standin::attacks(), defense: Box::new(Looks), evaluators: Vec::new() };
+        let machine = RunContext { workers: 1, progress: &Silent, stop: &stop };
+        let cast = Plugins { attacks: standin::attacks(), defense: Box::new(Looks), evaluators: Vec::new() };
         let outcome = standin::trial().run_with(cast, &home.path().join("trial"), &home.path().join("store"), &machine);
         assert!(matches!(outcome, Err(Error::Interrupted)));
         assert!(!home.path().join("trial/checkpoint.safetensors").exists(), "it went on to the first step");

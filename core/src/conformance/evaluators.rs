@@ -3,11 +3,12 @@
 use super::standin::{self, Plain};
 use super::{Held, must};
 use crate::evaluator::Unit;
-use crate::plugin::Plugin;
 use crate::progress::Silent;
-use crate::report::{Line, ScoreLine};
-use crate::train::Machine;
-use crate::trial::{Cast, Configured, Trial};
+use crate::registry::Configured;
+use crate::registry::Plugin;
+use crate::results::{Line, ScoreLine};
+use crate::run::RunContext;
+use crate::trial::{Plugins, Trial};
 use crate::{Evaluator, Result};
 use std::collections::HashMap;
 use std::path::Path;
@@ -44,8 +45,8 @@ pub(super) fn check(plugin: &Plugin<dyn Evaluator>, config: &Configured) -> Held
 
 fn scores(trial: &Trial, evaluator: Box<dyn Evaluator>, home: &Path, run: &str) -> Result<Vec<ScoreLine>> {
     let stop = AtomicBool::new(false);
-    let machine = Machine { workers: 1, progress: &Silent, stop: &stop };
-    let cast = Cast { attacks: standin::attacks(), defense: Box::new(Plain), evaluators: vec![evaluator] };
+    let machine = RunContext { workers: 1, progress: &Silent, stop: &stop };
+    let cast = Plugins { attacks: standin::attacks(), defense: Box::new(Plain), evaluators: vec![evaluator] };
     let lines = trial.run_with(cast, &home.join(run), &home.join("store"), &machine)?;
     Ok(lines.into_iter().filter_map(|line| if let Line::Score(score) = line { Some(score) } else { None }).collect())
 }

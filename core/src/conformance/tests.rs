@@ -5,9 +5,9 @@
 use super::{attacks, defenses, evaluators, words};
 use crate::defense::State;
 use crate::evaluator::{Definition, Unit};
-use crate::plugin::{self, Plugin, Preset, Role};
-use crate::trial::Configured;
-use crate::{Attack, Backdoor, Defense, Edit, Evaluator, Goal, PoisonCtx, Result, Score, Step, Subject};
+use crate::registry::Configured;
+use crate::registry::{self, Plugin, Preset, Role};
+use crate::{Attack, Backdoor, Defense, Edit, EvalContext, Evaluator, Goal, PoisonCtx, Result, Score, Step};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, json};
@@ -96,7 +96,7 @@ impl Evaluator for Sinner {
         vec![Definition { score: "sin", definition, higher_is_better: None, unit: Unit::Rank }]
     }
 
-    fn evaluate(&self, subject: &Subject) -> Result<Vec<Score>> {
+    fn evaluate(&self, subject: &EvalContext) -> Result<Vec<Score>> {
         let rows = subject.test_rows().len();
         let value = if self.has("unseeded") { f64::from(unseeded()) } else { rows as f64 };
         let interval = if self.has("interval") { [value + 1.0, value + 2.0] } else { [value, value] };
@@ -107,13 +107,12 @@ impl Evaluator for Sinner {
 fn plugin<T: Role + ?Sized>(build: fn(&str, &str) -> Result<Box<T>>) -> Plugin<T> {
     Plugin {
         name: "sinner",
-        package: "gauntlet",
         summary: "breaks one rule, if any",
         paper: "",
-        schema: plugin::schema_of::<Sinner>,
-        defaults: plugin::defaults_of::<Sinner>,
+        schema: registry::schema_of::<Sinner>,
+        defaults: registry::defaults_of::<Sinner>,
         presets: || "[]".into(),
-        complete: plugin::complete_of::<Sinner>,
+        complete: registry::complete_of::<Sinner>,
         build,
     }
 }
@@ -138,7 +137,7 @@ fn told<const N: usize>(check: impl Fn(&Configured) -> super::Held, vices: [(&st
 #[test]
 fn an_attack_that_breaks_a_rule_is_told_which() {
     let (ground, plugin) =
-        (attacks::Ground::new(), plugin::<dyn Attack>(|n, j| Ok(Box::new(plugin::parse::<Sinner>(n, j)?))));
+        (attacks::TestData::new(), plugin::<dyn Attack>(|n, j| Ok(Box::new(registry::parse::<Sinner>(n, j)?))));
     told(
         |config| ground.check(&plugin, config),
         [
@@ -155,7 +154,7 @@ fn an_attack_that_breaks_a_rule_is_told_which() {
 
 #[test]
 fn a_defense_that_breaks_a_rule_is_told_which() {
-    let plugin = plugin::<dyn Defense>(|n, j| Ok(Box::new(plugin::parse::<Sinner>(n, j)?)));
+    let plugin = plugin::<dyn Defense>(|n, j| Ok(Box::new(registry::parse::<Sinner>(n, j)?)));
     let check = |config: &Configured| defenses::check(&plugin, config);
     told(
         check,
@@ -165,7 +164,7 @@ fn a_defense_that_breaks_a_rule_is_told_which() {
 
 #[test]
 fn an_evaluator_that_breaks_a_rule_is_told_which() {
-    let plugin = plugin::<dyn Evaluator>(|n, j| Ok(Box::new(plugin::parse::<Sinner>(n, j)?)));
+    let plugin = plugin::<dyn Evaluator>(|n, j| Ok(Box::new(registry::parse::<Sinner>(n, j)?)));
     let check = |config: &Configured| evaluators::check(&plugin, config);
     told(check, [("unseeded", "the same trial, other scores"), ("interval", "outside of its interval")]);
 }
@@ -181,15 +180,15 @@ fn words_that_are_missing_are_named() {
     let build = |_: &str, _: &str| -> Result<Box<dyn Attack>> { Ok(Box::new(Sinner::default())) };
     let mut plugin: Plugin<dyn Attack> = plugin(build);
     assert_eq!(words::told(&plugin), Ok(()));
-    plugin.schema = plugin::schema_of::<Silent>;
-    plugin.defaults = plugin::defaults_of::<Silent>;
-    plugin.complete = plugin::complete_of::<Silent>;
+    plugin.schema = registry::schema_of::<Silent>;
+    plugin.defaults = registry::defaults_of::<Silent>;
+    plugin.complete = registry::complete_of::<Silent>;
     assert_eq!(words::told(&plugin), Err("without a doc comment: /mute".into()));
     assert!(words::resolves(&plugin).unwrap_err().contains("deny_unknown_fields"));
-    plugin.presets = || plugin::presets_of(vec![Preset::new("half", "of something", &[], vec![])]);
+    plugin.presets = || registry::presets_of(vec![Preset::new("half", "of something", &[], vec![])]);
     assert!(words::presets(&plugin).unwrap_err().contains("preset `half`: has the keys [], not"));
     plugin.presets =
-        || plugin::presets_of(vec![Preset::new("dumb", "without a source", &[], vec![("mute", json!(3), "")])]);
+        || registry::presets_of(vec![Preset::new("dumb", "without a source", &[], vec![("mute", json!(3), "")])]);
     assert!(words::presets(&plugin).unwrap_err().contains("preset `dumb`: `mute` has no source"));
     assert!(words::told(&Plugin { name: "No_Kebab", ..plugin }).unwrap_err().contains("kebab-case"));
 }

@@ -2,7 +2,7 @@
 
 use super::{Held, defaults, must};
 use crate::Defense;
-use crate::plugin::{self, Plugin, Preset, PresetField, Role};
+use crate::registry::{self, Plugin, Preset, PresetField, Role};
 use serde_json::{Map, Value, json};
 use std::collections::HashSet;
 
@@ -48,7 +48,7 @@ fn helpless(schema: &Value, place: &str) -> Vec<String> {
 /// What a suite that sets nothing resolves to, and that a typo is no key.
 pub(super) fn resolves<T: Role + ?Sized>(plugin: &Plugin<T>) -> Held {
     let full = defaults(plugin);
-    let resolve = |config: &Map<String, Value>| plugin::resolve(plugin, config).map_err(|error| error.chain());
+    let resolve = |config: &Map<String, Value>| registry::resolve(plugin, config).map_err(|error| error.chain());
     must(resolve(&Map::new())? == full, "an empty table does not resolve to its defaults; `#[serde(default)]`?")?;
     must(resolve(&full)? == full, "its defaults do not resolve to themselves, so no trial could be run again")?;
     let with_typo = Map::from_iter(full.into_iter().chain([("no-such-key".to_string(), json!(1))]));
@@ -58,7 +58,7 @@ pub(super) fn resolves<T: Role + ?Sized>(plugin: &Plugin<T>) -> Held {
 
 /// Presets are complete and say where their values are from.
 pub(super) fn presets<T: Role + ?Sized>(plugin: &Plugin<T>) -> Held {
-    let presets = plugin::presets(plugin);
+    let presets = registry::presets(plugin);
     let names: HashSet<&str> = presets.iter().map(|preset| preset.name.as_str()).collect();
     must(names.len() == presets.len(), "two of its presets have one name")?;
     presets
@@ -76,7 +76,7 @@ fn complete<T: Role + ?Sized>(plugin: &Plugin<T>, preset: &Preset) -> Held {
     must(preset.summary.len() > 10, "says not what it stands for")?;
     must(preset.deviations.iter().all(|deviation| deviation.len() > 20), "has a deviation that says too little")?;
     let named = Map::from_iter([("preset".to_string(), json!(preset.name))]);
-    let resolved = plugin::resolve(plugin, &named).map_err(|error| error.chain())?;
+    let resolved = registry::resolve(plugin, &named).map_err(|error| error.chain())?;
     let same =
         |ours: &Value, given: &Value| ours == given || ours.as_f64().is_some() && ours.as_f64() == given.as_f64();
     let lost =

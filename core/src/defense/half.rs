@@ -39,7 +39,7 @@ fn scale_gradient(x: &Tensor, factor: f64) -> Tensor {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::weights::read_safetensors;
+    use crate::data::files::read_safetensors;
     use std::path::Path;
 
     /// Made by `roclip.py` beside it, in true f16.

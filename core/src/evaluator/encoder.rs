@@ -4,13 +4,13 @@
 //! weights again costs no forward pass.
 
 use super::commonest;
+use crate::data::files::{read_safetensors, write_safetensors};
 use crate::data::ordered::{cores, ordered};
 use crate::data::tokenize::Tokenizer;
 use crate::downstream::{Items, Options, Set, open};
 use crate::model::config::Layers;
-use crate::model::weights::{read_safetensors, write_safetensors};
 use crate::model::{Clip, normalize};
-use crate::poison::Threat;
+use crate::poison::PreparedAttack;
 use crate::train::normalise;
 use crate::{Error, Progress, Result, build, draw};
 use schemars::JsonSchema;
@@ -117,12 +117,18 @@ impl Encoder<'_> {
     ///
     /// # Errors
     /// Names a picture that cannot be read.
-    pub fn pictures(&self, items: &Items, which: &[usize], stamped_by: Option<&Threat>) -> Result<Tensor> {
+    pub fn pictures(&self, items: &Items, which: &[usize], stamped_by: Option<&PreparedAttack>) -> Result<Tensor> {
         self.layer(Layer::Embedding, items, which, stamped_by)
     }
 
     /// The same of another layer.
-    pub fn layer(&self, layer: Layer, items: &Items, which: &[usize], stamped_by: Option<&Threat>) -> Result<Tensor> {
+    pub fn layer(
+        &self,
+        layer: Layer,
+        items: &Items,
+        which: &[usize],
+        stamped_by: Option<&PreparedAttack>,
+    ) -> Result<Tensor> {
         let key = self.key(layer, items, which, stamped_by)?;
         if let Some(kept) = self.seen.kept.borrow().get(&key) {
             return Ok(kept.shallow_clone());
@@ -152,7 +158,7 @@ impl Encoder<'_> {
     }
 
     /// Tells these features from all others.
-    fn key(&self, layer: Layer, items: &Items, which: &[usize], stamped_by: Option<&Threat>) -> Result<String> {
+    fn key(&self, layer: Layer, items: &Items, which: &[usize], stamped_by: Option<&PreparedAttack>) -> Result<String> {
         let mut hasher = blake3::Hasher::new();
         let stamp = stamped_by.map(|threat| format!("{} {}", threat.identity, self.seed)).unwrap_or_default();
         let parts = format!("features {FORMAT} {} {:?}\n", build::key()?, self.device);
@@ -183,7 +189,13 @@ impl Encoder<'_> {
         Ok(self.seen.weights.get_or_init(|| hasher.finalize().to_hex().to_string()))
     }
 
-    fn embed(&self, layer: Layer, items: &Items, which: &[usize], stamped_by: Option<&Threat>) -> Result<Tensor> {
+    fn embed(
+        &self,
+        layer: Layer,
+        items: &Items,
+        which: &[usize],
+        stamped_by: Option<&PreparedAttack>,
+    ) -> Result<Tensor> {
         let size = self.model.config.vision_cfg.image_size;
         let batch =
             if self.device == Device::Cpu { (CPU_PIXELS / (size * size)).clamp(CHUNK as i64, 256) } else { 512 };

@@ -3,8 +3,8 @@
 use super::{Distance, FP32, Golden};
 use crate::defense::{Step, pad};
 use crate::model::{Clip, ModelConfig};
-use crate::plugin;
-use crate::train::Precision;
+use crate::recipe::Precision;
+use crate::registry;
 use crate::{Defense, Error, Result};
 use serde_json::json;
 use std::cell::RefCell;
@@ -53,9 +53,9 @@ fn tokens_of(keys: &Tensor) -> Tensor {
 
 /// RoCLIP with every epoch matching, looking a batch up `before` or `after` it enters the pool.
 fn roclip(order: &str) -> Result<Box<dyn Defense>> {
-    let plugin = plugin::find::<dyn Defense>("roclip")?;
+    let plugin = registry::find::<dyn Defense>("roclip")?;
     let config = json!({ "every": 1, "look_up": format!("{order}-push") });
-    let config = plugin::resolve(plugin, config.as_object().expect("an object"))?;
+    let config = registry::resolve(plugin, config.as_object().expect("an object"))?;
     plugin.build(&serde_json::Value::Object(config).to_string())
 }
 

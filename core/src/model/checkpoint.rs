@@ -8,8 +8,8 @@ mod pickle;
 mod torch_file;
 
 use super::open_clip::{self, Beside};
-use super::weights::read_safetensors;
 use super::{Clip, ModelConfig, names};
+use crate::data::files::read_safetensors;
 use crate::{Error, Result};
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -185,7 +185,7 @@ fn looks_like_safetensors(start: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::weights::{read_safetensors, write_safetensors};
+    use crate::data::files::{read_safetensors, write_safetensors};
     use std::collections::HashMap;
     use tch::Device;
 

@@ -32,7 +32,7 @@ impl Clip {
     pub fn save(&self, path: &Path) -> Result<()> {
         self.weights.save(path)?;
         let text = serde_json::to_string_pretty(&config(&self.config)).expect("plain data") + "\n";
-        super::weights::write_atomic(&path.with_file_name(CONFIG), text.as_bytes())
+        crate::data::files::write_atomic(&path.with_file_name(CONFIG), text.as_bytes())
     }
 }
 

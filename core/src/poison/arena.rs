@@ -2,11 +2,10 @@
 //! of a trial. `bundle.rs` is poison that was made before.
 
 use super::bundle::Bundle;
-use super::{Poison, Threat};
-use crate::attack::{PoisonCtx, Workshop};
+use super::{Poison, PreparedAttack, PreparedData};
+use crate::attack::{PoisonCtx, PrepareContext};
 use crate::data::{DataConfig, Dataset};
-use crate::plugin::library::Origin;
-use crate::trial::{Configured, Ground};
+use crate::registry::{Configured, Origin};
 use crate::{Attack, Error, Result};
 use serde::{Deserialize, Serialize};
 use std::collections::HashSet;
@@ -50,22 +49,22 @@ impl Arena {
     }
 
     /// Data and poison, both made if they are not in the store of the workshop yet.
-    pub fn prepare(&self, workshop: &Workshop) -> Result<Ground> {
+    pub fn prepare(&self, workshop: &PrepareContext) -> Result<PreparedData> {
         self.prepare_with(self.build()?, None, workshop)
     }
 
     /// Data from the store of a workshop, poison made anew.
-    pub fn remake(&self, workshop: &Workshop) -> Result<Ground> {
+    pub fn remake(&self, workshop: &PrepareContext) -> Result<PreparedData> {
         let scratch = tempfile::tempdir().map_err(Error::io(std::env::temp_dir()))?;
         let data = self.data(workshop)?;
-        self.poisoned(data, self.build()?, None, &Workshop { store: scratch.path(), ..*workshop })
+        self.poisoned(data, self.build()?, None, &PrepareContext { store: scratch.path(), ..*workshop })
     }
 
     /// The same with the poison of a bundle's folder `ARENA/seed-N`.
     ///
     /// # Errors
     /// If the folder is damaged, or holds the poison of something else; says of what.
-    pub fn prepare_from(&self, folder: &Path, workshop: &Workshop) -> Result<Ground> {
+    pub fn prepare_from(&self, folder: &Path, workshop: &PrepareContext) -> Result<PreparedData> {
         self.prepare_with(self.build()?, Some(folder), workshop)
     }
 
@@ -79,14 +78,14 @@ impl Arena {
         &self,
         attacks: Vec<Box<dyn Attack>>,
         bundle: Option<&Path>,
-        workshop: &Workshop,
-    ) -> Result<Ground> {
+        workshop: &PrepareContext,
+    ) -> Result<PreparedData> {
         // It is read first: data takes longer.
         let bundle = bundle.map(Bundle::read).transpose()?;
         self.poisoned(self.data(workshop)?, attacks, bundle, workshop)
     }
 
-    fn data(&self, workshop: &Workshop) -> Result<Dataset> {
+    fn data(&self, workshop: &PrepareContext) -> Result<Dataset> {
         let cache_bytes = (self.cache_gb * 1e9) as u64;
         Dataset::open_among(&self.data, &self.classes, self.size, cache_bytes, workshop.store, workshop.progress)
     }
@@ -96,8 +95,8 @@ impl Arena {
         data: Dataset,
         attacks: Vec<Box<dyn Attack>>,
         bundle: Option<Bundle>,
-        workshop: &Workshop,
-    ) -> Result<Ground> {
+        workshop: &PrepareContext,
+    ) -> Result<PreparedData> {
         let split = data.split(self.heldout, self.seed)?;
         if !split.leaked.is_empty() {
             let (leaked, heldout) = (split.leaked.len(), split.heldout.len());
@@ -108,7 +107,7 @@ impl Arena {
             let ctx = PoisonCtx { data: &data, split: &split, seed: self.seed, taken: &HashSet::new() };
             workshop.progress.remark(&format!("seed {}: {}", self.seed, ctx.eligibility()));
         }
-        let threats = Threat::all(&self.attacks, attacks, &data, &split, self.seed, workshop)?;
+        let threats = PreparedAttack::all(&self.attacks, attacks, &data, &split, self.seed, workshop)?;
         let poison = match bundle {
             Some(bundle) => {
                 bundle.check(self, &data, &split, &threats)?;
@@ -116,6 +115,6 @@ impl Arena {
             }
             None => Poison::open(workshop.store, &data, &split, self.seed, &self.poisons(), &threats)?,
         };
-        Ok(Ground { data, split, threats, poison })
+        Ok(PreparedData { data, split, threats, poison })
     }
 }

@@ -6,12 +6,13 @@
 //! data; whether they fit the data, and the triggers those of the test, shows when they are used ([`Bundle::check`]).
 
 use super::arena::Arena;
-use super::{Poison, Poisoned, Threat, json, pictures};
+use super::{Poison, Poisoned, PreparedAttack, json, pictures};
 use crate::attack::Goal;
+use crate::data::files::{read_safetensors, write_atomic, write_safetensors};
 use crate::data::{Dataset, Split};
-use crate::model::weights::{read_safetensors, write_atomic, write_safetensors};
-use crate::suite::is_label;
-use crate::trial::{Configured, Ground};
+use crate::poison::PreparedData;
+use crate::registry::Configured;
+use crate::registry::is_label;
 use crate::{Error, Progress, Result};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -117,7 +118,7 @@ impl Bundle {
     ///
     /// # Errors
     /// Names the first thing that differs.
-    pub fn check(&self, arena: &Arena, data: &Dataset, split: &Split, threats: &[Threat]) -> Result<()> {
+    pub fn check(&self, arena: &Arena, data: &Dataset, split: &Split, threats: &[PreparedAttack]) -> Result<()> {
         let (theirs, file) = (&self.about.arena, |name: &str| self.folder.join(name).display().to_string());
         let differs = |name: &str, why: String| Err(Error::invalid(file(name), why));
         let pair = |what: &str, theirs: &dyn std::fmt::Display, ours: &dyn std::fmt::Display| {
@@ -146,7 +147,7 @@ impl Bundle {
             let why = "was made with other plugin libraries than those that are loaded; `libraries` in it names them";
             return differs(ABOUT, why.into());
         }
-        let goal = |threat: &&Threat| {
+        let goal = |threat: &&PreparedAttack| {
             arena.poisoning.contains(&threat.label) && self.about.goals.get(&threat.label) != Some(&threat.goal)
         };
         if let Some(threat) = threats.iter().find(goal) {
@@ -159,7 +160,7 @@ impl Bundle {
     }
 
     /// Test pictures are stamped here: by the triggers of the training pictures, or success would be counted of another attack.
-    fn check_triggers(&self, arena: &Arena, threats: &[Threat]) -> Result<()> {
+    fn check_triggers(&self, arena: &Arena, threats: &[PreparedAttack]) -> Result<()> {
         let path = self.folder.join(TRIGGERS);
         plain(&path)?;
         let (theirs, _) = read_safetensors(&path)?;
@@ -185,8 +186,8 @@ impl Bundle {
     ///
     /// # Errors
     /// If other poison is there.
-    pub fn write(folder: &Path, arena: &Arena, ground: &Ground, progress: &dyn Progress) -> Result<bool> {
-        let Ground { data, split, threats, poison } = ground;
+    pub fn write(folder: &Path, arena: &Arena, ground: &PreparedData, progress: &dyn Progress) -> Result<bool> {
+        let PreparedData { data, split, threats, poison } = ground;
         if folder.exists() {
             let there = Bundle::read(folder)?.poison.digest;
             let why = format!("holds other poison, digest {there}, not {}; choose another --out", poison.digest);

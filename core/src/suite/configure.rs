@@ -2,8 +2,8 @@
 //! plugin where the label does not, `preset` a preset of it, `of` another label of the same table, whose values are taken over, and a
 //! defense's `oracle` and `weights` are none of the plugin's business.
 
-use crate::plugin::{self, Plugin, Role, preset};
-use crate::trial::Configured;
+use crate::registry::Configured;
+use crate::registry::{self, Plugin, Role, preset};
 use crate::{Defense, Error, Result};
 use serde_json::{Map, Value};
 
@@ -40,12 +40,12 @@ fn one<T: Role + ?Sized>(table: &Map<String, Value>, label: &str) -> Result<Conf
         let why = "`oracle` is for plain CLIP: `plugin = \"clip\"`; a defense's own looks at the data would still meet the poison";
         return Err(Error::invalid(place(), why));
     }
-    let plugin = plugin::find::<T>(&name).map_err(|error| error.during(place()))?;
+    let plugin = registry::find::<T>(&name).map_err(|error| error.during(place()))?;
     if let Some(of) = of {
         take_over(plugin, &mut config, table, (label, &of))
             .map_err(|error| error.during(format!("{}, key `of`", place())))?;
     }
-    let config = plugin::resolve(plugin, &config)?;
+    let config = registry::resolve(plugin, &config)?;
     Ok(Configured { label: label.to_string(), plugin: name, config })
 }
 
@@ -108,7 +108,7 @@ pub(super) fn stray_controls<T: Role + ?Sized>(table: &Map<String, Value>) -> Re
     let is_control = |configured: &&Configured| configured.plugin.ends_with("-control");
     let mut warnings = Vec::new();
     for control in all.iter().filter(is_control).filter(|control| table[&control.label].get("of").is_none()) {
-        let plugin = plugin::find::<T>(&control.plugin)?;
+        let plugin = registry::find::<T>(&control.plugin)?;
         let unlike = |other: &Configured| -> Vec<String> {
             let differs = |(key, value): &(String, Value)| control.config[key] != *value;
             shared(plugin, other).into_iter().filter(differs).map(|(key, _)| format!("`{key}`")).collect()

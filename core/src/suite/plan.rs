@@ -3,7 +3,7 @@
 use super::Suite;
 use crate::data::DataConfig;
 use crate::model::ModelConfig;
-use crate::trial::Configured;
+use crate::registry::Configured;
 use crate::{Error, Evaluator, Result, downstream};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

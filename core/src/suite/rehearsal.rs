@@ -4,17 +4,18 @@
 
 use super::Suite;
 use crate::attack::{PoisonCtx, contents};
+use crate::corpus::Corpus;
+use crate::corpus::Shape;
 use crate::data::tokenize::Tokenizer;
 use crate::data::{Dataset, Split};
-use crate::defense::{Bench, Needs};
+use crate::defense::{Needs, PlanContext};
 use crate::evaluator::Downstream;
 use crate::model::{Checkpoint, Clip};
-use crate::plugin::library;
 use crate::poison::bundle::Bundle;
 use crate::poison::{Poison, Poisoned};
 use crate::progress::Silent;
-use crate::train::corpus::Shape;
-use crate::train::{Corpus, Machine};
+use crate::registry::origin;
+use crate::run::RunContext;
 use crate::trial::Trial;
 use crate::{Attack, Defense, Error, Goal, Progress, Result};
 use std::cell::Cell;
@@ -95,7 +96,7 @@ impl Suite {
             found.notes.extend(notes.unwrap_or_default());
         }
         for attack in &first.attacks {
-            if library::used(std::slice::from_ref(attack)).is_empty() {
+            if origin::used(std::slice::from_ref(attack)).is_empty() {
                 let files = attack.build::<dyn Attack>().and_then(|attack| contents(&attack.reads()?));
                 found.keep(files.map_err(|error| error.during(format!("attack `{}`", attack.label))), "");
             }
@@ -140,7 +141,7 @@ impl Rehearsal {
         let ctx = PoisonCtx { data, split, seed: first.seed, taken: &untouched };
         let mut goals: BTreeMap<&str, (Box<dyn Attack>, Goal)> = BTreeMap::new();
         for config in &first.attacks {
-            if !library::used(std::slice::from_ref(config)).is_empty() {
+            if !origin::used(std::slice::from_ref(config)).is_empty() {
                 // What was loaded may abort; it runs in a trial's own process only.
                 let note =
                     format!("attack `{}` comes from a library, and was not asked what it would do", config.label);
@@ -164,7 +165,7 @@ impl Rehearsal {
             let rows = split.train.len() + edits.iter().filter(|poisoned| poisoned.edit.replaces.is_none()).count();
             let checked = schedule(trial, rows);
             let fits = self.keep(checked, &trial.name()).is_some();
-            if fits && rows <= MOST_PLANNED && library::used(std::slice::from_ref(&trial.defense)).is_empty() {
+            if fits && rows <= MOST_PLANNED && origin::used(std::slice::from_ref(&trial.defense)).is_empty() {
                 let (planned, given_back) = first_plan(trial, data, split, std::mem::take(edits), scratch);
                 *edits = given_back;
                 self.keep(
@@ -240,8 +241,8 @@ fn first_plan(
         let shape = Shape { batch: recipe.batch, context_length: trial.model.text_cfg.context_length };
         let corpus = Corpus::new(data, split, &poison, &tokenizer, shape, trial.seed, Device::Cpu);
         // Whoever embeds images hears that the run is to stop.
-        let machine = Machine { workers: 1, progress: &Silent, stop: &AtomicBool::new(true) };
-        let bench = Bench {
+        let machine = RunContext { workers: 1, progress: &Silent, stop: &AtomicBool::new(true) };
+        let bench = PlanContext {
             model: &model,
             undefended: None,
             needs: defense.needs(),

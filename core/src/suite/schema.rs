@@ -2,8 +2,8 @@
 //! plugin that this program has in its place.
 
 use super::Suite;
-use crate::plugin::{self, Plugin, Preset, Role};
-use crate::{Attack, Defense, Evaluator, Result, train};
+use crate::registry::{self, Plugin, Preset, Role};
+use crate::{Attack, Defense, Evaluator, Result, recipe};
 use serde_json::{Map, Value, json};
 
 /// The schema of a suite, JSON Schema draft 2020-12, of the plugins that are linked or loaded now.
@@ -13,7 +13,7 @@ pub fn schema() -> Result<Value> {
     let mut schema = schemars::schema_for!(Suite).to_value();
     schema["title"] = json!("gauntlet suite");
     let recipe = &mut schema["$defs"]["Recipe"]["properties"];
-    recipe["preset"] = preset_key(&train::preset::presets());
+    recipe["preset"] = preset_key(&recipe::preset::presets());
     let tables = [
         ("attacks", tables::<dyn Attack>()?),
         ("defenses", tables::<dyn Defense>()?),
@@ -34,7 +34,7 @@ struct Tables {
 }
 
 fn tables<T: Role + ?Sized>() -> Result<Tables> {
-    let plugins = plugin::all::<T>()?;
+    let plugins = registry::all::<T>()?;
     let names: Vec<&str> = plugins.iter().map(|plugin| plugin.name).collect();
     let mut definitions: Map<String, Value> = plugins.iter().flat_map(|plugin| define(plugin)).collect();
     // Whatever its label: the table of the plugin that it names.
@@ -84,7 +84,7 @@ fn define<T: Role + ?Sized>(plugin: &Plugin<T>) -> Vec<(String, Value)> {
     schema.insert("title".into(), plugin.name.into());
     let own = [
         ("plugin", json!({ "const": plugin.name, "description": "Name of the plugin, where the label is another." })),
-        ("preset", preset_key(&plugin::presets(plugin))),
+        ("preset", preset_key(&registry::presets(plugin))),
         (
             "of",
             json!({ "type": "string", "description": "Label of the table whose values this one takes over, of every key that both have; of the same plugin it is an ablation, whose own keys are what it changes." }),

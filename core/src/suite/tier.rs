@@ -4,44 +4,10 @@
 
 use super::{Resolved, Suite};
 use crate::data::{ClassFile, vocabulary};
-use crate::evaluator::Downstream;
-use crate::train::Recipe;
+use crate::recipe::Recipe;
 use crate::{Error, Result};
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::path::PathBuf;
-
-/// The tier that a suite was read at.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Tier {
-    /// Its name.
-    pub name: String,
-    /// Hash of the resolved keys that all its rows share; seeds, device, threads, paths, arenas and defenses are none of them.
-    pub keys: String,
-    /// Whether `--set` changed one of those keys, an arena or a defense: then it is no longer the tier that its name promises.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub modified: bool,
-}
-
-impl Tier {
-    /// What result lines say of a trial on data with this digest, measured on these sets: two that say the same ran the same experiment.
-    pub fn of_data(&self, digest: &str, sets: &[Downstream]) -> String {
-        let mut hasher = blake3::Hasher::new();
-        hasher.update(self.keys.as_bytes()).update(digest.as_bytes());
-        for Downstream { label, set, .. } in sets {
-            let parts = json!([label, set.name, set.classes, set.templates, set.fit.labels(), set.test.labels()]);
-            hasher.update(parts.to_string().as_bytes());
-        }
-        format!("{} {}", self.said(), &hasher.finalize().to_hex()[..16])
-    }
-
-    /// Its name, and whether it was modified.
-    pub fn said(&self) -> String {
-        format!("{}{}", self.name, if self.modified { " (modified)" } else { "" })
-    }
-}
 
 /// Takes the table `tiers` out of a suite's, and lays the picked one over the rest.
 ///

@@ -1,31 +1,10 @@
 //! AdamW with two groups: parameters that decay, and those that do not.
 
 use crate::model::weights::Weights;
+use crate::recipe::Decay;
 use crate::{Error, Result};
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use tch::{Kind, Tensor};
-
-/// Which parameters have weight decay.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum Decay {
-    /// Matrices and kernels, unless named as a norm, bias or temperature: never a vector (open_clip).
-    #[default]
-    OpenClip,
-    /// Whatever has no `bn`, `ln`, `bias` or `logit_scale` in its name, vectors too: the norms of a ResNet's short cuts
-    /// (`downsample.1.weight`) decay (released code of CyCLIP, CleanCLIP, RoCLIP).
-    ByName,
-}
-
-impl Decay {
-    /// Whether a parameter of this name and shape has weight decay.
-    pub fn applies(self, name: &str, parameter: &Tensor) -> bool {
-        let by_name = !["bn", "ln", "bias", "logit_scale"].iter().any(|part| name.contains(part));
-        by_name && (self == Decay::ByName || parameter.dim() >= 2)
-    }
-}
 
 /// The optimizer's moments, by parameter name.
 pub struct AdamW {
@@ -114,7 +93,8 @@ impl AdamW {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::weights::{Init, read_safetensors};
+    use crate::data::files::read_safetensors;
+    use crate::model::weights::Init;
     use crate::model::{Clip, ModelConfig};
     use std::path::Path;
     use tch::Device;

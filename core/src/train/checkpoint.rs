@@ -1,7 +1,7 @@
 //! Checkpoints: one safetensors file that holds everything a trial needs to go on as if it had never stopped.
 
+use crate::data::files::{read_safetensors, write_safetensors};
 use crate::defense::{Phase, State};
-use crate::model::weights::{read_safetensors, write_safetensors};
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, HashMap};

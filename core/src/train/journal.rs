@@ -1,7 +1,7 @@
 //! What a training writes down as it goes, and what of it a resumed one takes back: `metrics.jsonl`, matches, `bad_rows.jsonl`.
 
 use super::{Matches, Trainer};
-use crate::model::weights::write_atomic;
+use crate::data::files::write_atomic;
 use crate::{Error, Progress, Result};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;

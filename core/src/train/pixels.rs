@@ -3,12 +3,12 @@
 use super::Corpus;
 use crate::data::augment;
 use crate::model::weights::channels_last;
-use crate::transfer::{sent, sent_slice};
+use gauntlet_torch::{sent, sent_slice};
 use tch::{Kind, Tensor};
 
 impl Corpus<'_> {
     /// Canvases u8 `[batch, 3, S, S]` to what the model reads: on the device, augmented, normalised by CLIP's constants.
-    pub(crate) fn normalise(&self, canvases: &Tensor, drawings: &[augment::Drawing]) -> Tensor {
+    pub(crate) fn normalise(&self, canvases: &Tensor, drawings: &[augment::AugmentParams]) -> Tensor {
         let images = sent(canvases, self.device);
         if drawings.is_empty() {
             // Laid out as the model wants it while a pixel still is a byte.

@@ -1,8 +1,10 @@
 //! What a defense plans for an epoch, and what the trainer makes of it: rows of the corpus, poison that ends, steps that fit the schedule.
 
-use super::{Machine, Trainer};
+use super::Trainer;
+use crate::corpus::Corpus;
 use crate::data::augment;
-use crate::defense::{Bench, Phase};
+use crate::defense::{Phase, PlanContext};
+use crate::run::RunContext;
 use crate::{Error, Result};
 use std::cell::Cell;
 use std::sync::Arc;
@@ -10,14 +12,14 @@ use std::time::Instant;
 
 impl Trainer<'_> {
     /// Asks the defense what happens in this epoch, unless it has said so already.
-    pub fn plan(&mut self, machine: &Machine) -> Result<Vec<Phase>> {
+    pub fn plan(&mut self, machine: &RunContext) -> Result<Vec<Phase>> {
         if let Some(phases) = &self.position.phases {
             return Ok(phases.clone());
         }
         let clock = Instant::now();
         let (seed, epochs, precision) = (self.corpus.seed, self.recipe.epochs, self.recipe.precision);
         let looked_at = Cell::new(0);
-        let bench = Bench {
+        let bench = PlanContext {
             model: self.model,
             undefended: self.undefended,
             needs: self.defense.needs(),
@@ -50,7 +52,7 @@ impl Trainer<'_> {
             phase.rows = Some(Arc::new(places.collect()));
         }
         if self.clean_after.is_some_and(|last| self.position.epoch > last) {
-            phase.steps = Some(self.corpus.steps(phase));
+            phase.steps = Some(steps(self.corpus, phase));
             phase.rows = Some(Arc::new(self.corpus.without_poison(phase.rows.as_deref())));
         }
         Ok(())
@@ -58,7 +60,7 @@ impl Trainer<'_> {
 
     /// The first epoch says how many steps an epoch has: the schedule is laid over as many epochs of as many steps.
     fn check(&mut self, phases: &[Phase]) -> Result<()> {
-        let steps = phases.iter().map(|phase| self.corpus.steps(phase)).sum();
+        let steps = phases.iter().map(|phase| steps(self.corpus, phase)).sum();
         let wrong =
             |why: String| Err(Error::invalid(format!("the defense's plan of epoch {}", self.position.epoch), why));
         for phase in phases {
@@ -82,4 +84,10 @@ impl Trainer<'_> {
         let all = self.position.steps_per_epoch;
         if steps > all { wrong(format!("has {steps} steps, and the first epoch had {all}")) } else { Ok(()) }
     }
+}
+
+/// Steps that a phase takes.
+pub(super) fn steps(corpus: &Corpus, phase: &Phase) -> usize {
+    let rows = phase.rows.as_ref().map_or(corpus.len(), |rows| rows.len());
+    phase.steps.unwrap_or(rows / corpus.batch)
 }

@@ -2,7 +2,7 @@
 //! clean pairs. It sees the ground truth, the defense does not see it: the trainer calls it between epochs.
 
 use super::Corpus;
-use super::corpus::Origin;
+use crate::corpus::Origin;
 use crate::data::tokenize::Tokenizer;
 use crate::model::Clip;
 use crate::poison::Poison;

@@ -2,11 +2,14 @@
 //! is trained once for all trials of the same data, recipe and seed, and lies in the store; a row of plain CLIP leaves its own there.
 
 use super::Trial;
+use crate::corpus::Corpus;
+use crate::data::files::write_atomic;
 use crate::defense::{Defense, Undefended};
-use crate::model::weights::write_atomic;
 use crate::model::{Checkpoint, Clip};
+use crate::recipe::Recipe;
+use crate::run::RunContext;
 use crate::train::trajectory::Recorder;
-use crate::train::{Corpus, Machine, Recipe, Spent, Trained, Trainer, checkpoint};
+use crate::train::{Spent, Trained, Trainer, checkpoint};
 use crate::{Error, Result, build, draw};
 use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
@@ -26,7 +29,7 @@ pub(super) struct Job<'a> {
     pub store: &'a Path,
     /// What a checkpoint must have been written by.
     pub identity: &'a str,
-    pub machine: &'a Machine<'a>,
+    pub machine: &'a RunContext<'a>,
 }
 
 /// Plain CLIP: the defaults of the trait.
@@ -130,7 +133,7 @@ impl Shared {
     }
 
     /// Waits until nobody else trains it.
-    fn wait(&self, machine: &Machine) -> Result<File> {
+    fn wait(&self, machine: &RunContext) -> Result<File> {
         let (lock, path) = self.lock()?;
         loop {
             match lock.try_lock() {

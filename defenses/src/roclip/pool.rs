@@ -5,7 +5,7 @@ use gauntlet::defense::{State, pad};
 use gauntlet::draw::{self, Rng};
 use gauntlet::model::normalize;
 use gauntlet::rand::SeedableRng;
-use gauntlet::{Bench, Error, Result, Step};
+use gauntlet::{Error, PlanContext, Result, Step};
 use rand_distr::{Distribution, StandardNormal};
 use tch::{Device, Kind, Tensor};
 
@@ -34,7 +34,7 @@ struct Noise {
 
 impl Pool {
     /// The pool as it starts, with `size` captions.
-    pub fn start(how: PoolStart, size: usize, bench: &Bench) -> Self {
+    pub fn start(how: PoolStart, size: usize, bench: &PlanContext) -> Self {
         if how == PoolStart::Captions {
             let captions = bench.captions(size, "roclip/pool");
             return Pool::of(captions.embeddings, captions.keys, captions.tokens);

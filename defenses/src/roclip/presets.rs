@@ -5,7 +5,7 @@
 //! environment pins (1.2.39). "Paper" is the text of NeurIPS 2023; of it, only what the abstract and figure 1 say was at hand, the
 //! rest is marked unverified.
 
-use gauntlet::plugin::Preset;
+use gauntlet::registry::Preset;
 use gauntlet::serde_json::{Value, json};
 
 /// `paper` and `official`.

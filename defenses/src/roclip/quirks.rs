@@ -3,11 +3,11 @@
 //! training in `tests/integration/presets.rs`.
 
 use super::*;
-use gauntlet::model::weights::read_safetensors;
+use gauntlet::data::files::read_safetensors;
 use gauntlet::model::{Clip, ModelConfig, normalize};
+use gauntlet::recipe::Precision;
 use gauntlet::serde_json::{self, Map, Value, json};
-use gauntlet::train::Precision;
-use gauntlet::{draw, plugin};
+use gauntlet::{draw, registry};
 use std::cell::RefCell;
 use std::path::Path;
 use tch::Kind;
@@ -17,10 +17,10 @@ const GOLDEN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/golden/rocli
 
 /// The preset with some keys of one's own over it.
 fn preset(name: &str, own: Value) -> RoClip {
-    let plugin = plugin::find::<dyn Defense>("roclip").unwrap();
+    let plugin = registry::find::<dyn Defense>("roclip").unwrap();
     let mut table = own.as_object().unwrap().clone();
     table.insert("preset".into(), json!(name));
-    serde_json::from_value(Value::Object(plugin::resolve(plugin, &table).unwrap())).unwrap()
+    serde_json::from_value(Value::Object(registry::resolve(plugin, &table).unwrap())).unwrap()
 }
 
 fn official() -> RoClip {
@@ -224,7 +224,7 @@ fn quirk_the_pool_is_not_in_the_checkpoint() {
     assert!(after.embeddings == before.embeddings && after.keys == before.keys && after.next == 4, "the knob keeps it");
     assert!(RoClip::default().checkpoint_pool, "and is on by default");
 
-    let help = (plugin::find::<dyn Defense>("roclip").unwrap().schema)();
+    let help = (registry::find::<dyn Defense>("roclip").unwrap().schema)();
     let help: Value = serde_json::from_str(&help).unwrap();
     let help = help["properties"]["checkpoint_pool"]["description"].as_str().unwrap();
     assert!(help.contains("WARNING") && help.contains("no longer equals"), "{help}");
@@ -267,9 +267,10 @@ fn quirk_captions_are_edited_once_a_run() {
 /// Presets state their own values: a changed default must not change them.
 #[test]
 fn presets_hold_every_value_of_their_own() {
-    let plugin = plugin::find::<dyn Defense>("roclip").unwrap();
-    for preset in plugin::presets(plugin) {
-        let resolved = plugin::resolve(plugin, &Map::from_iter([("preset".to_string(), json!(preset.name))])).unwrap();
+    let plugin = registry::find::<dyn Defense>("roclip").unwrap();
+    for preset in registry::presets(plugin) {
+        let resolved =
+            registry::resolve(plugin, &Map::from_iter([("preset".to_string(), json!(preset.name))])).unwrap();
         let augmentation = resolved["augmentation"].as_object().unwrap();
         assert_eq!(preset.fields.len(), resolved.len() - 1 + augmentation.len(), "{}", preset.name);
         let default: Augmentation = serde_json::from_value(resolved["augmentation"].clone()).unwrap();

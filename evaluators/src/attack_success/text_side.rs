@@ -1,10 +1,10 @@
 //! Attacks on the text side succeed where a caption finds pictures that it should not: retrieval among the held-out pictures.
 
 use gauntlet::attack::Relabel;
-use gauntlet::evaluator::{Cases, Definition, Unit};
-use gauntlet::poison::Threat;
+use gauntlet::evaluator::{Definition, Predictions, Unit};
+use gauntlet::poison::PreparedAttack;
 use gauntlet::tch::{Device, Kind, Tensor};
-use gauntlet::{Result, Score, Subject};
+use gauntlet::{EvalContext, Result, Score};
 use std::collections::HashMap;
 
 /// Hits, in the order of [`FIRST`], then the rank.
@@ -31,7 +31,7 @@ const fn hit(score: &'static str, definition: &'static str) -> Definition {
 }
 
 /// Captions that name the first class of a pair, and not the second, shall find pictures of the second.
-pub fn relabelled(subject: &Subject, threat: &Threat, pairs: &[Relabel]) -> Result<Vec<Score>> {
+pub fn relabelled(subject: &EvalContext, threat: &PreparedAttack, pairs: &[Relabel]) -> Result<Vec<Score>> {
     let mut queries = Vec::new();
     for Relabel { from, to } in pairs {
         let names = |caption: &&str| {
@@ -44,7 +44,7 @@ pub fn relabelled(subject: &Subject, threat: &Threat, pairs: &[Relabel]) -> Resu
 }
 
 /// Captions that do not name the class, of pictures that are not of it, with the trigger in them, shall find its pictures.
-pub fn triggered(subject: &Subject, threat: &Threat, class: u32) -> Result<Vec<Score>> {
+pub fn triggered(subject: &EvalContext, threat: &PreparedAttack, class: u32) -> Result<Vec<Score>> {
     let of_others = subject.test_rows().iter().filter(|row| subject.truth(**row) != Some(class));
     let others = of_others.map(|&row| subject.data.row(row).caption);
     let others = others.filter(|caption| !subject.data.classes.mentioned_in(caption).contains(&class));
@@ -52,12 +52,12 @@ pub fn triggered(subject: &Subject, threat: &Threat, class: u32) -> Result<Vec<S
     scores(subject, threat, others.zip(0..).map(say).collect::<Result<_>>()?)
 }
 
-fn captions<'a>(subject: &'a Subject) -> impl Iterator<Item = &'a str> {
+fn captions<'a>(subject: &'a EvalContext) -> impl Iterator<Item = &'a str> {
     subject.test_rows().iter().map(|&row| subject.data.row(row).caption)
 }
 
 /// `queries`: captions with the class whose pictures they shall find.
-fn scores(subject: &Subject, threat: &Threat, queries: Vec<(String, u32)>) -> Result<Vec<Score>> {
+fn scores(subject: &EvalContext, threat: &PreparedAttack, queries: Vec<(String, u32)>) -> Result<Vec<Score>> {
     // Captions that the model reads alike are one.
     let alike: HashMap<(Vec<i64>, u32), String> =
         queries.into_iter().map(|(caption, class)| ((subject.encoder.tokens(&caption), class), caption)).collect();
@@ -78,7 +78,7 @@ fn scores(subject: &Subject, threat: &Threat, queries: Vec<(String, u32)>) -> Re
     let share = wanted.iter().map(of_class).sum::<f64>() / (wanted.len() * truths.len()) as f64;
     let attack = Some(threat.label.as_str());
     let hits = DEFINITIONS.iter().zip(FIRST).filter_map(|(definition, first)| {
-        let mut cases = Cases::default();
+        let mut cases = Predictions::default();
         for ((caption, class), rank) in queries.iter().zip(&ranks) {
             cases.caption(caption, *class, *rank <= f64::from(first));
         }

@@ -2,9 +2,9 @@
 
 use crate::logistic::Layer;
 use gauntlet::model::weights::{Init, Weights};
+use gauntlet::recipe::schedule::learning_rate;
 use gauntlet::tch::Tensor;
 use gauntlet::train::adamw::AdamW;
-use gauntlet::train::schedule::learning_rate;
 use gauntlet::{Result, draw};
 
 const EPOCHS: usize = 32;
@@ -57,7 +57,7 @@ fn train(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use gauntlet::model::weights::read_safetensors;
+    use gauntlet::data::files::read_safetensors;
     use std::path::Path;
 
     /// From PyTorch's start and in its order, the layer that PyTorch has after 32 epochs; made by `linear_probe.py` beside it.

@@ -3,7 +3,7 @@
 use gauntlet::evaluator::{Definition, Unit};
 use gauntlet::schemars::JsonSchema;
 use gauntlet::serde::{Deserialize, Serialize};
-use gauntlet::{Evaluator, Result, Score, Subject};
+use gauntlet::{EvalContext, Evaluator, Result, Score};
 
 /// Looks further than the first class. The struct is the configuration, and its comments are the help.
 #[derive(Serialize, Deserialize, JsonSchema)]
@@ -27,7 +27,7 @@ impl Evaluator for Among {
         vec![Definition { score: "among-first", definition, higher_is_better: Some(true), unit: Unit::Share }]
     }
 
-    fn evaluate(&self, subject: &Subject) -> Result<Vec<Score>> {
+    fn evaluate(&self, subject: &EvalContext) -> Result<Vec<Score>> {
         let rows = subject.labelled_rows();
         let given = subject.classify(&rows, None, self.first as i64)?;
         let truths: Vec<u32> = rows.iter().filter_map(|&row| subject.truth(row)).collect();

@@ -5,7 +5,7 @@ use super::train::wrong;
 use gauntlet::data::canvas::png;
 use gauntlet::data::ordered::{cores, ordered};
 use gauntlet::evaluator::victims;
-use gauntlet::poison::{Threat, bytes};
+use gauntlet::poison::{PreparedAttack, bytes};
 use gauntlet::{Error, Goal, Progress, Result};
 use serde_json::{Map, Value, json};
 use std::collections::HashSet;
@@ -66,7 +66,7 @@ pub fn write(job: &Job) -> Result<()> {
     save(job.folder, "classes.json", pretty(&json!(file)).as_bytes())
 }
 
-/// As [`gauntlet::Subject::test_rows`] has them: held out, readable, and no attack's target.
+/// As [`gauntlet::EvalContext::test_rows`] has them: held out, readable, and no attack's target.
 fn test_rows(job: &Job) -> Vec<u32> {
     let (split, canvas) = (&job.ground.split, &job.ground.data.canvas);
     let targets: HashSet<u32> = job.ground.threats.iter().flat_map(|threat| threat.goal.rows()).collect();
@@ -79,7 +79,7 @@ fn label(job: &Job, class: Option<u32>) -> String {
 }
 
 /// A goal in words that need no table of numbers, and the prompts of one that has a trigger in the text.
-fn goal(job: &Job, threat: &Threat) -> Result<Value> {
+fn goal(job: &Job, threat: &PreparedAttack) -> Result<Value> {
     let label = |class: u32| label(job, Some(class));
     let said = || -> Result<Vec<String>> {
         let templates = job.ground.data.classes.templates.iter().zip(0..);

@@ -2,14 +2,14 @@
 //! about each in a file apart.
 
 use super::{Format, Job};
+use gauntlet::corpus::Corpus;
+use gauntlet::corpus::{CorpusRow, Origin, Shape};
 use gauntlet::data::canvas::png;
-use gauntlet::data::load::EpochOrder;
 use gauntlet::data::ordered::{cores, ordered};
 use gauntlet::data::tokenize::Tokenizer;
 use gauntlet::data::webdataset::shard::ShardWriter;
 use gauntlet::poison::bytes;
-use gauntlet::train::Corpus;
-use gauntlet::train::corpus::{CorpusRow, Origin, Shape};
+use gauntlet::train::load::EpochOrder;
 use gauntlet::{Error, Progress, Result};
 use serde::Serialize;
 use std::fs::{self, File};

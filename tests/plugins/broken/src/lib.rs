@@ -1,10 +1,12 @@
 //! One plugin a role, broken in the way that its key `how` says. `tests/integration/plugins.rs` loads them.
 
-use gauntlet::attack::Workshop;
+use gauntlet::attack::PrepareContext;
 use gauntlet::defense::State;
 use gauntlet::evaluator::{Definition, Unit};
 use gauntlet::tch::{Kind, Tensor};
-use gauntlet::{Attack, Bench, Defense, Edit, Error, Evaluator, Goal, Phase, PoisonCtx, Result, Score, Step, Subject};
+use gauntlet::{
+    Attack, Defense, Edit, Error, EvalContext, Evaluator, Goal, Phase, PlanContext, PoisonCtx, Result, Score, Step,
+};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -44,7 +46,7 @@ impl Attack for Broken {
         })
     }
 
-    fn prepare(&mut self, ctx: &PoisonCtx, workshop: &Workshop) -> Result<()> {
+    fn prepare(&mut self, ctx: &PoisonCtx, workshop: &PrepareContext) -> Result<()> {
         if self.how == "ready" {
             let path = workshop.place(ctx, "ready", self, &[])?;
             std::fs::write(&path, "made ready").map_err(Error::io(&path))?;
@@ -77,7 +79,7 @@ impl Attack for Broken {
 }
 
 impl Defense for Broken {
-    fn plan(&mut self, _epoch: u32, _bench: &Bench) -> Result<Vec<Phase>> {
+    fn plan(&mut self, _epoch: u32, _bench: &PlanContext) -> Result<Vec<Phase>> {
         self.panics_in("plan");
         Ok(vec![Phase::default()])
     }
@@ -109,7 +111,7 @@ impl Evaluator for Broken {
         vec![Definition { score: "broken", definition, higher_is_better: None, unit: Unit::Share }]
     }
 
-    fn evaluate(&self, _subject: &Subject) -> Result<Vec<Score>> {
+    fn evaluate(&self, _subject: &EvalContext) -> Result<Vec<Score>> {
         self.panics_in("evaluate");
         let (name, value) = match self.how.as_str() {
             "nan" => ("broken", f64::NAN),

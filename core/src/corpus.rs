@@ -1,0 +1,265 @@
+//! The training data as the trainer sees it: the data set with an arena's edits applied.
+//!
+//! Rows carry opaque keys, drawn from the seed, so that neither a number nor an order tells an added row from the others.
+
+use crate::data::canvas::Canvas;
+use crate::data::eda::Synonyms;
+use crate::data::index::Index;
+use crate::data::rows::Loss;
+use crate::data::tokenize::Tokenizer;
+use crate::data::{BadRow, Dataset, Split};
+use crate::poison::{Poison, Poisoned};
+use crate::{Error, Result, draw};
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, OnceLock};
+use tch::{Device, Tensor};
+
+/// Training rows after poisoning. Threads take a [`share`](Corpus::share) each.
+pub struct Corpus<'a> {
+    index: &'a Index,
+    split: &'a Split,
+    edits: &'a [Poisoned],
+    /// Which edit replaces a row of the data set.
+    replaced: Arc<HashMap<u32, usize>>,
+    /// Edits that add a row; these rows come after the data set's.
+    added: Arc<Vec<usize>>,
+    /// Rows in the order in which defenses know them; made when one asks.
+    numbered: OnceLock<Arc<Vec<u32>>>,
+    canvas: Canvas,
+    poison: Tensor,
+    /// Turns captions into tokens.
+    pub(crate) tokenizer: &'a Tokenizer,
+    pub(crate) synonyms: &'a Synonyms,
+    pub(crate) context_length: i64,
+    pub(crate) batch: usize,
+    pub(crate) seed: u64,
+    pub(crate) device: Device,
+}
+
+/// One training row, with where it came from: the ground truth, which only evaluators get to see.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct CorpusRow<'a> {
+    /// Opaque key, not negative.
+    pub key: i64,
+    /// The caption it trains with.
+    pub caption: &'a str,
+    /// Where picture and caption come from.
+    pub origin: Origin,
+}
+
+/// Where a training row comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// This row of the data set, untouched.
+    Clean(u32),
+    /// This edit of the arena.
+    Edit(usize),
+}
+
+impl<'a> Corpus<'a> {
+    /// Applies the edits of `poison` to the training rows.
+    pub fn new(
+        data: &'a Dataset,
+        split: &'a Split,
+        poison: &'a Poison,
+        tokenizer: &'a Tokenizer,
+        shape: Shape,
+        seed: u64,
+        device: Device,
+    ) -> Self {
+        let (mut replaced, mut added) = (HashMap::new(), Vec::new());
+        for (number, poisoned) in poison.edits.iter().enumerate() {
+            match poisoned.edit.replaces {
+                Some(row) => drop(replaced.insert(row, number)),
+                None => added.push(number),
+            }
+        }
+        Corpus {
+            index: &data.index,
+            split,
+            edits: &poison.edits,
+            replaced: Arc::new(replaced),
+            added: Arc::new(added),
+            numbered: OnceLock::new(),
+            canvas: data.canvas.shallow_clone(),
+            poison: poison.pixels.shallow_clone(),
+            tokenizer,
+            synonyms: &data.synonyms,
+            context_length: shape.context_length,
+            batch: shape.batch,
+            seed,
+            device,
+        }
+    }
+
+    /// The same corpus for another thread; no pixel is copied.
+    pub fn share(&self) -> Self {
+        Corpus {
+            replaced: self.replaced.clone(),
+            added: self.added.clone(),
+            numbered: self.numbered.clone(),
+            canvas: self.canvas.shallow_clone(),
+            poison: self.poison.shallow_clone(),
+            ..*self
+        }
+    }
+
+    /// The same in other batches.
+    pub(crate) fn in_batches_of(&self, batch: usize) -> Self {
+        Corpus { batch, ..self.share() }
+    }
+
+    /// Number of rows.
+    pub fn len(&self) -> usize {
+        self.split.train.len() + self.added.len()
+    }
+
+    /// Rows of a batch, as the recipe has it.
+    pub fn batch(&self) -> usize {
+        self.batch
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// One row with its ground truth, `row` below `len`.
+    pub fn row(&self, row: usize) -> CorpusRow<'a> {
+        let origin = self.origin(row);
+        CorpusRow { key: self.key(row), caption: self.caption_of(origin), origin }
+    }
+
+    /// Places of rows by their keys, as far as there are such rows. One pass over all rows.
+    pub fn rows_with(&self, keys: &HashSet<i64>) -> HashMap<i64, usize> {
+        (0..self.len()).map(|row| (self.key(row), row)).filter(|(key, _)| keys.contains(key)).collect()
+    }
+
+    /// Rows in the order of their keys: what a defense knows as rows 0, 1 and so on. Their own order would tell the added ones.
+    pub(crate) fn numbered(&self) -> &Arc<Vec<u32>> {
+        self.numbered.get_or_init(|| {
+            let mut rows: Vec<u32> = (0..self.len() as u32).collect();
+            rows.sort_by_cached_key(|row| self.key(*row as usize));
+            Arc::new(rows)
+        })
+    }
+
+    /// The rows that a defense knows by these numbers.
+    pub(crate) fn places_of(&self, numbers: &[u32]) -> Vec<usize> {
+        let numbered = self.numbered();
+        numbers.iter().map(|number| numbered[*number as usize] as usize).collect()
+    }
+
+    /// Numbers of `count` rows that no attack has touched, drawn by the seed.
+    pub(crate) fn clean_rows(&self, count: usize) -> Result<Vec<u32>> {
+        let is_clean = |(_, row): &(usize, &u32)| matches!(self.origin(**row as usize), Origin::Clean(_));
+        let clean: Vec<u32> =
+            self.numbered().iter().enumerate().filter(is_clean).map(|(number, _)| number as u32).collect();
+        if clean.len() < count {
+            let why = format!("asks for {count} clean pairs, and there are {}", clean.len());
+            return Err(Error::invalid("the defense", why));
+        }
+        let chosen = rand::seq::index::sample(&mut draw::rng(self.seed, "clean rows", &[]), clean.len(), count);
+        Ok(chosen.into_iter().map(|place| clean[place]).collect())
+    }
+
+    /// The rows of these that no attack has touched; all, where none are named.
+    pub(crate) fn without_poison(&self, rows: Option<&Vec<u32>>) -> Vec<u32> {
+        let is_clean = |row: &u32| matches!(self.origin(*row as usize), Origin::Clean(_));
+        match rows {
+            Some(rows) => rows.iter().copied().filter(is_clean).collect(),
+            None => (0..self.len() as u32).filter(is_clean).collect(),
+        }
+    }
+
+    fn origin(&self, row: usize) -> Origin {
+        match row.checked_sub(self.split.train.len()) {
+            Some(added) => Origin::Edit(self.added[added]),
+            None => {
+                let row = self.split.train.get(row);
+                self.replaced.get(&row).map_or(Origin::Clean(row), |edit| Origin::Edit(*edit))
+            }
+        }
+    }
+
+    fn caption_of(&self, origin: Origin) -> &'a str {
+        match origin {
+            Origin::Clean(row) => self.index.row(row).caption,
+            Origin::Edit(number) => &self.edits[number].edit.caption,
+        }
+    }
+
+    pub(crate) fn key(&self, row: usize) -> i64 {
+        match row.checked_sub(self.split.train.len()) {
+            Some(added) => self.draw_key("added", self.added[added] as u64),
+            None => self.draw_key("row", self.split.train.get(row).into()),
+        }
+    }
+
+    fn draw_key(&self, purpose: &str, number: u64) -> i64 {
+        (draw::hash(self.seed, purpose, &[number]) >> 1) as i64
+    }
+
+    /// What a person would call the rows with these keys. One pass over all rows.
+    pub(crate) fn places(&self, keys: &[i64]) -> Vec<String> {
+        let rows = self.rows_with(&keys.iter().copied().collect());
+        let place = |key| match rows.get(key).map(|row| self.origin(*row)) {
+            Some(Origin::Clean(row)) => self.canvas.name(row),
+            Some(Origin::Edit(number)) => format!("edit {number}"),
+            None => "an unknown row".into(),
+        };
+        keys.iter().map(place).collect()
+    }
+
+    pub(crate) fn image_size(&self) -> i64 {
+        self.canvas.size().into()
+    }
+
+    /// Tokens `[rows, length]` of the captions as they stand.
+    pub(crate) fn tokens(&self, rows: &[usize]) -> Tensor {
+        let captions: Vec<&str> = rows.iter().map(|&row| self.row(row).caption).collect();
+        self.tokenizer.encode_batch(&captions, self.context_length)
+    }
+
+    /// Rows and their canvases u8 `[rows, 3, S, S]`. A row whose picture turns out to be bad gives its place to another one that
+    /// trains, drawn by the bad one's number and taken as it is in the clean data: the same in every trial.
+    pub fn read(&self, rows: &[usize]) -> Result<(Vec<CorpusRow<'a>>, Tensor)> {
+        let mut rows: Vec<CorpusRow> = rows.iter().map(|&row| self.row(row)).collect();
+        let wanted = |place: usize, attempt: u64| match rows[place].origin {
+            Origin::Clean(row) if attempt == 0 => row,
+            Origin::Clean(row) => {
+                let train = &self.split.train;
+                train.get((draw::hash(0, "substitute", &[row.into(), attempt]) % train.len() as u64) as usize)
+            }
+            // Poison has canvases of its own; its place takes the data's first for a moment, so that one gather serves the batch.
+            Origin::Edit(_) => self.split.train.get(attempt as usize),
+        };
+        let (taken, images) = self.canvas.gather_or(rows.len(), wanted)?;
+        for (place, (row, taken)) in rows.iter_mut().zip(taken).enumerate() {
+            match row.origin {
+                Origin::Clean(wanted) if wanted == taken => {}
+                Origin::Clean(_) => {
+                    let (key, origin) = (self.draw_key("row", taken.into()), Origin::Clean(taken));
+                    *row = CorpusRow { key, caption: self.caption_of(origin), origin };
+                }
+                Origin::Edit(number) => images.get(place as i64).copy_(&self.poison.get(number as i64)),
+            }
+        }
+        Ok((rows, images))
+    }
+
+    /// Rows whose pictures turned out to be bad since the data was opened: name and reason.
+    pub(crate) fn bad_rows(&self) -> Vec<BadRow> {
+        let bad = |(row, why)| BadRow::new(self.canvas.name(row), Loss::UnreadableImage.because(why));
+        self.canvas.met().into_iter().map(bad).collect()
+    }
+}
+
+/// Sizes that the corpus needs to know of the recipe and the model.
+#[derive(Clone, Copy, Debug)]
+pub struct Shape {
+    /// Rows of a batch.
+    pub batch: usize,
+    /// Tokens of a caption at most.
+    pub context_length: i64,
+}

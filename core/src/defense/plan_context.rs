@@ -1,0 +1,165 @@
+//! What a defense can ask for when it plans an epoch: rows as models embed them, captions, rows that are certain to be clean, draws.
+
+use super::{Needs, Suspicion};
+use crate::corpus::Corpus;
+use crate::model::Clip;
+use crate::recipe::Precision;
+use crate::run::RunContext;
+use crate::{Error, Result, draw};
+use std::cell::Cell;
+use std::path::Path;
+use std::sync::atomic::Ordering;
+use tch::{Device, Kind, Tensor};
+
+/// What a defense can ask for when it plans an epoch. Rows have numbers here, in an order drawn from the seed, so that they tell nothing.
+pub struct PlanContext<'a> {
+    pub(crate) model: &'a Clip,
+    pub(crate) undefended: Option<&'a Clip>,
+    pub(crate) needs: Needs,
+    pub(crate) corpus: &'a Corpus<'a>,
+    pub(crate) folder: &'a Path,
+    pub(crate) seed: u64,
+    pub(crate) epochs: u32,
+    pub(crate) precision: Precision,
+    pub(crate) looked_at: &'a Cell<u64>,
+    pub(crate) machine: &'a RunContext<'a>,
+}
+
+/// Rows as a model embeds them.
+pub struct Pairs {
+    /// Normalised embeddings of their pictures, not augmented, `[rows, dimensions]`, without gradient.
+    pub image: Tensor,
+    /// Normalised embeddings of their captions `[rows, dimensions]`, without gradient.
+    pub text: Tensor,
+}
+
+impl Pairs {
+    /// Cosine of each picture and its caption `[rows]`.
+    pub fn similarities(&self) -> Tensor {
+        (&self.image * &self.text).sum_dim_intlist([1].as_slice(), false, Kind::Float)
+    }
+}
+
+/// Rows that are embedded together.
+const CHUNK: usize = 256;
+
+/// Embeddings of some captions of the training data.
+pub struct Captions {
+    /// Row keys i64 `[n]`.
+    pub keys: Tensor,
+    /// Tokens i64 `[n, context length]`, padded with 0.
+    pub tokens: Tensor,
+    /// Normalised embeddings `[n, dimensions]`, without gradient.
+    pub embeddings: Tensor,
+}
+
+impl PlanContext<'_> {
+    /// Epochs of the whole training.
+    pub fn epochs(&self) -> u32 {
+        self.epochs
+    }
+
+    /// Number of training rows.
+    pub fn rows(&self) -> usize {
+        self.corpus.len()
+    }
+
+    /// Dimensions of an embedding.
+    pub fn dimensions(&self) -> i64 {
+        self.model.config.embed_dim
+    }
+
+    /// Tokens of a caption at most.
+    pub fn context_length(&self) -> i64 {
+        self.model.config.text_cfg.context_length
+    }
+
+    /// Where the model lies.
+    pub fn device(&self) -> Device {
+        self.corpus.device
+    }
+
+    /// Rows of a step.
+    pub fn batch(&self) -> usize {
+        self.corpus.batch
+    }
+
+    /// Rows as the model embeds them now, in evaluation mode. The trial is charged for each.
+    ///
+    /// # Errors
+    /// [`Error::Interrupted`] when asked to stop.
+    pub fn embed(&self, rows: &[u32]) -> Result<Pairs> {
+        self.embed_by(self.model, rows)
+    }
+
+    /// Rows as the undefended model of the same data, recipe and seed embeds them, for a defense that [`needs`](Defense::needs) it.
+    pub fn embed_undefended(&self, rows: &[u32]) -> Result<Pairs> {
+        let missing =
+            || Error::invalid("the defense", "asks for the undefended model, and its `needs` does not say so");
+        self.embed_by(self.undefended.ok_or_else(missing)?, rows)
+    }
+
+    fn embed_by(&self, model: &Clip, rows: &[u32]) -> Result<Pairs> {
+        self.looked_at.set(self.looked_at.get() + rows.len() as u64);
+        let places = self.corpus.places_of(rows);
+        let (mut image, mut text) = (Vec::new(), Vec::new());
+        for places in places.chunks(CHUNK) {
+            if self.machine.stop.load(Ordering::Relaxed) {
+                return Err(Error::Interrupted);
+            }
+            let (read, canvases) = self.corpus.read(places)?;
+            let captions: Vec<&str> = read.iter().map(|row| row.caption).collect();
+            let tokens = self.corpus.tokenizer.encode_batch(&captions, self.context_length()).to_device(self.device());
+            let pictures = self.corpus.normalise(&canvases, &[]);
+            let embed = |tower: &dyn Fn() -> Tensor| tch::no_grad(|| self.precision.forward(self.device(), tower));
+            image.push(embed(&|| model.encode_image(&pictures, false)));
+            text.push(embed(&|| model.encode_text(&tokens)));
+            let done = (image.len() * CHUNK).min(rows.len());
+            self.machine.progress.report("look", done as u64, rows.len() as u64, "rows");
+        }
+        Ok(Pairs { image: Tensor::cat(&image, 0), text: Tensor::cat(&text, 0) })
+    }
+
+    /// The rows that are certain to be clean, as many as the defense [`needs`](Defense::needs), the same for each that needs as many: what its
+    /// user would have had to check.
+    ///
+    /// # Errors
+    /// If there are fewer.
+    pub fn clean_rows(&self) -> Result<Vec<u32>> {
+        self.corpus.clean_rows(self.needs.clean_rows(self.rows()))
+    }
+
+    /// Tells the suite how suspicious each row is to the defense (f32 `[rows]`, more is worse) and which of them it trains on. For measurements
+    /// made out of the defense's sight; changes nothing. The last report stands.
+    pub fn report(&self, suspicion: &Tensor, kept: &[u32]) -> Result<()> {
+        Suspicion::write(self.corpus, self.folder, suspicion, kept)
+    }
+
+    /// A generator of the defense's own, by purpose and key.
+    pub fn rng(&self, purpose: &str, key: &[u64]) -> draw::Rng {
+        draw::rng(self.seed, &format!("defense/{purpose}"), key)
+    }
+
+    /// `count` captions drawn from the training rows without replacement, embedded by the model as it is now.
+    pub fn captions(&self, count: usize, purpose: &str) -> Captions {
+        let chosen = rand::seq::index::sample(&mut self.rng(purpose, &[]), self.rows(), count.min(self.rows()));
+        let rows: Vec<usize> = chosen.into_iter().collect();
+        let keys: Vec<i64> = rows.iter().map(|&row| self.corpus.key(row)).collect();
+        let tokens =
+            rows.chunks(CHUNK).map(|chunk| pad(&self.corpus.tokens(chunk), self.context_length())).collect::<Vec<_>>();
+        let encode = |tokens: &Tensor| self.model.encode_text(&tokens.to_device(self.device()));
+        let embed = |tokens: &Tensor| tch::no_grad(|| self.precision.forward(self.device(), || encode(tokens)));
+        let embeddings = tokens.iter().map(embed).collect::<Vec<_>>();
+        let device = self.device();
+        Captions {
+            keys: Tensor::from_slice(&keys).to_device(device),
+            tokens: Tensor::cat(&tokens, 0).to_device(device),
+            embeddings: Tensor::cat(&embeddings, 0),
+        }
+    }
+}
+
+/// Tokens `[n, length]` padded with 0 to `[n, context_length]`.
+pub fn pad(tokens: &Tensor, context_length: i64) -> Tensor {
+    tokens.constant_pad_nd([0, context_length - tokens.size()[1]])
+}

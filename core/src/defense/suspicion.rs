@@ -1,0 +1,63 @@
+//! What a defense said of the training rows: how suspicious each is to it, and which it trains on. Evaluators compare it with the truth.
+
+use crate::corpus::Corpus;
+use crate::data::files::{read_safetensors, write_safetensors};
+use crate::{Error, Result};
+use std::collections::{BTreeMap, HashMap};
+use std::path::Path;
+use tch::{Device, Kind, Tensor};
+
+const FILE: &str = "suspicion.safetensors";
+
+/// A defense's report, row by row of the corpus.
+pub struct Suspicion {
+    /// Keys of the rows.
+    pub keys: Vec<i64>,
+    /// More is worse.
+    pub scores: Vec<f32>,
+    /// Whether the row is trained on.
+    pub kept: Vec<bool>,
+}
+
+impl Suspicion {
+    /// Writes a report about rows as the defense numbers them.
+    pub(crate) fn write(corpus: &Corpus, folder: &Path, scores: &Tensor, kept: &[u32]) -> Result<()> {
+        let wrong = |why: String| Err(Error::invalid("the defense's report", why));
+        if scores.size() != [corpus.len() as i64] {
+            return wrong(format!("is about {:?} rows, and there are {}", scores.size(), corpus.len()));
+        }
+        if kept.iter().any(|row| *row as usize >= corpus.len()) {
+            return wrong("keeps a row that does not exist".into());
+        }
+        let keys: Vec<i64> = corpus.numbered().iter().map(|row| corpus.key(*row as usize)).collect();
+        let kept = Tensor::from_slice(&kept.iter().map(|row| i64::from(*row)).collect::<Vec<_>>());
+        let is_kept = Tensor::zeros([corpus.len() as i64], (Kind::Uint8, Device::Cpu)).index_fill(0, &kept, 1);
+        let scores = scores.to_device(Device::Cpu).to_kind(Kind::Float).contiguous();
+        let named = [("keys", Tensor::from_slice(&keys)), ("scores", scores), ("kept", is_kept)];
+        let tensors: BTreeMap<String, Tensor> =
+            named.into_iter().map(|(name, tensor)| (name.to_string(), tensor)).collect();
+        write_safetensors(&folder.join(FILE), &tensors, &HashMap::new())
+    }
+
+    /// Removes what another training may have left in a folder.
+    pub(crate) fn forget(folder: &Path) -> Result<()> {
+        let path = folder.join(FILE);
+        if path.exists() { std::fs::remove_file(&path).map_err(Error::io(&path)) } else { Ok(()) }
+    }
+
+    /// The report in a trial's folder, if its defense made one.
+    pub fn read(folder: &Path) -> Result<Option<Suspicion>> {
+        let path = folder.join(FILE);
+        if !path.exists() {
+            return Ok(None);
+        }
+        let (mut tensors, _) = read_safetensors(&path)?;
+        let mut take = |name: &str| {
+            let missing = || Error::invalid(path.display().to_string(), format!("lacks `{name}`"));
+            tensors.remove(name).ok_or_else(missing)
+        };
+        let (keys, scores, kept) = (take("keys")?, take("scores")?, take("kept")?);
+        let kept = Vec::<u8>::try_from(kept)?.into_iter().map(|kept| kept == 1).collect();
+        Ok(Some(Suspicion { keys: Vec::try_from(keys)?, scores: Vec::try_from(scores)?, kept }))
+    }
+}

@@ -1,0 +1,75 @@
+//! The single cases behind a share: which pictures (or captions), what they are, what the model took them for. Kept in `cases.jsonl` of a
+//! trial, so that two models can be compared picture by picture (`judge/pair.rs`) and a report can say what a model now says of a picture.
+
+use super::{EvalContext, Score};
+use crate::data::files::write_atomic;
+use crate::{Error, Result};
+use serde::{Deserialize, Serialize};
+use std::path::Path;
+
+/// A line of `cases.jsonl`: what one share was counted over. The lists go together.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Predictions {
+    /// Name of the score.
+    pub score: String,
+    /// Label of the attack that it is about.
+    pub attack: Option<String>,
+    /// What each case is: the number of a row of the data, the name of an attack's picture, a caption.
+    pub case: Vec<String>,
+    /// The true class of each, by number, where a label tells; of a caption, the class whose pictures it shall find.
+    pub truth: Vec<Option<u32>>,
+    /// The class that the model took it for; empty where it was not asked for one.
+    pub taken: Vec<u32>,
+    /// 1 where the case counts, 0 where it does not.
+    pub hit: Vec<u8>,
+}
+
+impl Predictions {
+    /// Adds a picture that the model took for a class.
+    pub fn picture(&mut self, case: impl ToString, truth: impl Into<Option<u32>>, taken: u32, hit: bool) {
+        self.case.push(case.to_string());
+        self.truth.push(truth.into());
+        self.taken.push(taken);
+        self.hit.push(hit.into());
+    }
+
+    /// Adds a caption that shall find pictures of a class.
+    pub fn caption(&mut self, caption: &str, class: u32, hit: bool) {
+        self.case.push(caption.to_string());
+        self.truth.push(Some(class));
+        self.hit.push(hit.into());
+    }
+
+    /// How many of them count.
+    pub fn hits(&self) -> usize {
+        self.hit.iter().filter(|hit| **hit == 1).count()
+    }
+
+    /// All that a trial kept; none where it kept none.
+    pub fn read(folder: &Path) -> Result<Vec<Predictions>> {
+        let path = folder.join("cases.jsonl");
+        if !path.exists() {
+            return Ok(Vec::new());
+        }
+        let text = std::fs::read_to_string(&path).map_err(Error::io(&path))?;
+        let wrong = |number: usize, error: serde_json::Error| {
+            Error::invalid(format!("{}, line {}", path.display(), number + 1), error.to_string())
+        };
+        text.lines().enumerate().map(|(n, line)| serde_json::from_str(line).map_err(|e| wrong(n, e))).collect()
+    }
+
+    pub fn write(folder: &Path, all: &[Predictions]) -> Result<()> {
+        let text: String = all.iter().map(|cases| serde_json::to_string(cases).expect("plain data") + "\n").collect();
+        write_atomic(&folder.join("cases.jsonl"), text.as_bytes())
+    }
+}
+
+impl EvalContext<'_> {
+    /// The share of these cases that count, with Wilson's interval; keeps the cases. None give no score.
+    pub fn share(&self, score: &'static str, attack: Option<&str>, cases: Predictions) -> Option<Score> {
+        let share = Score::share(score, attack, cases.hits(), cases.hit.len())?;
+        self.cases.borrow_mut().push(Predictions { score: score.into(), attack: attack.map(str::to_string), ..cases });
+        Some(share)
+    }
+}

@@ -1,0 +1,119 @@
+//! Opens a library of plugins. Rust's own types cross its boundary, so nothing in it is called before its [`Handshake`] has shown that
+//! both sides were built alike. `library.rs` keeps what was opened.
+
+// Opening a library and reading what it exports cannot be checked by the compiler.
+#![allow(unsafe_code)]
+#![deny(clippy::undocumented_unsafe_blocks)]
+
+use super::Loaded;
+use super::handshake::{self, Handshake, Header, INTERFACE, MAGIC, SYMBOL};
+use crate::registry::origin::{Library, Origin};
+use crate::registry::{Plugin, Role};
+use crate::{Error, Result, build};
+use std::ffi::OsStr;
+use std::path::Path;
+
+/// Opens the library in `file`, which was given as `path` and whose plugins are to be named after `name`.
+pub(super) fn open(path: &Path, file: &Path, name: String) -> Result<Loaded> {
+    let content = std::fs::read(file).map_err(Error::io(file))?;
+    let wrong = |why: String| Error::invalid("not a library of plugins", why);
+    if !content.starts_with(b"\x7fELF") {
+        return Err(wrong(
+            "no shared library at all; `cargo build --release` leaves one in target/release, lib*.so".into(),
+        ));
+    }
+    if content.len() < whole(&content) {
+        return Err(wrong("it is cut short; copy or build it anew".into()));
+    }
+    let symbols = symbols(&content);
+    if symbols.is_empty() {
+        let why = "it exports none; the crate's lib.rs ends with `gauntlet::export_plugins!();`, its Cargo.toml says crate-type = [\"cdylib\"]";
+        return Err(wrong(why.into()));
+    }
+    let handshake = read(file, &symbols).map_err(wrong)?;
+    let fits = handshake.and_then(|handshake| handshake.check_sizes().map(|()| handshake));
+    let handshake = fits.map_err(|why| Error::invalid("it does not fit", format!("it {why}")))?;
+    let blake3 = blake3::hash(&content).to_hex().to_string();
+    // What its plugins leave in the store is told from what another build of them leaves.
+    (handshake.adopt)(format!("{} library {blake3}", build::key()?));
+    let attacks = named(&name, (handshake.attacks)()?);
+    let defenses = named(&name, (handshake.defenses)()?);
+    let evaluators = named(&name, (handshake.evaluators)()?);
+    let library = Library {
+        name,
+        given: path.to_path_buf(),
+        path: file.to_path_buf(),
+        origin: Origin {
+            file: path.file_name().unwrap_or(OsStr::new("")).to_string_lossy().into_owned(),
+            blake3,
+            built: handshake::built(),
+        },
+    };
+    Ok(Loaded { library, attacks, defenses, evaluators })
+}
+
+/// Bytes of a 64-bit ELF file, which ends with the table of its sections: the system's loader would crash on one that is cut short.
+fn whole(content: &[u8]) -> usize {
+    let number = |at: usize, bytes: usize| {
+        let little_endian = content.iter().skip(at).take(bytes).rev();
+        little_endian.fold(0usize, |number, byte| (number << 8) | usize::from(*byte))
+    };
+    // `e_shoff`, `e_shentsize` and `e_shnum` of its header.
+    number(0x28, 8).saturating_add(number(0x3a, 2) * number(0x3c, 2)).max(0x40)
+}
+
+/// Names of symbols by which a library may export plugins: they end with the name of its crate, which the file need not keep.
+fn symbols(content: &[u8]) -> Vec<String> {
+    let is_name = |byte: &u8| byte.is_ascii_alphanumeric() || *byte == b'_';
+    let starts = content.windows(SYMBOL.len() + 1).enumerate();
+    let starts = starts.filter(|(_, window)| window[0] == 0 && &window[1..] == SYMBOL.as_bytes());
+    let symbol = |(at, _)| {
+        let rest = &content[at + 1..];
+        let end = rest.iter().position(|byte| !is_name(byte))?;
+        (rest[end] == 0).then(|| String::from_utf8_lossy(&rest[..end]).into_owned())
+    };
+    starts.filter_map(symbol).collect()
+}
+
+/// Loads the library, for good, and reads what it says about itself as far as this program knows how to. The inner error: it is a library of
+/// plugins, built with something else than this program.
+fn read(file: &Path, symbols: &[String]) -> Result<Result<&'static Handshake, String>, String> {
+    // SAFETY: what runs now are the initialisers of a library that a person named on the command line; those of `inventory`, which
+    // list its plugins, touch nothing but the library's own memory.
+    let library = unsafe { libloading::Library::new(file) };
+    // Never unloaded: plugins, their names and their functions are `'static`.
+    let library = Box::leak(Box::new(library.map_err(|error| format!("it cannot be loaded: {error}"))?));
+    let find = |symbol: &String| {
+        // SAFETY: only the address is taken here; what lies there is looked at below.
+        unsafe { library.get::<*const Header>(symbol.as_bytes()) }.ok().map(|symbol| *symbol)
+    };
+    let found =
+        symbols.iter().find_map(find).ok_or("it exports none: the symbol is not among those that it exports")?;
+    // SAFETY: a symbol of this name is written by `export_plugins!` alone, and every version of it starts with this header, which
+    // holds any bits.
+    let header = unsafe { found.read() };
+    if header.magic != MAGIC {
+        return Err("its handshake is damaged; build it anew".into());
+    }
+    if header.interface != INTERFACE {
+        return Err(format!(
+            "it has interface {} of plugins and this gauntlet {INTERFACE}; build it with the gauntlet that runs it",
+            header.interface
+        ));
+    }
+    // SAFETY: the interface's number says that it is this struct, `repr(C)`, up to its fingerprint at least, which holds any bits; what follows
+    // it is as long as the core is that both were built with, which the fingerprint tells.
+    let fingerprint = unsafe { std::ptr::addr_of!((*found.cast::<Handshake>()).fingerprint).read() };
+    if let Err(why) = handshake::fits(&fingerprint) {
+        return Ok(Err(why));
+    }
+    // SAFETY: it is this very struct then, and a static of a library that stays loaded. Its functions are not called before its sizes were
+    // compared.
+    Ok(Ok(unsafe { &*found.cast::<Handshake>() }))
+}
+
+/// The same plugins under names that no other library has.
+fn named<T: Role + ?Sized>(library: &str, plugins: Vec<&'static Plugin<T>>) -> Vec<Plugin<T>> {
+    let rename = |plugin: &Plugin<T>| Plugin { name: format!("{library}/{}", plugin.name).leak(), ..*plugin };
+    plugins.into_iter().map(rename).collect()
+}

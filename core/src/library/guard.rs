@@ -1,0 +1,270 @@
+//! The guard around every plugin: a panic inside becomes an error that names the plugin, and so does an answer that nobody can use.
+//!
+//! [`register!`](crate::register) builds plugins through it, so that its code lies in the plugin's own library: a program cannot catch
+//! the panic of another's runtime. Each role forwards its methods below; a new method is a line more.
+
+use crate::attack::PrepareContext;
+use crate::data::Dataset;
+use crate::defense::{Inference, Needs, Phase, PlanContext, State, Step};
+use crate::evaluator::{Definition, EvalContext, Score};
+use crate::recipe::Recipe;
+use crate::registry::{Plugin, Role};
+use crate::train::trajectory::Probe;
+use crate::{Attack, Defense, Edit, Error, Evaluator, Goal, PoisonCtx, Result};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
+use tch::{Device, Kind, Tensor};
+
+/// A plugin behind its guard. `Said` is what it answers whenever it is asked, asked once.
+pub(super) struct Guarded<T: ?Sized, Said = ()> {
+    name: String,
+    inner: Box<T>,
+    said: Said,
+}
+
+/// For [`register!`](crate::register): builds a plugin and puts the guard around it.
+pub fn build<T: Role + ?Sized>(name: &str, make: impl FnOnce() -> Result<Box<T>>) -> Result<Box<T>> {
+    T::guard(name, catch(name, "deserialize", make)?)
+}
+
+/// For [`register!`](crate::register): something else of a plugin that may fail.
+pub fn run<R>(name: &str, method: &str, call: impl FnOnce() -> Result<R>) -> Result<R> {
+    catch(name, method, call)
+}
+
+/// For [`export_plugins!`](crate::export_plugins): the plugins of this very library, each asked once for what it says without being
+/// built, so that it cannot panic over that when nobody can catch it.
+pub(super) fn listed<T: Role + ?Sized>() -> Result<Vec<&'static Plugin<T>>> {
+    let plugins = T::linked();
+    for plugin in &plugins {
+        let ask = || {
+            let _ = ((plugin.schema)(), (plugin.presets)());
+            plugin.complete(&(plugin.defaults)())
+        };
+        catch(plugin.name, "default", ask)?;
+    }
+    Ok(plugins)
+}
+
+/// Calls into a plugin. One that has panicked is not called again: its error ends the trial.
+fn catch<R>(name: &str, method: &str, call: impl FnOnce() -> Result<R>) -> Result<R> {
+    catch_unwind(AssertUnwindSafe(call)).unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<&str>().copied().or(panic.downcast_ref::<String>().map(String::as_str));
+        Err(refused(name, format!("`{method}` panicked: {}", text.unwrap_or("without a message"))))
+    })
+}
+
+/// An error about what a plugin did.
+fn refused(name: &str, why: impl Into<String>) -> Error {
+    Error::invalid(format!("plugin `{name}`"), why)
+}
+
+impl<T: ?Sized, Said> Guarded<T, Said> {
+    fn ask<R>(&self, method: &str, call: impl FnOnce(&T) -> Result<R>) -> Result<R> {
+        catch(&self.name, method, || call(&self.inner))
+    }
+
+    fn tell<R>(&mut self, method: &str, call: impl FnOnce(&mut T) -> Result<R>) -> Result<R> {
+        catch(&self.name, method, || call(&mut self.inner))
+    }
+
+    fn refused(&self, why: String) -> Error {
+        refused(&self.name, why)
+    }
+}
+
+// Attacks ----------------------------------------------------------------------------------------------------------------
+
+pub(super) fn attack(name: &str, inner: Box<dyn Attack>) -> Result<Box<dyn Attack>> {
+    let said = catch(name, "adapted_to", || Ok(inner.adapted_to()))?;
+    Ok(Box::new(Guarded { name: name.into(), inner, said }))
+}
+
+impl Attack for Guarded<dyn Attack, String> {
+    fn goal(&self, ctx: &PoisonCtx) -> Result<Goal> {
+        let goal = self.ask("goal", |attack| attack.goal(ctx))?;
+        exists(&goal, ctx.data).map_err(|why| self.refused(format!("`goal` returned {why}")))?;
+        Ok(goal)
+    }
+
+    fn poison(&self, ctx: &PoisonCtx, goal: &Goal) -> Result<Vec<Edit>> {
+        // What the edits say is checked where they are carried out.
+        self.ask("poison", |attack| attack.poison(ctx, goal))
+    }
+
+    fn prepare(&mut self, ctx: &PoisonCtx, workshop: &PrepareContext) -> Result<()> {
+        self.tell("prepare", |attack| attack.prepare(ctx, workshop))
+    }
+
+    fn reads(&self) -> Result<Vec<PathBuf>> {
+        self.ask("reads", |attack| attack.reads())
+    }
+
+    fn stamp(&self, canvas: &Tensor, keys: &[u64]) -> Result<Tensor> {
+        let stamped = self.ask("stamp", |attack| attack.stamp(canvas, keys))?;
+        let pictures = |tensor: &Tensor| (tensor.size(), tensor.kind(), tensor.device());
+        if !stamped.defined() || pictures(&stamped) != pictures(canvas) {
+            let why = format!("`stamp` returned {} for pictures that are {}", shape(&stamped), shape(canvas));
+            return Err(self.refused(why));
+        }
+        Ok(stamped)
+    }
+
+    fn say(&self, caption: &str, key: u64) -> Result<String> {
+        self.ask("say", |attack| attack.say(caption, key))
+    }
+
+    fn picture(&self, file: &str, size: u32) -> Result<Tensor> {
+        let picture = self.ask("picture", |attack| attack.picture(file, size))?;
+        let side = i64::from(size);
+        if !picture.defined() || (picture.size(), picture.kind()) != (vec![3, side, side], Kind::Uint8) {
+            let why = format!("`picture` returned {}, not u8 [3, {side}, {side}]", shape(&picture));
+            return Err(self.refused(why));
+        }
+        Ok(picture)
+    }
+
+    fn adapted_to(&self) -> String {
+        self.said.clone()
+    }
+}
+
+/// A goal names rows and classes of the data.
+fn exists(goal: &Goal, data: &Dataset) -> Result<(), String> {
+    let (rows, classes): (Vec<u32>, Vec<u32>) = match goal {
+        Goal::Class(class) => (Vec::new(), vec![*class]),
+        Goal::Pairs(pairs) => {
+            let classes = pairs.iter().flat_map(|target| target.truth.into_iter().chain([target.class]));
+            (pairs.iter().map(|target| target.row).collect(), classes.collect())
+        }
+        Goal::Phrase(class) | Goal::DualKey(class) => (Vec::new(), vec![*class]),
+        Goal::Captions(pairs) => (Vec::new(), pairs.iter().flat_map(|pair| [pair.from, pair.to]).collect()),
+        Goal::Files { class, pictures } => {
+            (Vec::new(), pictures.iter().map(|picture| picture.truth).chain([*class]).collect())
+        }
+    };
+    let stray = |numbers: Vec<u32>, what, count| {
+        let stray = numbers.into_iter().find(|number| *number >= count);
+        stray.map_or(Ok(()), |number| Err(format!("{what} {number}, which does not exist: there are {count}")))
+    };
+    stray(rows, "row", data.len())?;
+    stray(classes, "class", data.classes.len())
+}
+
+/// A tensor as messages name it.
+fn shape(tensor: &Tensor) -> String {
+    match tensor.defined() {
+        true => format!("{:?} {:?} on {:?}", tensor.kind(), tensor.size(), tensor.device()),
+        false => "an undefined tensor".into(),
+    }
+}
+
+// Defenses ---------------------------------------------------------------------------------------------------------------
+
+pub(super) fn defense(name: &str, inner: Box<dyn Defense>) -> Result<Box<dyn Defense>> {
+    let said = catch(name, "needs", || Ok(inner.needs()))?;
+    Ok(Box::new(Guarded { name: name.into(), inner, said }))
+}
+
+impl Defense for Guarded<dyn Defense, Needs> {
+    fn plan(&mut self, epoch: u32, bench: &PlanContext) -> Result<Vec<Phase>> {
+        self.tell("plan", |defense| defense.plan(epoch, bench))
+    }
+
+    fn needs(&self) -> Needs {
+        self.said
+    }
+
+    fn recipe(&self, suite: &Recipe, rows: usize) -> Result<Recipe> {
+        self.ask("recipe", |defense| defense.recipe(suite, rows))
+    }
+
+    fn loss(&mut self, step: &Step) -> Result<Tensor> {
+        let loss = self.tell("loss", |defense| defense.loss(step))?;
+        // Whether it is a number at all is asked with others together: to look at each would have each step wait for the GPU.
+        if !loss.defined() || !loss.size().is_empty() || !loss.is_floating_point() {
+            return Err(self.refused(format!("`loss` returned {}, which is no scalar", shape(&loss))));
+        }
+        if !loss.requires_grad() {
+            return Err(
+                self.refused("`loss` returned a scalar without a gradient: nothing can be learnt from it".into())
+            );
+        }
+        Ok(loss)
+    }
+
+    fn state(&self) -> Result<State> {
+        self.ask("state", |defense| defense.state())
+    }
+
+    fn restore(&mut self, state: State, device: Device) -> Result<()> {
+        self.tell("restore", |defense| defense.restore(state, device))
+    }
+
+    fn suspicion(&self, canvases: &Tensor, inference: &Inference) -> Result<Option<Tensor>> {
+        let suspicion = self.ask("suspicion", |defense| defense.suspicion(canvases, inference))?;
+        let Some(found) = &suspicion else { return Ok(None) };
+        let pictures = canvases.size()[0];
+        let sound = found.defined() && found.size() == [pictures] && found.kind() == Kind::Float;
+        let why = || self.refused(format!("`suspicion` returned {} for {pictures} pictures", shape(found)));
+        if sound && i64::try_from(found.isfinite().all()).is_ok_and(|all| all == 1) {
+            Ok(suspicion)
+        } else {
+            Err(why())
+        }
+    }
+}
+
+// Evaluators -------------------------------------------------------------------------------------------------------------
+
+pub(super) struct Said {
+    definitions: Vec<Definition>,
+    fits_on: usize,
+    probe: Option<Probe>,
+}
+
+pub(super) fn evaluator(name: &str, inner: Box<dyn Evaluator>) -> Result<Box<dyn Evaluator>> {
+    let said = Said {
+        definitions: catch(name, "definitions", || Ok(inner.definitions()))?,
+        fits_on: catch(name, "fits_on", || Ok(inner.fits_on()))?,
+        probe: catch(name, "probe", || Ok(inner.probe()))?,
+    };
+    Ok(Box::new(Guarded { name: name.into(), inner, said }))
+}
+
+impl Evaluator for Guarded<dyn Evaluator, Said> {
+    fn definitions(&self) -> Vec<Definition> {
+        self.said.definitions.clone()
+    }
+
+    fn evaluate(&self, subject: &EvalContext) -> Result<Vec<Score>> {
+        let scores = self.ask("evaluate", |evaluator| evaluator.evaluate(subject))?;
+        for score in &scores {
+            self.check(score).map_err(|why| self.refused(format!("score `{}` {why}", score.score)))?;
+        }
+        Ok(scores)
+    }
+
+    fn fits_on(&self) -> usize {
+        self.said.fits_on
+    }
+
+    fn probe(&self) -> Option<Probe> {
+        self.said.probe
+    }
+}
+
+impl Guarded<dyn Evaluator, Said> {
+    fn check(&self, score: &Score) -> Result<(), String> {
+        let Score { value, interval: [low, high], .. } = *score;
+        if !self.said.definitions.iter().any(|definition| definition.score == score.score) {
+            let known: Vec<&str> = self.said.definitions.iter().map(|definition| definition.score).collect();
+            return Err(format!("is not defined (there are: {})", known.join(", ")));
+        }
+        let finite = [value, low, high].iter().chain(&score.chance).all(|number| number.is_finite());
+        if !finite {
+            return Err(format!("is {value} (interval {low} to {high}), which is no number to compare"));
+        }
+        Ok(())
+    }
+}

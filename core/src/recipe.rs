@@ -1,0 +1,77 @@
+//! The `[recipe]` table: how every model of a suite is trained.
+
+mod decay;
+mod precision;
+pub mod preset;
+pub mod schedule;
+
+pub use decay::Decay;
+pub use precision::Precision;
+pub use schedule::Schedule;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// How every model of a suite is trained: the `[recipe]` table.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Recipe {
+    /// Passes over the training data.
+    #[schemars(range(min = 1))]
+    pub epochs: u32,
+    /// Rows of a step; the rest of an epoch that does not fill one is dropped.
+    #[schemars(range(min = 2))]
+    pub batch: usize,
+    /// Greatest learning rate.
+    pub learning_rate: f64,
+    /// Steps of linear warm-up.
+    pub warmup_steps: u64,
+    /// How the learning rate goes up and down.
+    pub schedule: Schedule,
+    /// Weight decay of the parameters that `decay` names.
+    pub weight_decay: f64,
+    /// Which parameters have weight decay.
+    pub decay: Decay,
+    /// AdamW's averaging factors.
+    pub betas: [f64; 2],
+    /// AdamW's epsilon.
+    pub epsilon: f64,
+    /// Whether logits, and similarities to a pool, are rounded to f16 as PyTorch's autocast does, the towers staying in f32.
+    pub half_logits: bool,
+    /// Greatest L2 norm of all gradients together; where it is exceeded they are scaled down to it. 0: never.
+    #[schemars(range(min = 0.0))]
+    pub clip_norm: f64,
+    /// What the towers compute in while they train; all else, evaluation included, is 32-bit.
+    pub precision: Precision,
+    /// Weights to start from (a safetensors file in open_clip's names); empty: drawn from the seed.
+    pub init: String,
+    /// Steps between checkpoints; 0: one at the end of each epoch.
+    pub checkpoint_steps: u64,
+    /// Whether the last checkpoint stays when a trial has finished. It holds the optimizer's state besides the weights, three times their size,
+    /// and nothing goes on from it: by default it is removed.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    #[schemars(extend("default" = false))]
+    pub keep_checkpoint: bool,
+}
+
+impl Default for Recipe {
+    fn default() -> Self {
+        Recipe {
+            epochs: 24,
+            batch: 512,
+            learning_rate: 5e-5,
+            warmup_steps: 10_000,
+            schedule: Schedule::Cosine,
+            weight_decay: 0.1,
+            decay: Decay::OpenClip,
+            betas: [0.9, 0.999],
+            epsilon: 1e-8,
+            half_logits: false,
+            clip_norm: 0.0,
+            precision: Precision::Fp32,
+            init: String::new(),
+            checkpoint_steps: 0,
+            keep_checkpoint: false,
+        }
+    }
+}

@@ -1,0 +1,105 @@
+//! Where plugins come from: the libraries that were loaded into this program, and those that a trial uses. `library.rs` loads them.
+
+use super::Configured;
+use crate::{Error, Result};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+
+/// A library that was loaded. It stays so until the program ends.
+pub struct Library {
+    /// What the names of its plugins start with: `mine` of `libmine.so`.
+    pub name: String,
+    /// Where it was given.
+    pub given: PathBuf,
+    /// Where it was found, symbolic links followed.
+    pub path: PathBuf,
+    /// What a trial writes down about it.
+    pub origin: Origin,
+}
+
+/// What a library was, for whoever wants to run the same again.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Origin {
+    /// Name of the file as it was given, without its folder: its plugins are named after it.
+    pub file: String,
+    /// BLAKE3 of its content.
+    pub blake3: String,
+    /// What it was built with.
+    pub built: String,
+}
+
+/// Appended to, never removed from: plugins are looked up by name in all of the program.
+static LOADED: Mutex<Vec<&'static Library>> = Mutex::new(Vec::new());
+
+/// Every library loaded so far, in that order.
+pub fn loaded() -> Vec<&'static Library> {
+    LOADED.lock().expect("nothing panics while it is locked").clone()
+}
+
+/// Takes a library up among those that are loaded.
+pub(crate) fn add(library: &'static Library) {
+    LOADED.lock().expect("nothing panics while it is locked").push(library);
+}
+
+/// `mine` of `folder/libmine.so`, in the form of a plugin's name.
+pub(crate) fn name(path: &Path) -> String {
+    let stem = path.file_stem().unwrap_or_default().to_string_lossy();
+    stem.strip_prefix("lib").unwrap_or(&stem).replace('_', "-")
+}
+
+/// The library that a plugin is of; none for those that are linked.
+pub fn of(plugin: &str) -> Option<&'static Library> {
+    let (name, _) = plugin.split_once('/')?;
+    loaded().into_iter().find(|library| library.name == name)
+}
+
+/// The libraries that some plugins are of, or plugins that their configurations name, each once.
+pub fn used<'a>(plugins: impl IntoIterator<Item = &'a Configured>) -> Vec<Origin> {
+    let mut names = Vec::new();
+    for plugin in plugins {
+        names.push(plugin.plugin.as_str());
+        plugin.config.values().for_each(|value| named_in(value, &mut names));
+    }
+    let mut used: Vec<Origin> = names.into_iter().filter_map(of).map(|library| library.origin.clone()).collect();
+    used.sort();
+    used.dedup();
+    used
+}
+
+/// Plugins that a configuration names: every key `plugin` within it.
+fn named_in<'a>(value: &'a Value, names: &mut Vec<&'a str>) {
+    match value {
+        Value::Object(table) => {
+            names.extend(table.get("plugin").and_then(Value::as_str));
+            table.values().for_each(|value| named_in(value, names));
+        }
+        Value::Array(values) => values.iter().for_each(|value| named_in(value, names)),
+        _ => {}
+    }
+}
+
+impl Origin {
+    /// Whether this very library is loaded: a trial is run with what it was made with, and nothing that a file names is loaded by itself.
+    pub fn check(&self) -> Result<()> {
+        let named = loaded().into_iter().find(|library| library.name == name(Path::new(&self.file)));
+        let what = format!("plugin library {}", self.file);
+        let short = |hash: &str| hash.chars().take(16).collect::<String>();
+        match named {
+            None => Err(Error::invalid(what, format!("is not loaded; give it: --plugin PATH/{}", self.file))),
+            Some(library) if library.origin.blake3 != self.blake3 => {
+                let why = format!(
+                    "has another content than the trial was made with (BLAKE3 {}..., the trial says {}...); give that one: --plugin \
+                     PATH/{}",
+                    short(&library.origin.blake3),
+                    short(&self.blake3),
+                    self.file
+                );
+                Err(Error::invalid(what, why))
+            }
+            Some(_) => Ok(()),
+        }
+    }
+}

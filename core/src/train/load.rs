@@ -1,0 +1,169 @@
+//! Batches: which rows, in which order, with which drawings. Worker threads prepare them ahead; since every draw is keyed,
+//! their number changes nothing but the speed.
+
+use crate::Result;
+use crate::corpus::Corpus;
+use crate::corpus::CorpusRow;
+use crate::data::augment::AugmentParams;
+use crate::data::eda;
+use crate::data::ordered::ordered;
+use crate::defense::{CaptionEdits, Phase, View};
+use crate::draw;
+use crate::model::words;
+use gauntlet_torch::pinned;
+use std::sync::Arc;
+use std::vec::IntoIter;
+use tch::Tensor;
+
+/// One batch on the host.
+pub struct Batch {
+    /// Row keys i64 `[batch]`.
+    pub keys: Tensor,
+    /// Canvases u8 `[batch, 3, S, S]`.
+    pub images: Tensor,
+    /// What happens to each picture; empty where nothing does.
+    pub drawings: Vec<AugmentParams>,
+    /// Tokens i64 `[batch, length]`, as long as the longest caption.
+    pub tokens: Tensor,
+    /// Which of the tokens count ([`words`]).
+    pub words: Tensor,
+    /// Another view of the same rows, where the phase asks for one.
+    pub second: Option<Second>,
+}
+
+/// What makes a second view of a batch: the same canvases with other drawings, and other captions.
+pub struct Second {
+    /// What happens to each picture; empty where nothing does.
+    pub drawings: Vec<AugmentParams>,
+    /// As those of the batch.
+    pub tokens: Tensor,
+    /// As those of the batch.
+    pub words: Tensor,
+}
+
+/// Rows that are sorted together: 16 MB of them.
+const BUCKET: usize = 1 << 20;
+
+/// Rows in the order of an epoch: sorted by a keyed hash, so that poison does not reorder clean rows. Whoever takes more than there are gets
+/// them again, in another order.
+///
+/// Sorted bucket by bucket of the hash, each found by a pass over all rows, so that memory does not grow with their number.
+pub struct EpochOrder<'a> {
+    corpus: &'a Corpus<'a>,
+    rows: Option<Arc<Vec<u32>>>,
+    epoch: u32,
+    /// How often they have come.
+    pass: u64,
+    buckets: u128,
+    next: u128,
+    sorted: IntoIter<(u64, usize)>,
+}
+
+impl<'a> EpochOrder<'a> {
+    /// The order of all rows, or of some, in an epoch (counted from 1).
+    pub fn new(corpus: &'a Corpus<'a>, rows: Option<Arc<Vec<u32>>>, epoch: u32) -> Self {
+        let count = rows.as_ref().map_or(corpus.len(), |rows| rows.len());
+        let buckets = count.div_ceil(BUCKET) as u128;
+        EpochOrder { corpus, rows, epoch, pass: 0, buckets, next: 0, sorted: Vec::new().into_iter() }
+    }
+
+    fn bucket(&self, number: u128) -> Vec<(u64, usize)> {
+        let hash = |row: usize| {
+            let place = [self.epoch.into(), self.corpus.key(row) as u64, self.pass];
+            draw::hash(self.corpus.seed, "order", if self.pass == 0 { &place[..2] } else { &place })
+        };
+        let in_bucket = |row: usize| {
+            let hash = hash(row);
+            ((u128::from(hash) * self.buckets) >> 64 == number).then_some((hash, row))
+        };
+        let mut rows: Vec<(u64, usize)> = match &self.rows {
+            None => (0..self.corpus.len()).filter_map(in_bucket).collect(),
+            Some(rows) => rows.iter().filter_map(|row| in_bucket(*row as usize)).collect(),
+        };
+        rows.sort_unstable();
+        rows
+    }
+}
+
+impl Iterator for EpochOrder<'_> {
+    type Item = usize;
+
+    fn next(&mut self) -> Option<usize> {
+        loop {
+            if let Some((_, row)) = self.sorted.next() {
+                return Some(row);
+            }
+            if self.buckets == 0 {
+                return None;
+            }
+            if self.next == self.buckets {
+                (self.next, self.pass) = (0, self.pass + 1);
+            }
+            self.sorted = Vec::new().into_iter(); // the last bucket's memory serves the next
+            self.sorted = self.bucket(self.next).into_iter();
+            self.next += 1;
+        }
+    }
+}
+
+/// Keys of the draws of a second view, beside those of the first.
+const SECOND: &str = "second ";
+
+/// Reads one batch.
+pub fn load(corpus: &Corpus, rows: &[usize], epoch: u32, phase: &Phase) -> Result<Batch> {
+    let (rows, images) = corpus.read(rows)?;
+    let size = corpus.image_size();
+    let show = |view: View, which: &str| {
+        let draws = |purpose: &str, epoch: u32, key: i64| {
+            draw::rng(corpus.seed, &format!("{which}{purpose}"), &[epoch.into(), key as u64])
+        };
+        let drawings: Vec<AugmentParams> = match &view.augmentation {
+            Some(how) => rows.iter().map(|row| how.draw(size, &mut draws("augment", epoch, row.key))).collect(),
+            None => Vec::new(),
+        };
+        let caption = |row: &CorpusRow| {
+            let epoch = match view.captions {
+                CaptionEdits::Off => return row.caption.to_string(),
+                CaptionEdits::Static => 0,
+                CaptionEdits::PerEpoch => epoch,
+            };
+            eda::edit(row.caption, corpus.synonyms, &mut draws("eda", epoch, row.key))
+        };
+        let captions: Vec<String> = rows.iter().map(caption).collect();
+        let tokens = corpus.tokenizer.encode_batch(&captions, corpus.context_length);
+        let words = words(&tokens);
+        (drawings, pinned(tokens, corpus.device), pinned(words, corpus.device))
+    };
+    let (drawings, tokens, words) = show(View { augmentation: phase.augmentation, captions: phase.captions }, "");
+    let second = phase.second.map(|view| show(view, SECOND));
+    let second = second.map(|(drawings, tokens, words)| Second { drawings, tokens, words });
+    let keys: Vec<i64> = rows.iter().map(|row| row.key).collect();
+    let (keys, images) = (pinned(Tensor::from_slice(&keys), corpus.device), pinned(images, corpus.device));
+    Ok(Batch { keys, images, drawings, tokens, words, second })
+}
+
+/// Calls `each` with every batch of a phase from number `first` on, in order; `workers` threads (at least one) read ahead.
+///
+/// Stops at the first error.
+pub fn for_each_batch(
+    corpus: &Corpus,
+    epoch: u32,
+    phase: &Phase,
+    first: usize,
+    workers: usize,
+    mut each: impl FnMut(usize, Batch) -> Result<()>,
+) -> Result<()> {
+    let mut order = EpochOrder::new(corpus, phase.rows.clone(), epoch);
+    let batches =
+        (0..super::plan::steps(corpus, phase)).map(|_| order.by_ref().take(corpus.batch).collect()).skip(first);
+    let workers = (0..workers.max(1)).map(|_| {
+        let corpus = corpus.share();
+        move |rows: Vec<usize>| load(&corpus, &rows, epoch, phase)
+    });
+    let mut number = first;
+    ordered(batches, workers.collect(), |batch| {
+        each(number, batch?)?;
+        number += 1;
+        Ok(())
+    })
+}

@@ -1,0 +1,150 @@
+//! What a trial says of itself: its lines of results.
+
+use super::Trial;
+use crate::data::{BadRow, DataConfig, Dataset};
+use crate::evaluator::{Definition, Downstream, EvalContext, Score};
+use crate::registry::Origin;
+use crate::results::{Cost, DataLine, LibraryLine, Line, ScoreLine, SetLine};
+use crate::train::Trained;
+use crate::{Error, Result, build};
+use std::path::Path;
+use tch::Device;
+
+impl Line {
+    /// A score of a trial.
+    pub fn score(
+        trial: &Trial,
+        evaluator: &str,
+        score: Score,
+        definition: &Definition,
+        subject: &EvalContext,
+        device: &str,
+    ) -> Line {
+        let own = match &trial.data {
+            DataConfig::World(_) => "world",
+            DataConfig::Webdataset(_) => "webdataset",
+            DataConfig::Csv(_) => "csv",
+            DataConfig::Labelled(_) => "labelled",
+        };
+        let threat = subject.threats.iter().find(|threat| Some(&threat.label) == score.attack.as_ref());
+        Line::Score(ScoreLine {
+            adapted_to: threat.map(|threat| threat.attack.adapted_to()).unwrap_or_default(),
+            suite: trial.suite.clone(),
+            trial: trial.name(),
+            arena: trial.arena.clone(),
+            attack: score.attack,
+            defense: trial.defense.label.clone(),
+            seed: trial.seed,
+            evaluator: evaluator.to_string(),
+            score: score.score.to_string(),
+            downstream: score.dataset.is_some(),
+            dataset: score.dataset.unwrap_or_else(|| own.to_string()),
+            value: score.value,
+            unit: definition.unit,
+            n: score.n,
+            low: score.interval[0],
+            high: score.interval[1],
+            higher_is_better: definition.higher_is_better,
+            chance: score.chance.unwrap_or_else(|| subject.chance(1)),
+            poison_digest: subject.poison.digest.clone(),
+            precision: trial.recipe.precision,
+            device: device.to_string(),
+            tier: trial
+                .tier
+                .as_ref()
+                .map(|tier| tier.of_data(&subject.data.index.digest, subject.downstream))
+                .unwrap_or_default(),
+        })
+    }
+}
+
+impl SetLine {
+    /// A set of a trial.
+    pub fn new(trial: &Trial, downstream: &Downstream) -> SetLine {
+        let set = &downstream.set;
+        SetLine {
+            suite: trial.suite.clone(),
+            trial: trial.name(),
+            dataset: downstream.label.clone(),
+            set: set.name.to_string(),
+            classes: set.classes.len(),
+            fit: set.fit.len(),
+            test: set.test.len(),
+            notes: set.notes.clone(),
+        }
+    }
+}
+
+impl DataLine {
+    /// The rows of a trial; `folder` is its own, where a training lists the images that it found unreadable.
+    pub fn new(trial: &Trial, data: &Dataset, leaked: usize, folder: &Path) -> Result<DataLine> {
+        let path = folder.join("bad_rows.jsonl");
+        let list =
+            if path.exists() { std::fs::read_to_string(&path).map_err(Error::io(&path))? } else { String::new() };
+        let parse = |line| serde_json::from_str(line);
+        let met: Vec<BadRow> = list
+            .lines()
+            .map(parse)
+            .collect::<serde_json::Result<_>>()
+            .map_err(|error| Error::invalid(path.display().to_string(), error.to_string()))?;
+        Ok(DataLine { suite: trial.suite.clone(), trial: trial.name(), rows: data.tally(&met), leaked })
+    }
+}
+
+impl LibraryLine {
+    /// A library of a trial.
+    pub fn new(trial: &Trial, library: &Origin) -> LibraryLine {
+        LibraryLine { suite: trial.suite.clone(), trial: trial.name(), library: library.clone() }
+    }
+}
+
+impl Cost {
+    /// What this process has spent on a trial.
+    pub fn measured(
+        trial: &Trial,
+        prepare_seconds: f64,
+        trained: &Trained,
+        evaluate_seconds: f64,
+        device: Device,
+    ) -> Result<Cost> {
+        let build = build::get();
+        Ok(Cost {
+            suite: trial.suite.clone(),
+            trial: trial.name(),
+            prepare_seconds,
+            train_seconds: trained.seconds,
+            evaluate_seconds,
+            cpu_seconds: cpu_seconds(),
+            samples: trained.samples,
+            looked_at: trained.looked_at,
+            undefended_samples: trained.undefended.samples,
+            undefended_seconds: trained.undefended.seconds,
+            samples_per_second: if trained.seconds > 0.0 { trained.rows as f64 / trained.seconds } else { 0.0 },
+            peak_memory: peak_memory(),
+            peak_device_memory: gauntlet_torch::peak_device_memory(device)?,
+            device: gauntlet_torch::device_name(device)?,
+            precision: trial.recipe.precision,
+            tf32: gauntlet_torch::allows_tf32()?,
+            threads: trial.threads,
+            gauntlet: build.version.into(),
+            commit: build.commit.into(),
+            dirty: build.dirty,
+            sources: build.sources.into(),
+            builds: trained.builds.max(1),
+        })
+    }
+}
+
+/// `VmHWM` of this process in bytes; 0 where the system does not tell.
+fn peak_memory() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok()).unwrap_or(0) * 1024
+}
+
+/// User and system seconds of this process, from the kernel's clock of 100 ticks a second; 0 where the system does not tell.
+pub fn cpu_seconds() -> f64 {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    let after_name = stat.rsplit(')').next().unwrap_or_default();
+    after_name.split_whitespace().skip(11).take(2).filter_map(|ticks| ticks.parse::<f64>().ok()).sum::<f64>() / 100.0
+}

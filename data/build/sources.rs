@@ -1,0 +1,60 @@
+//! What a build is made from: one hash of its files, the same on every machine, and where they lie. Part of three build scripts: of
+//! this crate, of core and of the program.
+
+use std::env;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Hash of the files `parts` of `root` and of all files in folders among them: of their names and their contents, in the order of the names.
+/// Hidden files, which editors leave, are none of them.
+pub fn hash(root: &Path, parts: &[&str]) -> String {
+    let mut files = Vec::new();
+    parts.iter().for_each(|part| collect(root, part, &mut files));
+    files.sort();
+    files.dedup();
+    let mut hasher = blake3::Hasher::new();
+    for name in &files {
+        let path = root.join(name);
+        let content = fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        for bytes in [name.as_bytes(), &content] {
+            hasher.update(&(bytes.len() as u64).to_le_bytes()).update(bytes);
+        }
+    }
+    hasher.finalize().to_hex().to_string()
+}
+
+fn collect(root: &Path, name: &str, files: &mut Vec<String>) {
+    let path = root.join(name);
+    if !path.is_dir() {
+        files.push(name.to_string());
+        return;
+    }
+    let entries = fs::read_dir(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    for entry in entries {
+        let entry = entry.unwrap_or_else(|error| panic!("{}: {error}", path.display())).file_name();
+        let inner = entry.to_str().unwrap_or_else(|| panic!("{}: {entry:?} is not UTF-8", path.display()));
+        if !inner.starts_with('.') {
+            collect(root, &format!("{name}/{inner}"), files);
+        }
+    }
+}
+
+/// Has cargo run the script again when one of them changes.
+pub fn watch(root: &Path, parts: &[&str]) {
+    parts.iter().for_each(|part| println!("cargo::rerun-if-changed={}", root.join(part).display()));
+}
+
+/// The Cargo.lock that this build goes by: that of the workspace that is built, which is another one than `root` where gauntlet is a
+/// dependency. Cargo does not tell; it puts what it builds into `target` beside it. Where that lies elsewhere: the one of `root`.
+pub fn lock(root: &Path) -> PathBuf {
+    let out = env::var_os("OUT_DIR").map(PathBuf::from).unwrap_or_default();
+    let has_ours =
+        |path: &PathBuf| fs::read_to_string(path).is_ok_and(|text| text.contains("\nname = \"gauntlet-data\"\n"));
+    let mut beside = out.ancestors().map(|folder| folder.join("Cargo.lock"));
+    beside.find(has_ours).unwrap_or_else(|| {
+        let own = root.join("Cargo.lock");
+        let why = "the versions of what is stored and of plugins are read from it; `cargo generate-lockfile` makes one";
+        assert!(own.is_file(), "there is no {}: {why}", own.display());
+        own
+    })
+}

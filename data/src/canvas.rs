@@ -1,0 +1,436 @@
+//! Canvases: every row as one u8 picture `[3, S, S]`, as the evaluation sees it and as a trigger is stamped onto it.
+//!
+//! Where they fit the budget they lie in a memory-mapped file, made once per (data, S) and shared by all trials of a suite
+//! (`canvas/build.rs`); where they would not, each is decoded when it is asked for, by the same function (`canvas/picture.rs`):
+//! the same pixels, bit for bit.
+
+mod build;
+pub(crate) mod intake;
+mod picture;
+pub mod png;
+mod unread;
+
+pub use picture::{canvas_of, picture};
+
+use super::index::{Index, Row};
+use super::ordered::{cores, ordered};
+use super::rows::{Loss, Lost, Tally};
+use super::{BadRow, Source};
+use crate::{Error, Progress, Result};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::fs;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use tch::{Device, Kind, Tensor};
+
+/// Part of every key, besides the key of the index, which holds a hash of the sources that make both: raised whenever the same source would
+/// give other files, so that old caches are left alone.
+const FORMAT: u32 = 3;
+
+/// The pixels of a data set.
+pub struct Canvas {
+    size: u32,
+    source: Arc<dyn Source>,
+    index: Arc<Index>,
+    /// The cache, u8 `[N, 3, S, S]`: pages are read when touched and shared between processes.
+    cached: Option<Tensor>,
+    /// Rows without a canvas, found while the cache was built; ascending.
+    dropped: Arc<Vec<u32>>,
+    /// What they cost, by kind.
+    lost: Arc<Vec<Lost>>,
+    /// Rows that turned out to have none since, and why.
+    met: Arc<Mutex<BTreeMap<u32, String>>>,
+}
+
+/// `canvas.json`: what a cache folder holds.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Summary {
+    index: String,
+    size: u32,
+    rows: u32,
+    dropped: Vec<u32>,
+    lost: Vec<Lost>,
+}
+
+impl Canvas {
+    /// Canvases of `size` pixels of the rows of an index: from the cache under `store` where it is there already (nothing is
+    /// decoded then), otherwise it is built if it takes at most `cache_bytes`.
+    ///
+    /// # Errors
+    /// If the cache cannot be written, or more pictures are bad than `max_bad` allows.
+    pub fn open(
+        source: Arc<dyn Source>,
+        index: Arc<Index>,
+        size: u32,
+        cache_bytes: u64,
+        store: &Path,
+        progress: &dyn Progress,
+    ) -> Result<Self> {
+        let key = blake3::hash(format!("{} {size} {FORMAT}", index.key).as_bytes());
+        let folder = store.join(format!("canvas-{}", &key.to_hex()[..16]));
+        let (dropped, lost, met) = Default::default();
+        let mut canvas = Canvas { size, source, index, cached: None, dropped, lost, met };
+        if canvas.bytes() > cache_bytes {
+            return Ok(canvas);
+        }
+        if !folder.exists() {
+            build::build(&canvas, cores(), &folder, progress)?;
+        }
+        canvas.map(&folder)?;
+        Ok(canvas)
+    }
+
+    /// Bytes of all canvases.
+    fn bytes(&self) -> u64 {
+        u64::from(self.index.len()) * 3 * u64::from(self.size).pow(2)
+    }
+
+    fn map(&mut self, folder: &Path) -> Result<()> {
+        let path = folder.join("canvas.json");
+        let text = fs::read_to_string(&path).map_err(Error::io(&path))?;
+        let summary: Summary = serde_json::from_str(&text).map_err(|error| damaged(&path, &error.to_string()))?;
+        if (&summary.index, summary.size, summary.rows) != (&self.index.key, self.size, self.index.len()) {
+            return Err(damaged(folder, "it belongs to other data"));
+        }
+        let pixels = folder.join("pixels.u8");
+        let found = fs::metadata(&pixels).map_err(Error::io(&pixels))?.len();
+        if found != self.bytes() {
+            return Err(damaged(&pixels, &format!("it has {found} bytes instead of {}", self.bytes())));
+        }
+        let name = pixels.to_str().ok_or_else(|| Error::invalid(pixels.display().to_string(), "is not UTF-8"))?;
+        let mapped = Tensor::f_from_file(name, false, self.bytes() as i64, (Kind::Uint8, Device::Cpu))?;
+        let side = i64::from(self.size);
+        self.cached = Some(mapped.f_view([-1, 3, side, side])?);
+        (self.dropped, self.lost) = (Arc::new(summary.dropped), Arc::new(summary.lost));
+        Ok(())
+    }
+
+    /// Tells these canvases, and which rows have none, from all others.
+    pub(super) fn key(&self) -> String {
+        let parts = format!("{} {} {:?}", self.index.key, self.size, self.dropped);
+        blake3::hash(parts.as_bytes()).to_hex().to_string()
+    }
+
+    /// S: pixels on a side.
+    pub fn size(&self) -> u32 {
+        self.size
+    }
+
+    /// Whether they lie in a cache.
+    pub fn is_cached(&self) -> bool {
+        self.cached.is_some()
+    }
+
+    /// Rows whose pictures turned out to be bad while the cache was built; ascending.
+    pub fn dropped(&self) -> &[u32] {
+        &self.dropped
+    }
+
+    /// Rows found, kept and lost until this was opened.
+    pub(super) fn tally(&self) -> Tally {
+        let mut tally = self.index.tally.clone();
+        self.lost.iter().for_each(|lost| tally.lose_kept(lost));
+        tally
+    }
+
+    /// Rows whose pictures turned out to be bad since this was opened, by row, and why.
+    pub fn met(&self) -> BTreeMap<u32, String> {
+        self.met.lock().expect("no thread panics with the list").clone()
+    }
+
+    /// Canvases of these rows, in this order: u8 `[rows, 3, S, S]`.
+    ///
+    /// # Errors
+    /// Names a row whose picture cannot be read, which [`readable`](Canvas::readable) would have told.
+    pub fn gather(&self, rows: &[u32]) -> Result<Tensor> {
+        if let Some(cached) = &self.cached {
+            let rows: Vec<i64> = rows.iter().map(|&row| row.into()).collect();
+            // Not `index_select`: it starts and joins libtorch's threads once a row, ten times slower where cores are busy.
+            // Eight pixels at once: `index` copies number by number.
+            let kind = if self.size.is_multiple_of(8) { Kind::Int64 } else { Kind::Uint8 };
+            return Ok(cached.view_dtype(kind).index(&[Some(&Tensor::from_slice(&rows))]).view_dtype(Kind::Uint8));
+        }
+        let mut pixels = Vec::with_capacity(rows.len() * 3 * (self.size * self.size) as usize);
+        let threads = if rows.len() < 64 { 1 } else { cores() };
+        let (source, index, size) = (&*self.source, &*self.index, self.size);
+        let decode = |row: &u32| read(source, index.row(*row), size);
+        ordered(rows, vec![decode; threads], |canvas| {
+            pixels.extend(canvas.map_err(|bad| Error::invalid(bad.name, bad.why))?);
+            Ok::<_, Error>(())
+        })?;
+        Ok(self.tensor(&pixels))
+    }
+
+    /// A hash of each canvas of these rows, in this order; none of a row whose image cannot be read.
+    pub(crate) fn hashes(&self, rows: &[u32]) -> Result<Vec<Option<blake3::Hash>>> {
+        if self.is_cached() {
+            let side = (3 * self.size * self.size) as usize;
+            let pixels = Vec::<u8>::try_from(self.gather(rows)?.flatten(0, -1))?;
+            let readable = |row: &u32| self.dropped.binary_search(row).is_err();
+            let hashes = rows.iter().zip(pixels.chunks_exact(side));
+            return Ok(hashes.map(|(row, canvas)| readable(row).then(|| blake3::hash(canvas))).collect());
+        }
+        let (source, index, size) = (&*self.source, &*self.index, self.size);
+        let look = |row: &u32| read(source, index.row(*row), size).ok().map(|canvas| blake3::hash(&canvas));
+        let mut hashes = Vec::with_capacity(rows.len());
+        ordered(rows, vec![look; cores()], |hash| {
+            hashes.push(hash);
+            Ok::<_, Error>(())
+        })?;
+        Ok(hashes)
+    }
+
+    /// Canvases of the rows that `row` gives for each of `count` places, u8 `[count, 3, S, S]`; where one cannot be read, `row` is
+    /// asked again with the next number of attempts. The rows that were taken come with them.
+    ///
+    /// # Errors
+    /// If more pictures turned out to be bad than `max_bad` allows.
+    pub fn gather_or(&self, count: usize, row: impl Fn(usize, u64) -> u32) -> Result<(Vec<u32>, Tensor)> {
+        if self.is_cached() {
+            let rows: Vec<u32> = (0..count).map(|place| row(place, 0)).collect();
+            let pixels = self.gather(&rows)?;
+            return Ok((rows, pixels));
+        }
+        let (mut rows, mut pixels) = (Vec::with_capacity(count), Vec::new());
+        for place in 0..count {
+            for attempt in 0.. {
+                let candidate = row(place, attempt);
+                if let Ok(canvas) = self.decode(candidate) {
+                    rows.push(candidate);
+                    pixels.extend(canvas);
+                    break;
+                }
+                self.check_met()?;
+            }
+        }
+        Ok((rows, self.tensor(&pixels)))
+    }
+
+    fn tensor(&self, pixels: &[u8]) -> Tensor {
+        let side = i64::from(self.size);
+        Tensor::from_slice(pixels).view([-1, 3, side, side])
+    }
+
+    /// Whether the picture of a row can be read.
+    pub fn readable(&self, row: u32) -> bool {
+        match self.is_cached() {
+            true => self.dropped.binary_search(&row).is_err(),
+            false => self.decode(row).is_ok(),
+        }
+    }
+
+    /// Decodes one picture, and remembers it if it is bad.
+    fn decode(&self, row: u32) -> Result<Vec<u8>, BadRow> {
+        read(&*self.source, self.index.row(row), self.size).inspect_err(|bad| {
+            self.met.lock().expect("no thread panics with the list").insert(row, bad.why.clone());
+        })
+    }
+
+    fn check_met(&self) -> Result<()> {
+        let met = self.met();
+        let (bad, total) = (self.index.tally.bad_rows() + met.len() as u64, self.index.tally.found);
+        if bad as f64 <= self.source.max_bad() * total as f64 {
+            return Ok(());
+        }
+        let name = |(row, why): (&u32, &String)| format!("{}: {why}", self.name(*row));
+        let first = met.iter().take(3).map(name).collect::<Vec<_>>().join("; ");
+        let allowed = self.source.max_bad();
+        let why =
+            format!("{bad} of {total} rows cannot be used and `max_bad` allows a share of {allowed}; some: {first}");
+        Err(Error::invalid("data", why))
+    }
+
+    /// What a person would call a row.
+    pub fn name(&self, row: u32) -> String {
+        self.source.name(&self.index.row(row))
+    }
+
+    /// The same pixels for another thread: a tensor may move between threads, but not be shared by them.
+    pub fn shallow_clone(&self) -> Self {
+        Canvas {
+            size: self.size,
+            source: self.source.clone(),
+            index: self.index.clone(),
+            cached: self.cached.as_ref().map(Tensor::shallow_clone),
+            dropped: self.dropped.clone(),
+            lost: self.lost.clone(),
+            met: self.met.clone(),
+        }
+    }
+}
+
+/// Decodes one picture. A decoder that panics on a malicious file costs that row, not the data set.
+fn read(source: &dyn Source, row: Row, size: u32) -> Result<Vec<u8>, BadRow> {
+    let read = catch_unwind(AssertUnwindSafe(|| source.picture(&row, size)));
+    let read = read.unwrap_or_else(|_| Err("the decoder panicked".into()));
+    read.map_err(|why| BadRow::new(source.name(&row), Loss::UnreadableImage.because(why)))
+}
+
+/// Folders appear whole, by a rename; one that is not whole was changed from outside.
+fn damaged(path: &Path, why: &str) -> Error {
+    let why = format!("the canvas cache is damaged ({why}); delete its folder to rebuild it");
+    Error::invalid(path.display().to_string(), why)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::progress::Silent;
+    use crate::webdataset::Webdataset;
+    use crate::{ClassFile, DataConfig, Dataset, Entry};
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    /// A hundred rows of one colour each; a scan refuses every tenth, and the fourth makes its decoder panic.
+    #[derive(Default)]
+    struct Fake {
+        scans: AtomicUsize,
+        decoded: AtomicUsize,
+        max_bad: f64,
+        class_file: Option<ClassFile>,
+    }
+
+    impl Source for Fake {
+        fn fingerprint(&self) -> String {
+            String::new()
+        }
+
+        fn scan(
+            &self,
+            _threads: usize,
+            _progress: &dyn Progress,
+            each: &mut dyn FnMut(Result<Entry, BadRow>) -> Result<()>,
+        ) -> Result<()> {
+            self.scans.fetch_add(1, Ordering::Relaxed);
+            (0..100u64).try_for_each(|row| match row % 10 {
+                0 => each(Err(BadRow::new(format!("row {row}"), "it is bad".to_string()))),
+                _ => each(Ok(Entry {
+                    caption: "x".into(),
+                    label: Some(format!("label {}", row % 3)),
+                    start: row,
+                    ..Entry::default()
+                })),
+            })
+        }
+
+        fn picture(&self, row: &Row, size: u32) -> Result<Vec<u8>, String> {
+            self.decoded.fetch_add(1, Ordering::Relaxed);
+            assert_ne!(row.start, 4, "a decoder's bug");
+            Ok(vec![row.start as u8; 3 * (size * size) as usize])
+        }
+
+        fn name(&self, row: &Row) -> String {
+            format!("row {}", row.start)
+        }
+
+        fn classes(&self) -> Result<Option<ClassFile>> {
+            Ok(self.class_file.clone())
+        }
+
+        fn max_bad(&self) -> f64 {
+            self.max_bad
+        }
+    }
+
+    fn config() -> DataConfig {
+        DataConfig::Webdataset(Webdataset::default())
+    }
+
+    fn open_fake(source: &Arc<Fake>, store: &Path, cache_bytes: u64) -> Result<Canvas> {
+        let index = Arc::new(Index::open(&**source, &config(), store, &Silent)?);
+        Canvas::open(source.clone(), index, 4, cache_bytes, store, &Silent)
+    }
+
+    fn first_pixels(canvases: &Tensor) -> Vec<u8> {
+        Vec::try_from(canvases.select(3, 0).select(2, 0).select(1, 0)).unwrap()
+    }
+
+    #[test]
+    fn index_and_cache_are_built_once_and_then_mapped() {
+        let store = tempfile::tempdir().unwrap();
+        let source = Arc::new(Fake { max_bad: 0.11, ..Default::default() });
+        let built = open_fake(&source, store.path(), u64::MAX).unwrap();
+        let found = open_fake(&source, store.path(), u64::MAX).unwrap();
+        let count = |counter: &AtomicUsize| counter.load(Ordering::Relaxed);
+        assert_eq!((count(&source.scans), count(&source.decoded)), (1, 90));
+        assert_eq!(
+            (found.index.len(), found.dropped(), found.size()),
+            (90, [3].as_slice(), 4),
+            "row 3 is the source's fourth"
+        );
+        assert_eq!((built.key(), built.index.classes.file()), (found.key(), found.index.classes.file()));
+        let two = found.gather(&[89, 0]).unwrap(); // rows 99 and 1 of the source
+        assert_eq!(Vec::<u8>::try_from(two.flatten(0, -1)).unwrap(), [[99u8; 48], [1; 48]].concat());
+        assert_eq!((found.index.row(0).class, &found.index.classes.labels[1]), (Some(1), &"label 1".to_string()));
+        assert_eq!(fs::read_dir(store.path()).unwrap().count(), 2, "nothing is left beside index and cache");
+    }
+
+    #[test]
+    fn where_the_cache_would_not_fit_rows_are_decoded_each_time_to_the_same_pixels() {
+        let fixture = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/fixtures/clipart");
+        let config = Webdataset { path: fixture.into(), class_field: "category".into(), ..Default::default() };
+        let config = DataConfig::Webdataset(config);
+        let store = tempfile::tempdir().unwrap();
+        let bytes = 200 * 3 * 32 * 32;
+        let open = |cache_bytes| Dataset::open(&config, 32, cache_bytes, store.path(), &Silent).unwrap();
+        let [cached, decoded] = [open(bytes), open(bytes - 1)];
+        assert_eq!((cached.canvas.is_cached(), decoded.canvas.is_cached()), (true, false));
+        let rows: Vec<u32> = (0..200).rev().collect();
+        assert!(cached.canvas.gather(&rows).unwrap().equal(&decoded.canvas.gather(&rows).unwrap()));
+        assert_eq!(cached.key, decoded.key, "so that they share their poison");
+    }
+
+    #[test]
+    fn a_row_that_turns_out_to_be_bad_gives_its_place_to_another_within_the_limit() {
+        let store = tempfile::tempdir().unwrap();
+        let canvas = open_fake(&Arc::new(Fake { max_bad: 0.11, ..Default::default() }), store.path(), 0).unwrap();
+        let wanted = |place: usize, attempt: u64| [2, 3][place] + 5 * attempt as u32;
+        let (rows, pixels) = canvas.gather_or(2, wanted).unwrap();
+        assert_eq!((rows, first_pixels(&pixels)), (vec![2, 8], vec![3, 9]), "rows 3 and 9 of the source");
+        assert_eq!(canvas.met().into_iter().collect::<Vec<_>>(), [(3, "the decoder panicked".to_string())]);
+        assert!(!canvas.readable(3) && canvas.readable(4) && canvas.gather(&[3]).is_err());
+        let strict = open_fake(&Arc::new(Fake { max_bad: 0.1, ..Default::default() }), store.path(), 0).unwrap();
+        let message = strict.gather_or(2, wanted).err().unwrap().chain();
+        assert!(message.contains("11 of 100 rows") && message.contains("row 4: the decoder panicked"), "{message}");
+    }
+
+    #[test]
+    fn too_many_bad_rows_stop_with_counts_reasons_and_a_list() {
+        for (max_bad, expected) in [(0.09, "10 of 100 rows"), (0.1, "11 of 100 rows")] {
+            let store = tempfile::tempdir().unwrap();
+            let source = Arc::new(Fake { max_bad, ..Default::default() });
+            let message = open_fake(&source, store.path(), u64::MAX).err().unwrap().chain();
+            assert!(message.contains(expected) && message.contains("it is bad") == (max_bad < 0.1), "{message}");
+            let list = message.rsplit(" in ").next().unwrap();
+            assert_eq!(fs::read_to_string(list).unwrap().lines().count(), if max_bad < 0.1 { 10 } else { 1 });
+        }
+    }
+
+    #[test]
+    fn a_label_that_the_class_file_lacks_stops_the_scan() {
+        let names = ["label 0", "label 1", "label two"].map(|name| (name.to_string(), vec![name.to_string()]));
+        let class_file =
+            ClassFile { classes: names.into(), templates: vec!["a {}".into()], aliases: Default::default() };
+        let store = tempfile::tempdir().unwrap();
+        let source = Arc::new(Fake { max_bad: 1.0, class_file: Some(class_file), ..Default::default() });
+        let message = open_fake(&source, store.path(), u64::MAX).err().unwrap().chain();
+        assert!(message.contains("row 2") && message.contains("no class named `label 2`; did you mean"), "{message}");
+        assert_eq!(fs::read_dir(store.path()).unwrap().count(), 0, "a build that fails leaves nothing");
+    }
+
+    #[test]
+    fn the_number_of_threads_changes_no_byte() {
+        let build = |threads| {
+            let store = tempfile::tempdir().unwrap();
+            let source = Arc::new(Fake { max_bad: 1.0, ..Default::default() });
+            let canvas = open_fake(&source, store.path(), 0).unwrap();
+            let folder = store.path().join("canvas");
+            build::build(&canvas, threads, &folder, &Silent).unwrap();
+            ["pixels.u8", "dropped.jsonl", "canvas.json"].map(|file| fs::read(folder.join(file)).unwrap())
+        };
+        assert!(build(1) == build(4));
+    }
+}

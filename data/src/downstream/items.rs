@@ -1,0 +1,295 @@
+//! Labelled pictures of a set, decoded when they are asked for: files, or rows of pixels inside larger files.
+//!
+//! What a list names must be there, once: [`Items::files`] looks at every file, which also gives the fingerprint and tells one file
+//! under two names.
+
+use crate::canvas::intake::{MAX_BYTES, read_span};
+use crate::canvas::{canvas_of, picture};
+use crate::ordered::{cores, ordered};
+use crate::regular;
+use crate::{Error, Result};
+use image::RgbImage;
+use std::collections::HashMap;
+use std::fs::{File, Metadata};
+use std::os::unix::fs::MetadataExt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Component, Path, PathBuf};
+
+/// Pictures with labels, in torchvision's order. Threads may share them.
+#[derive(Debug)]
+pub struct Items {
+    labels: Vec<u32>,
+    pictures: Pictures,
+    fingerprint: String,
+    /// Where a list names each, if a list does.
+    places: Vec<String>,
+    /// What each is known by while a set is opened: see [`Identity`].
+    pub(super) identities: Vec<Option<Identity>>,
+}
+
+/// The same for two items that are the same image: of a file its device and number, of a row a hash of its pixels.
+pub type Identity = u128;
+
+/// A file that a list, or a folder, names.
+#[derive(Debug)]
+pub struct Listed {
+    /// Relative to a folder.
+    pub path: String,
+    /// The class.
+    pub label: u32,
+    /// File and line of the list; empty if it was found in a folder.
+    pub place: String,
+}
+
+#[derive(Debug)]
+enum Pictures {
+    /// Paths relative to a folder.
+    Files { folder: PathBuf, paths: Vec<String> },
+    /// Pictures inside files of rows: the number of the file, and of the row in it.
+    Rows { files: Vec<Rows>, places: Vec<(u32, u32)> },
+}
+
+/// A file that holds pictures as rows of planar RGB, `3 * side * side` bytes each.
+#[derive(Debug)]
+pub(super) struct Rows {
+    pub(super) path: PathBuf,
+    pub(super) pixels: Pixels,
+    pub(super) side: u32,
+    /// One a picture.
+    pub(super) labels: Vec<u32>,
+    /// One a picture, made by [`identity`].
+    pub(super) identities: Vec<Identity>,
+}
+
+/// Where the rows are.
+#[derive(Debug)]
+pub(super) enum Pixels {
+    /// In the file: from `start` on, `stride` bytes from one to the next.
+    File { file: File, start: u64, stride: u64 },
+    /// In memory, one after the other: the file writes them otherwise.
+    Memory(Vec<u8>),
+}
+
+/// What an image is known by, from its bytes.
+pub(super) fn identity(bytes: &[u8]) -> Identity {
+    let hash = blake3::hash(bytes);
+    u128::from_le_bytes(hash.as_bytes()[..16].try_into().expect("a hash has 32 bytes"))
+}
+
+/// Files that one thread looks at in one go.
+const CHUNK: usize = 1024;
+
+impl Items {
+    /// Picture files, by path relative to `folder`, and their labels.
+    ///
+    /// # Errors
+    /// Names files that are not there, or are no regular files, and those that a list names twice.
+    pub fn files(folder: &Path, items: Vec<Listed>) -> Result<Self> {
+        each_once(&items)?;
+        let (mut hasher, mut missing, mut identities) = (blake3::Hasher::new(), Vec::new(), Vec::new());
+        // Two parts of a set can have the same names, sizes and times; features are kept by this fingerprint.
+        let whole = folder.canonicalize().unwrap_or_else(|_| folder.into());
+        hasher.update(format!("{}\n", whole.display()).as_bytes());
+        let look = |chunk: &[Listed]| -> Vec<Result<(String, Option<Identity>), String>> {
+            let one = |Listed { path, label, place }: &Listed| {
+                let file = look_at(folder, path).map_err(|why| match place.is_empty() {
+                    true => format!("{path}: {why}"),
+                    false => format!("{path} ({place}): {why}"),
+                })?;
+                let stamp = format!("{} {}.{:09}", file.len(), file.mtime(), file.mtime_nsec());
+                // Some file systems number no files.
+                let identity = (file.ino() > 0).then(|| u128::from(file.dev()) << 64 | u128::from(file.ino()));
+                Ok((format!("{path} {label} {stamp}\n"), identity))
+            };
+            chunk.iter().map(one).collect()
+        };
+        ordered(items.chunks(CHUNK), vec![look; cores()], |found| {
+            for found in found {
+                match found {
+                    Ok((line, identity)) => {
+                        hasher.update(line.as_bytes());
+                        identities.push(identity);
+                    }
+                    Err(why) => missing.push(why),
+                }
+            }
+            Ok::<_, Error>(())
+        })?;
+        if !missing.is_empty() {
+            let first = missing[..missing.len().min(3)].join("; ");
+            let why = format!("{} of its {} pictures cannot be had: {first}", missing.len(), items.len());
+            return Err(Error::invalid(folder.display().to_string(), why));
+        }
+        let (mut paths, mut labels, mut places) = (Vec::new(), Vec::new(), Vec::new());
+        for Listed { path, label, place } in items {
+            paths.push(path);
+            labels.push(label);
+            if !place.is_empty() {
+                places.push(place);
+            }
+        }
+        let fingerprint = hasher.finalize().to_hex().to_string();
+        let pictures = Pictures::Files { folder: folder.into(), paths };
+        Ok(Items { labels, pictures, fingerprint, places, identities })
+    }
+
+    /// Pictures in files of rows, one file after the other.
+    pub(super) fn rows(files: Vec<Rows>) -> Result<Self> {
+        let mut hasher = blake3::Hasher::new();
+        let (mut labels, mut places, mut identities) = (Vec::new(), Vec::new(), Vec::new());
+        for (file, number) in files.iter().zip(0..) {
+            let about = regular::look(&file.path).map_err(Error::io(&file.path))?;
+            let stamp = format!("{} {}.{:09}", about.len(), about.mtime(), about.mtime_nsec());
+            hasher.update(format!("{} {} {stamp}\n", file.path.display(), file.labels.len()).as_bytes());
+            labels.extend(&file.labels);
+            identities.extend(file.identities.iter().copied().map(Some));
+            places.extend((0..file.labels.len() as u32).map(|row| (number, row)));
+        }
+        let fingerprint = hasher.finalize().to_hex().to_string();
+        Ok(Items { labels, pictures: Pictures::Rows { files, places }, fingerprint, places: Vec::new(), identities })
+    }
+
+    /// Gives every class another number.
+    pub(super) fn renumber(&mut self, number_of: &[u32]) {
+        self.labels.iter_mut().for_each(|label| *label = number_of[*label as usize]);
+    }
+
+    /// Number of pictures.
+    pub fn len(&self) -> usize {
+        self.labels.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.labels.is_empty()
+    }
+
+    /// The class of a picture: an index into the set's classes.
+    pub fn label(&self, item: usize) -> u32 {
+        self.labels[item]
+    }
+
+    /// The classes of all pictures.
+    pub fn labels(&self) -> &[u32] {
+        &self.labels
+    }
+
+    /// What a person would call a picture: its path below the set's folder, or file and row.
+    pub fn name(&self, item: usize) -> String {
+        match &self.pictures {
+            Pictures::Files { paths, .. } => paths[item].clone(),
+            Pictures::Rows { files, places } => {
+                let (file, row) = places[item];
+                let name = files[file as usize].path.file_name().unwrap_or_default();
+                format!("{}, row {row}", name.to_string_lossy())
+            }
+        }
+    }
+
+    /// The picture as CLIP's evaluation sees it: planar RGB, `3 * size * size` bytes. The error says what is wrong with it, not
+    /// which one it is.
+    pub fn canvas(&self, item: usize, size: u32) -> Result<Vec<u8>, String> {
+        // A decoder that panics on a malicious file costs that picture, not the program.
+        let read = catch_unwind(AssertUnwindSafe(|| match &self.pictures {
+            Pictures::Files { folder, paths } => picture(&read_file(&folder.join(&paths[item]))?, size),
+            Pictures::Rows { files, places } => {
+                let (file, row) = places[item];
+                files[file as usize].canvas(row, size)
+            }
+        }));
+        read.unwrap_or_else(|_| Err("the decoder panicked".into()))
+    }
+
+    /// What a picture is known by: the same for two that are the same, byte for byte (pixel for pixel in files of rows).
+    pub fn content(&self, item: usize) -> Result<Identity, String> {
+        match &self.pictures {
+            Pictures::Files { folder, paths } => Ok(identity(&read_file(&folder.join(&paths[item]))?)),
+            Pictures::Rows { files, places } => {
+                let (file, row) = places[item];
+                Ok(identity(&files[file as usize].planes(row)?))
+            }
+        }
+    }
+
+    /// Paths of picture files, relative to their folder; none of rows.
+    pub(super) fn paths(&self) -> &[String] {
+        if let Pictures::Files { paths, .. } = &self.pictures { paths } else { &[] }
+    }
+
+    /// A picture's name, and where its list names it.
+    pub(super) fn place(&self, item: usize) -> String {
+        match self.places.get(item) {
+            Some(place) => format!("{} ({place})", self.name(item)),
+            None => self.name(item),
+        }
+    }
+
+    /// A picture that is among both, if they come from one folder of files.
+    pub(super) fn shared(&self, other: &Items) -> Option<(usize, usize)> {
+        let (Pictures::Files { folder, paths }, Pictures::Files { folder: of_other, paths: others }) =
+            (&self.pictures, &other.pictures)
+        else {
+            return None;
+        };
+        let others: HashMap<String, usize> =
+            others.iter().zip(0..).filter(|_| folder == of_other).map(|(path, at)| (plain(path), at)).collect();
+        paths.iter().zip(0..).find_map(|(path, at)| Some((at, *others.get(&plain(path))?)))
+    }
+
+    /// Changes whenever pictures, their order or their labels could have changed: names, sizes and modification times of files.
+    pub fn fingerprint(&self) -> &str {
+        &self.fingerprint
+    }
+}
+
+impl Rows {
+    /// The three planes of a row.
+    fn planes(&self, row: u32) -> Result<Vec<u8>, String> {
+        let size = 3 * (self.side * self.side) as usize;
+        match &self.pixels {
+            Pixels::File { file, start, stride } => read_span(file, start + u64::from(row) * stride, size as u64),
+            Pixels::Memory(bytes) => Ok(bytes[row as usize * size..][..size].to_vec()),
+        }
+    }
+
+    fn canvas(&self, row: u32, size: u32) -> Result<Vec<u8>, String> {
+        let (planes, area) = (self.planes(row)?, (self.side * self.side) as usize);
+        let pixels = (0..3 * area).map(|at| planes[at % 3 * area + at / 3]).collect();
+        let picture = RgbImage::from_raw(self.side, self.side, pixels).ok_or("a row is no picture")?;
+        canvas_of(&picture, size)
+    }
+}
+
+/// Refuses a list that names a file twice, however it writes the path.
+fn each_once(items: &[Listed]) -> Result<()> {
+    let mut seen: HashMap<String, &str> = HashMap::new();
+    // What was found in a folder is there once.
+    for Listed { path, place, .. } in items.iter().filter(|item| !item.place.is_empty()) {
+        if let Some(first) = seen.insert(plain(path), place) {
+            return Err(Error::invalid(place, format!("picture {path} is listed twice; the first time in {first}")));
+        }
+    }
+    Ok(())
+}
+
+/// A path without what adds nothing to it: `a/./b` and `a//b` are `a/b`.
+fn plain(path: &str) -> String {
+    Path::new(path).components().collect::<PathBuf>().to_string_lossy().into_owned()
+}
+
+/// Looks at a listed file. A list that leads out of its folder is refused.
+fn look_at(folder: &Path, path: &str) -> Result<Metadata, String> {
+    if Path::new(path).components().any(|part| !matches!(part, Component::Normal(_))) {
+        return Err("it leads out of the folder".into());
+    }
+    let file = regular::look(&folder.join(path)).map_err(|error| error.to_string())?;
+    match file.len() {
+        0 => Err("it is empty".into()),
+        size if size > MAX_BYTES => Err(format!("{size} bytes are more than the {MAX_BYTES} that are read")),
+        _ => Ok(file),
+    }
+}
+
+fn read_file(path: &Path) -> Result<Vec<u8>, String> {
+    regular::read(path, MAX_BYTES).map_err(|error| error.to_string())
+}

@@ -1,0 +1,227 @@
+//! The row index: captions, classes and places of all rows in memory-mapped files, made once per source and shared by all trials
+//! of a suite. A row costs memory only while it is looked at.
+//!
+//! A folder of the store holds `rows.bin` (32 bytes a row), `text.bin` (keys and captions), `named.bin` (which captions name
+//! or mention which class), `dropped.jsonl` (rows that cannot be used, and why), `stamps.bin` (sizes and times of images, see
+//! `index/stamps.rs`) and `index.json`. It appears whole, by a rename.
+
+mod stamps;
+mod write;
+
+use super::rows::Tally;
+use super::{ClassFile, Classes, DataConfig, Source};
+use crate::{Error, Progress, Result};
+use gauntlet_torch::Map;
+use serde::{Deserialize, Serialize};
+use std::path::{Path, PathBuf};
+
+/// Part of every key: raised whenever the same source would give other files, so that old indexes are left alone.
+const FORMAT: u32 = 4;
+
+/// Bytes of a row in `rows.bin`; [`Record`] says what they hold.
+const RECORD: usize = 32;
+
+/// Set in the number of a class that a caption mentions without being fit to be mined for it.
+const MENTIONED: u32 = 1 << 31;
+
+/// The label number of a row without one.
+const NO_LABEL: u16 = u16::MAX;
+
+/// The rows of a source, in its order.
+pub struct Index {
+    rows: Map,
+    text: Map,
+    named: Map,
+    /// Class of each label number.
+    class_of_label: Vec<u32>,
+    /// Class names and prompt templates.
+    pub classes: Classes,
+    /// Tells this source, as configured and as its files are, the images of a table among them, from every other.
+    pub key: String,
+    /// Hash of every row's key, caption, label and picture size, and of what makes the pictures where they are made; whatever the times of
+    /// the files.
+    pub digest: String,
+    /// Rows found, kept and lost.
+    pub tally: Tally,
+    folder: PathBuf,
+}
+
+/// A usable row of a data set.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Row<'a> {
+    /// Its place in the data set.
+    pub number: u32,
+    /// What the source finds it by, besides the numbers: a key, a path.
+    pub key: &'a str,
+    /// Its caption.
+    pub caption: &'a str,
+    /// Its class, an index into [`Classes`].
+    pub class: Option<u32>,
+    /// Which of the source's files it lies in.
+    pub file: u32,
+    /// Where in it.
+    pub start: u64,
+    /// Bytes of its picture as it lies on disk.
+    pub size: u32,
+}
+
+/// What lies in `rows.bin`, in this order, little-endian.
+struct Record {
+    /// Where in `text.bin` its key starts; the caption follows.
+    text: u64,
+    start: u64,
+    size: u32,
+    file: u32,
+    caption_length: u32,
+    key_length: u16,
+    label: u16,
+}
+
+impl Record {
+    fn to_bytes(&self) -> [u8; RECORD] {
+        let mut bytes = [0; RECORD];
+        bytes[..8].copy_from_slice(&self.text.to_le_bytes());
+        bytes[8..16].copy_from_slice(&self.start.to_le_bytes());
+        bytes[16..20].copy_from_slice(&self.size.to_le_bytes());
+        bytes[20..24].copy_from_slice(&self.file.to_le_bytes());
+        bytes[24..28].copy_from_slice(&self.caption_length.to_le_bytes());
+        bytes[28..30].copy_from_slice(&self.key_length.to_le_bytes());
+        bytes[30..].copy_from_slice(&self.label.to_le_bytes());
+        bytes
+    }
+
+    fn of_bytes(bytes: &[u8]) -> Self {
+        Record {
+            text: u64::from_le_bytes(part(bytes, 0)),
+            start: u64::from_le_bytes(part(bytes, 8)),
+            size: u32::from_le_bytes(part(bytes, 16)),
+            file: u32::from_le_bytes(part(bytes, 20)),
+            caption_length: u32::from_le_bytes(part(bytes, 24)),
+            key_length: u16::from_le_bytes(part(bytes, 28)),
+            label: u16::from_le_bytes(part(bytes, 30)),
+        }
+    }
+}
+
+fn part<const N: usize>(bytes: &[u8], start: usize) -> [u8; N] {
+    bytes[start..start + N].try_into().expect("N bytes")
+}
+
+/// `index.json`: what an index folder holds.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Summary {
+    key: String,
+    config: DataConfig,
+    rows: usize,
+    text_bytes: u64,
+    named: usize,
+    tally: Tally,
+    digest: String,
+    class_of_label: Vec<u32>,
+    classes: ClassFile,
+}
+
+impl Index {
+    /// The index of a source: from `store` where it is there already, otherwise made; made anew where images have
+    /// changed and nothing was made of them yet.
+    ///
+    /// # Errors
+    /// If the source cannot be read, has more bad rows than `max_bad` allows or no usable one, has a label that its
+    /// class file lacks, or has images that changed since a data set was made of them.
+    pub fn open(source: &dyn Source, config: &DataConfig, store: &Path, progress: &dyn Progress) -> Result<Self> {
+        let json = serde_json::to_string(config).map_err(|error| Error::invalid("data", error.to_string()))?;
+        let parts = [json, source.fingerprint(), FORMAT.to_string(), crate::SOURCES.to_string()];
+        let key = blake3::hash(parts.join("\n").as_bytes()).to_hex().to_string();
+        let folder = store.join(format!("index-{}", &key[..16]));
+        if folder.exists() {
+            stamps::look(source, &folder, progress)?;
+        }
+        if !folder.exists() {
+            write::write(source, config, &key, &folder, progress)?;
+        }
+        Index::read(&folder, &key)
+    }
+
+    /// Notes that something is made of these rows from now on, which must not be mixed with what is made of other
+    /// images.
+    pub(super) fn mark_used(&self) -> Result<()> {
+        stamps::mark_used(&self.folder)
+    }
+
+    fn read(folder: &Path, key: &str) -> Result<Self> {
+        let path = folder.join("index.json");
+        let text = std::fs::read_to_string(&path).map_err(Error::io(&path))?;
+        let summary: Summary = serde_json::from_str(&text).map_err(|error| damaged(&path, &error.to_string()))?;
+        let map = |name: &str| Map::open(&folder.join(name)).map_err(Error::io(folder.join(name)));
+        let (rows, text, named) = (map("rows.bin")?, map("text.bin")?, map("named.bin")?);
+        let lengths = [rows.len(), text.len(), named.len()];
+        if summary.key != stamps::key(key, &map("stamps.bin")?)
+            || lengths != [summary.rows * RECORD, summary.text_bytes as usize, summary.named * 8]
+        {
+            return Err(damaged(folder, "its files do not belong together"));
+        }
+        Ok(Index {
+            rows,
+            text,
+            named,
+            class_of_label: summary.class_of_label,
+            classes: Classes::new(Vec::new(), Some(summary.classes)),
+            key: summary.key,
+            digest: summary.digest,
+            tally: summary.tally,
+            folder: folder.into(),
+        })
+    }
+
+    /// Number of rows.
+    pub fn len(&self) -> u32 {
+        (self.rows.len() / RECORD) as u32
+    }
+
+    /// Whether there are none; an index without rows is refused.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// One row.
+    pub fn row(&self, row: u32) -> Row<'_> {
+        row_of(&self.rows, &self.text, row, |label| self.class_of_label[usize::from(label)])
+    }
+
+    /// Which captions name which class ([`Classes::named_in`]): (row, class), by ascending row.
+    pub fn named(&self) -> impl Iterator<Item = (u32, u32)> + '_ {
+        self.pairs().filter(|(_, class)| class & MENTIONED == 0)
+    }
+
+    /// Which captions mention which class ([`Classes::mentioned_in`]), those included that name it: (row, class), by ascending row.
+    pub fn mentioned(&self) -> impl Iterator<Item = (u32, u32)> + '_ {
+        self.pairs().map(|(row, class)| (row, class & !MENTIONED))
+    }
+
+    fn pairs(&self) -> impl Iterator<Item = (u32, u32)> + '_ {
+        let pair = |bytes: &[u8]| (u32::from_le_bytes(part(bytes, 0)), u32::from_le_bytes(part(bytes, 4)));
+        self.named.chunks_exact(8).map(pair)
+    }
+}
+
+fn row_of<'a>(rows: &[u8], text: &'a [u8], row: u32, class_of: impl Fn(u16) -> u32) -> Row<'a> {
+    let record = Record::of_bytes(&rows[row as usize * RECORD..][..RECORD]);
+    let (key, rest) = text[record.text as usize..].split_at(record.key_length.into());
+    let utf8 = |bytes| std::str::from_utf8(bytes).expect("an index holds what was written into it");
+    Row {
+        number: row,
+        key: utf8(key),
+        caption: utf8(&rest[..record.caption_length as usize]),
+        class: (record.label != NO_LABEL).then(|| class_of(record.label)),
+        file: record.file,
+        start: record.start,
+        size: record.size,
+    }
+}
+
+/// Folders appear whole, by a rename; one that is not whole was changed from outside.
+fn damaged(path: &Path, why: &str) -> Error {
+    let why = format!("the row index is damaged ({why}); delete its folder to make it anew");
+    Error::invalid(path.display().to_string(), why)
+}

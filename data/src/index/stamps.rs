@@ -1,0 +1,95 @@
+//! Sizes and times of the images of a table: what tells that one was exchanged, repaired, came or went since the
+//! table was indexed.
+//!
+//! Every row's file is looked at whenever the data is opened, those of bad rows too. `stamps.bin` holds eight bytes a
+//! row, and its hash is part of the index's key, hence of the canvases' and the poison's. Where nothing was made of
+//! the old images, the index is made anew; where something was, results of the two would stand side by side, and
+//! nothing else would tell them apart: an error.
+
+use crate::folder::{Part, Writer};
+use crate::index::Row;
+use crate::ordered::cores;
+use crate::{Error, Progress, Result};
+use crate::{Source, Stamp};
+use gauntlet_torch::Map;
+use std::fs::{self, File};
+use std::io::ErrorKind;
+use std::path::Path;
+
+/// Bytes a row.
+const SEEN: usize = 8;
+
+/// There once a data set was made of the index.
+const USED: &str = "used";
+
+/// Writes the stamps; returns the index's key with them.
+pub(super) fn write(source: &dyn Source, part: &Part, key: &str, progress: &dyn Progress) -> Result<String> {
+    let path = part.path("stamps.bin");
+    let mut file = Writer::create(path.clone())?;
+    source.stamps(cores(), progress, &mut |stamp| file.write(&short(&stamp)))?;
+    file.finish()?;
+    Ok(self::key(key, &Map::open(&path).map_err(Error::io(&path))?))
+}
+
+/// The key of an index: that of its source, and the images' stamps where the source has any.
+pub(super) fn key(source: &str, stamps: &[u8]) -> String {
+    match stamps.is_empty() {
+        true => source.to_string(),
+        false => blake3::Hasher::new().update(source.as_bytes()).update(stamps).finalize().to_hex().to_string(),
+    }
+}
+
+/// Looks at every image of an index that is there already; removes it if images have changed and nothing was made of
+/// it.
+pub(super) fn look(source: &dyn Source, folder: &Path, progress: &dyn Progress) -> Result<()> {
+    let path = folder.join("stamps.bin");
+    let known = Map::open(&path).map_err(Error::io(&path))?;
+    let (mut rows, mut changed, mut first) = (0, 0, None);
+    source.stamps(cores(), progress, &mut |stamp| {
+        if known.get(rows * SEEN..(rows + 1) * SEEN) != Some(&short(&stamp)[..]) {
+            changed += 1;
+            first.get_or_insert((stamp.file, stamp.start));
+        }
+        rows += 1;
+        Ok(())
+    })?;
+    let Some((file, start)) = first else { return Ok(()) };
+    let row = Row { number: 0, key: "", caption: "", class: None, file, start, size: 0 };
+    let (name, folder_name) = (source.name(&row), folder.display());
+    if folder.join(USED).exists() {
+        let why = format!(
+            "its image changed, came or went since the data was read, as did those of {changed} of {rows} rows in \
+             all. What was made of the old images and what would be made of these must not stand side by side: give \
+             another folder (--out or --store), or delete what was made, {folder_name} first"
+        );
+        return Err(Error::invalid(name, why));
+    }
+    remove(folder)?;
+    progress.tell(&format!(
+        "the images of {changed} of {rows} rows changed, came or went ({name} first): the data is read anew"
+    ));
+    Ok(())
+}
+
+/// Removes a folder at once, by a rename: another process finds it whole or not at all. It may have removed it already.
+fn remove(folder: &Path) -> Result<()> {
+    let gone = folder.with_extension(std::process::id().to_string());
+    match fs::rename(folder, &gone) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        renamed => renamed.map_err(Error::io(folder))?,
+    }
+    fs::remove_dir_all(&gone).map_err(Error::io(&gone))
+}
+
+/// Notes that a data set was made of the index. Only where stamps could change.
+pub(super) fn mark_used(folder: &Path) -> Result<()> {
+    let (stamps, used) = (folder.join("stamps.bin"), folder.join(USED));
+    if fs::metadata(&stamps).map_err(Error::io(&stamps))?.len() == 0 || used.exists() {
+        return Ok(());
+    }
+    File::create(&used).map(drop).map_err(Error::io(&used))
+}
+
+fn short(stamp: &Stamp) -> [u8; SEEN] {
+    blake3::hash(stamp.seen.as_bytes()).as_bytes()[..SEEN].try_into().expect("a hash has 32 bytes")
+}

@@ -1,0 +1,173 @@
+//! Makes an index folder: one scan of the source appends rows and text as they come, a pass over the captions finds the classes
+//! that they name. Nothing is kept in memory but the labels.
+
+use super::{MENTIONED, NO_LABEL, RECORD, Record, Summary, row_of, stamps};
+use crate::folder::{DropList, Part, Writer};
+use crate::ordered::{cores, ordered};
+use crate::rows::{Remarks, Tally};
+use crate::{ClassFile, Classes, DataConfig, Entry, Source};
+use crate::{Error, Progress, Result};
+use gauntlet_torch::Map;
+use std::collections::BTreeMap;
+use std::path::Path;
+
+/// Rows whose captions are read together.
+const CHUNK: usize = 16_384;
+
+/// Scans the source and leaves a whole index folder, or an error and the list of bad rows.
+pub(super) fn write(
+    source: &dyn Source,
+    config: &DataConfig,
+    key: &str,
+    folder: &Path,
+    progress: &dyn Progress,
+) -> Result<()> {
+    let part = Part::new(folder)?;
+    // First of all: an image that changes from now on is then noticed the next time.
+    let key = stamps::write(source, &part, key, progress)?;
+    let mut rows = Rows::new(&part, source)?;
+    let mut dropped = DropList::new(&part)?;
+    source.scan(cores(), progress, &mut |entry| match entry {
+        Ok(entry) => rows.push(entry, source),
+        Err(bad) => dropped.push(&bad),
+    })?;
+    let Remarks { cut, notes } = source.remarks();
+    let said = Tally { cut, notes, ..Tally::default() };
+    let tally = dropped.finish(&part, rows.count as u64, &said, source.max_bad())?;
+    let class_file = rows.class_file.take();
+    let (count, labels, text_bytes, digest) = rows.finish()?;
+    let classes = Classes::new(labels.keys().cloned().collect(), class_file.clone());
+    let named = write_named(&part, count, &classes, progress)?;
+    let mut class_of_label = vec![0; labels.len()];
+    for (label, number) in &labels {
+        class_of_label[usize::from(*number)] = classes.of_label(label).expect("every label is a class");
+    }
+    let summary = Summary {
+        key,
+        config: config.clone(),
+        rows: count,
+        text_bytes,
+        named,
+        tally,
+        digest,
+        class_of_label,
+        classes: class_file.unwrap_or_else(|| ClassFile::of_labels(labels.into_keys().collect())),
+    };
+    let mut file = Writer::create(part.path("index.json"))?;
+    file.write(serde_json::to_string(&summary).expect("plain data").as_bytes())?;
+    file.finish()?;
+    part.finish()
+}
+
+/// `rows.bin` and `text.bin` as they grow.
+struct Rows {
+    rows: Writer,
+    text: Writer,
+    text_bytes: u64,
+    count: usize,
+    /// Number of each label, in the order they were met.
+    labels: BTreeMap<String, u16>,
+    class_file: Option<ClassFile>,
+    hasher: blake3::Hasher,
+}
+
+impl Rows {
+    fn new(part: &Part, source: &dyn Source) -> Result<Self> {
+        let (rows, text) = (Writer::create(part.path("rows.bin"))?, Writer::create(part.path("text.bin"))?);
+        let (labels, mut hasher) = (BTreeMap::new(), blake3::Hasher::new());
+        hasher.update(source.content().as_bytes());
+        Ok(Rows { rows, text, text_bytes: 0, count: 0, labels, class_file: source.classes()?, hasher })
+    }
+
+    fn push(&mut self, entry: Entry, source: &dyn Source) -> Result<()> {
+        if self.count == u32::MAX as usize {
+            return Err(Error::invalid("data", format!("there are more than {} rows", u32::MAX)));
+        }
+        let label = match &entry.label {
+            Some(label) => self.label(label, &entry, source)?,
+            None => NO_LABEL,
+        };
+        let key_length = u16::try_from(entry.key.len())
+            .map_err(|error| Error::invalid(format!("row {}, its key or path", self.count), error.to_string()))?;
+        let record = Record {
+            text: self.text_bytes,
+            start: entry.start,
+            size: entry.size,
+            file: entry.file,
+            caption_length: entry.caption.len() as u32,
+            key_length,
+            label,
+        };
+        for text in [&entry.key, &entry.caption] {
+            self.text.write(text.as_bytes())?;
+            self.text_bytes += text.len() as u64;
+            self.hasher.update(&(text.len() as u64).to_le_bytes()).update(text.as_bytes());
+        }
+        self.hasher.update(entry.label.unwrap_or_default().as_bytes()).update(&entry.size.to_le_bytes());
+        self.count += 1;
+        self.rows.write(&record.to_bytes())
+    }
+
+    fn label(&mut self, label: &str, entry: &Entry, source: &dyn Source) -> Result<u16> {
+        if let Some(number) = self.labels.get(label) {
+            return Ok(*number);
+        }
+        if let Some(file) = &self.class_file
+            && !file.classes.contains_key(label)
+        {
+            let known = file.classes.keys().cloned().collect();
+            let unknown = Error::Unknown { kind: "class", name: label.into(), known };
+            let row = super::Row {
+                number: self.count as u32,
+                key: &entry.key,
+                caption: &entry.caption,
+                class: None,
+                file: entry.file,
+                start: entry.start,
+                size: entry.size,
+            };
+            return Err(unknown.during(format!("label of {} in the class file", source.name(&row))));
+        }
+        let number = self.labels.len() as u16;
+        if number == NO_LABEL {
+            let why = format!("there are more than {} labels; is it the field or column of the class?", NO_LABEL - 1);
+            return Err(Error::invalid("data, key `class_field` or `class_column`", why));
+        }
+        self.labels.insert(label.to_string(), number);
+        Ok(number)
+    }
+
+    fn finish(self) -> Result<(usize, BTreeMap<String, u16>, u64, String)> {
+        self.rows.finish()?;
+        self.text.finish()?;
+        Ok((self.count, self.labels, self.text_bytes, self.hasher.finalize().to_hex()[..32].to_string()))
+    }
+}
+
+/// Writes which captions name or mention which class; returns how many pairs there are.
+fn write_named(part: &Part, count: usize, classes: &Classes, progress: &dyn Progress) -> Result<usize> {
+    let map = |name: &str| Map::open(&part.path(name)).map_err(Error::io(part.path(name)));
+    let (rows, text) = (map("rows.bin")?, map("text.bin")?);
+    debug_assert_eq!(rows.len(), count * RECORD);
+    let search = classes.search();
+    let name = |start: usize| {
+        let mut pairs = Vec::new();
+        for row in start as u32..count.min(start + CHUNK) as u32 {
+            let found = search.classes(row_of(&rows, &text, row, u32::from).caption);
+            for class in found.mentioned {
+                let flag = if found.named.binary_search(&class).is_ok() { 0 } else { MENTIONED };
+                pairs.extend([row.to_le_bytes(), (class | flag).to_le_bytes()].concat());
+            }
+        }
+        pairs
+    };
+    let mut file = Writer::create(part.path("named.bin"))?;
+    let (mut bytes, mut done) = (0, 0);
+    ordered((0..count).step_by(CHUNK), vec![name; cores()], |pairs| {
+        (bytes, done) = (bytes + pairs.len(), count.min(done + CHUNK));
+        progress.report("captions", done as u64, count as u64, "");
+        file.write(&pairs)
+    })?;
+    file.finish()?;
+    Ok(bytes / 8)
+}

@@ -1,0 +1,208 @@
+//! Which pairs train and which are held out to be tested on; drawn from the seed, equal in all arenas and for all defenses.
+
+use super::{Dataset, validation};
+use crate::files::write_atomic;
+use crate::{Error, Result, draw};
+use std::collections::{BinaryHeap, HashMap, HashSet};
+
+impl Dataset {
+    /// Holds pairs out, drawn from the seed: those of a source of its own, where there is one; else, where labels decide, `share` of every
+    /// class (at least one row of each; rows without a class all train); else `share` of all rows. Labels decide where there are any, and
+    /// where classes are named apart from the data if half of the rows have one.
+    ///
+    /// Where no label decides, a held-out row whose image is trained on, too, is dropped from both: it would be no test. Images are the same
+    /// whose files have one size and whose canvases are equal. (Labelled data is split as it always was.)
+    ///
+    /// # Errors
+    /// If nothing is left to be held out.
+    pub fn split(&self, share: f64, seed: u64) -> Result<Split> {
+        let (heldout, labelled) = self.drawn(share, seed)?;
+        let leaked = if labelled { Vec::new() } else { self.also_trained(&heldout)? };
+        self.split_into(heldout, leaked)
+    }
+
+    /// The same without a look at images: those of rows that are held out may be trained on, too.
+    pub fn split_unseen(&self, share: f64, seed: u64) -> Result<Split> {
+        self.split_into(self.drawn(share, seed)?.0, Vec::new())
+    }
+
+    fn split_into(&self, mut heldout: Vec<u32>, leaked: Vec<u32>) -> Result<Split> {
+        let mut excluded = [heldout.as_slice(), self.canvas.dropped()].concat();
+        excluded.sort_unstable();
+        heldout.retain(|row| leaked.binary_search(row).is_err());
+        if heldout.is_empty() {
+            let why = format!("all {} held-out rows show images that are trained on, too", leaked.len());
+            return Err(Error::invalid("data", why));
+        }
+        Ok(Split { train: TrainRows { rows: self.len(), excluded }, heldout, leaked })
+    }
+
+    /// The rows to hold out, ascending, and whether labels decided.
+    fn drawn(&self, share: f64, seed: u64) -> Result<(Vec<u32>, bool)> {
+        let bad = self.canvas.dropped();
+        let good = || (0..self.len()).filter(|row| bad.binary_search(row).is_err());
+        let apart = |row: &u32| validation::is_held_out(&self.row(*row));
+        let labelled = good().filter(|row| self.row(*row).class.is_some()).count();
+        let decide = labelled > 0 && (!self.named_apart || 2 * labelled >= good().count());
+        let has_source = (0..self.len()).any(|row| apart(&row));
+        let mut heldout: Vec<u32> = match (has_source, decide) {
+            (true, _) => good().filter(apart).collect(),
+            (false, true) => self.of_every_class(good(), share, seed),
+            (false, false) => {
+                let mut least = Least::new((good().count() as f64 * share).round().max(1.0) as usize, seed);
+                good().for_each(|row| least.push(row));
+                least.rows().collect()
+            }
+        };
+        if heldout.is_empty() {
+            let table = if has_source { "table `data.validation`" } else { "table `data`" };
+            return Err(Error::invalid(table, "no image of it can be read, so nothing is held out"));
+        }
+        heldout.sort_unstable();
+        Ok((heldout, decide && !has_source))
+    }
+
+    /// `share` of the rows of every class, one at least.
+    fn of_every_class(&self, rows: impl Iterator<Item = u32> + Clone, share: f64, seed: u64) -> Vec<u32> {
+        let of_class = rows.filter_map(|row| Some((row, self.row(row).class? as usize)));
+        let mut counts = vec![0usize; self.classes.len() as usize];
+        of_class.clone().for_each(|(_, class)| counts[class] += 1);
+        let wanted = |count: usize| ((count as f64 * share).round() as usize).max(1);
+        let mut least: Vec<Least> = counts.into_iter().map(|count| Least::new(wanted(count), seed)).collect();
+        of_class.for_each(|(row, class)| least[class].push(row));
+        least.into_iter().flat_map(Least::rows).collect()
+    }
+
+    /// Those of these rows, ascending, whose image some other row has. Looked for once: the store keeps the answer.
+    fn also_trained(&self, heldout: &[u32]) -> Result<Vec<u32>> {
+        let key = blake3::hash(format!("leaked 1 {} {heldout:?}", self.key).as_bytes()).to_hex();
+        let path = self.store.join(format!("leaked-{}.json", &key[..16]));
+        if path.exists() {
+            let text = std::fs::read_to_string(&path).map_err(Error::io(&path))?;
+            let wrong =
+                |error: serde_json::Error| Error::invalid(path.display().to_string(), format!("{error}; delete it"));
+            return serde_json::from_str(&text).map_err(wrong);
+        }
+        let sizes: HashSet<u32> = heldout.iter().map(|row| self.row(*row).size).collect();
+        let mut by_look: HashMap<(u32, blake3::Hash), Vec<u32>> = HashMap::new();
+        self.looks(heldout.iter().copied(), |row, size, look| by_look.entry((size, look)).or_default().push(row))?;
+        let others =
+            (0..self.len()).filter(|row| heldout.binary_search(row).is_err() && sizes.contains(&self.row(*row).size));
+        let mut leaked = Vec::new();
+        // A look that was met is taken out: what all copies of it leak, the first has told.
+        self.looks(others, |_, size, look| leaked.extend(by_look.remove(&(size, look)).unwrap_or_default()))?;
+        leaked.sort_unstable();
+        let text = serde_json::to_string(&leaked).expect("plain data");
+        write_atomic(&path, text.as_bytes())?;
+        Ok(leaked)
+    }
+
+    /// Calls `each` with row, file size and hash of the canvas of every row whose image can be read.
+    fn looks(&self, rows: impl Iterator<Item = u32>, mut each: impl FnMut(u32, u32, blake3::Hash)) -> Result<()> {
+        let mut chunk = Vec::new();
+        let mut rows = rows.peekable();
+        while let Some(row) = rows.next() {
+            chunk.push(row);
+            if chunk.len() == CHUNK || rows.peek().is_none() {
+                for (row, look) in chunk.iter().zip(self.canvas.hashes(&chunk)?) {
+                    look.into_iter().for_each(|look| each(*row, self.row(*row).size, look));
+                }
+                chunk.clear();
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Rows whose canvases are looked at together.
+const CHUNK: usize = 256;
+
+/// The rows of least hash, a number of them: what is held out.
+struct Least {
+    count: usize,
+    seed: u64,
+    /// The least so far, the greatest of them on top.
+    heap: BinaryHeap<(u64, u32)>,
+}
+
+impl Least {
+    fn new(count: usize, seed: u64) -> Self {
+        Least { count, seed, heap: BinaryHeap::new() }
+    }
+
+    fn push(&mut self, row: u32) {
+        self.heap.push((draw::hash(self.seed, "split", &[row.into()]), row));
+        if self.heap.len() > self.count {
+            self.heap.pop();
+        }
+    }
+
+    fn rows(self) -> impl Iterator<Item = u32> {
+        self.heap.into_iter().map(|(_, row)| row)
+    }
+}
+
+/// Which rows train and which are held out: the zero-shot test, the targets and the stamped test pictures.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Split {
+    /// Rows that train.
+    pub train: TrainRows,
+    /// Rows held out, ascending. Every one has a class where labels decided what is held out, else those have one that have a label.
+    pub heldout: Vec<u32>,
+    /// Rows that would be held out if their images were not trained on, too; ascending. They are in neither part.
+    pub leaked: Vec<u32>,
+}
+
+/// The rows that train, ascending: all but a few, which is how they are kept.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TrainRows {
+    rows: u32,
+    /// Held out or bad, ascending.
+    excluded: Vec<u32>,
+}
+
+#[expect(clippy::len_without_is_empty, reason = "there is always a row that trains, or the trainer refuses the batch")]
+impl TrainRows {
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.rows as usize - self.excluded.len()
+    }
+
+    /// The row at a place, `place` below `len`.
+    pub fn get(&self, place: usize) -> u32 {
+        // Before the row lie `place` that train, and those excluded whose own number less the excluded before them is at most that.
+        let (mut low, mut high) = (0, self.excluded.len());
+        while low < high {
+            let middle = (low + high) / 2;
+            if self.excluded[middle] as usize - middle <= place { low = middle + 1 } else { high = middle }
+        }
+        (place + low) as u32
+    }
+
+    /// Whether a row trains.
+    pub fn contains(&self, row: u32) -> bool {
+        row < self.rows && self.excluded.binary_search(&row).is_err()
+    }
+
+    /// All of them.
+    pub fn iter(&self) -> impl Iterator<Item = u32> + '_ {
+        let mut excluded = self.excluded.iter().peekable();
+        (0..self.rows).filter(move |row| excluded.next_if_eq(&row).is_none())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn training_rows_are_all_but_the_excluded() {
+        for excluded in [vec![], vec![0], vec![9], vec![0, 1, 2], vec![3, 5, 6, 9]] {
+            let train = TrainRows { rows: 10, excluded: excluded.clone() };
+            let expected: Vec<u32> = (0..10).filter(|row| !excluded.contains(row)).collect();
+            assert_eq!(train.iter().collect::<Vec<_>>(), expected);
+            assert_eq!((0..train.len()).map(|place| train.get(place)).collect::<Vec<_>>(), expected);
+            assert!((0..12).all(|row| train.contains(row) == expected.contains(&row)));
+        }
+    }
+}

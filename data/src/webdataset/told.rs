@@ -1,0 +1,155 @@
+//! What a scan of shards has to say beside its rows: shards that are not whole, and what is not as a reader may expect, counted, each with
+//! an example.
+
+use super::Webdataset;
+use super::archive::Fault;
+use super::sample::{Sample, Samples};
+use crate::rows::Remarks;
+use crate::{Error, Result};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// What becomes of a data set with shards that are not whole.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum CutShards {
+    /// It is an error, which names them all.
+    #[default]
+    Refuse,
+    /// The samples before the cut are read.
+    Allow,
+}
+
+impl CutShards {
+    /// Whether it stands at its default, which is not written down: digests cover what is.
+    pub(super) fn refused(&self) -> bool {
+        *self == CutShards::Refuse
+    }
+}
+
+/// Names that a remark lists.
+const NAMED: usize = 5;
+
+/// A count, and the first of what was counted.
+#[derive(Default)]
+struct Count {
+    count: u64,
+    first: String,
+}
+
+impl Count {
+    fn add(&mut self, count: u64, first: impl FnOnce() -> String) {
+        if self.count == 0 && count > 0 {
+            self.first = first();
+        }
+        self.count += count;
+    }
+
+    fn note(&self, words: &str) -> Option<String> {
+        (self.count > 0).then(|| format!("{words}: {} (the first: {})", self.count, self.first))
+    }
+}
+
+/// What one shard, or all of them, has to say.
+#[derive(Default)]
+pub(super) struct Told {
+    shard: String,
+    faults: Vec<(String, Fault)>,
+    /// Shards that several archives were joined to.
+    joined: Count,
+    /// Members whose name has no key.
+    nameless: Count,
+    /// Keys that come at several places of a shard, each time with a whole sample.
+    twice: Count,
+    /// Samples with several images.
+    images: Count,
+}
+
+impl Told {
+    /// What the walk through a shard says.
+    pub fn of(shard: String, samples: &Samples, walked: &Result<u64, Fault>) -> Self {
+        let mut told = Told { shard, ..Told::default() };
+        if let Some((count, first)) = &samples.nameless {
+            told.nameless.add(*count, || format!("{}:{first}", told.shard));
+        }
+        match walked {
+            Ok(1) => {}
+            Ok(archives) => told.joined.add(1, || format!("{}, of {archives}", told.shard)),
+            Err(fault) => told.faults.push((told.shard.clone(), fault.clone())),
+        }
+        told
+    }
+
+    /// Keys that come at several places.
+    pub fn twice(&mut self, keys: impl ExactSizeIterator<Item = String>) {
+        let (count, mut keys) = (keys.len() as u64, keys);
+        self.twice.add(count, || format!("{}:{}", self.shard, keys.next().unwrap_or_default()));
+    }
+
+    /// A sample that may have several images.
+    pub fn images(&mut self, sample: &Sample) {
+        self.images.add(u64::from(sample.image_count() > 1), || format!("{}:{}", self.shard, sample.name()));
+    }
+
+    /// What the next shard says, too.
+    pub fn join(&mut self, next: Told) {
+        self.faults.extend(next.faults);
+        for (count, next) in [
+            (&mut self.joined, next.joined),
+            (&mut self.nameless, next.nameless),
+            (&mut self.twice, next.twice),
+            (&mut self.images, next.images),
+        ] {
+            count.add(next.count, || next.first);
+        }
+    }
+
+    /// An error that names every shard that is not whole, unless the suite allows them; files that are no shards are never allowed.
+    pub fn refuse(&self, config: &Webdataset, shards: usize) -> Result<()> {
+        let refused = |fault: &Fault| fault.foreign || config.cut_shards == CutShards::Refuse;
+        let named: Vec<String> = self
+            .faults
+            .iter()
+            .filter(|(_, fault)| refused(fault))
+            .map(|(shard, fault)| format!("{shard}: {}", fault.why))
+            .collect();
+        if named.is_empty() {
+            return Ok(());
+        }
+        let cure = match self.faults.iter().all(|(_, fault)| fault.foreign) {
+            true => "mend them, or move them out of the folder",
+            false => {
+                "how many rows they held cannot be told, so fetch them again; or set `cut_shards = \"allow\"` in `[data]` to go on with what lies before \
+                 the cuts"
+            }
+        };
+        let why =
+            format!("{} of {shards} shards cannot be read to their end: {}; {cure}", named.len(), named.join("; "));
+        Err(Error::invalid(config.path.display().to_string(), why))
+    }
+
+    /// All of it, in words.
+    pub fn remarks(&self, others: &[String]) -> Remarks {
+        let notes = [
+            self.joined.note("shards that are several archives joined, which are all read"),
+            self.twice.note("keys that come more than once in a shard, not as neighbours, each time as a whole row"),
+            self.images
+                .note("samples with several images, of which the first .jpg, .jpeg or .png is taken, else the first"),
+            self.nameless.note("members of no sample, because their file names have no dot or begin with one"),
+            (!others.is_empty()).then(|| passed_over(others)),
+        ];
+        let cut = self.faults.iter().map(|(shard, fault)| format!("{shard}: {}", fault.why));
+        Remarks { cut: cut.collect(), notes: notes.into_iter().flatten().collect() }
+    }
+}
+
+/// Files beside the shards that may hold rows.
+pub(super) fn passed_over(names: &[String]) -> String {
+    let more = if names.len() > NAMED { ", .." } else { "" };
+    let named = names.iter().take(NAMED).cloned().collect::<Vec<_>>().join(", ");
+    format!(
+        "files that were passed over, because they are compressed or half fetched: {} ({named}{more}); a shard is a plain .tar, so unpack or fetch \
+         them, or move them away",
+        names.len()
+    )
+}

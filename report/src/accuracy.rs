@@ -1,0 +1,148 @@
+//! What a suite takes for the accuracy of a model: zero-shot accuracy on its own labelled held-out rows, on one downstream set, or the
+//! mean over its downstream sets. Pairs without labels have none of their own, and a set on which plain CLIP is not better than a guess
+//! says nothing of what a defense costs.
+
+use crate::view::Column;
+use gauntlet::evaluator::Unit;
+use gauntlet::poison::CLEAN;
+use gauntlet::results::{Line, ScoreLine};
+use gauntlet::suite::{MEAN, Suite};
+use std::collections::BTreeMap;
+
+/// Name of the score of the mean.
+const OF_ALL: &str = "downstream-accuracy";
+
+/// What each downstream set is measured by.
+const OF_A_SET: &str = "downstream-published";
+
+impl Column {
+    /// The accuracy that the suite names.
+    pub fn accuracy(suite: &Suite) -> Self {
+        let set = (!suite.accuracy.is_empty() && suite.accuracy != MEAN).then(|| suite.accuracy.clone());
+        let score = match suite.accuracy.as_str() {
+            "" => "top1",
+            MEAN => OF_ALL,
+            _ => OF_A_SET,
+        };
+        let (attack, adapted_to) = Default::default();
+        Column {
+            attack,
+            adapted_to,
+            score: score.into(),
+            set,
+            higher_is_better: Some(true),
+            unit: if suite.accuracy == MEAN { Unit::Corrected } else { Unit::Share },
+            accuracy: true,
+        }
+    }
+}
+
+/// Where a suite takes the mean: a line of it for each trial. Each set counts as `(accuracy - chance) / (1 - chance)`, and only those
+/// sets count on which the baseline of the clean arena is, in the mean over its seeds, above twice chance.
+pub fn means(suite: &Suite, lines: &[Line]) -> Vec<Line> {
+    if suite.accuracy != MEAN {
+        return Vec::new();
+    }
+    let of_sets = || lines.iter().filter_map(of_a_set);
+    let mut base: BTreeMap<&str, Vec<&ScoreLine>> = BTreeMap::new();
+    for line in of_sets().filter(|line| line.arena == CLEAN && line.defense == suite.baseline) {
+        base.entry(&line.dataset).or_default().push(line);
+    }
+    let learnt = |lines: &[&ScoreLine]| {
+        let mean = |of: fn(&ScoreLine) -> f64| lines.iter().map(|line| of(line)).sum::<f64>() / lines.len() as f64;
+        mean(|line| line.value) > 2.0 * mean(|line| line.chance)
+    };
+    base.retain(|_, lines| learnt(lines));
+    let mut trials: BTreeMap<&str, Vec<&ScoreLine>> = BTreeMap::new();
+    for line in of_sets().filter(|line| base.contains_key(line.dataset.as_str())) {
+        trials.entry(&line.trial).or_default().push(line);
+    }
+    // A trial that lacks a set would be compared by others than the rest.
+    let whole = trials.into_values().filter(|lines| lines.len() == base.len());
+    whole.map(|lines| Line::Score(mean(&lines))).collect()
+}
+
+/// Which sets the mean is over, in words; none where the suite takes another accuracy.
+pub fn said(suite: &Suite, lines: &[Line]) -> Option<String> {
+    if suite.accuracy != MEAN {
+        return None;
+    }
+    let of = |line: &Line| if let Line::Score(line) = line { Some(line.clone()) } else { None };
+    let mean = lines.iter().filter_map(of).find(|line| line.score == OF_ALL);
+    let rest = "the sets on which the baseline of the clean arena beats twice chance, each as (accuracy - chance) / (1 - chance)";
+    Some(match mean {
+        Some(mean) => format!("accuracy is the mean over {}: {rest}", mean.dataset.replace('+', ", ")),
+        None => format!(
+            "no trial has an accuracy yet: it is the mean over {rest}, and there is none, or that baseline has not run"
+        ),
+    })
+}
+
+fn of_a_set(line: &Line) -> Option<&ScoreLine> {
+    match line {
+        Line::Score(line) => (line.downstream && line.score == OF_A_SET && line.attack.is_none()).then_some(line),
+        _ => None,
+    }
+}
+
+/// The mean over the sets of one trial. Its `chance` is where "twice chance" of the sets lies on this scale, halved.
+fn mean(lines: &[&ScoreLine]) -> ScoreLine {
+    let sets = lines.len() as f64;
+    let over = |of: &dyn Fn(&ScoreLine) -> f64| lines.iter().map(|line| of(line)).sum::<f64>() / sets;
+    let corrected = |line: &ScoreLine, value: f64| (value - line.chance) / (1.0 - line.chance);
+    let value = over(&|line| corrected(line, line.value));
+    // The sets are independent samples: the errors of their means add up in squares.
+    let half = |line: &ScoreLine| (line.high - line.low) / 2.0 / (1.0 - line.chance);
+    let half = over(&|line| half(line).powi(2)).sqrt() / sets.sqrt();
+    let names: Vec<&str> = lines.iter().map(|line| line.dataset.as_str()).collect();
+    ScoreLine {
+        evaluator: "accuracy".into(),
+        score: OF_ALL.into(),
+        dataset: names.join("+"),
+        downstream: false,
+        unit: Unit::Corrected,
+        value,
+        n: lines.iter().map(|line| line.n).sum(),
+        low: value - half,
+        high: (value + half).min(1.0),
+        chance: over(&|line| line.chance / (1.0 - line.chance)) / 2.0,
+        ..lines[0].clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sample;
+
+    fn line(arena: &str, defense: &str, set: &str, value: f64) -> Line {
+        let line = sample::score(arena, None, defense, 0, OF_A_SET, value);
+        Line::Score(ScoreLine { dataset: set.into(), downstream: true, ..line })
+    }
+
+    #[test]
+    fn the_mean_is_corrected_for_chance_over_the_sets_that_the_clean_baseline_has_learnt() {
+        let suite = Suite { accuracy: MEAN.into(), ..sample::suite(&[0], &["clip", "roclip"]) };
+        // Chance is 0.1 in each; the baseline has not learnt the third set, on which RoCLIP seems to be good.
+        let lines = [
+            line("clean", "clip", "a", 0.91),
+            line("clean", "clip", "b", 0.55),
+            line("clean", "clip", "c", 0.2),
+            line("clean", "roclip", "a", 0.82),
+            line("clean", "roclip", "b", 0.46),
+            line("clean", "roclip", "c", 0.9),
+            line("poisoned", "roclip", "a", 0.82),
+        ];
+        let means = means(&suite, &lines);
+        let found: Vec<(&str, f64)> = means
+            .iter()
+            .filter_map(
+                |line| if let Line::Score(line) = line { Some((line.trial.as_str(), line.value)) } else { None },
+            )
+            .collect();
+        let close = |found: f64, wanted: f64| (found - wanted).abs() < 1e-12;
+        assert_eq!(found.len(), 2, "a trial that lacks a set has no mean: {found:?}");
+        assert!(close(found[0].1, (0.9 + 0.5) / 2.0) && close(found[1].1, (0.8 + 0.4) / 2.0), "{found:?}");
+        assert!(super::means(&sample::suite(&[0], &["clip"]), &lines).is_empty(), "only where the suite asks for it");
+    }
+}

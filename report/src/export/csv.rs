@@ -1,0 +1,95 @@
+//! Results as CSV: a row for each score of a defense in an arena, summed up over seeds, with every seed's value. Numbers are as they were
+//! measured: shares within 0 to 1, not in percent, so that a program need not guess.
+
+use crate::judge::{camps, over_seeds};
+use crate::view::{Column, Gate, ResultsView};
+use ::csv::WriterBuilder;
+use gauntlet::poison::CLEAN;
+use gauntlet::results::Line;
+use gauntlet::suite::Suite;
+use gauntlet::{Error, Result};
+
+/// Columns before those of the seeds, `seed_N`.
+const NAMES: [&str; 21] = [
+    "suite",
+    "arena",
+    "attack",
+    "adapted_to",
+    "defense",
+    "set",
+    "score",
+    "unit",
+    "higher_is_better",
+    "seeds",
+    "mean",
+    "low",
+    "high",
+    "broken",
+    "base_mean",
+    "gate",
+    "baseline",
+    "oracle",
+    "elsewhere",
+    "vacuous",
+    "costly",
+];
+
+/// All scores of all arenas, `clean` last. What does not apply (the set of a score on the trial's own data) or has not run is empty.
+///
+/// # Errors
+/// As [`ResultsView::new`].
+pub fn csv(suite: &Suite, lines: &[Line]) -> Result<String> {
+    let board = ResultsView::new(suite, lines)?;
+    let mut rows = vec![NAMES.iter().map(|name| name.to_string()).collect::<Vec<_>>()];
+    rows[0].extend(suite.seeds.iter().map(|seed| format!("seed_{seed}")));
+    for arena in board.arenas() {
+        for column in board.columns(arena) {
+            rows.extend(board.defenses().filter_map(|defense| row(&board, arena, defense, &column)));
+        }
+    }
+    let mut writer = WriterBuilder::new().from_writer(Vec::new());
+    let written = rows.iter().try_for_each(|row| writer.write_record(row));
+    written.map_err(|error| Error::invalid("csv", error.to_string()))?;
+    let bytes = writer.into_inner().expect("memory takes every byte");
+    Ok(String::from_utf8(bytes).expect("only text was written"))
+}
+
+/// None where no seed has run.
+fn row(board: &ResultsView, arena: &str, defense: &str, column: &Column) -> Option<Vec<String>> {
+    let mean = over_seeds(&board.lines(arena, defense, column))?;
+    let base = (arena != CLEAN && column.attack.is_some()).then(|| over_seeds(&board.lines(CLEAN, defense, column)));
+    let gated = arena != CLEAN && column.attack.is_some() && column.higher_is_better == Some(false);
+    let gate = match board.gate(arena, column) {
+        _ if !gated => "",
+        Gate::Unknown => "unknown",
+        Gate::Failed => "failed",
+        Gate::Passed => "passed",
+    };
+    let marks = board.marks(arena, defense);
+    let measured: Vec<f64> = board.values(arena, defense, column).into_iter().flatten().collect();
+    let unit = serde_json::to_value(column.unit).expect("plain data");
+    let mut row = vec![
+        board.suite.name.clone(),
+        arena.into(),
+        column.attack.clone().unwrap_or_default(),
+        column.adapted_to.clone(),
+        defense.into(),
+        column.set.clone().unwrap_or_default(),
+        column.score.clone(),
+        unit.as_str().expect("a unit is a word").into(),
+        column.higher_is_better.map(|yes| yes.to_string()).unwrap_or_default(),
+        mean.seeds.to_string(),
+        mean.mean.to_string(),
+        mean.low.to_string(),
+        mean.high.to_string(),
+        camps::broken(&measured, column).map(|broken| broken.to_string()).unwrap_or_default(),
+        base.flatten().map(|base| base.mean.to_string()).unwrap_or_default(),
+        gate.into(),
+    ];
+    row.extend(
+        [marks.baseline, marks.oracle, marks.elsewhere, marks.vacuous, marks.costly].map(|mark| mark.to_string()),
+    );
+    let values = board.values(arena, defense, column).into_iter();
+    row.extend(values.map(|value| value.map(|value| value.to_string()).unwrap_or_default()));
+    Some(row)
+}

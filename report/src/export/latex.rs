@@ -1,0 +1,146 @@
+//! Results as LaTeX for a paper: a `table` with booktabs' rules for each table of the text, mean with interval, without the single seeds.
+//! What is bold is bold because the seeds say so (`judge/best.rs`); the caption says by which rule, or why nothing is.
+
+use crate::judge::Comparison;
+use crate::judge::best::best;
+use crate::judge::over_seeds;
+use crate::judge::seeds::FOR_VERDICT;
+use crate::layout::{self, TableSpec};
+use crate::table::spread;
+use crate::view::{Column, Gate, ResultsView};
+use gauntlet::Result;
+use gauntlet::results::Line;
+use gauntlet::suite::Suite;
+
+/// Every arena of the suite, `clean` last.
+///
+/// # Errors
+/// As [`ResultsView::new`].
+pub fn latex(suite: &Suite, lines: &[Line]) -> Result<String> {
+    let board = ResultsView::new(suite, lines)?;
+    let best = best(&board)?;
+    let sheets = board.arenas().flat_map(|arena| layout::sheets(&board, arena));
+    let tables: String = sheets.map(|sheet| Page { board: &board, best: &best, sheet }.table()).collect();
+    let remarks: String = layout::foot(&board, lines).lines().map(|line| format!("% {line}\n")).collect();
+    Ok(format!("% Needs \\usepackage{{booktabs}}.\n{remarks}{tables}"))
+}
+
+/// A table, with what is needed to print it.
+struct Page<'a> {
+    board: &'a ResultsView<'a>,
+    best: &'a [Comparison],
+    sheet: TableSpec,
+}
+
+impl Page<'_> {
+    fn table(&self) -> String {
+        let columns = &self.sheet.columns;
+        let titles = columns.iter().map(|column| self.title(column));
+        let note = self.sheet.notes.then(|| "note".to_string());
+        let rows: String = self.board.defenses().map(|defense| format!("    {} \\\\\n", self.row(defense))).collect();
+        format!(
+            "\n\\begin{{table}}\n  \\centering\n  \\caption{{{}}}\n  \\begin{{tabular}}{{l{}{}}}\n    \\toprule\n    {} \\\\\n    \\midrule\n{rows}    \
+             \\bottomrule\n  \\end{{tabular}}\n\\end{{table}}\n",
+            self.caption(),
+            "r".repeat(columns.len()),
+            if self.sheet.notes { "l" } else { "" },
+            joined(std::iter::once("defense".to_string()).chain(titles).chain(note)),
+        )
+    }
+
+    fn row(&self, defense: &str) -> String {
+        let cells = self.sheet.columns.iter().map(|column| self.cell(defense, column));
+        let note = self.sheet.notes.then(|| self.board.marks(&self.sheet.arena, defense).words());
+        joined(std::iter::once(escape(defense)).chain(cells).chain(note))
+    }
+
+    fn cell(&self, defense: &str, column: &Column) -> String {
+        let lines = self.board.lines(&self.sheet.arena, defense, column);
+        let Some(mean) = over_seeds(&lines) else { return "--".into() };
+        let broken = layout::broken(&lines, column).map(|broken| format!(" ({broken})")).unwrap_or_default();
+        let text = spread(&mean, column.unit).replace('-', "$-$") + &broken;
+        let is_it = |one: &&Comparison| {
+            (one.arena.as_str(), one.defense.as_str()) == (&self.sheet.arena, defense) && one.column == *column
+        };
+        // The interval is no part of what the verdict says.
+        match (self.best.iter().find(is_it), text.split_once(' ')) {
+            (Some(_), Some((mean, interval))) => format!("\\textbf{{{mean}}} {interval}"),
+            _ => text,
+        }
+    }
+
+    /// Attack over score, with a dagger where the attack judges nobody.
+    fn title(&self, column: &Column) -> String {
+        let mut lines: Vec<String> = layout::title(column).iter().map(|line| escape(line)).collect();
+        let last = lines.last_mut().expect("a title has a line");
+        *last += self.gate(column).map_or("", |(sign, _)| sign);
+        if lines.len() == 1 {
+            return lines.remove(0);
+        }
+        format!("\\begin{{tabular}}[b]{{@{{}}r@{{}}}}{}\\end{{tabular}}", lines.join(" \\\\ "))
+    }
+
+    /// The sign of a column whose attack judges nobody, and what it means.
+    fn gate(&self, column: &Column) -> Option<(&'static str, &'static str)> {
+        match self.board.gate(&self.sheet.arena, column) {
+            Gate::Passed => None,
+            Gate::Failed => Some((
+                "$^\\dagger$",
+                "attack failed: it lifts its score on the baseline too little over the clean arena, so it judges nobody",
+            )),
+            Gate::Unknown => {
+                Some(("$^\\ddagger$", "gate unknown: the baseline has not run in both this arena and the clean one"))
+            }
+        }
+    }
+
+    fn caption(&self) -> String {
+        let (arena, board) = (&self.sheet.arena, self.board);
+        let seeds = |column| board.defenses().filter_map(move |row| over_seeds(&board.lines(arena, row, column)));
+        let seeds = self.sheet.columns.iter().flat_map(seeds).map(|mean| mean.seeds).max().unwrap_or(0);
+        let what = match seeds {
+            0 => "Nothing has run",
+            1 => "One seed",
+            2 => "Least and greatest of two seeds",
+            _ => "Mean over seeds [its 95% interval]",
+        };
+        let baseline = &board.suite.baseline;
+        let bold = match seeds {
+            seeds if seeds < FOR_VERDICT => {
+                format!("Nothing is bold: a verdict takes {FOR_VERDICT} seeds (here: {seeds})")
+            }
+            _ => format!(
+                "Bold: better than the baseline {baseline}, and no other defense better still, both by the paired t test over seeds, corrected for \
+                 all comparisons (Holm, 5%), and by the exact sign-flip test (5%); vacuous and costly rows and diagnostics are not compared"
+            ),
+        };
+        let mut gates: Vec<String> = Vec::new();
+        for (sign, meaning) in self.sheet.columns.iter().filter_map(|column| self.gate(column)) {
+            let said = format!(" {sign}: {}.", escape(meaning));
+            if !gates.contains(&said) {
+                gates.push(said);
+            }
+        }
+        escape(&format!("{}. {what}. {bold}. –: not run, or no such score.", self.sheet.heading)) + &gates.concat()
+    }
+}
+
+fn joined(cells: impl Iterator<Item = String>) -> String {
+    cells.collect::<Vec<_>>().join(" & ")
+}
+
+/// What LaTeX would take for a command, and what its fonts lack.
+fn escape(text: &str) -> String {
+    let escaped = |c: char| match c {
+        '\\' => "\\textbackslash{}".into(),
+        '~' => "\\textasciitilde{}".into(),
+        '^' => "\\textasciicircum{}".into(),
+        '{' | '}' | '$' | '&' | '#' | '_' | '%' => format!("\\{c}"),
+        '·' => "$\\cdot$".into(),
+        '–' => "--".into(),
+        '↑' => "$\\uparrow$".into(),
+        '↓' => "$\\downarrow$".into(),
+        other => other.to_string(),
+    };
+    text.chars().map(escaped).collect()
+}

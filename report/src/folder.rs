@@ -1,0 +1,97 @@
+//! The folder that a suite's run leaves: `suite.json`, `results.jsonl`, and a folder for each trial.
+
+use gauntlet::results::{Line, read_lines};
+use gauntlet::suite::Suite;
+use gauntlet::{Error, Result, Trial};
+use std::path::{Path, PathBuf};
+
+/// What a suite's run has left so far.
+pub struct Folder {
+    /// Where it lies.
+    pub path: PathBuf,
+    /// The suite, as it was run.
+    pub suite: Suite,
+    /// All lines of all finished trials, and those that follow from them (`report/accuracy.rs`).
+    pub lines: Vec<Line>,
+}
+
+/// A trial that was started and has no scores: it failed, or was interrupted, or still runs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unfinished {
+    /// Arena, defense and seed.
+    pub name: String,
+    /// The last lines of what it said on standard error; empty for one that was interrupted.
+    pub said: String,
+}
+
+impl Folder {
+    /// Reads what lies there.
+    ///
+    /// # Errors
+    /// If it is not the folder of a run.
+    pub fn read(path: &Path) -> Result<Folder> {
+        let file = path.join("suite.json");
+        if !file.is_file() {
+            let why =
+                "holds no suite.json, so no suite was run there; name the folder that was given to `run` as --out";
+            return Err(Error::invalid(path.display().to_string(), why));
+        }
+        let text = std::fs::read_to_string(&file).map_err(Error::io(&file))?;
+        let wrong = |error: serde_json::Error| Error::invalid(file.display().to_string(), error.to_string());
+        let suite: Suite = serde_json::from_str(&text).map_err(wrong)?;
+        let results = path.join("results.jsonl");
+        let mut lines = if results.exists() { read_lines(&results)? } else { Vec::new() };
+        lines.extend(super::accuracy::means(&suite, &lines));
+        Ok(Folder { path: path.into(), suite, lines })
+    }
+
+    /// Where a trial lies.
+    pub fn trial_folder(&self, arena: &str, defense: &str, seed: u64) -> PathBuf {
+        self.path.join("trials").join(arena).join(defense).join(format!("seed-{seed}"))
+    }
+
+    /// A resolved trial; none where it was never started.
+    pub fn trial(&self, arena: &str, defense: &str, seed: u64) -> Result<Option<Trial>> {
+        let path = self.trial_folder(arena, defense, seed).join("trial.json");
+        if !path.is_file() {
+            return Ok(None);
+        }
+        let text = std::fs::read_to_string(&path).map_err(Error::io(&path))?;
+        let wrong = |error: serde_json::Error| Error::invalid(path.display().to_string(), error.to_string());
+        serde_json::from_str(&text).map(Some).map_err(wrong)
+    }
+
+    /// Arena, defense and seed of every trial of the suite, seed by seed.
+    pub fn grid(&self) -> impl Iterator<Item = (&str, &str, u64)> {
+        let arenas = || std::iter::once(gauntlet::poison::CLEAN).chain(self.suite.arenas.keys().map(String::as_str));
+        let rows = move |seed: u64| {
+            arenas()
+                .flat_map(move |arena| self.suite.defenses.keys().map(move |defense| (arena, defense.as_str(), seed)))
+        };
+        self.suite.seeds.iter().flat_map(move |&seed| rows(seed))
+    }
+
+    /// Trials that were started and have no scores.
+    pub fn unfinished(&self) -> Result<Vec<Unfinished>> {
+        let mut unfinished = Vec::new();
+        for (arena, defense, seed) in self.grid() {
+            let folder = self.trial_folder(arena, defense, seed);
+            if !folder.join("trial.json").exists() || folder.join("scores.jsonl").exists() {
+                continue;
+            }
+            let log = folder.join("stderr.log");
+            let said =
+                if log.exists() { std::fs::read_to_string(&log).map_err(Error::io(&log))? } else { String::new() };
+            // What one says that was stopped is no failure.
+            let said = if said.trim_end() == Error::Interrupted.to_string() { String::new() } else { said };
+            unfinished.push(Unfinished { name: format!("{arena}/{defense}/seed-{seed}"), said: last_lines(&said) });
+        }
+        Ok(unfinished)
+    }
+}
+
+/// The last eight lines of what a trial said.
+pub fn last_lines(said: &str) -> String {
+    let last: Vec<&str> = said.lines().rev().take(8).collect();
+    last.into_iter().rev().collect::<Vec<_>>().join("\n")
+}

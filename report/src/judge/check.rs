@@ -1,0 +1,245 @@
+//! A suite beside an earlier run of it, recorded by `record.rs`, for continuous integration: has any score moved by more than seeds explain?
+//!
+//! Scores that are equal seed by seed to the last digit are the same. Of every other one the seeds of both runs are compared by Student's t
+//! test, both ways (an attack that no longer works is as wrong as a defense that no longer does), all together corrected by Holm.
+
+use super::record::{Baseline, Key, Recorded, collect, devices, poison, sees};
+use super::seeds::{Change, LEVEL, holm};
+use crate::folder::Folder;
+use crate::view::ResultsView;
+use gauntlet::evaluator::Unit;
+use gauntlet::results::ScoreLine;
+use gauntlet::suite::Suite;
+use gauntlet::{Error, Result};
+use serde_json::Value;
+use std::collections::BTreeMap;
+
+/// What became of a score.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Outcome {
+    /// Equal to the last digit for every seed of the new run.
+    Same,
+    /// No change that seeds do not explain, or, with a tolerance, certainly a smaller one.
+    Within,
+    /// It has moved: for the better of the defender, for the worse, or neither (a diagnostic).
+    Moved(Option<bool>),
+    /// Its trials failed.
+    Failed,
+    /// It was not measured, or a change that was asked for can neither be shown nor excluded; why.
+    CannotTell(String),
+}
+
+/// A score of the new run beside the recorded one.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Checked {
+    /// The recorded score.
+    pub recorded: Recorded,
+    /// Its value by seed in the new run.
+    pub values: BTreeMap<u64, f64>,
+    /// The change of its mean; none where nothing could be compared.
+    pub change: Option<Change>,
+    /// Corrected p value of no change; none where none was sought.
+    pub adjusted: Option<f64>,
+    /// The true change that the seeds of both runs find with a chance of 97.5%, all tests corrected; none where nothing could be compared.
+    pub sees: Option<f64>,
+    /// What became of it.
+    pub outcome: Outcome,
+}
+
+/// All that was found.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Findings {
+    /// Every recorded score, what offends first.
+    pub scores: Vec<Checked>,
+    /// Arenas and seeds whose poison is made of other edits than recorded.
+    pub other_poison: Vec<String>,
+    /// What else is worth knowing: other pixels, devices, versions, scores that were not recorded.
+    pub remarks: Vec<String>,
+}
+
+impl Baseline {
+    /// Compares a run with this one. `tolerance`: changes of shares that are smaller do not count; by default every change does that the
+    /// seeds can show.
+    ///
+    /// # Errors
+    /// If the run is of another suite, but for its seeds.
+    pub fn check(&self, folder: &Folder, tolerance: Option<f64>) -> Result<Findings> {
+        self.same_suite(&folder.suite)?;
+        if folder.lines.is_empty() {
+            let why = "has no results yet; `gauntlet run` goes on, and writes them at its end";
+            return Err(Error::invalid(folder.path.display().to_string(), why));
+        }
+        let board = ResultsView::new(&folder.suite, &folder.lines)?;
+        let mut found = collect(&board);
+        let unfinished = folder.unfinished()?;
+        let failed = |key: &Key| {
+            let prefix = format!("{}/{}/", key.arena, key.defense);
+            unfinished.iter().any(|trial| trial.name.starts_with(&prefix) && !trial.said.is_empty())
+        };
+        let recorded_seeds = self.suite["seeds"].as_array().map_or(0, Vec::len);
+        let mut scores: Vec<Checked> = Vec::new();
+        for score in &self.scores {
+            let lines = found.remove(&score.key).unwrap_or_default();
+            let mut checked = beside(score, &lines);
+            let missing = folder.suite.seeds.len() - checked.values.len();
+            if failed(&score.key) {
+                (checked.outcome, checked.adjusted) = (Outcome::Failed, None);
+            } else if missing > 0 && !lines.is_empty() && score.values.len() == recorded_seeds {
+                let why = format!("{missing} of {} seeds are missing", folder.suite.seeds.len());
+                (checked.outcome, checked.adjusted) = (Outcome::CannotTell(why), None);
+            }
+            scores.push(checked);
+        }
+        judge(&mut scores, tolerance);
+        scores.sort_by(|a, b| a.rank().total_cmp(&b.rank()));
+        let mut remarks: Vec<String> = found.keys().map(|key| format!("not recorded: {}", key.name())).collect();
+        for trial in &unfinished {
+            let log = folder.path.join("trials").join(&trial.name).join("stderr.log");
+            let said = trial.said.lines().last().map(|line| format!(" failed: {line} ({})", log.display()));
+            remarks.push(trial.name.clone() + &said.unwrap_or_else(|| " has not finished".into()));
+        }
+        let here = folder.suite.seeds.len();
+        if here < recorded_seeds {
+            remarks.push(format!(
+                "{here} seeds, recorded {recorded_seeds}: means are compared all the same, and it sees less than the record \
+                 promises (column `sees`)"
+            ));
+        }
+        if scores.iter().any(|score| score.values.is_empty()) {
+            remarks.push(
+                "scores that the run lacks altogether: was it made by another version, or by other evaluators?".into(),
+            );
+        }
+        let here = devices(&board);
+        if here != self.devices {
+            remarks.push(format!("trained on {}, recorded on {}", here.join(", "), self.devices.join(", ")));
+        }
+        let mut other_poison = Vec::new();
+        for (place, digest) in poison(&board) {
+            let Some(recorded) = self.poison.get(&place).filter(|recorded| **recorded != digest) else { continue };
+            // The digest's halves: of the edits, and of their pixels.
+            if recorded.split('-').next() == digest.split('-').next() {
+                remarks.push(format!("{place}: the same edits, other pixels than recorded ({digest}, not {recorded})"));
+            } else {
+                other_poison.push(format!("{place}: other poison than recorded ({digest}, not {recorded})"));
+            }
+        }
+        Ok(Findings { scores, other_poison, remarks })
+    }
+
+    fn same_suite(&self, suite: &Suite) -> Result<()> {
+        let strip = |suite: &Value| {
+            let mut suite = suite.clone();
+            if let Value::Object(table) = &mut suite {
+                // What no score depends on.
+                ["seeds", "plan", "cache_gb", "gate", "costly"].iter().for_each(|key| drop(table.remove(*key)));
+            }
+            suite
+        };
+        let (recorded, here) = (strip(&self.suite), strip(&serde_json::to_value(suite).expect("plain data")));
+        let differing = super::differing_values(&recorded, &here);
+        let said: Vec<String> =
+            differing.iter().map(|d| format!("`{}`: {}, recorded {}", d.key, d.values[1], d.values[0])).collect();
+        if said.is_empty() {
+            return Ok(());
+        }
+        let why = format!("is not the recorded suite: {}; record a new baseline if that is meant", said.join("; "));
+        Err(Error::invalid(format!("suite `{}`", suite.name), why))
+    }
+}
+
+impl Findings {
+    /// 0: nothing has moved; 1: something has, or failed; 2: it could not be told.
+    pub fn exit_code(&self) -> u8 {
+        let any = |wanted: fn(&Outcome) -> bool| self.scores.iter().any(|checked| wanted(&checked.outcome));
+        match () {
+            () if any(Outcome::is_regression) || !self.other_poison.is_empty() => 1,
+            () if any(|outcome| matches!(outcome, Outcome::CannotTell(_))) => 2,
+            () => 0,
+        }
+    }
+}
+
+impl Outcome {
+    /// Whether the run must not pass.
+    pub fn is_regression(&self) -> bool {
+        matches!(self, Outcome::Moved(_) | Outcome::Failed)
+    }
+
+    /// As people read it.
+    pub fn words(&self) -> String {
+        match self {
+            Outcome::Same => "same".into(),
+            Outcome::Within => "within".into(),
+            Outcome::Moved(Some(true)) => "MOVED, for the better".into(),
+            Outcome::Moved(Some(false)) => "MOVED, for the worse".into(),
+            Outcome::Moved(None) => "MOVED".into(),
+            Outcome::Failed => "FAILED".into(),
+            Outcome::CannotTell(why) => format!("could not tell: {why}"),
+        }
+    }
+}
+
+impl Checked {
+    /// What offends comes first, of that what moved the most for its error.
+    fn rank(&self) -> f64 {
+        let moved =
+            self.change.map_or(0.0, |change| (change.change.abs() / change.error.max(f64::MIN_POSITIVE)).min(1e6));
+        let class = match self.outcome {
+            Outcome::Failed => 0.0,
+            Outcome::Moved(_) => 1.0,
+            Outcome::CannotTell(_) => 2.0,
+            Outcome::Within => 3.0,
+            Outcome::Same => 4.0,
+        };
+        class * 1e7 - moved
+    }
+}
+
+/// The change of one score; its outcome is still open where a test is sought.
+fn beside(score: &Recorded, lines: &[&ScoreLine]) -> Checked {
+    let values: BTreeMap<u64, f64> = lines.iter().map(|line| (line.seed, line.value)).collect();
+    let unknown = |why: &str| Outcome::CannotTell(why.into());
+    let same = !values.is_empty() && values.iter().all(|(seed, value)| score.values.get(seed) == Some(value));
+    let (before, after): (Vec<f64>, Vec<f64>) =
+        (score.values.values().copied().collect(), values.values().copied().collect());
+    let comparable = !after.is_empty() && before.len() + after.len() > 2;
+    let change = comparable.then(|| Change::between(&before, &after, score.floor()));
+    let outcome = match change {
+        _ if same => Outcome::Same,
+        None if after.is_empty() => unknown("the run has no such score"),
+        None => unknown("too few seeds have it"),
+        Some(_) => Outcome::Within,
+    };
+    Checked {
+        recorded: score.clone(),
+        change,
+        adjusted: change.filter(|_| outcome == Outcome::Within).map(|change| change.p),
+        sees: None,
+        values,
+        outcome,
+    }
+}
+
+/// Corrects the p values of all tests together, and says what became of each score. A tolerance is somebody's wish: a share whose change is
+/// certainly smaller passes, however sure that change is, and one of which that is not certain does not.
+fn judge(scores: &mut [Checked], asked: Option<f64>) {
+    let tested: Vec<usize> = (0..scores.len()).filter(|&place| scores[place].adjusted.is_some()).collect();
+    let p: Vec<f64> = tested.iter().filter_map(|&place| scores[place].adjusted).collect();
+    let level = LEVEL / p.len().max(1) as f64;
+    for (place, p) in tested.into_iter().zip(holm(&p)) {
+        let checked = &mut scores[place];
+        checked.adjusted = Some(p);
+        let change = checked.change.expect("what was tested has a change");
+        let asked = asked.filter(|_| checked.recorded.unit == Unit::Share);
+        checked.sees = Some(sees(&change, level));
+        let within = asked.map(|asked| change.change.abs() + change.half_width(0.95) < asked);
+        let for_the_better = checked.recorded.higher_is_better.map(|higher| higher == (change.change > 0.0));
+        checked.outcome = match within {
+            Some(true) => Outcome::Within,
+            _ if p < LEVEL => Outcome::Moved(for_the_better),
+            Some(false) => Outcome::CannotTell("the seeds lie too far apart".into()),
+            None => Outcome::Within,
+        };
+    }
+}

@@ -1,0 +1,54 @@
+//! Two trained models, picture by picture: McNemar's test of each share that both were measured by on the same pictures. It is about these
+//! two models; what it says of their defenses is nothing (other seeds can say the opposite).
+
+use super::seeds::mcnemar;
+use gauntlet::evaluator::Predictions;
+use gauntlet::{Error, Result};
+use serde::Serialize;
+use std::path::Path;
+
+/// Two models in one share.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Pair {
+    /// Attack and score.
+    pub score: String,
+    /// Cases of both.
+    pub n: usize,
+    /// Those that count for both.
+    pub both: u64,
+    /// Those that count for the first model alone.
+    pub first: u64,
+    /// Those that count for the second alone.
+    pub second: u64,
+    /// Exact, two-sided.
+    pub p: f64,
+}
+
+/// Compares the models of two trials' folders.
+///
+/// # Errors
+/// If one of them kept no cases, or they were not measured on the same ones.
+pub fn compare(first: &Path, second: &Path) -> Result<Vec<Pair>> {
+    let read = |folder: &Path| {
+        let cases = Predictions::read(folder)?;
+        let why = "has no cases.jsonl, which finished trials leave there; name the folders of two of them, as in out/trials/ARENA/DEFENSE/seed-N";
+        if cases.is_empty() { Err(Error::invalid(folder.display().to_string(), why)) } else { Ok(cases) }
+    };
+    let (ours, theirs) = (read(first)?, read(second)?);
+    let mut pairs = Vec::new();
+    for a in &ours {
+        let Some(b) = theirs.iter().find(|b| (&b.score, &b.attack) == (&a.score, &a.attack)) else { continue };
+        let name = a.attack.iter().chain([&a.score]).cloned().collect::<Vec<_>>().join(" ");
+        if a.case != b.case {
+            let why = format!(
+                "`{name}` was measured on other cases than in {}: the two are of other seeds or data",
+                second.display()
+            );
+            return Err(Error::invalid(first.display().to_string(), why));
+        }
+        let count = |wanted: [u8; 2]| a.hit.iter().zip(&b.hit).filter(|(a, b)| [**a, **b] == wanted).count() as u64;
+        let (first, second) = (count([1, 0]), count([0, 1]));
+        pairs.push(Pair { score: name, n: a.hit.len(), both: count([1, 1]), first, second, p: mcnemar(first, second) });
+    }
+    Ok(pairs)
+}

@@ -1,0 +1,188 @@
+//! A run recorded in a file, seed by seed, with what it can see: the change of each score that as many fresh seeds would show. `check.rs` sets a
+//! later run beside it.
+
+use super::seeds::{Change, LEVEL, quantile};
+use crate::folder::Folder;
+use crate::view::ResultsView;
+use gauntlet::evaluator::Unit;
+use gauntlet::results::ScoreLine;
+use gauntlet::{Error, Result};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use std::collections::BTreeMap;
+
+/// Seeds that a recorded run has at least. A check compares two runs whose seeds have nothing in common: of five and five all of one lie beyond
+/// all of the other in 2 of 252 ways to share them out, p = 0.008, while a verdict on pairs of five seeds cannot go below 0.0625.
+pub const FOR_RECORD: usize = 5;
+
+/// A recorded run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Baseline {
+    /// Version of gauntlet that ran it.
+    pub gauntlet: String,
+    /// The suite as it was run, with its seeds.
+    pub suite: Value,
+    /// Devices that trained it.
+    pub devices: Vec<String>,
+    /// Digest of the poison by arena and seed.
+    pub poison: BTreeMap<String, String>,
+    /// Every score of every row of every arena.
+    pub scores: Vec<Recorded>,
+}
+
+/// What identifies a score of a row.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Key {
+    /// The arena.
+    pub arena: String,
+    /// Label of the defense.
+    pub defense: String,
+    /// Label of the attack; empty for none.
+    pub attack: String,
+    /// A downstream set; empty for the suite's own data.
+    pub set: String,
+    /// Name of the score.
+    pub score: String,
+}
+
+/// A score of a row, over the seeds of a recorded run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Recorded {
+    /// Which score.
+    pub key: Key,
+    /// What kind of number it is.
+    pub unit: Unit,
+    /// Which way is better for the defender; none for a diagnostic.
+    pub higher_is_better: Option<bool>,
+    /// Its value by seed.
+    pub values: BTreeMap<u64, f64>,
+    /// Variance that the choice of pictures alone gives it (from the intervals of the score lines): seeds vary by no less.
+    pub least_variance: f64,
+    /// What it can be expected to see: a true change of this size is found with a chance of 97.5% by as many fresh seeds that lie as far apart.
+    pub sees: f64,
+}
+
+impl Baseline {
+    /// Records a run.
+    ///
+    /// # Errors
+    /// If it has fewer than five seeds, or trials that have not finished.
+    pub fn record(folder: &Folder) -> Result<Baseline> {
+        let suite = &folder.suite;
+        let place = || folder.path.display().to_string();
+        if suite.seeds.len() < FOR_RECORD {
+            let why = format!(
+                "has {} seeds; a baseline needs {FOR_RECORD} or more to know how far seeds lie apart: run it with --set 'seeds=[0, 1, 2, 3, 4]'",
+                suite.seeds.len()
+            );
+            return Err(Error::invalid(place(), why));
+        }
+        let missing = folder
+            .grid()
+            .find(|(arena, defense, seed)| !folder.trial_folder(arena, defense, *seed).join("scores.jsonl").exists());
+        if let Some((arena, defense, seed)) = missing {
+            let why = format!("{arena}/{defense}/seed-{seed} has no scores; run the suite to its end first");
+            return Err(Error::invalid(place(), why));
+        }
+        let board = ResultsView::new(suite, &folder.lines)?;
+        let lacking = folder.grid().find(|(arena, defense, seed)| {
+            let is_of =
+                |line: &&&ScoreLine| (line.arena.as_str(), line.defense.as_str(), line.seed) == (arena, defense, *seed);
+            !board.scores.iter().any(|line| is_of(&line))
+        });
+        if let Some((arena, defense, seed)) = lacking {
+            let why = format!(
+                "has no line of {arena}/{defense}/seed-{seed} in results.jsonl; `gauntlet run` writes them anew"
+            );
+            return Err(Error::invalid(place(), why));
+        }
+        let mut scores: Vec<Recorded> = collect(&board).into_iter().map(|(key, lines)| recorded(key, &lines)).collect();
+        let level = LEVEL / scores.len().max(1) as f64;
+        for score in &mut scores {
+            let n = score.values.len();
+            let values: Vec<f64> = score.values.values().copied().collect();
+            // As if the run were compared with one just like it.
+            let change = (n > 1).then(|| Change::between(&values, &values, score.floor()));
+            score.sees = change.map_or(f64::MAX, |change| sees(&change, level));
+        }
+        Ok(Baseline {
+            gauntlet: env!("CARGO_PKG_VERSION").into(),
+            suite: serde_json::to_value(suite).expect("plain data"),
+            devices: devices(&board),
+            poison: poison(&board),
+            scores,
+        })
+    }
+}
+
+impl Recorded {
+    /// Variance that seeds have at least: that of the pictures, and of a rank that of its rounding to a place, which no interval tells.
+    pub(super) fn floor(&self) -> f64 {
+        let rounding = if self.unit == Unit::Rank { self.unit.step(1).powi(2) / 12.0 } else { 0.0 };
+        self.least_variance.max(rounding)
+    }
+}
+
+impl Key {
+    fn of(line: &ScoreLine) -> Key {
+        Key {
+            arena: line.arena.clone(),
+            defense: line.defense.clone(),
+            attack: line.attack.clone().unwrap_or_default(),
+            set: if line.downstream { line.dataset.clone() } else { String::new() },
+            score: line.score.clone(),
+        }
+    }
+
+    /// Its parts, without those that are empty.
+    pub fn name(&self) -> String {
+        let parts = [&self.arena, &self.defense, &self.attack, &self.set, &self.score];
+        parts.into_iter().filter(|part| !part.is_empty()).cloned().collect::<Vec<_>>().join(" ")
+    }
+}
+
+/// All lines of each score of each row.
+pub(super) fn collect<'a>(board: &ResultsView<'a>) -> BTreeMap<Key, Vec<&'a ScoreLine>> {
+    let mut scores: BTreeMap<Key, Vec<&ScoreLine>> = BTreeMap::new();
+    for line in board.scores.iter().filter(|line| board.suite.seeds.contains(&line.seed)) {
+        scores.entry(Key::of(line)).or_default().push(line);
+    }
+    scores
+}
+
+pub(super) fn recorded(key: Key, lines: &[&ScoreLine]) -> Recorded {
+    let values = lines.iter().map(|line| (line.seed, line.value)).collect();
+    Recorded {
+        key,
+        unit: lines[0].unit,
+        higher_is_better: lines[0].higher_is_better,
+        values,
+        least_variance: least_variance(lines),
+        sees: 0.0,
+    }
+}
+
+/// Mean variance of a value over its cases, from the score lines' own intervals.
+pub(super) fn least_variance(lines: &[&ScoreLine]) -> f64 {
+    let variance = |line: &&ScoreLine| ((line.high - line.low) / (2.0 * 1.96)).powi(2);
+    let sum: f64 = lines.iter().map(variance).sum();
+    // A median's interval is one of places and tells no variance; an interval that is none has none.
+    if lines[0].unit == Unit::Share && sum.is_finite() { sum / lines.len() as f64 } else { 0.0 }
+}
+
+/// The true change that a test at this level finds with a chance of 97.5%.
+pub(super) fn sees(change: &Change, level: f64) -> f64 {
+    (quantile(1.0 - level / 2.0, change.freedom) + quantile(0.975, change.freedom)) * change.error
+}
+
+pub(super) fn devices(board: &ResultsView) -> Vec<String> {
+    let devices: std::collections::BTreeSet<&str> = board.scores.iter().map(|line| line.device.as_str()).collect();
+    devices.into_iter().map(str::to_string).collect()
+}
+
+pub(super) fn poison(board: &ResultsView) -> BTreeMap<String, String> {
+    board.scores.iter().map(|line| (format!("{}/seed-{}", line.arena, line.seed), line.poison_digest.clone())).collect()
+}

@@ -1,0 +1,223 @@
+//! Joins the folders that several machines left of one suite into one that reads like any other: what all of them have in common must be
+//! the same, what one of them adds (seeds, arenas, defenses) is added.
+
+use crate::folder::Folder;
+use crate::judge::{Differing, differing, differing_values};
+use crate::view::{ResultsView, edits};
+use gauntlet::data::files::write_atomic;
+use gauntlet::results::{Line, ScoreLine, read_lines, write_lines};
+use gauntlet::suite::Suite;
+use gauntlet::{Error, Result, Trial};
+use serde_json::Value;
+use std::collections::{BTreeMap, HashMap};
+use std::path::{Path, PathBuf};
+
+/// What is kept of a trial, where it is there: everything that is read again, and no weights.
+const KEPT: [&str; 7] =
+    ["trial.json", "scores.jsonl", "metrics.jsonl", "trajectory.jsonl", "cases.jsonl", "bad_rows.jsonl", "stderr.log"];
+
+/// Keys of a suite that say how a machine runs it, and nothing of what comes out: those of the first folder are kept. Devices round
+/// differently, which the table of the results tells.
+const OF_THE_MACHINE: [&str; 3] = ["device", "cache_gb", "plan"];
+
+/// What was joined.
+pub struct Merged {
+    /// Trials with scores.
+    pub finished: usize,
+    /// Trials that were started and have none.
+    pub unfinished: usize,
+    /// What is not equal among them and yet was joined.
+    pub warnings: Vec<String>,
+}
+
+/// A trial to be kept: where it lies in the grid, in which folder, and what it found.
+struct Kept<'a> {
+    name: String,
+    folder: &'a Folder,
+    trial: Trial,
+    /// Empty for one that has not finished.
+    lines: Vec<Line>,
+}
+
+/// Joins folders of runs into `out`, which appears whole or not at all.
+///
+/// # Errors
+/// If `out` is there, if the suites are not one, if a trial has different scores in two folders, or one arena and seed different poison.
+pub fn merge(paths: &[PathBuf], out: &Path) -> Result<Merged> {
+    if out.exists() {
+        return Err(Error::invalid(out.display().to_string(), "is there already; choose another --out, or delete it"));
+    }
+    let folders = paths.iter().map(|path| Folder::read(path)).collect::<Result<Vec<_>>>()?;
+    let suite = join_suites(&folders)?;
+    let whole = Folder { path: out.into(), suite, lines: Vec::new() };
+    let mut kept: Vec<Kept> = Vec::new();
+    for (arena, defense, seed) in whole.grid() {
+        kept.extend(choose(&folders, (arena, defense, seed))?);
+    }
+    check_trials(&kept)?;
+    check_poison(&kept)?;
+    let lines: Vec<Line> = kept.iter().flat_map(|kept| kept.lines.clone()).collect();
+    let derived = super::accuracy::means(&whole.suite, &lines);
+    let all = [lines.as_slice(), &derived].concat();
+    let warnings = ResultsView::new(&whole.suite, &all)?.warnings(&all);
+    write(&whole, &kept, &lines)?;
+    let finished = kept.iter().filter(|kept| !kept.lines.is_empty()).count();
+    Ok(Merged { finished, unfinished: kept.len() - finished, warnings })
+}
+
+/// The first folder's suite with the seeds, arenas and defenses of all.
+fn join_suites(folders: &[Folder]) -> Result<Suite> {
+    let Some(first) = folders.first() else { return Err(Error::invalid("merge", "needs a folder at least")) };
+    let mut suite = first.suite.clone();
+    for (place, folder) in folders.iter().enumerate() {
+        for other in &folders[..place] {
+            same_suite(other, folder)?;
+        }
+        suite.seeds.extend(&folder.suite.seeds);
+        suite.arenas.extend(folder.suite.arenas.clone());
+        for (label, table) in &folder.suite.defenses {
+            suite.defenses.entry(label).or_insert_with(|| table.clone());
+        }
+    }
+    suite.seeds.sort_unstable();
+    suite.seeds.dedup();
+    Ok(suite)
+}
+
+/// Seeds may differ, and each may have arenas and defenses that the other lacks; those that both have must be the same.
+fn same_suite(first: &Folder, second: &Folder) -> Result<()> {
+    let shared = |ours: &Suite, theirs: &Suite| {
+        let mut ours = ours.clone();
+        ours.arenas.retain(|label, _| theirs.arenas.contains_key(label));
+        ours.defenses.retain(|label, _| theirs.defenses.contains_key(label));
+        let mut json = serde_json::to_value(ours).expect("plain data");
+        let keys = json.as_object_mut().expect("a suite is a table");
+        keys.retain(|key, _| key != "seeds" && !OF_THE_MACHINE.contains(&key.as_str()));
+        json
+    };
+    let (ours, theirs) = (shared(&first.suite, &second.suite), shared(&second.suite, &first.suite));
+    same(
+        &differing_values(&ours, &theirs),
+        [&first.path, &second.path],
+        "suites may differ in seeds, arenas and defenses only",
+    )
+}
+
+/// Refuses keys that differ, naming the first of them and where it has which value.
+fn same(differing: &[Differing], places: [&Path; 2], cure: &str) -> Result<()> {
+    let Some(Differing { key, values: [ours, theirs] }) = differing.first() else { return Ok(()) };
+    let more = if differing.len() > 1 { format!(" (and {} more keys)", differing.len() - 1) } else { String::new() };
+    let (first, second) = (places[0].display(), places[1].display());
+    Err(Error::invalid(format!("key `{key}`"), format!("is {ours} in {first} and {theirs} in {second}{more}; {cure}")))
+}
+
+/// The folder that a trial is taken from: the first in which it has finished, else the first in which it was started.
+fn choose<'a>(folders: &'a [Folder], (arena, defense, seed): (&str, &str, u64)) -> Result<Option<Kept<'a>>> {
+    let mut chosen: Option<Kept> = None;
+    for folder in folders {
+        let name = format!("{arena}/{defense}/seed-{seed}");
+        let Some(trial) = folder.trial(arena, defense, seed)? else {
+            if folder.lines.iter().any(|line| line.trial() == name) {
+                let why =
+                    format!("has scores of {name}, and trials/{name} is not there; copy the folder `trials`, too");
+                return Err(Error::invalid(folder.path.join("results.jsonl").display().to_string(), why));
+            }
+            continue;
+        };
+        let scores = folder.trial_folder(arena, defense, seed).join("scores.jsonl");
+        let lines = if scores.exists() { read_lines(&scores)? } else { Vec::new() };
+        match &chosen {
+            Some(_) if lines.is_empty() => {}
+            Some(first) if !first.lines.is_empty() => same_scores(first, folder, &lines)?,
+            _ => chosen = Some(Kept { name, folder, trial, lines }),
+        }
+    }
+    Ok(chosen)
+}
+
+/// A trial that ran twice must have found the same; what it cost may differ.
+fn same_scores(first: &Kept, folder: &Folder, lines: &[Line]) -> Result<()> {
+    let found = |lines: &[Line]| {
+        let mut found = BTreeMap::new();
+        for line in scores(lines) {
+            let score = [line.attack.as_deref(), line.downstream.then_some(&line.dataset), Some(&line.score)];
+            let score = score.into_iter().flatten().collect::<Vec<_>>().join(" ");
+            found.insert(score, Value::from(line.value));
+        }
+        serde_json::to_value(found).expect("plain data")
+    };
+    let cure = "leave one of the folders out, or delete this trial's folder in one of them";
+    same(&differing_values(&found(&first.lines), &found(lines)), [&first.folder.path, &folder.path], cure)
+        .map_err(|error| error.during(format!("trial {} has different scores", first.name)))
+}
+
+/// The resolved trials differ in nothing but what names them: another version of gauntlet may have resolved the same suite otherwise.
+fn check_trials(kept: &[Kept]) -> Result<()> {
+    let mut firsts: HashMap<&str, &Kept> = HashMap::new();
+    for this in kept {
+        let of_defense = *firsts.entry(&this.trial.defense.label).or_insert(this);
+        for first in [&kept[0], of_defense] {
+            let one_defense = first.trial.defense.label == this.trial.defense.label;
+            let may = |key: &str| {
+                ["device", "cache_gb", "poisoning", "libraries", "weights", "weights_blake3"].contains(&key)
+            };
+            let mut differing = differing(&first.trial, &this.trial);
+            differing.retain(|one| !may(&one.key) && (one_defense || !one.key.starts_with("defense.")));
+            let place = |kept: &Kept| kept.folder.path.join("trials").join(&kept.name);
+            let cure = "versions of gauntlet that resolve one suite differently cannot be joined";
+            same(&differing, [&place(first), &place(this)], cure)?;
+        }
+    }
+    Ok(())
+}
+
+/// All trials of an arena and seed read the same edits.
+fn check_poison(kept: &[Kept]) -> Result<()> {
+    let mut firsts: HashMap<(&str, u64), (&Kept, &str)> = HashMap::new();
+    for this in kept {
+        let Some(line) = scores(&this.lines).next() else { continue };
+        let (first, digest) =
+            *firsts.entry((&this.trial.arena, this.trial.seed)).or_insert((this, line.poison_digest.as_str()));
+        if edits(digest) != edits(&line.poison_digest) {
+            let why = format!(
+                "{} in {} and {} in {} did not read the same data and poison (digests {digest} and {}): compare the data on both machines and \
+                 gauntlet's versions, and run one of the two again",
+                first.name,
+                first.folder.path.display(),
+                this.name,
+                this.folder.path.display(),
+                line.poison_digest
+            );
+            return Err(Error::invalid(format!("arena `{}`, seed {}", this.trial.arena, this.trial.seed), why));
+        }
+    }
+    Ok(())
+}
+
+fn scores(lines: &[Line]) -> impl Iterator<Item = &ScoreLine> {
+    lines.iter().filter_map(|line| if let Line::Score(score) = line { Some(score) } else { None })
+}
+
+/// Writes everything beside `whole.path`, and moves it there.
+fn write(whole: &Folder, kept: &[Kept], lines: &[Line]) -> Result<()> {
+    let beside = whole.path.parent().filter(|path| !path.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    std::fs::create_dir_all(beside).map_err(Error::io(beside))?;
+    let scratch = tempfile::Builder::new().prefix(".merge-").tempdir_in(beside).map_err(Error::io(beside))?;
+    let staged = scratch.path().join("merged");
+    for Kept { name, folder, .. } in kept {
+        let (from, to) = (folder.path.join("trials").join(name), staged.join("trials").join(name));
+        std::fs::create_dir_all(&to).map_err(Error::io(&to))?;
+        for file in KEPT.map(|file| from.join(file)).iter().filter(|file| file.is_file()) {
+            let name = file.file_name().expect("each has a name");
+            std::fs::copy(file, to.join(name)).map_err(Error::io(file))?;
+        }
+    }
+    std::fs::create_dir_all(&staged).map_err(Error::io(&staged))?;
+    let suite = serde_json::to_string_pretty(&whole.suite).expect("plain data");
+    write_atomic(&staged.join("suite.json"), suite.as_bytes())?;
+    write_lines(&staged.join("results.jsonl"), lines)?;
+    std::fs::rename(&staged, &whole.path).map_err(Error::io(&whole.path))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,74 @@
+//! What a suite's run left, as one HTML page to look at. `page/frame.rs` is the whole of it; each other file is a part.
+//!
+//! Parts are maud templates, which escape all that they are given; what the plots read goes into one block of JSON (`plots.rs`).
+
+mod cell;
+mod cost;
+mod curves;
+mod frame;
+mod gallery;
+mod glance;
+mod marker;
+mod plots;
+mod rows;
+mod scores;
+mod setup;
+mod tradeoff;
+mod trajectory;
+mod verdicts;
+
+use crate::folder::Folder;
+use crate::judge::{self, Comparison};
+use crate::view::{Column, ResultsView};
+use gauntlet::poison::CLEAN;
+use gauntlet::{Progress, Result};
+use marker::Marker;
+
+/// The page of a folder. With `gallery`, what the poison looks like: its data is opened for that, which `progress` hears of.
+pub fn html(folder: &Folder, gallery: Option<&dyn Progress>) -> Result<String> {
+    let board = ResultsView::new(&folder.suite, &folder.lines)?;
+    let comparisons = judge::compare(&board, &folder.suite.baseline)?;
+    frame::render(&Story { folder, board, comparisons }, gallery)
+}
+
+/// What every part of the page is made from.
+struct Story<'a> {
+    folder: &'a Folder,
+    board: ResultsView<'a>,
+    /// Of every defense with the baseline and with its controls.
+    comparisons: Vec<Comparison>,
+}
+
+impl<'a> Story<'a> {
+    /// How a defense is drawn, the same everywhere.
+    fn marker(&self, defense: &str) -> Marker {
+        let others = self.board.defenses().filter(|label| *label != self.board.suite.baseline);
+        Marker(others.zip(1..).find(|(label, _)| *label == defense).map_or(0, |(_, place)| place))
+    }
+
+    /// Arenas that are poisoned.
+    fn poisoned(&self) -> impl Iterator<Item = &'a str> {
+        self.board.suite.arenas.keys().map(String::as_str)
+    }
+
+    /// The successes of attacks on an arena's own data.
+    fn successes(&self, arena: &str) -> Vec<Column> {
+        let success = |column: &Column| column.higher_is_better == Some(false) && column.set.is_none();
+        self.columns(arena).0.into_iter().filter(|column| column.attack.is_some() && success(column)).collect()
+    }
+
+    /// The columns of an arena's first table, and the others. What has no base rate (how poisoned pairs fare while a model trains) is no
+    /// success of an attack, whichever way is better, so it is among the others.
+    fn columns(&self, arena: &str) -> (Vec<Column>, Vec<Column>) {
+        let clean = self.board.columns(CLEAN);
+        let has_base = |column: &Column| column.attack.is_none() || clean.is_empty() || clean.contains(column);
+        let is_main = |column: &Column| column.set.is_none() && column.is_main() && has_base(column);
+        self.board.columns(arena).into_iter().partition(is_main)
+    }
+}
+
+/// An identifier for a place on the page: letters, digits and dashes only.
+fn anchor(parts: &[&str]) -> String {
+    let letter = |c: char| if c.is_ascii_alphanumeric() { c } else { '-' };
+    parts.iter().map(|part| part.chars().map(letter).collect::<String>()).collect::<Vec<_>>().join("-")
+}

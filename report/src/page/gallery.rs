@@ -1,0 +1,188 @@
+//! The gallery: a few edits of each attack of each arena, before and after, and what every defense's model now takes them for
+//! (`gallery/answers.rs`). It needs the data and the store of the run; where they are gone it says so, and the page is whole without it.
+
+mod answers;
+mod picture;
+
+use super::Story;
+use super::curves::OPEN;
+use answers::Answers;
+use gauntlet::poison::PreparedData;
+use gauntlet::poison::{Poisoned, PreparedAttack, bytes};
+use gauntlet::registry::Origin;
+use gauntlet::run::RunContext;
+use gauntlet::{Error, Picture, Progress, Result, Trial, draw};
+use maud::{Markup, html};
+use std::path::Path;
+use std::sync::atomic::AtomicBool;
+
+/// Edits of each attack, and pictures that are tested with.
+const SHOWN: usize = 4;
+/// The same in a suite of more than [`FEW`] attacked arenas.
+const SHOWN_OF_MANY: usize = 2;
+const FEW: usize = 8;
+/// No further arena is drawn once the gallery has so many bytes.
+const MOST: usize = 2_000_000;
+
+/// The gallery, or why there is none.
+pub fn section(story: &Story, progress: &dyn Progress) -> Markup {
+    let store = story.folder.path.join("store");
+    let (mut parts, mut left_out, mut size) = (Vec::new(), Vec::new(), 0);
+    for arena in story.poisoned() {
+        if size > MOST {
+            left_out.push(arena);
+            continue;
+        }
+        let part = arena_part(story, arena, &store, progress)
+            .unwrap_or_else(|error| Some(html! { p { "Not drawn: " (error.chain()) "." } }));
+        size += part.as_ref().map_or(0, |part| part.0.len());
+        parts.extend(part.map(|part| (arena, part)));
+    }
+    html! {
+        section #gallery {
+            h2 { "The poison, and what models make of it" }
+            @if !store.is_dir() {
+                p { "There is no gallery: " (store.display()) ", where the run kept pictures and poison, is gone." }
+            } @else if parts.is_empty() {
+                p { "No poisoned arena was started yet." }
+            } @else {
+                p.lead {
+                    "Edits drawn at random, of the first seed: the pair before, and the pair that is trained on. Below each, what the model of each "
+                    "defense takes the picture for: " span.fooled { "✗ what the attacker wants" } ", " span.right { "✓ the truth" } ", "
+                    span.other { "~ something else" } "."
+                }
+                @for (arena, part) in &parts {
+                    details.arena open[parts.len() <= OPEN] { summary { "Arena " b { (arena) } } (part) }
+                }
+                @if !left_out.is_empty() { p { "Left out, to keep the page small: " (left_out.join(", ")) "." } }
+            }
+        }
+    }
+}
+
+/// The part of an arena; none where no trial of it was started.
+fn arena_part(story: &Story, arena: &str, store: &Path, progress: &dyn Progress) -> Result<Option<Markup>> {
+    let Some(trial) = first_trial(story, arena)? else { return Ok(None) };
+    let ground = ground(story, &trial, store, progress)?;
+    let answers = Answers::read(story, arena, trial.seed)?;
+    let shown = if story.board.suite.arenas.len() > FEW { SHOWN_OF_MANY } else { SHOWN };
+    let mut parts = Vec::new();
+    for label in &trial.poisoning {
+        let Some(threat) = ground.threats.iter().find(|threat| &threat.label == label) else { continue };
+        parts.push(attack_part(&ground, threat, &answers, trial.seed, shown)?);
+    }
+    let kept = answers.any();
+    Ok(Some(html! {
+        @if !kept { p.quiet { "No trial of this arena left a cases.jsonl, so what the models say is not known." } }
+        @for part in parts { (part) }
+    }))
+}
+
+fn first_trial(story: &Story, arena: &str) -> Result<Option<Trial>> {
+    for (name, defense, seed) in story.folder.grid() {
+        if name == arena
+            && let Some(trial) = story.folder.trial(arena, defense, seed)?
+        {
+            return Ok(Some(trial));
+        }
+    }
+    Ok(None)
+}
+
+/// Data and poison as the trial had them.
+fn ground(story: &Story, trial: &Trial, store: &Path, progress: &dyn Progress) -> Result<PreparedData> {
+    if !store.is_dir() {
+        return Err(Error::invalid(store.display().to_string(), "is gone"));
+    }
+    trial.libraries.iter().try_for_each(Origin::check)?;
+    let stop = AtomicBool::new(false);
+    // Pictures are looked at on the CPU, wherever the trial ran.
+    let here = Trial { device: "cpu".into(), ..trial.clone() };
+    let ground = here.prepare(store, &RunContext { workers: 1, progress, stop: &stop })?;
+    let mut trained_on =
+        story.board.scores.iter().filter(|line| (line.arena.as_str(), line.seed) == (&trial.arena, trial.seed));
+    match trained_on.find(|line| line.poison_digest != ground.poison.digest) {
+        None => Ok(ground),
+        Some(line) => Err(Error::invalid(
+            format!("arena `{}`", trial.arena),
+            format!(
+                "`{}` trained on poison {}, and what is made here is {}",
+                line.trial, line.poison_digest, ground.poison.digest
+            ),
+        )),
+    }
+}
+
+/// Edits of an attack, and what is tested with.
+fn attack_part(
+    ground: &PreparedData,
+    threat: &PreparedAttack,
+    answers: &Answers,
+    seed: u64,
+    shown: usize,
+) -> Result<Markup> {
+    let edits = || ground.poison.edits.iter().enumerate().filter(|(_, edit)| edit.attack == threat.label);
+    let mut drawn: Vec<(u64, usize)> =
+        edits().map(|(number, _)| (draw::hash(seed, "report/edits", &[number as u64]), number)).collect();
+    let all = drawn.len();
+    drawn.sort_unstable();
+    let numbers: Vec<usize> = drawn.into_iter().take(shown).map(|(_, number)| number).collect();
+    let mut tested = Vec::new();
+    let mut cards = Vec::new();
+    for &number in &numbers {
+        // An edit of a targeted attack has the very picture that the model is asked about.
+        let case = answers.case_of(threat, &ground.poison.edits[number].edit.picture);
+        tested.extend(case.clone());
+        cards.push(edit_card(ground, number, case.and_then(|case| answers.list(ground, threat, &case)))?);
+    }
+    let tests = answers.draw(threat, seed, shown - tested.len());
+    let tests = tests.iter().map(|case| answers.card(ground, threat, case, seed)).collect::<Result<Vec<_>>>()?;
+    let adaptive = threat.attack.adapted_to();
+    Ok(html! {
+        h3 {
+            (threat.label) span.quiet { " " (numbers.len()) " of " (all) " edits" }
+            @if !adaptive.is_empty() { " " span.badge.adaptive { "adaptive: " (adaptive) } }
+        }
+        div.cards { @for card in cards { (card) } }
+        @if !tests.is_empty() {
+            h4 { "At test time" }
+            div.cards { @for test in tests { (test) } }
+        }
+    })
+}
+
+fn edit_card(ground: &PreparedData, number: usize, answers: Option<Markup>) -> Result<Markup> {
+    let PreparedData { data, poison, .. } = ground;
+    let Poisoned { edit, .. } = &poison.edits[number];
+    let size = data.canvas.size();
+    let after = bytes(&poison.pixels.get(number as i64))?;
+    let source = if let Picture::Row(row) = edit.picture { Some(row) } else { None };
+    let within = |row: &u32| *row < data.len();
+    let canvas = |row: u32| bytes(&data.canvas.gather(&[row])?);
+    let before = edit.replaces.or(source).filter(within).map(canvas).transpose()?.filter(|before| *before != after);
+    let change = match source.filter(|row| edit.stamped && within(row)) {
+        Some(row) => {
+            Some(canvas(row)?.iter().zip(&after).map(|(a, b)| a.abs_diff(*b).saturating_mul(8)).collect::<Vec<u8>>())
+        }
+        None => None,
+    };
+    let caption = |row: Option<u32>| row.filter(within).map(|row| data.row(row).caption);
+    Ok(html! {
+        div.card {
+            div.pictures {
+                @if let Some(before) = &before { (picture::shown("before", before, size)?) span.arrow aria-hidden="true" { "→" } }
+                (picture::shown(if before.is_some() { "after" } else { "the picture, unchanged" }, &after, size)?)
+                @if let Some(change) = &change { (picture::shown("change ×8", change, size)?) }
+            }
+            p.caption {
+                @match (caption(edit.replaces), caption(source)) {
+                    (Some(caption), _) => del { (caption) },
+                    (None, Some(own)) => span.quiet { "a new pair; the picture's own caption: " (own) },
+                    (None, None) => span.quiet { "a new pair" },
+                }
+                br; ins { (edit.caption) }
+            }
+            @if let Some(answers) = answers { (answers) }
+        }
+    })
+}

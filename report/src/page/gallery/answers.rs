@@ -1,0 +1,135 @@
+//! What the models of an arena say in the tests of its attacks, from the `cases.jsonl` of one seed's trials.
+
+use super::super::{Story, marker::Marker};
+use super::picture;
+use gauntlet::attack::Goal;
+use gauntlet::evaluator::Predictions;
+use gauntlet::poison::PreparedData;
+use gauntlet::poison::{PreparedAttack, bytes};
+use gauntlet::{Picture, Result, draw};
+use maud::{Markup, html};
+
+/// The scores whose cases are shown: of each attack the first that it has.
+const SCORES: [&str; 3] = ["psr", "asr", "text-asr"];
+
+/// All cases of an arena and seed, by defense.
+pub struct Answers<'a>(Vec<(&'a str, Marker, Vec<Predictions>)>);
+
+impl<'a> Answers<'a> {
+    /// Reads them; defenses whose trial kept none are left out.
+    pub fn read(story: &Story<'a>, arena: &str, seed: u64) -> Result<Self> {
+        let mut all = Vec::new();
+        for defense in story.board.defenses() {
+            let cases = Predictions::read(&story.folder.trial_folder(arena, defense, seed))?;
+            if !cases.is_empty() {
+                all.push((defense, story.marker(defense), cases));
+            }
+        }
+        Ok(Answers(all))
+    }
+
+    /// Whether any trial kept its cases.
+    pub fn any(&self) -> bool {
+        !self.0.is_empty()
+    }
+
+    /// The cases of each defense that an attack is judged by.
+    fn of(&self, threat: &PreparedAttack) -> impl Iterator<Item = (&'a str, Marker, &Predictions)> {
+        let is_of =
+            |cases: &&Predictions, score: &str| cases.score == score && cases.attack.as_ref() == Some(&threat.label);
+        self.0.iter().filter_map(move |(defense, marker, all)| {
+            let cases = SCORES.iter().find_map(|score| all.iter().find(|cases| is_of(cases, score)))?;
+            Some((*defense, *marker, cases))
+        })
+    }
+
+    /// The case that asks about a picture itself, unstamped: the target of a targeted attack.
+    pub fn case_of(&self, threat: &PreparedAttack, picture: &Picture) -> Option<String> {
+        let (Goal::Pairs(targets), Picture::Row(row)) = (&threat.goal, picture) else { return None };
+        let target = targets.iter().find(|target| target.row == *row)?;
+        self.of(threat).any(|(.., cases)| cases.case.contains(&target.row.to_string())).then(|| target.row.to_string())
+    }
+
+    /// So many cases, drawn at random.
+    pub fn draw(&self, threat: &PreparedAttack, seed: u64, shown: usize) -> Vec<String> {
+        let Some((.., cases)) = self.of(threat).next() else { return Vec::new() };
+        let mut drawn: Vec<(u64, &String)> =
+            (0..).zip(&cases.case).map(|(place, case)| (draw::hash(seed, "report/cases", &[place]), case)).collect();
+        drawn.sort_unstable();
+        drawn.into_iter().take(shown).map(|(_, case)| case.clone()).collect()
+    }
+
+    /// A case as a card: its picture as the model sees it, or its caption, and the answers.
+    pub fn card(&self, ground: &PreparedData, threat: &PreparedAttack, case: &str, seed: u64) -> Result<Markup> {
+        let size = ground.data.canvas.size();
+        let row = case.parse().ok().filter(|row| *row < ground.data.len());
+        let canvas = match (&threat.goal, row) {
+            (Goal::Files { .. }, _) => Some(threat.picture(case, size)?),
+            (Goal::Pairs(_), Some(row)) => Some(ground.data.canvas.gather(&[row])?),
+            (Goal::Class(_) | Goal::DualKey(_), Some(row)) => Some(threat.stamp_test(&ground.data, &[row], seed)?),
+            _ => None,
+        };
+        let what = if matches!(threat.goal, Goal::Pairs(_)) { "target" } else { "stamped" };
+        let canvas = canvas.map(|canvas| bytes(&canvas)).transpose()?;
+        Ok(html! {
+            div.card {
+                @match canvas {
+                    Some(canvas) => div.pictures { (picture::shown(what, &canvas, size)?) },
+                    None => p.caption { "“" (case) "”" },
+                }
+                @if let Some(list) = self.list(ground, threat, case) { (list) }
+            }
+        })
+    }
+
+    /// What a case truly is, what the attacker wants, and the answer of each defense; none where none has it.
+    pub fn list(&self, ground: &PreparedData, threat: &PreparedAttack, case: &str) -> Option<Markup> {
+        let found: Vec<(&str, Marker, &Predictions, usize)> = self
+            .of(threat)
+            .filter_map(|(defense, marker, cases)| {
+                Some((defense, marker, cases, cases.case.iter().position(|name| name == case)?))
+            })
+            .collect();
+        let (.., first, place) = found.first()?;
+        let truth = *first.truth.get(*place)?;
+        let wanted = match &threat.goal {
+            Goal::Pairs(targets) => {
+                targets.iter().find(|target| target.row.to_string() == case).map(|target| target.class)
+            }
+            Goal::Class(class) | Goal::DualKey(class) | Goal::Files { class, .. } => Some(*class),
+            Goal::Captions(_) | Goal::Phrase(_) => None,
+        };
+        let is_text = first.taken.is_empty();
+        Some(html! {
+            p.classes {
+                @if let Some(truth) = truth {
+                    @if is_text { "shall find " } @else { "truly " }
+                    b { (name(ground, truth)) }
+                }
+                @if let Some(wanted) = wanted { ", wanted " b { (name(ground, wanted)) } }
+            }
+            ul.answers {
+                @for (defense, marker, cases, place) in found {
+                    li { (marker.name(defense)) (answer(ground, cases, place, truth)) }
+                }
+            }
+        })
+    }
+}
+
+fn answer(ground: &PreparedData, cases: &Predictions, place: usize, truth: Option<u32>) -> Markup {
+    let hit = cases.hit.get(place) == Some(&1);
+    html! {
+        @match cases.taken.get(place) {
+            Some(taken) if hit => span.fooled { "✗ " (name(ground, *taken)) },
+            Some(taken) if Some(*taken) == truth => span.right { "✓ " (name(ground, *taken)) },
+            Some(taken) => span.other { "~ " (name(ground, *taken)) },
+            None if hit => span.fooled { "✗ finds it" },
+            None => span.right { "✓ does not" },
+        }
+    }
+}
+
+fn name(ground: &PreparedData, class: u32) -> String {
+    if class < ground.data.classes.len() { ground.data.classes.name(class).into() } else { format!("class {class}") }
+}

@@ -1,0 +1,76 @@
+//! All attacks at a glance: a row for each attack of each arena, a column for each defense, the darker the more it succeeds.
+
+use super::{Story, anchor};
+use crate::judge::over_seeds;
+use crate::layout::broken;
+use crate::view::{Column, Gate};
+use gauntlet::evaluator::Unit;
+use maud::{Markup, html};
+
+/// Fewer rows are at a glance where they are.
+const FROM: usize = 3;
+
+/// The table; none where the scoreboard is as short.
+pub fn section(story: &Story) -> Option<Markup> {
+    let all = |arena| {
+        story
+            .successes(arena)
+            .into_iter()
+            .filter(|column| column.unit == Unit::Share)
+            .map(move |column| (arena, column))
+    };
+    let rows: Vec<(&str, Column)> = story.poisoned().flat_map(all).collect();
+    (rows.len() >= FROM).then(|| {
+        html! {
+            section #glance {
+                h2 { "At a glance" }
+                p.lead { "Success of every attack, mean over seeds in %; base: of the undefended " (story.board.suite.baseline) " where nothing was poisoned." }
+                div.scroll tabindex="0" role="region" aria-label="success of every attack" {
+                    table.sortable.glance #glance-table {
+                        thead {
+                            tr {
+                                th scope="col" { "arena, score" }
+                                th scope="col" { "base" }
+                                @for defense in story.board.defenses() { th scope="col" { (story.marker(defense).name(defense)) } }
+                            }
+                        }
+                        tbody { @for (arena, column) in &rows { (row(story, arena, column)) } }
+                    }
+                }
+            }
+        }
+    })
+}
+
+fn row(story: &Story, arena: &str, column: &Column) -> Markup {
+    let board = &story.board;
+    let mean = |arena, defense| over_seeds(&board.lines(arena, defense, column)).map(|mean| mean.mean);
+    let failed = board.gate(arena, column) == Gate::Failed;
+    html! {
+        tr class=[failed.then_some("failed-row")] {
+            th scope="row" data-value={ (arena) " " (column.name()) } {
+                a href={ "#" (anchor(&["arena", arena])) } { (arena) } " " span.quiet { (column.name()) }
+                @if !column.adapted_to.is_empty() { " " span.badge.adaptive { "adaptive: " (column.adapted_to) } }
+                @if failed { " " span.badge.failed { "attack failed" } }
+            }
+            (share(mean(gauntlet::poison::CLEAN, &board.suite.baseline), false, None))
+            @for defense in board.defenses() {
+                (share(mean(arena, defense), true, broken(&board.lines(arena, defense, column), column)))
+            }
+        }
+    }
+}
+
+/// A share, on ground that is the darker the greater it is.
+fn share(value: Option<f64>, shaded: bool, broken: Option<String>) -> Markup {
+    let heat = |value: f64| format!("--share:{:.0}%", value * 100.0);
+    html! {
+        @match value {
+            Some(value) => td data-value=(value) class=[shaded.then_some("heat")] style=[shaded.then(|| heat(value))] {
+                (Unit::Share.show(value))
+                @if let Some(broken) = broken { br; span.quiet { (broken) } }
+            },
+            None => td.none { "–" },
+        }
+    }
+}

@@ -1,0 +1,176 @@
+//! What was run: what each defense changes beside the baseline, the identity of the poison, devices and libraries, the whole suite; and the
+//! trials that have not finished, with the last lines that they said.
+
+use super::Story;
+use super::rows;
+use crate::folder::Unfinished;
+use crate::judge::differing;
+use crate::notes;
+use gauntlet::results::{Line, ScoreLine};
+use gauntlet::{Result, Trial};
+use maud::{Markup, html};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Unfinished trials that are shown with what they said.
+const SHOWN: usize = 30;
+/// A value of the configuration is cut here.
+const LETTERS: usize = 160;
+
+/// Trials that were started and have no scores.
+pub fn unfinished(unfinished: &[Unfinished]) -> Markup {
+    html! {
+        @if !unfinished.is_empty() {
+            section #unfinished {
+                h2 { "Unfinished trials" }
+                p.lead { "Started, and without scores: failed, interrupted, or still running. Last lines of what each said on standard error." }
+                @for trial in unfinished.iter().take(SHOWN) {
+                    @if trial.said.is_empty() {
+                        p { (trial.name) span.quiet { " said nothing" } }
+                    } @else {
+                        details.more open[unfinished.len() <= 3] { summary { (trial.name) } pre { (trial.said) } }
+                    }
+                }
+                @if unfinished.len() > SHOWN {
+                    p {
+                        "And " (unfinished.len() - SHOWN) " more: "
+                        (unfinished[SHOWN..].iter().map(|trial| trial.name.as_str()).collect::<Vec<_>>().join(", ")) "."
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Configuration and identities.
+pub fn section(story: &Story) -> Result<Markup> {
+    let suite = &story.folder.suite;
+    let json = serde_json::to_string_pretty(suite).expect("plain data");
+    let lines = &story.folder.lines;
+    let sets = notes::notes(lines);
+    let libraries = notes::libraries(lines);
+    Ok(html! {
+        section #setup {
+            h2 { "Configuration" }
+            (facts(story))
+            (rows::part(lines))
+            h3 { "What each defense changes" }
+            (differences(story)?)
+            @if !sets.is_empty() { h3 { "Downstream sets" } pre { (sets) } }
+            @if !libraries.is_empty() { h3 { "Libraries of plugins" } pre { (libraries) } }
+            h3 { "Poison" }
+            (digests(story))
+            details.more { summary { "The suite, resolved" } pre { (json) } }
+        }
+    })
+}
+
+fn facts(story: &Story) -> Markup {
+    let suite = &story.folder.suite;
+    let distinct = |of: fn(&ScoreLine) -> String| -> String {
+        let all: BTreeSet<String> = story.board.scores.iter().map(|line| of(line)).collect();
+        if all.is_empty() { "–".into() } else { all.into_iter().collect::<Vec<_>>().join(", ") }
+    };
+    let seeds = suite.seeds.iter().map(u64::to_string).collect::<Vec<_>>().join(", ");
+    let facts = [
+        ("model", suite.model.clone()),
+        ("data", serde_json::to_string(&suite.data).expect("plain data")),
+        ("seeds", seeds),
+        ("epochs, batch", format!("{}, {}", suite.recipe.epochs, suite.recipe.batch)),
+        ("devices", distinct(|line| line.device.clone())),
+        ("precision", distinct(|line| line.precision.name().into())),
+        ("baseline", suite.baseline.clone()),
+        ("gate", format!("an attack must add {:.0} points over the clean arena on the baseline", suite.gate * 100.0)),
+        ("costly", format!("below {:.0}% of the baseline's accuracy", suite.costly * 100.0)),
+        ("tier", distinct(|line| if line.tier.is_empty() { "none".into() } else { line.tier.clone() })),
+        ("trials run by", builds(story)),
+        ("page written by", concat!("gauntlet ", env!("CARGO_PKG_VERSION")).into()),
+    ];
+    html! { dl.facts { @for (name, value) in facts { dt { (name) } dd { (value) } } } }
+}
+
+/// Which builds of gauntlet ran the trials.
+fn builds(story: &Story) -> String {
+    let build =
+        |line: &Line| if let Line::Cost(cost) = line { Some(format!("gauntlet {}", cost.build())) } else { None };
+    let all: BTreeSet<String> = story.folder.lines.iter().filter_map(build).collect();
+    if all.is_empty() { "–".into() } else { all.into_iter().collect::<Vec<_>>().join("; ") }
+}
+
+/// The keys in which the trials of each defense differ from the baseline's, in the first arena and seed that both have.
+fn differences(story: &Story) -> Result<Markup> {
+    let baseline = story.board.suite.baseline.as_str();
+    let mut rows = Vec::new();
+    for defense in story.board.defenses().filter(|defense| *defense != baseline) {
+        let keys = pair(story, baseline, defense)?.map(|(ours, theirs)| differing(&ours, &theirs));
+        rows.push((defense, keys));
+    }
+    Ok(html! {
+        @if rows.is_empty() { p { "There is the baseline only." } }
+        @for (defense, keys) in &rows {
+            details.more {
+                summary {
+                    (story.marker(defense).name(defense))
+                    @match keys {
+                        Some(keys) => span.quiet { ": " (keys.len()) " keys beside " (baseline) },
+                        None => span.quiet { ": was not started" },
+                    }
+                }
+                @if let Some(keys) = keys {
+                    div.scroll tabindex="0" role="region" aria-label={ "configuration of " (defense) } {
+                        table.keys {
+                            thead { tr { th scope="col" { "key" } th scope="col" { (baseline) } th scope="col" { (defense) } } }
+                            tbody {
+                                @for key in keys {
+                                    tr { th scope="row" { (key.key) } @for value in &key.values { td { (cut(value)) } } }
+                                }
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    })
+}
+
+fn pair(story: &Story, baseline: &str, defense: &str) -> Result<Option<(Trial, Trial)>> {
+    for (arena, label, seed) in story.folder.grid() {
+        if label == defense
+            && let Some(theirs) = story.folder.trial(arena, defense, seed)?
+            && let Some(ours) = story.folder.trial(arena, baseline, seed)?
+        {
+            return Ok(Some((ours, theirs)));
+        }
+    }
+    Ok(None)
+}
+
+fn cut(value: &str) -> String {
+    let cut: String = value.chars().take(LETTERS).collect();
+    if cut.len() < value.len() { cut + "…" } else { cut }
+}
+
+/// Which poison was read in each arena and seed.
+fn digests(story: &Story) -> Markup {
+    let digests: BTreeMap<(&str, u64), &str> =
+        story.board.scores.iter().map(|line| ((line.arena.as_str(), line.seed), line.poison_digest.as_str())).collect();
+    let arenas: BTreeSet<&str> = digests.keys().map(|(arena, _)| *arena).collect();
+    let seeds = &story.board.suite.seeds;
+    html! {
+        @if digests.is_empty() { p { "No trial has finished." } } @else {
+            p.quiet { "The digest that every defense of an arena and seed read: before the dash of captions, labels, image sizes, held-out rows, configuration and edits; behind it of the poisoned pixels. Clean pixels are not in it." }
+            div.scroll tabindex="0" role="region" aria-label="digests of the poison" {
+                table.keys {
+                    thead { tr { th scope="col" { "arena" } @for seed in seeds { th scope="col" { "seed " (seed) } } } }
+                    tbody {
+                        @for arena in arenas {
+                            tr {
+                                th scope="row" { (arena) }
+                                @for seed in seeds { td { code { (digests.get(&(arena, *seed)).unwrap_or(&"–")) } } }
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
