@@ -15,7 +15,7 @@ const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 /// What is not run, by a part of it, and why.
 const LEFT_OUT: [(&str, &str); 14] = [
     ("report out/own", "needs a run of own.toml"),
-    ("own.toml", "needs pairs of somebody's own; protocol.rs runs suites on such"),
+    ("own.toml", "needs the reader's own pairs; protocol.rs runs such suites"),
     ("make paper-debug", "is what protocol.rs runs"),
     ("for trial in out/persistence", "needs the weights of a run of half an hour"),
     ("cat out/at-end", "needs what the line before it makes"),
@@ -124,9 +124,13 @@ fn home() -> PathBuf {
         symlink(Path::new(ROOT).join(name), home.join(name)).unwrap();
     }
     let readme = fs::read_to_string(Path::new(ROOT).join("README.md")).unwrap();
-    let suite = readme.split("## A suite of one's own").nth(1).unwrap().split("\nThen `gauntlet run").next().unwrap();
-    let suite: String =
-        suite.lines().map(|line| line.strip_prefix("    ").unwrap_or(line).to_string() + "\n").collect();
+    // The first code block of that section.
+    let section = readme.split("## Your own suite\n").nth(1).unwrap();
+    let suite = section.lines().skip_while(|line| !line.starts_with("    "));
+    let suite: String = suite
+        .take_while(|line| line.is_empty() || line.starts_with("    "))
+        .map(|line| line.strip_prefix("    ").unwrap_or(line).to_string() + "\n")
+        .collect();
     fs::write(home.join("mine.toml"), suite).unwrap();
     fs::create_dir(home.join("data")).unwrap();
     for name in ["data/cifar10", "DIR"] {
