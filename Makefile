@@ -10,7 +10,7 @@ export OMP_WAIT_POLICY ?= passive
 # Here libtorch is always ./libtorch, whatever a shell profile says for other projects; TORCH names another one.
 unexport LIBTORCH LIBTORCH_USE_PYTORCH LIBTORCH_LIB LIBTORCH_INCLUDE LIBTORCH_STATIC LIBTORCH_CXX11_ABI
 
-.PHONY: help setup demo paper-debug test bench bench-check clean tools test-tools
+.PHONY: help setup demo paper-debug test bench bench-check docs deny clean tools test-tools
 
 help:
 	@echo 'make demo    builds, runs suites/demo.toml and prints the table of results (out/demo)'
@@ -18,6 +18,8 @@ help:
 	@echo 'make test    builds and runs everything that must pass'
 	@echo 'make bench   times the paths that matter (benches/); bench/peers.py times them beside Python'
 	@echo 'make bench-check  runs every script of bench/ and tests/golden in its short form, where its Python packages are there (PYTHON=...)'
+	@echo 'make docs    builds the pages of docs/ and the API reference as a site (target/book)'
+	@echo 'make deny    checks licences and security advisories of all dependencies (deny.toml)'
 	@echo 'make setup   only gets libtorch; after it plain cargo build, run and test work'
 	@echo '             TORCH=/path/to/python uses the PyTorch 2.11 of that Python instead of a download'
 	@echo 'make clean   removes what cargo built; libtorch and out stay'
@@ -49,6 +51,23 @@ bench-check: setup
 	cargo build --release
 	cargo build --release -p gauntlet --examples
 	$(PYTHON) bench/check.py
+
+# mdBook empties target/book when it builds, so the API reference follows. `--lib`: the program has the name of the core library.
+docs: setup
+	@$(call installed,mdbook,$(MDBOOK))
+	target/tools/bin/mdbook build
+	cargo doc --release --workspace --no-deps --lib
+	cp -r target/doc target/book/api
+	@echo 'the site: target/book/index.html'
+
+deny: setup
+	@$(call installed,cargo-deny,$(CARGO_DENY))
+	target/tools/bin/cargo-deny --all-features check
+
+# Tools that only these two need, at pinned versions, in target/tools.
+MDBOOK     := 0.5.2
+CARGO_DENY := 0.20.2
+installed = [ -e target/tools/$(1)-$(2) ] || { cargo install --locked --root target/tools $(1)@$(2) && touch target/tools/$(1)-$(2); }
 
 clean:
 	cargo clean
