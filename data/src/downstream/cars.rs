@@ -27,10 +27,10 @@ DIR/stanford_cars/                      or the first release
   cars_annos.mat                        one list with a flag `test`
 DIR/                                    or the CSV form
   names.csv                             a class a line
-  anno_train.csv, anno_test.csv         00001.jpg,39,116,569,375,14: picture, box, class from 1 on
+  anno_train.csv, anno_test.csv         00001.jpg,39,116,569,375,14: image, box, class from 1 on
   car_data/car_data/train/CLASS/00001.jpg       a `/` in a class is `-` in its folder; or cars_train/ and cars_test/ as above",
     archives: &[],
-    by_hand: "Its address is gone. Take the pictures and the development kit from someone who has them: the files named below, of which
+    by_hand: "Its address is gone. Take the images and the development kit from someone who has them: the files named below, of which
 cars_train.tgz, cars_test.tgz, car_devkit.tgz and cars_test_annos_withlabels.mat were handed out; or a copy in the CSV form.",
     copies: copies(SIZE),
     read,

@@ -18,7 +18,7 @@ pub(super) const DTD: About = About {
 DIR/dtd/dtd/                    or DIR/dtd/
   images/banded/banded_0002.jpg
   labels/train1.txt             banded/banded_0002.jpg, a line each; 1 to 10 are the partitions
-  labels/val1.txt               fitted on, together with train
+  labels/val1.txt               train split, together with train
   labels/test1.txt",
     archives: &[Archive {
         url: "https://www.robots.ox.ac.uk/~vgg/data/dtd/download/dtd-r1.0.1.tar.gz",

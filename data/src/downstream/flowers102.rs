@@ -17,8 +17,8 @@ pub(super) const FLOWERS102: About = About {
     layout: "
 DIR/flowers-102/
   jpg/image_00001.jpg
-  imagelabels.mat             labels: a number from 1 on for each picture
-  setid.mat                   trnid, valid: pictures to fit on; tstid: to measure on",
+  imagelabels.mat             labels: a number from 1 on for each image
+  setid.mat                   trnid, valid: train split; tstid: test split",
     archives: &[
         Archive {
             url: "https://www.robots.ox.ac.uk/~vgg/data/flowers/102/102flowers.tgz",

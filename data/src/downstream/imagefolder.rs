@@ -17,11 +17,11 @@ pub(super) const IMAGEFOLDER: About = About {
     home: "",
     layout: "
 DIR/
-  train/                      pictures to fit on; may be missing
+  train/                      train images; may be missing
     CLASS/ANY/NAME.jpg        .jpg .jpeg .png .ppm .bmp .pgm .tif .tiff .webp, at any depth
-  test/                       or val/, or validation/: pictures to measure on
+  test/                       or val/, or validation/: test images
     CLASS/NAME.png            the same classes
-  CLASS/NAME.png              without any of these folders: everything is measured on",
+  CLASS/NAME.png              without any of these folders: all images are test images",
     archives: &[],
     by_hand: "Put pictures of your own there.",
     copies: [0; 3],

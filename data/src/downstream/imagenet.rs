@@ -20,8 +20,8 @@ pub(super) const IMAGENET: About = About {
     home: "https://image-net.org/challenges/LSVRC/2012/",
     layout: "
 DIR/                            or DIR/imagenet/
-  train/n01440764/n01440764_10026.JPEG                  fitted on; may be missing
-  val/n01440764/ILSVRC2012_val_00000293.JPEG            or validation/; measured on
+  train/n01440764/n01440764_10026.JPEG                  train split; may be missing
+  val/n01440764/ILSVRC2012_val_00000293.JPEG            or validation/; test split
   val/ILSVRC2012_val_00000001.JPEG                      or without class folders, with
   ILSVRC2012_devkit_t12/data/meta.mat                   the development kit
   ILSVRC2012_devkit_t12/data/ILSVRC2012_validation_ground_truth.txt
@@ -29,7 +29,7 @@ DIR/                            or DIR/imagenet/
 DIR/                            or as Kaggle has it
   ILSVRC/Data/CLS-LOC/train/n01440764/n01440764_10026.JPEG
   ILSVRC/Data/CLS-LOC/val/ILSVRC2012_val_00000001.JPEG
-  LOC_val_solution.csv          ImageId,PredictionString: class and boxes of each picture
+  LOC_val_solution.csv          ImageId,PredictionString: class and boxes of each image
   LOC_synset_mapping.txt        the classes, a line each; may be missing",
     archives: &[],
     by_hand: "Sign the terms at https://image-net.org/download-images, then get

@@ -17,7 +17,7 @@ pub(super) const PETS: About = About {
     layout: "
 DIR/oxford-iiit-pet/
   images/Abyssinian_1.jpg
-  annotations/trainval.txt      Abyssinian_100 1 1 1: picture, class from 1 on, species, breed
+  annotations/trainval.txt      Abyssinian_100 1 1 1: image, class from 1 on, species, breed
   annotations/test.txt",
     archives: &[
         Archive {
