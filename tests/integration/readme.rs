@@ -116,6 +116,17 @@ fn every_command_of_the_readme_and_the_docs_runs() {
     assert!(ran.len() > 40, "only {} commands were found", ran.len());
 }
 
+#[test]
+fn every_page_is_in_the_summary_of_the_book() {
+    let docs = Path::new(ROOT).join("docs");
+    let summary = fs::read_to_string(docs.join("SUMMARY.md")).unwrap();
+    for entry in fs::read_dir(docs).unwrap() {
+        let name = entry.unwrap().file_name().into_string().unwrap();
+        let is_page = name.ends_with(".md") && name != "SUMMARY.md";
+        assert!(!is_page || summary.contains(&format!("]({name})")), "docs/SUMMARY.md does not list {name}");
+    }
+}
+
 /// A folder like the repository, with what the commands need: README's suite, two runs of it, weights, an excerpt of
 /// two sets.
 fn home() -> PathBuf {
