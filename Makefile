@@ -57,7 +57,7 @@ docs: setup
 	@$(call installed,mdbook,$(MDBOOK))
 	target/tools/bin/mdbook build
 	cargo doc --release --workspace --no-deps --lib
-	cp -r target/doc target/book/api
+	rm -rf target/book/api && cp -r target/doc target/book/api
 	@echo 'the site: target/book/index.html'
 
 deny: setup
