@@ -65,7 +65,7 @@ deny: setup
 	target/tools/bin/cargo-deny --all-features check
 
 # Tools that only these two need, at pinned versions, in target/tools.
-MDBOOK     := 0.5.2
+MDBOOK     := 0.5.4
 CARGO_DENY := 0.20.2
 installed = [ -e target/tools/$(1)-$(2) ] || { cargo install --locked --root target/tools $(1)@$(2) && touch target/tools/$(1)-$(2); }
 
