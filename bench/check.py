@@ -23,15 +23,15 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = "bench/results"
 # What the others import.
-MODULES = {"bench/tables.py", "bench/tiny_model.py", "bench/rates.py", "bench/check.py"}
+MODULES = {"bench/check.py", "bench/tiny_model.py", "bench/results/rates.py", "bench/results/tables.py"}
 # Script: its arguments, in words of `{..}` below. Scripts of tests/golden that are not named run without any.
 SHORT = {
-    "bench/ablation_table.py": f"{RESULTS}/roclip-ablation-cpu-2026-11-26.jsonl.gz",
-    "bench/attacks_table.py": f"{RESULTS}/attacks-cpu-2026-11-26.jsonl.gz",
+    "bench/results/ablation_table.py": f"{RESULTS}/roclip-ablation-cpu-2026-11-26.jsonl.gz",
+    "bench/results/attacks_table.py": f"{RESULTS}/attacks-cpu-2026-11-26.jsonl.gz",
     "bench/captions.py": "tests/fixtures/clipart --wordnet {wordnet} --nasty 200 {example:captions}",
     "bench/compare.py": "{recorded} {recorded}",
-    "bench/coverage.py": "3",
-    "bench/defenses_table.py": f"{RESULTS}/defenses-cpu-2026-11-26.jsonl.gz",
+    "bench/results/coverage.py": "3",
+    "bench/results/defenses_table.py": f"{RESULTS}/defenses-cpu-2026-11-26.jsonl.gz",
     "bench/false_alarms.py": "{gauntlet} {many} 2",
     "bench/faults.py": "{gauntlet} suites/smoke.toml {out} [0] --look",
     "bench/features.py": "{out} --fake 40 --model ViT-S-32-alt --threads 1 --workers 1 --gauntlet {gauntlet}",
@@ -42,9 +42,9 @@ SHORT = {
     "bench/linear_probe.py": "--rows 400 --features 16 --classes 4 --test 100 --c 1 --threads 1 --gauntlet {gauntlet}",
     "bench/parity.py": "ViT-S-32-alt --batch 2 --threads 1 --folder {out} {example:parity}",
     "bench/peers.py": "--rounds 1 --peers-only --only 128",
-    "bench/persistence_table.py": " ".join(f"{RESULTS}/persistence-{part}cpu-2026-11-26.jsonl.gz" for part in ("at-end-", "", "lasting-")),
+    "bench/results/persistence_table.py": " ".join(f"{RESULTS}/persistence-{part}cpu-2026-11-26.jsonl.gz" for part in ("at-end-", "", "lasting-")),
     "bench/precomputed.py": "{export} {out}/precomputed",
-    "bench/rate_table.py": f"suites/poison-rate.toml {RESULTS}/poison-rate-cpu-2026-11-26.jsonl.gz",
+    "bench/results/rate_table.py": f"suites/poison-rate.toml {RESULTS}/poison-rate-cpu-2026-11-26.jsonl.gz",
     "bench/report_1000.py": "{run} {out}/thousand",
     "bench/trial_peer.py": "{run} poisoned/clip/seed-0 --epochs 1",
     "bench/trials.py": "--rounds 1 --epochs 1 --only smoke/poisoned/clip --gauntlet {gauntlet}",
@@ -52,7 +52,7 @@ SHORT = {
     "tests/golden/synonyms.py": "{wordnet}",
 }
 # Imported only where they are needed.
-MORE = {"bench/rate_table.py": [], "bench/captions.py": ["nltk"]}
+MORE = {"bench/results/rate_table.py": [], "bench/captions.py": ["nltk"]}
 SKIPPED = {
     "bench/gpu.sh": "it measures a machine with a GPU; bench/gpu.sh --device cpu tries it out, in an hour",
 }
@@ -154,7 +154,7 @@ def packages(path, seen=None):
         names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
         names += [node.module] if isinstance(node, ast.ImportFrom) and node.module else []
         for name in (name.split(".")[0] for name in names):
-            neighbour = next((folder / f"{name}.py" for folder in (path.parent, ROOT / "tests/golden") if (folder / f"{name}.py").exists()), None)
+            neighbour = next((folder / f"{name}.py" for folder in (path.parent, ROOT / "tests/golden", ROOT / RESULTS) if (folder / f"{name}.py").exists()), None)
             if neighbour and neighbour not in seen:
                 seen.add(neighbour)
                 found |= packages(neighbour, seen)
@@ -197,7 +197,7 @@ def main():
     parser.add_argument("--gauntlet", type=Path, default=ROOT / "target/release/gauntlet")
     parser.add_argument("--only", default="", help="only scripts whose path contains this")
     given = parser.parse_args()
-    scripts = [str(path.relative_to(ROOT)) for folder in ("bench", "tests/golden") for path in sorted((ROOT / folder).iterdir())]
+    scripts = [str(path.relative_to(ROOT)) for folder in ("bench", RESULTS, "tests/golden") for path in sorted((ROOT / folder).iterdir())]
     scripts = [script for script in scripts if script.endswith((".py", ".sh")) and script not in MODULES and given.only in script]
     counts = {"passed": 0, "failed": 0, "skipped": 0}
     with tempfile.TemporaryDirectory() as folder:
