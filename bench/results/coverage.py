@@ -2,14 +2,14 @@
 
     python bench/results/coverage.py [DRAWS] > coverage.csv
 
-Takes some 10 minutes of one core for 1000 draws. Needs numpy and scipy. Seeds are simulated with known
-rates; all but the verdicts is symmetric in 0 and 1.
+Takes some 10 minutes of one core for 1000 draws. Needs numpy and scipy. Seeds are simulated with
+known rates; all but the verdicts is symmetric in 0 and 1.
 
-First part, one line per cell: intervals of means as `over_seeds` of report/src/judge.rs computes them.
-On either side that is the wider one of Student's t within bounds and of rates.py's quadrature of the
-model of report/src/judge/rate.rs (tests/golden/verdicts.py checks the two against Rust). Beside them:
-Student's t alone, cut off at 0 and 1. Second part: differences of pairs, by Student's t within the
-bounds, and verdicts. Tables go to stderr.
+First part, one line per cell: intervals of means as `over_seeds` of report/src/judge.rs computes
+them. On either side that is the wider one of Student's t within bounds and of rates.py's quadrature
+of the model of report/src/judge/rate.rs (tests/golden/verdicts.py checks the two against Rust).
+Beside them: Student's t alone, cut off at 0 and 1. Second part: differences of pairs, by Student's
+t within the bounds, and verdicts. Tables go to stderr.
 """
 
 import sys
@@ -76,8 +76,8 @@ def means():
 
 
 def differences():
-    """Pairs that share a seed, which is equally hard for both. With equal means every verdict is false.
-    One comparison, so nothing is corrected."""
+    """Pairs that share a seed, which is equally hard for both. With equal means every verdict is
+    false. One comparison, so nothing is corrected."""
     print("what,cases,seeds,first,second,spread,holds,student_holds,student_beyond,verdicts,verdicts_of_t_alone")
     print("\n| cases | seeds | means | spread | interval holds (t) | verdict (t alone) |\n|---|---|---|---|---|---|", file=sys.stderr)
     for cases in (32, 1000):

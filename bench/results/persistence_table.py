@@ -3,9 +3,9 @@
     python bench/results/persistence_table.py at-end.jsonl out/persistence/results.jsonl out/persistence-lasting/results.jsonl
 
 Attack success and accuracy of each row, every seed, at three times: when the poison ended half-way
-(scores of `gauntlet eval` on every trial's model-poisoned.safetensors, concatenated), after the clean
-epochs that followed, and where the poison stayed to the last epoch but one. Then RoCLIP less its
-controls at each of the three.
+(scores of `gauntlet eval` on every trial's model-poisoned.safetensors, concatenated), after the
+clean epochs that followed, and where the poison stayed to the last epoch but one. Then RoCLIP less
+its controls at each of the three.
 """
 
 import sys

@@ -3,8 +3,8 @@
     python bench/results/rate_table.py suites/poison-rate.toml out/poison-rate/results.jsonl [docs/results/poison-rate.png]
 
 Attack success of each row at each rate, every seed; the rate at which it crosses a half, per seed,
-interpolated on the logarithms of the two nearest rates; then RoCLIP less its controls at every rate.
-With a third argument it also draws the figure (needs matplotlib).
+interpolated on the logarithms of the two nearest rates; then RoCLIP less its controls at every
+rate. With a third argument it also draws the figure (needs matplotlib).
 """
 
 import math
@@ -26,7 +26,8 @@ def rate(attack):
 
 
 def break_even(rates, shares):
-    """The rate at which `shares` (in %) first reach 50; 0 or infinity if it is outside of the rates."""
+    """The rate at which `shares` (in %) first reach 50; 0 or infinity if it is outside of the
+    rates."""
     if shares[0] >= 50:
         return 0.0
     for (r, s), (next_r, next_s) in zip(zip(rates, shares), list(zip(rates, shares))[1:]):

@@ -1,4 +1,5 @@
-"""Shared by the table scripts: scores of a run, cells with every seed, planned comparisons. Needs scipy."""
+"""Shared by the table scripts: scores of a run, cells with every seed, planned comparisons. Needs
+scipy."""
 
 import gzip
 import json
