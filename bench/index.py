@@ -45,7 +45,7 @@ defenses = { clip = {} }
 
 
 def members():
-    """(picture, caption, JSON without its key) of every row of the excerpt."""
+    """(image, caption, JSON without its key) of every row of the excerpt."""
     with tarfile.open(ROOT / "tests/fixtures/clipart/00000.tar") as tar:
         files = {member.name: tar.extractfile(member).read() for member in tar if member.isfile()}
     stems = sorted({name.rsplit(".", 1)[0] for name in files})
