@@ -1,12 +1,14 @@
-"""Compares what becomes of captions here with open_clip and NLTK, in numbers and in time.
+"""Compares gauntlet's tokens and synonyms of captions with those of open_clip and NLTK, in numbers
+and in time.
 
     cargo build --release -p gauntlet --example captions
     python bench/captions.py FOLDER --wordnet wordnet/usr/share/wordnet [--nasty 20000] [--seed 1]
 
-FOLDER holds img2dataset shards. Tokens: all of its captions and as many broken ones (tests/golden/bpe.py breaks them), beside
-open_clip's SimpleTokenizer, and the speed of both on one thread. Synonyms: all of its words, beside NLTK's, and the share of them
-that have any. What differs is printed; the exit code then is 1. tests/golden/bpe.py and synonyms.py say what has to be installed
-and where WordNet comes from.
+FOLDER holds img2dataset shards. Tokens: all of its captions and as many broken ones
+(tests/golden/bpe.py breaks them), beside open_clip's SimpleTokenizer, and the speed of both on one
+thread. Synonyms: all of its words, beside NLTK's, and the share of them that have any. Differences
+are printed; the exit code is then 1. tests/golden/bpe.py and synonyms.py list what to install and
+where WordNet comes from.
 """
 
 import argparse
@@ -30,7 +32,7 @@ SHOWN = 20
 
 
 def ours(what, texts):
-    """The program's answer, and what it says of its speed."""
+    """The program's answers, and its line about speed."""
     done = subprocess.run([PROGRAM, what], input=json.dumps(texts), capture_output=True, text=True, check=True)
     return json.loads(done.stdout), done.stderr.strip().replace("\n", "; ")
 
@@ -45,7 +47,7 @@ def differing(kind, texts, ours, theirs):
 
 
 def speed(captions):
-    """open_clip's captions a second: with nothing remembered, and again."""
+    """open_clip's captions a second: with an empty cache, and again."""
     tokenizer = SimpleTokenizer(context_length=bpe.CONTEXT_LENGTH)
     rates = []
     for _ in range(2):

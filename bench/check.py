@@ -1,10 +1,12 @@
-"""Does every script under bench/ and tests/golden still run? Each in its short form: `make bench-check`, or
+"""Runs every script of bench/, bench/results/ and tests/golden in its short form. `make
+bench-check` does this, or
 
     python bench/check.py [--gauntlet target/release/gauntlet] [--only TEXT]
 
-A script whose Python packages are not there, or that needs something else which is not, is skipped by name; one that is not listed here fails. Scripts that
-make golden files run in a copy of tests/, and what they made there is compared with what is committed: equal, or made otherwise by these versions of the
-packages, which is told and no failure. The exit code is 1 if a script failed.
+A script that lacks its Python packages or another requirement is skipped by name. A script that is
+not listed here fails. Scripts that make golden files run in a copy of tests/, and their files are
+compared with the committed ones: they are equal, or these versions of the packages make others,
+which is noted and no failure. The exit code is 1 if a script failed.
 """
 
 import argparse
@@ -22,16 +24,18 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = "bench/results"
-# What the others import.
-MODULES = {"bench/tables.py", "bench/tiny_model.py", "bench/rates.py", "bench/check.py"}
-# Script: its arguments, in words of `{..}` below. Scripts of tests/golden that are not named run without any.
+# Imported by other scripts.
+MODULES = {"bench/check.py", "bench/tiny_model.py", "bench/results/rates.py", "bench/results/tables.py"}
+# Script: its arguments; `Stage.word` fills in `{..}`. Scripts of tests/golden that are not named
+# run
+# without any.
 SHORT = {
-    "bench/ablation_table.py": f"{RESULTS}/roclip-ablation-cpu-2026-11-26.jsonl.gz",
-    "bench/attacks_table.py": f"{RESULTS}/attacks-cpu-2026-11-26.jsonl.gz",
+    "bench/results/ablation_table.py": f"{RESULTS}/roclip-ablation-cpu-2026-11-26.jsonl.gz",
+    "bench/results/attacks_table.py": f"{RESULTS}/attacks-cpu-2026-11-26.jsonl.gz",
     "bench/captions.py": "tests/fixtures/clipart --wordnet {wordnet} --nasty 200 {example:captions}",
     "bench/compare.py": "{recorded} {recorded}",
-    "bench/coverage.py": "3",
-    "bench/defenses_table.py": f"{RESULTS}/defenses-cpu-2026-11-26.jsonl.gz",
+    "bench/results/coverage.py": "3",
+    "bench/results/defenses_table.py": f"{RESULTS}/defenses-cpu-2026-11-26.jsonl.gz",
     "bench/false_alarms.py": "{gauntlet} {many} 2",
     "bench/faults.py": "{gauntlet} suites/smoke.toml {out} [0] --look",
     "bench/features.py": "{out} --fake 40 --model ViT-S-32-alt --threads 1 --workers 1 --gauntlet {gauntlet}",
@@ -42,9 +46,9 @@ SHORT = {
     "bench/linear_probe.py": "--rows 400 --features 16 --classes 4 --test 100 --c 1 --threads 1 --gauntlet {gauntlet}",
     "bench/parity.py": "ViT-S-32-alt --batch 2 --threads 1 --folder {out} {example:parity}",
     "bench/peers.py": "--rounds 1 --peers-only --only 128",
-    "bench/persistence_table.py": " ".join(f"{RESULTS}/persistence-{part}cpu-2026-11-26.jsonl.gz" for part in ("at-end-", "", "lasting-")),
+    "bench/results/persistence_table.py": " ".join(f"{RESULTS}/persistence-{part}cpu-2026-11-26.jsonl.gz" for part in ("at-end-", "", "lasting-")),
     "bench/precomputed.py": "{export} {out}/precomputed",
-    "bench/rate_table.py": f"suites/poison-rate.toml {RESULTS}/poison-rate-cpu-2026-11-26.jsonl.gz",
+    "bench/results/rate_table.py": f"suites/poison-rate.toml {RESULTS}/poison-rate-cpu-2026-11-26.jsonl.gz",
     "bench/report_1000.py": "{run} {out}/thousand",
     "bench/trial_peer.py": "{run} poisoned/clip/seed-0 --epochs 1",
     "bench/trials.py": "--rounds 1 --epochs 1 --only smoke/poisoned/clip --gauntlet {gauntlet}",
@@ -52,7 +56,7 @@ SHORT = {
     "tests/golden/synonyms.py": "{wordnet}",
 }
 # Imported only where they are needed.
-MORE = {"bench/rate_table.py": [], "bench/captions.py": ["nltk"]}
+MORE = {"bench/results/rate_table.py": [], "bench/captions.py": ["nltk"]}
 SKIPPED = {
     "bench/gpu.sh": "it measures a machine with a GPU; bench/gpu.sh --device cpu tries it out, in an hour",
 }
@@ -63,13 +67,14 @@ class Missing(Exception):
 
 
 class Stage:
-    """What the scripts work on, made when the first one asks for it."""
+    """The inputs of the scripts, each made when the first one needs it."""
 
     def __init__(self, gauntlet, home):
         self.gauntlet, self.home, self.made = gauntlet, home, {}
 
     def word(self, word):
-        """A word of an argument list, with `{..}` filled in; nothing of one that only asks for something."""
+        """A word of an argument list, with `{..}` filled in; None if it only names a
+        requirement."""
         for name in ("gauntlet", "out", "run", "many", "recorded", "export", "tensorboard", "wordnet"):
             if f"{{{name}}}" in word:
                 word = word.replace(f"{{{name}}}", str(self.get(name)))
@@ -108,7 +113,7 @@ class Stage:
         return folder
 
     def make_many(self, folder):
-        """That run, as if it had the results of thirty seeds."""
+        """That run, with the results of thirty seeds in place of its own."""
         run = self.get("run")
         folder.mkdir()
         lines = gzip.decompress((ROOT / RESULTS / "smoke-30-seeds-cpu-2026-11-26.jsonl.gz").read_bytes()).decode()
@@ -124,7 +129,7 @@ class Stage:
         return folder
 
     def make_recorded(self, folder):
-        """What the machine with a GPU wrote of the smoke suite."""
+        """The results of the smoke suite on a GPU."""
         folder.mkdir()
         text = gzip.decompress((ROOT / RESULTS / "h200-2026-11-26/smoke-seed-0.jsonl.gz").read_bytes())
         (folder / "results.jsonl").write_bytes(text)
@@ -147,14 +152,14 @@ class Stage:
 
 
 def packages(path, seen=None):
-    """Packages that a script imports, by way of its neighbours, too."""
+    """Packages that a script imports, itself or through its neighbours."""
     seen = set() if seen is None else seen
     found = set()
     for node in ast.parse(path.read_text()).body:
         names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
         names += [node.module] if isinstance(node, ast.ImportFrom) and node.module else []
         for name in (name.split(".")[0] for name in names):
-            neighbour = next((folder / f"{name}.py" for folder in (path.parent, ROOT / "tests/golden") if (folder / f"{name}.py").exists()), None)
+            neighbour = next((folder / f"{name}.py" for folder in (path.parent, ROOT / "tests/golden", ROOT / RESULTS) if (folder / f"{name}.py").exists()), None)
             if neighbour and neighbour not in seen:
                 seen.add(neighbour)
                 found |= packages(neighbour, seen)
@@ -164,25 +169,25 @@ def packages(path, seen=None):
 
 
 def run(script, stage, copy):
-    """Runs one script in its short form; what to say of it."""
+    """Runs one script in its short form; returns a note to print."""
     missing = sorted(name for name in packages(ROOT / script) | set(MORE.get(script, [])) if find_spec(name) is None)
     if missing:
         raise Missing(f"Python lacks {', '.join(missing)}")
     words = [stage.word(word) for word in SHORT.get(script, "").split()]
     is_golden = script.startswith("tests/golden")
     home = copy if is_golden else ROOT
-    # -P would keep a script from its neighbours; none of them may be called like a module of Python's.
+    # -P would hide a script's neighbours; none of them may have the name of a standard module.
     command = [sys.executable, script, *(word for word in words if word is not None)]
     environment = {**os.environ, "OMP_WAIT_POLICY": "passive", "PYTHONDONTWRITEBYTECODE": "1"}
     if (done := subprocess.run(command, cwd=home, env=environment, capture_output=True, text=True)).returncode:
         raise RuntimeError(f"exit code {done.returncode}\n" + "\n".join((done.stdout + done.stderr).splitlines()[-12:]))
-    if script == "tests/golden/verdicts.py":  # it prints what others write
+    if script == "tests/golden/verdicts.py":  # it prints what other scripts write to a file
         (copy / "tests/golden/statistics.json").write_text(done.stdout)
     return compared(copy) if is_golden else ""
 
 
 def compared(copy):
-    """Golden files that the last script made otherwise than they are committed; they are put back for the next."""
+    """A note on golden files that the last script changed; restores them for the next script."""
     other = []
     for path in sorted((copy / "tests/golden").rglob("*.*")):
         committed = ROOT / path.relative_to(copy)
@@ -197,14 +202,14 @@ def main():
     parser.add_argument("--gauntlet", type=Path, default=ROOT / "target/release/gauntlet")
     parser.add_argument("--only", default="", help="only scripts whose path contains this")
     given = parser.parse_args()
-    scripts = [str(path.relative_to(ROOT)) for folder in ("bench", "tests/golden") for path in sorted((ROOT / folder).iterdir())]
+    scripts = [str(path.relative_to(ROOT)) for folder in ("bench", RESULTS, "tests/golden") for path in sorted((ROOT / folder).iterdir())]
     scripts = [script for script in scripts if script.endswith((".py", ".sh")) and script not in MODULES and given.only in script]
     counts = {"passed": 0, "failed": 0, "skipped": 0}
     with tempfile.TemporaryDirectory() as folder:
         home, copy = Path(folder) / "stage", Path(folder) / "copy"
         home.mkdir()
         shutil.copytree(ROOT / "tests", copy / "tests", symlinks=True)
-        (copy / "bench").symlink_to(ROOT / "bench")  # what golden values of statistics share with the tables
+        (copy / "bench").symlink_to(ROOT / "bench")  # verdicts.py imports bench/results/rates.py
         stage = Stage(given.gauntlet.resolve(), home)
         for script in scripts:
             start = time.monotonic()

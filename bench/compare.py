@@ -1,10 +1,12 @@
-"""Compares the scores of the smoke suite on two devices, and holds the second ones to what the suite must show.
+"""Compares the scores of the smoke suite on two devices, and checks the second run against the
+suite's limits.
 
     python bench/compare.py out/gpu/smoke-cpu out/gpu/smoke-device
 
-Poison must be the same to the byte. Trainings on two devices round differently and part ways, so their scores are printed side by side,
-held to the limits of tests/integration/smoke.rs, and accuracies and base rates to each other, within what two seeds may differ by. Prints JSON;
-exit code 1 where something does not hold.
+Poison must be the same to the byte. Trainings on two devices round differently and diverge. So
+their scores are printed side by side and checked against the limits of tests/integration/smoke.rs,
+and accuracies and base rates against each other, within what two seeds may differ by. Prints JSON;
+the exit code is 1 if a check fails.
 """
 
 import json
@@ -22,7 +24,7 @@ def scores(folder):
 
 
 def wrong(key, line):
-    """Why a score is not what the suite must show; none where it is."""
+    """Why a score breaks the suite's limits; None if it does not."""
     arena, defense, _, score, _ = key
     value = line["value"]
     if score == "top1" and value <= 3 * line["chance"]:

@@ -1,8 +1,11 @@
-"""How often does `gauntlet check` stop a run of unchanged code? `python bench/false_alarms.py GAUNTLET FOLDER [SPLITS]`.
+"""Measures how often `gauntlet check` stops a run of unchanged code.
 
-FOLDER is a finished run of a suite with many seeds. They are split at random into five that are recorded, five that are checked, and the rest, again and
-again; no two runs of a split share a seed. Prints how many splits were stopped, and by which scores. Splits of one run overlap one another: their share is
-an unbiased estimate, its error is larger than that of as many independent runs.
+    python bench/false_alarms.py GAUNTLET FOLDER [SPLITS]
+
+FOLDER is a finished run of a suite with many seeds. They are split at random, again and again, into
+five that are recorded, five that are checked, and the rest; the two parts of a split share no seed.
+Prints how many splits were stopped, and by which scores. Splits of one run overlap: their share is
+an unbiased estimate, with a larger error than that of as many independent runs.
 """
 import json
 import random
@@ -20,7 +23,7 @@ draw = random.Random(0)
 
 
 def part(home: Path, name: str, seeds: list) -> Path:
-    """The run as if it had these seeds only."""
+    """A copy of the run with these seeds only."""
     out = home / name
     out.mkdir()
     (out / "trials").symlink_to(folder / "trials")

@@ -1,8 +1,13 @@
-"""Does `gauntlet check` see what breaks? `python bench/faults.py GAUNTLET SUITE OUT 'seeds'`, as in '[100, 101, 102, 103, 104]'; further
-arguments choose faults, by default none (sound code) and all; `--look` only looks whether each fault still has its place in the sources.
+"""Measures which planted faults `gauntlet check` finds.
 
-Plants six faults in a copy of the sources (a git worktree in OUT, one build; the variable GAUNTLET_FAULT chooses one), runs the suite with each on seeds that
-the baseline does not have, and checks. OUT/baseline.json is what `gauntlet check --record` made of a sound run on other seeds.
+    python bench/faults.py GAUNTLET SUITE OUT 'SEEDS' [FAULT ..]
+
+SEEDS is a list like '[100, 101, 102, 103, 104]'. Further arguments choose faults; the default is
+none (sound code) and all. `--look` only checks that each fault still fits the sources.
+
+Plants six faults in a copy of the sources (a git worktree in OUT, one build; the variable
+GAUNTLET_FAULT chooses one), runs the suite with each on seeds that the baseline does not have, and
+checks. OUT/baseline.json is a record by `gauntlet check --record` of a sound run on other seeds.
 """
 import os
 import re
@@ -13,7 +18,7 @@ from pathlib import Path
 gauntlet, suite, out, seeds = sys.argv[1], sys.argv[2], Path(sys.argv[3]).resolve(), sys.argv[4]
 ON = 'std::env::var("GAUNTLET_FAULT").is_ok_and(|fault| fault == "{}")'
 
-# Fault: file, what stands there, what is put in its place ({on}: whether the fault is chosen).
+# Fault: file, original text, replacement ({on}: whether the fault is chosen).
 FAULTS = {
     "pool-never-updated": (
         "defenses/src/roclip/pool.rs",
@@ -47,7 +52,7 @@ FAULTS = {
     ),
 }
 
-if sys.argv[5:] == ["--look"]:  # whether each fault still has its place in the sources; nothing is built
+if sys.argv[5:] == ["--look"]:  # whether each fault still fits the sources; nothing is built
     for fault, (file, there, _) in FAULTS.items():
         count = len(re.findall(there, Path(file).read_text()))
         assert count == 1, f"{fault}: {count} places in {file}"

@@ -1,11 +1,13 @@
-"""Image features of 10,000 pictures: gauntlet beside torchvision and PyTorch, the same weights, the same cores, in turn.
+"""Times image features of 10,000 images: gauntlet beside torchvision and PyTorch, the same weights
+and cores, in turn.
 
     python bench/features.py FOLDER [--set cifar10] [--model RN50] [--threads 2] [--gauntlet target/release/gauntlet]
 
-FOLDER holds the set as torchvision reads it (without one, `--fake 10000` writes an ImageFolder of JPEGs first). Needs torch, torchvision, open_clip and
-safetensors. PyTorch's side is open_clip's evaluation transform in a DataLoader, as its users run it, with as many workers as cores.
-Both embed the same test pictures with the same random weights; prints JSON: seconds, pictures a second, the ratio, and how far the features
-are apart (mean cosine).
+FOLDER holds the set as torchvision reads it (without one, `--fake 10000` writes an ImageFolder of
+JPEGs first). Needs torch, torchvision, open_clip and safetensors. PyTorch's side is open_clip's
+evaluation transform in a DataLoader, as its users run it, with as many workers as cores. Both embed
+the same test images with the same random weights. Prints JSON: seconds, images a second, the ratio,
+and the similarity of the features (mean cosine).
 """
 
 import argparse
@@ -50,7 +52,8 @@ def pytorch(model, transform, arguments):
 
 
 def gauntlet(weights, arguments, folder):
-    """The time of the evaluation alone, as the trial's own cost line has it; text and scores are a few classes."""
+    """The time of the evaluation alone, from the trial's cost line; text and scores are a few
+    classes."""
     command = [arguments.gauntlet, "eval", "--weights", weights, "--model", arguments.model, "--device", "cpu", "--json"]
     command += ["--threads", str(arguments.threads), "--downstream", f"{arguments.set}={arguments.folder}", "--out", folder]
     command += ["--evaluator", "downstream-zero-shot", "--set", f"downstream.{arguments.set}.options.allow_partial=true"]

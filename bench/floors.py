@@ -1,13 +1,16 @@
-"""What a training step cannot be faster than: operations and bytes of the models, counted, over what a device can do.
+"""Counts the floor of a training step: operations and bytes of the models, over what a device can
+do.
 
     pip install torch==2.11.0 open_clip_torch==3.3.0
     python bench/floors.py [--batch 512] [--length 77]
 
-Operations are counted by PyTorch's own counter over forward and backward. Bytes: each number that leaves a layer of the image or text tower is
-written and read on the way forth, read again on the way back, and its gradient written and read: five times. `all` counts every layer's
-numbers, as an eager step moves them; `fused` only those that leave a convolution, a linear layer or attention, as if norms, activations
-and pools cost nothing. The floor is the larger of operations over the device's rate and fused bytes over its bandwidth. An H200's
-rates are as measured on one elsewhere; this machine's are measured here, on one thread.
+Operations are counted by PyTorch's own counter over forward and backward. Bytes: each number that
+leaves a layer of the image or text tower is written and read in the forward pass, read again in the
+backward pass, and its gradient written and read: five times. `all` counts every layer's numbers, as
+an eager step moves them; `fused` only those that leave a convolution, a linear layer or attention,
+as if norms, activations and pools cost nothing. The floor is the larger of operations over the
+device's rate and fused bytes over its bandwidth. An H200's rates are as measured on one elsewhere;
+this machine's are measured here, on one thread.
 """
 
 import argparse
@@ -25,7 +28,8 @@ HEAVY = (nn.Conv2d, nn.Linear, nn.MultiheadAttention)
 
 
 def measured():
-    """fp32 products of matrices that fit the cache, and a copy of an array that does not, on one thread."""
+    """fp32 products of matrices that fit the cache, and a copy of an array that does not, on one
+    thread."""
     torch.set_num_threads(1)
     best = lambda body: min(timed(body) for _ in range(10))
     a, b = torch.randn(768, 768), torch.randn(768, 768)
@@ -41,7 +45,7 @@ def timed(body):
 
 
 def counted(tower, inputs, rows):
-    """Operations forward and in all, and numbers that leave layers, all and heavy ones, a row."""
+    """Per row: operations forward and in all, and numbers that leave layers, all and heavy ones."""
     outputs = dict(all=0, heavy=0)
 
     def leaves(module, _, output):

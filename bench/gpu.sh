@@ -1,13 +1,14 @@
 #!/usr/bin/env bash
-# Measures gauntlet on a machine with an NVIDIA GPU and PyTorch 2.11, which needs neither Rust nor a network: numbers first (golden files, the smoke
-# suite against the CPU), then speed (a training step, the pool, the start; beside open_clip where it is installed). Some 4 minutes, half of it torch.compile; a part that
-# fails does not stop the others.
+# Measures gauntlet on a machine with an NVIDIA GPU and PyTorch 2.11; it needs neither Rust nor a network.
+# Numbers come first (golden files, the smoke suite against the CPU), then speed (a training step, the
+# pool, the start; beside open_clip where it is installed). Takes some 4 minutes, half of it
+# torch.compile. A part that fails does not stop the others.
 #
 #     bench/gpu.sh [--device cuda] [--gauntlet target/release/gauntlet] [--model RN50] [OUT]
 #
-# OUT (default out/gpu) gets NAME.json (of a suite its table, NAME.txt) and NAME.log of every part, and summary.json. The exit code is 0 only if every part passed.
-# The binary may also be named by $GAUNTLET, and the Python whose PyTorch is used by $PYTHON. `--device cpu` runs the same in small and with
-# patience, to try the script out.
+# OUT (default out/gpu) gets NAME.json (of a suite its table, NAME.txt) and NAME.log of every part, and
+# summary.json. The exit code is 0 only if every part passed. $GAUNTLET may name the binary, and $PYTHON
+# the Python whose PyTorch is used. `--device cpu` runs the same in small and slowly, to test the script.
 set -uo pipefail
 
 device=cuda gauntlet=${GAUNTLET:-target/release/gauntlet} model='' out=out/gpu
@@ -36,18 +37,20 @@ else
   smoke=(--jobs 12) allowed=570 patience=1 peers=()
 fi
 
-# The installed PyTorch's libtorch, and the NVIDIA packages beside it. LD_LIBRARY_PATH wins over the binary's own path.
+# The installed PyTorch's libtorch, and the NVIDIA packages beside it. LD_LIBRARY_PATH takes precedence
+# over the binary's own path.
 torch=$("$python" -c 'import importlib.util as u; print(u.find_spec("torch").submodule_search_locations[0])') || exit 2
 export LD_LIBRARY_PATH=$torch/lib:$(printf '%s:' "$torch"/../nvidia/*/lib)${LD_LIBRARY_PATH:-}
 export OMP_WAIT_POLICY=passive
 
 started=$SECONDS failed=0 parts=()
 
-# part NAME SECONDS COMMAND...: runs it with a time limit; standard output to NAME.json, standard error to NAME.log.
+# part NAME SECONDS COMMAND...: runs it with a time limit; standard output to NAME.json, standard error
+# to NAME.log.
 part() {
   local name=$1 kind=json limit=$(($2 * patience)) left=$((allowed - (SECONDS - started))) code=1 begun=$SECONDS passed=false
   shift 2
-  [[ $name == smoke-* ]] && kind=txt   # a table for people
+  [[ $name == smoke-* ]] && kind=txt   # a text table
   [ "$left" -lt "$limit" ] && limit=$left
   if [ "$limit" -gt 0 ]; then
     timeout -k 5 "$limit" "$@" >"$out/$name.$kind" 2>"$out/$name.log"

@@ -1,12 +1,15 @@
-"""A training step of gauntlet's beside open_clip's, eager and compiled, and beside a loop set up as RoCLIP's release is: same weights, same
-batch, same loss, one device. Prints JSON; exit code 1 where the losses differ.
+"""Times a training step of gauntlet's beside open_clip's, eager and compiled, and beside a loop
+like that of RoCLIP's release: same weights, same batch, same loss, one device. Prints JSON; the
+exit code is 1 if the losses differ.
 
     python bench/gpu_peers.py [--gauntlet target/release/gauntlet] [--device cuda] [--model RN50] [--batch 512] [--steps 20] [--no-compile]
 
-Every step takes u8 pictures and tokens on the host and ends with AdamW and the clamp of the temperature; nothing is augmented.
-open_clip: bfloat16 by autocast, channels last, fused AdamW, pinned memory. The release: the model in float32 outside of autocast, the
-loss within (float16, with a scaler), float pictures copied without pinning, AdamW as PyTorch chooses it, the loss read in every step; TF32
-stays off in all. Rates are rows a second; `floor` is the operations of forward and backward (bench/floors.py) at an H200's 790 TFLOP/s.
+Every step takes u8 images and tokens on the host and ends with AdamW and the clamp of the
+temperature; nothing is augmented. open_clip: bfloat16 by autocast, channels last, fused AdamW,
+pinned memory. The release: the model in float32 outside of autocast, the loss within (float16, with
+a scaler), float images copied without pinning, AdamW as PyTorch chooses it, the loss read in every
+step; TF32 stays off in all. Rates are rows a second; `floor` is the operations of forward and
+backward (bench/floors.py) at an H200's 790 TFLOP/s.
 """
 
 import argparse
@@ -64,7 +67,7 @@ def main():
 
 
 def gauntlet(given, folder):
-    """Its own measurement, and the weights, batch and loss that it leaves in the folder."""
+    """Gauntlet's own measurement; it leaves weights, batch and loss in the folder."""
     command = [given.gauntlet, "bench", "--device", given.device, "--threads", str(given.threads), "step", "--model", given.model]
     command += ["--batch", str(given.batch), "--steps", str(given.steps), "--warmup", str(given.warmup), "--defense", "clip"]
     command += ["--precision", given.precision, "--exchange", folder]
@@ -81,7 +84,7 @@ def built(given, weights):
 
 
 def normalised(given, images):
-    """u8 `[batch, 3, S, S]` on the host to what the model reads, on the device."""
+    """u8 `[batch, 3, S, S]` on the host to the model's input on the device."""
     constant = lambda values: torch.tensor(values, device=given.device).view(1, 3, 1, 1)
     return (images.to(given.device, non_blocking=True).float() / 255 - constant(MEAN)) / constant(STD)
 

@@ -1,13 +1,15 @@
-"""Times the row index: made from tar shards, opened again, and what of memory it takes.
+"""Times the row index: made from tar shards, opened again, and its memory.
 
     cargo build --release
     python bench/index.py [--rows 10000 1000000 10000000] [--folder /tmp] [--gauntlet target/release/gauntlet]
 
-Shards as img2dataset writes them, of 10,000 rows each (picture, caption, JSON): the rows of tests/fixtures/clipart under new keys,
-their pictures 32 pixels wide so that a million take 3.6 GB. Ten shards are written; a greater set is the same
-files under more names, so that it lies in memory as a warm data set does. One training of a `small` model begins on each set,
-twice, without a canvas cache, and is stopped once it has done ten steps. Prints for each the index's bytes, wall and CPU seconds from
-the start of the process until the index is there and until the tenth step, and the memory that is the process's own (not file pages).
+Shards are those of img2dataset, of 10,000 rows each (image, caption, JSON): the rows of
+tests/fixtures/clipart under new keys, their images 32 pixels wide so that a million take 3.6 GB.
+Ten shards are written; a larger set is the same files under more names, so that it is in memory
+like a warm data set. One training of a `small` model begins on each set, twice, without a canvas
+cache, and is stopped after ten steps. Prints for each the index's bytes, wall and CPU seconds from
+the start of the process until the index is there and until the tenth step, and the process's own
+memory (not file pages).
 """
 
 import argparse
@@ -43,7 +45,7 @@ defenses = { clip = {} }
 
 
 def members():
-    """(picture, caption, JSON without its key) of every row of the excerpt."""
+    """(image, caption, JSON without its key) of every row of the excerpt."""
     with tarfile.open(ROOT / "tests/fixtures/clipart/00000.tar") as tar:
         files = {member.name: tar.extractfile(member).read() for member in tar if member.isfile()}
     stems = sorted({name.rsplit(".", 1)[0] for name in files})
@@ -67,7 +69,7 @@ def write_shard(path, number, rows):
 
 
 def shards(folder, rows, written):
-    """A folder of as many shards as make `rows`; a shard that is not among the written ones is one of them under another name."""
+    """A folder of enough shards for `rows`; those beyond the written ones are links to them."""
     folder.mkdir()
     for number in range(-(-rows // SHARD)):
         os.link(written[number % len(written)], folder / f"{number:05}.tar")
@@ -75,7 +77,7 @@ def shards(folder, rows, written):
 
 
 def own_memory(pid):
-    """Peak so far of what cannot be dropped from memory, in MB: anonymous pages."""
+    """Peak so far of anonymous pages, which cannot be dropped from memory, in MB."""
     try:
         status = Path(f"/proc/{pid}/status").read_text()
         return max((int(line.split()[1]) / 1e3 for line in status.splitlines() if line.startswith("RssAnon")), default=0)
@@ -84,13 +86,14 @@ def own_memory(pid):
 
 
 def cpu_seconds(pid):
-    """Of all threads so far; on a machine that others use, less noisy than the wall's."""
+    """CPU seconds of all threads so far; on a shared machine less noisy than wall time."""
     user, system = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[11:13]
     return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
 
 
 def begun(gauntlet, trial, out, store):
-    """Starts a trial and stops it at its tenth step: wall and CPU seconds until the index is there and until the step, peak memory."""
+    """Starts a trial and stops it at its tenth step. Returns wall and CPU seconds until the index
+    is there and until the step, and peak memory."""
     index, memory, start = None, 0, time.perf_counter()
     child = subprocess.Popen([gauntlet, "trial", trial, "--out", out, "--store", store], stdout=subprocess.DEVNULL, cwd=ROOT)
     while not ((out / "metrics.jsonl").exists() and (out / "metrics.jsonl").stat().st_size):
@@ -107,7 +110,7 @@ def begun(gauntlet, trial, out, store):
 
 
 def resolved(gauntlet, folder):
-    """The trial that is started, as the suite writes it when it runs on the excerpt."""
+    """The trial to start, as the suite writes it when it runs on the excerpt."""
     suite, out = folder / "suite.toml", folder / "excerpt"
     suite.write_text(SUITE)
     subprocess.run([gauntlet, "run", suite, "--only", "clean/clip", "--out", out], check=True, stdout=subprocess.DEVNULL, cwd=ROOT)

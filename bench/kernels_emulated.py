@@ -1,6 +1,9 @@
-"""The CUDA kernels of torch/cpp/kernels.cu, emulated on a CPU, beside PyTorch in float64: `python bench/kernels_emulated.py` (needs torch and g++).
+"""Compares the CUDA kernels of torch/cpp/kernels.cu, emulated on a CPU, with PyTorch in float64.
 
-Prints the greatest distance of each output, as a share of its length; exit code 1 where one is more than 1e-5 in fp32, or 1e-2 in bf16.
+    python bench/kernels_emulated.py        # needs torch and g++
+
+Prints the greatest distance of each output, as a share of its length. The exit code is 1 if one is
+more than 1e-5 in fp32, or 1e-2 in bf16.
 """
 
 import ctypes

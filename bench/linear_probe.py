@@ -1,11 +1,14 @@
-"""The linear probe's solver beside scikit-learn: the same features, the same regularisation, in turn, on the same cores.
+"""Times the linear probe's solver beside scikit-learn: same features, same regularisation, same
+cores, in turn.
 
     python bench/linear_probe.py [--rows 50000 --features 1024 --classes 100 --c 0.01 1] [--gauntlet target/release/gauntlet]
 
-Needs numpy, torch, safetensors and scikit-learn. Features are drawn like a network's: class means and noise whose spectrum falls over two
-and a half decades, all correlated, and not centred. scikit-learn runs as CLIP's published probe does (max_iter=1000): in float32 at
-its default tolerance, and in float64 at a tight one, which float32 does not reach. Prints JSON: seconds, CPU seconds (which say more where others compute), objective (C * sum of cross-entropies + |W|^2 / 2, computed
-here in float64 for both) and accuracy.
+Needs numpy, torch, safetensors and scikit-learn. Features are drawn like a network's: class means
+and noise whose spectrum falls over two and a half decades, all correlated, and not centred.
+scikit-learn runs as CLIP's published probe does (max_iter=1000): in float32 at its default
+tolerance, and in float64 at a tight one, which float32 does not reach. Prints JSON: seconds, CPU
+seconds (more reliable on a shared machine), objective (C * sum of cross-entropies + |W|^2 / 2,
+computed here in float64 for both) and accuracy.
 """
 
 import argparse
@@ -36,13 +39,13 @@ def features(rows, columns, classes, test):
 
 
 def scikit_learn(data, c, tolerance, most):
-    # A tight tolerance is out of reach in 32 bits: the search stops where rounding hides the descent.
+    # 32 bits cannot reach a tight tolerance: the search stops where rounding hides the descent.
     x, y = data["fit"].numpy(), data["fit_labels"].numpy()
     x = x.astype(np.float64) if tolerance < 1e-5 else x
     model = LogisticRegression(C=c, max_iter=most, tol=tolerance)
     began, cpu = time.time(), time.process_time()
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # it did not converge: the objective says so
+        warnings.simplefilter("ignore")  # it did not converge: the objective shows that
         model.fit(x, y)
     seconds, cpu_seconds = time.time() - began, time.process_time() - cpu
     logits = x.astype(np.float64) @ model.coef_.T.astype(np.float64) + model.intercept_

@@ -1,15 +1,18 @@
-"""Gauntlet's full-size models against open_clip's: weights both ways, embeddings, loss, gradients, an AdamW step; and time.
+"""Compares gauntlet's full-size models with open_clip's: weights both ways, embeddings, loss,
+gradients, an AdamW step; and time.
 
     pip install torch==2.11.0 open_clip_torch==3.3.0
     cargo build --release -p gauntlet --example parity
     OMP_WAIT_POLICY=passive python bench/parity.py [--batch 4] [RN50 ViT-B-32 ViT-B-16]
     OMP_WAIT_POLICY=passive python bench/parity.py --time [RN50]
 
-The first prints a table and exits with 1 if a line of it is not ok. An error is the greatest difference over the greatest
-element of open_clip's tensor; of many tensors, the worst. The limit is 1e-4 in float64, which tells whether the same is computed,
-and in float32; but where open_clip in float32 differs by more from itself, with its pictures channels last as gauntlet has them
-and not, the limit is twice as much. So it is with a ResNet's gradients: rounding decides on which side of 0 a few of millions
-of ReLUs lie. All weights are random. It takes some 6 GB of memory and of disk (--folder), which it frees.
+The first prints a table and exits with 1 if a line of it is not ok. An error is the greatest
+difference over the greatest element of open_clip's tensor; of many tensors, the worst. The limit is
+1e-4 in float64, which tells whether the same is computed, and in float32. But where open_clip in
+float32 differs by more from itself, with its images channels last as in gauntlet and not, the limit
+is twice as much. That is the case for a ResNet's gradients: rounding decides on which side of 0 a
+few of millions of ReLUs are. All weights are random. It takes some 6 GB of memory and of disk
+(--folder), which it frees.
 
 The second prints seconds per training step of both, in turn.
 """
@@ -32,7 +35,7 @@ ROOT = Path(__file__).resolve().parent.parent
 EXAMPLE = ROOT / "target/release/examples/parity"
 LIMIT = 1e-4
 RN50_PARAMETERS = 102_007_137  # open_clip's docs/model_profile.csv: 102.01 M
-LEARNING_RATE, WEIGHT_DECAY, BETAS, EPSILON = 1e-2, 0.1, (0.9, 0.98), 1e-8  # as core/examples/parity.rs has them
+LEARNING_RATE, WEIGHT_DECAY, BETAS, EPSILON = 1e-2, 0.1, (0.9, 0.98), 1e-8  # as in core/examples/parity.rs
 
 
 def main():
@@ -69,7 +72,8 @@ def run(given, *arguments):
 
 
 def compared(name, given, folder):
-    """Lines of the table: quantity, (error, limit) in float64 if it is compared there, (error, limit) in float32, note."""
+    """Lines of the table: quantity, (error, limit) in float64 if it is compared there, (error,
+    limit) in float32, note."""
     torch.manual_seed(0)
     model = open_clip.create_model(name)
     randomise(model)
@@ -103,7 +107,7 @@ def compared(name, given, folder):
 
 
 def loaded(name, given, folder, images, tokens):
-    """open_clip's own loader is strict: it throws where a tensor is missing, unknown or of another shape."""
+    """open_clip's strict loader raises if a tensor is missing, unknown or of another shape."""
     run(given, "fresh", name, folder)
     for file in ["model", "fresh"]:
         path = folder / f"{file}.safetensors"
@@ -119,7 +123,8 @@ def loaded(name, given, folder, images, tokens):
 
 
 def randomise(model):
-    """No weight may be left at a constant that hides a mistake: the last norm of open_clip's ResNet blocks starts at 0."""
+    """Moves every weight off constants that hide a mistake: the last norm of open_clip's ResNet
+    blocks starts at 0."""
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             if parameter.ndim <= 1 and name != "logit_scale":
@@ -139,7 +144,9 @@ def inputs(model, batch):
         length = int(torch.randint(3, model.context_length + 1, ()))
         row[0], row[length - 1] = model.vocab_size - 2, model.vocab_size - 1
         row[1 : length - 1] = torch.randint(1, model.vocab_size - 2, (length - 2,))
-    # Blurred noise: pictures of plain noise are all the same to deep layers, whose batch norms then magnify the rounding.
+    # Blurred noise: deep layers cannot tell images of plain noise apart, and batch norms then
+    # magnify
+    # the rounding.
     blurred = lambda size: F.interpolate(torch.randn(batch, 3, size, size), size=side, mode="bicubic")
     return blurred(7) + 0.3 * blurred(56), tokens
 
@@ -166,7 +173,7 @@ def error(ours, theirs, scale=None):
 
 
 def worst(keys, ours, theirs):
-    """The greatest error and the key it is at; a NaN is the worst of all."""
+    """The greatest error and its key; a NaN is the worst of all."""
     errors = {key: error(ours[key], theirs[key], scale(key, theirs)) for key in keys}
     key = greatest(errors)
     return errors[key], key
@@ -177,7 +184,8 @@ def greatest(errors):
 
 
 def scale(key, theirs):
-    """The bias of attention's keys moves a row's scores alike, which softmax ignores: its gradient is nothing but rounding."""
+    """The bias of attention's keys moves a row's scores alike, which softmax ignores: its gradient
+    is nothing but rounding."""
     return theirs[key.replace("k_proj", "q_proj")] if key.endswith("k_proj.bias") else theirs[key]
 
 
@@ -192,8 +200,8 @@ def groups(model):
 
 
 def update(model, before, ours, after):
-    """The step is compared by how far it moves, and from the same gradients: Adam's first step is nearly their sign, which
-    rounding alone decides for the smallest."""
+    """The step is compared by how far it moves, and from the same gradients: Adam's first step is
+    nearly their sign, which rounding alone decides for the smallest."""
     model.load_state_dict(before)
     parameters = dict(model.named_parameters())
     for name, parameter in parameters.items():
@@ -207,7 +215,8 @@ def update(model, before, ours, after):
 
 
 def timed(name, given):
-    """Medians of steps after a first one, which warms up; both in turn, so that a change of load strikes both."""
+    """Medians of steps after a first one, which warms up; both in turn, so that a change of load
+    affects both."""
     batch, steps = given.batch or 8, 4
     model = open_clip.create_model(name).train()
     images, tokens = inputs(model, batch)

@@ -1,11 +1,14 @@
-"""The paths of benches/ beside what others do for the same, in turn, as ratios; prints a table for docs/performance.md.
+"""Times the paths of benches/ beside their peers in Python, in turn, as ratios; prints a table for
+docs/performance.md.
 
     pip install torch==2.11.0 torchvision==0.26.0 open_clip_torch==3.3.0
     OMP_WAIT_POLICY=passive python bench/peers.py [--rounds 3] [--only TEXT] [--compile] [--peers-only]
 
-Each round times gauntlet (`cargo bench`, which builds first) and then every peer; a ratio is the median over rounds of peer over
-gauntlet, so above 1 gauntlet is faster. All on one thread, in time on a core. Peers: PIL alone; open_clip's transforms; RoCLIP's transform as released
-(model/utils/augment_image.py, then CLIP's); PyTorch's operations, which gauntlet's are held to in tests/golden.
+Each round times gauntlet (`cargo bench`, which builds first) and then every peer. A ratio is the
+median over rounds of peer over gauntlet, so above 1 gauntlet is faster. All on one thread, in time
+on a core. Peers: PIL alone; open_clip's transforms; RoCLIP's transform as released
+(model/utils/augment_image.py, then CLIP's); PyTorch's operations, which tests/golden compares with
+gauntlet's.
 """
 
 import argparse
@@ -38,7 +41,8 @@ def decode():
 
 
 def roclip_augmentation(size):
-    """What RoCLIP's release does to a PIL picture before CLIP's own transform; its blur reaches 10 pixels of 224."""
+    """RoCLIP's released augmentation of a PIL image, before CLIP's own transform; its blur reaches
+    10 pixels of 224."""
     reach = max(1, round(size * 10 / 224))
     jitter = T.RandomApply([T.ColorJitter(0.5, 0.5, 0.5, 0.1)], p=0.8)
     blur = T.GaussianBlur(2 * reach + 1, sigma=(0.1 * size / 224, 2.0 * size / 224))
@@ -46,7 +50,7 @@ def roclip_augmentation(size):
 
 
 def step(image, text, scale, images, tokens, compiled):
-    """A training step of a model in PyTorch, with the optimizer that gauntlet has."""
+    """A training step of a model in PyTorch, with gauntlet's optimizer."""
     parameters = [*image.parameters(), *text.parameters(), scale]
     optimizer = torch.optim.AdamW([p for p in parameters if p.requires_grad], lr=1e-5, weight_decay=0.1, fused=True)
     own = torch.arange(len(images))
@@ -101,7 +105,8 @@ def augment_one(size):
 
 
 def badnet():
-    """CleanCLIP's patch (backdoor/utils.py): a tensor picture at a time, noise of the picture's own mean at a random place."""
+    """CleanCLIP's patch (backdoor/utils.py): one image tensor at a time, noise of the image's own
+    mean at a random place."""
     to_tensor, to_picture, picture = T.ToTensor(), T.ToPILImage(), decode().resize((224, 224))
 
     def body():
@@ -120,7 +125,8 @@ def look_up(size):
 
 
 def cases(compiled):
-    """Name of the criterion bench, rows it works on, and its peers: a function each and the rows that one works on."""
+    """Name of the criterion bench, rows it works on, and its peers: a function each and the rows
+    that one works on."""
     clip = T.Compose([T.Resize(224, T.InterpolationMode.BICUBIC), T.CenterCrop(224), T.ToTensor(), T.Normalize(MEAN, STD)])
     evaluation, training = image_transform(224, is_train=False), image_transform(224, is_train=True)
     roclip = T.Compose([roclip_augmentation(224), clip])

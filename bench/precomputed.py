@@ -1,7 +1,10 @@
-"""Poison made elsewhere, for the attack `precomputed`: `python bench/precomputed.py EXPORT OUT` (needs Pillow).
+"""Makes poison outside of gauntlet, for the attack `precomputed`.
 
-EXPORT is a folder that `gauntlet poison export --format csv` wrote. Its pictures get a watermark that Pillow draws; those to train with a
-caption of the target, taken from the export, those to test with their true class.
+    python bench/precomputed.py EXPORT OUT        # needs Pillow
+
+EXPORT is a folder written by `gauntlet poison export --format csv`. Its images get a watermark
+drawn by Pillow: those for training with a caption of the target, taken from the export, those for
+testing with their true class.
 """
 import csv
 import json

@@ -1,4 +1,4 @@
-"""Time and size of the report of 1,000 trials, made of the folders of a small run that has finished.
+"""Measures time and size of a report of 1,000 trials, made of the folders of a small finished run.
 
     target/release/gauntlet run suites/smoke.toml --set 'seeds=[0,1,2]' --out out/smoke
     python3 bench/report_1000.py out/smoke /tmp/thousand

@@ -1,4 +1,5 @@
-"""The demo's model (core/src/model/tiny.json) in plain PyTorch, as one would write it: for `trial_peer.py`, `peers.py` and `floors.py`."""
+"""The demo's model (core/src/model/tiny.json) in plain PyTorch, for `trial_peer.py`, `peers.py` and
+`floors.py`."""
 
 import torch
 import torch.nn as nn

@@ -1,13 +1,16 @@
-"""A trial of the embedded world in PyTorch: the same model, data, poison, batch, optimizer and epochs. `trials.py` times gauntlet beside it.
+"""Trains a trial of the embedded world in PyTorch: the same model, data, poison, batch, optimizer
+and epochs. `trials.py` times gauntlet beside it.
 
     pip install torch==2.11.0 torchvision==0.26.0 safetensors numpy pillow
     target/release/gauntlet run suites/demo.toml --out out/demo --only poisoned/clip/seed-10
     OMP_WAIT_POLICY=passive python bench/trial_peer.py out/demo poisoned/clip/seed-10 [--epochs 3] [--compile]
 
-Reads the resolved trial and the store that gauntlet left, which holds one arena's poison. Trains on every row of the store (held-out ones, too: a tenth more rows than gauntlet's trial; compare
-per row) and prints JSON: CPU seconds per 1,000 rows of each epoch, all threads, reading included, on one thread as the suites do. A defense that augments does so
-as RoCLIP's release does, picture by picture with PIL (its captions are not edited); `roclip` looks pictures up, in its own epochs, in a pool of 2% of the captions, whose
-embeddings come without gradient. The first epoch of `--compile` compiles.
+Reads the resolved trial and the store that gauntlet left, which holds one arena's poison. Trains on
+every row of the store (held-out ones, too: a tenth more rows than gauntlet's trial; compare per
+row). Prints JSON: CPU seconds per 1,000 rows of each epoch, all threads, reading included, on one
+thread as the suites do. A defense that augments does so as RoCLIP's release does, image by image
+with PIL (its captions are not edited). `roclip` looks images up, in its own epochs, in a pool of 2%
+of the captions, whose embeddings come without gradient. The first epoch of `--compile` compiles.
 """
 
 import argparse
@@ -39,7 +42,7 @@ BATCH, PEAK, WARMUP, EPOCHS = (recipe[key] for key in ("batch", "learning_rate",
 matches = lambda epoch: "pool" in defense and epoch >= defense["first"] and (epoch - defense["first"]) % defense["every"] == 0
 torch.set_num_threads(trial["threads"])
 torch.manual_seed(0)
-# A row of the index (core/src/data/index.rs).
+# A row of the index (data/src/index.rs).
 RECORD = np.dtype({"names": ["text", "start", "size", "file", "caption", "key", "label"], "formats": ["<u8", "<u8", "<u4", "<u4", "<u4", "<u2", "<u2"]})
 
 
@@ -75,7 +78,8 @@ pool, oldest = F.normalize(torch.randn(len(pixels) // 50, 64), dim=1), 0
 
 
 def augmentation():
-    """RoCLIP's release (model/utils/augment_image.py) at the demo's settings; sizes of the blur in pixels of 32."""
+    """RoCLIP's release (model/utils/augment_image.py) at the demo's settings; sizes of the blur in
+    pixels of 32."""
     from torchvision import transforms as T
 
     jitter = T.RandomApply([T.ColorJitter(0.5, 0.5, 0.5, 0.1)], p=0.8)

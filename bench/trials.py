@@ -1,10 +1,13 @@
-"""Whole trials of the embedded world, gauntlet and PyTorch (`trial_peer.py`) in turn: CPU seconds per 1,000 rows; prints a table for docs/performance.md.
+"""Times whole trials of the embedded world, gauntlet and PyTorch (`trial_peer.py`) in turn: CPU
+seconds per 1,000 rows; prints a table for docs/performance.md.
 
     pip install torch==2.11.0 torchvision==0.26.0 safetensors numpy pillow
     cargo build --release && OMP_WAIT_POLICY=passive python bench/trials.py [--rounds 3] [--only TEXT] [--epochs N] [--compile]
 
-Gauntlet's seconds are of the whole process, all threads: start, data, the loader's thread, checkpoints and evaluation, over the rows it trained on. PyTorch's are of its training loop
-alone; with `--compile`, the first epoch, in which it compiles, is left out. Both are given as best and median over the rounds, the ratios as gauntlet over PyTorch: below 1, gauntlet is faster.
+Gauntlet's seconds are of the whole process, all threads: start, data, the loader's thread,
+checkpoints and evaluation, over the rows it trained on. PyTorch's are of its training loop alone;
+with `--compile`, the first epoch, in which it compiles, is left out. Both are given as best and
+median over the rounds, the ratios as gauntlet over PyTorch: below 1, gauntlet is faster.
 """
 
 import argparse
@@ -19,7 +22,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 ENVIRONMENT = {**os.environ, "OMP_WAIT_POLICY": "passive"}
-# Suite, trial, epochs. RoCLIP's begin to match late, so its trials are run to their end.
+# Suite, trial, epochs. RoCLIP begins to match late, so its trials run to their end.
 CASES = [
     ("demo", "poisoned/clip/seed-10", 4),
     ("demo", "poisoned/augmentation-control/seed-10", 4),
@@ -30,7 +33,7 @@ CASES = [
 
 
 def gauntlet(program, suite, trial, epochs, out):
-    """Trains it anew; the store stays."""
+    """Trains it again; the store is kept."""
     shutil.rmtree(out / "trials", ignore_errors=True)
     command = [program, "run", f"suites/{suite}.toml", "--only", trial, "--set", f"recipe.epochs={epochs}", "--out", out]
     done = subprocess.run(command, cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True)

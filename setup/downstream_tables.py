@@ -1,12 +1,14 @@
-"""Rebuilds core/src/downstream/names.json: what CLIP's prompts call the classes of the downstream sets, and its prompt templates.
+"""Rebuilds data/src/downstream/names.json: the class names and prompt templates that CLIP uses for
+the downstream sets.
 
     pip download --no-deps clip-benchmark==1.6.2 && unzip clip_benchmark-*.whl -d bench     # ImageNet's names and prompts
     pip download --no-deps timm && unzip timm-*.whl -d timm                                 # WordNet ids, in ImageNet's order
     python setup/downstream_tables.py prompts.md bench timm            # writes the table
-    python setup/downstream_tables.py prompts.md bench timm --check    # only says whether it is as it should be
+    python setup/downstream_tables.py prompts.md bench timm --check    # only checks that it is up to date
 
-prompts.md is data/prompts.md of github.com/openai/CLIP. Each class is found by its label, which is how the set's own files write it,
-so that no order is taken for granted: CLIP lists pets in another order than that of their label numbers.
+prompts.md is data/prompts.md of github.com/openai/CLIP. Each class is found by its label, as the
+set's own files write it, so no order is assumed: CLIP lists pets in another order than that of
+their label numbers.
 """
 
 import argparse
@@ -16,7 +18,7 @@ import re
 import sys
 from pathlib import Path
 
-TABLE = Path(__file__).parents[1] / "core/src/downstream/names.json"
+TABLE = Path(__file__).parents[1] / "data/src/downstream/names.json"
 
 # Name of the set, its heading in prompts.md, its number of classes.
 SETS = [
@@ -68,7 +70,8 @@ def section(text, heading):
 
 
 def imagenet(bench, timm):
-    """Names and templates of ImageNet by WordNet id: CLIP's notebook, as clip-benchmark ships it."""
+    """Names and templates of ImageNet by WordNet id: CLIP's notebook, as clip-benchmark ships
+    it."""
     folder = bench / "clip_benchmark/datasets"
     names = json.loads((folder / "en_classnames.json").read_text())["imagenet1k"]
     templates = json.loads((folder / "en_zeroshot_classification_templates.json").read_text())["imagenet1k"]

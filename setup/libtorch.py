@@ -1,15 +1,18 @@
 #!/usr/bin/env python3
-"""Puts libtorch into ./libtorch, where .cargo/config.toml tells cargo to look for it. `make setup` runs this.
+"""Puts libtorch into ./libtorch, where .cargo/config.toml tells cargo to look for it. `make setup`
+runs this.
 
     make setup                                       downloads it with pip, 545 MB, once
     make setup TORCH=/path/to/python                 uses the PyTorch that this Python has
     make setup TORCH=/path/to/site-packages/torch    uses the PyTorch (or the unpacked libtorch) in this folder
 
-Only the CPU part is put there, also where PyTorch has CUDA: so one binary links nothing of CUDA, and at start it loads
-libtorch_cuda.so where one lies beside the libtorch_cpu.so that it runs with (torch/src/cuda.rs).
+Only the CPU part is put there, also where PyTorch has CUDA. So one binary links nothing of CUDA; at
+start it loads libtorch_cuda.so if there is one beside the libtorch_cpu.so that it runs with
+(torch/src/cuda.rs).
 
-Everything is prepared in ./libtorch.part and renamed to ./libtorch at the end, so a run that was interrupted leaves
-nothing half made; the next one goes on with the wheels that had arrived. Needs Python 3.8 and pip; nothing else.
+Everything is prepared in ./libtorch.part and renamed to ./libtorch at the end. An interrupted run
+leaves nothing half made, and the next one continues with the wheels that had arrived. Needs Python
+3.8 and pip, nothing else.
 """
 
 import argparse
@@ -100,7 +103,8 @@ def check_machine():
 # What is already there ------------------------------------------------------------------------------------------------
 
 def work_to_do(torch):
-    """Why ./libtorch cannot be used as it is, None if it can; stops where it is not ours to replace."""
+    """Why ./libtorch cannot be used as it is, None if it can; exits if it is not this script's to
+    replace."""
     if not os.path.lexists(LIBTORCH):
         return "version {} goes to ./libtorch".format(VERSION)
     try:
@@ -122,7 +126,7 @@ def work_to_do(torch):
 
 
 def leave_alone(torch):
-    """A folder that someone put there by hand is used as it is, if it can be."""
+    """A folder that a user put there is used as it is, if it can be."""
     whole = (LIBTORCH / "include/torch").is_dir() and (LIBTORCH / "lib/libtorch_cpu.so").is_file()
     if torch or not whole or version_of(LIBTORCH) not in (VERSION, None):
         raise Stop("./libtorch was not made by `make setup`{}: move it away, then run `make setup` again".format(
@@ -130,7 +134,8 @@ def leave_alone(torch):
 
 
 def contents(folder):
-    """Size of each file by its path; links are followed, so a PyTorch that was upgraded or removed shows too."""
+    """Size of each file by its path; links are followed, so a PyTorch that was upgraded or removed
+    shows too."""
     sizes = {}
     for parent, _, names in os.walk(folder, followlinks=True):
         for name in names:
@@ -179,7 +184,8 @@ def fetch(name, version, file, sha256):
 def download(name, version, platform_tag, into):
     check_pip()
     say("downloading {} {}".format(name, version))
-    # For Python 3.11 whatever this Python is: the same file comes everywhere. `===` keeps out 2.11.0+cpu and the like.
+    # For Python 3.11 whatever this Python is: the same file comes everywhere. `===` keeps out
+    # 2.11.0+cpu and the like.
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:", "--no-input",
                "--disable-pip-version-check", "--python-version=3.11", "--implementation=cp", "--abi=cp311",
                "--platform=" + platform_tag, "--dest", str(into), "{}==={}".format(name, version)]
@@ -221,7 +227,8 @@ def unpack(wheels, new):
 # From an installed PyTorch --------------------------------------------------------------------------------------------
 
 def torch_named(word):
-    """The folder of the PyTorch that the user named, as a Python or as a folder; None if none was named."""
+    """The folder of the PyTorch in TORCH, given as a Python or as a folder; None if TORCH is not
+    set."""
     if not word:
         return None
     path = Path(os.path.abspath(os.path.expanduser(word)))
@@ -255,7 +262,8 @@ def torch_of_python(python):
 
 
 def version_of(torch):
-    """From the texts that PyTorch (version.py) and libtorch (build-version) carry, without the +cu130 and the like."""
+    """From the texts that PyTorch (version.py) and libtorch (build-version) carry, without the
+    +cu130 and the like."""
     for file, pattern in (("version.py", r"__version__ = '([^'+]+)"), ("build-version", r"([^\s+]+)")):
         if (torch / file).is_file():
             match = re.search(pattern, (torch / file).read_text())
@@ -264,10 +272,11 @@ def version_of(torch):
 
 
 def link_to(torch, new):
-    """Links to the headers, to libtorch_cpu.so and to all it needs that does not come with the system.
+    """Links to the headers, to libtorch_cpu.so and to all it needs that does not come with the
+    system.
 
-    The loader looks for what a library needs from where its link lies, not from where it really lies. So each one gets
-    a link of its own here. Where they are is asked of the loader, about the real library.
+    The loader resolves a library's dependencies beside its link, not beside its target. So each one
+    gets its own link here. The loader itself tells where they are, for the real library.
     """
     (new / "include").symlink_to(torch / "include")
     (new / "lib").mkdir()
@@ -284,7 +293,7 @@ def link_to(torch, new):
         (new / "lib" / name).symlink_to(path)
 
 
-# The end of both roads ------------------------------------------------------------------------------------------------
+# Common to both -------------------------------------------------------------------------------------------------------
 
 def finish(new, torch):
     # torch-sys links a libtorch.so too; PyTorch's own would bring in all of CUDA.
@@ -315,7 +324,7 @@ def put_in_place(new):
 
 @contextlib.contextmanager
 def one_at_a_time():
-    """Waits until no other run is at work, here or in another terminal."""
+    """Waits until no other run is active, here or in another terminal."""
     PART.mkdir(exist_ok=True)
     (PART / ".gitignore").write_text("*\n")
     with open(PART / "lock", "w") as lock:

@@ -1,4 +1,5 @@
-"""Makes core/src/model/open_clip.json: the models that open_clip ships and gauntlet builds, and why it does not build the others.
+"""Makes core/src/model/open_clip.json: the models of open_clip that gauntlet builds, and the reason
+for each that it does not.
 
     pip install open_clip_torch==3.3.0
     python setup/open_clip_models.py [FILE]
@@ -12,7 +13,8 @@ from importlib.util import find_spec
 from pathlib import Path
 
 OUT = Path(__file__).parent.parent / "core/src/model/open_clip.json"
-# Keys that gauntlet reads. Every other key must be at the value that leaves it off (`not_built` in core/src/model/config.rs).
+# Keys that gauntlet reads. Every other key must have the value that disables it (`not_built` in
+# core/src/model/config.rs).
 READ = {
     "": {"embed_dim", "quick_gelu", "vision_cfg", "text_cfg"},
     "vision_cfg": {"image_size", "layers", "width", "patch_size", "head_width", "mlp_ratio"},
@@ -27,7 +29,7 @@ REASONS = [
 
 
 def why_not(config):
-    """What it has that gauntlet does not build; nothing for most."""
+    """The parts that gauntlet does not build; none for most models."""
     sections = {"": config, "vision_cfg": config["vision_cfg"], "text_cfg": config["text_cfg"]}
     others = [(f"{name}.{key}".strip("."), value) for name, keys in sections.items() for key, value in keys.items() if key not in READ[name]]
     others = [key for key, value in others if value not in (None, False, 0.0, "tok", "argmax")]

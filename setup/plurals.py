@@ -1,18 +1,20 @@
-"""Rebuilds core/src/data/classes/plurals.txt.gz: which nouns there are, and which of their plurals no rule makes. From WordNet 3.0.
+"""Rebuilds data/src/classes/plurals.txt.gz, from WordNet 3.0: the nouns, and those of their plurals
+that no rule makes.
 
     python setup/plurals.py wordnet/usr/share/wordnet            # writes the table; setup/wordnet.py says how to get that folder
-    python setup/plurals.py wordnet/usr/share/wordnet --check    # only says whether it is as it should be
+    python setup/plurals.py wordnet/usr/share/wordnet --check    # only checks that it is up to date
 
-A line is a noun of one word, in the order of the alphabet, and after a tab what is to be known beyond its regular plurals
-(`regular` below and in core/src/data/classes/inflect.rs, which must stay the same):
+A line is a noun of one word, in alphabetical order, and after a tab what differs from its regular
+plurals (`regular` below and in data/src/classes/inflect.rs, which must stay the same):
 
     banana                 bananas
     goose   geese          geese, and gooses
-    glass   !glasses       glasses are no glasses of drink: a noun of its own, and no plural of this one alone
+    glass   !glasses       glasses (for the eyes) are another noun: "glasses" does not name glass
 
-WordNet's irregular forms (noun.exc) are plurals, and so is what the rules make, unless it is a noun by itself that shows another
-thing. Of 654 regular plurals that WordNet has as nouns too, most are no such thing: a caption that says "bowls" names bowl, though
-bowls is a game as well. Told apart are those of a letter or two (us are not several u) and those that are listed below.
+WordNet's irregular forms (noun.exc) are plurals. So is what the rules make, unless it is a noun by
+itself that shows another thing. Of 654 regular plurals that WordNet has as nouns too, most show the
+same thing: a caption with "bowls" names bowl, though bowls is a game as well. Excluded are those of
+a letter or two (us is not the plural of u) and those that are listed below.
 """
 
 import argparse
@@ -23,21 +25,23 @@ from pathlib import Path
 
 from wordnet import entries, read
 
-TABLE = Path(__file__).parents[1] / "core/src/data/classes/plurals.txt.gz"
+TABLE = Path(__file__).parents[1] / "data/src/classes/plurals.txt.gz"
 
-# Worn, or tools of one piece, or words that only look like plurals: read through by hand, of all that WordNet has as nouns.
+# Worn, or tools of one piece, or words that only look like plurals: chosen by hand from WordNet's
+# nouns.
 OTHER_THINGS = """
     bellows bleachers breeches briefs corps customs dynamics eyeglasses genus glasses kansas laos levis mars means mews mores nylons
     philippines physics shears shorts slacks species specs spectacles sunglasses wales
     cola dive hypochondria lei roma signore stamina trivia vela
 """.split()
 
-# What WordNet's list lacks: there, people are no persons.
+# What WordNet's list lacks: it has no people for person.
 FURTHER = {"person": ["people"]}
 
 
 def regular(noun):
-    """The plurals that rules make: more than one where the rule cannot know which (monarchs, churches; pianos, potatoes)."""
+    """The plurals that rules make: more than one where the rule cannot know which (monarchs,
+    churches; pianos, potatoes)."""
     if re.search("[^aeiou]y$", noun):
         return [noun[:-1] + "ies"]
     if re.search("(s|x|z|sh)$", noun):
@@ -48,7 +52,7 @@ def regular(noun):
 
 
 def plurals(texts):
-    """Noun -> what is to be known of it, for every noun of one word."""
+    """Noun -> its fields, for every noun of one word."""
     nouns = {lemma for lemma, *_ in entries(texts["index.noun"]) if re.fullmatch("[a-z]+", lemma)}
     irregular = {noun: list(forms) for noun, forms in FURTHER.items()}
     for form, *bases in entries(texts["noun.exc"]):

@@ -1,11 +1,13 @@
-"""Rebuilds core/src/data/tokenize/tables.json: what the cleaning of captions knows of code pages, entities and mojibake.
+"""Rebuilds data/src/tokenize/tables.json: the code pages, entities and mojibake patterns for
+cleaning captions.
 
     pip install ftfy==6.3.1
     python setup/tokenizer_tables.py            # writes the file
-    python setup/tokenizer_tables.py --check    # only says whether it is as it should be
+    python setup/tokenizer_tables.py --check    # only checks that it is up to date
 
-Code pages and entities are Python's; the classes and patterns that tell mojibake are ftfy's (Apache-2.0, by Robyn Speer; see
-the NOTICE beside the file), written without Python's verbose syntax and with its classes spelt out, for Rust's `regex` to read.
+Code pages and entities are Python's. The classes and patterns that detect mojibake are ftfy's
+(Apache-2.0, by Robyn Speer; see the NOTICE beside the file). They are written without Python's
+verbose syntax and with its classes expanded, for Rust's `regex`.
 """
 
 import argparse
@@ -20,14 +22,14 @@ from pathlib import Path
 import ftfy.badness
 import ftfy.chardata
 
-TABLES = Path(__file__).parents[1] / "core/src/data/tokenize/tables.json"
+TABLES = Path(__file__).parents[1] / "data/src/tokenize/tables.json"
 FTFY = "6.3.1"
 WORD = r"[\p{L}\p{N}_]"
 SPACE = r"[\t-\r\x1c-\x20\x85\xa0\u{1680}\u{2000}-\u{200a}\u{2028}\u{2029}\u{202f}\u{205f}\u{3000}]"
 
 
 def check_classes():
-    """Python's `\\w` and `\\s` are what WORD and SPACE say, as far as this Python's Unicode goes."""
+    """Python's `\\w` and `\\s` equal WORD and SPACE, within this Python's Unicode version."""
     for code in range(sys.maxunicode + 1):
         char = chr(code)
         word = unicodedata.category(char)[0] in "LN" or char == "_"
@@ -63,7 +65,8 @@ def in_bytes(pattern):
 
 
 def upper_half(encoding):
-    """The characters of bytes 80 to FF; ftfy's sloppy pages read an unassigned byte as Latin-1 does."""
+    """The characters of bytes 80 to FF; ftfy's sloppy pages read an unassigned byte as Latin-1
+    does."""
     return bytes(range(0x80, 0x100)).decode(encoding)
 
 

@@ -1,16 +1,17 @@
-"""Rebuilds core/src/data/eda/wordnet.txt.gz, the synonyms that EDA takes from WordNet 3.0.
+"""Rebuilds data/src/eda/wordnet.txt.gz, the synonyms that EDA takes from WordNet 3.0.
 
     apt-get download wordnet-base && dpkg-deb -x wordnet-base_*.deb wordnet     # or any other copy of WordNet 3.0's dict folder
     python setup/wordnet.py wordnet/usr/share/wordnet            # writes the table
-    python setup/wordnet.py wordnet/usr/share/wordnet --check    # only says whether it is as it should be
+    python setup/wordnet.py wordnet/usr/share/wordnet --check    # only checks that it is up to date
 
-A line is a word and what is known of it, parted by tabs, in the order of the words:
+A line is a word and its fields, separated by tabs, in the order of the words:
 
     geese   n=goose            an irregular form as a noun, and its base forms; v, a, r: as verb, adjective, adverb
     goose   n,bozo,cuckoo,...  the names of its meanings as a noun, its own among them
 
-Words are those that EDA can ask for, a to z only, and the base forms of such. Names are written as EDA's release writes them:
-lower case, `_` and `-` as spaces, everything else but letters gone; some are left empty by that, like the `1` of "one".
+Words are those that EDA can ask for, a to z only, and their base forms. Names are written as EDA's
+release writes them: lower case, `_` and `-` as spaces, all but letters removed. Some become empty
+by that, like the `1` of "one".
 """
 
 import argparse
@@ -20,14 +21,14 @@ import re
 import sys
 from pathlib import Path
 
-TABLE = Path(__file__).parents[1] / "core/src/data/eda/wordnet.txt.gz"
+TABLE = Path(__file__).parents[1] / "data/src/eda/wordnet.txt.gz"
 PARTS = {"n": "noun", "v": "verb", "a": "adj", "r": "adv"}
 # Of all files read, each preceded by its name, in the order in which they are read.
 SHA256 = "3a65e586325b15b7e77b516dc0eb947c3a761806f120a04fcc57433a03bb0ad4"
 
 
 def read(folder):
-    """The text of each file, once all are known to be WordNet 3.0's."""
+    """The text of each file, after checking that all are WordNet 3.0's."""
     texts, digest = {}, hashlib.sha256()
     for part in PARTS.values():
         for name in (f"data.{part}", f"index.{part}", f"{part}.exc"):
@@ -40,7 +41,7 @@ def read(folder):
 
 
 def entries(text):
-    """Lines that are not part of the licence, which stands in front, indented."""
+    """Lines after the licence, which comes first, indented."""
     return (line.split() for line in text.splitlines() if not line.startswith("  "))
 
 
@@ -54,7 +55,7 @@ def known_of_words(texts):
     for letter, part in PARTS.items():
         synsets = {}
         for offset, _, _, count, *rest in entries(texts[f"data.{part}"]):
-            # "beautiful(a)": adjectives tell where they stand.
+            # "beautiful(a)": adjectives note their position.
             names = [re.sub(r"\((a|p|ip)\)$", "", name) for name in rest[: 2 * int(count, 16) : 2]]
             synsets[offset] = names
         lemmas = {}

@@ -1,10 +1,12 @@
-"""Makes augment.safetensors: torchvision's operations, one by one and in chains, on a noisy and a smooth picture.
+"""Makes augment.safetensors: torchvision's operations, one by one and in chains, on a noisy and a
+smooth image.
 
     pip install torchvision safetensors
     python augment.py
 
-Read by the tests in core/src/data/augment.rs. Keys: `noisy` and `smooth` (the pictures), `NUMBER/noisy` and `NUMBER/smooth` (what the
-chain of that number makes of them), and in the metadata, under `drawings`, the chains, as JSON.
+Read by the tests in data/src/augment.rs. Keys: `noisy` and `smooth` (the images), `NUMBER/noisy`
+and `NUMBER/smooth` (the results of the chain of that number), and in the metadata, under
+`drawings`, the chains, as JSON.
 """
 
 import json

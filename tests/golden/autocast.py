@@ -1,14 +1,18 @@
-"""Makes autocast.safetensors: what a tiny CLIP computes and how it trains under PyTorch's autocast to bfloat16, on the CPU.
+"""Makes autocast.safetensors: outputs and training of a tiny CLIP under PyTorch's autocast to
+bfloat16, on the CPU.
 
     pip install open_clip_torch torchvision safetensors
     python autocast.py
 
-Read by core/src/golden.rs. Keys: `weights/NAME` at the start, `images` (each pixel stands for 4 x 4), `tokens`; under `bf16/` and, for comparison,
-under `fp32/`: embeddings `image` and `text`, `losses` of four steps of AdamW, and the first step's `gradient/NAME` (bf16 only); the
-model's configuration in the metadata. Only the towers run under autocast; embeddings are normalised and the loss is computed in 32 bits.
+Read by core/src/golden.rs. Keys: `weights/NAME` at the start, `images` (each pixel stands for 4 x
+4), `tokens`; under `bf16/` and, for comparison, under `fp32/`: embeddings `image` and `text`,
+`losses` of four steps of AdamW, and the first step's `gradient/NAME` (bf16 only); the model's
+configuration in the metadata. Only the towers run under autocast; embeddings are normalised and the
+loss is computed in 32 bits.
 
-`rounding/visual` and `rounding/text`: how far autocast moves a tower's gradient from that of 32 bits, as a share of its length. Batch norms
-amplify rounding: in the golden model of clip.py, with its six pictures, it is 0.4 to 0.6. Here batch, weights and seed are such that it is 0.1.
+`rounding/visual` and `rounding/text`: the distance of a tower's gradient under autocast from that
+in 32 bits, as a share of its length. Batch norms amplify rounding: in the golden model of clip.py,
+with its six images, it is 0.4 to 0.6. Here batch, weights and seed are chosen so that it is 0.1.
 """
 
 import json

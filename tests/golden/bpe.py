@@ -1,12 +1,14 @@
-"""Makes bpe.json: captions and the tokens that open_clip's SimpleTokenizer makes of them, with its default cleaning.
+"""Makes bpe.json: captions and their tokens by open_clip's SimpleTokenizer, with its default
+cleaning.
 
     pip install open_clip_torch==3.3.0 ftfy==6.3.1
     python bpe.py
 
-Read by the test in core/src/data/tokenize.rs. Tokens are without the padding, start and end included, cut to 77. The captions are
-those of tests/fixtures/clipart, a list written by hand, and a seeded list of captions broken in all the ways below;
-`bench/captions.py` compares thousands more. Two kinds of text cannot be here: lone surrogates, which no UTF-8 file holds, and
-characters that Python 3.11 (Unicode 14) does not know, whose classes, cases and compositions hang on each program's Unicode.
+Read by the test in data/src/tokenize.rs. Tokens have no padding, start and end included, cut to 77.
+The captions are those of tests/fixtures/clipart, a list written by hand, and a seeded list of
+captions broken in all the ways below; `bench/captions.py` compares thousands more. Two kinds of
+text cannot be here: lone surrogates, which no UTF-8 file holds, and characters that Python 3.11
+(Unicode 14) does not know, whose classes, cases and compositions depend on each program's Unicode.
 """
 
 import html
@@ -234,7 +236,7 @@ WORDS = (
 
 PAGES = ["latin-1", "cp1252", "cp1251", "cp1250", "cp1253", "cp1254", "cp1257", "iso-8859-2", "mac-roman", "cp437"]
 
-# Where characters are drawn from that no word above has; the last is all that there are.
+# Ranges of characters that no word above has; the last is all of them.
 RANGES = [(0, 0x100), (0x80, 0x180), (0x2000, 0x2070), (0x0370, 0x0530), (0xFF00, 0xFFFF), (0x0300, 0x0370), (0x1F00, 0x2000), (0, 0x110000)]
 
 
@@ -248,7 +250,7 @@ def known(text):
 
 
 def misread(rng, text):
-    """Text whose UTF-8 was read in another page, perhaps losing something on the way."""
+    """Text whose UTF-8 was read in another code page, perhaps with losses."""
     page = rng.choice(PAGES)
     data = text.encode("utf-8")
     if rng.random() < 0.3:
@@ -279,7 +281,7 @@ def scattered(rng, text):
 
 
 def cut(rng, text):
-    """Text without something of its middle, so that sequences break."""
+    """Text without a part of its middle, so that sequences break."""
     at = rng.randint(0, len(text))
     return text[:at] + text[at + rng.randint(1, 2) :]
 
@@ -317,7 +319,7 @@ def captions_of(*tars):
 
 
 def tokens(captions):
-    """What open_clip makes of each."""
+    """open_clip's tokens of each."""
     tokenizer = SimpleTokenizer(context_length=CONTEXT_LENGTH)
     rows = tokenizer(captions).tolist()
     # Padding is 0, and so is a "!" inside of a word; the last end of text is the end.

@@ -1,12 +1,14 @@
-"""Makes the files in checkpoints/: weights as PyTorch saves them, and what must be refused.
+"""Makes the files in checkpoints/: weights as PyTorch saves them, and files that must be refused.
 
     pip install torch==2.11.0 open_clip_torch==3.3.0
     python checkpoints.py [FOLDER]
 
-Read by the tests in core/src/model/checkpoint.rs. The model is a vision transformer of the smallest size; element number n of tensor number i (by
-name) is (n % 8) / 8 + i % 4, which every kind of float can hold. `half.pt` has it in half precision; `training.pt` as bfloat16 and in the names of a
-wrapped model, within what a training keeps: epoch, optimizer, scaler. `small.pt`: a few tensors that share a storage, lie across it, are empty or are
-parameters. To be refused: `code.pt`, which would print if it were unpickled; `script.pt`, a TorchScript archive; `model.pt`, a whole module.
+Read by the tests in core/src/model/checkpoint.rs. The model is a vision transformer of the smallest
+size. Element number n of tensor number i (by name) is (n % 8) / 8 + i % 4, which every kind of
+float can hold. `half.pt` has it in half precision; `training.pt` as bfloat16 and in the names of a
+wrapped model, within a training's checkpoint: epoch, optimizer, scaler. `small.pt`: a few tensors
+that share a storage, overlap in it, are empty or are parameters. To be refused: `code.pt`, which
+would print if it were unpickled; `script.pt`, a TorchScript archive; `model.pt`, a whole module.
 """
 
 import sys

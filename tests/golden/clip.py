@@ -1,13 +1,13 @@
-"""Makes clip.safetensors and clip-vit.safetensors: open_clip's CLIP with a modified ResNet and with a vision transformer, tiny,
-with every weight random; what it computes and how it trains.
+"""Makes clip.safetensors and clip-vit.safetensors: open_clip's CLIP with a modified ResNet and with
+a vision transformer, tiny, with random weights: outputs and training.
 
     pip install open_clip_torch torchvision safetensors
     python clip.py [clip | clip-vit]
 
-Read by the tests in core/src/model.rs. Keys: `weights/NAME` at the start; `gelu/...` and `quick/...` for the two activations,
-with `eval` and `train` embeddings, the loss, `gradient/NAME`, and `running/NAME` after one training forward pass;
-`trained/NAME` after three steps of AdamW (GELU); `init/NAME`: mean, standard deviation and mean size of a
-fresh, wider model's numbers.
+Read by the tests in core/src/model.rs. Keys: `weights/NAME` at the start; `gelu/...` and
+`quick/...` for the two activations, with `eval` and `train` embeddings, the loss, `gradient/NAME`,
+and `running/NAME` after one training forward pass; `trained/NAME` after three steps of AdamW
+(GELU); `init/NAME`: mean, standard deviation and mean size of the weights of a fresh, wider model.
 """
 
 import math
@@ -24,7 +24,7 @@ def config(embed_dim, text, **vision):
 
 SHORT, LONG = dict(context_length=12, vocab_size=100), dict(context_length=32, vocab_size=512)
 RESNET = dict(image_size=64, layers=[1, 2, 1, 1], patch_size=None)
-# 34 pixels hold four patches and two pixels that open_clip does not look at.
+# 34 pixels hold four patches and two pixels that open_clip ignores.
 VIT = dict(image_size=34, layers=2, patch_size=8, mlp_ratio=3.0)
 # For each file: the model that computes, and the wider one whose start is described.
 KINDS = {
@@ -41,7 +41,8 @@ def build(config, quick_gelu):
 
 
 def randomise(model):
-    """No weight may be left at a constant that hides a mistake (open_clip starts bn3's scale at 0)."""
+    """No weight may be left at a constant that hides a mistake (open_clip starts bn3's scale at
+    0)."""
     for name, parameter in model.named_parameters():
         if parameter.ndim <= 1 and name != "logit_scale":
             is_scale = name.endswith("weight")
@@ -51,7 +52,7 @@ def randomise(model):
             buffer.copy_(torch.randn_like(buffer) * 0.3)
         if name.endswith("running_var"):
             buffer.copy_(torch.rand_like(buffer) + 0.5)
-    model.positional_embedding.data *= 20  # otherwise the order of words hardly matters
+    model.positional_embedding.data *= 20  # otherwise the order of tokens hardly matters
     model.token_embedding.weight.data *= 20
 
 
@@ -82,7 +83,7 @@ def computed(config, weights, quick_gelu, images, tokens):
 
 
 def adamw(model):
-    """AdamW with the groups as open_clip_train/main.py makes them."""
+    """AdamW with the parameter groups of open_clip_train/main.py."""
     exclude = lambda n, p: p.ndim < 2 or "bn" in n or "ln" in n or "bias" in n or "logit_scale" in n
     named = list(model.named_parameters())
     groups = [
@@ -114,7 +115,8 @@ def spread(tensor):
 
 
 def kept(kind, quick_gelu, key):
-    """Gradients need not be kept twice, but where they come through the activation. The ResNet's pictures do not pass it."""
+    """Keeps gradients twice only where they pass the activation. The ResNet's images do not pass
+    it."""
     if not quick_gelu:
         return True
     return not ("visual." in key or "image" in key) if kind == "clip" else "gradient/" not in key or "c_fc" in key

@@ -1,10 +1,12 @@
-"""Makes clip_norm.safetensors: gradients of some shapes, and what torch.nn.utils.clip_grad_norm_ makes of them.
+"""Makes clip_norm.safetensors: gradients of some shapes, and the same clipped by
+torch.nn.utils.clip_grad_norm_.
 
     pip install torch safetensors
     python clip_norm.py
 
-Read by core/src/golden.rs. Keys: `gradient/NUMBER`, one of them zero throughout and one a scalar, and for each case `CASE/limit`, `CASE/norm` and
-`CASE/NUMBER`: `some` and `most` clip, `none` does not reach the limit.
+Read by core/src/golden.rs. Keys: `gradient/NUMBER`, one of them zero throughout and one a scalar,
+and for each case `CASE/limit`, `CASE/norm` and `CASE/NUMBER`: `some` and `most` clip, `none` does
+not reach the limit.
 """
 
 from pathlib import Path

@@ -3,9 +3,12 @@
     pip install torch scikit-learn safetensors
     python defenses.py
 
-Read by the tests of defenses/src. Inputs: `image`, `text` and their second views, unit rows `[16, 8]`, `scale`; pools of safeclip `[24, 8]`, whose
-oldest entry is 15, so that the first step wraps; `features` `[120, 8]` of which some are equal; `values` of a mixture; `logits` `[3 x 4, 10]` of strip. Outputs: `cleanclip`,
-`safeclip` (losses of two steps) and `safeclip_pool` (of pictures, after them), `slof`, `dao` (k = 16), `mixture` (chance of the component with the greater mean), `strip` (mean entropy).
+Read by the tests of defenses/src. Inputs: `image`, `text` and their second views, unit rows `[16,
+8]`, `scale`; pools of safeclip `[24, 8]`, whose oldest entry is 15, so that the first step wraps;
+`features` `[120, 8]` of which some are equal; `values` of a mixture; `logits` `[3 x 4, 10]` of
+strip. Outputs: `cleanclip`, `safeclip` (losses of two steps) and `safeclip_pool` (of images, after
+them), `slof`, `dao` (k = 16), `mixture` (chance of the component with the greater mean), `strip`
+(mean entropy).
 """
 
 from pathlib import Path
@@ -37,7 +40,8 @@ def cross_entropy(a, b):
 across = (cross_entropy(image, text) + cross_entropy(text, image)) / 2
 golden["cleanclip"] = across + (cross_entropy(image, image_2) + cross_entropy(text, text_2)) / 2
 
-# SafeCLIP, each modality by itself: the neighbour in the pool of the first view against the second view; then the pool takes the first views in.
+# SafeCLIP's unimodal loss: the pool's neighbour of the first view against the second view; then the
+# pool takes the first views in.
 pools = {"image": unit(24, 8), "text": unit(24, 8)}
 golden.update({f"{name}_pool": pool.clone() for name, pool in pools.items()})
 oldest, losses = 15, []
@@ -52,7 +56,8 @@ for step in range(2):
     losses.append(loss)
 golden["safeclip"], golden["safeclip_pool"] = torch.stack(losses), pools["image"]
 
-# Outliers: clusters of different density, lone points, and rows that are the same (as the copies of a poisoned picture are).
+# Outliers: clusters of different density, lone points, and equal rows (like copies of a poisoned
+# image).
 features = torch.cat([unit(40, 8), F.normalize(unit(1, 8) + 0.05 * torch.randn(50, 8), dim=-1), unit(1, 8).repeat(30, 1)])
 k, n = 16, len(features)
 distances = torch.zeros(n, n)
@@ -68,7 +73,8 @@ slof = torch.stack([torch.stack([last[i] / last[j] for j in who[i]]).mean() for 
 dao = torch.stack([torch.stack([lid[j] * torch.log(last[i] / last[j]) for j in who[i]]).mean() for i in range(n)])
 golden["slof"], golden["dao"] = (torch.nan_to_num(scores, nan=1000.0, posinf=1000.0, neginf=0.0) for scores in (slof, dao))
 
-# Mixture: two normal distributions that overlap; scikit-learn started from the halves of the sorted values.
+# Mixture: two normal distributions that overlap; scikit-learn started from the halves of the sorted
+# values.
 values = torch.cat([0.15 + 0.08 * torch.randn(300), 0.55 + 0.12 * torch.randn(500)])
 line = values.double().sort().values
 halves = line[:400], line[400:]
@@ -81,7 +87,7 @@ fitted = GaussianMixture(2, tol=1e-12, max_iter=10_000, reg_covar=1e-6, **start)
 upper = int(np.argmax(fitted.means_[:, 0]))
 golden["mixture"] = torch.from_numpy(fitted.predict_proba(values.double().numpy()[:, None])[:, upper]).float()
 
-# STRIP: mean entropy over four overlays of each of three pictures.
+# STRIP: mean entropy over four overlays of each of three images.
 logits = 3 * torch.randn(12, 10)
 golden["strip"] = torch.distributions.Categorical(logits=logits).entropy().view(3, 4).mean(1)
 

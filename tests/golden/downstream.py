@@ -1,11 +1,12 @@
-"""Makes downstream.json: what torchvision reads from tests/fixtures/downstream, item by item.
+"""Makes downstream.json: the items that torchvision reads from tests/fixtures/downstream.
 
     pip install torch==2.11 torchvision==0.26 scipy
     python downstream.py
 
-Read by core/src/downstream/tests.rs. An item is its path, its label and the mean of its red, green and blue after CLIP's resizing to
-32 pixels and cropping. The checksums that torchvision insists on for CIFAR, Flowers-102 and ImageNet are those of the real files, so
-they are not asked for here; everything else is torchvision's own code.
+Read by data/src/downstream/tests.rs. An item is its path, its label and the mean of its red, green
+and blue after CLIP's resizing to 32 pixels and cropping. The checksums that torchvision requires
+for CIFAR, Flowers-102 and ImageNet are those of the real files, so they are not checked here;
+everything else is torchvision's own code.
 """
 
 import json
@@ -61,7 +62,8 @@ def cars(split):
 
 
 def flat_imagenet():
-    """The validation part as torchvision sorts it into class folders, by the development kit; as archives, which it unpacks."""
+    """The validation part as archives, which torchvision unpacks and sorts into class folders by
+    the development kit."""
     with tempfile.TemporaryDirectory() as scratch, patch.object(imagenet, "_verify_archive"):
         scratch = Path(scratch)
         with tarfile.open(scratch / "ILSVRC2012_devkit_t12.tar.gz", "w:gz") as archive:
@@ -101,7 +103,7 @@ def golden():
 
 def main():
     assert version("torchvision").startswith("0.26")
-    # numpy warns of the name that Python 2's numpy had for a part of itself.
+    # numpy warns of a module name of Python 2's numpy.
     warnings.simplefilter("ignore")
     unchecked = patch("torchvision.datasets.cifar.check_integrity", lambda *_: True)
     with unchecked, patch("torchvision.datasets.flowers102.check_integrity", lambda *_: True):

@@ -1,11 +1,13 @@
-"""Reads what `gauntlet tensorboard` wrote with TensorBoard itself, and compares it with the files that it was made from.
+"""Reads the files of `gauntlet tensorboard` with TensorBoard itself, and compares them with their
+sources.
 
     gauntlet run suites/smoke.toml --out out/smoke
     gauntlet tensorboard out/smoke --out out/smoke/tensorboard
     pip install tensorboard==2.21.0
     python tests/golden/event_files.py out/smoke out/smoke/tensorboard
 
-No golden file: TensorBoard is the judge. src/tensorboard/events.rs tests the format without it.
+There is no golden file: TensorBoard reads them. src/tensorboard/events.rs tests the format without
+it.
 """
 
 import json
@@ -21,12 +23,13 @@ def lines(path):
 
 
 def single(value):
-    """As a 32-bit float keeps it."""
+    """Rounded to a 32-bit float."""
     return struct.unpack("f", struct.pack("f", value))[0]
 
 
 def check(trial, run):
-    """Every scalar of a run is one that its trial wrote down, and none is missing. Returns how many there are."""
+    """Checks that a run's scalars are exactly those that its trial recorded. Returns their
+    number."""
     expected = {}
     metrics = lines(trial / "metrics.jsonl")
     steps = max((metric["step"] for metric in metrics), default=1)

@@ -1,12 +1,14 @@
-"""Makes linear_probe.safetensors: logistic regression by scikit-learn, and the linear probe of RoCLIP's released code by PyTorch.
+"""Makes linear_probe.safetensors: logistic regression by scikit-learn, and the linear probe of
+RoCLIP's released code by PyTorch.
 
     pip install torch safetensors scikit-learn
     python linear_probe.py
 
-Read by the tests in evaluators/src/logistic.rs and linear_probe/official.rs. Features have the steep spectrum, the correlations and the
-large mean that a network's have. Keys: `fit`, `fit_labels`, `test`, `test_labels`; `objectives`, at the regularisations of `CS`, and
-`classes/NUMBER`, the test's classes there; `official/start/...` and `official/end/...`, the layer before and after, `official/order`, the
-rows of each epoch in the order that was trained in.
+Read by the tests in evaluators/src/logistic.rs and linear_probe/official.rs. Features have the
+steep spectrum, the correlations and the large mean of a network's. Keys: `fit`, `fit_labels`,
+`test`, `test_labels`; `objectives`, at the regularisations of `CS`, and `classes/NUMBER`, the
+test's classes there; `official/start/...` and `official/end/...`, the layer before and after,
+`official/order`, the rows of each epoch in training order.
 """
 
 import math
@@ -28,7 +30,8 @@ def features(count, means, basis, spectrum, offset):
 
 
 def official(x, y):
-    """A linear layer, AdamW at 0.005 along a cosine without warm-up, weight decay 0.01 but on the bias, 32 epochs, short batches kept."""
+    """A linear layer, AdamW at 0.005 along a cosine without warm-up, weight decay 0.01 except on
+    the bias, 32 epochs, short batches kept."""
     layer = torch.nn.Linear(COLUMNS, CLASSES)
     out = {f"official/start/{name}": p.detach().clone() for name, p in layer.named_parameters()}
     groups = [{"params": [layer.bias], "weight_decay": 0.0}, {"params": [layer.weight], "weight_decay": 0.01}]

@@ -1,12 +1,15 @@
-"""Makes recipe.safetensors: what the released code of RoCLIP does to the learning rate and to a text tower without gradient.
+"""Makes recipe.safetensors: the learning rate, and a text tower without gradient, in RoCLIP's
+released code.
 
     pip install torch safetensors
     python recipe.py
 
-Read by the tests in core/src/train/schedule.rs and adamw.rs. Keys: `rate/cosine` and `rate/cosine-from-epoch-1`, the rate of every
-50th step of 24 epochs of 1,000,000 pairs in batches of 512, counted right and as the release counts; `zero/gradient/STEP/NAME` and
-`zero/STEP/NAME`, gradients and parameters over six steps of PyTorch's AdamW (step 0: the start), of which the last four leave the
-text tower a gradient of zero. Weight decay is left out by name alone, as the release has it.
+Read by the tests in core/src/recipe/schedule.rs and core/src/train/adamw.rs. Keys: `rate/cosine`
+and `rate/cosine-from-epoch-1`, the rate of every 50th step of 24 epochs of 1,000,000 pairs in
+batches of 512, counted right and as the release counts; `zero/gradient/STEP/NAME` and
+`zero/STEP/NAME`, gradients and parameters over six steps of PyTorch's AdamW (step 0: the start), of
+which the last four leave the text tower a gradient of zero. Weight decay is left out by name alone,
+as in the release.
 """
 
 import math
@@ -31,7 +34,8 @@ def rate(position):
 
 
 def rates(first_epoch):
-    """Step by step, where the position is epoch * BATCHES + index, the epochs counted from `first_epoch`."""
+    """The rate of each step, at position epoch * BATCHES + index, with epochs counted from
+    `first_epoch`."""
     epochs = range(first_epoch, first_epoch + EPOCHS)
     every = [rate(epoch * BATCHES + index) for epoch in epochs for index in range(BATCHES)]
     return torch.tensor(every[::50], dtype=torch.float64)

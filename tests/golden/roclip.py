@@ -1,15 +1,18 @@
-"""Makes roclip.safetensors: RoCLIP's pool over some steps, as algorithm 1 of the paper has it, one caption after the other, and
-as the released code has it.
+"""Makes roclip.safetensors: RoCLIP's pool over some steps, by algorithm 1 of the paper, one caption
+after the other, and by the released code.
 
     pip install torch safetensors
     python roclip.py
 
-Read by the tests in defenses/src/roclip.rs, defenses/src/roclip/quirks.rs and core/src/defense/half.rs. Keys: `start` (the pool at first), `image`, `text` and `keys` (inputs, `[step, batch, ..]`), and for
-each case, `ORDER-SIZE` (look-up before or after the push; captions in the pool), by step: `found` (keys of the matched captions), `loss`,
-`gradient` (of the pictures' embeddings), `scale_gradient`, and `pool` and `pool_keys`, oldest first. The cases `released-SIZE` start
-from `noise` that nobody normalised, and their pools are as they lie in memory, with `next` the place of the next caption. `half/...`:
-a loss whose product is in f16 as under CUDA's autocast (`image`, `text`, `scale`; `loss` and gradients), and a look-up in f16
-(`rows`, `pool`; `found`, and `found_in_f32`).
+Read by the tests in defenses/src/roclip.rs, defenses/src/roclip/quirks.rs and
+core/src/defense/half.rs. Keys: `start` (the pool at first), `image`, `text` and `keys` (inputs,
+`[step, batch, ..]`), and for each case, `ORDER-SIZE` (look-up before or after the push; captions in
+the pool), by step: `found` (keys of the matched captions), `loss`, `gradient` (of the image
+embeddings), `scale_gradient`, and `pool` and `pool_keys`, oldest first. The cases `released-SIZE`
+start from `noise` that is not normalised, and their pools are in memory order, with `next` the
+place of the next caption. `half/...`: a loss whose product is in f16 as under CUDA's autocast
+(`image`, `text`, `scale`; `loss` and gradients), and a look-up in f16 (`rows`, `pool`; `found`, and
+`found_in_f32`).
 """
 
 from pathlib import Path
@@ -39,7 +42,8 @@ class Pool:
 
 
 class ReleasedPool:
-    """What lightly 1.2.39 does: a batch that reaches the end is cut there, and what is left of it is lost."""
+    """Behaviour of lightly 1.2.39: a batch that reaches the end is cut there, and the rest is
+    lost."""
 
     def __init__(self, noise, keys):
         self.embeddings, self.keys, self.pointer = noise.clone(), keys.clone(), 0
@@ -55,7 +59,8 @@ class ReleasedPool:
 
 
 def run_released(size, noise, images, texts, all_keys):
-    """A matching epoch: look up, push, and a loss in which the batch's own captions have a part of nothing."""
+    """A matching epoch: look up, push, and a loss in which the batch's own captions have weight
+    0."""
     pool, steps = ReleasedPool(noise[:size], -torch.ones(size, dtype=torch.int64)), []
     for image, text, keys in zip(images, texts, all_keys):
         image, scale = image.clone().requires_grad_(), torch.tensor(SCALE, requires_grad=True)
@@ -75,7 +80,8 @@ def run_released(size, noise, images, texts, all_keys):
 
 
 def half(batch, dimensions, entries):
-    """CUDA's autocast of the loss: f16 operands and product, f32 cross-entropy; backward under a gradient scaler's 2^16 or so."""
+    """CUDA's autocast of the loss: f16 operands and product, f32 cross-entropy; backward under a
+    gradient scaler's 2^16 or so."""
     image = F.normalize(torch.randn(batch, dimensions), dim=-1)
     text = F.normalize(image + torch.randn(batch, dimensions) / dimensions**0.5, dim=-1)
     inputs = [tensor.requires_grad_() for tensor in (image, text, torch.tensor(1 / 0.07))]
@@ -86,7 +92,7 @@ def half(batch, dimensions, entries):
     out = dict(image=image, text=text, scale=scale, loss=loss)
     out |= {f"{name}_gradient": out[name].grad / loss_scale for name in ["image", "text", "scale"]}
 
-    # Neighbours so alike that rounding puts another one first.
+    # Neighbours so similar that rounding changes which is first.
     rows = F.normalize(torch.randn(64, dimensions), dim=-1)
     pool = F.normalize(rows.repeat(entries // 64, 1) + torch.randn(entries, dimensions) * 0.002, dim=-1) * 3
     unit = F.normalize(pool, dim=-1)

@@ -1,11 +1,13 @@
-"""Makes rounding.json: how far PyTorch's own 32-bit numbers for clip.py's model are from its 64-bit ones, tensor by tensor.
+"""Makes rounding.json: the distance of PyTorch's 32-bit numbers for clip.py's model from its 64-bit
+ones, per tensor.
 
     pip install open_clip_torch torchvision safetensors
     python rounding.py
 
-Read by core/src/golden.rs. Batch norms over six pictures amplify rounding, and on one thread the sums behind those over channels-last
-pictures are taken one by one: no implementation need be nearer than this. Names are clip.safetensors's; each number is the greatest
-difference, with either layout and on one and two threads, as a share of the greatest element. Those under 1e-5 are left out.
+Read by core/src/golden.rs. Batch norms over six images amplify rounding, and on one thread the sums
+behind those over channels-last images are taken one by one: no implementation need be nearer than
+this. Names are clip.safetensors's; each number is the greatest difference, with either layout and
+on one and two threads, as a share of the greatest element. Those under 1e-5 are left out.
 """
 
 import json

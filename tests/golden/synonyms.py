@@ -4,9 +4,10 @@
     apt-get download wordnet-base && dpkg-deb -x wordnet-base_*.deb wordnet     # or any other copy of WordNet 3.0's dict folder
     python synonyms.py wordnet/usr/share/wordnet
 
-Read by the test in core/src/data/eda/wordnet.rs. The words are a seeded choice of those in tests/fixtures/clipart and a list
-written by hand, of irregular, inflected and unknown ones. NLTK reads WordNet's own files here; `setup/wordnet.py`, which makes our
-table, shares no line with it.
+Read by the test in data/src/eda/wordnet.rs. The words are a seeded choice of those in
+tests/fixtures/clipart and a list written by hand, of irregular, inflected and unknown ones. NLTK
+reads WordNet's own files here; `setup/wordnet.py`, which makes gauntlet's table, shares no code
+with it.
 """
 
 import json
@@ -36,7 +37,8 @@ HAND = """
 
 
 def reader(folder):
-    """NLTK's WordNet over the database's own files. Two that NLTK wants beside them are for other functions, and empty here."""
+    """NLTK's WordNet over the database's own files. Two files that NLTK needs for other functions
+    are empty."""
     data = Path(tempfile.mkdtemp())
     home = data / "corpora/wordnet"
     shutil.copytree(folder, home)
@@ -47,14 +49,15 @@ def reader(folder):
 
 
 def synonyms(wordnet, word):
-    """EDA's: each name of each meaning, reduced to lower-case letters and spaces, but the word itself."""
+    """EDA's: each name of each meaning, reduced to lower-case letters and spaces, except the word
+    itself."""
     names = {name for synset in wordnet.synsets(word) for name in synset.lemma_names()}
     spelt = {"".join(char for char in re.sub("[_-]", " ", name).lower() if char in "abcdefghijklmnopqrstuvwxyz ") for name in names}
     return sorted(spelt - {word})
 
 
 def words(captions):
-    """The words that EDA's release makes of captions, each as often as it stands there."""
+    """The words of captions by EDA's release, each as often as it occurs."""
     return [word for caption in captions for word in re.findall("[a-z]+", re.sub("['\u2019]", "", caption).lower())]
 
 

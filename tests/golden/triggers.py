@@ -1,10 +1,12 @@
-"""Makes triggers.safetensors: stamped pictures from the formulas of the papers, with numpy, torch and PIL, for the triggers of attacks/src.
+"""Makes triggers.safetensors: images stamped by the papers' formulas, with numpy, torch and PIL,
+for the triggers of attacks/src.
 
     pip install torch numpy pillow safetensors pilgram==2.0.0
     python triggers.py
 
-Keys: `canvas-32` and `canvas-64` (two pictures made square and one of 56x48 squeezed), what is drawn (`noise`, `grid-K`, `signs`), and
-`TRIGGER/SIZE`: those pictures stamped. Values are rounded to 8 bits once, at the end; pilgram rounds after each operation.
+Keys: `canvas-32` and `canvas-64` (two images made square and one of 56x48 squeezed), what is drawn
+(`noise`, `grid-K`, `signs`), and `TRIGGER/SIZE`: those images stamped. Values are rounded to 8 bits
+once, at the end; pilgram rounds after each operation.
 """
 
 from pathlib import Path

@@ -1,4 +1,8 @@
-"""Golden values of core/src/judge/{seeds,flips,rate}.rs: `python tests/golden/verdicts.py > tests/golden/statistics.json` (needs scipy, statsmodels)."""
+"""Prints golden values for report's seeds.rs, flips.rs and rate.rs, with scipy and statsmodels.
+
+    pip install scipy statsmodels
+    python tests/golden/verdicts.py > tests/golden/statistics.json
+"""
 import json
 import sys
 from pathlib import Path
@@ -10,7 +14,7 @@ from statsmodels.stats.contingency_tables import mcnemar
 from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.power import TTestPower
 
-sys.path.append(str(Path(__file__).parents[2] / "bench"))
+sys.path.append(str(Path(__file__).parents[2] / "bench/results"))
 from rates import Rates  # noqa: E402
 
 draw = np.random.default_rng(0)
@@ -38,7 +42,8 @@ for seeds, level, effect in ((3, 0.05, 2.0), (5, 0.05, 1.5), (8, 0.005, 1.5), (1
     golden["power"].append({"seeds": seeds, "level": level, "effect": effect, "power": test.power(effect, seeds, level),
                             "detectable": float(np.squeeze(test.solve_power(nobs=seeds, alpha=level, power=0.8)))})
 
-# Wilson's interval of a mean within bounds, its variance the seeds' own: (mean - m)^2 = t^2 s^2 / n V(m) / V(mean), solved by bisection.
+# Wilson's interval of a mean within bounds, with the seeds' own variance:
+# (mean - m)^2 = t^2 s^2 / n V(m) / V(mean), solved by bisection.
 golden["bounded"] = []
 for values, least, most in (([-0.99, -0.97, -0.05, -0.98, -0.85, -0.3], -1, 1), ([0.1, -0.2, 0.3, 0.05], -1, 1), ([1, 1, 2, 1, 40.5], 1, None),
                             ([0.2, 0.9, 0.4], -1, 1)):

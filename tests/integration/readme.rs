@@ -1,6 +1,6 @@
-//! Every command in README.md and docs/*.md is run: those of code blocks, and those within sentences that name an
-//! option, a file or a plugin. What would take long is tried in small, or by `--dry-run`; what needs the network, or
-//! files that are not here, is listed below with its reason. A new command that cannot be run fails here.
+//! Every command in README.md and in the pages under docs/ is run: those of code blocks, and those within sentences
+//! that name an option, a file or a plugin. What would take long is tried in small, or by `--dry-run`; what needs the
+//! network, or files that are not here, is listed below with its reason. A new command that cannot be run fails here.
 
 use crate::program::folder;
 use gauntlet::model::{Clip, ModelConfig};
@@ -27,7 +27,7 @@ const LEFT_OUT: [(&str, &str); 14] = [
     ("cargo ", "builds"),
     ("bench/gpu.sh", "needs a GPU"),
     ("create_model_and_transforms", "needs open_clip; open_clip.rs runs it where it is"),
-    ("python ", "`make bench-check` runs it; that there is such a script is looked at"),
+    ("python ", "`make bench-check` runs it; here only whether the script exists is checked"),
 ];
 
 /// What is run otherwise than it is written: a part of it, and what takes its place. The first that fits counts.
@@ -195,18 +195,24 @@ fn shell(home: &Path, text: &str) -> Result<(), String> {
     }
 }
 
-/// The commands of README.md and docs/*.md.
+/// The commands of README.md and of every page under docs/.
 fn commands() -> Vec<Said> {
-    let docs = fs::read_dir(Path::new(ROOT).join("docs")).unwrap().map(|entry| entry.unwrap().path());
-    let mut files: Vec<PathBuf> = docs.filter(|path| path.extension().is_some_and(|end| end == "md")).collect();
-    files.sort();
-    files.insert(0, Path::new(ROOT).join("README.md"));
+    let mut files = vec![Path::new(ROOT).join("README.md")];
+    files.extend(pages(&Path::new(ROOT).join("docs")));
     files.iter().flat_map(|path| commands_of(path)).collect()
+}
+
+/// The Markdown files in a folder and below it, in order.
+fn pages(folder: &Path) -> Vec<PathBuf> {
+    let mut entries: Vec<PathBuf> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    entries.sort();
+    let below = |path: PathBuf| if path.is_dir() { pages(&path) } else { vec![path] };
+    entries.into_iter().flat_map(below).filter(|path| path.extension().is_some_and(|end| end == "md")).collect()
 }
 
 fn commands_of(path: &Path) -> Vec<Said> {
     let text = fs::read_to_string(path).unwrap();
-    let name = path.file_name().unwrap().to_str().unwrap();
+    let name = path.strip_prefix(ROOT).unwrap().to_str().unwrap();
     let mut found = Vec::new();
     // Lines of code blocks; a backslash goes on on the next line, a loop to its end.
     let mut open: Option<Said> = None;

@@ -1,7 +1,10 @@
-"""The tables of docs/results.md, "Defenses of every kind": `python bench/defenses_table.py out/defenses/results.jsonl` (or .jsonl.gz).
+"""Prints the tables of docs/results/defenses.md.
 
-Attack success in % by row and arena, every seed, behind the bar the base rate (the mean of the same score in the arena `clean`); then what the
-detectors say of rows and pictures; then what each row costs beside plain CLIP.
+    python bench/results/defenses_table.py out/defenses/results.jsonl
+
+Reads .jsonl or .jsonl.gz. Attack success in % by row and arena, every seed, and after the bar the
+base rate (the mean of the same score in the arena `clean`); then the detectors' scores of rows and
+images; then each row's cost beside plain CLIP's.
 """
 import sys
 from collections import defaultdict
@@ -22,7 +25,7 @@ def every(found: dict) -> str:
     return " ".join(f"{found[seed]:.0f}" for seed in sorted(found))
 
 
-# Of what an attack's success is told: targets, stamped pictures, or captions.
+# The score of each attack's success: of targets, of stamped images, or of captions.
 measured = {arena: next(score for score in ("psr", "asr", "text-asr") if (arena, "clip", arena, score) in values) for arena in arenas}
 
 
@@ -47,7 +50,7 @@ for row in rows:
             cells.append(every(found))
         if any(cells):
             print(f"| {row} | {score} | " + " | ".join(cells) + " |")
-print("\n| row | rows trained | undefended model's | rows looked at | training, s | with the undefended model's |\n|---|---|---|---|---|---|")
+print("\n| row | rows trained | undefended model's | inference samples | training, s | with the undefended model's |\n|---|---|---|---|---|---|")
 clip = {key: mean(cost[key] for cost in costs["clip"]) for key in ("samples", "train_seconds")}
 for row in rows:
     of = lambda key: mean(cost[key] for cost in costs[row])

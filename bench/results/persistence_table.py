@@ -1,9 +1,11 @@
-"""The tables of docs/results.md, "Does poison outlive clean training?":
+"""Prints the tables of docs/results/persistence.md.
 
-    python bench/persistence_table.py at-end.jsonl out/persistence/results.jsonl out/persistence-lasting/results.jsonl
+    python bench/results/persistence_table.py at-end.jsonl out/persistence/results.jsonl out/persistence-lasting/results.jsonl
 
-Attack success and accuracy of each row when the poison ended half-way (scores of `gauntlet eval` on every trial's model-poisoned.safetensors, one after the other in
-one file), after the clean epochs that followed, and where it stayed to the last epoch but one, every seed; then RoCLIP less its controls at each of the three.
+Attack success and accuracy of each row, every seed, at three times: when the poison ended half-way
+(scores of `gauntlet eval` on every trial's model-poisoned.safetensors, concatenated), after the
+clean epochs that followed, and where the poison stayed to the last epoch but one. Then RoCLIP less
+its controls at each of the three.
 """
 
 import sys
@@ -13,7 +15,7 @@ from tables import cell, planned, row, scores
 ATTACKS = {"psr": "targeted", "asr": "badnet", "top1": None}
 
 at_end, ended, lasted = map(scores, sys.argv[1:4])
-# `eval` calls a row by the path of its weights: .. /DEFENSE/seed-N/model-poisoned.safetensors
+# `eval` names a row by the path of its weights: .. /DEFENSE/seed-N/model-poisoned.safetensors
 at_end_of = {}
 for (_, weights, attack, score), found in at_end.items():
     at_end_of.setdefault(("poisoned", weights.split("/")[-3], attack, score), {}).update(found)

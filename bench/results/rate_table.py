@@ -1,9 +1,10 @@
-"""The tables of docs/results.md, "How much poison does it take?":
+"""Prints the tables of docs/results/poison-rate.md, and draws its figure.
 
-    python bench/rate_table.py suites/poison-rate.toml out/poison-rate/results.jsonl [docs/poison-rate.png]
+    python bench/results/rate_table.py suites/poison-rate.toml out/poison-rate/results.jsonl [docs/results/poison-rate.png]
 
-Attack success of each row at each rate, every seed; the rate at which it crosses a half, seed by seed, on a line through the logarithms of the two rates
-about it; then RoCLIP less its controls at every rate. Given a third name, draws that picture too (needs matplotlib).
+Attack success of each row at each rate, every seed; the rate at which it crosses a half, per seed,
+interpolated on the logarithms of the two nearest rates; then RoCLIP less its controls at every
+rate. With a third argument it also draws the figure (needs matplotlib).
 """
 
 import math
@@ -25,7 +26,8 @@ def rate(attack):
 
 
 def break_even(rates, shares):
-    """Where `shares` (in %) first reach 50; 0 or infinity if that lies outside of the rates."""
+    """The rate at which `shares` (in %) first reach 50; 0 or infinity if it is outside of the
+    rates."""
     if shares[0] >= 50:
         return 0.0
     for (r, s), (next_r, next_s) in zip(zip(rates, shares), list(zip(rates, shares))[1:]):
@@ -39,7 +41,7 @@ def shown(found, rates):
 
 
 def curves(stages, rates, defenses, of):
-    """What the picture shows of one attack: {defense: (rates, means, {seed: shares})}."""
+    """The curves of one attack: {defense: (rates, means, {seed: shares})}."""
     shares = {defense: [of(defense, stage) for stage in stages] for defense in defenses}
     return {name: (rates, [statistics.mean(found.values()) for found in each], each) for name, each in shares.items()}
 

@@ -1,9 +1,15 @@
-"""How often do the intervals of docs/statistics.md hold, and how often is a verdict false? `python bench/coverage.py [DRAWS] > coverage.csv`, some 10
-minutes of one core for 1000. Needs numpy and scipy. Seeds are made up by known rates; what is not a verdict's is symmetric in 0 and 1.
+"""Simulates how often the intervals of docs/statistics.md hold and how often a verdict is false.
 
-First part, a line a cell: intervals of means as `over_seeds` of core/src/judge.rs makes them, the wider one on either side of Student's t within
-bounds and of rates.py's quadrature of the model of core/src/judge/rate.rs (tests/golden/verdicts.py holds the two and Rust together); beside them
-Student's t alone, cut off at 0 and 1. Second part: differences of pairs, by Student's t within the bounds, and verdicts. Tables go to stderr.
+    python bench/results/coverage.py [DRAWS] > coverage.csv
+
+Takes some 10 minutes of one core for 1000 draws. Needs numpy and scipy. Seeds are simulated with
+known rates; all but the verdicts is symmetric in 0 and 1.
+
+First part, one line per cell: intervals of means as `over_seeds` of report/src/judge.rs computes
+them. On either side that is the wider one of Student's t within bounds and of rates.py's quadrature
+of the model of report/src/judge/rate.rs (tests/golden/verdicts.py checks the two against Rust).
+Beside them: Student's t alone, cut off at 0 and 1. Second part: differences of pairs, by Student's
+t within the bounds, and verdicts. Tables go to stderr.
 """
 
 import sys
@@ -70,14 +76,15 @@ def means():
 
 
 def differences():
-    """Of pairs that share a seed, which is as hard for both. Two equal means: every verdict is false. One comparison, so nothing is corrected."""
+    """Pairs that share a seed, which is equally hard for both. With equal means every verdict is
+    false. One comparison, so nothing is corrected."""
     print("what,cases,seeds,first,second,spread,holds,student_holds,student_beyond,verdicts,verdicts_of_t_alone")
     print("\n| cases | seeds | means | spread | interval holds (t) | verdict (t alone) |\n|---|---|---|---|---|---|", file=sys.stderr)
     for cases in (32, 1000):
         for seeds in (6, 8, 12):
             for first, second in ((0.5, 0.5), (0.05, 0.05), (0.01, 0.01), (0.05, 0.02), (0.2, 0.05), (0.98, 0.2)):
                 for spread in (0, 0.2, 0.7):
-                    share = draw.random((20 * DRAWS, seeds))  # a seed is as hard for both
+                    share = draw.random((20 * DRAWS, seeds))  # a seed is equally hard for both
                     quantile = lambda mean: mean + 0 * share if spread == 0 else stats.beta.ppf(
                         share, mean * (1 / spread**2 - 1), (1 - mean) * (1 / spread**2 - 1))
                     hits = [draw.binomial(cases, np.clip(quantile(mean), 0, 1)) for mean in (first, second)]

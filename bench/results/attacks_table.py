@@ -1,6 +1,9 @@
-"""The table of docs/results.md from the results of suites/attacks.toml: `python bench/attacks_table.py out/attacks/results.jsonl`.
+"""Prints the table of docs/results/attacks.md.
 
-A row an attack (its own arena), a column a defense: the attack's success in %, every seed, and behind the bar the same score in the arena `clean`.
+    python bench/results/attacks_table.py out/attacks/results.jsonl
+
+Reads .jsonl or .jsonl.gz. One row per attack (its own arena), one column per defense: the attack's
+success in %, every seed, and after the bar the same score in the arena `clean`.
 """
 import gzip
 import json

@@ -1,8 +1,10 @@
-"""The table of docs/results.md, "What does the work in RoCLIP": `python bench/ablation_table.py out/roclip-ablation/results.jsonl [SEED ..]` (or .jsonl.gz).
-Of all seeds, or of those that are named.
+"""Prints the tables of docs/results/roclip-ablation.md, of all seeds or of those that are named.
 
-Every seed is printed; the planned comparisons, RoCLIP with each of its pieces, are corrected for each other and nothing else: `gauntlet compare`
-corrects for every row of the suite.
+    python bench/results/ablation_table.py out/roclip-ablation/results.jsonl [SEED ..]
+
+Reads .jsonl or .jsonl.gz. Every seed is printed. The planned comparisons, RoCLIP with each of its
+pieces, are corrected for each other and nothing else: `gauntlet compare` corrects for every row of
+the suite.
 """
 
 import sys

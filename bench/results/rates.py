@@ -1,8 +1,9 @@
-"""What core/src/judge/ makes of seeds, in Python: for tests/golden/verdicts.py, bench/coverage.py and the tables of docs/results.md. Needs numpy and
-scipy. `Rates` is the interval of rate.rs by another quadrature.
+"""The intervals of report/src/judge/ in Python, for tests/golden/verdicts.py, coverage.py and the
+table scripts. Needs numpy and scipy. `Rates` is the interval of rate.rs by another quadrature.
 
-The model: each seed's rate is drawn from Beta(mean w, (1 - mean) w), its hits from Binomial(cases, rate); the mean is a priori Beta(1/2, 1/2), the
-standard deviation of the rates, as a share of the greatest, sqrt(mean (1 - mean)), uniform; w = 1 / deviation^2 - 1.
+The model: each seed's rate is drawn from Beta(mean w, (1 - mean) w), its hits from Binomial(cases,
+rate). The prior of the mean is Beta(1/2, 1/2). The prior of the rates' standard deviation, as a
+share of the greatest possible, sqrt(mean (1 - mean)), is uniform; w = 1 / deviation^2 - 1.
 """
 
 import numpy as np
@@ -10,8 +11,8 @@ from scipy import special
 
 
 class Rates:
-    """Intervals of means of seeds that each count `cases` cases. A fixed grid: `angles` steps of asin(sqrt(mean)), `deviations` of the root of the
-    deviation, which are the closer the smaller it is."""
+    """Intervals of means of seeds that each count `cases` cases. A fixed grid: `angles` steps of
+    asin(sqrt(mean)), `deviations` steps of the root of the deviation, denser where it is small."""
 
     def __init__(self, cases, angles=1500, deviations=120):
         self.cases, self.angles = cases, angles
@@ -43,7 +44,8 @@ class Rates:
 
 
 def bounded(mean, half, least):
-    """Mean.bounded of core/src/judge/seeds.rs for bounds `least` and 1: (mean - m)^2 = half^2 V(m) / V(mean), V(m) = (m - least) (1 - m)."""
+    """Mean.bounded of report/src/judge/seeds.rs for bounds `least` and 1: (mean - m)^2 = half^2
+    V(m) / V(mean), V(m) = (m - least) (1 - m)."""
     room = (mean - least) * (1 - mean)
     border = room <= 0
     spread = half**2 / np.where(border, 1, room)

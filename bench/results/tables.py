@@ -1,4 +1,5 @@
-"""What the scripts that make the tables of docs/results.md share: scores of a run, cells with every seed, and planned comparisons. Needs scipy."""
+"""Shared by the table scripts: scores of a run, cells with every seed, planned comparisons. Needs
+scipy."""
 
 import gzip
 import json
@@ -37,8 +38,9 @@ def row(cells):
 
 
 def planned(whose, comparisons):
-    """A table of differences of pairs of {seed: %}, by name: paired t tests over the seeds, corrected together by Holm (the intervals are not), and the
-    exact sign-flip test, which is not corrected. Intervals are Student's t within -100 and 100, as `gauntlet compare` has them."""
+    """Prints a table of differences of pairs of {seed: %}, by name: paired t tests over the seeds,
+    corrected together by Holm, and the exact sign-flip test, which is not corrected. Intervals are
+    Student's t within -100 and 100, as in `gauntlet compare`; they are not corrected."""
     tests = []
     for name, ours, theirs in comparisons:
         differences = [ours[seed] - theirs[seed] for seed in sorted(set(ours) & set(theirs))]
