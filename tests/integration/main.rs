@@ -14,6 +14,7 @@ mod downstream;
 mod exports;
 mod judge;
 mod keys;
+mod layers;
 mod open_clip;
 mod out;
 mod plugin_docs;

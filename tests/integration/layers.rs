@@ -1,0 +1,157 @@
+//! Arrows point one way: within a crate the order of the modules in lib.rs is the order of dependence, and no `use` points down. Between crates
+//! the compiler keeps it.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Crates whose modules have an order.
+const ORDERED: [&str; 3] = ["data", "core", "report"];
+
+#[test]
+fn no_module_uses_one_below_it() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let (mut looked_at, mut wrong) = (0, Vec::new());
+    for name in ORDERED {
+        let source = root.join(name).join("src");
+        let order = Order::read(&fs::read_to_string(source.join("lib.rs")).unwrap());
+        for file in rust_files(&source) {
+            let relative = file.strip_prefix(&source).unwrap().with_extension("");
+            let own: Vec<&str> = relative.iter().map(|part| part.to_str().unwrap()).collect();
+            let Some(place) = order.place(own[0]) else { continue };
+            for path in paths(&without_tests(&fs::read_to_string(&file).unwrap()), &own) {
+                looked_at += 1;
+                if order.place_of(&path).is_some_and(|used| used > place) {
+                    wrong.push(format!("{name}: {} uses crate::{}", relative.display(), path.join("::")));
+                }
+            }
+        }
+    }
+    assert!(looked_at > 500, "only {looked_at} uses were found");
+    assert!(wrong.is_empty(), "{} uses point down:\n{}", wrong.len(), wrong.join("\n"));
+}
+
+#[test]
+fn uses_are_found_in_every_form() {
+    let order =
+        Order::read("pub mod low;\n#[cfg(test)]\nmod sample;\nmod high;\n\npub use high::{Tall, taller as t};\n");
+    let text =
+        "use crate::{low, high::{A, b::C}};\nuse super::high::D;\nfn f() { crate::low::go(); }\n// crate::high\n";
+    let found: Vec<String> = paths(text, &["low"]).iter().map(|path| path.join("::")).collect();
+    assert_eq!(found, ["low", "high::A", "high::b::C", "high::D", "low::go"]);
+    let place = |name: &str| order.place_of(&[name.to_string()]);
+    assert_eq!(
+        (place("low"), place("high"), place("Tall"), place("t"), place("Other")),
+        (Some(0), Some(2), Some(2), Some(2), None)
+    );
+}
+
+/// The modules of a crate, and what its root re-exports of them.
+struct Order {
+    modules: Vec<String>,
+    exported: BTreeMap<String, String>,
+}
+
+impl Order {
+    fn read(lib: &str) -> Order {
+        let module =
+            |line: &str| Some(line.trim_start_matches("pub ").strip_prefix("mod ")?.strip_suffix(';')?.to_string());
+        let mut exported = BTreeMap::new();
+        for statement in statements(lib, "pub use ") {
+            for path in expand(&statement) {
+                let (module, name) = (path.split("::").next().unwrap(), path.rsplit([':', ' ']).next().unwrap());
+                exported.insert(name.to_string(), module.to_string());
+            }
+        }
+        Order { modules: lib.lines().filter_map(module).collect(), exported }
+    }
+
+    fn place(&self, module: &str) -> Option<usize> {
+        self.modules.iter().position(|known| known == module)
+    }
+
+    /// None for what comes from another crate.
+    fn place_of(&self, path: &[String]) -> Option<usize> {
+        self.place(&path[0]).or_else(|| self.place(self.exported.get(&path[0])?))
+    }
+}
+
+/// Everything of its own crate that a file names, from the crate's root on.
+fn paths(text: &str, own: &[&str]) -> Vec<Vec<String>> {
+    let code: String = text.lines().map(|line| line.split("//").next().unwrap().to_string() + "\n").collect();
+    let used = statements(&code, "use ").into_iter().flat_map(|statement| expand(&statement));
+    let inline =
+        code.match_indices("crate::").filter(|(at, _)| is_inline(&code[..*at])).map(|(at, _)| path_at(&code[at..]));
+    used.chain(inline).filter_map(|path| from_root(&path, own)).collect()
+}
+
+/// Whether a path that begins here is named where it is used: neither in a `use` nor in a macro that is expanded elsewhere.
+fn is_inline(before: &str) -> bool {
+    !before.ends_with('$') && !before.rsplit([';', '}', '{', '\n']).next().unwrap().contains("use ")
+}
+
+fn path_at(text: &str) -> String {
+    text.chars()
+        .take_while(|c| c.is_alphanumeric() || matches!(c, '_' | ':'))
+        .collect::<String>()
+        .trim_end_matches(':')
+        .to_string()
+}
+
+/// `super::` and `crate::` resolved; none for a path into another crate, or one that stays within its own module.
+fn from_root(path: &str, own: &[&str]) -> Option<Vec<String>> {
+    let parts: Vec<String> = path.split("::").map(|part| part.split(' ').next().unwrap().to_string()).collect();
+    let ups = parts.iter().take_while(|part| *part == "super").count();
+    let rest = match parts[0].as_str() {
+        "crate" => &parts[1..],
+        "super" if ups >= own.len() => &parts[ups..],
+        _ => return None,
+    };
+    (!rest.is_empty() && rest[0] != "self" && rest[0] != "*").then(|| rest.to_vec())
+}
+
+/// What follows `keyword` up to the semicolon, wherever a line starts with it.
+fn statements(text: &str, keyword: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    for (at, _) in text.match_indices(keyword) {
+        let line = text[..at].rsplit('\n').next().unwrap().trim();
+        if line.is_empty() || (line.starts_with("pub") && keyword == "use ") {
+            let end = text[at..].find(';').map_or(text.len(), |end| at + end);
+            found.push(text[at + keyword.len()..end].split_whitespace().collect::<Vec<_>>().join(" "));
+        }
+    }
+    found
+}
+
+/// `a::{b, c::{d, e}}` as `a::b`, `a::c::d`, `a::c::e`.
+fn expand(path: &str) -> Vec<String> {
+    let path = path.trim();
+    let Some(open) = path.find('{') else { return if path.is_empty() { Vec::new() } else { vec![path.to_string()] } };
+    let (before, mut depth, mut part, mut all) = (&path[..open], 0, String::new(), Vec::new());
+    for c in path[open + 1..].chars() {
+        match c {
+            ',' | '}' if depth == 0 => {
+                all.extend(expand(&std::mem::take(&mut part)).into_iter().map(|inner| format!("{before}{inner}")))
+            }
+            c => {
+                depth += i32::from(c == '{') - i32::from(c == '}');
+                part.push(c);
+            }
+        }
+    }
+    all
+}
+
+/// A file up to its tests, which may use what they like.
+fn without_tests(text: &str) -> String {
+    text.split("\n#[cfg(test)]\nmod tests {").next().unwrap().to_string()
+}
+
+fn rust_files(folder: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let is_test =
+        |path: &Path| path.file_stem().is_some_and(|stem| stem == "tests" || stem == "test" || stem == "sample");
+    let (folders, files): (Vec<_>, Vec<_>) = entries.filter(|path| !is_test(path)).partition(|path| path.is_dir());
+    let files = files.into_iter().filter(|path| path.extension().is_some_and(|end| end == "rs"));
+    files.chain(folders.iter().flat_map(|folder| rust_files(folder))).collect()
+}
