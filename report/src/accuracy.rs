@@ -2,7 +2,6 @@
 //! mean over its downstream sets. Pairs without labels have none of their own, and a set on which plain CLIP is not better than a guess
 //! says nothing of what a defense costs.
 
-use crate::view::Column;
 use gauntlet::evaluator::Unit;
 use gauntlet::poison::CLEAN;
 use gauntlet::results::{Line, ScoreLine};
@@ -15,26 +14,14 @@ const OF_ALL: &str = "downstream-accuracy";
 /// What each downstream set is measured by.
 const OF_A_SET: &str = "downstream-published";
 
-impl Column {
-    /// The accuracy that the suite names.
-    pub fn accuracy(suite: &Suite) -> Self {
-        let set = (!suite.accuracy.is_empty() && suite.accuracy != MEAN).then(|| suite.accuracy.clone());
-        let score = match suite.accuracy.as_str() {
-            "" => "top1",
-            MEAN => OF_ALL,
-            _ => OF_A_SET,
-        };
-        let (attack, adapted_to) = Default::default();
-        Column {
-            attack,
-            adapted_to,
-            score: score.into(),
-            set,
-            higher_is_better: Some(true),
-            unit: if suite.accuracy == MEAN { Unit::Corrected } else { Unit::Share },
-            accuracy: true,
-        }
-    }
+/// Whether a line is of the accuracy that the suite names.
+pub fn is_of(suite: &Suite, line: &ScoreLine) -> bool {
+    let is_named = match suite.accuracy.as_str() {
+        "" => line.score == "top1" && !line.downstream,
+        MEAN => line.score == OF_ALL && !line.downstream,
+        set => line.score == OF_A_SET && line.downstream && line.dataset == set,
+    };
+    is_named && line.attack.is_none()
 }
 
 /// Where a suite takes the mean: a line of it for each trial. Each set counts as `(accuracy - chance) / (1 - chance)`, and only those

@@ -1,5 +1,6 @@
 //! The folder that a suite's run leaves: `suite.json`, `results.jsonl`, and a folder for each trial.
 
+use crate::accuracy;
 use gauntlet::results::{Line, read_lines};
 use gauntlet::suite::Suite;
 use gauntlet::{Error, Result, Trial};
@@ -41,7 +42,7 @@ impl Folder {
         let suite: Suite = serde_json::from_str(&text).map_err(wrong)?;
         let results = path.join("results.jsonl");
         let mut lines = if results.exists() { read_lines(&results)? } else { Vec::new() };
-        lines.extend(super::accuracy::means(&suite, &lines));
+        lines.extend(accuracy::means(&suite, &lines));
         Ok(Folder { path: path.into(), suite, lines })
     }
 

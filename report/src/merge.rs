@@ -1,8 +1,9 @@
 //! Joins the folders that several machines left of one suite into one that reads like any other: what all of them have in common must be
 //! the same, what one of them adds (seeds, arenas, defenses) is added.
 
+use crate::accuracy;
+use crate::differing::{Differing, differing, differing_values};
 use crate::folder::Folder;
-use crate::judge::{Differing, differing, differing_values};
 use crate::view::{ResultsView, edits};
 use gauntlet::data::files::write_atomic;
 use gauntlet::results::{Line, ScoreLine, read_lines, write_lines};
@@ -57,7 +58,7 @@ pub fn merge(paths: &[PathBuf], out: &Path) -> Result<Merged> {
     check_trials(&kept)?;
     check_poison(&kept)?;
     let lines: Vec<Line> = kept.iter().flat_map(|kept| kept.lines.clone()).collect();
-    let derived = super::accuracy::means(&whole.suite, &lines);
+    let derived = accuracy::means(&whole.suite, &lines);
     let all = [lines.as_slice(), &derived].concat();
     let warnings = ResultsView::new(&whole.suite, &all)?.warnings(&all);
     write(&whole, &kept, &lines)?;

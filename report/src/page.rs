@@ -17,9 +17,10 @@ mod tradeoff;
 mod trajectory;
 mod verdicts;
 
+use crate::column::Column;
 use crate::folder::Folder;
 use crate::judge::{self, Comparison};
-use crate::view::{Column, ResultsView};
+use crate::view::ResultsView;
 use gauntlet::poison::CLEAN;
 use gauntlet::{Progress, Result};
 use marker::Marker;

@@ -3,7 +3,7 @@
 
 use super::plots::{Plots, legend};
 use super::{Story, cost, curves, gallery, glance, scores, setup, tradeoff, trajectory};
-use crate::judge::seeds::{FOR_INTERVAL, FOR_VERDICT};
+use crate::statistics::seeds::{FOR_INTERVAL, FOR_VERDICT};
 use gauntlet::{Progress, Result};
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 use std::collections::BTreeSet;

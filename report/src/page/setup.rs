@@ -3,8 +3,8 @@
 
 use super::Story;
 use super::rows;
+use crate::differing::differing;
 use crate::folder::Unfinished;
-use crate::judge::differing;
 use crate::notes;
 use gauntlet::results::{Line, ScoreLine};
 use gauntlet::{Result, Trial};

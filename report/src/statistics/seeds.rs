@@ -198,6 +198,20 @@ fn least_found(power: impl Fn(f64) -> f64) -> f64 {
     high
 }
 
+/// What so many seeds can say at most.
+pub fn seeds_say(seeds: usize) -> String {
+    let what = match seeds {
+        0 => return format!("no seeds: {FOR_VERDICT} give a verdict"),
+        1 => "1 seed: what happened once",
+        2 => "2 seeds: means and ranges",
+        3..FOR_VERDICT => {
+            return format!("{seeds} seeds: means, ranges and intervals, no verdict; {FOR_VERDICT} seeds give one");
+        }
+        _ => return format!("{seeds} seeds: means, intervals and verdicts"),
+    };
+    format!("{what}, no interval and no verdict; {FOR_INTERVAL} seeds give an interval, {FOR_VERDICT} a verdict")
+}
+
 /// Quantile of Student's t.
 pub fn quantile(share: f64, freedom: f64) -> f64 {
     student(freedom).inverse_cdf(share)
@@ -307,5 +321,12 @@ mod tests {
         assert!(found > detectable(6, LEVEL) && (Normal::standard().cdf(found).powi(6) - 0.8).abs() < 1e-6, "{found}");
         assert_eq!(decidable(6, 0.001), detectable(6, 0.001), "corrected for fifty, the t test asks for more");
         assert_eq!(decidable(8, LEVEL), detectable(8, LEVEL));
+    }
+
+    #[test]
+    fn fewer_seeds_are_told_what_they_can_say() {
+        assert_eq!(seeds_say(3), "3 seeds: means, ranges and intervals, no verdict; 6 seeds give one");
+        assert!(seeds_say(2).contains("2 seeds: means and ranges, no interval and no verdict"), "{}", seeds_say(2));
+        assert!(seeds_say(1).starts_with("1 seed: what happened once") && seeds_say(6).ends_with("verdicts"));
     }
 }

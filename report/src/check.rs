@@ -3,10 +3,11 @@
 //! Scores that are equal seed by seed to the last digit are the same. Of every other one the seeds of both runs are compared by Student's t
 //! test, both ways (an attack that no longer works is as wrong as a defense that no longer does), all together corrected by Holm.
 
-use super::record::{Baseline, Key, Recorded, collect, devices, poison, sees};
-use super::seeds::{Change, LEVEL, holm};
+use crate::differing::differing_values;
 use crate::folder::Folder;
-use crate::view::ResultsView;
+use crate::record::{Baseline, Key, Recorded, collect, devices, poison, sees};
+use crate::statistics::seeds::{Change, LEVEL, holm};
+use crate::view::{ResultsView, edits};
 use gauntlet::evaluator::Unit;
 use gauntlet::results::ScoreLine;
 use gauntlet::suite::Suite;
@@ -118,7 +119,7 @@ impl Baseline {
         for (place, digest) in poison(&board) {
             let Some(recorded) = self.poison.get(&place).filter(|recorded| **recorded != digest) else { continue };
             // The digest's halves: of the edits, and of their pixels.
-            if recorded.split('-').next() == digest.split('-').next() {
+            if edits(recorded) == edits(&digest) {
                 remarks.push(format!("{place}: the same edits, other pixels than recorded ({digest}, not {recorded})"));
             } else {
                 other_poison.push(format!("{place}: other poison than recorded ({digest}, not {recorded})"));
@@ -137,7 +138,7 @@ impl Baseline {
             suite
         };
         let (recorded, here) = (strip(&self.suite), strip(&serde_json::to_value(suite).expect("plain data")));
-        let differing = super::differing_values(&recorded, &here);
+        let differing = differing_values(&recorded, &here);
         let said: Vec<String> =
             differing.iter().map(|d| format!("`{}`: {}, recorded {}", d.key, d.values[1], d.values[0])).collect();
         if said.is_empty() {
@@ -243,3 +244,6 @@ fn judge(scores: &mut [Checked], asked: Option<f64>) {
         };
     }
 }
+
+#[cfg(test)]
+mod tests;
