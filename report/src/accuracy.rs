@@ -2,24 +2,21 @@
 //! mean over its downstream sets. Pairs without labels have none of their own, and a set on which plain CLIP is not better than a guess
 //! says nothing of what a defense costs.
 
-use gauntlet::evaluator::Unit;
+use gauntlet::evaluator::{ScoreRole, Unit};
 use gauntlet::poison::CLEAN;
 use gauntlet::results::{Line, ScoreLine};
 use gauntlet::suite::{MEAN, Suite};
 use std::collections::BTreeMap;
 
-/// Name of the score of the mean.
+/// Name of the score of the mean, which is made here.
 const OF_ALL: &str = "downstream-accuracy";
-
-/// What each downstream set is measured by.
-const OF_A_SET: &str = "downstream-published";
 
 /// Whether a line is of the accuracy that the suite names.
 pub fn is_of(suite: &Suite, line: &ScoreLine) -> bool {
     let is_named = match suite.accuracy.as_str() {
-        "" => line.score == "top1" && !line.downstream,
+        "" => line.role == Some(ScoreRole::Accuracy) && !line.downstream,
         MEAN => line.score == OF_ALL && !line.downstream,
-        set => line.score == OF_A_SET && line.downstream && line.dataset == set,
+        set => line.role == Some(ScoreRole::SetAccuracy) && line.downstream && line.dataset == set,
     };
     is_named && line.attack.is_none()
 }
@@ -67,7 +64,9 @@ pub fn said(suite: &Suite, lines: &[Line]) -> Option<String> {
 
 fn of_a_set(line: &Line) -> Option<&ScoreLine> {
     match line {
-        Line::Score(line) => (line.downstream && line.score == OF_A_SET && line.attack.is_none()).then_some(line),
+        Line::Score(line) => {
+            (line.downstream && line.role == Some(ScoreRole::SetAccuracy) && line.attack.is_none()).then_some(line)
+        }
         _ => None,
     }
 }
@@ -87,6 +86,7 @@ fn mean(lines: &[&ScoreLine]) -> ScoreLine {
         score: OF_ALL.into(),
         dataset: names.join("+"),
         downstream: false,
+        role: None,
         unit: Unit::Corrected,
         value,
         n: lines.iter().map(|line| line.n).sum(),
@@ -103,8 +103,8 @@ mod tests {
     use crate::sample;
 
     fn line(arena: &str, defense: &str, set: &str, value: f64) -> Line {
-        let line = sample::score(arena, None, defense, 0, OF_A_SET, value);
-        Line::Score(ScoreLine { dataset: set.into(), downstream: true, ..line })
+        let line = sample::score(arena, None, defense, 0, "published", value);
+        Line::Score(ScoreLine { dataset: set.into(), downstream: true, role: Some(ScoreRole::SetAccuracy), ..line })
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! A column of a table: which score it is, and what that says of it.
 
 use crate::statistics::camps;
-use gauntlet::evaluator::Unit;
+use gauntlet::evaluator::{ScoreRole, Unit};
 use gauntlet::results::ScoreLine;
 
 /// A column of a table: a score, about one attack or none.
@@ -17,6 +17,8 @@ pub struct Column {
     pub set: Option<String>,
     /// Which way is better for the defender; none for a diagnostic.
     pub higher_is_better: Option<bool>,
+    /// What tables and verdicts take it for.
+    pub role: Option<ScoreRole>,
     /// What kind of number it is.
     pub unit: Unit,
     /// Whether it is the accuracy that the suite names.
@@ -32,6 +34,7 @@ impl Column {
             score: line.score.clone(),
             set: line.downstream.then(|| line.dataset.clone()),
             higher_is_better: line.higher_is_better,
+            role: line.role,
             unit: line.unit,
             accuracy: false,
         }

@@ -6,7 +6,7 @@ use crate::column::Column;
 use crate::notes::{libraries, losses, notes};
 use crate::statistics::seeds::{Mean, seeds_say};
 use crate::view::{Gate, ResultsView};
-use gauntlet::evaluator::Unit;
+use gauntlet::evaluator::{ScoreRole, Unit};
 use gauntlet::poison::CLEAN;
 use gauntlet::recipe::Precision;
 use gauntlet::results::Line;
@@ -79,13 +79,11 @@ fn sheets(board: &ResultsView, arena: &str) -> Vec<TableSpec> {
 /// Columns on downstream sets in groups, a score of an attack or of none each; those that the published measure of each set stands for are
 /// left to `results.jsonl`.
 pub fn by_score(columns: &[Column]) -> Vec<Vec<Column>> {
-    let is_known = |score: &str| columns.iter().any(|column| column.score == score);
-    let stands_for = |score: &str| {
-        let prefix = ["-top1", "-top5", "-mean-per-class"].iter().find_map(|end| score.strip_suffix(end));
-        prefix.is_some_and(|prefix| is_known(&format!("{prefix}-published")))
-    };
+    let is_published = |column: &Column| matches!(column.role, Some(ScoreRole::SetAccuracy | ScoreRole::Published));
+    let published = columns.iter().any(is_published);
+    let is_left_out = |column: &Column| published && column.role == Some(ScoreRole::Detail);
     let mut groups: Vec<Vec<Column>> = Vec::new();
-    for column in columns.iter().filter(|column| !stands_for(&column.score)) {
+    for column in columns.iter().filter(|column| !is_left_out(column)) {
         let together =
             |group: &&mut Vec<Column>| (&group[0].score, &group[0].attack) == (&column.score, &column.attack);
         match groups.iter_mut().find(together) {

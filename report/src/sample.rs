@@ -1,6 +1,6 @@
 //! A small suite and its score lines, for tests of what is made of results.
 
-use gauntlet::evaluator::Unit;
+use gauntlet::evaluator::{ScoreRole, Unit};
 use gauntlet::recipe::Precision;
 use gauntlet::results::{Line, ScoreLine};
 use gauntlet::suite::Suite;
@@ -32,6 +32,7 @@ pub fn score(arena: &str, attack: Option<&str>, defense: &str, seed: u64, score:
         downstream: false,
         value,
         unit: Unit::Share,
+        role: (score == "top1").then_some(ScoreRole::Accuracy),
         n: 1000,
         low: value - 0.02,
         high: value + 0.02,

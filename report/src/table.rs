@@ -37,7 +37,7 @@ fn draw(board: &ResultsView, spec: &TableSpec) -> String {
 #[cfg(test)]
 mod tests {
     use super::render;
-    use gauntlet::evaluator::Unit;
+    use gauntlet::evaluator::{ScoreRole, Unit};
     use gauntlet::recipe::Precision;
     use gauntlet::results::{Line, ScoreLine};
     use gauntlet::suite::Suite;
@@ -57,6 +57,7 @@ mod tests {
             downstream: false,
             value: 0.5,
             unit: Unit::Share,
+            role: Some(ScoreRole::Accuracy),
             n: 10,
             low: 0.4,
             high: 0.6,
@@ -76,12 +77,13 @@ mod tests {
             "attacks": {}, "arenas": {}, "defenses": { "clip": {} },
         });
         let suite: Suite = serde_json::from_value(suite).unwrap();
-        let on = |set: &str, score: &str, value| {
+        let on = |set: &str, score: &str, role, value| {
             let Line::Score(line) = line("clip", Precision::Fp32, "cpu") else { unreachable!("a score") };
-            Line::Score(ScoreLine { score: score.into(), dataset: set.into(), downstream: true, value, ..line })
+            Line::Score(ScoreLine { score: score.into(), role, dataset: set.into(), downstream: true, value, ..line })
         };
-        let published = [on("pets", "probe-published", 0.25), on("dtd", "probe-published", 0.75)];
-        let detail = [on("dtd", "probe-top1", 0.125), on("dtd", "alone-top1", 0.0625)];
+        let published = Some(ScoreRole::Published);
+        let published = [on("pets", "probe-published", published, 0.25), on("dtd", "probe-published", published, 0.75)];
+        let detail = [on("dtd", "probe-top1", Some(ScoreRole::Detail), 0.125), on("dtd", "alone-top1", None, 0.0625)];
         let lines = [[line("clip", Precision::Fp32, "cpu")].to_vec(), published.to_vec(), detail.to_vec()].concat();
         let table = render(&suite, &lines).unwrap();
         let row = |title: &str| table.split(title).nth(1).unwrap().lines().find(|line| line.contains("clip")).unwrap();

@@ -2,6 +2,7 @@
 
 use super::ResultsView;
 use crate::accuracy;
+use gauntlet::evaluator::ScoreRole;
 use gauntlet::results::{Line, ScoreLine};
 use gauntlet::{Error, Result};
 use std::collections::{BTreeSet, HashMap};
@@ -43,7 +44,8 @@ impl<'a> ResultsView<'a> {
             }
         }
         // Pairs without labels have no accuracy of their own.
-        let unlabelled = self.scores.iter().any(|line| line.score == "asr-caption") && self.suite.accuracy.is_empty();
+        let unlabelled = self.scores.iter().any(|line| line.role == Some(ScoreRole::SuccessWithoutLabels))
+            && self.suite.accuracy.is_empty();
         if unlabelled && !self.scores.iter().any(|line| accuracy::is_of(self.suite, line)) {
             let why =
                 "no row has a label, so nobody can tell what a defense costs, nor whether a model has learnt anything";
