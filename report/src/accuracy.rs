@@ -2,6 +2,7 @@
 //! mean over its downstream sets. Pairs without labels have none of their own, and a set on which plain CLIP is not better than a guess
 //! says nothing of what a defense costs.
 
+use crate::lines::scores;
 use gauntlet::evaluator::{ScoreRole, Unit};
 use gauntlet::poison::CLEAN;
 use gauntlet::results::{Line, ScoreLine};
@@ -27,18 +28,13 @@ pub fn means(suite: &Suite, lines: &[Line]) -> Vec<Line> {
     if suite.accuracy != MEAN {
         return Vec::new();
     }
-    let of_sets = || lines.iter().filter_map(of_a_set);
     let mut base: BTreeMap<&str, Vec<&ScoreLine>> = BTreeMap::new();
-    for line in of_sets().filter(|line| line.arena == CLEAN && line.defense == suite.baseline) {
+    for line in of_sets(lines).filter(|line| line.arena == CLEAN && line.defense == suite.baseline) {
         base.entry(&line.dataset).or_default().push(line);
     }
-    let learnt = |lines: &[&ScoreLine]| {
-        let mean = |of: fn(&ScoreLine) -> f64| lines.iter().map(|line| of(line)).sum::<f64>() / lines.len() as f64;
-        mean(|line| line.value) > 2.0 * mean(|line| line.chance)
-    };
     base.retain(|_, lines| learnt(lines));
     let mut trials: BTreeMap<&str, Vec<&ScoreLine>> = BTreeMap::new();
-    for line in of_sets().filter(|line| base.contains_key(line.dataset.as_str())) {
+    for line in of_sets(lines).filter(|line| base.contains_key(line.dataset.as_str())) {
         trials.entry(&line.trial).or_default().push(line);
     }
     // A trial that lacks a set would be compared by others than the rest.
@@ -51,8 +47,7 @@ pub fn said(suite: &Suite, lines: &[Line]) -> Option<String> {
     if suite.accuracy != MEAN {
         return None;
     }
-    let of = |line: &Line| if let Line::Score(line) = line { Some(line.clone()) } else { None };
-    let mean = lines.iter().filter_map(of).find(|line| line.score == OF_ALL);
+    let mean = scores(lines).find(|line| line.score == OF_ALL);
     let rest = "the sets on which the baseline of the clean arena beats twice chance, each as (accuracy - chance) / (1 - chance)";
     Some(match mean {
         Some(mean) => format!("accuracy is the mean over {}: {rest}", mean.dataset.replace('+', ", ")),
@@ -62,24 +57,26 @@ pub fn said(suite: &Suite, lines: &[Line]) -> Option<String> {
     })
 }
 
-fn of_a_set(line: &Line) -> Option<&ScoreLine> {
-    match line {
-        Line::Score(line) => {
-            (line.downstream && line.role == Some(ScoreRole::SetAccuracy) && line.attack.is_none()).then_some(line)
-        }
-        _ => None,
-    }
+/// Accuracy on downstream sets.
+fn of_sets(lines: &[Line]) -> impl Iterator<Item = &ScoreLine> {
+    scores(lines).filter(|line| line.downstream && line.role == Some(ScoreRole::SetAccuracy) && line.attack.is_none())
+}
+
+/// Whether these are above twice chance, in the mean.
+fn learnt(lines: &[&ScoreLine]) -> bool {
+    over(lines, |line| line.value) > 2.0 * over(lines, |line| line.chance)
+}
+
+fn over(lines: &[&ScoreLine], of: impl Fn(&ScoreLine) -> f64) -> f64 {
+    lines.iter().map(|line| of(line)).sum::<f64>() / lines.len() as f64
 }
 
 /// The mean over the sets of one trial. Its `chance` is where "twice chance" of the sets lies on this scale, halved.
 fn mean(lines: &[&ScoreLine]) -> ScoreLine {
-    let sets = lines.len() as f64;
-    let over = |of: &dyn Fn(&ScoreLine) -> f64| lines.iter().map(|line| of(line)).sum::<f64>() / sets;
-    let corrected = |line: &ScoreLine, value: f64| (value - line.chance) / (1.0 - line.chance);
-    let value = over(&|line| corrected(line, line.value));
+    let value = over(lines, |line| (line.value - line.chance) / (1.0 - line.chance));
     // The sets are independent samples: the errors of their means add up in squares.
-    let half = |line: &ScoreLine| (line.high - line.low) / 2.0 / (1.0 - line.chance);
-    let half = over(&|line| half(line).powi(2)).sqrt() / sets.sqrt();
+    let squares = over(lines, |line| ((line.high - line.low) / 2.0 / (1.0 - line.chance)).powi(2));
+    let half = squares.sqrt() / (lines.len() as f64).sqrt();
     let names: Vec<&str> = lines.iter().map(|line| line.dataset.as_str()).collect();
     ScoreLine {
         evaluator: "accuracy".into(),
@@ -92,7 +89,7 @@ fn mean(lines: &[&ScoreLine]) -> ScoreLine {
         n: lines.iter().map(|line| line.n).sum(),
         low: value - half,
         high: (value + half).min(1.0),
-        chance: over(&|line| line.chance / (1.0 - line.chance)) / 2.0,
+        chance: over(lines, |line| line.chance / (1.0 - line.chance)) / 2.0,
         ..lines[0].clone()
     }
 }

@@ -16,7 +16,6 @@ pub struct Differing {
 
 /// In which keys two resolved trials differ, but for seed and labels.
 pub fn differing(first: &Trial, second: &Trial) -> Vec<Differing> {
-    let json = |trial: &Trial| serde_json::to_value(trial).expect("plain data");
     let labels = ["seed", "suite", "arena", "defense.label"];
     let all = differing_values(&json(first), &json(second));
     all.into_iter().filter(|differing| !labels.contains(&differing.key.as_str())).collect()
@@ -24,16 +23,22 @@ pub fn differing(first: &Trial, second: &Trial) -> Vec<Differing> {
 
 /// In which keys two tables differ.
 pub fn differing_values(first: &Value, second: &Value) -> Vec<Differing> {
-    let flat = |value: &Value| {
-        let mut keys = BTreeMap::new();
-        flatten(value, String::new(), &mut keys);
-        keys
-    };
     let (first, second) = (flat(first), flat(second));
     let all: BTreeSet<&String> = first.keys().chain(second.keys()).collect();
-    let value = |keys: &BTreeMap<String, String>, key: &String| keys.get(key).cloned().unwrap_or_else(|| "–".into());
-    let pair = |key: &String| Differing { key: key.clone(), values: [value(&first, key), value(&second, key)] };
-    all.into_iter().map(pair).filter(|pair| pair.values[0] != pair.values[1]).collect()
+    let values = |key: &String| [&first, &second].map(|keys| keys.get(key).cloned().unwrap_or_else(|| "–".into()));
+    let both = all.into_iter().map(|key| Differing { key: key.clone(), values: values(key) });
+    both.filter(|one| one.values[0] != one.values[1]).collect()
+}
+
+fn json(trial: &Trial) -> Value {
+    serde_json::to_value(trial).expect("plain data")
+}
+
+/// Values as JSON by dotted key.
+fn flat(value: &Value) -> BTreeMap<String, String> {
+    let mut keys = BTreeMap::new();
+    flatten(value, String::new(), &mut keys);
+    keys
 }
 
 fn flatten(value: &Value, key: String, keys: &mut BTreeMap<String, String>) {

@@ -3,7 +3,7 @@
 
 use crate::accuracy;
 use crate::column::Column;
-use crate::notes::{libraries, losses, notes};
+use crate::notes;
 use crate::statistics::seeds::{Mean, seeds_say};
 use crate::view::{Gate, ResultsView};
 use gauntlet::evaluator::{ScoreRole, Unit};
@@ -96,13 +96,14 @@ pub fn by_score(columns: &[Column]) -> Vec<Vec<Column>> {
 
 /// A table for each score on downstream sets, in which columns are sets.
 fn downstream(arena: &str, columns: &[Column]) -> Vec<TableSpec> {
-    let sheet = |columns: Vec<Column>| {
+    let mut tables = Vec::new();
+    for columns in by_score(columns) {
         let of = columns[0].attack.as_ref().map(|attack| format!(" of {attack}")).unwrap_or_default();
         let (score, arrow) = (&columns[0].score, columns[0].arrow());
         let heading = format!("downstream sets in arena {arena} · {score}{of}{arrow} · %");
-        TableSpec { arena: arena.into(), heading, columns, notes: false }
-    };
-    by_score(columns).into_iter().map(sheet).collect()
+        tables.push(TableSpec { arena: arena.into(), heading, columns, notes: false });
+    }
+    tables
 }
 
 /// The lines of a column's title.
@@ -157,7 +158,13 @@ pub fn foot(board: &ResultsView, lines: &[Line]) -> String {
     let accuracy = accuracy::said(board.suite, lines).map(|said| said + "\n").unwrap_or_default();
     let tier = board.scores.first().filter(|line| !line.tier.is_empty());
     let tier = tier.map(|line| format!("tier: {}\n", line.tier)).unwrap_or_default();
-    seeds + &tier + &accuracy + &losses(lines) + &notes(lines) + &libraries(lines) + &warnings.collect::<String>()
+    seeds
+        + &tier
+        + &accuracy
+        + &notes::losses(lines)
+        + &notes::sets(lines)
+        + &notes::libraries(lines)
+        + &warnings.collect::<String>()
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
 //! The order of the modules is the order of dependence: each uses those above it and none below. [`statistics`] knows numbers only.
 
 pub mod statistics;
+pub mod lines;
 pub mod differing;
 pub mod notes;
 pub mod accuracy;

@@ -29,11 +29,6 @@ pub struct Pair {
 /// # Errors
 /// If one of them kept no cases, or they were not measured on the same ones.
 pub fn compare(first: &Path, second: &Path) -> Result<Vec<Pair>> {
-    let read = |folder: &Path| {
-        let cases = Predictions::read(folder)?;
-        let why = "has no cases.jsonl, which finished trials leave there; name the folders of two of them, as in out/trials/ARENA/DEFENSE/seed-N";
-        if cases.is_empty() { Err(Error::invalid(folder.display().to_string(), why)) } else { Ok(cases) }
-    };
     let (ours, theirs) = (read(first)?, read(second)?);
     let mut pairs = Vec::new();
     for a in &ours {
@@ -51,6 +46,12 @@ pub fn compare(first: &Path, second: &Path) -> Result<Vec<Pair>> {
         pairs.push(Pair { score: name, n: a.hit.len(), both: count([1, 1]), first, second, p: mcnemar(first, second) });
     }
     Ok(pairs)
+}
+
+fn read(folder: &Path) -> Result<Vec<Predictions>> {
+    let cases = Predictions::read(folder)?;
+    let why = "has no cases.jsonl, which finished trials leave there; name the folders of two of them, as in out/trials/ARENA/DEFENSE/seed-N";
+    if cases.is_empty() { Err(Error::invalid(folder.display().to_string(), why)) } else { Ok(cases) }
 }
 
 #[cfg(test)]

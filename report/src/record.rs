@@ -6,7 +6,7 @@ use crate::statistics::seeds::{Change, LEVEL, quantile};
 use crate::view::ResultsView;
 use gauntlet::evaluator::Unit;
 use gauntlet::results::ScoreLine;
-use gauntlet::{Error, Result};
+use gauntlet::{Error, Result, build};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -109,7 +109,7 @@ impl Baseline {
             score.sees = change.map_or(f64::MAX, |change| sees(&change, level));
         }
         Ok(Baseline {
-            gauntlet: env!("CARGO_PKG_VERSION").into(),
+            gauntlet: build::get().version.into(),
             suite: serde_json::to_value(suite).expect("plain data"),
             devices: devices(&board),
             poison: poison(&board),

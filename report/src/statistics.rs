@@ -6,3 +6,8 @@ pub mod camps;
 pub mod flips;
 pub mod rate;
 pub mod seeds;
+
+/// Of values; not a number of none.
+pub fn mean(values: &[f64]) -> f64 {
+    values.iter().sum::<f64>() / values.len() as f64
+}

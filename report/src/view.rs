@@ -9,6 +9,7 @@ pub use marks::{Gate, Marks};
 
 use crate::accuracy;
 use crate::column::Column;
+use crate::lines;
 use crate::over_seeds;
 use crate::statistics::camps;
 use crate::statistics::seeds::Mean;
@@ -35,8 +36,7 @@ impl<'a> ResultsView<'a> {
     /// If trials of one arena and seed did not read the same poison, or not all trained in one precision. Poison that differs in its pixels
     /// alone, as another machine's arithmetic makes it, is none: [`warnings`](ResultsView::warnings) tells of it.
     pub fn new(suite: &'a Suite, lines: &'a [Line]) -> Result<Self> {
-        let scores: Vec<&ScoreLine> =
-            lines.iter().filter_map(|line| if let Line::Score(score) = line { Some(score) } else { None }).collect();
+        let scores: Vec<&ScoreLine> = lines::scores(lines).collect();
         let mut trials: HashMap<_, Vec<usize>> = HashMap::new();
         for (place, line) in scores.iter().enumerate() {
             trials.entry((line.arena.as_str(), line.defense.as_str(), line.seed)).or_default().push(place);
@@ -101,11 +101,8 @@ impl<'a> ResultsView<'a> {
         defense: &str,
         is_it: impl Fn(&ScoreLine) -> bool,
     ) -> Vec<Option<&'a ScoreLine>> {
-        let of_seed = |seed: &u64| {
-            let places = self.trials.get(&(arena, defense, *seed))?;
-            places.iter().map(|&place| self.scores[place]).find(|line| is_it(line))
-        };
-        self.suite.seeds.iter().map(of_seed).collect()
+        let trials = self.suite.seeds.iter().map(|seed| self.trials.get(&(arena, defense, *seed)));
+        trials.map(|places| places?.iter().map(|&place| self.scores[place]).find(|line| is_it(line))).collect()
     }
 
     /// The mean over the seeds that have run; none where none has.

@@ -19,19 +19,19 @@ pub fn latex(suite: &Suite, lines: &[Line]) -> Result<String> {
     let board = ResultsView::new(suite, lines)?;
     let best = best(&board)?;
     let tables = layout::tables(&board).into_iter();
-    let tables: String = tables.map(|spec| Page { board: &board, best: &best, spec }.table()).collect();
+    let tables: String = tables.map(|spec| Tabular { board: &board, best: &best, spec }.table()).collect();
     let remarks: String = layout::foot(&board, lines).lines().map(|line| format!("% {line}\n")).collect();
     Ok(format!("% Needs \\usepackage{{booktabs}}.\n{remarks}{tables}"))
 }
 
 /// A table, with what is needed to print it.
-struct Page<'a> {
+struct Tabular<'a> {
     board: &'a ResultsView<'a>,
     best: &'a [Comparison],
     spec: TableSpec,
 }
 
-impl Page<'_> {
+impl Tabular<'_> {
     fn table(&self) -> String {
         let columns = &self.spec.columns;
         let titles = columns.iter().map(|column| self.title(column));
@@ -129,7 +129,11 @@ fn joined(cells: impl Iterator<Item = String>) -> String {
 
 /// What LaTeX would take for a command, and what its fonts lack.
 fn escape(text: &str) -> String {
-    let escaped = |c: char| match c {
+    text.chars().map(escaped).collect()
+}
+
+fn escaped(c: char) -> String {
+    match c {
         '\\' => "\\textbackslash{}".into(),
         '~' => "\\textasciitilde{}".into(),
         '^' => "\\textasciicircum{}".into(),
@@ -139,6 +143,5 @@ fn escape(text: &str) -> String {
         '↑' => "$\\uparrow$".into(),
         '↓' => "$\\downarrow$".into(),
         other => other.to_string(),
-    };
-    text.chars().map(escaped).collect()
+    }
 }

@@ -11,14 +11,8 @@ const FROM: usize = 3;
 
 /// The table; none where the scoreboard is as short.
 pub fn section(story: &Story) -> Option<Markup> {
-    let all = |arena| {
-        story
-            .successes(arena)
-            .into_iter()
-            .filter(|column| column.unit == Unit::Share)
-            .map(move |column| (arena, column))
-    };
-    let rows: Vec<(&str, Column)> = story.poisoned().flat_map(all).collect();
+    let all = story.poisoned().flat_map(|arena| story.successes(arena).into_iter().map(move |column| (arena, column)));
+    let rows: Vec<(&str, Column)> = all.filter(|(_, column)| column.unit == Unit::Share).collect();
     (rows.len() >= FROM).then(|| {
         html! {
             section #glance {

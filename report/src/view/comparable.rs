@@ -2,6 +2,7 @@
 
 use super::ResultsView;
 use crate::accuracy;
+use crate::lines::{costs, data, tier};
 use gauntlet::evaluator::ScoreRole;
 use gauntlet::results::{Line, ScoreLine};
 use gauntlet::{Error, Result};
@@ -53,20 +54,14 @@ impl<'a> ResultsView<'a> {
                 "{why}; `accuracy` in the suite names a downstream set, or `downstream` for all of them"
             ));
         }
-        let several =
-            |names: BTreeSet<String>| (names.len() > 1).then(|| names.into_iter().collect::<Vec<_>>().join(", "));
-        let devices = self.scores.iter().map(|line| line.device.clone()).collect();
-        let versions =
-            lines.iter().filter_map(|line| if let Line::Cost(cost) = line { Some(cost.version()) } else { None });
-        let devices =
-            several(devices).map(|names| format!("trained on different devices ({names}), which round differently"));
-        let versions =
-            several(versions.collect()).map(|names| format!("run by different versions of gauntlet ({names})"));
-        let costs = lines.iter().filter_map(|line| if let Line::Cost(cost) = line { Some(cost) } else { None });
-        let mixed: Vec<&str> = costs.filter(|cost| cost.builds > 1).map(|cost| cost.trial.as_str()).collect();
+        let devices = several(self.scores.iter().map(|line| line.device.clone()));
+        let devices = devices.map(|names| format!("trained on different devices ({names}), which round differently"));
+        let versions = several(costs(lines).map(|cost| cost.version()));
+        let versions = versions.map(|names| format!("run by different versions of gauntlet ({names})"));
+        let mixed: Vec<&str> = costs(lines).filter(|cost| cost.builds > 1).map(|cost| cost.trial.as_str()).collect();
         let mixed = (!mixed.is_empty())
             .then(|| format!("trained by several builds of gauntlet, one after the other ({})", mixed.join(", ")));
-        warnings.extend(devices.into_iter().chain(versions).chain(mixed).chain(other_rows(lines)));
+        warnings.extend([devices, versions, mixed, other_rows(lines)].into_iter().flatten());
         warnings
     }
 
@@ -92,7 +87,6 @@ impl<'a> ResultsView<'a> {
         match self.scores.iter().find(|line| line.tier != first.tier) {
             None => Ok(()),
             Some(other) => {
-                let tier = |line: &ScoreLine| if line.tier.is_empty() { "none".into() } else { line.tier.clone() };
                 let why =
                     format!("are of different tiers ({} and {}); they cannot be compared", tier(first), tier(other));
                 Err(Error::invalid(format!("`{}` and `{}`", first.trial, other.trial), why))
@@ -106,10 +100,16 @@ pub fn edits(digest: &str) -> &str {
     digest.split('-').next().unwrap_or(digest)
 }
 
+/// Names, where there are several.
+fn several(names: impl Iterator<Item = String>) -> Option<String> {
+    let names: BTreeSet<String> = names.collect();
+    (names.len() > 1).then(|| names.into_iter().collect::<Vec<_>>().join(", "))
+}
+
 /// Whether trials of one suite found other rows in their data.
 fn other_rows(lines: &[Line]) -> Option<String> {
-    let rows = lines.iter().filter_map(|line| if let Line::Data(line) = line { Some(&line.rows) } else { None });
-    let read: BTreeSet<(u64, &[String])> = rows.map(|rows| (rows.found, rows.cut.as_slice())).collect();
+    let read: BTreeSet<(u64, &[String])> =
+        data(lines).map(|line| (line.rows.found, line.rows.cut.as_slice())).collect();
     let found = read.iter().map(|(found, cut)| format!("{found} with {} cut shards", cut.len()));
     (read.len() > 1).then(|| format!("not all trials found the same rows ({})", found.collect::<Vec<_>>().join(", ")))
 }

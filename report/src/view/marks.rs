@@ -2,6 +2,7 @@
 
 use super::{ResultsView, values};
 use crate::column::Column;
+use crate::statistics::mean;
 use gauntlet::poison::CLEAN;
 
 /// Whether an attack works on the undefended baseline: one that does not judges no defense.
@@ -117,7 +118,6 @@ impl Marks {
 /// Means of both over the seeds that both have.
 fn paired_means(ours: &[Option<f64>], theirs: &[Option<f64>]) -> Option<(f64, f64)> {
     let (ours, theirs): (Vec<f64>, Vec<f64>) = ours.iter().zip(theirs).filter_map(|(a, b)| a.zip(*b)).unzip();
-    let mean = |values: &[f64]| values.iter().sum::<f64>() / values.len() as f64;
     (!ours.is_empty()).then(|| (mean(&ours), mean(&theirs)))
 }
 
