@@ -9,9 +9,9 @@ use clap::Args;
 use gauntlet::data::files::write_atomic;
 use gauntlet::evaluator::Unit;
 use gauntlet::{Error, Result};
+use gauntlet_report::check::{Checked, Findings, Outcome};
 use gauntlet_report::folder::Folder;
-use gauntlet_report::judge::check::{Checked, Findings, Outcome};
-use gauntlet_report::judge::record::Baseline;
+use gauntlet_report::record::Baseline;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 

@@ -5,10 +5,12 @@ use crate::say;
 use clap::Args;
 use gauntlet::evaluator::Unit;
 use gauntlet::{Error, Result};
+use gauntlet_report::differing::{Differing, differing};
 use gauntlet_report::folder::Folder;
-use gauntlet_report::judge::{self, Comparison, Differing, camps, pair, seeds};
-use gauntlet_report::layout;
+use gauntlet_report::judge::{self, Comparison, remarks};
+use gauntlet_report::statistics::seeds;
 use gauntlet_report::view::ResultsView;
+use gauntlet_report::{layout, pair};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 
@@ -53,8 +55,7 @@ impl Compare {
             let why = "has no two rows with a score of the same seed yet; `gauntlet run` goes on";
             return Err(Error::invalid(self.folder.display().to_string(), why));
         }
-        let mut remarks = judge::remarks(&comparisons);
-        remarks.extend(camps::remarks(&board, &comparisons));
+        let remarks = [remarks::controls(&comparisons), remarks::camps(&board, &comparisons)].concat();
         let recipes = recipes(&folder, &comparisons)?;
         if self.json {
             say(&format!("{:#}\n", as_json(&comparisons, &remarks, &recipes)));
@@ -161,7 +162,7 @@ fn recipes(folder: &Folder, comparisons: &[Comparison]) -> Result<Recipes> {
             all.take(1).next().transpose()
         };
         if let (Some(ours), Some(theirs)) = (of(&rows[0])?, of(&rows[1])?) {
-            recipes.push((rows, judge::differing(&ours, &theirs)));
+            recipes.push((rows, differing(&ours, &theirs)));
         }
     }
     Ok(recipes)

@@ -123,7 +123,7 @@ impl Eval {
             let json = |line: &Line| serde_json::to_string(line).expect("plain data") + "\n";
             say(&lines.iter().map(json).collect::<String>());
         } else {
-            say(&(table(scores) + &notes::notes(&lines) + &notes::libraries(&lines)));
+            say(&(table(scores) + &notes::sets(&lines) + &notes::libraries(&lines)));
         }
         Ok(ExitCode::SUCCESS)
     }

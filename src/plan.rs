@@ -14,8 +14,7 @@ use gauntlet::run::RunContext;
 use gauntlet::suite::Suite;
 use gauntlet::suite::plan::Size;
 use gauntlet::{Error, Result, Trial};
-use gauntlet_report::judge::seeds::{FOR_VERDICT, LEVEL, decidable};
-use gauntlet_report::judge::seeds_say;
+use gauntlet_report::statistics::seeds::{FOR_VERDICT, LEVEL, decidable, seeds_say};
 use std::path::PathBuf;
 
 /// Plans a suite.

@@ -30,6 +30,11 @@ pub trait Defense: Send {
         Ok(vec![Phase::default()])
     }
 
+    /// What it is there for beside others.
+    fn role(&self) -> DefenseRole {
+        DefenseRole::Method
+    }
+
     /// What it takes besides the data.
     fn needs(&self) -> Needs {
         Needs::default()
@@ -60,6 +65,18 @@ pub trait Defense: Send {
     fn suspicion(&self, _canvases: &Tensor, _inference: &Inference) -> Result<Option<Tensor>> {
         Ok(None)
     }
+}
+
+/// What a defense is there for in a suite.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DefenseRole {
+    /// To be judged.
+    Method,
+    /// To tell what a part of a method does alone: it shares keys with what it controls for.
+    Control,
+    /// No defense at all, so that every other method of the trait is left at its default: the model that the others are compared with, start from
+    /// or look at the data with. One plugin is that.
+    Undefended,
 }
 
 /// What a defense takes besides the poisoned data: its assumptions, shown beside its results.

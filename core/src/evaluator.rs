@@ -8,7 +8,7 @@ mod score;
 
 pub use encoder::{Downstream, DownstreamConfig, Encoder, Layer};
 pub use predictions::Predictions;
-pub use score::{Definition, Score, Unit, commonest};
+pub use score::{Definition, Score, ScoreRole, Unit, commonest};
 
 use crate::corpus::Corpus;
 use crate::data::{Dataset, Split};
@@ -17,7 +17,7 @@ use crate::model::{Clip, normalize};
 use crate::poison::{Poison, PreparedAttack};
 use crate::train::Matches;
 use crate::train::trajectory::Probe;
-use crate::{Result, draw};
+use crate::{Result, draw, registry};
 use std::cell::{OnceCell, RefCell};
 use std::collections::HashSet;
 use std::path::Path;
@@ -193,6 +193,19 @@ impl EvalContext<'_> {
         }
         Ok(Tensor::cat(&features, 0))
     }
+}
+
+/// Every score that this program's evaluators define, with the name of its plugin.
+///
+/// # Errors
+/// If one of them cannot be built with its defaults.
+pub fn definitions() -> Result<Vec<(&'static str, Definition)>> {
+    let mut all = Vec::new();
+    for plugin in registry::all::<dyn Evaluator>()? {
+        let definitions = plugin.build(&(plugin.defaults)())?.definitions();
+        all.extend(definitions.into_iter().map(|definition| (plugin.name, definition)));
+    }
+    Ok(all)
 }
 
 /// Whether half of these rows have a label, so that labels tell what an image is not.

@@ -2,11 +2,12 @@
 
 use crate::data::files::write_atomic;
 use crate::data::rows::Tally;
-use crate::evaluator::Unit;
+use crate::evaluator::{ScoreRole, Unit, definitions};
 use crate::recipe::Precision;
 use crate::registry::Origin;
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
+use std::collections::HashMap;
 use std::path::Path;
 
 /// A line of `results.jsonl`.
@@ -58,6 +59,9 @@ pub struct ScoreLine {
     /// What kind of number it is.
     #[serde(default)]
     pub unit: Unit,
+    /// What tables and verdicts take it for; left out for most.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub role: Option<ScoreRole>,
     /// Cases it was counted over.
     pub n: usize,
     /// Lower end of the 95% interval over those cases.
@@ -240,12 +244,20 @@ pub fn write_lines(path: &Path, lines: &[Line]) -> Result<()> {
     write_atomic(path, text.as_bytes())
 }
 
-/// Reads a file of lines.
+/// Reads a file of lines. A score of an earlier version, which wrote no role, has that of its definition where this program has one of its name.
 pub fn read_lines(path: &Path) -> Result<Vec<Line>> {
     let text = std::fs::read_to_string(path).map_err(Error::io(path))?;
     let parse = |(number, line): (usize, &str)| {
         let place = || format!("{}, line {}", path.display(), number + 1);
         serde_json::from_str(line).map_err(|error| Error::invalid(place(), error.to_string()))
     };
-    text.lines().enumerate().map(parse).collect()
+    let mut lines: Vec<Line> = text.lines().enumerate().map(parse).collect::<Result<_>>()?;
+    let roles: HashMap<&str, Option<ScoreRole>> =
+        definitions()?.into_iter().map(|(_, definition)| (definition.score, definition.role)).collect();
+    for line in &mut lines {
+        if let Line::Score(line) = line {
+            line.role = line.role.or_else(|| roles.get(line.score.as_str()).copied().flatten());
+        }
+    }
+    Ok(lines)
 }

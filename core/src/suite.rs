@@ -148,9 +148,6 @@ fn costly() -> f64 {
 /// The value of the key `accuracy` for the mean over its downstream sets.
 pub const MEAN: &str = "downstream";
 
-/// The evaluator that measures downstream sets.
-pub const MEASURED_BY: &str = "downstream-zero-shot";
-
 impl Suite {
     /// Reads a suite file and applies `settings`, each `dotted.key=value` in TOML's notation (a bare word is a string).
     pub fn read(path: &Path, settings: &[String]) -> Result<Suite> {
@@ -263,12 +260,8 @@ impl Suite {
             let unknown = Error::Unknown { kind: "table [downstream.LABEL]", name: self.accuracy.clone(), known };
             return Err(unknown.during("key `accuracy`"));
         }
-        let measures = |(label, table): (&String, &Value)| {
-            table.get("plugin").and_then(Value::as_str).unwrap_or(label) == MEASURED_BY
-        };
-        if !self.accuracy.is_empty() && !self.evaluators.is_empty() && !self.evaluators.iter().any(measures) {
-            let why = format!("is measured by `{}`, which `[evaluators]` does not name", MEASURED_BY);
-            return Err(Error::invalid("key `accuracy`", why));
+        if !self.accuracy.is_empty() && !self.evaluators.is_empty() {
+            configure::check_accuracy(&self.evaluators)?;
         }
         for (label, table) in &self.defenses {
             let pattern = table.get("weights").and_then(Value::as_str).unwrap_or_default();
@@ -387,7 +380,7 @@ impl Suite {
 
     /// What a person should know before the suite runs: controls that control for none of its defenses.
     pub fn warnings(&self) -> Result<Vec<String>> {
-        let mut warnings = configure::stray_controls::<dyn Defense>(&self.defenses)?;
+        let mut warnings = configure::stray_controls(&self.defenses)?;
         let arenas = || std::iter::once(CLEAN).chain(self.arenas.keys().map(String::as_str));
         for defense in self.defenses.keys().filter(|defense| self.is_elsewhere(defense)) {
             let files = self.seeds.iter().flat_map(|seed| arenas().map(|arena| self.weights(defense, arena, *seed)));

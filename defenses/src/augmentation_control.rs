@@ -2,7 +2,7 @@
 //! A suite's `of = "LABEL"` takes them over from the RoCLIP that it controls for.
 
 use gauntlet::data::augment::Augmentation;
-use gauntlet::defense::CaptionEdits;
+use gauntlet::defense::{CaptionEdits, DefenseRole};
 use gauntlet::{Defense, Phase, PlanContext, Result};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -35,6 +35,10 @@ gauntlet::register!(
 );
 
 impl Defense for AugmentationControl {
+    fn role(&self) -> DefenseRole {
+        DefenseRole::Control
+    }
+
     fn plan(&mut self, _epoch: u32, _bench: &PlanContext) -> Result<Vec<Phase>> {
         let augmentation = self.augment.then_some(self.augmentation);
         Ok(vec![Phase { augmentation, captions: self.captions, ..Phase::default() }])

@@ -1,6 +1,7 @@
 //! Plain CLIP: no defense, the baseline that every table needs.
 
 use gauntlet::Defense;
+use gauntlet::defense::DefenseRole;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -17,4 +18,8 @@ gauntlet::register!(
     "Radford et al., Learning Transferable Visual Models From Natural Language Supervision, ICML 2021"
 );
 
-impl Defense for Clip {}
+impl Defense for Clip {
+    fn role(&self) -> DefenseRole {
+        DefenseRole::Undefended
+    }
+}

@@ -4,7 +4,7 @@
 
 use crate::roclip::{check_pool_epochs, is_pool_epoch};
 use gauntlet::data::augment::Augmentation;
-use gauntlet::defense::CaptionEdits;
+use gauntlet::defense::{CaptionEdits, DefenseRole};
 use gauntlet::{Defense, Phase, PlanContext, Result};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -42,6 +42,10 @@ gauntlet::register!(
 );
 
 impl Defense for ExposureControl {
+    fn role(&self) -> DefenseRole {
+        DefenseRole::Control
+    }
+
     fn plan(&mut self, epoch: u32, bench: &PlanContext) -> Result<Vec<Phase>> {
         check_pool_epochs(self.every, self.first, bench)?;
         if is_pool_epoch(epoch, self.every, self.first) {

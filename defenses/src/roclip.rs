@@ -238,14 +238,21 @@ impl Defense for RoClip {
 
 #[cfg(test)]
 mod tests {
+    use super::{LookUp, RoClip};
     use gauntlet::golden::{Distance, pools};
+    use gauntlet::{Defense, Result};
     use std::path::Path;
+
+    fn matching(order: &str) -> Result<Box<dyn Defense>> {
+        let look_up = if order == "before" { LookUp::BeforePush } else { LookUp::AfterPush };
+        Ok(Box::new(RoClip { every: 1, look_up, ..RoClip::default() }))
+    }
 
     /// Matches, loss, gradients and pool of five steps, with a pool that wraps in the second and one smaller than a batch.
     #[test]
     fn equals_the_papers_algorithm() {
         let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/golden");
-        let distances = pools(Path::new(folder), tch::Device::Cpu).unwrap();
+        let distances = pools(Path::new(folder), "roclip", tch::Device::Cpu, matching).unwrap();
         let broken: Vec<&Distance> = distances.iter().filter(|d| !d.holds() || d.error > 1e-5).collect();
         assert!(distances.len() == 4 * 5 * 7 && broken.is_empty(), "{broken:#?}");
     }

@@ -4,7 +4,7 @@
 mod text_side;
 
 use gauntlet::attack::Stamped;
-use gauntlet::evaluator::{Definition, Predictions, Unit};
+use gauntlet::evaluator::{Definition, Predictions, ScoreRole, Unit};
 use gauntlet::poison::PreparedAttack;
 use gauntlet::{EvalContext, Evaluator, Goal, Result, Score, Target};
 use schemars::JsonSchema;
@@ -24,7 +24,7 @@ gauntlet::register!(
 );
 
 const fn success(score: &'static str, definition: &'static str) -> Definition {
-    Definition { score, definition, higher_is_better: Some(false), unit: Unit::Share }
+    Definition { score, definition, higher_is_better: Some(false), unit: Unit::Share, role: Some(ScoreRole::Success) }
 }
 
 const PSR: Definition =
@@ -37,6 +37,7 @@ const PSR_OF: [(Definition, usize); 2] = [
             definition: "share of target images whose three most similar classes hold their adversarial one",
             higher_is_better: None,
             unit: Unit::Share,
+            role: None,
         },
         3,
     ),
@@ -46,6 +47,7 @@ const PSR_OF: [(Definition, usize); 2] = [
             definition: "share of target images whose five most similar classes hold their adversarial one",
             higher_is_better: None,
             unit: Unit::Share,
+            role: None,
         },
         5,
     ),
@@ -55,23 +57,28 @@ const RETURNED: Definition = Definition {
     definition: "share of target pictures whose most similar class is their true one, of those whose label tells it",
     higher_is_better: Some(true),
     unit: Unit::Share,
+    role: None,
 };
 const ASR: Definition = success(
     "asr",
     "attack success rate: share of stamped test pictures, true class not the target, whose most similar class is the target",
 );
 /// Where no held-out row has a label.
-const ASR_CAPTION: Definition = success(
-    "asr-caption",
-    "attack success rate without labels: share of stamped held-out images, 300 drawn from the seed whose captions name the target by no \
+const ASR_CAPTION: Definition = Definition {
+    role: Some(ScoreRole::SuccessWithoutLabels),
+    ..success(
+        "asr-caption",
+        "attack success rate without labels: share of stamped held-out images, 300 drawn from the seed whose captions name the target by no \
      name and no inflection, whose most similar class is the target",
-);
+    )
+};
 /// What a stamp leaves of accuracy.
 const POISONED_TOP1: Definition = Definition {
     score: "stamped-top1",
     definition: "share of the images of `asr` whose most similar class, stamped, is still the true one",
     higher_is_better: None,
     unit: Unit::Share,
+    role: None,
 };
 /// Of a dual key, whose `asr` is that of both keys, each key alone: the attacker wants these low, so as not to be found.
 const ONE_KEY: [Definition; 2] = [
@@ -80,12 +87,14 @@ const ONE_KEY: [Definition; 2] = [
         definition: "the same with the trigger in the picture alone, prompts as they are",
         higher_is_better: None,
         unit: Unit::Share,
+        role: None,
     },
     Definition {
         score: "asr-text-key",
         definition: "the same with the trigger in the prompts alone, pictures as they are",
         higher_is_better: None,
         unit: Unit::Share,
+        role: None,
     },
 ];
 

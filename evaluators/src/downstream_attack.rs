@@ -27,7 +27,7 @@ gauntlet::register!(
 );
 
 const fn success(score: &'static str, definition: &'static str) -> Definition {
-    Definition { score, definition, higher_is_better: Some(false), unit: Unit::Share }
+    Definition { score, definition, higher_is_better: Some(false), unit: Unit::Share, role: None }
 }
 
 /// Where the set has the class, and where it is added.
@@ -69,7 +69,7 @@ const MORE: [Definition; 3] = [
 ];
 
 const fn diagnostic(score: &'static str, definition: &'static str) -> Definition {
-    Definition { score, definition, higher_is_better: None, unit: Unit::Share }
+    Definition { score, definition, higher_is_better: None, unit: Unit::Share, role: None }
 }
 
 impl Evaluator for DownstreamAttackSuccess {

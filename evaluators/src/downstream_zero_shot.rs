@@ -1,7 +1,7 @@
 //! Zero-shot accuracy on the downstream sets, by the names and prompt templates published with CLIP (Radford et al. 2021, section 3.1).
 
 use crate::per_class::PerClass;
-use gauntlet::evaluator::{Definition, Downstream, Unit};
+use gauntlet::evaluator::{Definition, Downstream, ScoreRole, Unit};
 use gauntlet::model::normalize;
 use gauntlet::tch::Device;
 use gauntlet::{EvalContext, Evaluator, Result, Score};
@@ -21,25 +21,31 @@ gauntlet::register!(
     "Radford et al., Learning Transferable Visual Models From Natural Language Supervision, ICML 2021, section 3.1"
 );
 
-const fn share(score: &'static str, definition: &'static str) -> Definition {
-    Definition { score, definition, higher_is_better: Some(true), unit: Unit::Share }
+const fn share(score: &'static str, definition: &'static str, role: ScoreRole) -> Definition {
+    Definition { score, definition, higher_is_better: Some(true), unit: Unit::Share, role: Some(role) }
 }
 
 const PUBLISHED: Definition = share(
     "downstream-published",
     "the measure that is published for the set: downstream-top1, or downstream-mean-per-class (Pets, Flowers, Caltech, Aircraft)",
+    ScoreRole::SetAccuracy,
 );
 const TOP1: Definition = share(
     "downstream-top1",
     "share of the set's test pictures whose most similar class is the true one; a class is the normalised mean of its prompts' \
      normalised embeddings",
+    ScoreRole::Detail,
 );
-const TOP5: Definition =
-    share("downstream-top5", "share of the same pictures whose five most similar classes hold the true one");
+const TOP5: Definition = share(
+    "downstream-top5",
+    "share of the same pictures whose five most similar classes hold the true one",
+    ScoreRole::Detail,
+);
 const MEAN: Definition = share(
     "downstream-mean-per-class",
     "mean over the classes of the share of a class's test pictures whose most similar class it is; each class's own share lies in \
      the trial's `per-class/SET-zero-shot.json`",
+    ScoreRole::Detail,
 );
 
 impl Evaluator for DownstreamZeroShot {

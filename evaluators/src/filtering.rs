@@ -28,24 +28,28 @@ const AUROC: Definition = Definition {
     definition: "how often a poisoned row is more suspicious to the defense than a clean one, of all such couples (equals: half)",
     higher_is_better: None,
     unit: Unit::Share,
+    role: None,
 };
 const RECALL: Definition = Definition {
     score: "poison-dropped",
     definition: "share of the attack's rows that the defense drops, or keeps from their captions at last (recall)",
     higher_is_better: None,
     unit: Unit::Share,
+    role: None,
 };
 const PRECISION: Definition = Definition {
     score: "dropped-poisoned",
     definition: "share of the rows that the defense drops, or keeps from their captions at last, that are poisoned (precision)",
     higher_is_better: None,
     unit: Unit::Share,
+    role: None,
 };
 const LOST: Definition = Definition {
     score: "clean-dropped",
     definition: "share of the clean rows that the defense drops, or keeps from their captions at last",
     higher_is_better: None,
     unit: Unit::Share,
+    role: None,
 };
 
 /// Suspicion of each row of a kind, and how many of them are dropped.

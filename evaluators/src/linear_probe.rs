@@ -13,7 +13,7 @@ use crate::set_classes::find;
 use choose::fit;
 use gauntlet::downstream::Metric;
 use gauntlet::draw;
-use gauntlet::evaluator::{Definition, Downstream, Layer, Unit};
+use gauntlet::evaluator::{Definition, Downstream, Layer, ScoreRole, Unit};
 use gauntlet::tch::{Device, Kind, Tensor};
 use gauntlet::{EvalContext, Evaluator, Goal, Result, Score};
 use official::official;
@@ -83,11 +83,19 @@ gauntlet::register!(
 );
 
 const fn accuracy(score: &'static str, definition: &'static str) -> Definition {
-    Definition { score, definition, higher_is_better: Some(true), unit: Unit::Share }
+    Definition { score, definition, higher_is_better: Some(true), unit: Unit::Share, role: None }
 }
 
 const fn success(score: &'static str, definition: &'static str) -> Definition {
-    Definition { score, definition, higher_is_better: Some(false), unit: Unit::Share }
+    Definition { score, definition, higher_is_better: Some(false), unit: Unit::Share, role: None }
+}
+
+const fn published(score: &'static str, definition: &'static str) -> Definition {
+    Definition { role: Some(ScoreRole::Published), ..accuracy(score, definition) }
+}
+
+const fn detail(score: &'static str, definition: &'static str) -> Definition {
+    Definition { role: Some(ScoreRole::Detail), ..accuracy(score, definition) }
 }
 
 /// Published measure, accuracy, mean per class, ASR, PSR: fitted on the whole set, and on a part of it.
@@ -96,14 +104,14 @@ type Measures = [[Definition; 5]; 2];
 /// On the embedding.
 const EMBEDDING: Measures = [
     [
-        accuracy("probe-published", "the measure that is published for the set: probe-top1 or probe-mean-per-class"),
-        accuracy(
+        published("probe-published", "the measure that is published for the set: probe-top1 or probe-mean-per-class"),
+        detail(
             "probe-top1",
             "share of the set's test pictures whose class multinomial logistic regression finds, fitted on the frozen image \
              embeddings (after the projection, not normalised) of all pictures to fit on; its L2 penalty is the best of a search on a held-out fifth of these, from \
              1e-6 to 1e6, 8 steps a decade",
         ),
-        accuracy(
+        detail(
             "probe-mean-per-class",
             "mean over the classes of that share; each class's own lies in `per-class/SET-probe.json`",
         ),
@@ -118,12 +126,12 @@ const EMBEDDING: Measures = [
         ),
     ],
     [
-        accuracy("probe-subset-published", "as probe-published, fitted on a part of the set: see probe-subset-top1"),
-        accuracy(
+        published("probe-subset-published", "as probe-published, fitted on a part of the set: see probe-subset-top1"),
+        detail(
             "probe-subset-top1",
             "as probe-top1, fitted on `most` pictures only, drawn from the seed alike from each class",
         ),
-        accuracy("probe-subset-mean-per-class", "as probe-mean-per-class, fitted on a part of the set"),
+        detail("probe-subset-mean-per-class", "as probe-mean-per-class, fitted on a part of the set"),
         success("probe-subset-asr", "as probe-asr, fitted on a part of the set"),
         success("probe-subset-psr", "as probe-psr, fitted on a part of the set"),
     ],
@@ -132,16 +140,16 @@ const EMBEDDING: Measures = [
 /// On what is projected to it.
 const BEFORE_PROJECTION: Measures = [
     [
-        accuracy(
+        published(
             "probe-before-projection-published",
             "as probe-published, on the features of probe-before-projection-top1",
         ),
-        accuracy(
+        detail(
             "probe-before-projection-top1",
             "as probe-top1, fitted on what a vision transformer projects to its embedding, as in CLIP's paper (not normalised); a ResNet's is its \
              embedding, which comes from its attention pool",
         ),
-        accuracy(
+        detail(
             "probe-before-projection-mean-per-class",
             "mean over the classes of that share; each class's own lies in `per-class/SET-probe-before-projection.json`",
         ),
@@ -149,15 +157,15 @@ const BEFORE_PROJECTION: Measures = [
         success("probe-before-projection-psr", "as probe-psr, on the features of probe-before-projection-top1"),
     ],
     [
-        accuracy(
+        published(
             "probe-subset-before-projection-published",
             "as probe-before-projection-published, fitted on a part of the set",
         ),
-        accuracy(
+        detail(
             "probe-subset-before-projection-top1",
             "as probe-before-projection-top1, fitted on `most` pictures only, drawn from the seed alike from each class",
         ),
-        accuracy(
+        detail(
             "probe-subset-before-projection-mean-per-class",
             "as probe-before-projection-mean-per-class, fitted on a part of the set",
         ),

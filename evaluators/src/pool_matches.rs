@@ -26,18 +26,21 @@ const ADVERSARIAL: Definition = Definition {
     definition: "share of look-ups of poisoned pairs whose matched caption names the adversarial class",
     higher_is_better: Some(false),
     unit: Unit::Share,
+    role: None,
 };
 const RIGHT: Definition = Definition {
     score: "clean-matched-right",
     definition: "share of look-ups of clean pairs with a class whose matched caption names that class",
     higher_is_better: Some(true),
     unit: Unit::Share,
+    role: None,
 };
 const DISTINCT: Definition = Definition {
     score: "distinct-matches",
     definition: "distinct matched captions among the look-ups of a batch, as a share of its rows, all batches together",
     higher_is_better: None,
     unit: Unit::Share,
+    role: None,
 };
 
 const USED: Definition = Definition {
@@ -45,12 +48,14 @@ const USED: Definition = Definition {
     definition: "distinct captions that were matched to in an epoch, as a share of its look-ups, all epochs that matched together",
     higher_is_better: None,
     unit: Unit::Share,
+    role: None,
 };
 const MATCHED: Definition = Definition {
     score: "matched-rows",
     definition: "share of all rows trained on, epoch by epoch, that were matched to something",
     higher_is_better: None,
     unit: Unit::Share,
+    role: None,
 };
 
 /// Look-ups whose rows are found together, by one pass over the data.

@@ -37,24 +37,28 @@ const AUROC: Definition = Definition {
     definition: "how often a stamped test picture is more suspicious to the defense than a clean one, of all such couples (equals: half)",
     higher_is_better: None,
     unit: Unit::Share,
+    role: None,
 };
 const LEFT: Definition = Definition {
     score: "asr-after-rejection",
     definition: "share of stamped test pictures, true class not the target, that are taken for the target and not rejected",
     higher_is_better: Some(false),
     unit: Unit::Share,
+    role: None,
 };
 const TARGETS: Definition = Definition {
     score: "psr-after-rejection",
     definition: "share of target pictures that are taken for the adversarial class and not rejected",
     higher_is_better: Some(false),
     unit: Unit::Share,
+    role: None,
 };
 const LOST: Definition = Definition {
     score: "clean-rejected",
     definition: "share of clean test pictures that are rejected; the threshold was set on clean training pictures",
     higher_is_better: None,
     unit: Unit::Share,
+    role: None,
 };
 
 /// Pictures that are judged together; a defense may make many of each.

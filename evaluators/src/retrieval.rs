@@ -25,11 +25,11 @@ gauntlet::register!(
 );
 
 const fn share(score: &'static str, definition: &'static str) -> Definition {
-    Definition { score, definition, higher_is_better: Some(true), unit: Unit::Share }
+    Definition { score, definition, higher_is_better: Some(true), unit: Unit::Share, role: None }
 }
 
 const fn rank(score: &'static str, definition: &'static str) -> Definition {
-    Definition { score, definition, higher_is_better: Some(false), unit: Unit::Rank }
+    Definition { score, definition, higher_is_better: Some(false), unit: Unit::Rank, role: None }
 }
 
 /// From picture to caption, then from caption to picture.

@@ -38,6 +38,7 @@ const SIMILARITY: Definition = Definition {
                  was recorded",
     higher_is_better: None,
     unit: Unit::Cosine,
+    role: None,
 };
 const RANK: Definition = Definition {
     score: "trajectory-rank",
@@ -45,6 +46,7 @@ const RANK: Definition = Definition {
                  (those with the same tokens are one), the most similar to its picture first; equals go before it",
     higher_is_better: None,
     unit: Unit::Rank,
+    role: None,
 };
 const ABOVE: Definition = Definition {
     score: "trajectory-above-clean",
@@ -52,12 +54,14 @@ const ABOVE: Definition = Definition {
                  epoch that was recorded; below 0.5 the poison is learned less than clean pairs are",
     higher_is_better: Some(false),
     unit: Unit::Share,
+    role: None,
 };
 const PEAK: Definition = Definition {
     score: "trajectory-peak-above-clean",
     definition: "the greatest such share of all epochs that were recorded",
     higher_is_better: Some(false),
     unit: Unit::Share,
+    role: None,
 };
 
 impl Evaluator for Trajectory {

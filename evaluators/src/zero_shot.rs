@@ -1,6 +1,6 @@
 //! Zero-shot accuracy on the held-out pictures (Radford et al. 2021, section 3.1).
 
-use gauntlet::evaluator::{Definition, Predictions, Unit};
+use gauntlet::evaluator::{Definition, Predictions, ScoreRole, Unit};
 use gauntlet::{EvalContext, Evaluator, Result, Score};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -23,12 +23,14 @@ const TOP1: Definition = Definition {
     definition: "share of held-out pictures (targets left out, nothing stamped) whose most similar class is the true one",
     higher_is_better: Some(true),
     unit: Unit::Share,
+    role: Some(ScoreRole::Accuracy),
 };
 const TOP5: Definition = Definition {
     score: "top5",
     definition: "share of the same pictures whose five most similar classes hold the true one",
     higher_is_better: Some(true),
     unit: Unit::Share,
+    role: None,
 };
 
 impl Evaluator for ZeroShot {

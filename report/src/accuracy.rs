@@ -2,39 +2,24 @@
 //! mean over its downstream sets. Pairs without labels have none of their own, and a set on which plain CLIP is not better than a guess
 //! says nothing of what a defense costs.
 
-use crate::view::Column;
-use gauntlet::evaluator::Unit;
+use crate::lines::scores;
+use gauntlet::evaluator::{ScoreRole, Unit};
 use gauntlet::poison::CLEAN;
 use gauntlet::results::{Line, ScoreLine};
 use gauntlet::suite::{MEAN, Suite};
 use std::collections::BTreeMap;
 
-/// Name of the score of the mean.
+/// Name of the score of the mean, which is made here.
 const OF_ALL: &str = "downstream-accuracy";
 
-/// What each downstream set is measured by.
-const OF_A_SET: &str = "downstream-published";
-
-impl Column {
-    /// The accuracy that the suite names.
-    pub fn accuracy(suite: &Suite) -> Self {
-        let set = (!suite.accuracy.is_empty() && suite.accuracy != MEAN).then(|| suite.accuracy.clone());
-        let score = match suite.accuracy.as_str() {
-            "" => "top1",
-            MEAN => OF_ALL,
-            _ => OF_A_SET,
-        };
-        let (attack, adapted_to) = Default::default();
-        Column {
-            attack,
-            adapted_to,
-            score: score.into(),
-            set,
-            higher_is_better: Some(true),
-            unit: if suite.accuracy == MEAN { Unit::Corrected } else { Unit::Share },
-            accuracy: true,
-        }
-    }
+/// Whether a line is of the accuracy that the suite names.
+pub fn is_of(suite: &Suite, line: &ScoreLine) -> bool {
+    let is_named = match suite.accuracy.as_str() {
+        "" => line.role == Some(ScoreRole::Accuracy) && !line.downstream,
+        MEAN => line.score == OF_ALL && !line.downstream,
+        set => line.role == Some(ScoreRole::SetAccuracy) && line.downstream && line.dataset == set,
+    };
+    is_named && line.attack.is_none()
 }
 
 /// Where a suite takes the mean: a line of it for each trial. Each set counts as `(accuracy - chance) / (1 - chance)`, and only those
@@ -43,18 +28,13 @@ pub fn means(suite: &Suite, lines: &[Line]) -> Vec<Line> {
     if suite.accuracy != MEAN {
         return Vec::new();
     }
-    let of_sets = || lines.iter().filter_map(of_a_set);
     let mut base: BTreeMap<&str, Vec<&ScoreLine>> = BTreeMap::new();
-    for line in of_sets().filter(|line| line.arena == CLEAN && line.defense == suite.baseline) {
+    for line in of_sets(lines).filter(|line| line.arena == CLEAN && line.defense == suite.baseline) {
         base.entry(&line.dataset).or_default().push(line);
     }
-    let learnt = |lines: &[&ScoreLine]| {
-        let mean = |of: fn(&ScoreLine) -> f64| lines.iter().map(|line| of(line)).sum::<f64>() / lines.len() as f64;
-        mean(|line| line.value) > 2.0 * mean(|line| line.chance)
-    };
     base.retain(|_, lines| learnt(lines));
     let mut trials: BTreeMap<&str, Vec<&ScoreLine>> = BTreeMap::new();
-    for line in of_sets().filter(|line| base.contains_key(line.dataset.as_str())) {
+    for line in of_sets(lines).filter(|line| base.contains_key(line.dataset.as_str())) {
         trials.entry(&line.trial).or_default().push(line);
     }
     // A trial that lacks a set would be compared by others than the rest.
@@ -67,8 +47,7 @@ pub fn said(suite: &Suite, lines: &[Line]) -> Option<String> {
     if suite.accuracy != MEAN {
         return None;
     }
-    let of = |line: &Line| if let Line::Score(line) = line { Some(line.clone()) } else { None };
-    let mean = lines.iter().filter_map(of).find(|line| line.score == OF_ALL);
+    let mean = scores(lines).find(|line| line.score == OF_ALL);
     let rest = "the sets on which the baseline of the clean arena beats twice chance, each as (accuracy - chance) / (1 - chance)";
     Some(match mean {
         Some(mean) => format!("accuracy is the mean over {}: {rest}", mean.dataset.replace('+', ", ")),
@@ -78,34 +57,39 @@ pub fn said(suite: &Suite, lines: &[Line]) -> Option<String> {
     })
 }
 
-fn of_a_set(line: &Line) -> Option<&ScoreLine> {
-    match line {
-        Line::Score(line) => (line.downstream && line.score == OF_A_SET && line.attack.is_none()).then_some(line),
-        _ => None,
-    }
+/// Accuracy on downstream sets.
+fn of_sets(lines: &[Line]) -> impl Iterator<Item = &ScoreLine> {
+    scores(lines).filter(|line| line.downstream && line.role == Some(ScoreRole::SetAccuracy) && line.attack.is_none())
+}
+
+/// Whether these are above twice chance, in the mean.
+fn learnt(lines: &[&ScoreLine]) -> bool {
+    over(lines, |line| line.value) > 2.0 * over(lines, |line| line.chance)
+}
+
+fn over(lines: &[&ScoreLine], of: impl Fn(&ScoreLine) -> f64) -> f64 {
+    lines.iter().map(|line| of(line)).sum::<f64>() / lines.len() as f64
 }
 
 /// The mean over the sets of one trial. Its `chance` is where "twice chance" of the sets lies on this scale, halved.
 fn mean(lines: &[&ScoreLine]) -> ScoreLine {
-    let sets = lines.len() as f64;
-    let over = |of: &dyn Fn(&ScoreLine) -> f64| lines.iter().map(|line| of(line)).sum::<f64>() / sets;
-    let corrected = |line: &ScoreLine, value: f64| (value - line.chance) / (1.0 - line.chance);
-    let value = over(&|line| corrected(line, line.value));
+    let value = over(lines, |line| (line.value - line.chance) / (1.0 - line.chance));
     // The sets are independent samples: the errors of their means add up in squares.
-    let half = |line: &ScoreLine| (line.high - line.low) / 2.0 / (1.0 - line.chance);
-    let half = over(&|line| half(line).powi(2)).sqrt() / sets.sqrt();
+    let squares = over(lines, |line| ((line.high - line.low) / 2.0 / (1.0 - line.chance)).powi(2));
+    let half = squares.sqrt() / (lines.len() as f64).sqrt();
     let names: Vec<&str> = lines.iter().map(|line| line.dataset.as_str()).collect();
     ScoreLine {
         evaluator: "accuracy".into(),
         score: OF_ALL.into(),
         dataset: names.join("+"),
         downstream: false,
+        role: None,
         unit: Unit::Corrected,
         value,
         n: lines.iter().map(|line| line.n).sum(),
         low: value - half,
         high: (value + half).min(1.0),
-        chance: over(&|line| line.chance / (1.0 - line.chance)) / 2.0,
+        chance: over(lines, |line| line.chance / (1.0 - line.chance)) / 2.0,
         ..lines[0].clone()
     }
 }
@@ -116,8 +100,8 @@ mod tests {
     use crate::sample;
 
     fn line(arena: &str, defense: &str, set: &str, value: f64) -> Line {
-        let line = sample::score(arena, None, defense, 0, OF_A_SET, value);
-        Line::Score(ScoreLine { dataset: set.into(), downstream: true, ..line })
+        let line = sample::score(arena, None, defense, 0, "published", value);
+        Line::Score(ScoreLine { dataset: set.into(), downstream: true, role: Some(ScoreRole::SetAccuracy), ..line })
     }
 
     #[test]

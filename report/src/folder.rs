@@ -1,8 +1,11 @@
 //! The folder that a suite's run leaves: `suite.json`, `results.jsonl`, and a folder for each trial.
 
+use crate::accuracy;
+use gauntlet::poison::CLEAN;
 use gauntlet::results::{Line, read_lines};
 use gauntlet::suite::Suite;
 use gauntlet::{Error, Result, Trial};
+use serde::de::DeserializeOwned;
 use std::path::{Path, PathBuf};
 
 /// What a suite's run has left so far.
@@ -36,12 +39,10 @@ impl Folder {
                 "holds no suite.json, so no suite was run there; name the folder that was given to `run` as --out";
             return Err(Error::invalid(path.display().to_string(), why));
         }
-        let text = std::fs::read_to_string(&file).map_err(Error::io(&file))?;
-        let wrong = |error: serde_json::Error| Error::invalid(file.display().to_string(), error.to_string());
-        let suite: Suite = serde_json::from_str(&text).map_err(wrong)?;
+        let suite: Suite = read_json(&file)?;
         let results = path.join("results.jsonl");
         let mut lines = if results.exists() { read_lines(&results)? } else { Vec::new() };
-        lines.extend(super::accuracy::means(&suite, &lines));
+        lines.extend(accuracy::means(&suite, &lines));
         Ok(Folder { path: path.into(), suite, lines })
     }
 
@@ -56,19 +57,18 @@ impl Folder {
         if !path.is_file() {
             return Ok(None);
         }
-        let text = std::fs::read_to_string(&path).map_err(Error::io(&path))?;
-        let wrong = |error: serde_json::Error| Error::invalid(path.display().to_string(), error.to_string());
-        serde_json::from_str(&text).map(Some).map_err(wrong)
+        read_json(&path).map(Some)
     }
 
     /// Arena, defense and seed of every trial of the suite, seed by seed.
     pub fn grid(&self) -> impl Iterator<Item = (&str, &str, u64)> {
-        let arenas = || std::iter::once(gauntlet::poison::CLEAN).chain(self.suite.arenas.keys().map(String::as_str));
-        let rows = move |seed: u64| {
-            arenas()
-                .flat_map(move |arena| self.suite.defenses.keys().map(move |defense| (arena, defense.as_str(), seed)))
-        };
-        self.suite.seeds.iter().flat_map(move |&seed| rows(seed))
+        self.suite.seeds.iter().flat_map(|&seed| self.rows().map(move |(arena, defense)| (arena, defense, seed)))
+    }
+
+    /// Arena and defense of every trial of a seed.
+    fn rows(&self) -> impl Iterator<Item = (&str, &str)> {
+        let arenas = std::iter::once(CLEAN).chain(self.suite.arenas.keys().map(String::as_str));
+        arenas.flat_map(|arena| self.suite.defenses.keys().map(move |defense| (arena, defense.as_str())))
     }
 
     /// Trials that were started and have no scores.
@@ -88,6 +88,11 @@ impl Folder {
         }
         Ok(unfinished)
     }
+}
+
+fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T> {
+    let text = std::fs::read_to_string(path).map_err(Error::io(path))?;
+    serde_json::from_str(&text).map_err(|error| Error::invalid(path.display().to_string(), error.to_string()))
 }
 
 /// The last eight lines of what a trial said.

@@ -2,30 +2,22 @@
 //! by the differences that each seed has, whose targets and held-out pictures both shared; all verdicts of a suite are corrected together.
 //! docs/statistics.md states models and rules, and how well they hold.
 //!
-//! `judge/seeds.rs` has the statistics, `judge/rate.rs` the interval of a mean share, `judge/flips.rs` the exact test, `judge/camps.rs` seeds of
-//! which some are broken; `judge/pair.rs` the comparison of two trained models, picture by picture, `judge/check.rs` that of
-//! a suite with an earlier run of it, `judge/best.rs` what a table may put in bold.
+//! `judge/remarks.rs` says what readers overlook in a table, `judge/best.rs` what a table may put in bold.
 
 pub mod best;
-pub mod camps;
-pub mod check;
-pub mod flips;
-pub mod pair;
-pub mod rate;
-pub mod record;
-pub mod seeds;
+pub mod remarks;
 #[cfg(test)]
 mod tests;
 
-use crate::view::{Column, Gate, ResultsView};
-use gauntlet::evaluator::Unit;
+use crate::column::Column;
+use crate::over_seeds::least_deviation;
+use crate::statistics::flips::sign_flips;
+use crate::statistics::seeds::{FOR_VERDICT, LEVEL, Mean, holm};
+use crate::view::{Gate, ResultsView};
 use gauntlet::poison::CLEAN;
 use gauntlet::results::ScoreLine;
-use gauntlet::{Error, Result, Trial};
-use seeds::{FOR_INTERVAL, FOR_VERDICT, LEVEL, Mean, holm};
+use gauntlet::{Error, Result};
 use serde::Serialize;
-use serde_json::Value;
-use std::collections::{BTreeMap, BTreeSet};
 
 /// What may be said of a defense beside another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -147,108 +139,9 @@ fn one(
         control,
         difference,
         adjusted: None,
-        signs: flips::sign_flips(&differences),
+        signs: sign_flips(&differences),
         verdict,
     })
-}
-
-/// The least deviation that values of these lines can be said to have: that of their rounding to the coarsest step among them. What lies within a
-/// step is uniform in it, and has its width over the root of 12 as deviation. A share has steps of one case, a rank of one place; a cosine
-/// has none, and `Mean::of` leaves cosines that agree to the exact test.
-pub fn least_deviation<'a>(lines: impl IntoIterator<Item = &'a ScoreLine>) -> f64 {
-    let steps = lines.into_iter().map(|line| line.unit.step(line.n));
-    steps.fold(0.0, f64::max) / 12f64.sqrt()
-}
-
-/// The mean of a score over the seeds that have run, its interval within what there is; none where none has. Of a share the interval is on
-/// either side the wider one of two, Student's t within bounds and that of beta-distributed rates: the one is too narrow near 0 and 1, the other
-/// where seeds fall in two camps (docs/statistics.md).
-pub fn over_seeds(lines: &[Option<&ScoreLine>]) -> Option<Mean> {
-    let lines: Vec<&ScoreLine> = lines.iter().copied().flatten().collect();
-    let values: Vec<f64> = lines.iter().map(|line| line.value).collect();
-    let unit = lines.first()?.unit;
-    let mean = Mean::of(&values, least_deviation(lines.iter().copied()))?.bounded(unit.bounds());
-    if unit != Unit::Share || mean.seeds < FOR_INTERVAL {
-        return Some(mean);
-    }
-    let [low, high] = rate::interval(&values, &lines.iter().map(|line| line.n as f64).collect::<Vec<_>>());
-    Some(Mean { low: low.min(mean.low), high: high.max(mean.high), ..mean })
-}
-
-/// What so many seeds can say at most.
-pub fn seeds_say(seeds: usize) -> String {
-    let what = match seeds {
-        0 => return format!("no seeds: {FOR_VERDICT} give a verdict"),
-        1 => "1 seed: what happened once",
-        2 => "2 seeds: means and ranges",
-        3..FOR_VERDICT => {
-            return format!("{seeds} seeds: means, ranges and intervals, no verdict; {FOR_VERDICT} seeds give one");
-        }
-        _ => return format!("{seeds} seeds: means, intervals and verdicts"),
-    };
-    format!("{what}, no interval and no verdict; {FOR_INTERVAL} seeds give an interval, {FOR_VERDICT} a verdict")
-}
-
-/// What readers overlook in a table, in sentences: a defense that is better than the reference and not than its own control.
-pub fn remarks(comparisons: &[Comparison]) -> Vec<String> {
-    let better = comparisons.iter().filter(|this| !this.control && this.verdict == Verdict::Better);
-    let of = |this: &Comparison, other: &Comparison| {
-        other.control && (&other.arena, &other.column, &other.defense) == (&this.arena, &this.column, &this.defense)
-    };
-    let remark = |(this, control): (&Comparison, &Comparison)| {
-        let finding = match control.verdict {
-            Verdict::Better => return None,
-            Verdict::Worse => format!("worse than its control {}", control.against),
-            Verdict::NotDistinguishable => format!("cannot be told from its control {}", control.against),
-            _ => format!("was not judged beside its control {}", control.against),
-        };
-        let (arena, score) = (&this.arena, this.column.name());
-        Some(format!("{arena}, {score}: {} is better than {}, but {finding}", this.defense, this.against))
-    };
-    let pairs =
-        better.flat_map(|this| comparisons.iter().filter(move |other| of(this, other)).map(move |other| (this, other)));
-    pairs.filter_map(remark).collect()
-}
-
-/// A key of a resolved trial in which two differ, with its value in each; `–` where there is none.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-pub struct Differing {
-    /// Dotted.
-    pub key: String,
-    /// Its value in both, as JSON.
-    pub values: [String; 2],
-}
-
-/// In which keys two resolved trials differ, but for seed and labels.
-pub fn differing(first: &Trial, second: &Trial) -> Vec<Differing> {
-    let json = |trial: &Trial| serde_json::to_value(trial).expect("plain data");
-    let labels = ["seed", "suite", "arena", "defense.label"];
-    let all = differing_values(&json(first), &json(second));
-    all.into_iter().filter(|differing| !labels.contains(&differing.key.as_str())).collect()
-}
-
-/// In which keys two tables differ.
-pub fn differing_values(first: &Value, second: &Value) -> Vec<Differing> {
-    let flat = |value: &Value| {
-        let mut keys = BTreeMap::new();
-        flatten(value, String::new(), &mut keys);
-        keys
-    };
-    let (first, second) = (flat(first), flat(second));
-    let all: BTreeSet<&String> = first.keys().chain(second.keys()).collect();
-    let value = |keys: &BTreeMap<String, String>, key: &String| keys.get(key).cloned().unwrap_or_else(|| "–".into());
-    let pair = |key: &String| Differing { key: key.clone(), values: [value(&first, key), value(&second, key)] };
-    all.into_iter().map(pair).filter(|pair| pair.values[0] != pair.values[1]).collect()
-}
-
-fn flatten(value: &Value, key: String, keys: &mut BTreeMap<String, String>) {
-    match value {
-        Value::Object(table) => {
-            let dot = if key.is_empty() { "" } else { "." };
-            table.iter().for_each(|(inner, value)| flatten(value, format!("{key}{dot}{inner}"), keys));
-        }
-        other => drop(keys.insert(key, other.to_string())),
-    }
 }
 
 impl Verdict {

@@ -1,12 +1,27 @@
-//! Which tables an arena has and what stands in a cell, whatever they are printed as: `table.rs` prints them as text, `export.rs` as files.
+//! Which tables an arena has and what stands in a cell, whatever they are printed as: `table.rs` prints them as text, `export.rs` as
+//! files, and neither looks anything up.
 
-use crate::judge::{camps, over_seeds, seeds_say};
-use crate::notes::{libraries, losses, notes};
-use crate::table::{each, spread};
-use crate::view::{Column, Gate, ResultsView};
+use crate::accuracy;
+use crate::column::Column;
+use crate::notes;
+use crate::statistics::seeds::{Mean, seeds_say};
+use crate::view::{Gate, ResultsView};
+use gauntlet::evaluator::{ScoreRole, Unit};
 use gauntlet::poison::CLEAN;
 use gauntlet::recipe::Precision;
-use gauntlet::results::{Line, ScoreLine};
+use gauntlet::results::Line;
+
+/// What stands below the tables.
+pub const LEGEND: &str = "\
+Each cell: mean over seeds [its 95% interval, from 3 seeds on: docs/statistics.md], then every seed in the order above; base: the same score in
+the clean arena. K of N broken: seeds fall in two camps, 30 points apart or more, so that the mean describes neither. `gauntlet compare` says which
+differences hold.
+attack failed: it lifts its score on the baseline too little over the clean arena, so it judges nobody. gate unknown: the baseline has not
+run in both. vacuous: accuracy may be at most twice chance. costly: accuracy well below the baseline's. oracle: trained
+without the poison, which the suite dropped by the truth: a bound, and no defense. –: not run, or no such score.
+`gauntlet describe SCORE` defines one.
+Ranks and cosines are as they are, not in %.
+";
 
 /// One table: of an arena, rows are defenses.
 pub struct TableSpec {
@@ -20,8 +35,28 @@ pub struct TableSpec {
     pub notes: bool,
 }
 
+impl TableSpec {
+    /// The lines of each title: of the defense, of each column, of the note.
+    pub fn head(&self) -> Vec<Vec<String>> {
+        let note = self.notes.then(|| vec!["note".to_string()]);
+        std::iter::once(vec!["defense".to_string()]).chain(self.columns.iter().map(title)).chain(note).collect()
+    }
+
+    /// The lines of each cell of a defense, in the order of the titles.
+    pub fn row(&self, board: &ResultsView, defense: &str) -> Vec<Vec<String>> {
+        let cells = self.columns.iter().map(|column| cell(board, &self.arena, defense, column));
+        let note = self.notes.then(|| vec![board.marks(&self.arena, defense).words()]);
+        std::iter::once(vec![defense.to_string()]).chain(cells).chain(note).collect()
+    }
+}
+
+/// The tables of every arena, `clean` last.
+pub fn tables(board: &ResultsView) -> Vec<TableSpec> {
+    board.arenas().flat_map(|arena| sheets(board, arena)).collect()
+}
+
 /// The tables of an arena: accuracy and what the attacks reached, the other scores, and one for each score on downstream sets.
-pub fn sheets(board: &ResultsView, arena: &str) -> Vec<TableSpec> {
+fn sheets(board: &ResultsView, arena: &str) -> Vec<TableSpec> {
     let (sets, own): (Vec<Column>, Vec<Column>) =
         board.columns(arena).into_iter().partition(|column| column.set.is_some());
     let (main, more): (Vec<Column>, Vec<Column>) = own.into_iter().partition(Column::is_main);
@@ -44,13 +79,11 @@ pub fn sheets(board: &ResultsView, arena: &str) -> Vec<TableSpec> {
 /// Columns on downstream sets in groups, a score of an attack or of none each; those that the published measure of each set stands for are
 /// left to `results.jsonl`.
 pub fn by_score(columns: &[Column]) -> Vec<Vec<Column>> {
-    let is_known = |score: &str| columns.iter().any(|column| column.score == score);
-    let stands_for = |score: &str| {
-        let prefix = ["-top1", "-top5", "-mean-per-class"].iter().find_map(|end| score.strip_suffix(end));
-        prefix.is_some_and(|prefix| is_known(&format!("{prefix}-published")))
-    };
+    let is_published = |column: &Column| matches!(column.role, Some(ScoreRole::SetAccuracy | ScoreRole::Published));
+    let published = columns.iter().any(is_published);
+    let is_left_out = |column: &Column| published && column.role == Some(ScoreRole::Detail);
     let mut groups: Vec<Vec<Column>> = Vec::new();
-    for column in columns.iter().filter(|column| !stands_for(&column.score)) {
+    for column in columns.iter().filter(|column| !is_left_out(column)) {
         let together =
             |group: &&mut Vec<Column>| (&group[0].score, &group[0].attack) == (&column.score, &column.attack);
         match groups.iter_mut().find(together) {
@@ -63,13 +96,14 @@ pub fn by_score(columns: &[Column]) -> Vec<Vec<Column>> {
 
 /// A table for each score on downstream sets, in which columns are sets.
 fn downstream(arena: &str, columns: &[Column]) -> Vec<TableSpec> {
-    let sheet = |columns: Vec<Column>| {
+    let mut tables = Vec::new();
+    for columns in by_score(columns) {
         let of = columns[0].attack.as_ref().map(|attack| format!(" of {attack}")).unwrap_or_default();
         let (score, arrow) = (&columns[0].score, columns[0].arrow());
         let heading = format!("downstream sets in arena {arena} · {score}{of}{arrow} · %");
-        TableSpec { arena: arena.into(), heading, columns, notes: false }
-    };
-    by_score(columns).into_iter().map(sheet).collect()
+        tables.push(TableSpec { arena: arena.into(), heading, columns, notes: false });
+    }
+    tables
 }
 
 /// The lines of a column's title.
@@ -83,12 +117,11 @@ pub fn title(column: &Column) -> Vec<String> {
 }
 
 /// The lines of a cell: mean and interval, how many seeds are broken, every seed, every seed of the clean arena, what is wrong with the attack.
-pub fn cell(board: &ResultsView, arena: &str, defense: &str, column: &Column) -> Vec<String> {
-    let lines = board.lines(arena, defense, column);
-    let Some(mean) = over_seeds(&lines) else { return vec!["–".into()] };
+fn cell(board: &ResultsView, arena: &str, defense: &str, column: &Column) -> Vec<String> {
+    let Some(mean) = board.mean(arena, defense, column) else { return vec!["–".into()] };
     let mut cell = vec![spread(&mean, column.unit)];
-    cell.extend(broken(&lines, column));
-    if lines.len() > 1 {
+    cell.extend(board.broken(arena, defense, column));
+    if board.suite.seeds.len() > 1 {
         cell.push(each(&board.values(arena, defense, column), column.unit));
     }
     if column.attack.is_some() && arena != CLEAN {
@@ -102,10 +135,19 @@ pub fn cell(board: &ResultsView, arena: &str, defense: &str, column: &Column) ->
     cell
 }
 
-/// How many seeds are broken, in words, where they fall in two camps.
-pub fn broken(lines: &[Option<&ScoreLine>], column: &Column) -> Option<String> {
-    let values: Vec<f64> = lines.iter().flatten().map(|line| line.value).collect();
-    camps::broken(&values, column).map(|broken| camps::words(broken, values.len()))
+/// Every seed.
+fn each(values: &[Option<f64>], unit: Unit) -> String {
+    values.iter().map(|value| value.map_or("–".to_string(), |value| unit.show(value))).collect::<Vec<_>>().join(" ")
+}
+
+/// The mean and, from three seeds on, its interval; of two their range.
+pub fn spread(mean: &Mean, unit: Unit) -> String {
+    let (low, high) = (unit.show(mean.low), unit.show(mean.high));
+    match mean.seeds {
+        1 => unit.show(mean.mean),
+        2 => format!("{low} to {high}"),
+        _ => format!("{} [{low}, {high}]", unit.show(mean.mean)),
+    }
 }
 
 /// What a reader must know beside the numbers, a line each: what so many seeds can say, of the rows, the sets, the plugins, and what is not
@@ -113,8 +155,25 @@ pub fn broken(lines: &[Option<&ScoreLine>], column: &Column) -> Option<String> {
 pub fn foot(board: &ResultsView, lines: &[Line]) -> String {
     let warnings = board.warnings(lines).into_iter().map(|warning| format!("warning: {warning}\n"));
     let seeds = seeds_say(board.suite.seeds.len()) + "\n";
-    let accuracy = super::accuracy::said(board.suite, lines).map(|said| said + "\n").unwrap_or_default();
+    let accuracy = accuracy::said(board.suite, lines).map(|said| said + "\n").unwrap_or_default();
     let tier = board.scores.first().filter(|line| !line.tier.is_empty());
     let tier = tier.map(|line| format!("tier: {}\n", line.tier)).unwrap_or_default();
-    seeds + &tier + &accuracy + &losses(lines) + &notes(lines) + &libraries(lines) + &warnings.collect::<String>()
+    seeds
+        + &tier
+        + &accuracy
+        + &notes::losses(lines)
+        + &notes::sets(lines)
+        + &notes::libraries(lines)
+        + &warnings.collect::<String>()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::each;
+    use gauntlet::evaluator::Unit;
+
+    #[test]
+    fn a_seed_that_is_missing_keeps_its_place() {
+        assert_eq!(each(&[None, Some(0.5), Some(0.25)], Unit::Share), "– 50.0 25.0");
+    }
 }

@@ -1,15 +1,26 @@
-//! What a suite's results say: a folder of results is read ([`folder`]), looked up ([`view`]), judged ([`judge`]), laid out ([`layout`]) and
-//! written: as text ([`table`]), for other programs ([`export`]) or as a page to look at ([`page`]).
+//! What a suite's results say. One way down: a folder of results is read ([`folder`]), looked up ([`view`]), judged ([`judge`]), laid out
+//! ([`layout`]) and written: as text ([`table`]), for other programs ([`export`]) or as a page to look at ([`page`]).
+//!
+//! The order of the modules is the order of dependence: each uses those above it and none below. [`statistics`] knows numbers only.
 
-pub mod accuracy;
-pub mod export;
-pub mod folder;
-pub mod judge;
-pub mod layout;
-pub mod merge;
+pub mod statistics;
+pub mod lines;
+pub mod differing;
 pub mod notes;
+pub mod accuracy;
+pub mod folder;
+pub mod column;
+pub mod over_seeds;
+pub mod view;
+pub mod judge;
+pub mod pair;
+pub mod layout;
+pub mod table;
+pub mod export;
+pub mod merge;
+pub mod record;
+pub mod check;
 pub mod page;
+
 #[cfg(test)]
 mod sample;
-pub mod table;
-pub mod view;

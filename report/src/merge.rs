@@ -1,11 +1,13 @@
 //! Joins the folders that several machines left of one suite into one that reads like any other: what all of them have in common must be
 //! the same, what one of them adds (seeds, arenas, defenses) is added.
 
+use crate::accuracy;
+use crate::differing::{Differing, differing, differing_values};
 use crate::folder::Folder;
-use crate::judge::{Differing, differing, differing_values};
+use crate::lines::scores;
 use crate::view::{ResultsView, edits};
 use gauntlet::data::files::write_atomic;
-use gauntlet::results::{Line, ScoreLine, read_lines, write_lines};
+use gauntlet::results::{Line, read_lines, write_lines};
 use gauntlet::suite::Suite;
 use gauntlet::{Error, Result, Trial};
 use serde_json::Value;
@@ -19,6 +21,9 @@ const KEPT: [&str; 7] =
 /// Keys of a suite that say how a machine runs it, and nothing of what comes out: those of the first folder are kept. Devices round
 /// differently, which the table of the results tells.
 const OF_THE_MACHINE: [&str; 3] = ["device", "cache_gb", "plan"];
+
+/// Likewise keys of a resolved trial.
+const OF_A_TRIAL: [&str; 6] = ["device", "cache_gb", "poisoning", "libraries", "weights", "weights_blake3"];
 
 /// What was joined.
 pub struct Merged {
@@ -39,6 +44,13 @@ struct Kept<'a> {
     lines: Vec<Line>,
 }
 
+impl Kept<'_> {
+    /// The trial's folder.
+    fn place(&self) -> PathBuf {
+        self.folder.path.join("trials").join(&self.name)
+    }
+}
+
 /// Joins folders of runs into `out`, which appears whole or not at all.
 ///
 /// # Errors
@@ -57,7 +69,7 @@ pub fn merge(paths: &[PathBuf], out: &Path) -> Result<Merged> {
     check_trials(&kept)?;
     check_poison(&kept)?;
     let lines: Vec<Line> = kept.iter().flat_map(|kept| kept.lines.clone()).collect();
-    let derived = super::accuracy::means(&whole.suite, &lines);
+    let derived = accuracy::means(&whole.suite, &lines);
     let all = [lines.as_slice(), &derived].concat();
     let warnings = ResultsView::new(&whole.suite, &all)?.warnings(&all);
     write(&whole, &kept, &lines)?;
@@ -86,21 +98,23 @@ fn join_suites(folders: &[Folder]) -> Result<Suite> {
 
 /// Seeds may differ, and each may have arenas and defenses that the other lacks; those that both have must be the same.
 fn same_suite(first: &Folder, second: &Folder) -> Result<()> {
-    let shared = |ours: &Suite, theirs: &Suite| {
-        let mut ours = ours.clone();
-        ours.arenas.retain(|label, _| theirs.arenas.contains_key(label));
-        ours.defenses.retain(|label, _| theirs.defenses.contains_key(label));
-        let mut json = serde_json::to_value(ours).expect("plain data");
-        let keys = json.as_object_mut().expect("a suite is a table");
-        keys.retain(|key, _| key != "seeds" && !OF_THE_MACHINE.contains(&key.as_str()));
-        json
-    };
     let (ours, theirs) = (shared(&first.suite, &second.suite), shared(&second.suite, &first.suite));
     same(
         &differing_values(&ours, &theirs),
         [&first.path, &second.path],
         "suites may differ in seeds, arenas and defenses only",
     )
+}
+
+/// A suite without what another may have otherwise.
+fn shared(ours: &Suite, theirs: &Suite) -> Value {
+    let mut ours = ours.clone();
+    ours.arenas.retain(|label, _| theirs.arenas.contains_key(label));
+    ours.defenses.retain(|label, _| theirs.defenses.contains_key(label));
+    let mut json = serde_json::to_value(ours).expect("plain data");
+    let keys = json.as_object_mut().expect("a suite is a table");
+    keys.retain(|key, _| key != "seeds" && !OF_THE_MACHINE.contains(&key.as_str()));
+    json
 }
 
 /// Refuses keys that differ, naming the first of them and where it has which value.
@@ -137,18 +151,20 @@ fn choose<'a>(folders: &'a [Folder], (arena, defense, seed): (&str, &str, u64)) 
 
 /// A trial that ran twice must have found the same; what it cost may differ.
 fn same_scores(first: &Kept, folder: &Folder, lines: &[Line]) -> Result<()> {
-    let found = |lines: &[Line]| {
-        let mut found = BTreeMap::new();
-        for line in scores(lines) {
-            let score = [line.attack.as_deref(), line.downstream.then_some(&line.dataset), Some(&line.score)];
-            let score = score.into_iter().flatten().collect::<Vec<_>>().join(" ");
-            found.insert(score, Value::from(line.value));
-        }
-        serde_json::to_value(found).expect("plain data")
-    };
     let cure = "leave one of the folders out, or delete this trial's folder in one of them";
     same(&differing_values(&found(&first.lines), &found(lines)), [&first.folder.path, &folder.path], cure)
         .map_err(|error| error.during(format!("trial {} has different scores", first.name)))
+}
+
+/// Values by name of the score.
+fn found(lines: &[Line]) -> Value {
+    let mut found = BTreeMap::new();
+    for line in scores(lines) {
+        let score = [line.attack.as_deref(), line.downstream.then_some(&line.dataset), Some(&line.score)];
+        let score = score.into_iter().flatten().collect::<Vec<_>>().join(" ");
+        found.insert(score, Value::from(line.value));
+    }
+    serde_json::to_value(found).expect("plain data")
 }
 
 /// The resolved trials differ in nothing but what names them: another version of gauntlet may have resolved the same suite otherwise.
@@ -158,14 +174,12 @@ fn check_trials(kept: &[Kept]) -> Result<()> {
         let of_defense = *firsts.entry(&this.trial.defense.label).or_insert(this);
         for first in [&kept[0], of_defense] {
             let one_defense = first.trial.defense.label == this.trial.defense.label;
-            let may = |key: &str| {
-                ["device", "cache_gb", "poisoning", "libraries", "weights", "weights_blake3"].contains(&key)
-            };
             let mut differing = differing(&first.trial, &this.trial);
-            differing.retain(|one| !may(&one.key) && (one_defense || !one.key.starts_with("defense.")));
-            let place = |kept: &Kept| kept.folder.path.join("trials").join(&kept.name);
+            differing.retain(|one| {
+                !OF_A_TRIAL.contains(&one.key.as_str()) && (one_defense || !one.key.starts_with("defense."))
+            });
             let cure = "versions of gauntlet that resolve one suite differently cannot be joined";
-            same(&differing, [&place(first), &place(this)], cure)?;
+            same(&differing, [&first.place(), &this.place()], cure)?;
         }
     }
     Ok(())
@@ -192,10 +206,6 @@ fn check_poison(kept: &[Kept]) -> Result<()> {
         }
     }
     Ok(())
-}
-
-fn scores(lines: &[Line]) -> impl Iterator<Item = &ScoreLine> {
-    lines.iter().filter_map(|line| if let Line::Score(score) = line { Some(score) } else { None })
 }
 
 /// Writes everything beside `whole.path`, and moves it there.

@@ -1,22 +1,20 @@
 //! What a reader must know beside the scores, in lines of text: rows lost, libraries loaded, downstream sets read otherwise than published.
 
+use crate::lines::{self, data};
 use gauntlet::data::rows::Tally;
 use gauntlet::results::Line;
 use std::collections::BTreeSet;
 
 /// The libraries that plugins of these lines were loaded from, a line a content: two of one file are two builds of it.
 pub fn libraries(lines: &[Line]) -> String {
-    let libraries =
-        lines.iter().filter_map(|line| if let Line::Library(line) = line { Some(&line.library) } else { None });
-    let said = libraries.collect::<BTreeSet<_>>().into_iter();
+    let said = lines::libraries(lines).map(|line| &line.library).collect::<BTreeSet<_>>().into_iter();
     said.map(|library| format!("plugins of {}: BLAKE3 {}, {}\n", library.file, library.blake3, library.built)).collect()
 }
 
 /// What became of the rows that the trials of these lines read, each different answer once with the number of trials that gave it.
-pub fn rows(lines: &[Line]) -> Vec<(&Tally, usize)> {
+pub fn tallies(lines: &[Line]) -> Vec<(&Tally, usize)> {
     let mut rows: Vec<(&Tally, usize)> = Vec::new();
-    for line in lines {
-        let Line::Data(line) = line else { continue };
+    for line in data(lines) {
         match rows.iter_mut().find(|(tally, _)| **tally == line.rows) {
             Some((_, trials)) => *trials += 1,
             None => rows.push((&line.rows, 1)),
@@ -27,7 +25,7 @@ pub fn rows(lines: &[Line]) -> Vec<(&Tally, usize)> {
 
 /// What was lost of the rows that the trials of these lines read, and what else is to be known of them; nothing where all were kept.
 pub fn losses(lines: &[Line]) -> String {
-    let rows = rows(lines);
+    let rows = tallies(lines);
     let said = rows.iter().filter(|(tally, _)| !tally.is_plain()).flat_map(|(tally, trials)| {
         let of = if rows.len() > 1 { format!(" in {trials} trials") } else { String::new() };
         std::iter::once(format!("rows{of}: {}\n", tally.summary()))
@@ -38,16 +36,16 @@ pub fn losses(lines: &[Line]) -> String {
 
 /// What held-out rows were dropped, because their images are trained on, too.
 fn leaks(lines: &[Line]) -> Option<String> {
-    let leaked = lines.iter().filter_map(|line| if let Line::Data(line) = line { Some(line.leaked) } else { None });
+    let leaked = data(lines).map(|line| line.leaked);
     let [least, most] = [leaked.clone().min()?, leaked.max()?];
     let count = if least == most { most.to_string() } else { format!("{least} to {most}, by seed") };
     (most > 0).then(|| format!("held-out rows that were dropped, because their images are trained on, too: {count}\n"))
 }
 
 /// What there is to know about the downstream sets that these lines are about, a line a set; sets without a note have none.
-pub fn notes(lines: &[Line]) -> String {
-    let sets = lines.iter().filter_map(|line| if let Line::Set(set) = line { Some(set) } else { None });
-    let notes =
-        sets.filter(|set| !set.notes.is_empty()).map(|set| format!("{}: {}\n", set.dataset, set.notes.join("; ")));
+pub fn sets(lines: &[Line]) -> String {
+    let notes = lines::sets(lines)
+        .filter(|set| !set.notes.is_empty())
+        .map(|set| format!("{}: {}\n", set.dataset, set.notes.join("; ")));
     notes.collect::<BTreeSet<String>>().into_iter().collect()
 }

@@ -17,11 +17,12 @@ mod tradeoff;
 mod trajectory;
 mod verdicts;
 
+use crate::column::Column;
 use crate::folder::Folder;
 use crate::judge::{self, Comparison};
-use crate::view::{Column, ResultsView};
+use crate::view::ResultsView;
 use gauntlet::poison::CLEAN;
-use gauntlet::{Progress, Result};
+use gauntlet::{Progress, Result, build};
 use marker::Marker;
 
 /// The page of a folder. With `gallery`, what the poison looks like: its data is opened for that, which `progress` hears of.
@@ -65,6 +66,14 @@ impl<'a> Story<'a> {
         let is_main = |column: &Column| column.set.is_none() && column.is_main() && has_base(column);
         self.board.columns(arena).into_iter().partition(is_main)
     }
+}
+
+/// Which build of gauntlet writes the page.
+fn written_by() -> String {
+    let build = build::get();
+    let changed = if build.dirty { ", changed" } else { "" };
+    let commit = build.commit.get(..12).map(|commit| format!(" of commit {commit}{changed}")).unwrap_or_default();
+    format!("gauntlet {}{commit}", build.version)
 }
 
 /// An identifier for a place on the page: letters, digits and dashes only.

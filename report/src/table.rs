@@ -1,26 +1,12 @@
-//! The table of a suite as text: for each arena, rows are defenses and columns are scores, mean and spread over seeds, every
-//! seed below. What may be compared, and what is marked, follows the rules that the suite states (`board.rs`); which tables there are, and
-//! what their cells say, is in `layout.rs`.
+//! The tables of a suite as text: for each arena, rows are defenses and columns are scores, mean and spread over seeds, every seed below.
+//! `layout.rs` has what stands in them.
 
-use crate::judge::seeds::Mean;
-use crate::layout::{self, TableSpec};
+use crate::layout::{self, LEGEND, TableSpec};
 use crate::view::ResultsView;
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets::UTF8_HORIZONTAL_ONLY};
 use gauntlet::Result;
-use gauntlet::evaluator::Unit;
 use gauntlet::results::Line;
 use gauntlet::suite::Suite;
-
-pub(super) const LEGEND: &str = "\
-Each cell: mean over seeds [its 95% interval, from 3 seeds on: docs/statistics.md], then every seed in the order above; base: the same score in
-the clean arena. K of N broken: seeds fall in two camps, 30 points apart or more, so that the mean describes neither. `gauntlet compare` says which
-differences hold.
-attack failed: it lifts its score on the baseline too little over the clean arena, so it judges nobody. gate unknown: the baseline has not
-run in both. vacuous: accuracy may be at most twice chance. costly: accuracy well below the baseline's. oracle: trained
-without the poison, which the suite dropped by the truth: a bound, and no defense. –: not run, or no such score.
-`gauntlet describe SCORE` defines one.
-Ranks and cosines are as they are, not in %.
-";
 
 /// Renders every arena of the suite, `clean` last.
 ///
@@ -28,49 +14,30 @@ Ranks and cosines are as they are, not in %.
 /// If trials of one arena and seed did not read the same poison, or not all trained in one precision.
 pub fn render(suite: &Suite, lines: &[Line]) -> Result<String> {
     let board = ResultsView::new(suite, lines)?;
-    let sheets = board.arenas().flat_map(|arena| layout::sheets(&board, arena));
-    let table =
-        |sheet: &TableSpec| if sheet.columns.is_empty() { "Nothing has run.".into() } else { draw(&board, sheet) };
-    let tables: String = sheets.map(|sheet| format!("\n{}\n{}\n", sheet.heading, table(&sheet))).collect();
+    let tables: String = layout::tables(&board).iter().map(|table| draw(&board, table)).collect();
     Ok(tables + LEGEND + &layout::foot(&board, lines))
 }
 
-fn draw(board: &ResultsView, sheet: &TableSpec) -> String {
+fn draw(board: &ResultsView, spec: &TableSpec) -> String {
+    if spec.columns.is_empty() {
+        return format!("\n{}\nNothing has run.\n", spec.heading);
+    }
     let mut table = Table::new();
     table.load_style(UTF8_HORIZONTAL_ONLY).set_content_arrangement(ContentArrangement::Disabled);
-    let titles = sheet.columns.iter().map(|column| layout::title(column).join("\n"));
-    let note = sheet.notes.then(|| "note".to_string());
-    table.set_header(std::iter::once("defense".to_string()).chain(titles).chain(note));
+    table.set_header(spec.head().iter().map(|lines| lines.join("\n")));
     for defense in board.defenses() {
-        let cells = sheet.columns.iter().map(|column| layout::cell(board, &sheet.arena, defense, column).join("\n"));
-        let note = sheet.notes.then(|| board.marks(&sheet.arena, defense).words());
-        table.add_row(std::iter::once(defense.to_string()).chain(cells).chain(note));
+        table.add_row(spec.row(board, defense).iter().map(|lines| lines.join("\n")));
     }
     for column in table.column_iter_mut().skip(1) {
         column.set_cell_alignment(CellAlignment::Right);
     }
-    table.to_string()
-}
-
-/// Every seed.
-pub(super) fn each(values: &[Option<f64>], unit: Unit) -> String {
-    values.iter().map(|value| value.map_or("–".to_string(), |value| unit.show(value))).collect::<Vec<_>>().join(" ")
-}
-
-/// The mean and, from three seeds on, its interval; of two their range.
-pub fn spread(mean: &Mean, unit: Unit) -> String {
-    let (low, high) = (unit.show(mean.low), unit.show(mean.high));
-    match mean.seeds {
-        1 => unit.show(mean.mean),
-        2 => format!("{low} to {high}"),
-        _ => format!("{} [{low}, {high}]", unit.show(mean.mean)),
-    }
+    format!("\n{}\n{table}\n", spec.heading)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{each, render};
-    use gauntlet::evaluator::Unit;
+    use super::render;
+    use gauntlet::evaluator::{ScoreRole, Unit};
     use gauntlet::recipe::Precision;
     use gauntlet::results::{Line, ScoreLine};
     use gauntlet::suite::Suite;
@@ -90,6 +57,7 @@ mod tests {
             downstream: false,
             value: 0.5,
             unit: Unit::Share,
+            role: Some(ScoreRole::Accuracy),
             n: 10,
             low: 0.4,
             high: 0.6,
@@ -109,12 +77,13 @@ mod tests {
             "attacks": {}, "arenas": {}, "defenses": { "clip": {} },
         });
         let suite: Suite = serde_json::from_value(suite).unwrap();
-        let on = |set: &str, score: &str, value| {
+        let on = |set: &str, score: &str, role, value| {
             let Line::Score(line) = line("clip", Precision::Fp32, "cpu") else { unreachable!("a score") };
-            Line::Score(ScoreLine { score: score.into(), dataset: set.into(), downstream: true, value, ..line })
+            Line::Score(ScoreLine { score: score.into(), role, dataset: set.into(), downstream: true, value, ..line })
         };
-        let published = [on("pets", "probe-published", 0.25), on("dtd", "probe-published", 0.75)];
-        let detail = [on("dtd", "probe-top1", 0.125), on("dtd", "alone-top1", 0.0625)];
+        let published = Some(ScoreRole::Published);
+        let published = [on("pets", "probe-published", published, 0.25), on("dtd", "probe-published", published, 0.75)];
+        let detail = [on("dtd", "probe-top1", Some(ScoreRole::Detail), 0.125), on("dtd", "alone-top1", None, 0.0625)];
         let lines = [[line("clip", Precision::Fp32, "cpu")].to_vec(), published.to_vec(), detail.to_vec()].concat();
         let table = render(&suite, &lines).unwrap();
         let row = |title: &str| table.split(title).nth(1).unwrap().lines().find(|line| line.contains("clip")).unwrap();
@@ -140,10 +109,5 @@ mod tests {
         assert!(table(Precision::Fp32, "A GPU").unwrap().contains("different devices (A GPU, cpu)"));
         let refusal = table(Precision::Bf16, "cpu").unwrap_err().chain();
         assert!(refusal.contains("fp32 and bf16") && refusal.contains("clean/roclip/seed-0"), "{refusal}");
-    }
-
-    #[test]
-    fn a_seed_that_is_missing_keeps_its_place() {
-        assert_eq!(each(&[None, Some(0.5), Some(0.25)], Unit::Share), "– 50.0 25.0");
     }
 }

@@ -3,9 +3,9 @@
 
 use super::Bed;
 use clap::Args;
-use gauntlet::Result;
 use gauntlet::golden::{self, Distance};
 use gauntlet::recipe::Precision;
+use gauntlet::{Defense, Result, registry};
 use gauntlet_torch::{NormOptions, batch_norm, halve};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
@@ -32,13 +32,21 @@ impl Numerics {
             section("model and four steps of AdamW", Precision::Bf16, bf16(folder, device)),
             section("gradient clipping", Precision::Fp32, golden::clip_norm(folder, device)),
             section("augmentation", Precision::Fp32, golden::augmentation(folder, device)),
-            section("RoCLIP's pool", Precision::Fp32, golden::pools(folder, device)),
+            section("RoCLIP's pool", Precision::Fp32, golden::pools(folder, "roclip", device, roclip)),
             section("norm and pooling", Precision::Fp32, fused(Kind::Float, device)),
             section("norm and pooling", Precision::Bf16, fused(Kind::BFloat16, device)),
         ];
         let right = sections.iter().all(|section| section["passed"] == true);
         Ok((right, json!({ "passed": right, "sections": sections })))
     }
+}
+
+/// RoCLIP with every epoch matching, looking a batch up `before` or `after` it enters the pool.
+fn roclip(order: &str) -> Result<Box<dyn Defense>> {
+    let plugin = registry::find::<dyn Defense>("roclip")?;
+    let config = json!({ "every": 1, "look_up": format!("{order}-push") });
+    let config = registry::resolve(plugin, config.as_object().expect("an object"))?;
+    plugin.build(&Value::Object(config).to_string())
 }
 
 /// One golden file: a failure to compare is a failure of this one only.

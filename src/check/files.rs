@@ -2,7 +2,7 @@
 
 use super::{HEADER, cells, summary};
 use gauntlet::{Error, Result};
-use gauntlet_report::judge::check::{Checked, Findings, Outcome};
+use gauntlet_report::check::{Checked, Findings, Outcome};
 use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite};
 use std::collections::BTreeMap;
 

@@ -4,8 +4,8 @@
 use gauntlet::results::{self, Line};
 use gauntlet::suite::Suite;
 use gauntlet::{Error, Result, Trial};
+use gauntlet_report::differing::{Differing, differing_values};
 use gauntlet_report::folder::Folder;
-use gauntlet_report::judge::{Differing, differing_values};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 

@@ -93,7 +93,7 @@ impl Defense for Sinner {
 impl Evaluator for Sinner {
     fn definitions(&self) -> Vec<Definition> {
         let definition = "how many pictures were held out";
-        vec![Definition { score: "sin", definition, higher_is_better: None, unit: Unit::Rank }]
+        vec![Definition { score: "sin", definition, higher_is_better: None, unit: Unit::Rank, role: None }]
     }
 
     fn evaluate(&self, subject: &EvalContext) -> Result<Vec<Score>> {

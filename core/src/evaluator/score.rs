@@ -14,6 +14,27 @@ pub struct Definition {
     pub higher_is_better: Option<bool>,
     /// What kind of number it is.
     pub unit: Unit,
+    /// What tables and verdicts take it for; none for most.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub role: Option<ScoreRole>,
+}
+
+/// What tables and verdicts take a score for, whichever evaluator gives it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ScoreRole {
+    /// The accuracy of a suite that names no other: on its own labelled held-out rows.
+    Accuracy,
+    /// The accuracy of a suite that names downstream sets: on such a set, by the measure that is published for it.
+    SetAccuracy,
+    /// Another measure that is published for a downstream set, as of a fitted layer.
+    Published,
+    /// One of the measures among which the published one is: tables leave it to `results.jsonl` where that one is there.
+    Detail,
+    /// The success of an attack, whose cases are shown.
+    Success,
+    /// The success of an attack where no row has a label.
+    SuccessWithoutLabels,
 }
 
 /// What kind of number a score is.

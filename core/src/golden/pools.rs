@@ -1,12 +1,10 @@
-//! RoCLIP's pool beside the paper's algorithm.
+//! A pool of captions to match pictures to, beside the algorithm of RoCLIP's paper.
 
 use super::{Distance, FP32, Golden};
 use crate::defense::{Step, pad};
 use crate::model::{Clip, ModelConfig};
 use crate::recipe::Precision;
-use crate::registry;
 use crate::{Defense, Error, Result};
-use serde_json::json;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -14,9 +12,15 @@ use tch::{Device, Kind, Tensor};
 
 /// RoCLIP's matches, loss, gradients and pool of five steps, by the paper's algorithm 1: pools that wrap and ones smaller than a batch.
 ///
-/// The plugin `roclip` must be linked. It is saved and restored after every step: its state is all that it remembers.
-pub fn pools(folder: &Path, device: Device) -> Result<Vec<Distance>> {
-    let golden = Golden::read(folder, "roclip", device)?;
+/// `defense` builds it with every epoch matching, looking a batch up `before` or `after` it enters the pool. It is saved and restored after every
+/// step: its state is all that it remembers. `file` names the golden file.
+pub fn pools(
+    folder: &Path,
+    file: &str,
+    device: Device,
+    defense: impl Fn(&str) -> Result<Box<dyn Defense>>,
+) -> Result<Vec<Distance>> {
+    let golden = Golden::read(folder, file, device)?;
     let model = Clip::new(&ModelConfig::named("tiny")?, 1, device)?;
     let mut distances = Vec::new();
     for (order, size) in [("before", 7), ("before", 3), ("after", 7), ("after", 3)] {
@@ -28,10 +32,10 @@ pub fn pools(folder: &Path, device: Device) -> Result<Vec<Distance>> {
             ("next".to_string(), Tensor::from(0i64)),
         ]);
         for number in 0..5 {
-            let mut roclip = roclip(order)?;
-            roclip.restore(state, device)?;
-            let found = pool_step(&golden, &model, roclip.as_mut(), number)?;
-            state = roclip.state()?;
+            let mut defense = defense(order)?;
+            defense.restore(state, device)?;
+            let found = pool_step(&golden, &model, defense.as_mut(), number)?;
+            state = defense.state()?;
             let oldest_first = |name: &str| state[name].roll([-i64::try_from(&state["next"]).unwrap_or(0)], [0]);
             let pool = [("pool", oldest_first("embeddings")), ("pool_keys", oldest_first("keys"))];
             for (name, ours) in found.iter().chain(&pool) {
@@ -51,25 +55,17 @@ fn tokens_of(keys: &Tensor) -> Tensor {
     keys.unsqueeze(1) * Tensor::from_slice(&[1i64, 100]).to_device(keys.device())
 }
 
-/// RoCLIP with every epoch matching, looking a batch up `before` or `after` it enters the pool.
-fn roclip(order: &str) -> Result<Box<dyn Defense>> {
-    let plugin = registry::find::<dyn Defense>("roclip")?;
-    let config = json!({ "every": 1, "look_up": format!("{order}-push") });
-    let config = registry::resolve(plugin, config.as_object().expect("an object"))?;
-    plugin.build(&serde_json::Value::Object(config).to_string())
-}
-
 fn pool_step(
     golden: &Golden,
     model: &Clip,
-    roclip: &mut dyn Defense,
+    defense: &mut dyn Defense,
     number: i64,
 ) -> Result<[(&'static str, Tensor); 4]> {
     let input = |name: &str| Ok::<_, Error>(golden.get(name)?.get(number));
     let (image, text, keys) = (input("image")?.set_requires_grad(true), input("text")?, input("keys")?);
     let scale = Tensor::from(10f32).to_device(golden.device).set_requires_grad(true);
     let matches = RefCell::default();
-    let loss = roclip.loss(&Step {
+    let loss = defense.loss(&Step {
         second: None,
         epoch: 1,
         image: &image,
@@ -84,7 +80,7 @@ fn pool_step(
     })?;
     let gradients = Tensor::f_run_backward(&[&loss], &[&image, &scale], false, false)?;
     let found = matches.borrow().first().map(|pairs| pairs.get(1));
-    let found = found.ok_or_else(|| Error::invalid("defense `roclip`", "recorded no matches"))?;
+    let found = found.ok_or_else(|| Error::invalid("the pool's defense", "recorded no matches"))?;
     let [gradient, scale_gradient] = gradients.try_into().expect("two were asked for");
     Ok([("found", found), ("loss", loss), ("gradient", gradient), ("scale_gradient", scale_gradient)])
 }

@@ -5,7 +5,7 @@
 
 use crate::attack::PrepareContext;
 use crate::data::Dataset;
-use crate::defense::{Inference, Needs, Phase, PlanContext, State, Step};
+use crate::defense::{DefenseRole, Inference, Needs, Phase, PlanContext, State, Step};
 use crate::evaluator::{Definition, EvalContext, Score};
 use crate::recipe::Recipe;
 use crate::registry::{Plugin, Role};
@@ -162,17 +162,21 @@ fn shape(tensor: &Tensor) -> String {
 // Defenses ---------------------------------------------------------------------------------------------------------------
 
 pub(super) fn defense(name: &str, inner: Box<dyn Defense>) -> Result<Box<dyn Defense>> {
-    let said = catch(name, "needs", || Ok(inner.needs()))?;
+    let said = (catch(name, "role", || Ok(inner.role()))?, catch(name, "needs", || Ok(inner.needs()))?);
     Ok(Box::new(Guarded { name: name.into(), inner, said }))
 }
 
-impl Defense for Guarded<dyn Defense, Needs> {
+impl Defense for Guarded<dyn Defense, (DefenseRole, Needs)> {
     fn plan(&mut self, epoch: u32, bench: &PlanContext) -> Result<Vec<Phase>> {
         self.tell("plan", |defense| defense.plan(epoch, bench))
     }
 
+    fn role(&self) -> DefenseRole {
+        self.said.0
+    }
+
     fn needs(&self) -> Needs {
-        self.said
+        self.said.1
     }
 
     fn recipe(&self, suite: &Recipe, rows: usize) -> Result<Recipe> {

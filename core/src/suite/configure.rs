@@ -2,6 +2,8 @@
 //! plugin where the label does not, `preset` a preset of it, `of` another label of the same table, whose values are taken over, and a
 //! defense's `oracle` and `weights` are none of the plugin's business.
 
+use crate::defense::DefenseRole;
+use crate::evaluator::{self, ScoreRole};
 use crate::registry::Configured;
 use crate::registry::{self, Plugin, Role, preset};
 use crate::{Defense, Error, Result};
@@ -22,9 +24,13 @@ fn one<T: Role + ?Sized>(table: &Map<String, Value>, label: &str) -> Result<Conf
     };
     let weights = if T::KIND == <dyn Defense>::KIND { name_in("weights")? } else { None };
     // What was trained elsewhere is measured as plain CLIP is: nothing of it runs here.
-    let unnamed = || if weights.is_some() { "clip".into() } else { label.to_string() };
-    let (name, of) = (name_in("plugin")?.unwrap_or_else(unnamed), name_in("of")?);
-    if weights.is_some() && name != "clip" {
+    let name = match name_in("plugin")? {
+        Some(name) => name,
+        None if weights.is_some() => undefended()?.into(),
+        None => label.to_string(),
+    };
+    let of = name_in("of")?;
+    if weights.is_some() && role(&name)? != DefenseRole::Undefended {
         let why = format!(
             "`weights` are measured and nothing is trained, so `plugin = \"{name}\"` would do nothing: leave it out"
         );
@@ -36,17 +42,52 @@ fn one<T: Role + ?Sized>(table: &Map<String, Value>, label: &str) -> Result<Conf
     {
         return Err(Error::invalid(place(), format!("`oracle` must be true or false, not {oracle}")));
     }
-    if table[label].get("oracle") == Some(&Value::Bool(true)) && name != "clip" {
-        let why = "`oracle` is for plain CLIP: `plugin = \"clip\"`; a defense's own looks at the data would still meet the poison";
+    let plugin = registry::find::<T>(&name).map_err(|error| error.during(place()))?;
+    if T::KIND == <dyn Defense>::KIND
+        && table[label].get("oracle") == Some(&Value::Bool(true))
+        && role(&name)? != DefenseRole::Undefended
+    {
+        let why = format!(
+            "`oracle` is for plain CLIP: `plugin = \"{}\"`; a defense's own looks at the data would still meet the poison",
+            undefended()?
+        );
         return Err(Error::invalid(place(), why));
     }
-    let plugin = registry::find::<T>(&name).map_err(|error| error.during(place()))?;
     if let Some(of) = of {
         take_over(plugin, &mut config, table, (label, &of))
             .map_err(|error| error.during(format!("{}, key `of`", place())))?;
     }
     let config = registry::resolve(plugin, &config)?;
     Ok(Configured { label: label.to_string(), plugin: name, config })
+}
+
+/// What a defense is there for, of the name of its plugin.
+fn role(name: &str) -> Result<DefenseRole> {
+    let plugin = registry::find::<dyn Defense>(name)?;
+    Ok(plugin.build(&(plugin.defaults)())?.role())
+}
+
+/// Name of the plugin that is no defense.
+fn undefended() -> Result<&'static str> {
+    for plugin in registry::all::<dyn Defense>()? {
+        if role(plugin.name)? == DefenseRole::Undefended {
+            return Ok(plugin.name);
+        }
+    }
+    Err(Error::invalid("defenses", "no plugin of this program is the undefended model"))
+}
+
+/// Refuses evaluators of which none measures the accuracy on downstream sets.
+pub(super) fn check_accuracy(evaluators: &Map<String, Value>) -> Result<()> {
+    let all = evaluator::definitions()?.into_iter();
+    let measuring = all.filter(|(_, definition)| definition.role == Some(ScoreRole::SetAccuracy));
+    let measuring: Vec<&str> = measuring.map(|(plugin, _)| plugin).collect();
+    let plugins = evaluators.iter().map(|(label, table)| table.get("plugin").and_then(Value::as_str).unwrap_or(label));
+    if plugins.into_iter().any(|plugin| measuring.contains(&plugin)) {
+        return Ok(());
+    }
+    let why = format!("is measured by `{}`, which `[evaluators]` does not name", measuring.join("` or `"));
+    Err(Error::invalid("key `accuracy`", why))
 }
 
 /// Gives `config` the value of every key that `plugin` shares with the one labelled `of`. Where both are the same plugin this is an ablation,
@@ -102,23 +143,25 @@ fn shared<T: Role + ?Sized>(plugin: &Plugin<T>, other: &Configured) -> Map<Strin
     defaults.keys().filter_map(|key| Some((key.clone(), other.config.get(key)?.clone()))).collect()
 }
 
-/// Controls (plugins named `...-control`) that repeat another's keys by hand and agree with none of those they could control.
-pub(super) fn stray_controls<T: Role + ?Sized>(table: &Map<String, Value>) -> Result<Vec<String>> {
-    let all = all::<T>(table)?;
-    let is_control = |configured: &&Configured| configured.plugin.ends_with("-control");
+/// Controls that repeat another's keys by hand and agree with none of those they could control.
+pub(super) fn stray_controls(table: &Map<String, Value>) -> Result<Vec<String>> {
+    let (mut controls, mut others) = (Vec::new(), Vec::new());
+    for configured in all::<dyn Defense>(table)? {
+        let is_control = configured.build::<dyn Defense>()?.role() == DefenseRole::Control;
+        if is_control { controls.push(configured) } else { others.push(configured) }
+    }
     let mut warnings = Vec::new();
-    for control in all.iter().filter(is_control).filter(|control| table[&control.label].get("of").is_none()) {
-        let plugin = registry::find::<T>(&control.plugin)?;
+    for control in controls.iter().filter(|control| table[&control.label].get("of").is_none()) {
+        let plugin = registry::find::<dyn Defense>(&control.plugin)?;
         let unlike = |other: &Configured| -> Vec<String> {
             let differs = |(key, value): &(String, Value)| control.config[key] != *value;
             shared(plugin, other).into_iter().filter(differs).map(|(key, _)| format!("`{key}`")).collect()
         };
-        let others = all.iter().filter(|other| !is_control(other) && !shared(plugin, other).is_empty());
-        let unlike: Vec<(&String, Vec<String>)> = others.map(|other| (&other.label, unlike(other))).collect();
+        let like = others.iter().filter(|other| !shared(plugin, other).is_empty());
+        let unlike: Vec<(&String, Vec<String>)> = like.map(|other| (&other.label, unlike(other))).collect();
         if let Some((label, keys)) = unlike.first().filter(|_| unlike.iter().all(|(_, keys)| !keys.is_empty())) {
             warnings.push(format!(
-                "{} `{}` controls for nothing in this suite: it differs from `{label}` in {}; `of = \"{label}\"` takes these over",
-                T::KIND,
+                "defense `{}` controls for nothing in this suite: it differs from `{label}` in {}; `of = \"{label}\"` takes these over",
                 control.label,
                 keys.join(", ")
             ));

@@ -41,6 +41,7 @@ impl Line {
             dataset: score.dataset.unwrap_or_else(|| own.to_string()),
             value: score.value,
             unit: definition.unit,
+            role: definition.role,
             n: score.n,
             low: score.interval[0],
             high: score.interval[1],

@@ -4,7 +4,7 @@
 use super::Trial;
 use crate::corpus::Corpus;
 use crate::data::files::write_atomic;
-use crate::defense::{Defense, Undefended};
+use crate::defense::{Defense, DefenseRole, Undefended};
 use crate::model::{Checkpoint, Clip};
 use crate::recipe::Recipe;
 use crate::run::RunContext;
@@ -37,9 +37,6 @@ struct Plain;
 
 impl Defense for Plain {}
 
-/// The plugin that is plain CLIP.
-const PLAIN: &str = "clip";
-
 impl Trial {
     pub(super) fn train(
         &self,
@@ -56,7 +53,7 @@ impl Trial {
         if let (Undefended::Start, Some((undefended, _))) = (needs, &undefended) {
             model.weights.assign(&undefended.weights.state())?;
         }
-        let shared = if self.defense.plugin == PLAIN { Shared::open(self, job)?.ours()? } else { None };
+        let shared = if defense.role() == DefenseRole::Undefended { Shared::open(self, job)?.ours()? } else { None };
         let corpus = job.corpus.in_batches_of(recipe.batch);
         let trainer = Trainer::open(&recipe, &corpus, model, defense, job.folder, job.identity)?;
         let scout = undefended.as_ref().map(|(undefended, _)| undefended);

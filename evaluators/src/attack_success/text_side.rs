@@ -1,7 +1,7 @@
 //! Attacks on the text side succeed where a caption finds pictures that it should not: retrieval among the held-out pictures.
 
 use gauntlet::attack::Relabel;
-use gauntlet::evaluator::{Definition, Predictions, Unit};
+use gauntlet::evaluator::{Definition, Predictions, ScoreRole, Unit};
 use gauntlet::poison::PreparedAttack;
 use gauntlet::tch::{Device, Kind, Tensor};
 use gauntlet::{EvalContext, Result, Score};
@@ -9,11 +9,14 @@ use std::collections::HashMap;
 
 /// Hits, in the order of [`FIRST`], then the rank.
 pub const DEFINITIONS: [Definition; 4] = [
-    hit(
-        "text-asr",
-        "share of test captions (those with the same tokens counted once) that the attack is about, whose most similar held-out picture is \
+    Definition {
+        role: Some(ScoreRole::Success),
+        ..hit(
+            "text-asr",
+            "share of test captions (those with the same tokens counted once) that the attack is about, whose most similar held-out picture is \
          of the class that the attacker wants; equals of other classes go before it",
-    ),
+        )
+    },
     hit("text-asr-5", "the same, any of the first 5 pictures"),
     hit("text-asr-10", "the same, any of the first 10 pictures"),
     Definition {
@@ -21,13 +24,14 @@ pub const DEFINITIONS: [Definition; 4] = [
         definition: "median place of the first picture of the class that the attacker wants, 1 the first",
         higher_is_better: Some(true),
         unit: Unit::Rank,
+        role: None,
     },
 ];
 
 const FIRST: [u32; 3] = [1, 5, 10];
 
 const fn hit(score: &'static str, definition: &'static str) -> Definition {
-    Definition { score, definition, higher_is_better: Some(false), unit: Unit::Share }
+    Definition { score, definition, higher_is_better: Some(false), unit: Unit::Share, role: None }
 }
 
 /// Captions that name the first class of a pair, and not the second, shall find pictures of the second.

@@ -24,7 +24,13 @@ impl Default for Among {
 impl Evaluator for Among {
     fn definitions(&self) -> Vec<Definition> {
         let definition = "share of the held-out pictures whose class is among the first few that zero-shot gives them";
-        vec![Definition { score: "among-first", definition, higher_is_better: Some(true), unit: Unit::Share }]
+        vec![Definition {
+            score: "among-first",
+            definition,
+            higher_is_better: Some(true),
+            unit: Unit::Share,
+            role: None,
+        }]
     }
 
     fn evaluate(&self, subject: &EvalContext) -> Result<Vec<Score>> {

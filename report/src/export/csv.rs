@@ -1,8 +1,8 @@
 //! Results as CSV: a row for each score of a defense in an arena, summed up over seeds, with every seed's value. Numbers are as they were
 //! measured: shares within 0 to 1, not in percent, so that a program need not guess.
 
-use crate::judge::{camps, over_seeds};
-use crate::view::{Column, Gate, ResultsView};
+use crate::column::Column;
+use crate::view::{Gate, ResultsView};
 use ::csv::WriterBuilder;
 use gauntlet::poison::CLEAN;
 use gauntlet::results::Line;
@@ -56,8 +56,8 @@ pub fn csv(suite: &Suite, lines: &[Line]) -> Result<String> {
 
 /// None where no seed has run.
 fn row(board: &ResultsView, arena: &str, defense: &str, column: &Column) -> Option<Vec<String>> {
-    let mean = over_seeds(&board.lines(arena, defense, column))?;
-    let base = (arena != CLEAN && column.attack.is_some()).then(|| over_seeds(&board.lines(CLEAN, defense, column)));
+    let mean = board.mean(arena, defense, column)?;
+    let base = (arena != CLEAN && column.attack.is_some()).then(|| board.mean(CLEAN, defense, column));
     let gated = arena != CLEAN && column.attack.is_some() && column.higher_is_better == Some(false);
     let gate = match board.gate(arena, column) {
         _ if !gated => "",
@@ -82,7 +82,7 @@ fn row(board: &ResultsView, arena: &str, defense: &str, column: &Column) -> Opti
         mean.mean.to_string(),
         mean.low.to_string(),
         mean.high.to_string(),
-        camps::broken(&measured, column).map(|broken| broken.to_string()).unwrap_or_default(),
+        column.broken(&measured).map(|broken| broken.to_string()).unwrap_or_default(),
         base.flatten().map(|base| base.mean.to_string()).unwrap_or_default(),
         gate.into(),
     ];

@@ -1,13 +1,12 @@
 //! Results as LaTeX for a paper: a `table` with booktabs' rules for each table of the text, mean with interval, without the single seeds.
 //! What is bold is bold because the seeds say so (`judge/best.rs`); the caption says by which rule, or why nothing is.
 
+use crate::column::Column;
 use crate::judge::Comparison;
 use crate::judge::best::best;
-use crate::judge::over_seeds;
-use crate::judge::seeds::FOR_VERDICT;
-use crate::layout::{self, TableSpec};
-use crate::table::spread;
-use crate::view::{Column, Gate, ResultsView};
+use crate::layout::{self, TableSpec, spread};
+use crate::statistics::seeds::FOR_VERDICT;
+use crate::view::{Gate, ResultsView};
 use gauntlet::Result;
 use gauntlet::results::Line;
 use gauntlet::suite::Suite;
@@ -19,49 +18,48 @@ use gauntlet::suite::Suite;
 pub fn latex(suite: &Suite, lines: &[Line]) -> Result<String> {
     let board = ResultsView::new(suite, lines)?;
     let best = best(&board)?;
-    let sheets = board.arenas().flat_map(|arena| layout::sheets(&board, arena));
-    let tables: String = sheets.map(|sheet| Page { board: &board, best: &best, sheet }.table()).collect();
+    let tables = layout::tables(&board).into_iter();
+    let tables: String = tables.map(|spec| Tabular { board: &board, best: &best, spec }.table()).collect();
     let remarks: String = layout::foot(&board, lines).lines().map(|line| format!("% {line}\n")).collect();
     Ok(format!("% Needs \\usepackage{{booktabs}}.\n{remarks}{tables}"))
 }
 
 /// A table, with what is needed to print it.
-struct Page<'a> {
+struct Tabular<'a> {
     board: &'a ResultsView<'a>,
     best: &'a [Comparison],
-    sheet: TableSpec,
+    spec: TableSpec,
 }
 
-impl Page<'_> {
+impl Tabular<'_> {
     fn table(&self) -> String {
-        let columns = &self.sheet.columns;
+        let columns = &self.spec.columns;
         let titles = columns.iter().map(|column| self.title(column));
-        let note = self.sheet.notes.then(|| "note".to_string());
+        let note = self.spec.notes.then(|| "note".to_string());
         let rows: String = self.board.defenses().map(|defense| format!("    {} \\\\\n", self.row(defense))).collect();
         format!(
             "\n\\begin{{table}}\n  \\centering\n  \\caption{{{}}}\n  \\begin{{tabular}}{{l{}{}}}\n    \\toprule\n    {} \\\\\n    \\midrule\n{rows}    \
              \\bottomrule\n  \\end{{tabular}}\n\\end{{table}}\n",
             self.caption(),
             "r".repeat(columns.len()),
-            if self.sheet.notes { "l" } else { "" },
+            if self.spec.notes { "l" } else { "" },
             joined(std::iter::once("defense".to_string()).chain(titles).chain(note)),
         )
     }
 
     fn row(&self, defense: &str) -> String {
-        let cells = self.sheet.columns.iter().map(|column| self.cell(defense, column));
-        let note = self.sheet.notes.then(|| self.board.marks(&self.sheet.arena, defense).words());
+        let cells = self.spec.columns.iter().map(|column| self.cell(defense, column));
+        let note = self.spec.notes.then(|| self.board.marks(&self.spec.arena, defense).words());
         joined(std::iter::once(escape(defense)).chain(cells).chain(note))
     }
 
     fn cell(&self, defense: &str, column: &Column) -> String {
-        let lines = self.board.lines(&self.sheet.arena, defense, column);
-        let Some(mean) = over_seeds(&lines) else { return "--".into() };
-        let broken = layout::broken(&lines, column).map(|broken| format!(" ({broken})")).unwrap_or_default();
+        let (board, arena) = (self.board, self.spec.arena.as_str());
+        let Some(mean) = board.mean(arena, defense, column) else { return "--".into() };
+        let broken = board.broken(arena, defense, column).map(|broken| format!(" ({broken})")).unwrap_or_default();
         let text = spread(&mean, column.unit).replace('-', "$-$") + &broken;
-        let is_it = |one: &&Comparison| {
-            (one.arena.as_str(), one.defense.as_str()) == (&self.sheet.arena, defense) && one.column == *column
-        };
+        let is_it =
+            |one: &&Comparison| (one.arena.as_str(), one.defense.as_str()) == (arena, defense) && one.column == *column;
         // The interval is no part of what the verdict says.
         match (self.best.iter().find(is_it), text.split_once(' ')) {
             (Some(_), Some((mean, interval))) => format!("\\textbf{{{mean}}} {interval}"),
@@ -82,7 +80,7 @@ impl Page<'_> {
 
     /// The sign of a column whose attack judges nobody, and what it means.
     fn gate(&self, column: &Column) -> Option<(&'static str, &'static str)> {
-        match self.board.gate(&self.sheet.arena, column) {
+        match self.board.gate(&self.spec.arena, column) {
             Gate::Passed => None,
             Gate::Failed => Some((
                 "$^\\dagger$",
@@ -95,9 +93,9 @@ impl Page<'_> {
     }
 
     fn caption(&self) -> String {
-        let (arena, board) = (&self.sheet.arena, self.board);
-        let seeds = |column| board.defenses().filter_map(move |row| over_seeds(&board.lines(arena, row, column)));
-        let seeds = self.sheet.columns.iter().flat_map(seeds).map(|mean| mean.seeds).max().unwrap_or(0);
+        let (arena, board) = (&self.spec.arena, self.board);
+        let seeds = |column| board.defenses().filter_map(move |row| board.mean(arena, row, column));
+        let seeds = self.spec.columns.iter().flat_map(seeds).map(|mean| mean.seeds).max().unwrap_or(0);
         let what = match seeds {
             0 => "Nothing has run",
             1 => "One seed",
@@ -115,13 +113,13 @@ impl Page<'_> {
             ),
         };
         let mut gates: Vec<String> = Vec::new();
-        for (sign, meaning) in self.sheet.columns.iter().filter_map(|column| self.gate(column)) {
+        for (sign, meaning) in self.spec.columns.iter().filter_map(|column| self.gate(column)) {
             let said = format!(" {sign}: {}.", escape(meaning));
             if !gates.contains(&said) {
                 gates.push(said);
             }
         }
-        escape(&format!("{}. {what}. {bold}. –: not run, or no such score.", self.sheet.heading)) + &gates.concat()
+        escape(&format!("{}. {what}. {bold}. –: not run, or no such score.", self.spec.heading)) + &gates.concat()
     }
 }
 
@@ -131,7 +129,11 @@ fn joined(cells: impl Iterator<Item = String>) -> String {
 
 /// What LaTeX would take for a command, and what its fonts lack.
 fn escape(text: &str) -> String {
-    let escaped = |c: char| match c {
+    text.chars().map(escaped).collect()
+}
+
+fn escaped(c: char) -> String {
+    match c {
         '\\' => "\\textbackslash{}".into(),
         '~' => "\\textasciitilde{}".into(),
         '^' => "\\textasciicircum{}".into(),
@@ -141,6 +143,5 @@ fn escape(text: &str) -> String {
         '↑' => "$\\uparrow$".into(),
         '↓' => "$\\downarrow$".into(),
         other => other.to_string(),
-    };
-    text.chars().map(escaped).collect()
+    }
 }

@@ -1,7 +1,6 @@
 //! Results as tables of GitHub's Markdown: the same tables, cells and remarks as in text.
 
-use crate::layout::{self, TableSpec};
-use crate::table::LEGEND;
+use crate::layout::{self, LEGEND, TableSpec};
 use crate::view::ResultsView;
 use gauntlet::Result;
 use gauntlet::results::Line;
@@ -13,25 +12,21 @@ use gauntlet::suite::Suite;
 /// As [`ResultsView::new`].
 pub fn markdown(suite: &Suite, lines: &[Line]) -> Result<String> {
     let board = ResultsView::new(suite, lines)?;
-    let sheets = board.arenas().flat_map(|arena| layout::sheets(&board, arena));
-    let tables: String =
-        sheets.map(|sheet| format!("### {}\n\n{}\n", escape(&sheet.heading), draw(&board, &sheet))).collect();
+    let tables: String = layout::tables(&board).iter().map(|table| draw(&board, table)).collect();
     let remarks: String = layout::foot(&board, lines).lines().map(|line| format!("- {}\n", escape(line))).collect();
     Ok(tables + LEGEND + if remarks.is_empty() { "" } else { "\n" } + &remarks)
 }
 
-fn draw(board: &ResultsView, sheet: &TableSpec) -> String {
-    let titles = sheet.columns.iter().map(|column| cell(&layout::title(column)));
-    let note = || sheet.notes.then_some("note".to_string());
-    let mut text = row(std::iter::once("defense".into()).chain(titles).chain(note()));
-    let numbers = sheet.columns.iter().map(|_| "---:".to_string());
-    text += &row(std::iter::once("---".into()).chain(numbers).chain(note().map(|_| "---".into())));
+fn draw(board: &ResultsView, spec: &TableSpec) -> String {
+    let mut text = format!("### {}\n\n", escape(&spec.heading));
+    text += &row(spec.head().iter().map(|lines| cell(lines)));
+    let numbers = spec.columns.iter().map(|_| "---:");
+    let rule = std::iter::once("---").chain(numbers).chain(spec.notes.then_some("---"));
+    text += &row(rule.map(str::to_string));
     for defense in board.defenses() {
-        let cells = sheet.columns.iter().map(|column| cell(&layout::cell(board, &sheet.arena, defense, column)));
-        let note = sheet.notes.then(|| board.marks(&sheet.arena, defense).words());
-        text += &row(std::iter::once(escape(defense)).chain(cells).chain(note));
+        text += &row(spec.row(board, defense).iter().map(|lines| cell(lines)));
     }
-    text
+    text + "\n"
 }
 
 fn row(cells: impl Iterator<Item = String>) -> String {

@@ -10,18 +10,21 @@ use std::collections::BTreeSet;
 /// another is better, by the verdict of [`compare`] with the defense itself as the reference. What is vacuous or costly gets no verdict:
 /// it is not in bold, and takes the bold from nobody. Below six seeds there is no verdict, so nothing is bold.
 pub fn best(board: &ResultsView) -> Result<Vec<Comparison>> {
-    let better = |one: &Comparison, reference: &str| one.against == reference && one.verdict == Verdict::Better;
     let baseline = board.suite.baseline.as_str();
     let mut best = compare(board, baseline)?;
-    best.retain(|one| better(one, baseline));
+    best.retain(|one| is_better(one, baseline));
     let candidates: BTreeSet<String> = best.iter().map(|one| one.defense.clone()).collect();
     for candidate in candidates {
         let mut beaten = compare(board, &candidate)?;
-        beaten.retain(|one| better(one, &candidate));
+        beaten.retain(|one| is_better(one, &candidate));
         let by = |one: &Comparison, other: &Comparison| {
             (&one.arena, &one.column, &one.defense) == (&other.arena, &other.column, &other.against)
         };
         best.retain(|one| !beaten.iter().any(|other| by(one, other)));
     }
     Ok(best)
+}
+
+fn is_better(one: &Comparison, reference: &str) -> bool {
+    one.against == reference && one.verdict == Verdict::Better
 }

@@ -2,10 +2,9 @@
 
 use super::Story;
 use super::marker::Marker;
-use crate::judge::seeds::{FOR_INTERVAL, Mean};
-use crate::judge::{Comparison, Verdict, over_seeds};
-use crate::layout::broken;
-use crate::view::Column;
+use crate::column::Column;
+use crate::judge::{Comparison, Verdict};
+use crate::statistics::seeds::{FOR_INTERVAL, Mean};
 use gauntlet::evaluator::Unit;
 use gauntlet::poison::CLEAN;
 use maud::{Markup, html};
@@ -15,9 +14,8 @@ const WRITTEN: usize = 5;
 
 /// A score of a defense in an arena.
 pub fn cell(story: &Story, arena: &str, defense: &str, column: &Column) -> Markup {
-    let lines = story.board.lines(arena, defense, column);
-    let Some(mean) = over_seeds(&lines) else { return html! { td.none { "–" } } };
-    let values: Vec<Option<f64>> = lines.iter().map(|line| line.map(|line| line.value)).collect();
+    let Some(mean) = story.board.mean(arena, defense, column) else { return html! { td.none { "–" } } };
+    let values = story.board.values(arena, defense, column);
     let base: Vec<f64> = match column.attack.is_some() && arena != CLEAN {
         true => story.board.values(CLEAN, defense, column).into_iter().flatten().collect(),
         false => Vec::new(),
@@ -28,7 +26,7 @@ pub fn cell(story: &Story, arena: &str, defense: &str, column: &Column) -> Marku
         td data-value=(mean.mean) {
             div.mean { (unit.show(mean.mean)) }
             @if mean.seeds > 1 { div.interval { (interval(&mean, unit)) } }
-            @if let Some(broken) = broken(&lines, column) { span.badge.broken { (broken) } }
+            @if let Some(broken) = story.board.broken(arena, defense, column) { span.badge.broken { (broken) } }
             @if unit == Unit::Share { (strip(story.marker(defense), &mean, &values, base)) }
             @if values.len() > 1 && (values.len() <= WRITTEN || unit != Unit::Share) {
                 div.seeds { @for value in &values { span { (value.map_or("–".into(), |value| unit.show(value))) } " " } }
@@ -79,7 +77,7 @@ fn strip(marker: Marker, mean: &Mean, values: &[Option<f64>], base: Option<f64>)
 #[cfg(test)]
 mod tests {
     use super::interval;
-    use crate::judge::seeds::Mean;
+    use crate::statistics::seeds::Mean;
     use gauntlet::evaluator::Unit;
 
     #[test]

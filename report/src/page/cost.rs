@@ -1,7 +1,8 @@
 //! What each defense costs: means over its trials, and how many times the baseline's, over the arenas and seeds that both have.
 
 use super::Story;
-use gauntlet::results::{Cost, Line};
+use crate::lines::costs;
+use gauntlet::results::Cost;
 use maud::{Markup, html};
 use std::collections::HashMap;
 
@@ -21,12 +22,7 @@ const MEASURES: [Measure; 7] = [
 
 /// The table.
 pub fn section(story: &Story) -> Markup {
-    let costs: HashMap<&str, &Cost> = story
-        .folder
-        .lines
-        .iter()
-        .filter_map(|line| if let Line::Cost(cost) = line { Some((cost.trial.as_str(), cost)) } else { None })
-        .collect();
+    let costs: HashMap<&str, &Cost> = costs(&story.folder.lines).map(|cost| (cost.trial.as_str(), cost)).collect();
     let mut devices: Vec<&str> = costs.values().map(|cost| cost.device.as_str()).collect();
     devices.sort_unstable();
     devices.dedup();

@@ -61,44 +61,69 @@ pub fn folded(parts: &[(&str, Vec<Markup>)]) -> Markup {
     }
 }
 
+/// The curves of a defense, with what each is named.
+type Seeds = Vec<(String, Curve)>;
+
 fn figures(story: &Story, plots: &mut Plots, arena: &str, each: bool) -> Vec<Markup> {
-    let mut curves = Vec::new();
+    let mut curves: Vec<(&str, Seeds)> = Vec::new();
     for defense in story.board.defenses() {
-        let mut seeds = Vec::new();
-        for &seed in &story.board.suite.seeds {
-            let logged = plots.read(metrics(&story.folder.trial_folder(arena, defense, seed))).unwrap_or_default();
-            if !logged.is_empty() {
-                seeds.push((format!("seed {seed}"), curve(&logged)));
-            }
-        }
+        let seeds = seeds(story, plots, arena, defense);
         if !seeds.is_empty() {
             curves.push((defense, seeds));
         }
     }
-    let names = ["loss", "logit scale"];
-    let figure = |(measure, name): (usize, &'static str)| {
-        let (mut faint, mut full) = (Vec::new(), Vec::new());
-        for (defense, seeds) in &curves {
-            let place = Some(story.marker(defense).0);
-            let series = |label, style, curve: &Curve| Series {
-                label,
-                defense: place,
-                style,
-                points: thin(curve).into_iter().map(|(time, values)| [time, values[measure]].map(round)).collect(),
-                names: Vec::new(),
-            };
-            if each && seeds.len() > 1 {
-                let seed = |(name, curve): &(String, Curve)| series(format!("{defense}, {name}"), Style::Faint, curve);
-                faint.extend(seeds.iter().map(seed));
-            }
-            full.push(series(defense.to_string(), Style::Full, &mean(seeds.iter().map(|(_, curve)| curve))));
+    if curves.is_empty() {
+        return Vec::new();
+    }
+    let names = ["loss", "logit scale"].into_iter().enumerate();
+    names.map(|measure| figure(story, plots, arena, &curves, measure, each)).collect()
+}
+
+fn seeds(story: &Story, plots: &mut Plots, arena: &str, defense: &str) -> Seeds {
+    let mut seeds = Vec::new();
+    for &seed in &story.board.suite.seeds {
+        let logged = plots.read(metrics(&story.folder.trial_folder(arena, defense, seed))).unwrap_or_default();
+        if !logged.is_empty() {
+            seeds.push((format!("seed {seed}"), curve(&logged)));
         }
-        let series = faint.into_iter().chain(full).collect();
-        let said = format!("{arena}: {name} over the epochs of training, a line for each defense");
-        let chart = Chart { axes: ["epoch", name], x: Some(epochs(story)), y: None, lines: true, series };
-        plots.figure(html! { b { (arena) } " · " (name) }, &said, chart)
-    };
-    if curves.is_empty() { Vec::new() } else { names.into_iter().enumerate().map(figure).collect() }
+    }
+    seeds
+}
+
+/// The plot of a measure, of each seed and the mean or of the mean alone.
+fn figure(
+    story: &Story,
+    plots: &mut Plots,
+    arena: &str,
+    curves: &[(&str, Seeds)],
+    (measure, name): (usize, &'static str),
+    each: bool,
+) -> Markup {
+    let (mut faint, mut full) = (Vec::new(), Vec::new());
+    for (defense, seeds) in curves {
+        let place = story.marker(defense).0;
+        if each && seeds.len() > 1 {
+            let seed = |(name, curve): &(String, Curve)| {
+                series(format!("{defense}, {name}"), place, Style::Faint, points(curve, measure))
+            };
+            faint.extend(seeds.iter().map(seed));
+        }
+        let mean = mean(seeds.iter().map(|(_, curve)| curve));
+        full.push(series(defense.to_string(), place, Style::Full, points(&mean, measure)));
+    }
+    let series = faint.into_iter().chain(full).collect();
+    let said = format!("{arena}: {name} over the epochs of training, a line for each defense");
+    let chart = Chart { axes: ["epoch", name], x: Some(epochs(story)), y: None, lines: true, series };
+    plots.figure(html! { b { (arena) } " · " (name) }, &said, chart)
+}
+
+/// The line of a defense.
+pub fn series(label: String, defense: usize, style: Style, points: Vec<[f64; 2]>) -> Series {
+    Series { label, defense: Some(defense), style, points, names: Vec::new() }
+}
+
+fn points(curve: &Curve, measure: usize) -> Vec<[f64; 2]> {
+    thin(curve).into_iter().map(|(time, values)| [time, values[measure]].map(round)).collect()
 }
 
 fn curve(logged: &[Metric]) -> Curve {
@@ -121,11 +146,12 @@ fn mean<'a>(curves: impl Iterator<Item = &'a Curve>) -> Curve {
 
 /// At most [`POINTS`] points, each the mean of a stretch.
 fn thin(curve: &Curve) -> Curve {
-    let stretch = |part: &[(f64, [f64; 2])]| {
-        let of = |pick: fn(&(f64, [f64; 2])) -> f64| part.iter().map(pick).sum::<f64>() / part.len() as f64;
-        (of(|point| point.0), [of(|point| point.1[0]), of(|point| point.1[1])])
-    };
-    curve.chunks(curve.len().div_ceil(POINTS).max(1)).map(stretch).collect()
+    curve.chunks(curve.len().div_ceil(POINTS).max(1)).map(mean_of_stretch).collect()
+}
+
+fn mean_of_stretch(part: &[(f64, [f64; 2])]) -> (f64, [f64; 2]) {
+    let of = |pick: fn(&(f64, [f64; 2])) -> f64| part.iter().map(pick).sum::<f64>() / part.len() as f64;
+    (of(|point| point.0), [of(|point| point.1[0]), of(|point| point.1[1])])
 }
 
 #[cfg(test)]

@@ -2,8 +2,8 @@
 //! Chart.js (`chartjs/`, MIT); nothing is fetched when it is read, and its policy forbids it.
 
 use super::plots::{Plots, legend};
-use super::{Story, cost, curves, gallery, glance, scores, setup, tradeoff, trajectory};
-use crate::judge::seeds::{FOR_INTERVAL, FOR_VERDICT};
+use super::{Story, cost, curves, gallery, glance, scores, setup, tradeoff, trajectory, written_by};
+use crate::statistics::seeds::{FOR_INTERVAL, FOR_VERDICT};
 use gauntlet::{Progress, Result};
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 use std::collections::BTreeSet;
@@ -66,7 +66,7 @@ pub fn render(story: &Story, with_gallery: Option<&dyn Progress>) -> Result<Stri
                     (problems(story, &plots))
                     @for part in &parts { (part) }
                 }
-                footer.quiet { "Written by gauntlet " (env!("CARGO_PKG_VERSION")) ". Plots: Chart.js 4.5.1, MIT licence, © 2014-2024 Chart.js Contributors." }
+                footer.quiet { "Written by " (written_by()) ". Plots: Chart.js 4.5.1, MIT licence, © 2014-2024 Chart.js Contributors." }
                 (plots.json(story))
                 script { (PreEscaped(without_map(CHARTS))) }
                 script { (PreEscaped(PROGRAM)) }
@@ -85,7 +85,6 @@ fn without_map(script: &str) -> &str {
 fn standing(story: &Story, unfinished: usize) -> String {
     let finished: BTreeSet<&str> = story.board.scores.iter().map(|line| line.trial.as_str()).collect();
     let suite = story.board.suite;
-    let count = |n: usize, what: &str| format!("{n} {what}{}", if n == 1 { "" } else { "s" });
     let all = story.folder.grid().count();
     let mut said = format!(
         "{}, {}, {}: {} of {} finished",
@@ -99,6 +98,10 @@ fn standing(story: &Story, unfinished: usize) -> String {
         said += &format!(", {unfinished} started and not finished");
     }
     said + "."
+}
+
+fn count(n: usize, what: &str) -> String {
+    format!("{n} {what}{}", if n == 1 { "" } else { "s" })
 }
 
 /// What could not be read, and what makes numbers hard to compare.

@@ -7,8 +7,8 @@ mod picture;
 use super::Story;
 use super::curves::OPEN;
 use answers::Answers;
-use gauntlet::poison::PreparedData;
-use gauntlet::poison::{Poisoned, PreparedAttack, bytes};
+use gauntlet::data::Dataset;
+use gauntlet::poison::{Poisoned, PreparedAttack, PreparedData, bytes};
 use gauntlet::registry::Origin;
 use gauntlet::run::RunContext;
 use gauntlet::{Error, Picture, Progress, Result, Trial, draw};
@@ -157,16 +157,14 @@ fn edit_card(ground: &PreparedData, number: usize, answers: Option<Markup>) -> R
     let size = data.canvas.size();
     let after = bytes(&poison.pixels.get(number as i64))?;
     let source = if let Picture::Row(row) = edit.picture { Some(row) } else { None };
-    let within = |row: &u32| *row < data.len();
-    let canvas = |row: u32| bytes(&data.canvas.gather(&[row])?);
-    let before = edit.replaces.or(source).filter(within).map(canvas).transpose()?.filter(|before| *before != after);
-    let change = match source.filter(|row| edit.stamped && within(row)) {
-        Some(row) => {
-            Some(canvas(row)?.iter().zip(&after).map(|(a, b)| a.abs_diff(*b).saturating_mul(8)).collect::<Vec<u8>>())
-        }
-        None => None,
+    let rows = [edit.replaces.or(source), edit.replaces, source];
+    let [pictured, replaced, source] = rows.map(|row| row.filter(|row| *row < data.len()));
+    let before = pictured.map(|row| canvas(data, row)).transpose()?.filter(|before| *before != after);
+    let change = match source {
+        Some(row) if edit.stamped => Some(change(&canvas(data, row)?, &after)),
+        _ => None,
     };
-    let caption = |row: Option<u32>| row.filter(within).map(|row| data.row(row).caption);
+    let [replaced, source] = [replaced, source].map(|row| row.map(|row| data.row(row).caption));
     Ok(html! {
         div.card {
             div.pictures {
@@ -175,7 +173,7 @@ fn edit_card(ground: &PreparedData, number: usize, answers: Option<Markup>) -> R
                 @if let Some(change) = &change { (picture::shown("change ×8", change, size)?) }
             }
             p.caption {
-                @match (caption(edit.replaces), caption(source)) {
+                @match (replaced, source) {
                     (Some(caption), _) => del { (caption) },
                     (None, Some(own)) => span.quiet { "a new pair; the picture's own caption: " (own) },
                     (None, None) => span.quiet { "a new pair" },
@@ -185,4 +183,13 @@ fn edit_card(ground: &PreparedData, number: usize, answers: Option<Markup>) -> R
             @if let Some(answers) = answers { (answers) }
         }
     })
+}
+
+fn canvas(data: &Dataset, row: u32) -> Result<Vec<u8>> {
+    bytes(&data.canvas.gather(&[row])?)
+}
+
+/// How far two pictures are apart, eight times.
+fn change(before: &[u8], after: &[u8]) -> Vec<u8> {
+    before.iter().zip(after).map(|(a, b)| a.abs_diff(*b).saturating_mul(8)).collect()
 }

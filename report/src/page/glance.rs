@@ -1,9 +1,8 @@
 //! All attacks at a glance: a row for each attack of each arena, a column for each defense, the darker the more it succeeds.
 
 use super::{Story, anchor};
-use crate::judge::over_seeds;
-use crate::layout::broken;
-use crate::view::{Column, Gate};
+use crate::column::Column;
+use crate::view::Gate;
 use gauntlet::evaluator::Unit;
 use maud::{Markup, html};
 
@@ -12,14 +11,8 @@ const FROM: usize = 3;
 
 /// The table; none where the scoreboard is as short.
 pub fn section(story: &Story) -> Option<Markup> {
-    let all = |arena| {
-        story
-            .successes(arena)
-            .into_iter()
-            .filter(|column| column.unit == Unit::Share)
-            .map(move |column| (arena, column))
-    };
-    let rows: Vec<(&str, Column)> = story.poisoned().flat_map(all).collect();
+    let all = story.poisoned().flat_map(|arena| story.successes(arena).into_iter().map(move |column| (arena, column)));
+    let rows: Vec<(&str, Column)> = all.filter(|(_, column)| column.unit == Unit::Share).collect();
     (rows.len() >= FROM).then(|| {
         html! {
             section #glance {
@@ -44,7 +37,7 @@ pub fn section(story: &Story) -> Option<Markup> {
 
 fn row(story: &Story, arena: &str, column: &Column) -> Markup {
     let board = &story.board;
-    let mean = |arena, defense| over_seeds(&board.lines(arena, defense, column)).map(|mean| mean.mean);
+    let mean = |arena, defense| board.mean(arena, defense, column).map(|mean| mean.mean);
     let failed = board.gate(arena, column) == Gate::Failed;
     html! {
         tr class=[failed.then_some("failed-row")] {
@@ -55,7 +48,7 @@ fn row(story: &Story, arena: &str, column: &Column) -> Markup {
             }
             (share(mean(gauntlet::poison::CLEAN, &board.suite.baseline), false, None))
             @for defense in board.defenses() {
-                (share(mean(arena, defense), true, broken(&board.lines(arena, defense, column), column)))
+                (share(mean(arena, defense), true, board.broken(arena, defense, column)))
             }
         }
     }

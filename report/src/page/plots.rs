@@ -71,6 +71,13 @@ struct Look<'a> {
     rotation: u16,
 }
 
+impl<'a> Look<'a> {
+    fn of(label: &'a str, marker: Marker) -> Look<'a> {
+        let (shape, rotation) = marker.style();
+        Look { label, colour: marker.colour(), shape, rotation }
+    }
+}
+
 impl Plots {
     /// The place of a plot in the page, with what is written above it and what it says to those who cannot see it.
     pub fn figure(&mut self, title: Markup, said: &str, chart: Chart) -> Markup {
@@ -90,15 +97,10 @@ impl Plots {
 
     /// All of them, as a block of JSON.
     pub fn json(&self, story: &Story) -> Markup {
-        let look = |label| {
-            let marker = story.marker(label);
-            let (shape, rotation) = marker.style();
-            Look { label, colour: marker.colour(), shape, rotation }
-        };
-        let mut defenses: Vec<(usize, Look)> =
-            story.board.defenses().map(|label| (story.marker(label).0, look(label))).collect();
-        defenses.sort_by_key(|(place, _)| *place);
-        let defenses = defenses.into_iter().map(|(_, look)| look).collect();
+        let mut defenses: Vec<(&str, Marker)> =
+            story.board.defenses().map(|label| (label, story.marker(label))).collect();
+        defenses.sort_by_key(|(_, marker)| marker.0);
+        let defenses = defenses.into_iter().map(|(label, marker)| Look::of(label, marker)).collect();
         html! { script #plots type="application/json" { (within_script(&Drawn { defenses, charts: &self.charts })) } }
     }
 }

@@ -7,7 +7,7 @@ use maud::{Markup, html};
 
 /// A table for each different answer of the trials; one, as a rule. Nothing where an earlier version of gauntlet wrote the results.
 pub fn part(lines: &[Line]) -> Markup {
-    let rows = notes::rows(lines);
+    let rows = notes::tallies(lines);
     html! {
         @if !rows.is_empty() {
             h3 { "Rows" }

@@ -3,8 +3,9 @@
 use super::cell::cell;
 use super::marker::Marker;
 use super::{Story, anchor, verdicts};
+use crate::column::Column;
 use crate::layout;
-use crate::view::{Column, Gate, Marks};
+use crate::view::{Gate, Marks};
 use gauntlet::poison::CLEAN;
 use maud::{Markup, html};
 

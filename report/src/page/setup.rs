@@ -1,12 +1,11 @@
 //! What was run: what each defense changes beside the baseline, the identity of the poison, devices and libraries, the whole suite; and the
 //! trials that have not finished, with the last lines that they said.
 
-use super::Story;
-use super::rows;
+use super::{Story, rows, written_by};
+use crate::differing::differing;
 use crate::folder::Unfinished;
-use crate::judge::differing;
+use crate::lines::{costs, tier};
 use crate::notes;
-use gauntlet::results::{Line, ScoreLine};
 use gauntlet::{Result, Trial};
 use maud::{Markup, html};
 use std::collections::{BTreeMap, BTreeSet};
@@ -46,7 +45,7 @@ pub fn section(story: &Story) -> Result<Markup> {
     let suite = &story.folder.suite;
     let json = serde_json::to_string_pretty(suite).expect("plain data");
     let lines = &story.folder.lines;
-    let sets = notes::notes(lines);
+    let sets = notes::sets(lines);
     let libraries = notes::libraries(lines);
     Ok(html! {
         section #setup {
@@ -66,34 +65,34 @@ pub fn section(story: &Story) -> Result<Markup> {
 
 fn facts(story: &Story) -> Markup {
     let suite = &story.folder.suite;
-    let distinct = |of: fn(&ScoreLine) -> String| -> String {
-        let all: BTreeSet<String> = story.board.scores.iter().map(|line| of(line)).collect();
-        if all.is_empty() { "–".into() } else { all.into_iter().collect::<Vec<_>>().join(", ") }
-    };
+    let scores = || story.board.scores.iter();
     let seeds = suite.seeds.iter().map(u64::to_string).collect::<Vec<_>>().join(", ");
     let facts = [
         ("model", suite.model.clone()),
         ("data", serde_json::to_string(&suite.data).expect("plain data")),
         ("seeds", seeds),
         ("epochs, batch", format!("{}, {}", suite.recipe.epochs, suite.recipe.batch)),
-        ("devices", distinct(|line| line.device.clone())),
-        ("precision", distinct(|line| line.precision.name().into())),
+        ("devices", distinct(scores().map(|line| line.device.clone()), ", ")),
+        ("precision", distinct(scores().map(|line| line.precision.name().into()), ", ")),
         ("baseline", suite.baseline.clone()),
         ("gate", format!("an attack must add {:.0} points over the clean arena on the baseline", suite.gate * 100.0)),
         ("costly", format!("below {:.0}% of the baseline's accuracy", suite.costly * 100.0)),
-        ("tier", distinct(|line| if line.tier.is_empty() { "none".into() } else { line.tier.clone() })),
+        ("tier", distinct(scores().map(|line| tier(line).into()), ", ")),
         ("trials run by", builds(story)),
-        ("page written by", concat!("gauntlet ", env!("CARGO_PKG_VERSION")).into()),
+        ("page written by", written_by()),
     ];
     html! { dl.facts { @for (name, value) in facts { dt { (name) } dd { (value) } } } }
 }
 
+/// Every different name once; a dash where there is none.
+fn distinct(names: impl Iterator<Item = String>, between: &str) -> String {
+    let names: BTreeSet<String> = names.collect();
+    if names.is_empty() { "–".into() } else { names.into_iter().collect::<Vec<_>>().join(between) }
+}
+
 /// Which builds of gauntlet ran the trials.
 fn builds(story: &Story) -> String {
-    let build =
-        |line: &Line| if let Line::Cost(cost) = line { Some(format!("gauntlet {}", cost.build())) } else { None };
-    let all: BTreeSet<String> = story.folder.lines.iter().filter_map(build).collect();
-    if all.is_empty() { "–".into() } else { all.into_iter().collect::<Vec<_>>().join("; ") }
+    distinct(costs(&story.folder.lines).map(|cost| format!("gauntlet {}", cost.build())), "; ")
 }
 
 /// The keys in which the trials of each defense differ from the baseline's, in the first arena and seed that both have.

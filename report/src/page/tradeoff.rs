@@ -2,7 +2,8 @@
 
 use super::Story;
 use super::plots::{Chart, Plots, Series, Style, legend, round};
-use crate::view::{Column, Gate};
+use crate::column::Column;
+use crate::view::{Gate, values};
 use gauntlet::evaluator::Unit;
 use maud::{Markup, html};
 
@@ -37,7 +38,8 @@ fn figure(story: &Story, plots: &mut Plots, arena: &str, column: &Column) -> Opt
     let board = &story.board;
     let (mut seeds, mut means, mut series) = (Vec::new(), Vec::new(), Vec::new());
     for defense in board.defenses() {
-        let both = board.values(arena, defense, column).into_iter().zip(board.values(arena, defense, &board.accuracy));
+        let accuracies = values(&board.accuracies(arena, defense));
+        let both = board.values(arena, defense, column).into_iter().zip(accuracies);
         let (names, points): (Vec<String>, Vec<[f64; 2]>) = both
             .zip(&board.suite.seeds)
             .filter_map(|((success, accuracy), seed)| {

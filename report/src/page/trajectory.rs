@@ -1,8 +1,8 @@
 //! What became of poisoned pairs while models trained: similarity of picture and caption beside clean pairs, from `trajectory.jsonl`.
 
 use super::Story;
-use super::curves::{epochs, folded};
-use super::plots::{Chart, Plots, Series, Style, legend, round};
+use super::curves::{epochs, folded, series};
+use super::plots::{Chart, Plots, Style, legend, round};
 use gauntlet::train::trajectory::{self, Moment};
 use maud::{Markup, html};
 use std::collections::{BTreeMap, BTreeSet};
@@ -37,52 +37,83 @@ pub fn section(story: &Story, plots: &mut Plots) -> Markup {
     }
 }
 
-/// Similarity, and share of couples, by epoch.
-type Line = BTreeMap<u32, [f64; 3]>;
+/// Sums over seeds by epoch: of similarity, of the share of couples, and how many.
+type Sums = BTreeMap<u32, [f64; 3]>;
+
+/// By defense, then by attack; clean pairs under no name.
+type Pairs<'a> = BTreeMap<(usize, &'a str), BTreeMap<Option<String>, Sums>>;
 
 fn figures(story: &Story, plots: &mut Plots, arena: &str) -> Vec<Markup> {
-    // By defense, then by attack; clean pairs under no name.
-    let mut lines: BTreeMap<(usize, &str), BTreeMap<Option<String>, Line>> = BTreeMap::new();
+    let pairs = read(story, plots, arena);
+    let attacks: BTreeSet<&String> = pairs.values().flat_map(|kinds| kinds.keys().flatten()).collect();
+    let mut figures = Vec::new();
+    for attack in attacks {
+        for shown in [SIMILARITY, ABOVE_CLEAN] {
+            figures.push(figure(story, plots, arena, &pairs, attack, shown));
+        }
+    }
+    figures
+}
+
+fn read<'a>(story: &Story<'a>, plots: &mut Plots, arena: &str) -> Pairs<'a> {
+    let mut pairs = Pairs::new();
     for defense in story.board.defenses() {
         for &seed in &story.board.suite.seeds {
             let path = story.folder.trial_folder(arena, defense, seed).join("trajectory.jsonl");
             for moment in plots.read(trajectory::read(&path)).unwrap_or_default() {
                 let Moment { epoch, attack, similarity, above_clean, .. } = moment;
-                let of_defense = lines.entry((story.marker(defense).0, defense)).or_default();
+                let of_defense = pairs.entry((story.marker(defense).0, defense)).or_default();
                 let sums = of_defense.entry(attack).or_default().entry(epoch).or_default();
                 sums.iter_mut().zip([similarity, above_clean, 1.0]).for_each(|(sum, value)| *sum += value);
             }
         }
     }
-    let attacks: BTreeSet<&String> = lines.values().flat_map(|kinds| kinds.keys().flatten()).collect();
-    let mut figures = Vec::new();
-    for attack in attacks {
-        for (measure, name, axis) in [(0, "similarity", "cosine"), (1, "above clean", "share of couples, %")] {
-            let mut series = Vec::new();
-            for ((place, defense), kinds) in &lines {
-                let scale = if measure == 1 { 100.0 } else { 1.0 };
-                let points = |line: &Line| {
-                    line.iter()
-                        .map(|(epoch, sums)| [f64::from(*epoch), round(scale * sums[measure] / sums[2])])
-                        .collect()
-                };
-                let one = |kind: Option<String>, style, what: &str| {
-                    let line = kinds.get(&kind)?;
-                    let label = format!("{defense}, {what}");
-                    Some(Series { label, defense: Some(*place), style, points: points(line), names: Vec::new() })
-                };
-                series.extend(one(Some(attack.clone()), Style::Full, "poisoned"));
-                series.extend(if measure == 0 { one(None, Style::Dashed, "clean") } else { None });
-            }
-            let title = html! { b { (arena) } " · " (attack) " · " (name) };
-            let said = format!("{arena}, {attack}: {name} of poisoned pairs over the epochs, a line for each defense");
-            let y = (measure == 1).then_some([0.0, 100.0]);
-            figures.push(plots.figure(
-                title,
-                &said,
-                Chart { axes: ["epoch", axis], x: Some(epochs(story)), y, lines: true, series },
-            ));
+    pairs
+}
+
+/// One of the sums, as it is drawn.
+struct Shown {
+    place: usize,
+    name: &'static str,
+    axis: &'static str,
+    /// What its values are multiplied by.
+    scale: f64,
+    ends: Option<[f64; 2]>,
+    /// Whether clean pairs have it, too.
+    of_clean: bool,
+}
+
+const SIMILARITY: Shown =
+    Shown { place: 0, name: "similarity", axis: "cosine", scale: 1.0, ends: None, of_clean: true };
+const ABOVE_CLEAN: Shown = Shown {
+    place: 1,
+    name: "above clean",
+    axis: "share of couples, %",
+    scale: 100.0,
+    ends: Some([0.0, 100.0]),
+    of_clean: false,
+};
+
+impl Shown {
+    fn points(&self, sums: &Sums) -> Vec<[f64; 2]> {
+        let mean = |sums: &[f64; 3]| round(self.scale * sums[self.place] / sums[2]);
+        sums.iter().map(|(epoch, sums)| [f64::from(*epoch), mean(sums)]).collect()
+    }
+}
+
+fn figure(story: &Story, plots: &mut Plots, arena: &str, pairs: &Pairs, attack: &String, shown: Shown) -> Markup {
+    let mut lines = Vec::new();
+    for ((place, defense), kinds) in pairs {
+        if let Some(sums) = kinds.get(&Some(attack.clone())) {
+            lines.push(series(format!("{defense}, poisoned"), *place, Style::Full, shown.points(sums)));
+        }
+        if let Some(sums) = kinds.get(&None).filter(|_| shown.of_clean) {
+            lines.push(series(format!("{defense}, clean"), *place, Style::Dashed, shown.points(sums)));
         }
     }
-    figures
+    let name = shown.name;
+    let title = html! { b { (arena) } " · " (attack) " · " (name) };
+    let said = format!("{arena}, {attack}: {name} of poisoned pairs over the epochs, a line for each defense");
+    let (axes, x) = (["epoch", shown.axis], Some(epochs(story)));
+    plots.figure(title, &said, Chart { axes, x, y: shown.ends, lines: true, series: lines })
 }

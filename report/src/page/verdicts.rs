@@ -1,15 +1,15 @@
 //! What the seeds allow to say of each defense beside the baseline and beside its own controls.
 
 use super::Story;
-use crate::judge::seeds::{FOR_INTERVAL, FOR_VERDICT};
 use crate::judge::{self, Comparison, Verdict};
+use crate::statistics::seeds::{FOR_INTERVAL, FOR_VERDICT, seeds_say};
 use gauntlet::evaluator::Unit;
 use maud::{Markup, html};
 use std::collections::BTreeMap;
 
 /// What readers overlook in a table.
 pub fn remarks(story: &Story) -> Markup {
-    let remarks = judge::remarks(&story.comparisons);
+    let remarks = judge::remarks::controls(&story.comparisons);
     html! {
         @if !remarks.is_empty() {
             div.remarks {
@@ -29,7 +29,7 @@ pub fn summary(story: &Story, arena: &str) -> Markup {
     html! {
         @if beside.is_empty() {
         } @else if beside.iter().all(|one| one.verdict == Verdict::TooFewSeeds) {
-            "No verdicts: they need " (FOR_VERDICT) " seeds that both defenses have. " (judge::seeds_say(story.board.suite.seeds.len())) "."
+            "No verdicts: they need " (FOR_VERDICT) " seeds that both defenses have. " (seeds_say(story.board.suite.seeds.len())) "."
         } @else {
             "Verdicts beside " (baseline) ", all scores that rank: "
             (counts.iter().map(|(words, count)| format!("{count} {words}")).collect::<Vec<_>>().join(", ")) "."

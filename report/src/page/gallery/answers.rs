@@ -3,17 +3,18 @@
 use super::super::{Story, marker::Marker};
 use super::picture;
 use gauntlet::attack::Goal;
-use gauntlet::evaluator::Predictions;
-use gauntlet::poison::PreparedData;
-use gauntlet::poison::{PreparedAttack, bytes};
+use gauntlet::evaluator::{Predictions, ScoreRole};
+use gauntlet::poison::{PreparedAttack, PreparedData, bytes};
 use gauntlet::{Picture, Result, draw};
 use maud::{Markup, html};
+use std::collections::HashSet;
 
-/// The scores whose cases are shown: of each attack the first that it has.
-const SCORES: [&str; 3] = ["psr", "asr", "text-asr"];
-
-/// All cases of an arena and seed, by defense.
-pub struct Answers<'a>(Vec<(&'a str, Marker, Vec<Predictions>)>);
+/// The cases behind the success of attacks in an arena and seed, by defense.
+pub struct Answers<'a> {
+    by_defense: Vec<(&'a str, Marker, Vec<Predictions>)>,
+    /// Names of scores that are the success of an attack.
+    successes: HashSet<&'a str>,
+}
 
 impl<'a> Answers<'a> {
     /// Reads them; defenses whose trial kept none are left out.
@@ -25,22 +26,23 @@ impl<'a> Answers<'a> {
                 all.push((defense, story.marker(defense), cases));
             }
         }
-        Ok(Answers(all))
+        let successes = story.board.scores.iter().filter(|line| line.role == Some(ScoreRole::Success));
+        Ok(Answers { by_defense: all, successes: successes.map(|line| line.score.as_str()).collect() })
     }
 
     /// Whether any trial kept its cases.
     pub fn any(&self) -> bool {
-        !self.0.is_empty()
+        !self.by_defense.is_empty()
     }
 
     /// The cases of each defense that an attack is judged by.
     fn of(&self, threat: &PreparedAttack) -> impl Iterator<Item = (&'a str, Marker, &Predictions)> {
-        let is_of =
-            |cases: &&Predictions, score: &str| cases.score == score && cases.attack.as_ref() == Some(&threat.label);
-        self.0.iter().filter_map(move |(defense, marker, all)| {
-            let cases = SCORES.iter().find_map(|score| all.iter().find(|cases| is_of(cases, score)))?;
-            Some((*defense, *marker, cases))
-        })
+        let is_success = |cases: &&Predictions| {
+            cases.attack.as_ref() == Some(&threat.label) && self.successes.contains(cases.score.as_str())
+        };
+        self.by_defense
+            .iter()
+            .filter_map(move |(defense, marker, all)| Some((*defense, *marker, all.iter().find(is_success)?)))
     }
 
     /// The case that asks about a picture itself, unstamped: the target of a targeted attack.

@@ -108,7 +108,7 @@ impl Evaluator for Broken {
     fn definitions(&self) -> Vec<Definition> {
         self.panics_in("definitions");
         let definition = "a number that means nothing at all";
-        vec![Definition { score: "broken", definition, higher_is_better: None, unit: Unit::Share }]
+        vec![Definition { score: "broken", definition, higher_is_better: None, unit: Unit::Share, role: None }]
     }
 
     fn evaluate(&self, _subject: &EvalContext) -> Result<Vec<Score>> {

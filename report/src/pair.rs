@@ -1,7 +1,7 @@
 //! Two trained models, picture by picture: McNemar's test of each share that both were measured by on the same pictures. It is about these
 //! two models; what it says of their defenses is nothing (other seeds can say the opposite).
 
-use super::seeds::mcnemar;
+use crate::statistics::seeds::mcnemar;
 use gauntlet::evaluator::Predictions;
 use gauntlet::{Error, Result};
 use serde::Serialize;
@@ -29,11 +29,6 @@ pub struct Pair {
 /// # Errors
 /// If one of them kept no cases, or they were not measured on the same ones.
 pub fn compare(first: &Path, second: &Path) -> Result<Vec<Pair>> {
-    let read = |folder: &Path| {
-        let cases = Predictions::read(folder)?;
-        let why = "has no cases.jsonl, which finished trials leave there; name the folders of two of them, as in out/trials/ARENA/DEFENSE/seed-N";
-        if cases.is_empty() { Err(Error::invalid(folder.display().to_string(), why)) } else { Ok(cases) }
-    };
     let (ours, theirs) = (read(first)?, read(second)?);
     let mut pairs = Vec::new();
     for a in &ours {
@@ -51,4 +46,34 @@ pub fn compare(first: &Path, second: &Path) -> Result<Vec<Pair>> {
         pairs.push(Pair { score: name, n: a.hit.len(), both: count([1, 1]), first, second, p: mcnemar(first, second) });
     }
     Ok(pairs)
+}
+
+fn read(folder: &Path) -> Result<Vec<Predictions>> {
+    let cases = Predictions::read(folder)?;
+    let why = "has no cases.jsonl, which finished trials leave there; name the folders of two of them, as in out/trials/ARENA/DEFENSE/seed-N";
+    if cases.is_empty() { Err(Error::invalid(folder.display().to_string(), why)) } else { Ok(cases) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_models_are_compared_on_the_same_pictures_only() {
+        let (home, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let write = |folder: &Path, first: u32, hits: [bool; 6]| {
+            let mut cases = Predictions { score: "top1".into(), ..Predictions::default() };
+            hits.iter().zip(first..).for_each(|(hit, row)| cases.picture(row, 1, 1, *hit));
+            Predictions::write(folder, &[cases]).unwrap();
+        };
+        write(home.path(), 0, [true, true, true, true, false, false]);
+        write(other.path(), 0, [true, false, false, false, true, false]);
+        let pairs = compare(home.path(), other.path()).unwrap();
+        assert_eq!((pairs[0].n, pairs[0].both, pairs[0].first, pairs[0].second), (6, 1, 3, 1));
+        assert!((pairs[0].p - 0.625).abs() < 1e-9, "two-sided: twice (1 + 4) of 16, not {}", pairs[0].p);
+        write(other.path(), 1, [true; 6]);
+        assert!(compare(home.path(), other.path()).unwrap_err().chain().contains("other cases"));
+        std::fs::remove_file(other.path().join("cases.jsonl")).unwrap();
+        assert!(compare(home.path(), other.path()).unwrap_err().chain().contains("has no cases.jsonl"));
+    }
 }

@@ -50,18 +50,19 @@ fn sums(differences: &[f64]) -> Vec<f64> {
 /// Draws choices of signs; the differences' own is one of them, so that p is never 0 (Phipson and Smyth 2010).
 fn drawn(differences: &[f64], bound: f64) -> f64 {
     let mut rng = draw::rng(0, "sign flips", &[differences.len() as u64]);
-    let mut sum = || {
-        let mut sum = 0.0;
-        for part in differences.chunks(64) {
-            let signs = rng.next_u64();
-            let signed =
-                |(bit, difference): (usize, &f64)| if signs >> bit & 1 == 1 { *difference } else { -difference };
-            sum += part.iter().enumerate().map(signed).sum::<f64>();
-        }
-        sum.abs()
-    };
-    let reached = (0..DRAWS).filter(|_| sum() >= bound).count();
+    let reached = (0..DRAWS).filter(|_| drawn_sum(differences, &mut rng).abs() >= bound).count();
     (reached + 1) as f64 / (f64::from(DRAWS) + 1.0)
+}
+
+/// The sum with signs that are drawn.
+fn drawn_sum(differences: &[f64], rng: &mut impl Rng) -> f64 {
+    let mut sum = 0.0;
+    for part in differences.chunks(64) {
+        let signs = rng.next_u64();
+        let signed = |(bit, difference): (usize, &f64)| if signs >> bit & 1 == 1 { *difference } else { -difference };
+        sum += part.iter().enumerate().map(signed).sum::<f64>();
+    }
+    sum
 }
 
 #[cfg(test)]

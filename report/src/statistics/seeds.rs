@@ -3,6 +3,7 @@
 //! the intervals hold. The distributions are statrs's; golden values are statsmodels' and scipy's (tests/golden/verdicts.py).
 
 use super::flips::sign_flips;
+use super::mean;
 use statrs::distribution::{Binomial, ContinuousCDF, DiscreteCDF, Normal, StudentsT};
 use statrs::function::gamma::ln_gamma;
 
@@ -110,8 +111,6 @@ impl Change {
         let (n, m) = (first.len() as f64, second.len() as f64);
         let freedom = n + m - 2.0;
         assert!(n > 0.0 && m > 0.0 && freedom > 0.0, "a variance needs two values of a sample");
-        let mean = |values: &[f64]| values.iter().sum::<f64>() / values.len() as f64;
-        let squares = |values: &[f64]| values.iter().map(|value| (value - mean(values)).powi(2)).sum::<f64>();
         let variance = ((squares(first) + squares(second)) / freedom).max(least);
         let (change, error) = (mean(second) - mean(first), (variance * (1.0 / n + 1.0 / m)).sqrt());
         let equal = error <= ROUNDING * mean(first).abs().max(mean(second).abs());
@@ -124,6 +123,11 @@ impl Change {
     pub fn half_width(&self, level: f64) -> f64 {
         quantile(0.5 + level / 2.0, self.freedom) * self.error
     }
+}
+
+/// The sum of the squares by which values lie off their mean.
+fn squares(values: &[f64]) -> f64 {
+    values.iter().map(|value| (value - mean(values)).powi(2)).sum()
 }
 
 /// The exact two-sided p value of two samples that have nothing in common, all of one alike and all of the other: of all ways to share out
@@ -161,14 +165,17 @@ pub fn power(effect: f64, seeds: usize, level: f64) -> f64 {
     let (shift, bound) = (effect * (seeds as f64).sqrt(), quantile(1.0 - level / 2.0, freedom));
     // The statistic is (Z + shift) / S, with S the root of a chi-square variable over its freedom; summed over S by Simpson's rule.
     let constant = 2.0f64.ln() + freedom / 2.0 * (freedom / 2.0).ln() - ln_gamma(freedom / 2.0);
-    let integrand = |s: f64| {
-        let density = if s > 0.0 { (constant + (freedom - 1.0) * s.ln() - freedom * s * s / 2.0).exp() } else { 0.0 };
-        density * (1.0 - normal.cdf(bound * s - shift) + normal.cdf(-bound * s - shift))
-    };
+    let density = |s: f64| (constant + (freedom - 1.0) * s.ln() - freedom * s * s / 2.0).exp();
+    let found = |s: f64| 1.0 - normal.cdf(bound * s - shift) + normal.cdf(-bound * s - shift);
     let (most, parts) = (1.0 + 8.0 / freedom.sqrt(), 2000);
-    let step = most / f64::from(parts);
-    let weight = |part: i32| if part == 0 || part == parts { 1.0 } else { 2.0 + f64::from(part % 2) * 2.0 };
-    (0..=parts).map(|part| weight(part) * integrand(f64::from(part) * step)).sum::<f64>() * step / 3.0
+    let (step, mut sum) = (most / f64::from(parts), 0.0);
+    // At 0, where Simpson's weight is 1, the density is 0.
+    for part in 1..=parts {
+        let weight = if part == parts { 1.0 } else { 2.0 + f64::from(part % 2) * 2.0 };
+        let s = f64::from(part) * step;
+        sum += weight * (density(s) * found(s));
+    }
+    sum * step / 3.0
 }
 
 /// The least difference, in standard deviations of the seeds' differences, that the t test finds with a chance of 80%; infinite below two
@@ -196,6 +203,20 @@ fn least_found(power: impl Fn(f64) -> f64) -> f64 {
         if power(middle) < 0.8 { low = middle } else { high = middle }
     }
     high
+}
+
+/// What so many seeds can say at most.
+pub fn seeds_say(seeds: usize) -> String {
+    let what = match seeds {
+        0 => return format!("no seeds: {FOR_VERDICT} give a verdict"),
+        1 => "1 seed: what happened once",
+        2 => "2 seeds: means and ranges",
+        3..FOR_VERDICT => {
+            return format!("{seeds} seeds: means, ranges and intervals, no verdict; {FOR_VERDICT} seeds give one");
+        }
+        _ => return format!("{seeds} seeds: means, intervals and verdicts"),
+    };
+    format!("{what}, no interval and no verdict; {FOR_INTERVAL} seeds give an interval, {FOR_VERDICT} a verdict")
 }
 
 /// Quantile of Student's t.
@@ -307,5 +328,12 @@ mod tests {
         assert!(found > detectable(6, LEVEL) && (Normal::standard().cdf(found).powi(6) - 0.8).abs() < 1e-6, "{found}");
         assert_eq!(decidable(6, 0.001), detectable(6, 0.001), "corrected for fifty, the t test asks for more");
         assert_eq!(decidable(8, LEVEL), detectable(8, LEVEL));
+    }
+
+    #[test]
+    fn fewer_seeds_are_told_what_they_can_say() {
+        assert_eq!(seeds_say(3), "3 seeds: means, ranges and intervals, no verdict; 6 seeds give one");
+        assert!(seeds_say(2).contains("2 seeds: means and ranges, no interval and no verdict"), "{}", seeds_say(2));
+        assert!(seeds_say(1).starts_with("1 seed: what happened once") && seeds_say(6).ends_with("verdicts"));
     }
 }

@@ -1,12 +1,12 @@
 //! A run recorded in a file, seed by seed, with what it can see: the change of each score that as many fresh seeds would show. `check.rs` sets a
 //! later run beside it.
 
-use super::seeds::{Change, LEVEL, quantile};
 use crate::folder::Folder;
+use crate::statistics::seeds::{Change, LEVEL, quantile};
 use crate::view::ResultsView;
 use gauntlet::evaluator::Unit;
 use gauntlet::results::ScoreLine;
-use gauntlet::{Error, Result};
+use gauntlet::{Error, Result, build};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -109,7 +109,7 @@ impl Baseline {
             score.sees = change.map_or(f64::MAX, |change| sees(&change, level));
         }
         Ok(Baseline {
-            gauntlet: env!("CARGO_PKG_VERSION").into(),
+            gauntlet: build::get().version.into(),
             suite: serde_json::to_value(suite).expect("plain data"),
             devices: devices(&board),
             poison: poison(&board),
@@ -120,7 +120,7 @@ impl Baseline {
 
 impl Recorded {
     /// Variance that seeds have at least: that of the pictures, and of a rank that of its rounding to a place, which no interval tells.
-    pub(super) fn floor(&self) -> f64 {
+    pub(crate) fn floor(&self) -> f64 {
         let rounding = if self.unit == Unit::Rank { self.unit.step(1).powi(2) / 12.0 } else { 0.0 };
         self.least_variance.max(rounding)
     }
@@ -145,7 +145,7 @@ impl Key {
 }
 
 /// All lines of each score of each row.
-pub(super) fn collect<'a>(board: &ResultsView<'a>) -> BTreeMap<Key, Vec<&'a ScoreLine>> {
+pub(crate) fn collect<'a>(board: &ResultsView<'a>) -> BTreeMap<Key, Vec<&'a ScoreLine>> {
     let mut scores: BTreeMap<Key, Vec<&ScoreLine>> = BTreeMap::new();
     for line in board.scores.iter().filter(|line| board.suite.seeds.contains(&line.seed)) {
         scores.entry(Key::of(line)).or_default().push(line);
@@ -153,7 +153,7 @@ pub(super) fn collect<'a>(board: &ResultsView<'a>) -> BTreeMap<Key, Vec<&'a Scor
     scores
 }
 
-pub(super) fn recorded(key: Key, lines: &[&ScoreLine]) -> Recorded {
+pub(crate) fn recorded(key: Key, lines: &[&ScoreLine]) -> Recorded {
     let values = lines.iter().map(|line| (line.seed, line.value)).collect();
     Recorded {
         key,
@@ -166,7 +166,7 @@ pub(super) fn recorded(key: Key, lines: &[&ScoreLine]) -> Recorded {
 }
 
 /// Mean variance of a value over its cases, from the score lines' own intervals.
-pub(super) fn least_variance(lines: &[&ScoreLine]) -> f64 {
+pub(crate) fn least_variance(lines: &[&ScoreLine]) -> f64 {
     let variance = |line: &&ScoreLine| ((line.high - line.low) / (2.0 * 1.96)).powi(2);
     let sum: f64 = lines.iter().map(variance).sum();
     // A median's interval is one of places and tells no variance; an interval that is none has none.
@@ -174,15 +174,15 @@ pub(super) fn least_variance(lines: &[&ScoreLine]) -> f64 {
 }
 
 /// The true change that a test at this level finds with a chance of 97.5%.
-pub(super) fn sees(change: &Change, level: f64) -> f64 {
+pub(crate) fn sees(change: &Change, level: f64) -> f64 {
     (quantile(1.0 - level / 2.0, change.freedom) + quantile(0.975, change.freedom)) * change.error
 }
 
-pub(super) fn devices(board: &ResultsView) -> Vec<String> {
+pub(crate) fn devices(board: &ResultsView) -> Vec<String> {
     let devices: std::collections::BTreeSet<&str> = board.scores.iter().map(|line| line.device.as_str()).collect();
     devices.into_iter().map(str::to_string).collect()
 }
 
-pub(super) fn poison(board: &ResultsView) -> BTreeMap<String, String> {
+pub(crate) fn poison(board: &ResultsView) -> BTreeMap<String, String> {
     board.scores.iter().map(|line| (format!("{}/seed-{}", line.arena, line.seed), line.poison_digest.clone())).collect()
 }

@@ -3,10 +3,11 @@
 //! Scores that are equal seed by seed to the last digit are the same. Of every other one the seeds of both runs are compared by Student's t
 //! test, both ways (an attack that no longer works is as wrong as a defense that no longer does), all together corrected by Holm.
 
-use super::record::{Baseline, Key, Recorded, collect, devices, poison, sees};
-use super::seeds::{Change, LEVEL, holm};
-use crate::folder::Folder;
-use crate::view::ResultsView;
+use crate::differing::differing_values;
+use crate::folder::{Folder, Unfinished};
+use crate::record::{Baseline, Key, Recorded, collect, devices, poison, sees};
+use crate::statistics::seeds::{Change, LEVEL, holm};
+use crate::view::{ResultsView, edits};
 use gauntlet::evaluator::Unit;
 use gauntlet::results::ScoreLine;
 use gauntlet::suite::Suite;
@@ -72,17 +73,13 @@ impl Baseline {
         let board = ResultsView::new(&folder.suite, &folder.lines)?;
         let mut found = collect(&board);
         let unfinished = folder.unfinished()?;
-        let failed = |key: &Key| {
-            let prefix = format!("{}/{}/", key.arena, key.defense);
-            unfinished.iter().any(|trial| trial.name.starts_with(&prefix) && !trial.said.is_empty())
-        };
         let recorded_seeds = self.suite["seeds"].as_array().map_or(0, Vec::len);
         let mut scores: Vec<Checked> = Vec::new();
         for score in &self.scores {
             let lines = found.remove(&score.key).unwrap_or_default();
             let mut checked = beside(score, &lines);
             let missing = folder.suite.seeds.len() - checked.values.len();
-            if failed(&score.key) {
+            if failed(&unfinished, &score.key) {
                 (checked.outcome, checked.adjusted) = (Outcome::Failed, None);
             } else if missing > 0 && !lines.is_empty() && score.values.len() == recorded_seeds {
                 let why = format!("{missing} of {} seeds are missing", folder.suite.seeds.len());
@@ -118,7 +115,7 @@ impl Baseline {
         for (place, digest) in poison(&board) {
             let Some(recorded) = self.poison.get(&place).filter(|recorded| **recorded != digest) else { continue };
             // The digest's halves: of the edits, and of their pixels.
-            if recorded.split('-').next() == digest.split('-').next() {
+            if edits(recorded) == edits(&digest) {
                 remarks.push(format!("{place}: the same edits, other pixels than recorded ({digest}, not {recorded})"));
             } else {
                 other_poison.push(format!("{place}: other poison than recorded ({digest}, not {recorded})"));
@@ -128,16 +125,9 @@ impl Baseline {
     }
 
     fn same_suite(&self, suite: &Suite) -> Result<()> {
-        let strip = |suite: &Value| {
-            let mut suite = suite.clone();
-            if let Value::Object(table) = &mut suite {
-                // What no score depends on.
-                ["seeds", "plan", "cache_gb", "gate", "costly"].iter().for_each(|key| drop(table.remove(*key)));
-            }
-            suite
-        };
-        let (recorded, here) = (strip(&self.suite), strip(&serde_json::to_value(suite).expect("plain data")));
-        let differing = super::differing_values(&recorded, &here);
+        let here = serde_json::to_value(suite).expect("plain data");
+        let (recorded, here) = (without_what_no_score_depends_on(&self.suite), without_what_no_score_depends_on(&here));
+        let differing = differing_values(&recorded, &here);
         let said: Vec<String> =
             differing.iter().map(|d| format!("`{}`: {}, recorded {}", d.key, d.values[1], d.values[0])).collect();
         if said.is_empty() {
@@ -151,12 +141,11 @@ impl Baseline {
 impl Findings {
     /// 0: nothing has moved; 1: something has, or failed; 2: it could not be told.
     pub fn exit_code(&self) -> u8 {
-        let any = |wanted: fn(&Outcome) -> bool| self.scores.iter().any(|checked| wanted(&checked.outcome));
-        match () {
-            () if any(Outcome::is_regression) || !self.other_poison.is_empty() => 1,
-            () if any(|outcome| matches!(outcome, Outcome::CannotTell(_))) => 2,
-            () => 0,
+        let mut outcomes = self.scores.iter().map(|checked| &checked.outcome);
+        if outcomes.clone().any(Outcome::is_regression) || !self.other_poison.is_empty() {
+            return 1;
         }
+        if outcomes.any(|outcome| matches!(outcome, Outcome::CannotTell(_))) { 2 } else { 0 }
     }
 }
 
@@ -196,10 +185,23 @@ impl Checked {
     }
 }
 
+fn without_what_no_score_depends_on(suite: &Value) -> Value {
+    let mut suite = suite.clone();
+    if let Value::Object(table) = &mut suite {
+        ["seeds", "plan", "cache_gb", "gate", "costly"].iter().for_each(|key| drop(table.remove(*key)));
+    }
+    suite
+}
+
+/// Whether a trial of the score's row has failed.
+fn failed(unfinished: &[Unfinished], key: &Key) -> bool {
+    let prefix = format!("{}/{}/", key.arena, key.defense);
+    unfinished.iter().any(|trial| trial.name.starts_with(&prefix) && !trial.said.is_empty())
+}
+
 /// The change of one score; its outcome is still open where a test is sought.
 fn beside(score: &Recorded, lines: &[&ScoreLine]) -> Checked {
     let values: BTreeMap<u64, f64> = lines.iter().map(|line| (line.seed, line.value)).collect();
-    let unknown = |why: &str| Outcome::CannotTell(why.into());
     let same = !values.is_empty() && values.iter().all(|(seed, value)| score.values.get(seed) == Some(value));
     let (before, after): (Vec<f64>, Vec<f64>) =
         (score.values.values().copied().collect(), values.values().copied().collect());
@@ -207,8 +209,8 @@ fn beside(score: &Recorded, lines: &[&ScoreLine]) -> Checked {
     let change = comparable.then(|| Change::between(&before, &after, score.floor()));
     let outcome = match change {
         _ if same => Outcome::Same,
-        None if after.is_empty() => unknown("the run has no such score"),
-        None => unknown("too few seeds have it"),
+        None if after.is_empty() => Outcome::CannotTell("the run has no such score".into()),
+        None => Outcome::CannotTell("too few seeds have it".into()),
         Some(_) => Outcome::Within,
     };
     Checked {
@@ -243,3 +245,6 @@ fn judge(scores: &mut [Checked], asked: Option<f64>) {
         };
     }
 }
+
+#[cfg(test)]
+mod tests;

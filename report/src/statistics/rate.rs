@@ -4,6 +4,7 @@
 //! standard deviation of the rates is uniform from 0 to the greatest that there is, that of all or nothing. docs/statistics.md has how often the
 //! interval holds and where it does not (seeds in two camps). Golden values: tests/golden/verdicts.py, by another quadrature.
 
+use super::mean;
 use statrs::function::gamma::ln_gamma;
 use std::f64::consts::FRAC_PI_2;
 
@@ -31,19 +32,21 @@ pub fn interval(shares: &[f64], cases: &[f64]) -> [f64; 2] {
     let means = Axis::of_means(shares, cases);
     let mass = posterior(&alike, &means, &deviations(shares.len(), cases));
     let all: f64 = mass.iter().sum();
-    let quantile = |share: f64| {
-        let (mut below, mut place) = (0.0, 0);
-        while place + 1 < mass.len() && below + mass[place] < share * all {
-            below += mass[place];
-            place += 1;
-        }
-        means.at(place as f64 + (share * all - below) / mass[place]).sin().powi(2)
-    };
-    let mean = shares.iter().sum::<f64>() / shares.len() as f64;
-    let none = |part: fn(&Alike) -> f64| alike.iter().all(|seeds| part(seeds) == 0.0);
-    let low = if none(|seeds| seeds.hits) { 0.0 } else { quantile(0.025) };
-    let high = if none(|seeds| seeds.misses) { 1.0 } else { quantile(0.975) };
+    let (mean, steps) = (mean(shares), [0.025, 0.975].map(|share| steps_below(&mass, share * all)));
+    let [low, high] = steps.map(|steps| means.at(steps).sin().powi(2));
+    let low = if alike.iter().all(|seeds| seeds.hits == 0.0) { 0.0 } else { low };
+    let high = if alike.iter().all(|seeds| seeds.misses == 0.0) { 1.0 } else { high };
     [low.min(mean), high.max(mean)]
+}
+
+/// How many steps hold so much of the mass.
+fn steps_below(mass: &[f64], wanted: f64) -> f64 {
+    let (mut below, mut place) = (0.0, 0);
+    while place + 1 < mass.len() && below + mass[place] < wanted {
+        below += mass[place];
+        place += 1;
+    }
+    place as f64 + (wanted - below) / mass[place]
 }
 
 /// The angle of the mean, asin(sqrt(mean)), in which Jeffreys' prior is uniform and cases alone give every mean one error: in steps that are alike
@@ -84,23 +87,19 @@ fn deviations(seeds: usize, cases: &[f64]) -> Vec<(f64, f64)> {
     let seeds = seeds as f64;
     let hidden = (seeds / cases.iter().sum::<f64>()).sqrt() / seeds.powf(0.25);
     let reach = (1.0 / hidden).asinh();
-    let step = |step: usize| {
-        let left = 1.0 - (step as f64 + 0.5) / STEPS[1] as f64;
-        let place = reach * (1.0 - left * left);
-        (hidden * place.sinh(), place.cosh() * left)
-    };
-    (0..STEPS[1]).map(step).collect()
+    let lefts = (0..STEPS[1]).map(|step| 1.0 - (step as f64 + 0.5) / STEPS[1] as f64);
+    let places = lefts.map(|left| (left, reach * (1.0 - left * left)));
+    places.map(|(left, place)| (hidden * place.sinh(), place.cosh() * left)).collect()
 }
 
 /// Mass of the mean in each step of its axis.
 fn posterior(alike: &[Alike], means: &Axis, deviations: &[(f64, f64)]) -> Vec<f64> {
-    let row = |step: usize| {
-        let (angle, size) = means.step(step);
-        let density =
+    let mut density: Vec<Vec<f64>> = Vec::new();
+    for (angle, size) in (0..STEPS[0]).map(|step| means.step(step)) {
+        let of =
             |(deviation, width): &(f64, f64)| likelihood(alike, angle.sin().powi(2), *deviation) + (size * width).ln();
-        deviations.iter().map(density).collect::<Vec<f64>>()
-    };
-    let density: Vec<Vec<f64>> = (0..STEPS[0]).map(row).collect();
+        density.push(deviations.iter().map(of).collect());
+    }
     let most = density.iter().flatten().copied().fold(f64::NEG_INFINITY, f64::max);
     density.iter().map(|row| row.iter().map(|value| (value - most).exp()).sum()).collect()
 }
