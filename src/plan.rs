@@ -7,6 +7,7 @@ use crate::trial::stop_on_signals;
 use clap::Args;
 use gauntlet::data::DataConfig;
 use gauntlet::data::world::World;
+use gauntlet::poison::Arena;
 use gauntlet::recipe::Recipe;
 use gauntlet::registry::Configured;
 use gauntlet::results::Line;
@@ -114,20 +115,26 @@ impl Plan {
         let world = World { pairs: ((rows as f64 / (1.0 - share)) * 1.1).ceil() as u32 + 100, ..World::default() };
         let plain =
             Configured { label: "zero-shot".into(), plugin: "zero-shot".into(), config: serde_json::Map::new() };
-        for trial in trials.iter().filter(|trial| trial.arena == first.arena && trial.seed == first.seed) {
+        for trial in
+            trials.iter().filter(|trial| (&trial.arena.name, trial.arena.seed) == (&first.arena.name, first.arena.seed))
+        {
             let label = &trial.defense.label;
             eprintln!("timing {label}: {} epochs of {steps} steps of {batch}", first.recipe.epochs);
             let probe = Trial {
-                data: DataConfig::World(world.clone()),
-                heldout: share,
+                arena: Arena {
+                    data: DataConfig::World(world.clone()),
+                    classes: String::new(),
+                    heldout: share,
+                    attacks: Vec::new(),
+                    poisoning: Vec::new(),
+                    libraries: Vec::new(),
+                    ..trial.arena.clone()
+                },
                 recipe: Recipe { batch, warmup_steps: 0, init: String::new(), ..trial.recipe.clone() },
-                attacks: Vec::new(),
-                poisoning: Vec::new(),
                 evaluators: vec![plain.clone()],
                 downstream: Default::default(),
                 bundle: PathBuf::new(),
                 weights: PathBuf::new(),
-                classes: String::new(),
                 ..trial.clone()
             };
             let machine = RunContext { workers: 1, progress: &bar, stop: &stop };
@@ -145,7 +152,7 @@ impl Plan {
             let cost = lines.iter().find_map(|line| if let Line::Cost(cost) = line { Some(cost) } else { None });
             let cost = cost.ok_or_else(|| Error::invalid("plan", "the probe left no cost"))?;
             // The world has somewhat more pairs than were asked for.
-            let size = Suite { data: probe.data.clone(), heldout: share, ..suite.clone() }.size()?;
+            let size = Suite { data: probe.arena.data.clone(), heldout: share, ..suite.clone() }.size()?;
             let all = f64::from(first.recipe.epochs) * size.map_or(0, |size| size.train / batch as u64) as f64;
             train.push((label.clone(), Ok((cost.samples_per_second, cost.train_seconds / all))));
             rates.extend(pictures.map(|pictures| pictures as f64 / cost.evaluate_seconds));

@@ -147,14 +147,14 @@ impl Run {
         if !folder.join("trial.json").exists() {
             return Ok(State::New);
         }
-        trial.check_folder(&folder)?;
+        trial.check_manifest(&folder)?;
         Ok(if trial.has_finished(&folder) { State::Finished } else { State::Started })
     }
 
     /// Makes canvases and poison once, before the trials share them.
     fn prepare(&self, todo: &VecDeque<&Trial>, stop: &AtomicBool) -> Result<()> {
         let arenas: BTreeMap<(&str, u64), &Trial> =
-            todo.iter().map(|trial| ((trial.arena.as_str(), trial.seed), *trial)).collect();
+            todo.iter().map(|trial| ((trial.arena.name.as_str(), trial.arena.seed), *trial)).collect();
         let bar = Bar::new();
         let machine = RunContext { workers: 1, progress: &bar, stop };
         for trial in arenas.values() {
@@ -163,7 +163,7 @@ impl Run {
             }
             let store = self.out.join("store");
             // What was loaded may abort, which must not cost the suite: it runs in the trials only, which then poison for themselves.
-            match !origin::used(&trial.attacks).is_empty() {
+            match !origin::used(&trial.arena.attacks).is_empty() {
                 true => drop(trial.open_data(&store, &machine)?),
                 false => drop(trial.prepare(&store, &machine)?),
             }
@@ -230,7 +230,7 @@ impl Run {
     fn run_child(&self, trial: &Trial, bars: &SuiteBars, stop: &AtomicBool) -> Result<()> {
         let folder = self.folder(trial);
         std::fs::create_dir_all(&folder).map_err(Error::io(&folder))?;
-        trial.claim(&folder)?;
+        trial.check_or_write_manifest(&folder)?;
         let (log, program) = (folder.join("stderr.log"), std::env::current_exe().map_err(Error::io("gauntlet"))?);
         let stderr = std::fs::File::create(&log).map_err(Error::io(&log))?;
         let mut child = child(&program, &folder, &self.out.join("store"))

@@ -15,7 +15,7 @@ use crate::defense::Undefended;
 use crate::error::from_json;
 use crate::evaluator::DownstreamConfig;
 use crate::model::ModelConfig;
-use crate::poison::CLEAN;
+use crate::poison::{Arena, CLEAN};
 use crate::recipe::{self, Recipe};
 use crate::registry::{self, Configured, is_label, origin, preset};
 use crate::trial::{self, Tier, Trial};
@@ -314,20 +314,24 @@ impl Suite {
                     let plugins = attacks.iter().chain([defense]).chain(&evaluators);
                     trials.push(Trial {
                         libraries: origin::used(plugins),
-                        suite: self.name.clone(),
-                        arena: arena.clone(),
-                        seed,
+                        arena: Arena {
+                            suite: self.name.clone(),
+                            name: arena.clone(),
+                            seed,
+                            data: self.data.clone(),
+                            classes: self.classes.clone(),
+                            size: model.vision_cfg.image_size as u32,
+                            heldout: self.heldout,
+                            cache_gb: self.cache_gb,
+                            attacks: attacks.clone(),
+                            poisoning: poisoning.clone(),
+                            libraries: origin::used(&attacks),
+                        },
                         device: device.clone(),
                         threads: self.threads,
-                        data: self.data.clone(),
-                        classes: self.classes.clone(),
                         tier: self.tier.clone(),
-                        heldout: self.heldout,
-                        cache_gb: self.cache_gb,
                         model: model.clone(),
                         recipe: self.recipe.clone(),
-                        attacks: attacks.clone(),
-                        poisoning: poisoning.clone(),
                         defense: defense.clone(),
                         clean_after: if self.is_oracle(&defense.label) { Some(0) } else { self.clean_after },
                         evaluators: evaluators.clone(),

@@ -56,9 +56,7 @@ impl Folder {
         if !path.is_file() {
             return Ok(None);
         }
-        let text = std::fs::read_to_string(&path).map_err(Error::io(&path))?;
-        let wrong = |error: serde_json::Error| Error::invalid(path.display().to_string(), error.to_string());
-        serde_json::from_str(&text).map(Some).map_err(wrong)
+        Trial::read(&path).map(Some)
     }
 
     /// Arena, defense and seed of every trial of the suite, seed by seed.

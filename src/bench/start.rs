@@ -26,7 +26,7 @@ impl Start {
         // A checkpoint after every step makes the trial report its first one.
         let settings = ["recipe.checkpoint_steps=1".into(), format!("device={}", bed.name)];
         let trials = Suite::read(&self.suite, &settings)?.trials()?;
-        let poisoned = trials.into_iter().find(|trial| !trial.poisoning.is_empty());
+        let poisoned = trials.into_iter().find(|trial| !trial.arena.poisoning.is_empty());
         let missing = || Error::invalid(self.suite.display().to_string(), "has no arena that is poisoned");
         let mut trial = poisoned.ok_or_else(missing)?;
         trial.threads = bed.threads;
@@ -43,8 +43,7 @@ impl Start {
 
 /// Seconds until a child has read the data and done a step.
 fn first_step(trial: &Trial, out: &Path, store: &Path) -> Result<f64> {
-    std::fs::create_dir_all(out).map_err(Error::io(out))?;
-    trial.claim(out)?;
+    trial.check_or_write_manifest(out)?;
     let program = std::env::current_exe().map_err(Error::io("gauntlet"))?;
     let clock = Instant::now();
     let mut child = sweep::child(&program, out, store).spawn().map_err(Error::io(&program))?;

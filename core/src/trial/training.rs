@@ -6,6 +6,7 @@ use crate::corpus::Corpus;
 use crate::data::files::write_atomic;
 use crate::defense::{Defense, Undefended};
 use crate::model::{Checkpoint, Clip};
+use crate::poison::Arena;
 use crate::recipe::Recipe;
 use crate::run::RunContext;
 use crate::train::trajectory::Recorder;
@@ -79,7 +80,7 @@ impl Trial {
     /// The undefended model of the same data, recipe and seed, and what its training cost.
     fn undefended(&self, job: &Job) -> Result<(Clip, Spent)> {
         let shared = Shared::open(self, job)?;
-        let model = Clip::new(&self.model, draw::hash(self.seed, "model", &[]), job.corpus.device)?;
+        let model = Clip::new(&self.model, draw::hash(self.arena.seed, "model", &[]), job.corpus.device)?;
         let _lock = shared.wait(job.machine)?;
         if let Some(spent) = shared.spent()? {
             model.weights.load(&shared.folder.join("model.safetensors"))?;
@@ -115,7 +116,7 @@ struct Shared {
 
 impl Shared {
     fn open(trial: &Trial, job: &Job) -> Result<Shared> {
-        let Trial { seed, device, threads, data, heldout, model, recipe, clean_after, .. } = trial;
+        let Trial { arena: Arena { seed, data, heldout, .. }, device, threads, model, recipe, clean_after, .. } = trial;
         let parts = serde_json::json!({
             "undefended": FORMAT, "poison": job.poison, "pixels": job.data, "seed": seed, "device": device, "threads": threads, "data": data, "heldout": heldout,
             "model": model, "recipe": recipe, "clean_after": clean_after,
