@@ -1,7 +1,7 @@
-//! `gauntlet run`: a suite as a grid of child processes. A panic, an out-of-memory kill or an abort costs one trial. `sweep/claim.rs` is what
+//! `gauntlet run`: a suite as a grid of child processes. A panic, an out-of-memory kill or an abort costs one trial. `sweep/folder.rs` is what
 //! may lie in its folder before.
 
-mod claim;
+mod folder;
 
 use crate::bars::{Bar, Report, SuiteBars, show};
 use crate::say;
@@ -91,7 +91,7 @@ impl Run {
         let stop = stop_on_signals();
         let lock = || Lock::take(&self.out, Duration::ZERO, &stop).map_err(|error| error.during("--out"));
         let _lock = (!self.dry_run).then(lock).transpose()?;
-        claim::check(&self.out, &suite, &trials)?.iter().for_each(|said| eprintln!("note: {said}"));
+        folder::check(&self.out, &suite, &trials)?.iter().for_each(|said| eprintln!("note: {said}"));
         let states = trials.iter().map(|trial| self.state(trial)).collect::<Result<Vec<_>>>()?;
         if self.dry_run {
             let chosen = names.iter().zip(&states).filter(|(name, _)| self.wants(name));
@@ -103,7 +103,7 @@ impl Run {
         // Those of trials that were killed between their scores and this.
         trials.iter().try_for_each(|trial| trial.tidy(&self.folder(trial)))?;
         std::fs::create_dir_all(self.out.join("store")).map_err(Error::io(&self.out))?;
-        let before = claim::results(&self.out)?;
+        let before = folder::results(&self.out)?;
         let resolved = serde_json::to_string_pretty(&suite).expect("plain data");
         write_atomic(&self.out.join("suite.json"), resolved.as_bytes())?;
         let todo: VecDeque<&Trial> = trials
@@ -126,7 +126,7 @@ impl Run {
 
     /// How fast finished trials trained.
     fn measured(&self) -> Result<Option<Measured>> {
-        let lines = claim::results(&self.out)?;
+        let lines = folder::results(&self.out)?;
         let rate = |line: &Line| if let Line::Cost(cost) = line { Some(cost.samples_per_second) } else { None };
         let rates: Vec<f64> = lines.iter().filter_map(rate).filter(|rate| *rate > 0.0).collect();
         let train_rate = rates.iter().sum::<f64>() / rates.len() as f64;
@@ -223,7 +223,7 @@ impl Run {
 
     /// Writes the lines of the trials that have finished so far.
     fn collect(&self, trials: &[Trial], before: &[Line]) -> Result<()> {
-        results::write_lines(&self.out.join("results.jsonl"), &claim::gather(&self.out, trials, before)?)
+        results::write_lines(&self.out.join("results.jsonl"), &folder::gather(&self.out, trials, before)?)
     }
 
     /// Runs one trial in a child process; its progress goes to a bar, what it says on standard error to `stderr.log`.

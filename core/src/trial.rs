@@ -268,9 +268,9 @@ impl Trial {
         let mut lines = Vec::new();
         let device = gauntlet_torch::device_name(device)?;
         for (config, evaluator) in self.evaluators.iter().zip(evaluators) {
-            let place = || format!("evaluator `{}`", config.label);
             let definitions = evaluator.definitions();
-            for score in evaluator.evaluate(subject).map_err(|error| error.during(place()))? {
+            let scores = evaluator.evaluate(subject);
+            for score in scores.map_err(|error| error.during(format!("evaluator `{}`", config.label)))? {
                 let definition = definitions.iter().find(|definition| definition.score == score.score);
                 let definition = definition.expect("the guard lets no other score pass");
                 lines.push(Line::score(self, &config.label, score, definition, subject, &device));

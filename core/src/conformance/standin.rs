@@ -148,9 +148,9 @@ impl Attack for Villain {
 }
 
 /// Plain CLIP, which says that every row was matched to itself, for evaluators that want to see matches.
-pub(super) struct Plain;
+pub(super) struct MatchesItself;
 
-impl Defense for Plain {
+impl Defense for MatchesItself {
     fn loss(&mut self, step: &Step) -> Result<Tensor> {
         step.record_matches(step.keys);
         Ok(step.clip_loss(step.image, step.text))

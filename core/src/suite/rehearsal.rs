@@ -80,19 +80,14 @@ impl Suite {
         }
         let Some(first) = trials.first() else { return Ok(found) };
         if !first.recipe.init.is_empty() {
-            let load =
-                || Clip::new(&first.model, 0, Device::Cpu)?.load(&Checkpoint::read(Path::new(&first.recipe.init))?);
-            let notes = load().map_err(|error| error.during("key `recipe.init`"));
+            let notes = load(first, Path::new(&first.recipe.init)).map_err(|error| error.during("key `recipe.init`"));
             let notes = found.keep(notes, "");
             found.notes.extend(notes.unwrap_or_default());
         }
         for trial in trials.iter().filter(|trial| !trial.weights.as_os_str().is_empty()) {
-            let load = || {
-                trial.told_digest()?;
-                Clip::new(&trial.model, 0, Device::Cpu)?.load(&Checkpoint::read(&trial.weights)?)
-            };
             let place = format!("defense `{}`, key `weights`", trial.defense.label);
-            let notes = found.keep(load().map_err(|error| error.during(place)), &trial.name());
+            let notes = trial.told_digest().and_then(|_| load(trial, &trial.weights));
+            let notes = found.keep(notes.map_err(|error| error.during(place)), &trial.name());
             found.notes.extend(notes.unwrap_or_default());
         }
         for attack in &first.arena.attacks {
@@ -204,6 +199,11 @@ impl Rehearsal {
     }
 }
 
+/// Loads weights into the model of a trial.
+fn load(trial: &Trial, weights: &Path) -> Result<Vec<String>> {
+    Clip::new(&trial.model, 0, Device::Cpu)?.load(&Checkpoint::read(weights)?)
+}
+
 /// What the trainer refuses before its first step, of a defense that trains on every row.
 fn schedule(trial: &Trial, rows: usize) -> Result<()> {
     let recipe = trial.defense.build::<dyn Defense>()?.recipe(&trial.recipe, rows)?;
@@ -229,35 +229,36 @@ fn first_plan(
     scratch: &Path,
 ) -> (Result<()>, Vec<Poisoned>) {
     let poison = Poison { edits, pixels: Tensor::zeros([0], (Kind::Uint8, Device::Cpu)), digest: String::new() };
-    let ask = || -> Result<()> {
-        let mut defense = trial.defense.build::<dyn Defense>()?;
-        if defense.needs() != Needs::default() {
-            return Ok(()); // it starts from a model that is not there
-        }
-        let recipe = defense.recipe(&trial.recipe, split.train.len())?;
-        let tokenizer = Tokenizer::new(&data.vocabulary, trial.model.text_cfg.vocab_size)?;
-        let model = Clip::new(&trial.model, 0, Device::Cpu)?;
-        let shape = Shape { batch: recipe.batch, context_length: trial.model.text_cfg.context_length };
-        let corpus = Corpus::new(data, split, &poison, &tokenizer, shape, trial.arena.seed, Device::Cpu);
-        // Whoever embeds images hears that the run is to stop.
-        let machine = RunContext { workers: 1, progress: &Silent, stop: &AtomicBool::new(true) };
-        let bench = PlanContext {
-            model: &model,
-            undefended: None,
-            needs: defense.needs(),
-            corpus: &corpus,
-            folder: scratch,
-            seed: trial.arena.seed,
-            epochs: recipe.epochs,
-            precision: recipe.precision,
-            looked_at: &Cell::new(0),
-            machine: &machine,
-        };
-        match defense.plan(1, &bench) {
-            Ok(_) | Err(Error::Interrupted) => Ok(()),
-            Err(error) => Err(error),
-        }
-    };
-    let asked = ask();
+    let asked = ask(trial, data, split, &poison, scratch);
     (asked, poison.edits)
+}
+
+fn ask(trial: &Trial, data: &Dataset, split: &Split, poison: &Poison, scratch: &Path) -> Result<()> {
+    let mut defense = trial.defense.build::<dyn Defense>()?;
+    if defense.needs() != Needs::default() {
+        return Ok(()); // it starts from a model that is not there
+    }
+    let recipe = defense.recipe(&trial.recipe, split.train.len())?;
+    let tokenizer = Tokenizer::new(&data.vocabulary, trial.model.text_cfg.vocab_size)?;
+    let model = Clip::new(&trial.model, 0, Device::Cpu)?;
+    let shape = Shape { batch: recipe.batch, context_length: trial.model.text_cfg.context_length };
+    let corpus = Corpus::new(data, split, poison, &tokenizer, shape, trial.arena.seed, Device::Cpu);
+    // Whoever embeds images hears that the run is to stop.
+    let machine = RunContext { workers: 1, progress: &Silent, stop: &AtomicBool::new(true) };
+    let bench = PlanContext {
+        model: &model,
+        undefended: None,
+        needs: defense.needs(),
+        corpus: &corpus,
+        folder: scratch,
+        seed: trial.arena.seed,
+        epochs: recipe.epochs,
+        precision: recipe.precision,
+        looked_at: &Cell::new(0),
+        machine: &machine,
+    };
+    match defense.plan(1, &bench) {
+        Ok(_) | Err(Error::Interrupted) => Ok(()),
+        Err(error) => Err(error),
+    }
 }

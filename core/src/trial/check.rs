@@ -25,9 +25,10 @@ impl Trial {
             }
         }
         let init = Path::new(&self.recipe.init);
-        let missing = !self.recipe.init.is_empty() && !init.is_file();
-        let why = || Error::invalid("key `recipe.init`", format!("there is no file {}", init.display()));
-        if missing { Err(why()) } else { Ok(()) }
+        if !self.recipe.init.is_empty() && !init.is_file() {
+            return Err(Error::invalid("key `recipe.init`", format!("there is no file {}", init.display())));
+        }
+        Ok(())
     }
 
     /// What it was made with is loaded, and nothing else gives its plugins their names.

@@ -83,10 +83,9 @@ impl DataLine {
         let path = folder.join("bad_rows.jsonl");
         let list =
             if path.exists() { std::fs::read_to_string(&path).map_err(Error::io(&path))? } else { String::new() };
-        let parse = |line| serde_json::from_str(line);
         let met: Vec<BadRow> = list
             .lines()
-            .map(parse)
+            .map(serde_json::from_str)
             .collect::<serde_json::Result<_>>()
             .map_err(|error| Error::invalid(path.display().to_string(), error.to_string()))?;
         Ok(DataLine { suite: trial.arena.suite.clone(), trial: trial.name(), rows: data.tally(&met), leaked })

@@ -8,6 +8,7 @@ use crate::defense::{Defense, Undefended};
 use crate::model::{Checkpoint, Clip};
 use crate::poison::Arena;
 use crate::recipe::Recipe;
+use crate::registry::Configured;
 use crate::run::RunContext;
 use crate::train::trajectory::Recorder;
 use crate::train::{Spent, Trained, Trainer, checkpoint};
@@ -33,7 +34,7 @@ pub(super) struct Job<'a> {
     pub machine: &'a RunContext<'a>,
 }
 
-/// Plain CLIP: the defaults of the trait.
+/// What the undefended model is trained with: the defaults of the trait.
 struct Plain;
 
 impl Defense for Plain {}
@@ -61,20 +62,23 @@ impl Trial {
         let corpus = job.corpus.in_batches_of(recipe.batch);
         let trainer = Trainer::open(&recipe, &corpus, model, defense, job.folder, job.identity)?;
         let scout = undefended.as_ref().map(|(undefended, _)| undefended);
-        let diverged = |error| match error {
-            Error::NotFinite(_) => {
-                Error::during(error, format!("defense `{}`: plugin `{}`", self.defense.label, self.defense.plugin))
-            }
-            other => other,
-        };
         let trainer = trainer.recorded_by(recorder).beside(scout).clean_after(self.clean_after);
-        let mut trained = trainer.run(job.machine).map_err(diverged)?;
+        let mut trained = trainer.run(job.machine).map_err(|error| self.blamed(error))?;
         model.save(&job.folder.join("model.safetensors"))?;
         // What another build has a part in must not lie under the key of this one.
         let shared = shared.filter(|_| trained.builds == 1);
         shared.map_or(Ok(()), |(shared, _lock)| shared.leave(model, &trained))?;
         trained.undefended = undefended.map(|(_, spent)| spent).unwrap_or_default();
         Ok(trained)
+    }
+
+    /// A training that diverged names whose it was.
+    fn blamed(&self, error: Error) -> Error {
+        let Configured { label, plugin, .. } = &self.defense;
+        match error {
+            Error::NotFinite(_) => error.during(format!("defense `{label}`: plugin `{plugin}`")),
+            other => other,
+        }
     }
 
     /// The undefended model of the same data, recipe and seed, and what its training cost.

@@ -4,6 +4,7 @@
 use super::seeds::{Change, LEVEL, quantile};
 use crate::folder::Folder;
 use crate::view::ResultsView;
+use gauntlet::build::BuiltBy;
 use gauntlet::evaluator::Unit;
 use gauntlet::results::ScoreLine;
 use gauntlet::{Error, Result};
@@ -21,6 +22,9 @@ pub const FOR_RECORD: usize = 5;
 pub struct Baseline {
     /// Version of gauntlet that ran it.
     pub gauntlet: String,
+    /// The builds that measured it, each once; none where they did not tell.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub builds: Vec<BuiltBy>,
     /// The suite as it was run, with its seeds.
     pub suite: Value,
     /// Devices that trained it.
@@ -111,6 +115,7 @@ impl Baseline {
         Ok(Baseline {
             gauntlet: env!("CARGO_PKG_VERSION").into(),
             suite: serde_json::to_value(suite).expect("plain data"),
+            builds: builds(&board),
             devices: devices(&board),
             poison: poison(&board),
             scores,
@@ -176,6 +181,11 @@ pub(super) fn least_variance(lines: &[&ScoreLine]) -> f64 {
 /// The true change that a test at this level finds with a chance of 97.5%.
 pub(super) fn sees(change: &Change, level: f64) -> f64 {
     (quantile(1.0 - level / 2.0, change.freedom) + quantile(0.975, change.freedom)) * change.error
+}
+
+fn builds(board: &ResultsView) -> Vec<BuiltBy> {
+    let builds: std::collections::BTreeSet<&BuiltBy> = board.scores.iter().map(|line| &line.build).collect();
+    builds.into_iter().filter(|build| !build.is_unknown()).cloned().collect()
 }
 
 pub(super) fn devices(board: &ResultsView) -> Vec<String> {
