@@ -121,8 +121,7 @@ impl Eval {
         }
         let scores = lines.iter().filter_map(|line| if let Line::Score(score) = line { Some(score) } else { None });
         if self.json {
-            let json = |line: &Line| serde_json::to_string(line).expect("plain data") + "\n";
-            say(&lines.iter().map(json).collect::<String>());
+            say(&lines.iter().map(|line| serde_json::to_string(line).expect("plain data") + "\n").collect::<String>());
         } else {
             say(&(table(scores) + &notes::notes(&lines) + &notes::libraries(&lines)));
         }

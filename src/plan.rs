@@ -51,7 +51,7 @@ pub struct Plan {
 type Timed = Result<(f64, f64), String>;
 
 /// What a probe found.
-struct Probe {
+struct Rates {
     /// Label of the defense; pairs a second that it trains at, and seconds that a step of any epoch takes it, or why they could not be found.
     train: Vec<(String, Timed)>,
     /// Pictures a second in evaluation.
@@ -102,7 +102,7 @@ impl Plan {
     }
 
     /// Trains each defense for a few steps of every epoch: what a defense does depends on the epoch.
-    fn probe(&self, suite: &Suite, trials: &[Trial]) -> Result<Probe> {
+    fn probe(&self, suite: &Suite, trials: &[Trial]) -> Result<Rates> {
         let (home, stop, bar) = (scratch()?, stop_on_signals(), BarAlone::new());
         let (mut train, mut rates) = (Vec::new(), Vec::new());
         let first = &trials[0];
@@ -158,7 +158,7 @@ impl Plan {
             rates.extend(pictures.map(|pictures| pictures as f64 / cost.evaluate_seconds));
         }
         // The best: the others were held up by something.
-        Ok(Probe { train, evaluate: rates.into_iter().fold(0.0, f64::max), batch })
+        Ok(Rates { train, evaluate: rates.into_iter().fold(0.0, f64::max), batch })
     }
 }
 
@@ -167,7 +167,7 @@ fn scratch() -> Result<tempfile::TempDir> {
 }
 
 /// Hours, a row a defense.
-fn costs(suite: &Suite, size: &Size, probe: &Probe, trials: usize) -> String {
+fn costs(suite: &Suite, size: &Size, probe: &Rates, trials: usize) -> String {
     let each = trials / suite.defenses.len();
     // A step of few rows stands for its rows only.
     let steps = size.all_steps() as f64 * suite.recipe.batch as f64 / probe.batch as f64;
@@ -185,14 +185,13 @@ fn costs(suite: &Suite, size: &Size, probe: &Probe, trials: usize) -> String {
         let train = step * steps / 3600.0;
         let all = (train + evaluate) * each as f64;
         sum += all;
-        let number = |value: f64| if value < 0.095 { format!("{value:.3}") } else { format!("{value:.1}") };
         table.add_row([
             label.clone(),
             format!("{rate:.0}"),
-            number(train),
-            number(evaluate),
+            hours(train),
+            hours(evaluate),
             each.to_string(),
-            number(all),
+            hours(all),
         ]);
     }
     let mut text = format!("\n{table}\n{untimed}{sum:.2} hours, one trial at a time. Evaluation: ");
@@ -204,6 +203,10 @@ fn costs(suite: &Suite, size: &Size, probe: &Probe, trials: usize) -> String {
         text += "Timed on the embedded world: reading the suite's own pictures, and longer captions, come on top.\n";
     }
     text
+}
+
+fn hours(value: f64) -> String {
+    if value < 0.095 { format!("{value:.3}") } else { format!("{value:.1}") }
 }
 
 /// The difference that a suite finds with a chance of 80%, for its own number of seeds and some others.

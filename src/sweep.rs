@@ -3,7 +3,7 @@
 
 mod folder;
 
-use crate::bars::{Bar, Report, SuiteBars, show};
+use crate::bars::{Bar, ProgressLine, SuiteBars, show};
 use crate::say;
 use crate::scratch::Scratch;
 use crate::table;
@@ -300,7 +300,7 @@ fn follow(
         scope.spawn(move || {
             for line in BufReader::new(stdout).lines().map_while(|line| line.ok()) {
                 // A plugin may print what it likes; only reports are shown.
-                if let Ok(report) = serde_json::from_str::<Report>(&line) {
+                if let Ok(report) = serde_json::from_str::<ProgressLine>(&line) {
                     show(bar, name, &report);
                 }
             }
