@@ -1,5 +1,5 @@
 //! What only a build can tell of this core: its sources, its compiler, its target, the versions of what it is built on. From them follows
-//! the fingerprint of a plugin (`src/plugin/handshake.rs`). The key of what is stored is made by the program's own script, so that core need not be compiled anew for a line in a plugin or a command.
+//! the fingerprint of a plugin (`src/library/handshake.rs`). The key of what is stored is made by the program's own script, so that core need not be compiled anew for a line in a plugin or a command.
 
 #[path = "../data/build/sources.rs"]
 mod sources;

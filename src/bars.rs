@@ -9,7 +9,7 @@ use std::time::Duration;
 
 /// One line from a trial to its suite.
 #[derive(Serialize, Deserialize)]
-pub struct Report {
+pub struct ProgressLine {
     /// Such as `canvas`, `look` or `train`.
     pub stage: String,
     /// Units done.
@@ -25,7 +25,7 @@ pub struct JsonLines;
 
 impl Progress for JsonLines {
     fn report(&self, stage: &str, done: u64, total: u64, note: &str) {
-        let report = Report { stage: stage.into(), done, total, note: note.into() };
+        let report = ProgressLine { stage: stage.into(), done, total, note: note.into() };
         println!("{}", serde_json::to_string(&report).expect("plain data"));
     }
 
@@ -55,7 +55,7 @@ impl Bar {
 
 impl Progress for Bar {
     fn report(&self, stage: &str, done: u64, total: u64, note: &str) {
-        show(&self.bar, stage, &Report { stage: stage.into(), done, total, note: note.into() });
+        show(&self.bar, stage, &ProgressLine { stage: stage.into(), done, total, note: note.into() });
     }
 
     fn tell(&self, line: &str) {
@@ -96,7 +96,7 @@ impl Drop for Bar {
 }
 
 /// Puts a report onto a bar, under `prefix`.
-pub fn show(bar: &ProgressBar, prefix: &str, report: &Report) {
+pub fn show(bar: &ProgressBar, prefix: &str, report: &ProgressLine) {
     bar.set_prefix(prefix.to_string());
     bar.set_length(report.total);
     bar.set_position(report.done);
@@ -149,10 +149,11 @@ impl Drop for SuiteBars {
 
 fn style() -> ProgressStyle {
     let template = "{prefix:>44} [{bar:24}] {pos}/{len}  {rate}  {eta} left  {msg}";
-    let rate = |state: &indicatif::ProgressState, text: &mut dyn std::fmt::Write| {
-        // A bar that cannot be drawn on is not worth an error.
-        let _ = write!(text, "{:.1}/s", state.per_sec());
-    };
     let style = ProgressStyle::with_template(template).expect("a valid template");
     style.with_key("rate", rate).progress_chars("=> ")
+}
+
+fn rate(state: &indicatif::ProgressState, text: &mut dyn std::fmt::Write) {
+    // A bar that cannot be drawn on is not worth an error.
+    let _ = write!(text, "{:.1}/s", state.per_sec());
 }

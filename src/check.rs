@@ -78,13 +78,10 @@ impl Check {
 
 fn read(path: &Path) -> Result<Baseline> {
     let text = std::fs::read_to_string(path).map_err(Error::io(path))?;
-    let wrong = |error: serde_json::Error| {
-        Error::invalid(
-            path.display().to_string(),
-            format!("is damaged, or no baseline that this gauntlet recorded ({error}); `--record` makes one"),
-        )
-    };
-    serde_json::from_str(&text).map_err(wrong)
+    serde_json::from_str(&text).map_err(|error| {
+        let why = format!("is damaged, or no baseline that this gauntlet recorded ({error}); `--record` makes one");
+        Error::invalid(path.display().to_string(), why)
+    })
 }
 
 fn record(folder: &Folder, path: &Path) -> Result<ExitCode> {
@@ -136,21 +133,24 @@ these seeds find with a chance of 97.5%. Shares in %, ranks and cosines as they 
 
 /// Counts, and the verdict.
 fn summary(findings: &Findings) -> String {
-    let count = |wanted: fn(&Outcome) -> bool| findings.scores.iter().filter(|one| wanted(&one.outcome)).count();
     let verdict = match findings.exit_code() {
         0 => "nothing has moved",
-        1 if count(|outcome| *outcome == Outcome::Failed) > 0 => "FAILED",
+        1 if count(findings, |outcome| *outcome == Outcome::Failed) > 0 => "FAILED",
         1 => "REGRESSION",
         _ => "could not tell",
     };
     format!(
         "{verdict}: of {} scores {} the same to the last digit, {} within, {} moved or failed, {} could not be told",
         findings.scores.len(),
-        count(|outcome| *outcome == Outcome::Same),
-        count(|outcome| *outcome == Outcome::Within),
-        count(Outcome::is_regression),
-        count(|outcome| matches!(outcome, Outcome::CannotTell(_)))
+        count(findings, |outcome| *outcome == Outcome::Same),
+        count(findings, |outcome| *outcome == Outcome::Within),
+        count(findings, Outcome::is_regression),
+        count(findings, |outcome| matches!(outcome, Outcome::CannotTell(_)))
     )
+}
+
+fn count(findings: &Findings, wanted: fn(&Outcome) -> bool) -> usize {
+    findings.scores.iter().filter(|one| wanted(&one.outcome)).count()
 }
 
 const HEADER: [&str; 7] = ["score", "recorded", "now", "change", "p (Holm)", "sees", "outcome"];

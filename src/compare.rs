@@ -4,7 +4,7 @@ use crate::grid::{align, grid};
 use crate::say;
 use clap::Args;
 use gauntlet::evaluator::Unit;
-use gauntlet::{Error, Result};
+use gauntlet::{Error, Result, Trial};
 use gauntlet_report::differing::{Differing, differing};
 use gauntlet_report::folder::Folder;
 use gauntlet_report::judge::{self, Comparison, remarks};
@@ -82,8 +82,8 @@ impl Compare {
     }
 
     fn pair(&self, folder: &Folder, first: &Path, second: &Path) -> Result<()> {
-        let place = |trial: &Path| folder.path.join("trials").join(trial);
-        let pairs = pair::compare(&place(first), &place(second))?;
+        let trials = folder.path.join("trials");
+        let pairs = pair::compare(&trials.join(first), &trials.join(second))?;
         if self.json {
             say(&format!("{:#}\n", json!(pairs)));
             return Ok(());
@@ -157,32 +157,35 @@ fn recipes(folder: &Folder, comparisons: &[Comparison]) -> Result<Recipes> {
         if recipes.iter().any(|(known, _)| *known == rows) {
             continue;
         }
-        let of = |row: &str| {
-            let all = folder.suite.seeds.iter().filter_map(|seed| folder.trial(&one.arena, row, *seed).transpose());
-            all.take(1).next().transpose()
-        };
-        if let (Some(ours), Some(theirs)) = (of(&rows[0])?, of(&rows[1])?) {
+        let [ours, theirs] = rows.each_ref().map(|row| first_trial(folder, &one.arena, row));
+        if let (Some(ours), Some(theirs)) = (ours?, theirs?) {
             recipes.push((rows, differing(&ours, &theirs)));
         }
     }
     Ok(recipes)
 }
 
+/// The trial of a row in the first seed that has one.
+fn first_trial(folder: &Folder, arena: &str, row: &str) -> Result<Option<Trial>> {
+    folder.suite.seeds.iter().find_map(|seed| folder.trial(arena, row, *seed).transpose()).transpose()
+}
+
 fn said(keys: &[Differing]) -> String {
-    let said = |key: &Differing| format!("{} = {} | {}", key.key, key.values[0], key.values[1]);
-    if keys.is_empty() { "nothing".into() } else { keys.iter().map(said).collect::<Vec<_>>().join("; ") }
+    let said = keys.iter().map(|Differing { key, values: [ours, theirs] }| format!("{key} = {ours} | {theirs}"));
+    if keys.is_empty() { "nothing".into() } else { said.collect::<Vec<_>>().join("; ") }
 }
 
 fn as_json(comparisons: &[Comparison], remarks: &[String], recipes: &Recipes) -> Value {
-    let one = |one: &Comparison| {
-        let mean = &one.difference;
-        json!({
-            "arena": one.arena, "attack": one.column.attack, "set": one.column.set, "score": one.column.score,
-            "defense": one.defense, "against": one.against, "control": one.control, "seeds": mean.seeds,
-            "difference": mean.mean, "low": mean.low, "high": mean.high, "p": mean.p, "p_holm": one.adjusted, "p_signs": one.signs,
-            "verdict": one.verdict,
-        })
-    };
     let recipes: Vec<Value> = recipes.iter().map(|(rows, keys)| json!({ "rows": rows, "differ_in": keys })).collect();
-    json!({ "comparisons": comparisons.iter().map(one).collect::<Vec<_>>(), "remarks": remarks, "recipes": recipes })
+    json!({ "comparisons": comparisons.iter().map(one_as_json).collect::<Vec<_>>(), "remarks": remarks, "recipes": recipes })
+}
+
+fn one_as_json(one: &Comparison) -> Value {
+    let mean = &one.difference;
+    json!({
+        "arena": one.arena, "attack": one.column.attack, "set": one.column.set, "score": one.column.score,
+        "defense": one.defense, "against": one.against, "control": one.control, "seeds": mean.seeds,
+        "difference": mean.mean, "low": mean.low, "high": mean.high, "p": mean.p, "p_holm": one.adjusted, "p_signs": one.signs,
+        "verdict": one.verdict,
+    })
 }

@@ -135,9 +135,8 @@ fn list(json: bool) -> String {
         "measure",
         "licence",
     ]);
-    let number = |number: usize| if number == 0 { "any".to_string() } else { number.to_string() };
     for about in downstream::all() {
-        let [classes, fit, test] = [about.size.classes, about.size.fit, about.size.test].map(number);
+        let [classes, fit, test] = [about.size.classes, about.size.fit, about.size.test].map(or_any);
         let measure = measure(about.metric);
         let title = format!("{}\n{}", about.title, about.home);
         table.add_row([about.name, title.trim_end(), &classes, &fit, &test, measure, about.licence]);
@@ -145,6 +144,10 @@ fn list(json: bool) -> String {
     format!(
         "{table}\n\n`gauntlet data fetch NAME --to DIR` gets one; docs/datasets.md says how each folder must look.\n"
     )
+}
+
+fn or_any(number: usize) -> String {
+    if number == 0 { "any".into() } else { number.to_string() }
 }
 
 fn measure(metric: Metric) -> &'static str {
@@ -181,12 +184,7 @@ fn verify(set: &Set) -> Result<ExitCode> {
 /// Pictures that cannot be decoded, and why, in the order of the set; and what each of all is known by.
 fn look_at_all(part: &str, items: &Items) -> Result<(Vec<String>, Vec<Option<Identity>>)> {
     let (bar, mut bad, mut identities, mut done) = (Bar::new(), Vec::new(), Vec::new(), 0);
-    let look = |item: usize| {
-        let bad = items.canvas(item, VERIFIED).err().map(|why| format!("{}: {why}", items.name(item)));
-        // One that cannot even be read is among the bad ones.
-        (bad, items.content(item).ok())
-    };
-    ordered(0..items.len(), vec![look; cores()], |(found, identity)| {
+    ordered(0..items.len(), vec![|item| look_at(items, item); cores()], |(found, identity)| {
         bad.extend(found);
         identities.push(identity);
         done += 1;
@@ -194,6 +192,12 @@ fn look_at_all(part: &str, items: &Items) -> Result<(Vec<String>, Vec<Option<Ide
         Ok::<_, Error>(())
     })?;
     Ok((bad, identities))
+}
+
+fn look_at(items: &Items, item: usize) -> (Option<String>, Option<Identity>) {
+    let bad = items.canvas(item, VERIFIED).err().map(|why| format!("{}: {why}", items.name(item)));
+    // One that cannot even be read is among the bad ones.
+    (bad, items.content(item).ok())
 }
 
 fn classes(items: &Items, classes: usize) -> Vec<usize> {

@@ -24,7 +24,7 @@ pub fn list(as_json: bool) -> Result<String> {
     }
     let mut text = String::new();
     let mut last = "";
-    for Row { kind, name, summary, library, .. } in rows {
+    for Listed { kind, name, summary, library, .. } in rows {
         if kind != last {
             text += &format!("{}{kind}s\n", if last.is_empty() { "" } else { "\n" });
         }
@@ -37,7 +37,7 @@ pub fn list(as_json: bool) -> Result<String> {
 
 /// A plugin in the list.
 #[derive(Clone)]
-struct Row {
+struct Listed {
     kind: &'static str,
     name: &'static str,
     summary: &'static str,
@@ -46,8 +46,8 @@ struct Row {
     library: Option<&'static Path>,
 }
 
-fn rows<T: Role + ?Sized>() -> Result<Vec<Row>> {
-    let row = |plugin: &'static Plugin<T>| Row {
+fn rows<T: Role + ?Sized>() -> Result<Vec<Listed>> {
+    let row = |plugin: &'static Plugin<T>| Listed {
         kind: T::KIND,
         name: plugin.name,
         summary: plugin.summary,

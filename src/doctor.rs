@@ -217,13 +217,20 @@ fn too_many_threads(facts: &Checkup) -> Option<Finding> {
 }
 
 fn memory() -> Memory {
-    let kilobytes = |name| field_of("/proc/meminfo", name)?.strip_suffix(" kB")?.parse::<u64>().ok().map(|n| n * 1024);
     let (total, available) = (kilobytes("MemTotal"), kilobytes("MemAvailable"));
     // Where the process sits in a container, its own limit lies here; "max" means that there is none.
-    let number = |path| text_of(path)?.parse::<u64>().ok();
     let Some(limit) = number("/sys/fs/cgroup/memory.max") else { return Memory { total, available } };
     let left = limit.saturating_sub(number("/sys/fs/cgroup/memory.current").unwrap_or(0));
     Memory { total: total.map(|n| n.min(limit)), available: available.map(|n| n.min(left)) }
+}
+
+/// Bytes of a line of `/proc/meminfo`.
+fn kilobytes(name: &str) -> Option<u64> {
+    field_of("/proc/meminfo", name)?.strip_suffix(" kB")?.parse::<u64>().ok().map(|n| n * 1024)
+}
+
+fn number(path: &str) -> Option<u64> {
+    text_of(path)?.parse().ok()
 }
 
 fn gpus_of_the_driver() -> Vec<String> {
@@ -251,11 +258,18 @@ fn field(text: &str, name: &str) -> Option<String> {
     })
 }
 
+fn or_unknown(text: &Option<String>) -> &str {
+    text.as_deref().unwrap_or(UNKNOWN)
+}
+
+fn gigabytes(bytes: Option<u64>) -> String {
+    bytes.map_or(UNKNOWN.into(), |n| format!("{:.1} GB", n as f64 / 1e9))
+}
+
+const UNKNOWN: &str = "unknown";
+
 impl fmt::Display for Checkup {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let unknown = "unknown";
-        let or_unknown = |text: &Option<String>| text.clone().unwrap_or(unknown.into());
-        let gigabytes = |bytes: Option<u64>| bytes.map_or(unknown.into(), |n| format!("{:.1} GB", n as f64 / 1e9));
         let Checkup { libtorch, cpu, memory, threads, gpu, .. } = self;
         write!(f, "gauntlet  {}", self.gauntlet)?;
         if !self.commit.is_empty() {

@@ -9,6 +9,7 @@ use clap::Args;
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets::UTF8_HORIZONTAL_ONLY};
 use gauntlet::lock::Lock;
 use gauntlet::model::Checkpoint;
+use gauntlet::poison::Arena;
 use gauntlet::results::{Line, ScoreLine};
 use gauntlet::run::RunContext;
 use gauntlet::suite::Suite;
@@ -104,8 +105,8 @@ impl Eval {
         }
         let out = self.out.clone().unwrap_or_else(|| scratch.path().join("out"));
         let store = self.store.clone().unwrap_or_else(|| out.join("store"));
-        if let Some(beside) = self.trained_by().filter(|_| !trial.attacks.is_empty()) {
-            warn(&trial, &beside);
+        if let Some(beside) = self.trained_by().filter(|_| !trial.arena.attacks.is_empty()) {
+            warn(&trial.arena, &beside.arena);
         }
         let (stop, bar) = (stop_on_signals(), Bar::new());
         let _lock = Lock::take(&out, Duration::ZERO, &stop).map_err(|error| error.during("--out"))?;
@@ -120,8 +121,7 @@ impl Eval {
         }
         let scores = lines.iter().filter_map(|line| if let Line::Score(score) = line { Some(score) } else { None });
         if self.json {
-            let json = |line: &Line| serde_json::to_string(line).expect("plain data") + "\n";
-            say(&lines.iter().map(json).collect::<String>());
+            say(&lines.iter().map(|line| serde_json::to_string(line).expect("plain data") + "\n").collect::<String>());
         } else {
             say(&(table(scores) + &notes::sets(&lines) + &notes::libraries(&lines)));
         }
@@ -136,7 +136,8 @@ impl Eval {
             value.iter().for_each(|value| set(key, quoted(value)));
         }
         // Goals are drawn from the seed: with another one, an attack that works would seem to fail.
-        let seed = self.seed.or_else(|| self.suite.is_some().then(|| self.trained_by().map(|trial| trial.seed))?);
+        let seed =
+            self.seed.or_else(|| self.suite.is_some().then(|| self.trained_by().map(|trial| trial.arena.seed))?);
         seed.iter().for_each(|seed| set("seeds", format!("[{seed}]")));
         set("threads", self.threads.to_string());
         let mut sets = Vec::new();
@@ -168,7 +169,7 @@ impl Eval {
         };
         // The arena `clean`: nothing is poisoned, every goal is measured. What would be the defense is unknown; the weights are not.
         let mut trial = suite.trials()?.swap_remove(0);
-        trial.arena = "eval".into();
+        trial.arena.name = "eval".into();
         trial.weights = PathBuf::new();
         trial.defense.label = self.weights.display().to_string();
         Ok(trial)
@@ -208,12 +209,12 @@ impl Eval {
 
 /// What the weights were trained on decides which pictures are held out and which goals the poison had; with other data or another seed
 /// the scores of attacks are about goals that nobody poisoned for.
-fn warn(trial: &Trial, beside: &Trial) {
+fn warn(ours: &Arena, theirs: &Arena) {
     let differs = [
-        ("seed", trial.seed != beside.seed),
-        ("data", trial.data != beside.data),
-        ("held-out share", trial.heldout != beside.heldout),
-        ("attacks", trial.attacks != beside.attacks),
+        ("seed", ours.seed != theirs.seed),
+        ("data", ours.data != theirs.data),
+        ("held-out share", ours.heldout != theirs.heldout),
+        ("attacks", ours.attacks != theirs.attacks),
     ];
     let differs: Vec<&str> = differs.iter().filter(|(_, differs)| *differs).map(|(what, _)| *what).collect();
     if !differs.is_empty() {

@@ -59,7 +59,7 @@ enum Command {
     /// Measure a checkpoint without training: any weights in open_clip's names
     Eval(eval::Eval),
     /// Print the table of a suite's results again, or write it as CSV, Markdown or LaTeX
-    Table(table::Show),
+    Table(table::ShowTable),
     /// Join the results of several machines into one folder
     Merge(merge::Merge),
     /// Write a suite's losses, trajectories and scores for TensorBoard

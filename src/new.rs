@@ -102,11 +102,9 @@ impl New {
         }
         let origin = Origin::find()?;
         let Template { name: old, files } = template;
-        let rename = |text: &str| {
-            let (old_crate, new_crate) = (old.replace('-', "_"), self.crate_name());
-            text.replace(old, &self.name).replace(&old_crate, &new_crate)
-        };
-        let own = files.map(|(file, text)| (file, rename(text)));
+        let old_crate = old.replace('-', "_");
+        let own =
+            files.map(|(file, text)| (file, text.replace(old, &self.name).replace(&old_crate, &self.crate_name())));
         let around = [
             ("Cargo.toml", self.manifest(&origin)),
             ("Cargo.lock", include_str!("../Cargo.lock").to_string()),
@@ -168,11 +166,9 @@ gauntlet = {{ path = {:?}, version = "={}" }}
 
 /// A crate's name that is a word of a plugin's name, too.
 fn check_name(name: &str) -> Result<()> {
-    let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
-    let word = |word: &str| word.starts_with(|c: char| c.is_ascii_lowercase()) && word.chars().all(plain);
     let wrong = |why: &str| Err(Error::invalid(format!("name `{name}`"), why));
     match () {
-        () if !name.split('-').all(word) => wrong("must be kebab-case: lower-case words, digits, single dashes"),
+        () if !name.split('-').all(is_word) => wrong("must be kebab-case: lower-case words, digits, single dashes"),
         // cargo would take one for the other, or for the standard library.
         () if ["core", "std", "alloc", "test", "proc-macro"].contains(&name) || name.starts_with("gauntlet") => {
             wrong("is taken by Rust or by gauntlet itself; choose another")
@@ -181,27 +177,31 @@ fn check_name(name: &str) -> Result<()> {
     }
 }
 
+fn is_word(word: &str) -> bool {
+    let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
+    word.starts_with(|c: char| c.is_ascii_lowercase()) && word.chars().all(plain)
+}
+
 impl Origin {
     fn find() -> Result<Origin> {
         let sources = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
         let manifest = fs::read_to_string(sources.join("Cargo.toml")).unwrap_or_default();
-        let what = || format!("sources in {}", sources.display());
+        let what = format!("sources in {}", sources.display());
         if !sources.join("core/Cargo.toml").is_file() {
             let why = "are gone, and a plugin is built against them; build gauntlet where its sources can stay, then use that one";
-            return Err(Error::invalid(what(), why));
+            return Err(Error::invalid(what, why));
         }
         if !manifest.contains(&format!("\nversion = \"{}\"\n", env!("CARGO_PKG_VERSION"))) {
             let why = format!("are no longer those of this gauntlet {}; build it anew", env!("CARGO_PKG_VERSION"));
-            return Err(Error::invalid(what(), why));
+            return Err(Error::invalid(what, why));
         }
         let built_with = option_env!("LIBTORCH").unwrap_or("libtorch");
         let found =
             [built_with, "libtorch"].into_iter().find(|folder| sources.join(folder).join("include/torch").is_dir());
-        let gone = || {
+        let Some(libtorch) = found else {
             let why = format!("`make setup` in {} brings one", sources.display());
-            Error::invalid("the libtorch that gauntlet was built with is gone", why)
+            return Err(Error::invalid("the libtorch that gauntlet was built with is gone", why));
         };
-        let libtorch = found.ok_or_else(gone)?;
         // Links are kept: another path to the same libtorch would have torch-sys built again.
         Ok(Origin { libtorch: sources.join(libtorch), sources })
     }

@@ -7,6 +7,7 @@ use crate::trial::stop_on_signals;
 use clap::Args;
 use gauntlet::data::DataConfig;
 use gauntlet::data::world::World;
+use gauntlet::poison::Arena;
 use gauntlet::recipe::Recipe;
 use gauntlet::registry::Configured;
 use gauntlet::results::Line;
@@ -49,7 +50,7 @@ pub struct Plan {
 type Timed = Result<(f64, f64), String>;
 
 /// What a probe found.
-struct Probe {
+struct Rates {
     /// Label of the defense; pairs a second that it trains at, and seconds that a step of any epoch takes it, or why they could not be found.
     train: Vec<(String, Timed)>,
     /// Pictures a second in evaluation.
@@ -100,7 +101,7 @@ impl Plan {
     }
 
     /// Trains each defense for a few steps of every epoch: what a defense does depends on the epoch.
-    fn probe(&self, suite: &Suite, trials: &[Trial]) -> Result<Probe> {
+    fn probe(&self, suite: &Suite, trials: &[Trial]) -> Result<Rates> {
         let (home, stop, bar) = (scratch()?, stop_on_signals(), BarAlone::new());
         let (mut train, mut rates) = (Vec::new(), Vec::new());
         let first = &trials[0];
@@ -113,20 +114,26 @@ impl Plan {
         let world = World { pairs: ((rows as f64 / (1.0 - share)) * 1.1).ceil() as u32 + 100, ..World::default() };
         let plain =
             Configured { label: "zero-shot".into(), plugin: "zero-shot".into(), config: serde_json::Map::new() };
-        for trial in trials.iter().filter(|trial| trial.arena == first.arena && trial.seed == first.seed) {
+        for trial in
+            trials.iter().filter(|trial| (&trial.arena.name, trial.arena.seed) == (&first.arena.name, first.arena.seed))
+        {
             let label = &trial.defense.label;
             eprintln!("timing {label}: {} epochs of {steps} steps of {batch}", first.recipe.epochs);
             let probe = Trial {
-                data: DataConfig::World(world.clone()),
-                heldout: share,
+                arena: Arena {
+                    data: DataConfig::World(world.clone()),
+                    classes: String::new(),
+                    heldout: share,
+                    attacks: Vec::new(),
+                    poisoning: Vec::new(),
+                    libraries: Vec::new(),
+                    ..trial.arena.clone()
+                },
                 recipe: Recipe { batch, warmup_steps: 0, init: String::new(), ..trial.recipe.clone() },
-                attacks: Vec::new(),
-                poisoning: Vec::new(),
                 evaluators: vec![plain.clone()],
                 downstream: Default::default(),
                 bundle: PathBuf::new(),
                 weights: PathBuf::new(),
-                classes: String::new(),
                 ..trial.clone()
             };
             let machine = RunContext { workers: 1, progress: &bar, stop: &stop };
@@ -144,13 +151,13 @@ impl Plan {
             let cost = lines.iter().find_map(|line| if let Line::Cost(cost) = line { Some(cost) } else { None });
             let cost = cost.ok_or_else(|| Error::invalid("plan", "the probe left no cost"))?;
             // The world has somewhat more pairs than were asked for.
-            let size = Suite { data: probe.data.clone(), heldout: share, ..suite.clone() }.size()?;
+            let size = Suite { data: probe.arena.data.clone(), heldout: share, ..suite.clone() }.size()?;
             let all = f64::from(first.recipe.epochs) * size.map_or(0, |size| size.train / batch as u64) as f64;
             train.push((label.clone(), Ok((cost.samples_per_second, cost.train_seconds / all))));
             rates.extend(pictures.map(|pictures| pictures as f64 / cost.evaluate_seconds));
         }
         // The best: the others were held up by something.
-        Ok(Probe { train, evaluate: rates.into_iter().fold(0.0, f64::max), batch })
+        Ok(Rates { train, evaluate: rates.into_iter().fold(0.0, f64::max), batch })
     }
 }
 
@@ -159,7 +166,7 @@ fn scratch() -> Result<tempfile::TempDir> {
 }
 
 /// Hours, a row a defense.
-fn costs(suite: &Suite, size: &Size, probe: &Probe, trials: usize) -> String {
+fn costs(suite: &Suite, size: &Size, probe: &Rates, trials: usize) -> String {
     let each = trials / suite.defenses.len();
     // A step of few rows stands for its rows only.
     let steps = size.all_steps() as f64 * suite.recipe.batch as f64 / probe.batch as f64;
@@ -177,14 +184,13 @@ fn costs(suite: &Suite, size: &Size, probe: &Probe, trials: usize) -> String {
         let train = step * steps / 3600.0;
         let all = (train + evaluate) * each as f64;
         sum += all;
-        let number = |value: f64| if value < 0.095 { format!("{value:.3}") } else { format!("{value:.1}") };
         table.add_row([
             label.clone(),
             format!("{rate:.0}"),
-            number(train),
-            number(evaluate),
+            hours(train),
+            hours(evaluate),
             each.to_string(),
-            number(all),
+            hours(all),
         ]);
     }
     let mut text = format!("\n{table}\n{untimed}{sum:.2} hours, one trial at a time. Evaluation: ");
@@ -196,6 +202,10 @@ fn costs(suite: &Suite, size: &Size, probe: &Probe, trials: usize) -> String {
         text += "Timed on the embedded world: reading the suite's own pictures, and longer captions, come on top.\n";
     }
     text
+}
+
+fn hours(value: f64) -> String {
+    if value < 0.095 { format!("{value:.3}") } else { format!("{value:.1}") }
 }
 
 /// The difference that a suite finds with a chance of 80%, for its own number of seeds and some others.

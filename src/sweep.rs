@@ -1,9 +1,9 @@
-//! `gauntlet run`: a suite as a grid of child processes. A panic, an out-of-memory kill or an abort costs one trial. `sweep/claim.rs` is what
+//! `gauntlet run`: a suite as a grid of child processes. A panic, an out-of-memory kill or an abort costs one trial. `sweep/folder.rs` is what
 //! may lie in its folder before.
 
-mod claim;
+mod folder;
 
-use crate::bars::{Bar, Report, SuiteBars, show};
+use crate::bars::{Bar, ProgressLine, SuiteBars, show};
 use crate::say;
 use crate::scratch::Scratch;
 use crate::table;
@@ -91,7 +91,7 @@ impl Run {
         let stop = stop_on_signals();
         let lock = || Lock::take(&self.out, Duration::ZERO, &stop).map_err(|error| error.during("--out"));
         let _lock = (!self.dry_run).then(lock).transpose()?;
-        claim::check(&self.out, &suite, &trials)?.iter().for_each(|said| eprintln!("note: {said}"));
+        folder::check(&self.out, &suite, &trials)?.iter().for_each(|said| eprintln!("note: {said}"));
         let states = trials.iter().map(|trial| self.state(trial)).collect::<Result<Vec<_>>>()?;
         if self.dry_run {
             let chosen = names.iter().zip(&states).filter(|(name, _)| self.wants(name));
@@ -103,7 +103,7 @@ impl Run {
         // Those of trials that were killed between their scores and this.
         trials.iter().try_for_each(|trial| trial.tidy(&self.folder(trial)))?;
         std::fs::create_dir_all(self.out.join("store")).map_err(Error::io(&self.out))?;
-        let before = claim::results(&self.out)?;
+        let before = folder::results(&self.out)?;
         let resolved = serde_json::to_string_pretty(&suite).expect("plain data");
         write_atomic(&self.out.join("suite.json"), resolved.as_bytes())?;
         let todo: VecDeque<&Trial> = trials
@@ -126,7 +126,7 @@ impl Run {
 
     /// How fast finished trials trained.
     fn measured(&self) -> Result<Option<Measured>> {
-        let lines = claim::results(&self.out)?;
+        let lines = folder::results(&self.out)?;
         let rate = |line: &Line| if let Line::Cost(cost) = line { Some(cost.samples_per_second) } else { None };
         let rates: Vec<f64> = lines.iter().filter_map(rate).filter(|rate| *rate > 0.0).collect();
         let train_rate = rates.iter().sum::<f64>() / rates.len() as f64;
@@ -147,14 +147,14 @@ impl Run {
         if !folder.join("trial.json").exists() {
             return Ok(State::New);
         }
-        trial.check_folder(&folder)?;
+        trial.check_manifest(&folder)?;
         Ok(if trial.has_finished(&folder) { State::Finished } else { State::Started })
     }
 
     /// Makes canvases and poison once, before the trials share them.
     fn prepare(&self, todo: &VecDeque<&Trial>, stop: &AtomicBool) -> Result<()> {
         let arenas: BTreeMap<(&str, u64), &Trial> =
-            todo.iter().map(|trial| ((trial.arena.as_str(), trial.seed), *trial)).collect();
+            todo.iter().map(|trial| ((trial.arena.name.as_str(), trial.arena.seed), *trial)).collect();
         let bar = Bar::new();
         let machine = RunContext { workers: 1, progress: &bar, stop };
         for trial in arenas.values() {
@@ -163,7 +163,7 @@ impl Run {
             }
             let store = self.out.join("store");
             // What was loaded may abort, which must not cost the suite: it runs in the trials only, which then poison for themselves.
-            match !origin::used(&trial.attacks).is_empty() {
+            match !origin::used(&trial.arena.attacks).is_empty() {
                 true => drop(trial.open_data(&store, &machine)?),
                 false => drop(trial.prepare(&store, &machine)?),
             }
@@ -223,14 +223,14 @@ impl Run {
 
     /// Writes the lines of the trials that have finished so far.
     fn collect(&self, trials: &[Trial], before: &[Line]) -> Result<()> {
-        results::write_lines(&self.out.join("results.jsonl"), &claim::gather(&self.out, trials, before)?)
+        results::write_lines(&self.out.join("results.jsonl"), &folder::gather(&self.out, trials, before)?)
     }
 
     /// Runs one trial in a child process; its progress goes to a bar, what it says on standard error to `stderr.log`.
     fn run_child(&self, trial: &Trial, bars: &SuiteBars, stop: &AtomicBool) -> Result<()> {
         let folder = self.folder(trial);
         std::fs::create_dir_all(&folder).map_err(Error::io(&folder))?;
-        trial.claim(&folder)?;
+        trial.check_or_write_manifest(&folder)?;
         let (log, program) = (folder.join("stderr.log"), std::env::current_exe().map_err(Error::io("gauntlet"))?);
         let stderr = std::fs::File::create(&log).map_err(Error::io(&log))?;
         let mut child = child(&program, &folder, &self.out.join("store"))
@@ -300,7 +300,7 @@ fn follow(
         scope.spawn(move || {
             for line in BufReader::new(stdout).lines().map_while(|line| line.ok()) {
                 // A plugin may print what it likes; only reports are shown.
-                if let Ok(report) = serde_json::from_str::<Report>(&line) {
+                if let Ok(report) = serde_json::from_str::<ProgressLine>(&line) {
                     show(bar, name, &report);
                 }
             }

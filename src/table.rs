@@ -27,19 +27,19 @@ markdown: the tables of the text, for GitHub.
 
 latex: the same tables with booktabs, mean and interval only. A mean is bold where `gauntlet compare` finds the defense better than the baseline, and,
 asked with `--baseline` THAT DEFENSE, finds no other better than it. Below 6 seeds nothing is bold, and the caption says so.")]
-pub struct Show {
+pub struct ShowTable {
     /// The folder given to `run` as --out
     folder: PathBuf,
     /// As what
-    #[arg(long, value_enum, default_value_t = Format::Text)]
-    format: Format,
+    #[arg(long, value_enum, default_value_t = TableFormat::Text)]
+    format: TableFormat,
     /// Write it to this file instead of printing it
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
-enum Format {
+enum TableFormat {
     /// For people; it is kept in the folder as table.txt, too
     Text,
     /// For a data frame: a row for each score
@@ -50,14 +50,14 @@ enum Format {
     Latex,
 }
 
-impl Show {
+impl ShowTable {
     /// Prints or writes it.
     pub fn run(self) -> Result<()> {
         let text = match self.format {
-            Format::Text => text(&self.folder)?,
-            Format::Csv => self.export(export::csv)?,
-            Format::Markdown => self.export(export::markdown)?,
-            Format::Latex => self.export(export::latex)?,
+            TableFormat::Text => text(&self.folder)?,
+            TableFormat::Csv => self.export(export::csv)?,
+            TableFormat::Markdown => self.export(export::markdown)?,
+            TableFormat::Latex => self.export(export::latex)?,
         };
         match &self.out {
             None => say(&text),

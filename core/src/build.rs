@@ -1,11 +1,12 @@
-//! What this program was built from: its identity stands on every trial's line of cost, and all of it but the commit is part of the key of what is
-//! stored, so that nothing is read that other sources made. `plugin/handshake.rs` compares builds where a plugin is loaded.
+//! What this program was built from: its identity ([`BuiltBy`]) stands on what it makes, and all of it but the commit is part of the key of what is
+//! stored, so that nothing is read that other sources made. `library/handshake.rs` compares builds where a plugin is loaded.
 //!
 //! A program that does not say what it was built from (a test, an example) is told from others by its content, and so is one that has plugins
 //! of somebody's own linked, whose sources nobody hashed.
 
 use crate::registry::Package;
 use crate::{Error, Result};
+use serde::{Deserialize, Serialize};
 use std::sync::OnceLock;
 
 /// The compiler that built this crate, release and commit.
@@ -24,6 +25,52 @@ pub struct Build {
     pub sources: &'static str,
     /// The crates that these sources are, separated by blanks.
     pub crates: &'static str,
+}
+
+/// Which build made something, as it is written beside it. Nothing that is hashed or compared has it: another build may make the same.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BuiltBy {
+    /// Version of gauntlet.
+    pub gauntlet: String,
+    /// The commit; empty where it was built outside git.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub commit: String,
+    /// Whether the sources differed from that commit.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub dirty: bool,
+    /// Hash of the sources and of the versions of what they were built on; empty where the program does not say.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub sources: String,
+}
+
+impl BuiltBy {
+    /// This program.
+    pub fn this() -> BuiltBy {
+        let Build { version, commit, dirty, sources, .. } = get();
+        BuiltBy { gauntlet: version.into(), commit: commit.into(), dirty, sources: sources.into() }
+    }
+
+    /// Whether it is not told, as in what was written before programs told it.
+    pub fn is_unknown(&self) -> bool {
+        self.gauntlet.is_empty()
+    }
+
+    /// Version and sources, in words: two of one version may still be two builds.
+    pub fn version(&self) -> String {
+        match (self.gauntlet.as_str(), self.sources.get(..12)) {
+            ("", _) => "one that does not tell".into(),
+            (version, None) => version.into(),
+            (version, Some(sources)) => format!("{version} with sources {sources}"),
+        }
+    }
+
+    /// The same with the commit, for a reader who wants to run it again.
+    pub fn in_words(&self) -> String {
+        let changed = if self.dirty { ", changed" } else { "" };
+        let commit = self.commit.get(..12).map(|commit| format!(" of commit {commit}{changed}")).unwrap_or_default();
+        self.version() + &commit
+    }
 }
 
 // What a process was built from is one for all of it, and never changes: the only reason to keep it here and not to hand it around.

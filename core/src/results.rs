@@ -1,5 +1,6 @@
 //! Results: scores, rows, downstream sets and costs as JSON lines. `trial/lines.rs` builds them.
 
+use crate::build::BuiltBy;
 use crate::data::files::write_atomic;
 use crate::data::rows::Tally;
 use crate::evaluator::{ScoreRole, Unit, definitions};
@@ -84,6 +85,9 @@ pub struct ScoreLine {
     /// The tier of the suite, and a hash of its keys and the data: lines of two tiers are never compared. Left out where there is none.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub tier: String,
+    /// The build that measured it; left out in lines that an earlier one wrote.
+    #[serde(default, skip_serializing_if = "BuiltBy::is_unknown")]
+    pub build: BuiltBy,
 }
 
 /// A downstream set as one trial read it: what a reader of its scores must know.
@@ -221,20 +225,20 @@ impl Line {
 }
 
 impl Cost {
+    /// The build that measured it.
+    pub fn built_by(&self) -> BuiltBy {
+        let Cost { gauntlet, commit, dirty, sources, .. } = self.clone();
+        BuiltBy { gauntlet, commit, dirty, sources }
+    }
+
     /// The version of gauntlet and its sources, in words: two of one version may still be two builds.
     pub fn version(&self) -> String {
-        match (self.gauntlet.as_str(), self.sources.get(..12)) {
-            ("", _) => "one that does not tell".into(),
-            (version, None) => version.into(),
-            (version, Some(sources)) => format!("{version} with sources {sources}"),
-        }
+        self.built_by().version()
     }
 
     /// The same with the commit, for a reader who wants to run it again.
     pub fn build(&self) -> String {
-        let changed = if self.dirty { ", changed" } else { "" };
-        let commit = self.commit.get(..12).map(|commit| format!(" of commit {commit}{changed}")).unwrap_or_default();
-        self.version() + &commit
+        self.built_by().in_words()
     }
 }
 

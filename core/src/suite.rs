@@ -1,29 +1,32 @@
-//! A suite: one TOML file, resolved once into a grid of trials (arenas x defenses x seeds). `suite/configure.rs` resolves its plugins,
-//! `suite/tier.rs` picks a size of it, `suite/plan.rs` reckons what they cost, `suite/rehearsal.rs` finds what would fail, `suite/schema.rs` tells
-//! editors what such a file may hold.
+//! A suite: one TOML file, resolved once into a grid of trials (arenas x defenses x seeds). `suite/settings.rs` changes
+//! single keys, `suite/tier.rs` picks a size of it, `suite/check.rs` looks at its keys and names, `suite/configure.rs` resolves its plugins, `suite/grid.rs`
+//! lays out the trials, `suite/plan.rs` reckons what they cost, `suite/rehearsal.rs` finds what would fail, `suite/schema.rs` tells editors what such
+//! a file may hold.
 
+mod check;
 mod configure;
+mod grid;
 pub mod plan;
 pub mod rehearsal;
 mod schema;
+mod settings;
 mod tier;
 
 pub use schema::schema;
 
 use crate::data::DataConfig;
-use crate::defense::Undefended;
 use crate::error::from_json;
 use crate::evaluator::DownstreamConfig;
 use crate::model::ModelConfig;
-use crate::poison::CLEAN;
 use crate::recipe::{self, Recipe};
-use crate::registry::{self, Configured, is_label, origin, preset};
-use crate::trial::{self, Tier, Trial};
+use crate::registry::{self, Configured, preset};
+use crate::trial::Tier;
 use crate::{Attack, Defense, Error, Evaluator, Result};
 use plan::Plan;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+use settings::set;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -194,155 +197,6 @@ impl Suite {
         Ok(suite)
     }
 
-    fn check(&self) -> Result<()> {
-        let wrong = |key: &str, why: &str| Err(Error::invalid(format!("key `{key}`"), why));
-        let mut seeds = self.seeds.clone();
-        seeds.sort_unstable();
-        seeds.dedup();
-        match () {
-            () if self.seeds.is_empty() => wrong("seeds", "needs one seed at least"),
-            () if seeds.len() < self.seeds.len() => wrong("seeds", "names a seed twice"),
-            () if self.threads < 1 => wrong("threads", "must be at least 1"),
-            () if !(0.001..=0.9).contains(&self.heldout) => wrong("heldout", "must lie within 0.001 and 0.9"),
-            () if self.cache_gb.is_nan() || self.cache_gb < 0.0 => wrong("cache_gb", "must be 0 or more"),
-            () if self.arenas.contains_key(CLEAN) => wrong("arenas", "`clean` is always there and has no attacks"),
-            () if self.recipe.batch < 2 => wrong("recipe.batch", "must be at least 2: a loss of one pair says nothing"),
-            () if self.recipe.learning_rate.is_nan() || self.recipe.learning_rate <= 0.0 => {
-                wrong("recipe.learning_rate", "must be greater than 0")
-            }
-            () if !self.recipe.betas.iter().all(|beta| (0.0..1.0).contains(beta)) => {
-                wrong("recipe.betas", "must lie within 0 and 1, 1 left out")
-            }
-            () if self.recipe.clip_norm.is_nan() || self.recipe.clip_norm < 0.0 => {
-                wrong("recipe.clip_norm", "must be 0 or greater")
-            }
-            () if self.recipe.epochs < 1 => wrong("recipe.epochs", "must be at least 1"),
-            () if self.clean_after.is_some_and(|last| !(1..self.recipe.epochs).contains(&last)) => {
-                wrong("clean_after", "must be at least 1 and less than `recipe.epochs`, for clean epochs to follow")
-            }
-            () if self.is_oracle(&self.baseline) => {
-                wrong("baseline", "is an oracle: it knows the truth, and is no defense")
-            }
-            () => self.check_names(),
-        }
-    }
-
-    fn check_names(&self) -> Result<()> {
-        let known: Vec<String> = self.attacks.keys().cloned().collect();
-        for (arena, attacks) in &self.arenas {
-            if let Some(name) = attacks.iter().find(|name| !known.contains(name)) {
-                let unknown = Error::Unknown { kind: "attack", name: name.clone(), known };
-                return Err(unknown.during(format!("arena `{arena}`")));
-            }
-        }
-        let known: Vec<String> = self.defenses.keys().cloned().collect();
-        if !known.contains(&self.baseline) {
-            let unknown = Error::Unknown { kind: "defense", name: self.baseline.clone(), known };
-            return Err(unknown.during("key `baseline`"));
-        }
-        let twice = self
-            .arenas
-            .iter()
-            .find(|(_, attacks)| attacks.iter().enumerate().any(|(place, attack)| attacks[..place].contains(attack)));
-        if let Some((arena, _)) = twice {
-            return Err(Error::invalid(format!("arena `{arena}`"), "names an attack twice"));
-        }
-        if !self.accuracy.is_empty() && self.downstream.is_empty() {
-            let set = if self.accuracy == MEAN { "LABEL" } else { &self.accuracy };
-            let why = format!(
-                "is `{}`, and the suite has no downstream set: add a table [downstream.{set}] with its path",
-                self.accuracy
-            );
-            return Err(Error::invalid("key `accuracy`", why));
-        }
-        let known: Vec<String> = self.downstream.keys().map(String::clone).chain([MEAN.into()]).collect();
-        if !self.accuracy.is_empty() && !known.contains(&self.accuracy) {
-            let unknown = Error::Unknown { kind: "table [downstream.LABEL]", name: self.accuracy.clone(), known };
-            return Err(unknown.during("key `accuracy`"));
-        }
-        if !self.accuracy.is_empty() && !self.evaluators.is_empty() {
-            configure::check_accuracy(&self.evaluators)?;
-        }
-        for (label, table) in &self.defenses {
-            let pattern = table.get("weights").and_then(Value::as_str).unwrap_or_default();
-            let rest = pattern.replace("{arena}", "").replace("{seed}", "");
-            if rest.contains(['{', '}']) {
-                let why = format!("`{pattern}`: only {{arena}} and {{seed}} stand for something");
-                return Err(Error::invalid(format!("key `defenses.{label}.weights`"), why));
-            }
-        }
-        let labels = self.defenses.keys().chain(self.attacks.keys()).chain(self.arenas.keys());
-        let bad = labels.chain(self.downstream.keys()).find(|name| !is_label(name));
-        bad.map_or(Ok(()), |name| {
-            Err(Error::invalid(
-                format!("label `{name}`"),
-                "letters, digits, dash, dot and underscore only: it names a folder; `plugin = \"...\"` names the plugin",
-            ))
-        })
-    }
-
-    /// Every trial of the suite, seed by seed, so that the first seed's table is complete first.
-    pub fn trials(&self) -> Result<Vec<Trial>> {
-        let Resolved { model, attacks, defenses, evaluators } = self.resolve()?;
-        let device = resolve_device(&self.device);
-        let clean = (CLEAN.to_string(), Vec::new());
-        // Who needs the undefended model comes after whoever leaves it.
-        let mut turns = Vec::new();
-        for defense in defenses {
-            let waits = defense.build::<dyn Defense>()?.needs().undefended != Undefended::Unused;
-            turns.push((waits, defense));
-        }
-        turns.sort_by_key(|(waits, _)| *waits);
-        let mut trials = Vec::new();
-        for &seed in &self.seeds {
-            for (arena, poisoning) in std::iter::once((&clean.0, &clean.1)).chain(&self.arenas) {
-                for (_, defense) in &turns {
-                    let weights = self.weights(&defense.label, arena, seed).unwrap_or_default();
-                    // What is not there yet is told by `warnings`, and left out.
-                    if !weights.as_os_str().is_empty() && !weights.is_file() {
-                        continue;
-                    }
-                    let weights_blake3 =
-                        if weights.as_os_str().is_empty() { String::new() } else { trial::hash_of(&weights)? };
-                    let plugins = attacks.iter().chain([defense]).chain(&evaluators);
-                    trials.push(Trial {
-                        libraries: origin::used(plugins),
-                        suite: self.name.clone(),
-                        arena: arena.clone(),
-                        seed,
-                        device: device.clone(),
-                        threads: self.threads,
-                        data: self.data.clone(),
-                        classes: self.classes.clone(),
-                        tier: self.tier.clone(),
-                        heldout: self.heldout,
-                        cache_gb: self.cache_gb,
-                        model: model.clone(),
-                        recipe: self.recipe.clone(),
-                        attacks: attacks.clone(),
-                        poisoning: poisoning.clone(),
-                        defense: defense.clone(),
-                        clean_after: if self.is_oracle(&defense.label) { Some(0) } else { self.clean_after },
-                        evaluators: evaluators.clone(),
-                        downstream: self.downstream.clone(),
-                        bundle: self.bundle.clone(),
-                        weights,
-                        weights_blake3,
-                    });
-                }
-            }
-        }
-        if trials.is_empty() {
-            return Err(Error::invalid(
-                "defenses",
-                "no weights of those that were trained elsewhere are there, and there is nothing else",
-            ));
-        }
-        trials.first().map_or(Ok(()), Trial::check)?;
-        trials.iter().try_for_each(|trial| trial.bundled().map(drop))?;
-        Ok(trials)
-    }
-
     fn resolve(&self) -> Result<Resolved> {
         Ok(Resolved {
             model: ModelConfig::named(&self.model)?,
@@ -362,12 +216,6 @@ impl Suite {
         self.defenses.get(defense).is_some_and(|row| row.get("weights").is_some())
     }
 
-    /// Where the weights of a row lie that was trained elsewhere.
-    fn weights(&self, defense: &str, arena: &str, seed: u64) -> Option<PathBuf> {
-        let pattern = self.defenses.get(defense)?.get("weights")?.as_str()?;
-        Some(pattern.replace("{arena}", arena).replace("{seed}", &seed.to_string()).into())
-    }
-
     /// What the suite names, or everything there is.
     fn evaluators(&self) -> Result<Vec<Configured>> {
         if !self.evaluators.is_empty() {
@@ -377,24 +225,6 @@ impl Suite {
         let all = all.iter().map(|plugin| (plugin.name.to_string(), Value::Object(Map::new()))).collect();
         configure::all::<dyn Evaluator>(&all)
     }
-
-    /// What a person should know before the suite runs: controls that control for none of its defenses.
-    pub fn warnings(&self) -> Result<Vec<String>> {
-        let mut warnings = configure::stray_controls(&self.defenses)?;
-        let arenas = || std::iter::once(CLEAN).chain(self.arenas.keys().map(String::as_str));
-        for defense in self.defenses.keys().filter(|defense| self.is_elsewhere(defense)) {
-            let files = self.seeds.iter().flat_map(|seed| arenas().map(|arena| self.weights(defense, arena, *seed)));
-            let missing: Vec<PathBuf> = files.flatten().filter(|file| !file.is_file()).collect();
-            if let Some(first) = missing.first() {
-                let (count, all) = (missing.len(), self.seeds.len() * (self.arenas.len() + 1));
-                warnings.push(format!(
-                    "defense `{defense}`: {count} of its {all} files of weights are not there, the first {}; their trials are left out",
-                    first.display()
-                ));
-            }
-        }
-        Ok(warnings)
-    }
 }
 
 /// What `auto` means on this machine: `cuda` where there is one, else `cpu`. Every other name is left as it is.
@@ -403,54 +233,5 @@ pub fn resolve_device(name: &str) -> String {
         "auto" if tch::Cuda::is_available() => "cuda".into(),
         "auto" => "cpu".into(),
         named => named.into(),
-    }
-}
-
-/// Applies one `dotted.key=value`.
-fn set(table: &mut toml::Table, setting: &str) -> Result<()> {
-    let wrong = |why: String| Error::invalid(format!("--set {setting}"), why);
-    let (key, text) = setting.split_once('=').ok_or_else(|| wrong("must read key=value".into()))?;
-    let parsed: Result<toml::Table, _> = format!("value = {text}").parse();
-    let value =
-        parsed.ok().and_then(|mut table| table.remove("value")).unwrap_or_else(|| toml::Value::String(text.into()));
-    let mut parts = path(key.trim());
-    let last = parts.pop().filter(|part| !part.is_empty()).ok_or_else(|| wrong("names no key".into()))?;
-    let mut place = table;
-    for part in parts {
-        let inner = place.entry(&part).or_insert_with(|| toml::Value::Table(toml::Table::new()));
-        place = inner.as_table_mut().ok_or_else(|| wrong(format!("`{part}` is not a table")))?;
-    }
-    place.insert(last, value);
-    Ok(())
-}
-
-/// The parts of a dotted key, some of them perhaps in quotes, which TOML needs around all that is no letter, digit, dash or underscore.
-fn path(key: &str) -> Vec<String> {
-    let parsed: Result<toml::Table, _> = format!("{key} = 0").parse();
-    let Ok(mut table) = parsed else { return key.split('.').map(str::to_string).collect() };
-    let mut parts = Vec::new();
-    while let Some((part, inner)) = table.into_iter().next() {
-        parts.push(part);
-        table = if let toml::Value::Table(inner) = inner { inner } else { toml::Table::new() };
-    }
-    parts
-}
-
-#[cfg(test)]
-mod tests {
-    use super::set;
-
-    #[test]
-    fn settings_reach_nested_keys_and_bare_words_are_strings() {
-        let mut table: toml::Table = "[recipe]\nepochs = 3".parse().expect("TOML");
-        set(&mut table, "recipe.epochs=5").expect("a number");
-        set(&mut table, "data.path=some/folder").expect("a bare word");
-        assert_eq!(table["recipe"]["epochs"].as_integer(), Some(5));
-        assert_eq!(table["data"]["path"].as_str(), Some("some/folder"));
-        assert!(set(&mut table, "recipe.epochs.deeper=1").is_err());
-        set(&mut table, "downstream.\"a.b/c\".path=folder").expect("a key in quotes");
-        assert_eq!(table["downstream"]["a.b/c"]["path"].as_str(), Some("folder"));
-        set(&mut table, "attacks.mine/frame.size=3").expect("a key that TOML would have in quotes");
-        assert_eq!(table["attacks"]["mine/frame"]["size"].as_integer(), Some(3));
     }
 }

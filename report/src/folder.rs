@@ -57,7 +57,7 @@ impl Folder {
         if !path.is_file() {
             return Ok(None);
         }
-        read_json(&path).map(Some)
+        Trial::read(&path).map(Some)
     }
 
     /// Arena, defense and seed of every trial of the suite, seed by seed.

@@ -190,8 +190,9 @@ fn check_poison(kept: &[Kept]) -> Result<()> {
     let mut firsts: HashMap<(&str, u64), (&Kept, &str)> = HashMap::new();
     for this in kept {
         let Some(line) = scores(&this.lines).next() else { continue };
-        let (first, digest) =
-            *firsts.entry((&this.trial.arena, this.trial.seed)).or_insert((this, line.poison_digest.as_str()));
+        let (first, digest) = *firsts
+            .entry((&this.trial.arena.name, this.trial.arena.seed))
+            .or_insert((this, line.poison_digest.as_str()));
         if edits(digest) != edits(&line.poison_digest) {
             let why = format!(
                 "{} in {} and {} in {} did not read the same data and poison (digests {digest} and {}): compare the data on both machines and \
@@ -202,7 +203,10 @@ fn check_poison(kept: &[Kept]) -> Result<()> {
                 this.folder.path.display(),
                 line.poison_digest
             );
-            return Err(Error::invalid(format!("arena `{}`, seed {}", this.trial.arena, this.trial.seed), why));
+            return Err(Error::invalid(
+                format!("arena `{}`, seed {}", this.trial.arena.name, this.trial.arena.seed),
+                why,
+            ));
         }
     }
     Ok(())

@@ -4,6 +4,7 @@
 use crate::folder::Folder;
 use crate::statistics::seeds::{Change, LEVEL, quantile};
 use crate::view::ResultsView;
+use gauntlet::build::BuiltBy;
 use gauntlet::evaluator::Unit;
 use gauntlet::results::ScoreLine;
 use gauntlet::{Error, Result, build};
@@ -21,6 +22,9 @@ pub const FOR_RECORD: usize = 5;
 pub struct Baseline {
     /// Version of gauntlet that ran it.
     pub gauntlet: String,
+    /// The builds that measured it, each once; none where they did not tell.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub builds: Vec<BuiltBy>,
     /// The suite as it was run, with its seeds.
     pub suite: Value,
     /// Devices that trained it.
@@ -111,6 +115,7 @@ impl Baseline {
         Ok(Baseline {
             gauntlet: build::get().version.into(),
             suite: serde_json::to_value(suite).expect("plain data"),
+            builds: builds(&board),
             devices: devices(&board),
             poison: poison(&board),
             scores,
@@ -178,7 +183,16 @@ pub(crate) fn sees(change: &Change, level: f64) -> f64 {
     (quantile(1.0 - level / 2.0, change.freedom) + quantile(0.975, change.freedom)) * change.error
 }
 
+<<<<<<< HEAD:report/src/record.rs
 pub(crate) fn devices(board: &ResultsView) -> Vec<String> {
+=======
+fn builds(board: &ResultsView) -> Vec<BuiltBy> {
+    let builds: std::collections::BTreeSet<&BuiltBy> = board.scores.iter().map(|line| &line.build).collect();
+    builds.into_iter().filter(|build| !build.is_unknown()).cloned().collect()
+}
+
+pub(super) fn devices(board: &ResultsView) -> Vec<String> {
+>>>>>>> trial:report/src/judge/record.rs
     let devices: std::collections::BTreeSet<&str> = board.scores.iter().map(|line| line.device.as_str()).collect();
     devices.into_iter().map(str::to_string).collect()
 }

@@ -42,6 +42,7 @@ pub fn score(arena: &str, attack: Option<&str>, defense: &str, seed: u64, score:
         precision: Precision::Fp32,
         device: "cpu".into(),
         tier: String::new(),
+        build: Default::default(),
     }
 }
 

@@ -66,6 +66,7 @@ mod tests {
             poison_digest: "d".into(),
             precision,
             device: device.into(),
+            build: Default::default(),
             tier: String::new(),
         })
     }

@@ -86,22 +86,8 @@ fn fused(kind: Kind, device: Device) -> Result<Vec<Distance>> {
             let picture = || random(&shape).to_kind(kind).permute([0, 2, 3, 1]).contiguous().permute([0, 3, 1, 2]);
             let pictures = [(); 3].map(|()| picture());
             let channels = [(); 4].map(|()| random(&shape[1..2]));
-            let norm = |kind: Kind, of_channels: Kind| {
-                let [x, added, dy] = pictures.each_ref().map(|tensor| tensor.to_kind(kind).detach().copy());
-                let [weight, bias, mean, var] = channels.each_ref().map(|tensor| tensor.to_kind(of_channels).copy());
-                let [x, added, weight, bias] = [x, added, weight, bias].map(|tensor| tensor.set_requires_grad(true));
-                let options = NormOptions { relu, momentum: 0.1, eps: 1e-5 };
-                let y = batch_norm(&x, [&weight, &bias, &mean, &var], shortcut.then_some(&added), true, options)?;
-                let half = halve(&y)?;
-                let inputs: Vec<&Tensor> = [&x, &weight, &bias].into_iter().chain(shortcut.then_some(&added)).collect();
-                let loss = (&y * dy).sum(Kind::Float).to_kind(Kind::Double)
-                    + half.square().sum(Kind::Float).to_kind(Kind::Double);
-                let gradients = Tensor::run_backward(&[loss], &inputs, false, false);
-                Ok::<_, tch::TchError>(
-                    [y.detach(), half.detach(), mean, var].into_iter().chain(gradients).collect::<Vec<_>>(),
-                )
-            };
-            let (ours, exact) = (norm(kind, Kind::Float)?, norm(Kind::Double, Kind::Double)?);
+            let normed = |kind, of_channels| norm(&pictures, &channels, [kind, of_channels], shortcut, relu);
+            let (ours, exact) = (normed(kind, Kind::Float)?, normed(Kind::Double, Kind::Double)?);
             let names = ["y", "half", "mean", "variance", "dx", "dweight", "dbias", "dshortcut"];
             for ((name, ours), exact) in names.iter().zip(&ours).zip(&exact) {
                 let limit = if ["mean", "variance"].contains(name) { 1e-5 } else { of_pictures };
@@ -112,4 +98,24 @@ fn fused(kind: Kind, device: Device) -> Result<Vec<Distance>> {
         }
     }
     Ok(distances)
+}
+
+/// Batch norm and pooling of these numbers in these kinds, forth and back.
+fn norm(
+    pictures: &[Tensor; 3],
+    channels: &[Tensor; 4],
+    [kind, of_channels]: [Kind; 2],
+    shortcut: bool,
+    relu: bool,
+) -> Result<Vec<Tensor>> {
+    let [x, added, dy] = pictures.each_ref().map(|tensor| tensor.to_kind(kind).detach().copy());
+    let [weight, bias, mean, var] = channels.each_ref().map(|tensor| tensor.to_kind(of_channels).copy());
+    let [x, added, weight, bias] = [x, added, weight, bias].map(|tensor| tensor.set_requires_grad(true));
+    let options = NormOptions { relu, momentum: 0.1, eps: 1e-5 };
+    let y = batch_norm(&x, [&weight, &bias, &mean, &var], shortcut.then_some(&added), true, options)?;
+    let half = halve(&y)?;
+    let inputs: Vec<&Tensor> = [&x, &weight, &bias].into_iter().chain(shortcut.then_some(&added)).collect();
+    let loss = (&y * dy).sum(Kind::Float).to_kind(Kind::Double) + half.square().sum(Kind::Float).to_kind(Kind::Double);
+    let gradients = Tensor::run_backward(&[loss], &inputs, false, false);
+    Ok([y.detach(), half.detach(), mean, var].into_iter().chain(gradients).collect())
 }

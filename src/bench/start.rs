@@ -2,7 +2,7 @@
 //! store that it left.
 
 use super::{Bed, scratch};
-use crate::bars::Report;
+use crate::bars::ProgressLine;
 use crate::sweep;
 use clap::Args;
 use gauntlet::suite::Suite;
@@ -26,9 +26,10 @@ impl Start {
         // A checkpoint after every step makes the trial report its first one.
         let settings = ["recipe.checkpoint_steps=1".into(), format!("device={}", bed.name)];
         let trials = Suite::read(&self.suite, &settings)?.trials()?;
-        let poisoned = trials.into_iter().find(|trial| !trial.poisoning.is_empty());
-        let missing = || Error::invalid(self.suite.display().to_string(), "has no arena that is poisoned");
-        let mut trial = poisoned.ok_or_else(missing)?;
+        let poisoned = trials.into_iter().find(|trial| !trial.arena.poisoning.is_empty());
+        let Some(mut trial) = poisoned else {
+            return Err(Error::invalid(self.suite.display().to_string(), "has no arena that is poisoned"));
+        };
         trial.threads = bed.threads;
         let folder = scratch()?;
         let mut seconds = Vec::new();
@@ -43,14 +44,13 @@ impl Start {
 
 /// Seconds until a child has read the data and done a step.
 fn first_step(trial: &Trial, out: &Path, store: &Path) -> Result<f64> {
-    std::fs::create_dir_all(out).map_err(Error::io(out))?;
-    trial.claim(out)?;
+    trial.check_or_write_manifest(out)?;
     let program = std::env::current_exe().map_err(Error::io("gauntlet"))?;
     let clock = Instant::now();
     let mut child = sweep::child(&program, out, store).spawn().map_err(Error::io(&program))?;
     let stdout = child.stdout.take().expect("standard output is piped");
     let mut lines = BufReader::new(stdout).lines().map_while(|line| line.ok());
-    let trains = |line: String| serde_json::from_str::<Report>(&line).is_ok_and(|report| report.stage == "train");
+    let trains = |line: String| serde_json::from_str::<ProgressLine>(&line).is_ok_and(|report| report.stage == "train");
     let trained = lines.any(trains).then(|| clock.elapsed().as_secs_f64());
     // It has told what was asked: without standard input it would write a checkpoint first.
     child.kill().map_err(Error::io(&program))?;

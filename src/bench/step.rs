@@ -81,8 +81,8 @@ impl Steps {
         let tokenizer = Tokenizer::new(&ground.data.vocabulary, trial.model.text_cfg.vocab_size)?;
         let shape = Shape { batch, context_length: trial.model.text_cfg.context_length };
         let (data, split, poison) = (&ground.data, &ground.split, &ground.poison);
-        let corpus = Corpus::new(data, split, poison, &tokenizer, shape, trial.seed, bed.device);
-        let model = Clip::new(&config, draw::hash(trial.seed, "model", &[]), bed.device)?;
+        let corpus = Corpus::new(data, split, poison, &tokenizer, shape, trial.arena.seed, bed.device);
+        let model = Clip::new(&config, draw::hash(trial.arena.seed, "model", &[]), bed.device)?;
         let mut defense = trial.defense.build::<dyn Defense>()?;
         if defense.needs() != Needs::default() {
             return Err(Error::invalid("--defense", "needs more than the data: a step of it alone cannot be timed"));

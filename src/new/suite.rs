@@ -40,7 +40,6 @@ pub fn write(path: &Path, data: &Path, classes: &str) -> Result<()> {
 fn source(data: &Path) -> Result<String> {
     let about = fs::metadata(data).map_err(Error::io(data))?;
     let path = data.display().to_string();
-    let quoted = |text: &str| serde_json::to_string(text).expect("a string");
     if about.is_dir() || path.ends_with(".tar") {
         Webdataset { path: data.into(), ..Webdataset::default() }.open()?;
         return Ok(format!("kind = \"webdataset\"\npath = {}", quoted(&path)));
@@ -50,18 +49,25 @@ fn source(data: &Path) -> Result<String> {
     BufReader::new(file.take(HEADER)).read_line(&mut header).map_err(Error::io(data))?;
     let delimiter = if header.contains('\t') { '\t' } else { ',' };
     let columns: Vec<&str> = header.trim_start_matches('\u{feff}').trim().split(delimiter).map(unquoted).collect();
-    let find = |names: &[&'static str], what: &str| {
-        let found = names.iter().find(|name| columns.contains(*name)).copied();
-        let why =
-            format!("its first line names the columns {}; none is called {}", columns.join(", "), names.join(", "));
-        found.ok_or_else(|| {
-            Error::invalid(path.clone(), format!("{why}: rename the column of {what}, or write the suite by hand"))
-        })
-    };
-    let (image, caption) = (find(&PATHS, "image paths")?, find(&CAPTIONS, "captions")?);
+    let image = find(&path, &columns, &PATHS, "image paths")?;
+    let caption = find(&path, &columns, &CAPTIONS, "captions")?;
     let tab = if delimiter == '\t' { "\ndelimiter = \"tab\"" } else { "" };
     let path = quoted(&path);
     Ok(format!("kind = \"csv\"\npath = {path}\npath_column = \"{image}\"\ncaption_column = \"{caption}\"{tab}"))
+}
+
+/// The column that has one of these names.
+fn find(path: &str, columns: &[&str], names: &[&'static str], what: &str) -> Result<&'static str> {
+    let found = names.iter().find(|name| columns.contains(*name)).copied();
+    found.ok_or_else(|| {
+        let why =
+            format!("its first line names the columns {}; none is called {}", columns.join(", "), names.join(", "));
+        Error::invalid(path, format!("{why}: rename the column of {what}, or write the suite by hand"))
+    })
+}
+
+fn quoted(text: &str) -> String {
+    serde_json::to_string(text).expect("a string")
 }
 
 fn unquoted(name: &str) -> &str {

@@ -120,8 +120,9 @@ impl Export {
             return Err(Error::invalid("--suite", "says where a bundle's data lies; a suite says it itself"));
         }
         let trial = self.trial(Suite::read_tier(&self.from, self.here.tier.as_deref(), &self.here.set)?)?;
-        let arena = trial.in_arena();
-        let ground = match trial.bundled()? {
+        let bundled = trial.bundled()?;
+        let arena = trial.arena;
+        let ground = match bundled {
             Some(folder) => arena.prepare_from(&folder, &workshop)?,
             None => arena.prepare(&workshop)?,
         };
@@ -145,7 +146,7 @@ impl Export {
         } else {
             Error::Unknown { kind: "arena", name: name.clone(), known }
         };
-        trials.into_iter().find(|trial| trial.arena == name && trial.seed == seed).ok_or(unknown)
+        trials.into_iter().find(|trial| trial.arena.name == name && trial.arena.seed == seed).ok_or(unknown)
     }
 }
 

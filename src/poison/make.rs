@@ -59,10 +59,10 @@ impl Make {
         let bar = Bar::new();
         for trial in trials {
             let workshop = PrepareContext { store: &store.path, device: parse_device(&trial.device)?, progress: &bar };
-            let arena = trial.in_arena();
+            let arena = &trial.arena;
             let ground = arena.prepare(&workshop)?;
-            let folder = self.out.join(&trial.arena).join(format!("seed-{}", trial.seed));
-            let new = Bundle::write(&folder, &arena, &ground, &bar)?;
+            let folder = self.out.join(&arena.name).join(format!("seed-{}", arena.seed));
+            let new = Bundle::write(&folder, arena, &ground, &bar)?;
             let there = if new { "" } else { " (was there already, the same)" };
             let (what, digest) = (tally(&ground.poison.edits), &ground.poison.digest);
             bar.aside(|| say(&format!("{}: {what}; digest {digest}{there}\n", folder.display())));
@@ -72,15 +72,15 @@ impl Make {
 
     /// One trial of each arena and seed that is poisoned and wanted.
     fn trials(&self, mut trials: Vec<Trial>) -> Result<Vec<Trial>> {
-        trials.retain(|trial| !trial.poisoning.is_empty());
-        trials.dedup_by(|next, kept| (&next.arena, next.seed) == (&kept.arena, kept.seed));
-        let mut known: Vec<String> = trials.iter().map(|trial| trial.arena.clone()).collect();
+        trials.retain(|trial| !trial.arena.poisoning.is_empty());
+        trials.dedup_by(|next, kept| (&next.arena.name, next.arena.seed) == (&kept.arena.name, kept.arena.seed));
+        let mut known: Vec<String> = trials.iter().map(|trial| trial.arena.name.clone()).collect();
         known.sort();
         known.dedup();
         if let Some(name) = self.only.iter().find(|name| !known.contains(name)) {
             return Err(Error::Unknown { kind: "poisoned arena", name: name.clone(), known });
         }
-        trials.retain(|trial| self.only.is_empty() || self.only.contains(&trial.arena));
+        trials.retain(|trial| self.only.is_empty() || self.only.contains(&trial.arena.name));
         match trials.is_empty() {
             true => Err(Error::invalid(self.suite.display().to_string(), "poisons nothing: no arena has an attack")),
             false => Ok(trials),

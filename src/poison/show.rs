@@ -51,12 +51,12 @@ const STRUCK: Ink = Ink { struck: true, ..QUIET };
 const CLASS: Ink = Ink { colour: [176, 48, 32], ..TEXT };
 
 /// One line of text and how it is written.
-type Line = (String, Ink);
+type Inked = (String, Ink);
 
 /// One edit as it is drawn.
 struct Row {
     pictures: Vec<Vec<u8>>,
-    lines: Vec<Line>,
+    lines: Vec<Inked>,
 }
 
 /// The edits of one attack.
@@ -139,7 +139,7 @@ fn row(number: usize, bundle: &Bundle, data: &Dataset) -> Result<Row> {
         (None, Picture::Row(row)) => format!("picture of row {row}"),
         (None, Picture::File(file)) => format!("picture {file}"),
     };
-    let mut lines: Vec<Line> = match caption {
+    let mut lines: Vec<Inked> = match caption {
         Some(caption) => wrap(caption, LETTERS).into_iter().take(3).map(|line| (line, STRUCK)).collect(),
         None => vec![("new pair".into(), QUIET)],
     };
@@ -204,10 +204,10 @@ fn draw_sheet(bundle: &Bundle, parts: &[Part]) -> Sheet {
 }
 
 /// What the sheet is of.
-fn head(bundle: &Bundle, letters: usize) -> Vec<Line> {
+fn head(bundle: &Bundle, letters: usize) -> Vec<Inked> {
     let arena = &bundle.about.arena;
     let title = format!("{} / {} / seed {}", arena.suite, arena.name, arena.seed);
-    let mut lines: Vec<Line> = wrap(&title, letters * 2 / 3).into_iter().map(|line| (line, TITLE)).collect();
+    let mut lines: Vec<Inked> = wrap(&title, letters * 2 / 3).into_iter().map(|line| (line, TITLE)).collect();
     lines.extend(wrap(&tally(&bundle.poison.edits), letters).into_iter().map(|line| (line, TEXT)));
     lines.push((format!("digest {}", bundle.about.digest), QUIET));
     lines

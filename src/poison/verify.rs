@@ -68,15 +68,11 @@ impl Verify {
 /// If the data is not the same: then there is nothing to compare.
 fn difference(bundle: &Bundle, here: &PreparedData) -> Result<Option<String>> {
     let (theirs, ours) = (&bundle.poison, &here.poison);
-    let other = |why: &str| {
-        let why = format!("{why}; --suite names a suite whose `[data]` is what the poison was made on");
-        Err(Error::invalid(bundle.folder.join("poison.json").display().to_string(), why))
-    };
     if bundle.about.data_digest != here.data.index.digest {
-        return other("the data here is not the data it was made on");
+        return other_data(bundle, "the data here is not the data it was made on");
     }
     if bundle.heldout != here.split.heldout {
-        return other("other rows are held out here: some pictures can be read only here, or only there");
+        return other_data(bundle, "other rows are held out here: some pictures can be read only here, or only there");
     }
     let goals = here.threats.iter().find(|threat| bundle.about.goals.get(&threat.label) != Some(&threat.goal));
     if let Some(threat) = goals {
@@ -87,6 +83,11 @@ fn difference(bundle: &Bundle, here: &PreparedData) -> Result<Option<String>> {
     }
     let same = || Ok((theirs.digest != ours.digest).then(|| format!("the digest here is {}", ours.digest)));
     pixels(&theirs.pixels, &ours.pixels)?.map_or_else(same, |why| Ok(Some(why)))
+}
+
+fn other_data(bundle: &Bundle, why: &str) -> Result<Option<String>> {
+    let why = format!("{why}; --suite names a suite whose `[data]` is what the poison was made on");
+    Err(Error::invalid(bundle.folder.join("poison.json").display().to_string(), why))
 }
 
 /// The first edit that is not the same.

@@ -73,7 +73,7 @@ fn tokenizer(trial: &Trial) -> Tokenizer {
 
 fn corpus<'a>(trial: &Trial, ground: &'a PreparedData, tokenizer: &'a Tokenizer) -> Corpus<'a> {
     let shape = Shape { batch: 32, context_length: 16 };
-    Corpus::new(&ground.data, &ground.split, &ground.poison, tokenizer, shape, trial.seed, Device::Cpu)
+    Corpus::new(&ground.data, &ground.split, &ground.poison, tokenizer, shape, trial.arena.seed, Device::Cpu)
 }
 
 /// Every training row as the trainer is shown it, before augmentation: u8 `[rows, 3, S, S]`.

@@ -78,7 +78,7 @@ fn the_hash_of_sources_is_one_of_names_and_contents() {
 fn two_splits_of_one_size_do_not_share_their_poison() {
     gauntlet_attacks::link();
     let home = tempfile::tempdir().unwrap();
-    let arena = trial(&world_suite(home.path(), 1, "[0]", "clip = {}"), &[], "poisoned/clip/seed-0").in_arena();
+    let arena = trial(&world_suite(home.path(), 1, "[0]", "clip = {}"), &[], "poisoned/clip/seed-0").arena;
     let workshop = PrepareContext { store: home.path(), device: Device::Cpu, progress: &Silent };
     let data = arena.prepare(&workshop).unwrap().data;
     let [one, other] = [0, 1].map(|seed| data.split(arena.heldout, seed).unwrap());

@@ -12,6 +12,7 @@ mod data;
 mod defenses;
 mod downstream;
 mod exports;
+mod frozen;
 mod judge;
 mod keys;
 mod layers;

@@ -100,7 +100,7 @@ fn every_role_has_a_crate_to_start_from() {
         let manifest: toml::Table = read("Cargo.toml").parse().unwrap();
         assert_eq!(manifest["package"]["name"].as_str(), Some(name.as_str()));
         let core = manifest["dependencies"]["gauntlet"]["path"].as_str().unwrap();
-        assert!(Path::new(core).is_absolute() && Path::new(core).join("src/plugin.rs").exists());
+        assert!(Path::new(core).is_absolute() && Path::new(core).join("src/registry.rs").exists());
         let config: toml::Table = read(".cargo/config.toml").parse().unwrap();
         let libtorch = config["env"]["LIBTORCH"].as_str().unwrap();
         assert!(Path::new(libtorch).join("include/torch").is_dir());

@@ -41,7 +41,7 @@ impl Made {
     }
 
     fn arena(&self, settings: &[&str], seed: u64) -> Arena {
-        trial(&self.suite, settings, &format!("poisoned/clip/seed-{seed}")).in_arena()
+        trial(&self.suite, settings, &format!("poisoned/clip/seed-{seed}")).arena
     }
 
     /// The poison of seed 0 made anew, and changed.
@@ -90,6 +90,7 @@ fn a_suite_trains_on_its_bundle_to_the_same_bits() {
     let about: Value = serde_json::from_str(&fs::read_to_string(MADE.seed(1).join("poison.json")).unwrap()).unwrap();
     let poisoned = made.0.iter().find(|line| line.trial == "poisoned/clip/seed-1").unwrap();
     assert_eq!(about["digest"], poisoned.poison_digest.as_str());
+    assert_eq!(about["build"]["gauntlet"], env!("CARGO_PKG_VERSION"));
     let resolved = fs::read_to_string(MADE.home.join("read/trials/poisoned/clip/seed-1/trial.json")).unwrap();
     assert!(resolved.contains("\"bundle\""), "{resolved}");
 

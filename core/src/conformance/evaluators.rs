@@ -1,6 +1,6 @@
 //! What an evaluator does: it measures what it has defined, and the same twice, whatever the attackers of the trial want.
 
-use super::standin::{self, Plain};
+use super::standin::{self, MatchesItself};
 use super::{Held, must};
 use crate::evaluator::Unit;
 use crate::progress::Silent;
@@ -46,7 +46,7 @@ pub(super) fn check(plugin: &Plugin<dyn Evaluator>, config: &Configured) -> Held
 fn scores(trial: &Trial, evaluator: Box<dyn Evaluator>, home: &Path, run: &str) -> Result<Vec<ScoreLine>> {
     let stop = AtomicBool::new(false);
     let machine = RunContext { workers: 1, progress: &Silent, stop: &stop };
-    let cast = Plugins { attacks: standin::attacks(), defense: Box::new(Plain), evaluators: vec![evaluator] };
+    let cast = Plugins { attacks: standin::attacks(), defense: Box::new(MatchesItself), evaluators: vec![evaluator] };
     let lines = trial.run_with(cast, &home.join(run), &home.join("store"), &machine)?;
     Ok(lines.into_iter().filter_map(|line| if let Line::Score(score) = line { Some(score) } else { None }).collect())
 }

@@ -5,6 +5,7 @@ use crate::attack::{Relabel, Stamped, Target};
 use crate::data::DataConfig;
 use crate::data::world::World;
 use crate::model::ModelConfig;
+use crate::poison::Arena;
 use crate::recipe::Recipe;
 use crate::registry::Configured;
 use crate::trial::Trial;
@@ -24,23 +25,27 @@ pub(super) fn trial() -> Trial {
     let recipe = Recipe { epochs: 2, batch: 100, learning_rate: 1e-3, warmup_steps: 1, ..Recipe::default() };
     let attacks: Vec<Configured> = villains().iter().map(Villain::configured).collect();
     Trial {
-        suite: "conformance".into(),
-        arena: "all".into(),
-        seed: 0,
+        arena: Arena {
+            suite: "conformance".into(),
+            name: "all".into(),
+            seed: 0,
+            data: DataConfig::World(World { pairs: 300, classes: 6, ..World::default() }),
+            classes: String::new(),
+            size: model.vision_cfg.image_size as u32,
+            heldout: 0.13,
+            cache_gb: 1.0,
+            poisoning: attacks.iter().map(|attack| attack.label.clone()).collect(),
+            attacks,
+            libraries: Vec::new(),
+        },
         device: "cpu".into(),
         threads: 1,
-        data: DataConfig::World(World { pairs: 300, classes: 6, ..World::default() }),
-        classes: String::new(),
         tier: None,
-        heldout: 0.13,
         bundle: std::path::PathBuf::new(),
         weights: std::path::PathBuf::new(),
         weights_blake3: String::new(),
-        cache_gb: 1.0,
         model,
         recipe,
-        poisoning: attacks.iter().map(|attack| attack.label.clone()).collect(),
-        attacks,
         defense: configured("plain"),
         clean_after: None,
         evaluators: Vec::new(),
@@ -143,9 +148,9 @@ impl Attack for Villain {
 }
 
 /// Plain CLIP, which says that every row was matched to itself, for evaluators that want to see matches.
-pub(super) struct Plain;
+pub(super) struct MatchesItself;
 
-impl Defense for Plain {
+impl Defense for MatchesItself {
     fn loss(&mut self, step: &Step) -> Result<Tensor> {
         step.record_matches(step.keys);
         Ok(step.clip_loss(step.image, step.text))

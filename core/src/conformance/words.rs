@@ -9,11 +9,7 @@ use std::collections::HashSet;
 /// Name, summary, and a doc comment for every field.
 pub(super) fn told<T: Role + ?Sized>(plugin: &Plugin<T>) -> Held {
     let (name, summary) = (plugin.name, plugin.summary);
-    let word = |word: &str| {
-        word.starts_with(|c: char| c.is_ascii_lowercase())
-            && word.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit())
-    };
-    must(name.split('-').all(word), "its name is not kebab-case")?;
+    must(name.split('-').all(is_word), "its name is not kebab-case")?;
     let line = (10..150).contains(&summary.len()) && !summary.contains('\n');
     must(line, format!("its summary is not one line of 10 to 150 characters: {summary:?}"))?;
     let schema: Value = serde_json::from_str(&(plugin.schema)()).expect("a schema is JSON");
@@ -31,18 +27,26 @@ pub(super) fn told<T: Role + ?Sized>(plugin: &Plugin<T>) -> Held {
     own.map_or(Ok(()), |own| Err(format!("its field `{own}` has the name of a suite's own key")))
 }
 
+fn is_word(word: &str) -> bool {
+    let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
+    word.starts_with(|c: char| c.is_ascii_lowercase()) && word.chars().all(plain)
+}
+
 /// Fields and choices without a description, anywhere in a schema.
 fn helpless(schema: &Value, place: &str) -> Vec<String> {
     let Some(object) = schema.as_object() else {
         return schema.as_array().into_iter().flatten().flat_map(|inner| helpless(inner, place)).collect();
     };
-    let lacks = |value: &Value| value["description"].as_str().is_none_or(|help| help.trim().is_empty());
     let fields = schema["properties"].as_object().into_iter().flatten();
     let choices = schema["oneOf"].as_array().into_iter().flatten().filter(|choice| choice["const"].is_string());
-    let fields = fields.filter(|(_, field)| lacks(field)).map(|(key, _)| format!("{place}/{key}"));
-    let choices = choices.filter(|choice| lacks(choice)).map(|choice| format!("{place}/{}", choice["const"]));
+    let fields = fields.filter(|(_, field)| lacks_help(field)).map(|(key, _)| format!("{place}/{key}"));
+    let choices = choices.filter(|choice| lacks_help(choice)).map(|choice| format!("{place}/{}", choice["const"]));
     let inner = object.iter().flat_map(|(key, inner)| helpless(inner, &format!("{place}/{key}")));
     fields.chain(choices).chain(inner).collect()
+}
+
+fn lacks_help(value: &Value) -> bool {
+    value["description"].as_str().is_none_or(|help| help.trim().is_empty())
 }
 
 /// What a suite that sets nothing resolves to, and that a typo is no key.
@@ -86,11 +90,14 @@ fn complete<T: Role + ?Sized>(plugin: &Plugin<T>, preset: &Preset) -> Held {
 
 /// Values by dotted key; tables are taken apart, lists are not.
 fn leaves(table: &Map<String, Value>) -> Vec<(String, Value)> {
-    let leaf = |(key, value): (&String, &Value)| match value {
+    table.iter().flat_map(leaves_of).collect()
+}
+
+fn leaves_of((key, value): (&String, &Value)) -> Vec<(String, Value)> {
+    match value {
         Value::Object(inner) => {
             leaves(inner).into_iter().map(|(rest, value)| (format!("{key}.{rest}"), value)).collect()
         }
         value => vec![(key.clone(), value.clone())],
-    };
-    table.iter().flat_map(leaf).collect()
+    }
 }

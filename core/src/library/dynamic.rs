@@ -54,25 +54,28 @@ pub(super) fn open(path: &Path, file: &Path, name: String) -> Result<Loaded> {
 
 /// Bytes of a 64-bit ELF file, which ends with the table of its sections: the system's loader would crash on one that is cut short.
 fn whole(content: &[u8]) -> usize {
-    let number = |at: usize, bytes: usize| {
-        let little_endian = content.iter().skip(at).take(bytes).rev();
-        little_endian.fold(0usize, |number, byte| (number << 8) | usize::from(*byte))
-    };
     // `e_shoff`, `e_shentsize` and `e_shnum` of its header.
-    number(0x28, 8).saturating_add(number(0x3a, 2) * number(0x3c, 2)).max(0x40)
+    let [start, size, count] = [(0x28, 8), (0x3a, 2), (0x3c, 2)].map(|(at, bytes)| number(content, at, bytes));
+    start.saturating_add(size * count).max(0x40)
+}
+
+/// Little endian.
+fn number(content: &[u8], at: usize, bytes: usize) -> usize {
+    let bytes = content.iter().skip(at).take(bytes).rev();
+    bytes.fold(0usize, |number, byte| (number << 8) | usize::from(*byte))
 }
 
 /// Names of symbols by which a library may export plugins: they end with the name of its crate, which the file need not keep.
 fn symbols(content: &[u8]) -> Vec<String> {
-    let is_name = |byte: &u8| byte.is_ascii_alphanumeric() || *byte == b'_';
     let starts = content.windows(SYMBOL.len() + 1).enumerate();
     let starts = starts.filter(|(_, window)| window[0] == 0 && &window[1..] == SYMBOL.as_bytes());
-    let symbol = |(at, _)| {
-        let rest = &content[at + 1..];
-        let end = rest.iter().position(|byte| !is_name(byte))?;
-        (rest[end] == 0).then(|| String::from_utf8_lossy(&rest[..end]).into_owned())
-    };
-    starts.filter_map(symbol).collect()
+    starts.filter_map(|(at, _)| symbol(&content[at + 1..])).collect()
+}
+
+/// The name that stands at the beginning, with a zero behind it.
+fn symbol(content: &[u8]) -> Option<String> {
+    let end = content.iter().position(|byte| !byte.is_ascii_alphanumeric() && *byte != b'_')?;
+    (content[end] == 0).then(|| String::from_utf8_lossy(&content[..end]).into_owned())
 }
 
 /// Loads the library, for good, and reads what it says about itself as far as this program knows how to. The inner error: it is a library of
@@ -83,12 +86,8 @@ fn read(file: &Path, symbols: &[String]) -> Result<Result<&'static Handshake, St
     let library = unsafe { libloading::Library::new(file) };
     // Never unloaded: plugins, their names and their functions are `'static`.
     let library = Box::leak(Box::new(library.map_err(|error| format!("it cannot be loaded: {error}"))?));
-    let find = |symbol: &String| {
-        // SAFETY: only the address is taken here; what lies there is looked at below.
-        unsafe { library.get::<*const Header>(symbol.as_bytes()) }.ok().map(|symbol| *symbol)
-    };
-    let found =
-        symbols.iter().find_map(find).ok_or("it exports none: the symbol is not among those that it exports")?;
+    let found = symbols.iter().find_map(|symbol| address(library, symbol));
+    let found = found.ok_or("it exports none: the symbol is not among those that it exports")?;
     // SAFETY: a symbol of this name is written by `export_plugins!` alone, and every version of it starts with this header, which
     // holds any bits.
     let header = unsafe { found.read() };
@@ -110,6 +109,11 @@ fn read(file: &Path, symbols: &[String]) -> Result<Result<&'static Handshake, St
     // SAFETY: it is this very struct then, and a static of a library that stays loaded. Its functions are not called before its sizes were
     // compared.
     Ok(Ok(unsafe { &*found.cast::<Handshake>() }))
+}
+
+fn address(library: &'static libloading::Library, symbol: &str) -> Option<*const Header> {
+    // SAFETY: only the address is taken here; whoever asked looks at what lies there.
+    unsafe { library.get::<*const Header>(symbol.as_bytes()) }.ok().map(|symbol| *symbol)
 }
 
 /// The same plugins under names that no other library has.

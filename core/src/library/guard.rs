@@ -143,12 +143,13 @@ fn exists(goal: &Goal, data: &Dataset) -> Result<(), String> {
             (Vec::new(), pictures.iter().map(|picture| picture.truth).chain([*class]).collect())
         }
     };
-    let stray = |numbers: Vec<u32>, what, count| {
-        let stray = numbers.into_iter().find(|number| *number >= count);
-        stray.map_or(Ok(()), |number| Err(format!("{what} {number}, which does not exist: there are {count}")))
-    };
-    stray(rows, "row", data.len())?;
-    stray(classes, "class", data.classes.len())
+    within(rows, "row", data.len())?;
+    within(classes, "class", data.classes.len())
+}
+
+fn within(numbers: Vec<u32>, what: &str, count: u32) -> Result<(), String> {
+    let stray = numbers.into_iter().find(|number| *number >= count);
+    stray.map_or(Ok(()), |number| Err(format!("{what} {number}, which does not exist: there are {count}")))
 }
 
 /// A tensor as messages name it.

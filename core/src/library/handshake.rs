@@ -17,7 +17,7 @@ use tch::Tensor;
 pub(super) const SYMBOL: &str = "gauntlet_plugins_";
 
 /// The layout of [`Handshake`] itself.
-pub(super) const INTERFACE: u32 = 3;
+pub(super) const INTERFACE: u32 = 4;
 
 pub(super) const MAGIC: [u8; 16] = *b"gauntlet plugins";
 

@@ -6,7 +6,7 @@ use super::{Poison, PreparedAttack, PreparedData};
 use crate::attack::{PoisonCtx, PrepareContext};
 use crate::data::{DataConfig, Dataset};
 use crate::registry::{Configured, Origin};
-use crate::{Attack, Error, Result};
+use crate::{Attack, Error, Progress, Result};
 use serde::{Deserialize, Serialize};
 use std::collections::HashSet;
 use std::path::Path;
@@ -56,7 +56,7 @@ impl Arena {
     /// Data from the store of a workshop, poison made anew.
     pub fn remake(&self, workshop: &PrepareContext) -> Result<PreparedData> {
         let scratch = tempfile::tempdir().map_err(Error::io(std::env::temp_dir()))?;
-        let data = self.data(workshop)?;
+        let data = self.open_data(workshop.store, workshop.progress)?;
         self.poisoned(data, self.build()?, None, &PrepareContext { store: scratch.path(), ..*workshop })
     }
 
@@ -82,12 +82,13 @@ impl Arena {
     ) -> Result<PreparedData> {
         // It is read first: data takes longer.
         let bundle = bundle.map(Bundle::read).transpose()?;
-        self.poisoned(self.data(workshop)?, attacks, bundle, workshop)
+        self.poisoned(self.open_data(workshop.store, workshop.progress)?, attacks, bundle, workshop)
     }
 
-    fn data(&self, workshop: &PrepareContext) -> Result<Dataset> {
+    /// Rows and canvases, made if they are not in the store yet.
+    pub(crate) fn open_data(&self, store: &Path, progress: &dyn Progress) -> Result<Dataset> {
         let cache_bytes = (self.cache_gb * 1e9) as u64;
-        Dataset::open_among(&self.data, &self.classes, self.size, cache_bytes, workshop.store, workshop.progress)
+        Dataset::open_among(&self.data, &self.classes, self.size, cache_bytes, store, progress)
     }
 
     fn poisoned(

@@ -8,6 +8,7 @@
 use super::arena::Arena;
 use super::{Poison, Poisoned, PreparedAttack, json, pictures};
 use crate::attack::Goal;
+use crate::build::BuiltBy;
 use crate::data::files::{read_safetensors, write_atomic, write_safetensors};
 use crate::data::{Dataset, Split};
 use crate::poison::PreparedData;
@@ -38,6 +39,9 @@ pub struct About {
     pub goals: BTreeMap<String, Goal>,
     /// What it was made from.
     pub arena: Arena,
+    /// The build that made it; left out where an earlier one did.
+    #[serde(default, skip_serializing_if = "BuiltBy::is_unknown")]
+    pub build: BuiltBy,
 }
 
 /// The poison of one arena and seed, from its folder.
@@ -205,6 +209,7 @@ impl Bundle {
             classes: (0..data.classes.len()).map(|class| data.classes.name(class).to_string()).collect(),
             goals: threats.iter().map(|threat| (threat.label.clone(), threat.goal.clone())).collect(),
             arena: arena.clone(),
+            build: BuiltBy::this(),
         };
         let parent = folder.parent().expect("a folder of an arena");
         fs::create_dir_all(parent).map_err(Error::io(parent))?;

@@ -56,14 +56,22 @@ pub fn of(plugin: &str) -> Option<&'static Library> {
     loaded().into_iter().find(|library| library.name == name)
 }
 
-/// The libraries that some plugins are of, or plugins that their configurations name, each once.
+/// The loaded libraries that some plugins are of, or plugins that their configurations name, each once.
 pub fn used<'a>(plugins: impl IntoIterator<Item = &'a Configured>) -> Vec<Origin> {
+    let loaded: Vec<Origin> = loaded().into_iter().map(|library| library.origin.clone()).collect();
+    among(plugins, &loaded)
+}
+
+/// Those of `libraries` that some plugins are of, or plugins that their configurations name, each once.
+pub fn among<'a>(plugins: impl IntoIterator<Item = &'a Configured>, libraries: &[Origin]) -> Vec<Origin> {
     let mut names = Vec::new();
     for plugin in plugins {
         names.push(plugin.plugin.as_str());
         plugin.config.values().for_each(|value| named_in(value, &mut names));
     }
-    let mut used: Vec<Origin> = names.into_iter().filter_map(of).map(|library| library.origin.clone()).collect();
+    let prefixes: Vec<&str> = names.iter().filter_map(|name| Some(name.split_once('/')?.0)).collect();
+    let mut used: Vec<Origin> =
+        libraries.iter().filter(|library| prefixes.contains(&library.name().as_str())).cloned().collect();
     used.sort();
     used.dedup();
     used
@@ -82,9 +90,14 @@ fn named_in<'a>(value: &'a Value, names: &mut Vec<&'a str>) {
 }
 
 impl Origin {
+    /// What the names of its plugins start with.
+    fn name(&self) -> String {
+        name(Path::new(&self.file))
+    }
+
     /// Whether this very library is loaded: a trial is run with what it was made with, and nothing that a file names is loaded by itself.
     pub fn check(&self) -> Result<()> {
-        let named = loaded().into_iter().find(|library| library.name == name(Path::new(&self.file)));
+        let named = loaded().into_iter().find(|library| library.name == self.name());
         let what = format!("plugin library {}", self.file);
         let short = |hash: &str| hash.chars().take(16).collect::<String>();
         match named {

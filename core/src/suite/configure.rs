@@ -15,34 +15,29 @@ pub(super) fn all<T: Role + ?Sized>(table: &Map<String, Value>) -> Result<Vec<Co
 }
 
 fn one<T: Role + ?Sized>(table: &Map<String, Value>, label: &str) -> Result<Configured> {
-    let place = || format!("{} `{label}`", T::KIND);
-    let mut config = table[label].as_object().cloned().ok_or_else(|| Error::invalid(place(), "must be a table"))?;
-    let mut name_in = |key: &str| match config.shift_remove(key) {
-        None => Ok(None),
-        Some(Value::String(name)) => Ok(Some(name)),
-        Some(other) => Err(Error::invalid(place(), format!("`{key}` must be a name, not {other}"))),
-    };
-    let weights = if T::KIND == <dyn Defense>::KIND { name_in("weights")? } else { None };
+    let place = format!("{} `{label}`", T::KIND);
+    let mut config = table[label].as_object().cloned().ok_or_else(|| Error::invalid(&place, "must be a table"))?;
+    let weights = if T::KIND == <dyn Defense>::KIND { name_in(&mut config, "weights", &place)? } else { None };
     // What was trained elsewhere is measured as plain CLIP is: nothing of it runs here.
-    let name = match name_in("plugin")? {
+    let name = match name_in(&mut config, "plugin", &place)? {
         Some(name) => name,
         None if weights.is_some() => undefended()?.into(),
         None => label.to_string(),
     };
-    let of = name_in("of")?;
+    let of = name_in(&mut config, "of", &place)?;
     if weights.is_some() && role(&name)? != DefenseRole::Undefended {
         let why = format!(
             "`weights` are measured and nothing is trained, so `plugin = \"{name}\"` would do nothing: leave it out"
         );
-        return Err(Error::invalid(place(), why));
+        return Err(Error::invalid(&place, why));
     }
     if T::KIND == <dyn Defense>::KIND
         && let Some(oracle) = config.shift_remove("oracle")
         && !oracle.is_boolean()
     {
-        return Err(Error::invalid(place(), format!("`oracle` must be true or false, not {oracle}")));
+        return Err(Error::invalid(&place, format!("`oracle` must be true or false, not {oracle}")));
     }
-    let plugin = registry::find::<T>(&name).map_err(|error| error.during(place()))?;
+    let plugin = registry::find::<T>(&name).map_err(|error| error.during(&place))?;
     if T::KIND == <dyn Defense>::KIND
         && table[label].get("oracle") == Some(&Value::Bool(true))
         && role(&name)? != DefenseRole::Undefended
@@ -51,11 +46,11 @@ fn one<T: Role + ?Sized>(table: &Map<String, Value>, label: &str) -> Result<Conf
             "`oracle` is for plain CLIP: `plugin = \"{}\"`; a defense's own looks at the data would still meet the poison",
             undefended()?
         );
-        return Err(Error::invalid(place(), why));
+        return Err(Error::invalid(&place, why));
     }
     if let Some(of) = of {
         take_over(plugin, &mut config, table, (label, &of))
-            .map_err(|error| error.during(format!("{}, key `of`", place())))?;
+            .map_err(|error| error.during(format!("{place}, key `of`")))?;
     }
     let config = registry::resolve(plugin, &config)?;
     Ok(Configured { label: label.to_string(), plugin: name, config })
@@ -88,6 +83,15 @@ pub(super) fn check_accuracy(evaluators: &Map<String, Value>) -> Result<()> {
     }
     let why = format!("is measured by `{}`, which `[evaluators]` does not name", measuring.join("` or `"));
     Err(Error::invalid("key `accuracy`", why))
+}
+
+/// Takes a key of the suite's own, which names something, out of a table.
+fn name_in(config: &mut Map<String, Value>, key: &str, place: &str) -> Result<Option<String>> {
+    match config.shift_remove(key) {
+        None => Ok(None),
+        Some(Value::String(name)) => Ok(Some(name)),
+        Some(other) => Err(Error::invalid(place, format!("`{key}` must be a name, not {other}"))),
+    }
 }
 
 /// Gives `config` the value of every key that `plugin` shares with the one labelled `of`. Where both are the same plugin this is an ablation,
@@ -153,12 +157,9 @@ pub(super) fn stray_controls(table: &Map<String, Value>) -> Result<Vec<String>> 
     let mut warnings = Vec::new();
     for control in controls.iter().filter(|control| table[&control.label].get("of").is_none()) {
         let plugin = registry::find::<dyn Defense>(&control.plugin)?;
-        let unlike = |other: &Configured| -> Vec<String> {
-            let differs = |(key, value): &(String, Value)| control.config[key] != *value;
-            shared(plugin, other).into_iter().filter(differs).map(|(key, _)| format!("`{key}`")).collect()
-        };
         let like = others.iter().filter(|other| !shared(plugin, other).is_empty());
-        let unlike: Vec<(&String, Vec<String>)> = like.map(|other| (&other.label, unlike(other))).collect();
+        let unlike: Vec<(&String, Vec<String>)> =
+            like.map(|other| (&other.label, unlike(plugin, control, other))).collect();
         if let Some((label, keys)) = unlike.first().filter(|_| unlike.iter().all(|(_, keys)| !keys.is_empty())) {
             warnings.push(format!(
                 "defense `{}` controls for nothing in this suite: it differs from `{label}` in {}; `of = \"{label}\"` takes these over",
@@ -168,4 +169,10 @@ pub(super) fn stray_controls(table: &Map<String, Value>) -> Result<Vec<String>> 
         }
     }
     Ok(warnings)
+}
+
+/// The keys in which a control differs from one that it could control for.
+fn unlike<T: Role + ?Sized>(plugin: &Plugin<T>, control: &Configured, other: &Configured) -> Vec<String> {
+    let shared = shared(plugin, other).into_iter();
+    shared.filter(|(key, value)| control.config[key] != *value).map(|(key, _)| format!("`{key}`")).collect()
 }

@@ -12,7 +12,7 @@ use crate::defense::{Needs, PlanContext};
 use crate::evaluator::Downstream;
 use crate::model::{Checkpoint, Clip};
 use crate::poison::bundle::Bundle;
-use crate::poison::{Poison, Poisoned};
+use crate::poison::{Arena, Poison, Poisoned};
 use crate::progress::Silent;
 use crate::registry::origin;
 use crate::run::RunContext;
@@ -80,22 +80,17 @@ impl Suite {
         }
         let Some(first) = trials.first() else { return Ok(found) };
         if !first.recipe.init.is_empty() {
-            let load =
-                || Clip::new(&first.model, 0, Device::Cpu)?.load(&Checkpoint::read(Path::new(&first.recipe.init))?);
-            let notes = load().map_err(|error| error.during("key `recipe.init`"));
+            let notes = load(first, Path::new(&first.recipe.init)).map_err(|error| error.during("key `recipe.init`"));
             let notes = found.keep(notes, "");
             found.notes.extend(notes.unwrap_or_default());
         }
         for trial in trials.iter().filter(|trial| !trial.weights.as_os_str().is_empty()) {
-            let load = || {
-                trial.told_digest()?;
-                Clip::new(&trial.model, 0, Device::Cpu)?.load(&Checkpoint::read(&trial.weights)?)
-            };
             let place = format!("defense `{}`, key `weights`", trial.defense.label);
-            let notes = found.keep(load().map_err(|error| error.during(place)), &trial.name());
+            let notes = trial.told_digest().and_then(|_| load(trial, &trial.weights));
+            let notes = found.keep(notes.map_err(|error| error.during(place)), &trial.name());
             found.notes.extend(notes.unwrap_or_default());
         }
-        for attack in &first.attacks {
+        for attack in &first.arena.attacks {
             if origin::used(std::slice::from_ref(attack)).is_empty() {
                 let files = attack.build::<dyn Attack>().and_then(|attack| contents(&attack.reads()?));
                 found.keep(files.map_err(|error| error.during(format!("attack `{}`", attack.label))), "");
@@ -106,16 +101,15 @@ impl Suite {
             found.notes.push(format!(
                 "{rows} pairs are too many to count before a run: that attacks find their rows was not looked at"
             ));
-            found.keep(first.data.open().map_err(|error| error.during("table `data`")), "");
+            found.keep(first.arena.data.open().map_err(|error| error.during("table `data`")), "");
             return Ok(found);
         }
         // Nothing is cached: an image is decoded only where an attack asks whether it can be.
-        let size = first.model.vision_cfg.image_size as u32;
-        let data = Dataset::open_among(&first.data, &first.classes, size, 0, scratch, progress)
-            .map_err(|error| error.during("table `data`"));
+        let uncached = Arena { cache_gb: 0.0, ..first.arena.clone() };
+        let data = uncached.open_data(scratch, progress).map_err(|error| error.during("table `data`"));
         let Some(data) = found.keep(data, "") else {
             // What is missing beside it is told, too.
-            if let Some(validation) = first.data.validation() {
+            if let Some(validation) = first.arena.data.validation() {
                 found.keep(validation.open().map_err(|error| error.during("table `data.validation`")), "");
             }
             return Ok(found);
@@ -126,7 +120,7 @@ impl Suite {
             let look = data.len() as usize <= MOST_PLANNED;
             let split = if look { data.split(self.heldout, seed) } else { data.split_unseen(self.heldout, seed) };
             let Some(split) = found.keep(split, &place) else { continue };
-            let of_seed: Vec<&Trial> = trials.iter().copied().filter(|trial| trial.seed == seed).collect();
+            let of_seed: Vec<&Trial> = trials.iter().copied().filter(|trial| trial.arena.seed == seed).collect();
             found.poison(&of_seed, &data, &split, scratch);
         }
         Ok(found)
@@ -137,10 +131,10 @@ impl Rehearsal {
     /// The goals and edits of one seed, and the schedule of each trial.
     fn poison(&mut self, trials: &[&Trial], data: &Dataset, split: &Split, scratch: &Path) {
         let Some(first) = trials.first() else { return };
-        let (place, untouched) = (format!("seed {}", first.seed), HashSet::new());
-        let ctx = PoisonCtx { data, split, seed: first.seed, taken: &untouched };
+        let (place, untouched) = (format!("seed {}", first.arena.seed), HashSet::new());
+        let ctx = PoisonCtx { data, split, seed: first.arena.seed, taken: &untouched };
         let mut goals: BTreeMap<&str, (Box<dyn Attack>, Goal)> = BTreeMap::new();
-        for config in &first.attacks {
+        for config in &first.arena.attacks {
             if !origin::used(std::slice::from_ref(config)).is_empty() {
                 // What was loaded may abort; it runs in a trial's own process only.
                 let note =
@@ -160,7 +154,7 @@ impl Rehearsal {
         }
         let mut made: BTreeMap<&str, Option<Vec<Poisoned>>> = BTreeMap::new();
         for trial in trials {
-            let edits = made.entry(&trial.arena).or_insert_with(|| self.edits(trial, &goals, (data, split)));
+            let edits = made.entry(&trial.arena.name).or_insert_with(|| self.edits(trial, &goals, (data, split)));
             let Some(edits) = edits else { continue };
             let rows = split.train.len() + edits.iter().filter(|poisoned| poisoned.edit.replaces.is_none()).count();
             let checked = schedule(trial, rows);
@@ -183,17 +177,17 @@ impl Rehearsal {
         goals: &BTreeMap<&str, (Box<dyn Attack>, Goal)>,
         (data, split): (&Dataset, &Split),
     ) -> Option<Vec<Poisoned>> {
-        let place = format!("arena {}, seed {}", trial.arena, trial.seed);
+        let place = format!("arena {}, seed {}", trial.arena.name, trial.arena.seed);
         if let Some(folder) = self.keep(trial.bundled(), &place)? {
             return Some(self.keep(Bundle::read(&folder), &place)?.poison.edits);
         }
         let (mut taken, mut all, mut whole) = (HashSet::new(), Vec::new(), true);
-        for label in &trial.poisoning {
+        for label in &trial.arena.poisoning {
             let Some((attack, goal)) = goals.get(label.as_str()) else {
                 whole = false;
                 continue;
             };
-            let ctx = PoisonCtx { data, split, seed: trial.seed, taken: &taken };
+            let ctx = PoisonCtx { data, split, seed: trial.arena.seed, taken: &taken };
             let edits = attack.poison(&ctx, goal).map_err(|error| error.during(format!("attack `{label}`")));
             let edits = self.keep(edits, &place);
             whole &= edits.is_some();
@@ -203,6 +197,11 @@ impl Rehearsal {
         }
         whole.then_some(all)
     }
+}
+
+/// Loads weights into the model of a trial.
+fn load(trial: &Trial, weights: &Path) -> Result<Vec<String>> {
+    Clip::new(&trial.model, 0, Device::Cpu)?.load(&Checkpoint::read(weights)?)
 }
 
 /// What the trainer refuses before its first step, of a defense that trains on every row.
@@ -230,35 +229,36 @@ fn first_plan(
     scratch: &Path,
 ) -> (Result<()>, Vec<Poisoned>) {
     let poison = Poison { edits, pixels: Tensor::zeros([0], (Kind::Uint8, Device::Cpu)), digest: String::new() };
-    let ask = || -> Result<()> {
-        let mut defense = trial.defense.build::<dyn Defense>()?;
-        if defense.needs() != Needs::default() {
-            return Ok(()); // it starts from a model that is not there
-        }
-        let recipe = defense.recipe(&trial.recipe, split.train.len())?;
-        let tokenizer = Tokenizer::new(&data.vocabulary, trial.model.text_cfg.vocab_size)?;
-        let model = Clip::new(&trial.model, 0, Device::Cpu)?;
-        let shape = Shape { batch: recipe.batch, context_length: trial.model.text_cfg.context_length };
-        let corpus = Corpus::new(data, split, &poison, &tokenizer, shape, trial.seed, Device::Cpu);
-        // Whoever embeds images hears that the run is to stop.
-        let machine = RunContext { workers: 1, progress: &Silent, stop: &AtomicBool::new(true) };
-        let bench = PlanContext {
-            model: &model,
-            undefended: None,
-            needs: defense.needs(),
-            corpus: &corpus,
-            folder: scratch,
-            seed: trial.seed,
-            epochs: recipe.epochs,
-            precision: recipe.precision,
-            looked_at: &Cell::new(0),
-            machine: &machine,
-        };
-        match defense.plan(1, &bench) {
-            Ok(_) | Err(Error::Interrupted) => Ok(()),
-            Err(error) => Err(error),
-        }
-    };
-    let asked = ask();
+    let asked = ask(trial, data, split, &poison, scratch);
     (asked, poison.edits)
+}
+
+fn ask(trial: &Trial, data: &Dataset, split: &Split, poison: &Poison, scratch: &Path) -> Result<()> {
+    let mut defense = trial.defense.build::<dyn Defense>()?;
+    if defense.needs() != Needs::default() {
+        return Ok(()); // it starts from a model that is not there
+    }
+    let recipe = defense.recipe(&trial.recipe, split.train.len())?;
+    let tokenizer = Tokenizer::new(&data.vocabulary, trial.model.text_cfg.vocab_size)?;
+    let model = Clip::new(&trial.model, 0, Device::Cpu)?;
+    let shape = Shape { batch: recipe.batch, context_length: trial.model.text_cfg.context_length };
+    let corpus = Corpus::new(data, split, poison, &tokenizer, shape, trial.arena.seed, Device::Cpu);
+    // Whoever embeds images hears that the run is to stop.
+    let machine = RunContext { workers: 1, progress: &Silent, stop: &AtomicBool::new(true) };
+    let bench = PlanContext {
+        model: &model,
+        undefended: None,
+        needs: defense.needs(),
+        corpus: &corpus,
+        folder: scratch,
+        seed: trial.arena.seed,
+        epochs: recipe.epochs,
+        precision: recipe.precision,
+        looked_at: &Cell::new(0),
+        machine: &machine,
+    };
+    match defense.plan(1, &bench) {
+        Ok(_) | Err(Error::Interrupted) => Ok(()),
+        Err(error) => Err(error),
+    }
 }

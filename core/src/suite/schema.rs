@@ -37,33 +37,33 @@ fn tables<T: Role + ?Sized>() -> Result<Tables> {
     let plugins = registry::all::<T>()?;
     let names: Vec<&str> = plugins.iter().map(|plugin| plugin.name).collect();
     let mut definitions: Map<String, Value> = plugins.iter().flat_map(|plugin| define(plugin)).collect();
-    // Whatever its label: the table of the plugin that it names.
-    let named = |plugin: &&'static Plugin<T>| {
-        let this = json!({ "required": ["plugin"], "properties": { "plugin": { "const": plugin.name } } });
-        json!({ "if": this, "then": refer(T::KIND, plugin.name) })
-    };
     let summaries = plugins.iter().map(|plugin| json!({ "const": plugin.name, "description": plugin.summary }));
     let choice = json!({ "description": "Name of the plugin.", "oneOf": summaries.collect::<Vec<_>>() });
     let any = json!({
         "type": "object",
         "required": ["plugin"],
         "properties": { "plugin": choice },
-        "allOf": plugins.iter().map(named).collect::<Vec<_>>(),
+        "allOf": plugins.iter().map(|plugin| named::<T>(plugin.name)).collect::<Vec<_>>(),
     });
     definitions.insert(T::KIND.into(), any);
-    // A table may have a plugin's name for its label and name another.
-    let labelled = |name: &&str| {
-        let own = json!({ "properties": { "plugin": { "const": name } } });
-        let table =
-            json!({ "if": own, "then": refer(T::KIND, name), "else": { "$ref": format!("#/$defs/{}", T::KIND) } });
-        (name.to_string(), table)
-    };
     let table = json!({
-        "properties": names.iter().map(labelled).collect::<Map<_, _>>(),
+        "properties": names.iter().map(|name| (name.to_string(), labelled::<T>(name))).collect::<Map<_, _>>(),
         "additionalProperties": { "$ref": format!("#/$defs/{}", T::KIND) },
     });
     let Value::Object(table) = table else { unreachable!("written as an object") };
     Ok(Tables { table, definitions })
+}
+
+/// Whatever its label: the table of the plugin that it names.
+fn named<T: Role + ?Sized>(name: &str) -> Value {
+    let this = json!({ "required": ["plugin"], "properties": { "plugin": { "const": name } } });
+    json!({ "if": this, "then": refer(T::KIND, name) })
+}
+
+/// A table may have a plugin's name for its label and name another.
+fn labelled<T: Role + ?Sized>(name: &str) -> Value {
+    let own = json!({ "properties": { "plugin": { "const": name } } });
+    json!({ "if": own, "then": refer(T::KIND, name), "else": { "$ref": format!("#/$defs/{}", T::KIND) } })
 }
 
 fn refer(kind: &str, name: &str) -> Value {

@@ -37,13 +37,19 @@ pub(super) fn pick(suite: &mut toml::Table, tier: Option<&str>) -> Result<()> {
 /// place; `false` in the place of a table leaves that table out.
 fn lay_over(below: &mut toml::Table, above: &toml::Table) {
     for (key, value) in above {
-        let another = |table: &toml::Table| ["kind", "plugin", "preset"].iter().any(|own| table.contains_key(*own));
         match (below.get_mut(key), value) {
             (Some(toml::Value::Table(_)), toml::Value::Boolean(false)) => drop(below.remove(key)),
-            (Some(toml::Value::Table(below)), toml::Value::Table(above)) if !another(above) => lay_over(below, above),
+            (Some(toml::Value::Table(below)), toml::Value::Table(above)) if !is_another(above) => {
+                lay_over(below, above)
+            }
             _ => drop(below.insert(key.clone(), value.clone())),
         }
     }
+}
+
+/// Whether a table says itself what it is.
+fn is_another(table: &toml::Table) -> bool {
+    ["kind", "plugin", "preset"].iter().any(|own| table.contains_key(*own))
 }
 
 impl Suite {
@@ -64,9 +70,12 @@ impl Suite {
         });
         resolve_files(&mut shared)?;
         let rest = json!({ "arenas": self.arenas, "defenses": defenses, "gate": self.gate, "costly": self.costly });
-        let hash = |text: String| blake3::hash(text.as_bytes()).to_hex()[..32].to_string();
-        Ok([hash(shared.to_string()), hash(format!("{shared} {rest}"))])
+        Ok([hash(&shared.to_string()), hash(&format!("{shared} {rest}"))])
     }
+}
+
+fn hash(text: &str) -> String {
+    blake3::hash(text.as_bytes()).to_hex()[..32].to_string()
 }
 
 /// Where files lie is the machine's business: paths are left out, and a class file stands with its contents.

@@ -1,12 +1,13 @@
 //! What a trial says of itself: its lines of results.
 
 use super::Trial;
+use crate::build::BuiltBy;
 use crate::data::{BadRow, DataConfig, Dataset};
 use crate::evaluator::{Definition, Downstream, EvalContext, Score};
 use crate::registry::Origin;
 use crate::results::{Cost, DataLine, LibraryLine, Line, ScoreLine, SetLine};
 use crate::train::Trained;
-use crate::{Error, Result, build};
+use crate::{Error, Result};
 use std::path::Path;
 use tch::Device;
 
@@ -20,7 +21,7 @@ impl Line {
         subject: &EvalContext,
         device: &str,
     ) -> Line {
-        let own = match &trial.data {
+        let own = match &trial.arena.data {
             DataConfig::World(_) => "world",
             DataConfig::Webdataset(_) => "webdataset",
             DataConfig::Csv(_) => "csv",
@@ -29,12 +30,12 @@ impl Line {
         let threat = subject.threats.iter().find(|threat| Some(&threat.label) == score.attack.as_ref());
         Line::Score(ScoreLine {
             adapted_to: threat.map(|threat| threat.attack.adapted_to()).unwrap_or_default(),
-            suite: trial.suite.clone(),
+            suite: trial.arena.suite.clone(),
             trial: trial.name(),
-            arena: trial.arena.clone(),
+            arena: trial.arena.name.clone(),
             attack: score.attack,
             defense: trial.defense.label.clone(),
-            seed: trial.seed,
+            seed: trial.arena.seed,
             evaluator: evaluator.to_string(),
             score: score.score.to_string(),
             downstream: score.dataset.is_some(),
@@ -55,6 +56,7 @@ impl Line {
                 .as_ref()
                 .map(|tier| tier.of_data(&subject.data.index.digest, subject.downstream))
                 .unwrap_or_default(),
+            build: BuiltBy::this(),
         })
     }
 }
@@ -64,7 +66,7 @@ impl SetLine {
     pub fn new(trial: &Trial, downstream: &Downstream) -> SetLine {
         let set = &downstream.set;
         SetLine {
-            suite: trial.suite.clone(),
+            suite: trial.arena.suite.clone(),
             trial: trial.name(),
             dataset: downstream.label.clone(),
             set: set.name.to_string(),
@@ -82,20 +84,19 @@ impl DataLine {
         let path = folder.join("bad_rows.jsonl");
         let list =
             if path.exists() { std::fs::read_to_string(&path).map_err(Error::io(&path))? } else { String::new() };
-        let parse = |line| serde_json::from_str(line);
         let met: Vec<BadRow> = list
             .lines()
-            .map(parse)
+            .map(serde_json::from_str)
             .collect::<serde_json::Result<_>>()
             .map_err(|error| Error::invalid(path.display().to_string(), error.to_string()))?;
-        Ok(DataLine { suite: trial.suite.clone(), trial: trial.name(), rows: data.tally(&met), leaked })
+        Ok(DataLine { suite: trial.arena.suite.clone(), trial: trial.name(), rows: data.tally(&met), leaked })
     }
 }
 
 impl LibraryLine {
     /// A library of a trial.
     pub fn new(trial: &Trial, library: &Origin) -> LibraryLine {
-        LibraryLine { suite: trial.suite.clone(), trial: trial.name(), library: library.clone() }
+        LibraryLine { suite: trial.arena.suite.clone(), trial: trial.name(), library: library.clone() }
     }
 }
 
@@ -108,9 +109,9 @@ impl Cost {
         evaluate_seconds: f64,
         device: Device,
     ) -> Result<Cost> {
-        let build = build::get();
+        let BuiltBy { gauntlet, commit, dirty, sources } = BuiltBy::this();
         Ok(Cost {
-            suite: trial.suite.clone(),
+            suite: trial.arena.suite.clone(),
             trial: trial.name(),
             prepare_seconds,
             train_seconds: trained.seconds,
@@ -127,10 +128,10 @@ impl Cost {
             precision: trial.recipe.precision,
             tf32: gauntlet_torch::allows_tf32()?,
             threads: trial.threads,
-            gauntlet: build.version.into(),
-            commit: build.commit.into(),
-            dirty: build.dirty,
-            sources: build.sources.into(),
+            gauntlet,
+            commit,
+            dirty,
+            sources,
             builds: trained.builds.max(1),
         })
     }

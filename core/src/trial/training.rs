@@ -6,7 +6,9 @@ use crate::corpus::Corpus;
 use crate::data::files::write_atomic;
 use crate::defense::{Defense, DefenseRole, Undefended};
 use crate::model::{Checkpoint, Clip};
+use crate::poison::Arena;
 use crate::recipe::Recipe;
+use crate::registry::Configured;
 use crate::run::RunContext;
 use crate::train::trajectory::Recorder;
 use crate::train::{Spent, Trained, Trainer, checkpoint};
@@ -32,7 +34,7 @@ pub(super) struct Job<'a> {
     pub machine: &'a RunContext<'a>,
 }
 
-/// Plain CLIP: the defaults of the trait.
+/// What the undefended model is trained with: the defaults of the trait.
 struct Plain;
 
 impl Defense for Plain {}
@@ -57,14 +59,8 @@ impl Trial {
         let corpus = job.corpus.in_batches_of(recipe.batch);
         let trainer = Trainer::open(&recipe, &corpus, model, defense, job.folder, job.identity)?;
         let scout = undefended.as_ref().map(|(undefended, _)| undefended);
-        let diverged = |error| match error {
-            Error::NotFinite(_) => {
-                Error::during(error, format!("defense `{}`: plugin `{}`", self.defense.label, self.defense.plugin))
-            }
-            other => other,
-        };
         let trainer = trainer.recorded_by(recorder).beside(scout).clean_after(self.clean_after);
-        let mut trained = trainer.run(job.machine).map_err(diverged)?;
+        let mut trained = trainer.run(job.machine).map_err(|error| self.blamed(error))?;
         model.save(&job.folder.join("model.safetensors"))?;
         // What another build has a part in must not lie under the key of this one.
         let shared = shared.filter(|_| trained.builds == 1);
@@ -73,10 +69,19 @@ impl Trial {
         Ok(trained)
     }
 
+    /// A training that diverged names whose it was.
+    fn blamed(&self, error: Error) -> Error {
+        let Configured { label, plugin, .. } = &self.defense;
+        match error {
+            Error::NotFinite(_) => error.during(format!("defense `{label}`: plugin `{plugin}`")),
+            other => other,
+        }
+    }
+
     /// The undefended model of the same data, recipe and seed, and what its training cost.
     fn undefended(&self, job: &Job) -> Result<(Clip, Spent)> {
         let shared = Shared::open(self, job)?;
-        let model = Clip::new(&self.model, draw::hash(self.seed, "model", &[]), job.corpus.device)?;
+        let model = Clip::new(&self.model, draw::hash(self.arena.seed, "model", &[]), job.corpus.device)?;
         let _lock = shared.wait(job.machine)?;
         if let Some(spent) = shared.spent()? {
             model.weights.load(&shared.folder.join("model.safetensors"))?;
@@ -112,7 +117,7 @@ struct Shared {
 
 impl Shared {
     fn open(trial: &Trial, job: &Job) -> Result<Shared> {
-        let Trial { seed, device, threads, data, heldout, model, recipe, clean_after, .. } = trial;
+        let Trial { arena: Arena { seed, data, heldout, .. }, device, threads, model, recipe, clean_after, .. } = trial;
         let parts = serde_json::json!({
             "undefended": FORMAT, "poison": job.poison, "pixels": job.data, "seed": seed, "device": device, "threads": threads, "data": data, "heldout": heldout,
             "model": model, "recipe": recipe, "clean_after": clean_after,

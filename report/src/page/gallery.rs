@@ -64,12 +64,12 @@ pub fn section(story: &Story, progress: &dyn Progress) -> Markup {
 fn arena_part(story: &Story, arena: &str, store: &Path, progress: &dyn Progress) -> Result<Option<Markup>> {
     let Some(trial) = first_trial(story, arena)? else { return Ok(None) };
     let ground = ground(story, &trial, store, progress)?;
-    let answers = Answers::read(story, arena, trial.seed)?;
+    let answers = Answers::read(story, arena, trial.arena.seed)?;
     let shown = if story.board.suite.arenas.len() > FEW { SHOWN_OF_MANY } else { SHOWN };
     let mut parts = Vec::new();
-    for label in &trial.poisoning {
+    for label in &trial.arena.poisoning {
         let Some(threat) = ground.threats.iter().find(|threat| &threat.label == label) else { continue };
-        parts.push(attack_part(&ground, threat, &answers, trial.seed, shown)?);
+        parts.push(attack_part(&ground, threat, &answers, trial.arena.seed, shown)?);
     }
     let kept = answers.any();
     Ok(Some(html! {
@@ -99,12 +99,15 @@ fn ground(story: &Story, trial: &Trial, store: &Path, progress: &dyn Progress) -
     // Pictures are looked at on the CPU, wherever the trial ran.
     let here = Trial { device: "cpu".into(), ..trial.clone() };
     let ground = here.prepare(store, &RunContext { workers: 1, progress, stop: &stop })?;
-    let mut trained_on =
-        story.board.scores.iter().filter(|line| (line.arena.as_str(), line.seed) == (&trial.arena, trial.seed));
+    let mut trained_on = story
+        .board
+        .scores
+        .iter()
+        .filter(|line| (line.arena.as_str(), line.seed) == (&trial.arena.name, trial.arena.seed));
     match trained_on.find(|line| line.poison_digest != ground.poison.digest) {
         None => Ok(ground),
         Some(line) => Err(Error::invalid(
-            format!("arena `{}`", trial.arena),
+            format!("arena `{}`", trial.arena.name),
             format!(
                 "`{}` trained on poison {}, and what is made here is {}",
                 line.trial, line.poison_digest, ground.poison.digest

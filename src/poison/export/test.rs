@@ -18,25 +18,21 @@ use tch::Tensor;
 const CHUNK: usize = 64;
 
 /// Name of a picture, and what is said of it beside the name.
-type Line = (String, Vec<String>);
+type Named = (String, Vec<String>);
 
 /// Writes all that a model is judged by.
 pub fn write(job: &Job) -> Result<()> {
     let data = &job.ground.data;
-    let class = |row: u32| data.class_of(row);
     let rows = test_rows(job);
-    let plain = |rows: &[u32]| data.canvas.gather(rows);
-    let line = |row: &u32| (format!("{row:08}"), vec![label(job, class(*row))]);
-    let named = |rows: &[u32]| rows.iter().map(line).collect::<Vec<Line>>();
-    pictures(job, "test", &["class"], named(&rows), |range| plain(&rows[range]))?;
+    pictures(job, "test", &["class"], named(job, &rows), |range| data.canvas.gather(&rows[range]))?;
     let mut goals = Map::new();
     for threat in &job.ground.threats {
-        let place = |kind: &str| format!("{kind}/{}", threat.label);
+        let [stamped, targeted] = ["stamped", "targets"].map(|kind| format!("{kind}/{}", threat.label));
         match &threat.goal {
             Goal::Class(wanted) | Goal::DualKey(wanted) => {
                 let victims = victims(data, &rows, *wanted, job.arena.seed);
                 let stamp = |range: Range<usize>| threat.stamp_test(data, &victims[range], job.arena.seed);
-                pictures(job, &place("stamped"), &["class"], named(&victims), stamp)?;
+                pictures(job, &stamped, &["class"], named(job, &victims), stamp)?;
             }
             Goal::Files { class, pictures: files } => {
                 let files: Vec<_> = files.iter().filter(|file| file.truth != *class).collect();
@@ -47,23 +43,32 @@ pub fn write(job: &Job) -> Result<()> {
                     let canvases = files[range].iter().map(|file| threat.picture(&file.file, job.arena.size));
                     Ok(Tensor::stack(&canvases.collect::<Result<Vec<_>>>()?, 0))
                 };
-                pictures(job, &place("stamped"), &["class"], names, canvas)?;
+                pictures(job, &stamped, &["class"], names, canvas)?;
             }
             Goal::Pairs(targets) => {
                 let rows: Vec<u32> = targets.iter().map(|target| target.row).collect();
                 let line = |target: &gauntlet::Target| vec![label(job, target.truth), label(job, Some(target.class))];
                 let names = targets.iter().map(|target| (format!("{:08}", target.row), line(target))).collect();
-                pictures(job, &place("targets"), &["class", "wanted"], names, |range| plain(&rows[range]))?;
+                pictures(job, &targeted, &["class", "wanted"], names, |range| data.canvas.gather(&rows[range]))?;
             }
             Goal::Captions(_) | Goal::Phrase(_) => {}
         }
         goals.insert(threat.label.clone(), goal(job, threat)?);
     }
-    let pretty = |value: &Value| serde_json::to_string_pretty(value).expect("plain data") + "\n";
     save(job.folder, "goals.json", pretty(&Value::Object(goals)).as_bytes())?;
     let classes = &data.classes;
     let file = classes.file();
     save(job.folder, "classes.json", pretty(&json!(file)).as_bytes())
+}
+
+fn pretty(value: &Value) -> String {
+    serde_json::to_string_pretty(value).expect("plain data") + "\n"
+}
+
+/// Names of the pictures of rows, and their classes.
+fn named(job: &Job, rows: &[u32]) -> Vec<Named> {
+    let class = |row: u32| label(job, job.ground.data.class_of(row));
+    rows.iter().map(|row| (format!("{row:08}"), vec![class(*row)])).collect()
 }
 
 /// As [`gauntlet::EvalContext::test_rows`] has them: held out, readable, and no attack's target.
@@ -81,15 +86,11 @@ fn label(job: &Job, class: Option<u32>) -> String {
 /// A goal in words that need no table of numbers, and the prompts of one that has a trigger in the text.
 fn goal(job: &Job, threat: &PreparedAttack) -> Result<Value> {
     let label = |class: u32| label(job, Some(class));
-    let said = || -> Result<Vec<String>> {
-        let templates = job.ground.data.classes.templates.iter().zip(0..);
-        templates.map(|(template, number)| threat.say_test(template, number, job.arena.seed)).collect()
-    };
     let mut about = match &threat.goal {
         Goal::Class(class) => json!({"kind": "class", "wanted": label(*class)}),
         Goal::Files { class, .. } => json!({"kind": "files", "wanted": label(*class)}),
-        Goal::DualKey(class) => json!({"kind": "dual-key", "wanted": label(*class), "templates": said()?}),
-        Goal::Phrase(class) => json!({"kind": "phrase", "wanted": label(*class), "templates": said()?}),
+        Goal::DualKey(class) => json!({"kind": "dual-key", "wanted": label(*class), "templates": said(job, threat)?}),
+        Goal::Phrase(class) => json!({"kind": "phrase", "wanted": label(*class), "templates": said(job, threat)?}),
         Goal::Pairs(targets) => json!({"kind": "pairs", "targets": targets.len()}),
         Goal::Captions(pairs) => {
             let pairs: Vec<Value> =
@@ -101,13 +102,19 @@ fn goal(job: &Job, threat: &PreparedAttack) -> Result<Value> {
     Ok(about)
 }
 
+/// The prompts with the trigger in them.
+fn said(job: &Job, threat: &PreparedAttack) -> Result<Vec<String>> {
+    let templates = job.ground.data.classes.templates.iter().zip(0..);
+    templates.map(|(template, number)| threat.say_test(template, number, job.arena.seed)).collect()
+}
+
 /// Writes a folder of pictures and its `test.csv`: column `image`, and `columns`. `rows` are names and further columns; `canvases` makes
 /// the pictures of a range of them, on this thread.
 fn pictures(
     job: &Job,
     name: &str,
     columns: &[&str],
-    rows: Vec<Line>,
+    rows: Vec<Named>,
     canvases: impl Fn(Range<usize>) -> Result<Tensor>,
 ) -> Result<()> {
     let (folder, size) = (job.folder.join(name), job.arena.size);
@@ -119,12 +126,8 @@ fn pictures(
         let range = start..rows.len().min(start + CHUNK);
         canvases(range).and_then(|canvases| bytes(&canvases))
     });
-    let compress = |pixels: Result<Vec<u8>>| {
-        let files = pixels?.chunks_exact(3 * (size * size) as usize).map(|canvas| png::encode(canvas, size)).collect();
-        Ok::<Vec<Vec<u8>>, Error>(files)
-    };
     let mut done = 0;
-    ordered(chunks, vec![compress; cores()], |files| {
+    ordered(chunks, vec![|pixels| compress(pixels, size); cores()], |files| {
         for file in files? {
             let (name, columns) = &rows[done];
             save(&folder, &format!("{name}.png"), &file)?;
@@ -142,4 +145,10 @@ fn pictures(
 pub fn save(folder: &Path, name: &str, bytes: &[u8]) -> Result<()> {
     let path = folder.join(name);
     fs::write(&path, bytes).map_err(Error::io(&path))
+}
+
+/// PNG files of canvases.
+fn compress(pixels: Result<Vec<u8>>, size: u32) -> Result<Vec<Vec<u8>>> {
+    let pixels = pixels?;
+    Ok(pixels.chunks_exact(3 * (size * size) as usize).map(|canvas| png::encode(canvas, size)).collect())
 }

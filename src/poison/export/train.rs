@@ -129,19 +129,20 @@ fn truth_of(sample: &Sample, job: &Job) -> String {
     serde_json::to_string(&truth).expect("plain data") + "\n"
 }
 
+fn create(folder: &Path, name: &str) -> Result<PathBuf> {
+    let folder = folder.join(name);
+    fs::create_dir(&folder).map_err(Error::io(&folder)).map(|()| folder)
+}
+
 impl Sink {
     fn create(folder: &Path, format: Format) -> Result<Self> {
-        let create = |name: &str| {
-            let folder = folder.join(name);
-            fs::create_dir(&folder).map_err(Error::io(&folder)).map(|()| folder)
-        };
         match format {
-            Format::Webdataset => Ok(Sink::Shards { folder: create("train")?, shard: None, rows: 0 }),
+            Format::Webdataset => Ok(Sink::Shards { folder: create(folder, "train")?, shard: None, rows: 0 }),
             Format::Csv => {
                 let path = folder.join("train.csv");
                 let mut table = csv::Writer::from_path(&path).map_err(wrong(&path))?;
                 table.write_record(["image", "caption"]).map_err(wrong(&path))?;
-                create("images")?;
+                create(folder, "images")?;
                 Ok(Sink::Table { folder: folder.to_path_buf(), table: Box::new(table) })
             }
         }

@@ -1,0 +1,118 @@
+//! What a suite's keys must be, and what its names must name, before any plugin is asked.
+
+use super::{MEAN, Suite, configure};
+use crate::poison::CLEAN;
+use crate::registry::is_label;
+use crate::{Error, Result};
+use serde_json::Value;
+
+impl Suite {
+    pub(super) fn check(&self) -> Result<()> {
+        let mut seeds = self.seeds.clone();
+        seeds.sort_unstable();
+        seeds.dedup();
+        match () {
+            () if self.seeds.is_empty() => wrong("seeds", "needs one seed at least"),
+            () if seeds.len() < self.seeds.len() => wrong("seeds", "names a seed twice"),
+            () if self.threads < 1 => wrong("threads", "must be at least 1"),
+            () if !(0.001..=0.9).contains(&self.heldout) => wrong("heldout", "must lie within 0.001 and 0.9"),
+            () if self.cache_gb.is_nan() || self.cache_gb < 0.0 => wrong("cache_gb", "must be 0 or more"),
+            () if self.arenas.contains_key(CLEAN) => wrong("arenas", "`clean` is always there and has no attacks"),
+            () if self.recipe.batch < 2 => wrong("recipe.batch", "must be at least 2: a loss of one pair says nothing"),
+            () if self.recipe.learning_rate.is_nan() || self.recipe.learning_rate <= 0.0 => {
+                wrong("recipe.learning_rate", "must be greater than 0")
+            }
+            () if !self.recipe.betas.iter().all(|beta| (0.0..1.0).contains(beta)) => {
+                wrong("recipe.betas", "must lie within 0 and 1, 1 left out")
+            }
+            () if self.recipe.clip_norm.is_nan() || self.recipe.clip_norm < 0.0 => {
+                wrong("recipe.clip_norm", "must be 0 or greater")
+            }
+            () if self.recipe.epochs < 1 => wrong("recipe.epochs", "must be at least 1"),
+            () if self.clean_after.is_some_and(|last| !(1..self.recipe.epochs).contains(&last)) => {
+                wrong("clean_after", "must be at least 1 and less than `recipe.epochs`, for clean epochs to follow")
+            }
+            () if self.is_oracle(&self.baseline) => {
+                wrong("baseline", "is an oracle: it knows the truth, and is no defense")
+            }
+            () => self.check_names(),
+        }
+    }
+
+    fn check_names(&self) -> Result<()> {
+        self.check_arenas()?;
+        if !self.defenses.contains_key(&self.baseline) {
+            let known = self.defenses.keys().cloned().collect();
+            let unknown = Error::Unknown { kind: "defense", name: self.baseline.clone(), known };
+            return Err(unknown.during("key `baseline`"));
+        }
+        self.check_accuracy()?;
+        self.defenses.iter().try_for_each(check_weights)?;
+        self.check_labels()
+    }
+
+    fn check_arenas(&self) -> Result<()> {
+        for (arena, attacks) in &self.arenas {
+            if let Some(name) = attacks.iter().find(|name| !self.attacks.contains_key(*name)) {
+                let known = self.attacks.keys().cloned().collect();
+                let unknown = Error::Unknown { kind: "attack", name: name.clone(), known };
+                return Err(unknown.during(format!("arena `{arena}`")));
+            }
+        }
+        match self.arenas.iter().find(|(_, attacks)| names_twice(attacks)) {
+            Some((arena, _)) => Err(Error::invalid(format!("arena `{arena}`"), "names an attack twice")),
+            None => Ok(()),
+        }
+    }
+
+    /// What counts as accuracy is measured.
+    fn check_accuracy(&self) -> Result<()> {
+        let accuracy = &self.accuracy;
+        if accuracy.is_empty() {
+            return Ok(());
+        }
+        if self.downstream.is_empty() {
+            let set = if accuracy == MEAN { "LABEL" } else { accuracy };
+            let why = format!(
+                "is `{accuracy}`, and the suite has no downstream set: add a table [downstream.{set}] with its path"
+            );
+            return Err(Error::invalid("key `accuracy`", why));
+        }
+        if accuracy != MEAN && !self.downstream.contains_key(accuracy) {
+            let known = self.downstream.keys().map(String::clone).chain([MEAN.into()]).collect();
+            let unknown = Error::Unknown { kind: "table [downstream.LABEL]", name: accuracy.clone(), known };
+            return Err(unknown.during("key `accuracy`"));
+        }
+        if self.evaluators.is_empty() { Ok(()) } else { configure::check_accuracy(&self.evaluators) }
+    }
+
+    fn check_labels(&self) -> Result<()> {
+        let labels = self.defenses.keys().chain(self.attacks.keys()).chain(self.arenas.keys());
+        match labels.chain(self.downstream.keys()).find(|name| !is_label(name)) {
+            None => Ok(()),
+            Some(name) => Err(Error::invalid(
+                format!("label `{name}`"),
+                "letters, digits, dash, dot and underscore only: it names a folder; `plugin = \"...\"` names the plugin",
+            )),
+        }
+    }
+}
+
+fn wrong(key: &str, why: &str) -> Result<()> {
+    Err(Error::invalid(format!("key `{key}`"), why))
+}
+
+fn names_twice(attacks: &[String]) -> bool {
+    attacks.iter().enumerate().any(|(place, attack)| attacks[..place].contains(attack))
+}
+
+/// Where weights lie that were trained elsewhere: nothing but arena and seed is filled in.
+fn check_weights((label, table): (&String, &Value)) -> Result<()> {
+    let pattern = table.get("weights").and_then(Value::as_str).unwrap_or_default();
+    let rest = pattern.replace("{arena}", "").replace("{seed}", "");
+    if !rest.contains(['{', '}']) {
+        return Ok(());
+    }
+    let why = format!("`{pattern}`: only {{arena}} and {{seed}} stand for something");
+    Err(Error::invalid(format!("key `defenses.{label}.weights`"), why))
+}

@@ -1,0 +1,110 @@
+//! The grid: every arena with every defense in every seed, each a trial.
+
+use super::{Resolved, Suite, configure, resolve_device};
+use crate::defense::Undefended;
+use crate::poison::{Arena, CLEAN};
+use crate::registry::{Configured, origin};
+use crate::trial::{self, Trial};
+use crate::{Defense, Error, Result};
+use std::path::PathBuf;
+
+impl Suite {
+    /// Every trial of the suite, seed by seed, so that the first seed's table is complete first.
+    pub fn trials(&self) -> Result<Vec<Trial>> {
+        let Resolved { model, attacks, defenses, evaluators } = self.resolve()?;
+        let device = resolve_device(&self.device);
+        let clean = (CLEAN.to_string(), Vec::new());
+        let defenses = in_turn(defenses)?;
+        let mut trials = Vec::new();
+        for &seed in &self.seeds {
+            for (name, poisoning) in std::iter::once((&clean.0, &clean.1)).chain(&self.arenas) {
+                let arena = Arena {
+                    suite: self.name.clone(),
+                    name: name.clone(),
+                    seed,
+                    data: self.data.clone(),
+                    classes: self.classes.clone(),
+                    size: model.vision_cfg.image_size as u32,
+                    heldout: self.heldout,
+                    cache_gb: self.cache_gb,
+                    attacks: attacks.clone(),
+                    poisoning: poisoning.clone(),
+                    libraries: origin::used(&attacks),
+                };
+                for defense in &defenses {
+                    let weights = self.weights(&defense.label, name, seed).unwrap_or_default();
+                    let elsewhere = !weights.as_os_str().is_empty();
+                    // What is not there yet is told by `warnings`, and left out.
+                    if elsewhere && !weights.is_file() {
+                        continue;
+                    }
+                    trials.push(Trial {
+                        libraries: origin::used(attacks.iter().chain([defense]).chain(&evaluators)),
+                        arena: arena.clone(),
+                        device: device.clone(),
+                        threads: self.threads,
+                        tier: self.tier.clone(),
+                        model: model.clone(),
+                        recipe: self.recipe.clone(),
+                        defense: defense.clone(),
+                        clean_after: if self.is_oracle(&defense.label) { Some(0) } else { self.clean_after },
+                        evaluators: evaluators.clone(),
+                        downstream: self.downstream.clone(),
+                        bundle: self.bundle.clone(),
+                        weights_blake3: if elsewhere { trial::hash_of(&weights)? } else { String::new() },
+                        weights,
+                    });
+                }
+            }
+        }
+        check(&trials)?;
+        Ok(trials)
+    }
+
+    /// Where the weights of a row lie that was trained elsewhere.
+    fn weights(&self, defense: &str, arena: &str, seed: u64) -> Option<PathBuf> {
+        let pattern = self.defenses.get(defense)?.get("weights")?.as_str()?;
+        Some(pattern.replace("{arena}", arena).replace("{seed}", &seed.to_string()).into())
+    }
+
+    /// What a person should know before the suite runs: controls that control for none of its defenses.
+    pub fn warnings(&self) -> Result<Vec<String>> {
+        let mut warnings = configure::stray_controls(&self.defenses)?;
+        let elsewhere = self.defenses.keys().filter(|defense| self.is_elsewhere(defense));
+        warnings.extend(elsewhere.filter_map(|defense| self.missing_weights(defense)));
+        Ok(warnings)
+    }
+
+    /// Which weights of a row that was trained elsewhere are not there.
+    fn missing_weights(&self, defense: &str) -> Option<String> {
+        let arenas: Vec<&str> = std::iter::once(CLEAN).chain(self.arenas.keys().map(String::as_str)).collect();
+        let files = self.seeds.iter().flat_map(|seed| arenas.iter().map(|arena| self.weights(defense, arena, *seed)));
+        let missing: Vec<PathBuf> = files.flatten().filter(|file| !file.is_file()).collect();
+        let (first, count, all) = (missing.first()?, missing.len(), self.seeds.len() * arenas.len());
+        Some(format!(
+            "defense `{defense}`: {count} of its {all} files of weights are not there, the first {}; their trials are left out",
+            first.display()
+        ))
+    }
+}
+
+/// Who needs the undefended model comes after whoever leaves it.
+fn in_turn(defenses: Vec<Configured>) -> Result<Vec<Configured>> {
+    let mut turns = Vec::new();
+    for defense in defenses {
+        let waits = defense.build::<dyn Defense>()?.needs().undefended != Undefended::Unused;
+        turns.push((waits, defense));
+    }
+    turns.sort_by_key(|(waits, _)| *waits);
+    Ok(turns.into_iter().map(|(_, defense)| defense).collect())
+}
+
+/// There is something to run, and it can begin.
+fn check(trials: &[Trial]) -> Result<()> {
+    let Some(first) = trials.first() else {
+        let why = "no weights of those that were trained elsewhere are there, and there is nothing else";
+        return Err(Error::invalid("defenses", why));
+    };
+    first.check()?;
+    trials.iter().try_for_each(|trial| trial.bundled().map(drop))
+}

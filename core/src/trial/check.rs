@@ -1,0 +1,107 @@
+//! What must hold before a trial runs: its device and its files are there, its libraries are those that it was resolved with.
+
+use super::Trial;
+use crate::poison::Poison;
+use crate::registry::{Configured, Origin, origin};
+use crate::{Error, Result};
+use std::collections::BTreeMap;
+use std::path::Path;
+use tch::Device;
+
+/// The file of an export that holds its poison's digest, and that lies beside weights that were trained on it.
+pub const TRAINED_ON: &str = "poison_digest.txt";
+
+impl Trial {
+    /// What can be told before anything is read: the device exists, so do the weights to start from, and no score would come twice.
+    pub fn check(&self) -> Result<()> {
+        self.device()?;
+        let mut labels = BTreeMap::new();
+        for Configured { label, plugin, .. } in &self.evaluators {
+            if let Some(other) = labels.insert(plugin, label) {
+                let why = format!(
+                    "is `{plugin}`, as `{other}` is; they would overwrite each other's files and columns, so a suite has one of a kind"
+                );
+                return Err(Error::invalid(format!("evaluator `{label}`"), why));
+            }
+        }
+        let init = Path::new(&self.recipe.init);
+        if !self.recipe.init.is_empty() && !init.is_file() {
+            return Err(Error::invalid("key `recipe.init`", format!("there is no file {}", init.display())));
+        }
+        Ok(())
+    }
+
+    /// What it was made with is loaded, and nothing else gives its plugins their names.
+    pub(super) fn check_libraries(&self) -> Result<()> {
+        self.libraries.iter().try_for_each(Origin::check)?;
+        let used = origin::used(self.arena.attacks.iter().chain([&self.defense]).chain(&self.evaluators));
+        let stray = used.iter().find(|library| !self.libraries.contains(library));
+        stray.map_or(Ok(()), |library| {
+            Err(Error::invalid(format!("plugin library {}", library.file), "is used, and the trial does not say so"))
+        })
+    }
+
+    /// Weights that were trained elsewhere say on which poison, in the file that `gauntlet poison export` writes.
+    pub(super) fn check_trained_on(&self, poison: &Poison) -> Result<()> {
+        if is_empty(&self.weights) {
+            return Ok(());
+        }
+        if hash_of(&self.weights)? != self.weights_blake3 {
+            let why = "is not the file that this trial was resolved with; resolve the suite anew";
+            return Err(Error::invalid(self.weights.display().to_string(), why));
+        }
+        let told = self.told_digest()?;
+        if told != poison.digest {
+            let why =
+                format!("says that the weights were trained on poison {told}, and this trial has {}", poison.digest);
+            return Err(Error::invalid(self.weights.with_file_name(TRAINED_ON).display().to_string(), why));
+        }
+        Ok(())
+    }
+
+    /// The digest that lies beside weights that were trained elsewhere.
+    pub(crate) fn told_digest(&self) -> Result<String> {
+        let path = self.weights.with_file_name(TRAINED_ON);
+        let bytes = crate::data::regular::read(&path, 4096).map_err(|error| {
+            let cure = "copy the file of that name from the export that the model was trained on";
+            Error::io(&path)(error).during(format!("{TRAINED_ON} must lie beside the weights: {cure}"))
+        })?;
+        Ok(String::from_utf8_lossy(&bytes).trim().to_string())
+    }
+
+    /// The file that the recipe starts from; nothing where it starts afresh.
+    pub(super) fn first_weights(&self) -> Result<Vec<u8>> {
+        let init = Path::new(&self.recipe.init);
+        if self.recipe.init.is_empty() { Ok(Vec::new()) } else { std::fs::read(init).map_err(Error::io(init)) }
+    }
+}
+
+/// BLAKE3 of a file.
+pub fn hash_of(path: &Path) -> Result<String> {
+    let mut hasher = blake3::Hasher::new();
+    let file = crate::data::regular::open(path).map_err(Error::io(path))?;
+    hasher.update_reader(file).map_err(Error::io(path))?;
+    Ok(hasher.finalize().to_hex().to_string())
+}
+
+/// The device that `cpu`, `cuda` or `cuda:N` names.
+///
+/// # Errors
+/// If it names none, or one that is not there.
+pub fn parse_device(name: &str) -> Result<Device> {
+    let wrong = |why: &str| Error::invalid(format!("device `{name}`"), why);
+    match name.split_once(':').unwrap_or((name, "0")) {
+        ("cpu", _) => Ok(Device::Cpu),
+        ("cuda", number) => {
+            let number: usize = number.parse().map_err(|_| wrong("the number of a CUDA device follows the colon"))?;
+            let count = tch::Cuda::device_count() as usize;
+            let there = (number < count).then_some(Device::Cuda(number));
+            there.ok_or_else(|| wrong("there is no such device; see `gauntlet doctor`"))
+        }
+        _ => Err(wrong("must be `auto`, `cpu`, `cuda` or `cuda:N`")),
+    }
+}
+
+pub(super) fn is_empty(path: &Path) -> bool {
+    path.as_os_str().is_empty()
+}

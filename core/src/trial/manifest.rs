@@ -1,0 +1,79 @@
+//! The folder of a trial: `trial.json` says which trial it is (and which build began it), `scores.jsonl` that it has finished.
+
+use super::{Trial, Written};
+use crate::build::BuiltBy;
+use crate::data::files::write_atomic;
+use crate::poison::Poison;
+use crate::train::checkpoint;
+use crate::{Error, Result};
+use std::path::Path;
+
+/// What the trial is.
+const MANIFEST: &str = "trial.json";
+
+/// What it measured: written when all else is there.
+pub(super) const SCORES: &str = "scores.jsonl";
+
+impl Trial {
+    /// Reads `trial.json`, of this program or an earlier one.
+    pub fn read(path: &Path) -> Result<Trial> {
+        let text = std::fs::read_to_string(path).map_err(Error::io(path))?;
+        serde_json::from_str(&text).map_err(|error| Error::invalid(path.display().to_string(), error.to_string()))
+    }
+
+    /// Writes `trial.json`, or checks that the one there is this trial; one that never got anywhere is replaced. Returns the trial's hash.
+    pub fn check_or_write_manifest(&self, folder: &Path) -> Result<String> {
+        std::fs::create_dir_all(folder).map_err(Error::io(folder))?;
+        let path = folder.join(MANIFEST);
+        if !has_begun(folder) || !path.exists() {
+            let written = Written::by(BuiltBy::this(), self);
+            write_atomic(&path, serde_json::to_string_pretty(&written).expect("plain data").as_bytes())?;
+        }
+        self.check_manifest(folder)?;
+        Ok(blake3::hash(self.json().as_bytes()).to_hex().to_string())
+    }
+
+    /// Checks that a folder is this trial's, if one that got anywhere lies there; writes nothing.
+    pub fn check_manifest(&self, folder: &Path) -> Result<()> {
+        let path = folder.join(MANIFEST);
+        if !has_begun(folder) || !path.exists() {
+            return Ok(());
+        }
+        let (found, ours) = (Trial::read(&path)?.json(), self.json());
+        if found == ours {
+            return Ok(());
+        }
+        let differs = found.lines().zip(ours.lines()).find(|(there, here)| there != here);
+        let (there, here) = differs.map_or(("", ""), |(there, here)| (there.trim(), here.trim()));
+        let why = format!(
+            "holds another trial (there `{there}`, now `{here}`); choose another --out, or delete its folder to start it over"
+        );
+        Err(Error::invalid(path.display().to_string(), why))
+    }
+
+    /// What is hashed and compared: all of it but who wrote it.
+    fn json(&self) -> String {
+        serde_json::to_string_pretty(self).expect("plain data")
+    }
+
+    /// The trial and what it reads: a checkpoint goes on only where data, poison and first weights are still the same.
+    pub(super) fn identity(&self, trial: &str, poison: &Poison) -> Result<String> {
+        let parts = [trial.as_bytes(), poison.digest.as_bytes(), &self.first_weights()?];
+        Ok(blake3::hash(&parts.concat()).to_hex().to_string())
+    }
+
+    /// Whether the trial that lies in `folder` has its scores.
+    pub fn has_finished(&self, folder: &Path) -> bool {
+        folder.join(SCORES).exists()
+    }
+
+    /// Removes the checkpoint of a trial that has finished, unless its recipe keeps it. One that was killed just before has left it.
+    pub fn tidy(&self, folder: &Path) -> Result<()> {
+        if self.recipe.keep_checkpoint || !self.has_finished(folder) { Ok(()) } else { checkpoint::remove(folder) }
+    }
+}
+
+/// Whether a trial got anywhere in a folder.
+fn has_begun(folder: &Path) -> bool {
+    [checkpoint::FILE, SCORES].iter().any(|file| folder.join(file).exists())
+}
