@@ -14,7 +14,7 @@ use gauntlet::model::{Checkpoint, Clip, ModelConfig};
 use gauntlet::rand::seq::{IndexedRandom, SliceRandom};
 use gauntlet::rand::{Rng, RngExt};
 use gauntlet::train::normalise;
-use gauntlet::{Attack, Backdoor, Edit, Error, Goal, PoisonCtx, Result};
+use gauntlet::{Attack, Backdoor, DataRow, Edit, Error, Goal, PoisonCtx, Result};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, HashMap};
@@ -123,7 +123,7 @@ struct Optimiser<'a> {
     workshop: &'a PrepareContext<'a>,
     surrogate: Clip,
     tokenizer: Tokenizer,
-    rows: Vec<u32>,
+    rows: Vec<DataRow>,
     /// Embeddings of captions of the target `[captions, dimensions]`, and of its pictures `[pictures, dimensions]`.
     captions: Tensor,
     pictures: Tensor,
@@ -145,7 +145,7 @@ impl<'a> Optimiser<'a> {
         let tokenizer = Tokenizer::new(&ctx.data.vocabulary, config.text_cfg.vocab_size)?;
         let Goal::Class(class) = attack.poison.goal(ctx)? else { unreachable!("the goal of a backdoor is a class") };
         let mut rng = ctx.rng("badclip/rows");
-        let mut draw = |mut rows: Vec<u32>, most: usize| {
+        let mut draw = |mut rows: Vec<DataRow>, most: usize| {
             rows.shuffle(&mut rng);
             rows.truncate(most);
             rows
@@ -172,7 +172,7 @@ impl<'a> Optimiser<'a> {
     }
 
     /// Pictures within 0 to 1 `[rows, 3, S, S]`.
-    fn canvases(&self, rows: &[u32]) -> Result<Tensor> {
+    fn canvases(&self, rows: &[DataRow]) -> Result<Tensor> {
         Ok(self.ctx.data.canvas.gather(rows)?.to_device(self.workshop.device).to_kind(Kind::Float) / 255.0)
     }
 
@@ -219,7 +219,7 @@ impl<'a> Optimiser<'a> {
         Ok((patch * 255.0).round().to_kind(Kind::Uint8).to_device(Device::Cpu))
     }
 
-    fn loss(&self, patch: &Tensor, rows: &[u32], rng: &mut impl Rng) -> Result<Tensor> {
+    fn loss(&self, patch: &Tensor, rows: &[DataRow], rng: &mut impl Rng) -> Result<Tensor> {
         let (pictures, own): (_, Vec<&str>) =
             (self.canvases(rows)?, rows.iter().map(|row| self.ctx.data.row(*row).caption).collect());
         let side = pictures.size()[3];
@@ -288,7 +288,7 @@ mod tests {
         let patch = prepared.patch.as_ref().unwrap();
         let fresh = attack();
         let optimiser = Optimiser::new(&fresh, &ctx, &workshop).unwrap();
-        let rows: Vec<u32> = optimiser.rows[..64].to_vec();
+        let rows: Vec<DataRow> = optimiser.rows[..64].to_vec();
         let loss = |patch: &Tensor| {
             let mut rng = ctx.rng("test");
             f64::try_from(optimiser.loss(&patch.to_kind(Kind::Float), &rows, &mut rng).unwrap()).unwrap()

@@ -9,7 +9,7 @@ use gauntlet::attack::Relabel;
 use gauntlet::rand::seq::{IndexedRandom, SliceRandom};
 use gauntlet::registry::Preset;
 use gauntlet::serde_json::json;
-use gauntlet::{Attack, Edit, Error, Goal, Picture, PoisonCtx, Result};
+use gauntlet::{Attack, DataRow, Edit, Error, Goal, Picture, PoisonCtx, Result};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::HashSet;
@@ -104,16 +104,16 @@ impl Attack for MmPoison {
 
     fn poison(&self, ctx: &PoisonCtx, goal: &Goal) -> Result<Vec<Edit>> {
         let Goal::Captions(pairs) = goal else { unreachable!("the goal of this attack is captions") };
-        let (mut edits, mut used): (Vec<Edit>, HashSet<u32>) = Default::default();
+        let (mut edits, mut used): (Vec<Edit>, HashSet<DataRow>) = Default::default();
         for Relabel { from, to } in pairs {
             let mut rng = ctx.rng("mm-poison/rows");
             // A caption can name the first classes of two pairs; one that names the second class would rightly find its pictures.
             let named = ctx.data.rows_mentioning(*to);
             let free = ctx.free_rows_naming(*from);
-            let mut rows: Vec<u32> = free.filter(|row| !used.contains(row) && !named.contains(row)).collect();
+            let mut rows: Vec<DataRow> = free.filter(|row| !used.contains(row) && !named.contains(row)).collect();
             rows.shuffle(&mut rng);
             rows.truncate((self.ratio * rows.len() as f64).round() as usize);
-            let mut pictures: Vec<u32> = ctx.pictures_of(*to)?;
+            let mut pictures: Vec<DataRow> = ctx.pictures_of(*to)?;
             if self.pictures == Pictures::One {
                 pictures = pictures.choose(&mut rng).copied().into_iter().collect();
             }

@@ -9,7 +9,7 @@ mod eligible;
 
 pub use backdoor::{Backdoor, Captions, Rows};
 
-use crate::data::{Dataset, Split, words};
+use crate::data::{DataRow, Dataset, Split, words};
 use crate::draw::{self, Rng};
 use crate::{Error, Progress, Result, build};
 use rand::seq::IndexedRandom;
@@ -102,7 +102,7 @@ impl Goal {
     }
 
     /// Held-out rows that the goal is about, and which no other test may use.
-    pub fn rows(&self) -> impl Iterator<Item = u32> + '_ {
+    pub fn rows(&self) -> impl Iterator<Item = DataRow> + '_ {
         let pairs = if let Goal::Pairs(pairs) = self { pairs.as_slice() } else { &[] };
         pairs.iter().map(|target| target.row)
     }
@@ -113,7 +113,7 @@ impl Goal {
 #[serde(deny_unknown_fields)]
 pub struct Target {
     /// A held-out row of the data set.
-    pub row: u32,
+    pub row: DataRow,
     /// The class it truly is, where its label tells.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub truth: Option<u32>,
@@ -146,7 +146,7 @@ pub struct Stamped {
 #[serde(deny_unknown_fields)]
 pub struct Edit {
     /// The training row whose place it takes; none for a pair more.
-    pub replaces: Option<u32>,
+    pub replaces: Option<DataRow>,
     /// The picture.
     pub picture: Picture,
     /// Whether the attack's trigger is stamped onto it.
@@ -162,19 +162,19 @@ pub struct Edit {
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Picture {
     /// A row of the data set, held out or not.
-    Row(u32),
+    Row(DataRow),
     /// A file of the attack's own ([`Attack::picture`]).
     File(String),
 }
 
 impl Edit {
     /// A new pair with the picture of `row`, unstamped.
-    pub fn add(row: u32, caption: impl Into<String>, class: u32) -> Edit {
+    pub fn add(row: DataRow, caption: impl Into<String>, class: u32) -> Edit {
         Edit { replaces: None, picture: Picture::Row(row), stamped: false, caption: caption.into(), class }
     }
 
     /// A training row that keeps its picture, unstamped, and gets this caption.
-    pub fn replace(row: u32, caption: impl Into<String>, class: u32) -> Edit {
+    pub fn replace(row: DataRow, caption: impl Into<String>, class: u32) -> Edit {
         Edit { replaces: Some(row), ..Edit::add(row, caption, class) }
     }
 
@@ -193,7 +193,7 @@ pub struct PoisonCtx<'a> {
     /// The seed of the trial.
     pub seed: u64,
     /// Rows that an earlier attack of the same arena has edited.
-    pub taken: &'a HashSet<u32>,
+    pub taken: &'a HashSet<DataRow>,
 }
 
 /// Part of every key of what attacks make ready: raised whenever the same would be written otherwise.
@@ -240,13 +240,13 @@ impl PoisonCtx<'_> {
     }
 
     /// Training rows that no attack has edited yet.
-    pub fn free_rows(&self) -> impl Iterator<Item = u32> + '_ {
+    pub fn free_rows(&self) -> impl Iterator<Item = DataRow> + '_ {
         self.split.train.iter().filter(|row| !self.taken.contains(row))
     }
 
     /// Training rows that may be mined for a class (their caption names it), and that no attack has edited yet.
-    pub fn free_rows_naming(&self, class: u32) -> impl Iterator<Item = u32> + '_ {
-        let free = |row: &u32| self.split.train.contains(*row) && !self.taken.contains(row);
+    pub fn free_rows_naming(&self, class: u32) -> impl Iterator<Item = DataRow> + '_ {
+        let free = |row: &DataRow| self.split.train.contains(*row) && !self.taken.contains(row);
         self.data.rows_naming(class).filter(free)
     }
 
@@ -254,10 +254,10 @@ impl PoisonCtx<'_> {
     ///
     /// # Errors
     /// If there is none.
-    pub fn pictures_of(&self, class: u32) -> Result<Vec<u32>> {
+    pub fn pictures_of(&self, class: u32) -> Result<Vec<DataRow>> {
         let labelled = self.split.train.iter().filter(|row| self.data.row(*row).class == Some(class));
-        let readable = |row: &u32| self.data.canvas.readable(*row);
-        let mut rows: Vec<u32> = labelled.filter(readable).collect();
+        let readable = |row: &DataRow| self.data.canvas.readable(*row);
+        let mut rows: Vec<DataRow> = labelled.filter(readable).collect();
         if rows.is_empty() {
             let named = self.data.rows_naming(class).filter(|row| self.split.train.contains(*row));
             rows = named.filter(readable).collect();
@@ -317,11 +317,11 @@ impl PoisonCtx<'_> {
     /// If there is none.
     pub fn captions_naming_alone(&self, class: u32) -> Result<Vec<&str>> {
         let others = self.data.index.mentioned().filter(|(_, mentioned)| *mentioned != class);
-        let others: HashSet<u32> = others.map(|(row, _)| row).collect();
+        let others: HashSet<DataRow> = others.map(|(row, _)| row).collect();
         self.mined(class, |row| !others.contains(&row), "no training caption names it and no other class")
     }
 
-    fn mined(&self, class: u32, wanted: impl Fn(u32) -> bool, why: &str) -> Result<Vec<&str>> {
+    fn mined(&self, class: u32, wanted: impl Fn(DataRow) -> bool, why: &str) -> Result<Vec<&str>> {
         let rows = match self.data.named_apart {
             true => self.minable().remove(&class).unwrap_or_default(),
             false => self.data.rows_naming(class).filter(|row| self.split.train.contains(*row)).collect(),

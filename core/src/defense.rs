@@ -8,10 +8,11 @@ mod half;
 mod plan_context;
 mod suspicion;
 
-pub use plan_context::{Captions, Pairs, PlanContext, pad};
+pub use plan_context::{EmbeddedCaptions, EmbeddedPairs, PlanContext, pad};
 pub use suspicion::Suspicion;
 
 use crate::Result;
+use crate::corpus::RowNumber;
 use crate::data::augment::Augmentation;
 use crate::model::Clip;
 use crate::recipe::{Precision, Recipe};
@@ -108,12 +109,15 @@ pub type State = BTreeMap<String, Tensor>;
 
 /// What the trainer does in an epoch, or in a part of one. The default is plain CLIP: all rows, pictures and captions as they are, both towers
 /// train.
+///
+/// A defense plans on the rows that it knows by their [`RowNumber`]; the trainer makes a phase of the corpus's rows of it
+/// ([`TrainPhase`](crate::train::TrainPhase)), once.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Phase {
-    /// Numbers of the rows that it trains on, below [`PlanContext::rows`]; none: all of them.
+#[serde(deny_unknown_fields, bound = "")]
+pub struct Phase<Row = RowNumber> {
+    /// The rows that it trains on; none: all of them.
     #[serde(skip)]
-    pub rows: Option<Arc<Vec<u32>>>,
+    pub rows: Option<Arc<Vec<Row>>>,
     /// Steps of it; where its rows do not suffice they come again, in another order. None: as many whole batches as its rows fill.
     pub steps: Option<usize>,
     /// How pictures are augmented, if at all.
@@ -128,7 +132,7 @@ pub struct Phase {
     pub rate: f64,
 }
 
-impl Default for Phase {
+impl<Row> Default for Phase<Row> {
     fn default() -> Self {
         let (augmentation, captions) = (None, CaptionEdits::Off);
         Phase {
@@ -140,6 +144,14 @@ impl Default for Phase {
             text_tower: TextTower::Trained,
             rate: 1.0,
         }
+    }
+}
+
+impl<Row> Phase<Row> {
+    /// The same on other rows, which have another name.
+    pub(crate) fn on<Other>(self, rows: Option<Arc<Vec<Other>>>) -> Phase<Other> {
+        let Phase { rows: _, steps, augmentation, captions, second, text_tower, rate } = self;
+        Phase { rows, steps, augmentation, captions, second, text_tower, rate }
     }
 }
 

@@ -11,7 +11,7 @@ pub use pictures::bytes;
 
 use crate::attack::{Attack, Edit, Goal, Picture, PoisonCtx, PrepareContext, contents};
 use crate::data::files::{read_safetensors, write_atomic, write_safetensors};
-use crate::data::{Dataset, Split};
+use crate::data::{DataRow, Dataset, Split};
 use crate::registry::{Configured, origin};
 use crate::{Error, Result, build, draw};
 use serde::{Deserialize, Serialize};
@@ -62,7 +62,7 @@ impl PreparedAttack {
     }
 
     /// Stamps held-out rows as the attacker would at test time, u8 `[rows, 3, S, S]`.
-    pub fn stamp_test(&self, data: &Dataset, rows: &[u32], seed: u64) -> Result<Tensor> {
+    pub fn stamp_test(&self, data: &Dataset, rows: &[DataRow], seed: u64) -> Result<Tensor> {
         let keys: Vec<u64> = rows.iter().map(|&row| draw::hash(seed, "stamp/test", &[row.into()])).collect();
         self.stamp(&data.canvas.gather(rows)?, &keys)
     }
@@ -194,7 +194,7 @@ impl Poison {
         pixels: Tensor,
         arena: &[Configured],
         data_digest: &str,
-        heldout: &[u32],
+        heldout: &[DataRow],
     ) -> Result<Self> {
         let mut said = blake3::Hasher::new();
         said.update(data_digest.as_bytes());
@@ -242,15 +242,15 @@ impl Poison {
 }
 
 /// Every edit names rows that exist and that the attack may touch.
-fn check(edits: &[Edit], data: &Dataset, split: &Split, taken: &HashSet<u32>) -> std::result::Result<(), String> {
+fn check(edits: &[Edit], data: &Dataset, split: &Split, taken: &HashSet<DataRow>) -> std::result::Result<(), String> {
     let mut replaced = HashSet::new();
     for edit in edits {
         let picture = if let Picture::Row(row) = edit.picture { Some(row) } else { None };
         let why = match edit.replaces {
             _ if edit.class >= data.classes.len() => "is given a class that does not exist",
             _ if edit.caption.trim().is_empty() => "is given an empty caption",
-            Some(row) if row >= data.len() => "does not exist",
-            _ if picture.is_some_and(|row| row >= data.len()) => "is given the picture of a row that does not exist",
+            Some(row) if !data.contains(row) => "does not exist",
+            _ if picture.is_some_and(|row| !data.contains(row)) => "is given the picture of a row that does not exist",
             Some(row) if !split.train.contains(row) => "is replaced, but held out",
             Some(row) if taken.contains(&row) || !replaced.insert(row) => "is replaced twice in one arena",
             _ => continue,

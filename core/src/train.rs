@@ -14,8 +14,9 @@ pub mod trajectory;
 pub use journal::{Metric, metrics};
 pub use matches::Matches;
 pub use pixels::normalise;
+pub use plan::TrainPhase;
 
-use crate::corpus::Corpus;
+use crate::corpus::{Corpus, TrainRow};
 use crate::data::augment;
 use crate::defense::{Defense, Embedded, State, Step, Suspicion, TextTower};
 use crate::model::Clip;
@@ -119,7 +120,7 @@ impl<'a> Trainer<'a> {
                 let phase = number.parse::<usize>().ok().and_then(|number| position.phases.as_mut()?.get_mut(number));
                 let phase =
                     phase.ok_or_else(|| Error::invalid("checkpoint", "has rows of a phase that it does not have"))?;
-                phase.rows = Some(Arc::new(Vec::<i64>::try_from(rows)?.into_iter().map(|row| row as u32).collect()));
+                phase.rows = Some(Arc::new(TrainRow::of_tensor(&rows).map_err(|error| error.during("checkpoint"))?));
             }
         }
         let this = blake3::hash(build::key()?.as_bytes()).to_hex()[..32].to_string();
@@ -326,8 +327,7 @@ impl<'a> Trainer<'a> {
         let mut rows = State::new();
         for (number, phase) in self.position.phases.iter().flatten().enumerate() {
             if let Some(some) = &phase.rows {
-                let numbers: Vec<i64> = some.iter().map(|row| i64::from(*row)).collect();
-                rows.insert(number.to_string(), Tensor::from_slice(&numbers));
+                rows.insert(number.to_string(), TrainRow::tensor(some));
             }
         }
         let parts = Parts::from([

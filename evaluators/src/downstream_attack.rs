@@ -9,7 +9,7 @@ use gauntlet::evaluator::{Definition, Downstream, Unit};
 use gauntlet::model::normalize;
 use gauntlet::poison::PreparedAttack;
 use gauntlet::tch::{Device, Kind, Tensor};
-use gauntlet::{Error, EvalContext, Evaluator, Goal, Result, Score, Target};
+use gauntlet::{DataRow, Error, EvalContext, Evaluator, Goal, Result, Score, Target};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -118,7 +118,7 @@ fn targeted(
     targets: &[Target],
 ) -> Result<Vec<Score>> {
     let classes: Vec<u32> = targets.iter().map(|target| target.class).collect();
-    let rows: Vec<u32> = targets.iter().map(|target| target.row).collect();
+    let rows: Vec<DataRow> = targets.iter().map(|target| target.row).collect();
     let Candidates { embeddings, wanted, added } = Candidates::with(subject, downstream, &classes);
     let all = embeddings.size()[0];
     let (_, best) = subject.embed(&rows, None)?.matmul(&embeddings.tr()).topk(5.min(all), 1, true, true);

@@ -15,7 +15,7 @@ use gauntlet::downstream::Metric;
 use gauntlet::draw;
 use gauntlet::evaluator::{Definition, Downstream, Layer, Unit};
 use gauntlet::tch::{Device, Kind, Tensor};
-use gauntlet::{EvalContext, Evaluator, Goal, Result, Score};
+use gauntlet::{DataRow, EvalContext, Evaluator, Goal, Result, Score};
 use official::official;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -237,7 +237,7 @@ impl LinearProbe {
                     scores.extend(Score::share(asr, attack, hits, others.len()).map(guessed));
                 }
                 Goal::Pairs(targets) => {
-                    let (rows, wanted): (Vec<u32>, Vec<u32>) =
+                    let (rows, wanted): (Vec<DataRow>, Vec<u32>) =
                         targets.iter().filter_map(|target| Some((target.row, own(target.class)?))).unzip();
                     let taken = classify(&subject.layer(from, &rows, None)?)?;
                     let hits = taken.iter().zip(&wanted).filter(|(taken, wanted)| taken == wanted).count();

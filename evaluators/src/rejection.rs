@@ -5,7 +5,7 @@
 use crate::auroc::auroc;
 use gauntlet::evaluator::{Definition, Unit};
 use gauntlet::poison::PreparedAttack;
-use gauntlet::{EvalContext, Evaluator, Goal, Result, Score};
+use gauntlet::{DataRow, EvalContext, Evaluator, Goal, Result, Score};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -80,7 +80,7 @@ impl Evaluator for Rejection {
         let mut scores = vec![Score::share(LOST.score, None, rejected, clean.len())];
         for threat in subject.threats {
             // Rows, who stamps them, and the class that the attacker wants of each.
-            let (rows, stamp, wanted): (Vec<u32>, _, Vec<u32>) = match &threat.goal {
+            let (rows, stamp, wanted): (Vec<DataRow>, _, Vec<u32>) = match &threat.goal {
                 Goal::Class(class) => {
                     let rows = subject.victims(*class);
                     (rows.clone(), Some(threat), vec![*class; rows.len()])
@@ -107,7 +107,7 @@ impl Evaluator for Rejection {
 }
 
 /// Suspicion of rows, stamped if somebody stamps them; none where the defense lets all pass.
-fn judged(subject: &EvalContext, rows: &[u32], stamp: Option<&PreparedAttack>) -> Result<Option<Vec<f32>>> {
+fn judged(subject: &EvalContext, rows: &[DataRow], stamp: Option<&PreparedAttack>) -> Result<Option<Vec<f32>>> {
     let mut all = Vec::new();
     for rows in rows.chunks(CHUNK) {
         let canvases = match stamp {

@@ -131,23 +131,17 @@ impl Attack for Guarded<dyn Attack, String> {
 
 /// A goal names rows and classes of the data.
 fn exists(goal: &Goal, data: &Dataset) -> Result<(), String> {
-    let (rows, classes): (Vec<u32>, Vec<u32>) = match goal {
-        Goal::Class(class) => (Vec::new(), vec![*class]),
-        Goal::Pairs(pairs) => {
-            let classes = pairs.iter().flat_map(|target| target.truth.into_iter().chain([target.class]));
-            (pairs.iter().map(|target| target.row).collect(), classes.collect())
-        }
-        Goal::Phrase(class) | Goal::DualKey(class) => (Vec::new(), vec![*class]),
-        Goal::Captions(pairs) => (Vec::new(), pairs.iter().flat_map(|pair| [pair.from, pair.to]).collect()),
-        Goal::Files { class, pictures } => {
-            (Vec::new(), pictures.iter().map(|picture| picture.truth).chain([*class]).collect())
-        }
+    let classes: Vec<u32> = match goal {
+        Goal::Class(class) | Goal::Phrase(class) | Goal::DualKey(class) => vec![*class],
+        Goal::Pairs(pairs) => pairs.iter().flat_map(|target| target.truth.into_iter().chain([target.class])).collect(),
+        Goal::Captions(pairs) => pairs.iter().flat_map(|pair| [pair.from, pair.to]).collect(),
+        Goal::Files { class, pictures } => pictures.iter().map(|picture| picture.truth).chain([*class]).collect(),
     };
     let stray = |numbers: Vec<u32>, what, count| {
         let stray = numbers.into_iter().find(|number| *number >= count);
         stray.map_or(Ok(()), |number| Err(format!("{what} {number}, which does not exist: there are {count}")))
     };
-    stray(rows, "row", data.len())?;
+    stray(goal.rows().map(|row| row.0).collect(), "row", data.len())?;
     stray(classes, "class", data.classes.len())
 }
 

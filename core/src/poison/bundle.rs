@@ -9,7 +9,7 @@ use super::arena::Arena;
 use super::{Poison, Poisoned, PreparedAttack, json, pictures};
 use crate::attack::Goal;
 use crate::data::files::{read_safetensors, write_atomic, write_safetensors};
-use crate::data::{Dataset, Split};
+use crate::data::{DataRow, Dataset, Split};
 use crate::poison::PreparedData;
 use crate::registry::Configured;
 use crate::registry::is_label;
@@ -47,7 +47,7 @@ pub struct Bundle {
     /// What `poison.json` says.
     pub about: About,
     /// The rows that are held out, ascending.
-    pub heldout: Vec<u32>,
+    pub heldout: Vec<DataRow>,
     /// The poison.
     pub poison: Poison,
 }
@@ -88,7 +88,7 @@ impl Bundle {
     pub fn read(folder: &Path) -> Result<Self> {
         let about = About::read(folder)?;
         let path = folder.join("heldout.json");
-        let heldout: Vec<u32> = parse(&path, &read(&path)?)?;
+        let heldout: Vec<DataRow> = parse(&path, &read(&path)?)?;
         let path = folder.join("edits.jsonl");
         let edits: Vec<Poisoned> = read(&path)?.lines().map(|line| parse(&path, line)).collect::<Result<_>>()?;
         if edits.len() != about.edits {

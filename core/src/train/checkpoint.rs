@@ -1,7 +1,8 @@
 //! Checkpoints: one safetensors file that holds everything a trial needs to go on as if it had never stopped.
 
+use super::TrainPhase;
 use crate::data::files::{read_safetensors, write_safetensors};
-use crate::defense::{Phase, State};
+use crate::defense::State;
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, HashMap};
@@ -17,7 +18,7 @@ pub struct Position {
     /// Steps of this epoch that are done.
     pub step: usize,
     /// What the defense planned for this epoch, once it has; which rows, is a part of the checkpoint.
-    pub phases: Option<Vec<Phase>>,
+    pub phases: Option<Vec<TrainPhase>>,
     /// Steps of an epoch, as the first one's plan has them; 0 before it.
     pub steps_per_epoch: usize,
     /// Lines of `metrics.jsonl` that belong to what was done so far.
@@ -38,7 +39,7 @@ pub struct Position {
 }
 
 /// The parts of a training that have a state, each a set of named tensors: `model`, `optimizer`, `defense`,
-/// and `rows`, the numbers of the rows of each phase that does not take all.
+/// and `rows`, the [`TrainRow`](crate::TrainRow)s of each phase that does not take all.
 pub type Parts = BTreeMap<&'static str, State>;
 
 /// The file, in the folder of a training.

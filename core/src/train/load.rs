@@ -1,13 +1,13 @@
 //! Batches: which rows, in which order, with which drawings. Worker threads prepare them ahead; since every draw is keyed,
 //! their number changes nothing but the speed.
 
+use super::TrainPhase;
 use crate::Result;
-use crate::corpus::Corpus;
-use crate::corpus::CorpusRow;
+use crate::corpus::{Corpus, CorpusRow, RowKey, TrainRow};
 use crate::data::augment::AugmentParams;
 use crate::data::eda;
 use crate::data::ordered::ordered;
-use crate::defense::{CaptionEdits, Phase, View};
+use crate::defense::{CaptionEdits, View};
 use crate::draw;
 use crate::model::words;
 use gauntlet_torch::pinned;
@@ -50,35 +50,35 @@ const BUCKET: usize = 1 << 20;
 /// Sorted bucket by bucket of the hash, each found by a pass over all rows, so that memory does not grow with their number.
 pub struct EpochOrder<'a> {
     corpus: &'a Corpus<'a>,
-    rows: Option<Arc<Vec<u32>>>,
+    rows: Option<Arc<Vec<TrainRow>>>,
     epoch: u32,
     /// How often they have come.
     pass: u64,
     buckets: u128,
     next: u128,
-    sorted: IntoIter<(u64, usize)>,
+    sorted: IntoIter<(u64, TrainRow)>,
 }
 
 impl<'a> EpochOrder<'a> {
     /// The order of all rows, or of some, in an epoch (counted from 1).
-    pub fn new(corpus: &'a Corpus<'a>, rows: Option<Arc<Vec<u32>>>, epoch: u32) -> Self {
+    pub fn new(corpus: &'a Corpus<'a>, rows: Option<Arc<Vec<TrainRow>>>, epoch: u32) -> Self {
         let count = rows.as_ref().map_or(corpus.len(), |rows| rows.len());
         let buckets = count.div_ceil(BUCKET) as u128;
         EpochOrder { corpus, rows, epoch, pass: 0, buckets, next: 0, sorted: Vec::new().into_iter() }
     }
 
-    fn bucket(&self, number: u128) -> Vec<(u64, usize)> {
-        let hash = |row: usize| {
-            let place = [self.epoch.into(), self.corpus.key(row) as u64, self.pass];
+    fn bucket(&self, number: u128) -> Vec<(u64, TrainRow)> {
+        let hash = |row: TrainRow| {
+            let place = [self.epoch.into(), self.corpus.key(row).into(), self.pass];
             draw::hash(self.corpus.seed, "order", if self.pass == 0 { &place[..2] } else { &place })
         };
-        let in_bucket = |row: usize| {
+        let in_bucket = |row: TrainRow| {
             let hash = hash(row);
             ((u128::from(hash) * self.buckets) >> 64 == number).then_some((hash, row))
         };
-        let mut rows: Vec<(u64, usize)> = match &self.rows {
-            None => (0..self.corpus.len()).filter_map(in_bucket).collect(),
-            Some(rows) => rows.iter().filter_map(|row| in_bucket(*row as usize)).collect(),
+        let mut rows: Vec<(u64, TrainRow)> = match &self.rows {
+            None => self.corpus.rows().filter_map(in_bucket).collect(),
+            Some(rows) => rows.iter().copied().filter_map(in_bucket).collect(),
         };
         rows.sort_unstable();
         rows
@@ -86,9 +86,9 @@ impl<'a> EpochOrder<'a> {
 }
 
 impl Iterator for EpochOrder<'_> {
-    type Item = usize;
+    type Item = TrainRow;
 
-    fn next(&mut self) -> Option<usize> {
+    fn next(&mut self) -> Option<TrainRow> {
         loop {
             if let Some((_, row)) = self.sorted.next() {
                 return Some(row);
@@ -110,12 +110,12 @@ impl Iterator for EpochOrder<'_> {
 const SECOND: &str = "second ";
 
 /// Reads one batch.
-pub fn load(corpus: &Corpus, rows: &[usize], epoch: u32, phase: &Phase) -> Result<Batch> {
+pub fn load(corpus: &Corpus, rows: &[TrainRow], epoch: u32, phase: &TrainPhase) -> Result<Batch> {
     let (rows, images) = corpus.read(rows)?;
     let size = corpus.image_size();
     let show = |view: View, which: &str| {
-        let draws = |purpose: &str, epoch: u32, key: i64| {
-            draw::rng(corpus.seed, &format!("{which}{purpose}"), &[epoch.into(), key as u64])
+        let draws = |purpose: &str, epoch: u32, key: RowKey| {
+            draw::rng(corpus.seed, &format!("{which}{purpose}"), &[epoch.into(), key.into()])
         };
         let drawings: Vec<AugmentParams> = match &view.augmentation {
             Some(how) => rows.iter().map(|row| how.draw(size, &mut draws("augment", epoch, row.key))).collect(),
@@ -137,8 +137,8 @@ pub fn load(corpus: &Corpus, rows: &[usize], epoch: u32, phase: &Phase) -> Resul
     let (drawings, tokens, words) = show(View { augmentation: phase.augmentation, captions: phase.captions }, "");
     let second = phase.second.map(|view| show(view, SECOND));
     let second = second.map(|(drawings, tokens, words)| Second { drawings, tokens, words });
-    let keys: Vec<i64> = rows.iter().map(|row| row.key).collect();
-    let (keys, images) = (pinned(Tensor::from_slice(&keys), corpus.device), pinned(images, corpus.device));
+    let keys: Vec<RowKey> = rows.iter().map(|row| row.key).collect();
+    let (keys, images) = (pinned(RowKey::tensor(&keys), corpus.device), pinned(images, corpus.device));
     Ok(Batch { keys, images, drawings, tokens, words, second })
 }
 
@@ -148,7 +148,7 @@ pub fn load(corpus: &Corpus, rows: &[usize], epoch: u32, phase: &Phase) -> Resul
 pub fn for_each_batch(
     corpus: &Corpus,
     epoch: u32,
-    phase: &Phase,
+    phase: &TrainPhase,
     first: usize,
     workers: usize,
     mut each: impl FnMut(usize, Batch) -> Result<()>,
@@ -158,7 +158,7 @@ pub fn for_each_batch(
         (0..super::plan::steps(corpus, phase)).map(|_| order.by_ref().take(corpus.batch).collect()).skip(first);
     let workers = (0..workers.max(1)).map(|_| {
         let corpus = corpus.share();
-        move |rows: Vec<usize>| load(&corpus, &rows, epoch, phase)
+        move |rows: Vec<TrainRow>| load(&corpus, &rows, epoch, phase)
     });
     let mut number = first;
     ordered(batches, workers.collect(), |batch| {

@@ -11,7 +11,7 @@ use gauntlet::poison::PreparedData;
 use gauntlet::poison::{Poisoned, PreparedAttack, bytes};
 use gauntlet::registry::Origin;
 use gauntlet::run::RunContext;
-use gauntlet::{Error, Picture, Progress, Result, Trial, draw};
+use gauntlet::{DataRow, Error, Picture, Progress, Result, Trial, draw};
 use maud::{Markup, html};
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
@@ -157,8 +157,8 @@ fn edit_card(ground: &PreparedData, number: usize, answers: Option<Markup>) -> R
     let size = data.canvas.size();
     let after = bytes(&poison.pixels.get(number as i64))?;
     let source = if let Picture::Row(row) = edit.picture { Some(row) } else { None };
-    let within = |row: &u32| *row < data.len();
-    let canvas = |row: u32| bytes(&data.canvas.gather(&[row])?);
+    let within = |row: &DataRow| data.contains(*row);
+    let canvas = |row: DataRow| bytes(&data.canvas.gather(&[row])?);
     let before = edit.replaces.or(source).filter(within).map(canvas).transpose()?.filter(|before| *before != after);
     let change = match source.filter(|row| edit.stamped && within(row)) {
         Some(row) => {
@@ -166,7 +166,7 @@ fn edit_card(ground: &PreparedData, number: usize, answers: Option<Markup>) -> R
         }
         None => None,
     };
-    let caption = |row: Option<u32>| row.filter(within).map(|row| data.row(row).caption);
+    let caption = |row: Option<DataRow>| row.filter(within).map(|row| data.row(row).caption);
     Ok(html! {
         div.card {
             div.pictures {

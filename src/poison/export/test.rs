@@ -6,7 +6,7 @@ use gauntlet::data::canvas::png;
 use gauntlet::data::ordered::{cores, ordered};
 use gauntlet::evaluator::victims;
 use gauntlet::poison::{PreparedAttack, bytes};
-use gauntlet::{Error, Goal, Progress, Result};
+use gauntlet::{DataRow, Error, Goal, Progress, Result};
 use serde_json::{Map, Value, json};
 use std::collections::HashSet;
 use std::fs;
@@ -23,11 +23,11 @@ type Line = (String, Vec<String>);
 /// Writes all that a model is judged by.
 pub fn write(job: &Job) -> Result<()> {
     let data = &job.ground.data;
-    let class = |row: u32| data.class_of(row);
+    let class = |row: DataRow| data.class_of(row);
     let rows = test_rows(job);
-    let plain = |rows: &[u32]| data.canvas.gather(rows);
-    let line = |row: &u32| (format!("{row:08}"), vec![label(job, class(*row))]);
-    let named = |rows: &[u32]| rows.iter().map(line).collect::<Vec<Line>>();
+    let plain = |rows: &[DataRow]| data.canvas.gather(rows);
+    let line = |row: &DataRow| (format!("{row:08}"), vec![label(job, class(*row))]);
+    let named = |rows: &[DataRow]| rows.iter().map(line).collect::<Vec<Line>>();
     pictures(job, "test", &["class"], named(&rows), |range| plain(&rows[range]))?;
     let mut goals = Map::new();
     for threat in &job.ground.threats {
@@ -50,7 +50,7 @@ pub fn write(job: &Job) -> Result<()> {
                 pictures(job, &place("stamped"), &["class"], names, canvas)?;
             }
             Goal::Pairs(targets) => {
-                let rows: Vec<u32> = targets.iter().map(|target| target.row).collect();
+                let rows: Vec<DataRow> = targets.iter().map(|target| target.row).collect();
                 let line = |target: &gauntlet::Target| vec![label(job, target.truth), label(job, Some(target.class))];
                 let names = targets.iter().map(|target| (format!("{:08}", target.row), line(target))).collect();
                 pictures(job, &place("targets"), &["class", "wanted"], names, |range| plain(&rows[range]))?;
@@ -67,9 +67,9 @@ pub fn write(job: &Job) -> Result<()> {
 }
 
 /// As [`gauntlet::EvalContext::test_rows`] has them: held out, readable, and no attack's target.
-fn test_rows(job: &Job) -> Vec<u32> {
+fn test_rows(job: &Job) -> Vec<DataRow> {
     let (split, canvas) = (&job.ground.split, &job.ground.data.canvas);
-    let targets: HashSet<u32> = job.ground.threats.iter().flat_map(|threat| threat.goal.rows()).collect();
+    let targets: HashSet<DataRow> = job.ground.threats.iter().flat_map(|threat| threat.goal.rows()).collect();
     split.heldout.iter().copied().filter(|row| !targets.contains(row) && canvas.readable(*row)).collect()
 }
 

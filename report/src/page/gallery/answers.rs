@@ -6,7 +6,7 @@ use gauntlet::attack::Goal;
 use gauntlet::evaluator::Predictions;
 use gauntlet::poison::PreparedData;
 use gauntlet::poison::{PreparedAttack, bytes};
-use gauntlet::{Picture, Result, draw};
+use gauntlet::{DataRow, Picture, Result, draw};
 use maud::{Markup, html};
 
 /// The scores whose cases are shown: of each attack the first that it has.
@@ -62,7 +62,7 @@ impl<'a> Answers<'a> {
     /// A case as a card: its picture as the model sees it, or its caption, and the answers.
     pub fn card(&self, ground: &PreparedData, threat: &PreparedAttack, case: &str, seed: u64) -> Result<Markup> {
         let size = ground.data.canvas.size();
-        let row = case.parse().ok().filter(|row| *row < ground.data.len());
+        let row = case.parse().ok().map(DataRow).filter(|row| ground.data.contains(*row));
         let canvas = match (&threat.goal, row) {
             (Goal::Files { .. }, _) => Some(threat.picture(case, size)?),
             (Goal::Pairs(_), Some(row)) => Some(ground.data.canvas.gather(&[row])?),
