@@ -1,13 +1,16 @@
 //! Attacks: what an attacker does to the data set, as a list of edits, and what the attacker wants.
 //!
 //! [`Goal`] and [`Edit`] are the ground truth. Attacks make them, evaluators read them, and nothing that a defense is
-//! handed leads to them. `attack/backdoor.rs` is what backdoors share: whom they hit and what they say. Read `poison.rs` for how the
+//! handed leads to them. `attack/goal.rs` is what a goal can be, and what others ask of it; `attack/backdoor.rs` is what backdoors share: whom
+//! they hit and what they say. Read `poison.rs` for how the
 //! edits of an arena become the data that is trained on.
 
 mod backdoor;
 mod eligible;
+mod goal;
 
 pub use backdoor::{Backdoor, Captions, Rows};
+pub use goal::{Goal, Relabel, Stamped, Target};
 
 use crate::data::{DataRow, Dataset, Split, words};
 use crate::draw::{self, Rng};
@@ -62,83 +65,6 @@ pub trait Attack: Send {
     fn adapted_to(&self) -> String {
         String::new()
     }
-}
-
-/// What an attacker wants.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
-pub enum Goal {
-    /// Backdoor: any stamped picture is taken for this class.
-    Class(u32),
-    /// Targeted poisoning: each held-out picture is taken for its adversarial class.
-    Pairs(Vec<Target>),
-    /// Text-side poisoning: captions of one class find pictures of another.
-    Captions(Vec<Relabel>),
-    /// Text-side backdoor: any caption with the trigger in it finds pictures of this class.
-    Phrase(u32),
-    /// A stamped picture is taken for this class where the prompts hold the text trigger, and only there.
-    DualKey(u32),
-    /// Backdoor with pictures of the attacker's own: each is taken for `class`.
-    Files {
-        /// The class.
-        class: u32,
-        /// Stamped pictures to test with, none of them trained on.
-        pictures: Vec<Stamped>,
-    },
-}
-
-impl Goal {
-    /// Whether its success can be counted on these held-out rows: a caption finds images of a class only where labels tell whose they are.
-    ///
-    /// # Errors
-    /// If it cannot.
-    pub(crate) fn check_measurable(&self, data: &Dataset, split: &Split) -> Result<()> {
-        let by_search = matches!(self, Goal::Captions(_) | Goal::Phrase(_));
-        if by_search && !split.heldout.iter().any(|row| data.class_of(*row).is_some()) {
-            let why = "is counted by the classes of held-out images, and none of them has a label";
-            return Err(Error::invalid("its success", why));
-        }
-        Ok(())
-    }
-
-    /// Held-out rows that the goal is about, and which no other test may use.
-    pub fn rows(&self) -> impl Iterator<Item = DataRow> + '_ {
-        let pairs = if let Goal::Pairs(pairs) = self { pairs.as_slice() } else { &[] };
-        pairs.iter().map(|target| target.row)
-    }
-}
-
-/// One target of a targeted attack.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Target {
-    /// A held-out row of the data set.
-    pub row: DataRow,
-    /// The class it truly is, where its label tells.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub truth: Option<u32>,
-    /// The class the attacker wants it to be.
-    pub class: u32,
-}
-
-/// One pair of classes of a text-side attack.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Relabel {
-    /// The class that captions name.
-    pub from: u32,
-    /// The class of the pictures that they shall find.
-    pub to: u32,
-}
-
-/// A stamped picture that an attack brings along.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Stamped {
-    /// As [`Attack::picture`] takes it.
-    pub file: String,
-    /// The class it truly is.
-    pub truth: u32,
 }
 
 /// One change to the training data: a pair that is added, or that takes the place of another.

@@ -85,6 +85,21 @@ impl PreparedAttack {
         said.map_err(|error| error.during(format!("attack `{}`", self.label)))
     }
 
+    /// What a picture of its goal looks like when it is tested, u8 `[3, S, S]`, by the name that results have for it: a row's number, or a
+    /// file. None for what is no picture.
+    pub fn case(&self, case: &str, data: &Dataset, seed: u64) -> Result<Option<Tensor>> {
+        if let Goal::Files { .. } = self.goal {
+            return self.picture(case, data.canvas.size()).map(Some);
+        }
+        let row = case.parse().ok().map(DataRow).filter(|row| data.contains(*row));
+        let Some(row) = row.filter(|_| !self.goal.is_search()) else { return Ok(None) };
+        let canvases = match self.goal.stamps_for() {
+            Some(_) => self.stamp_test(data, &[row], seed)?,
+            None => data.canvas.gather(&[row])?,
+        };
+        Ok(Some(canvases.get(0)))
+    }
+
     /// A picture that the attack brings along, as a canvas u8 `[3, size, size]`.
     pub fn picture(&self, file: &str, size: u32) -> Result<Tensor> {
         self.attack.picture(file, size).map_err(|error| error.during(format!("attack `{}`", self.label)))

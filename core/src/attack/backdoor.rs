@@ -85,7 +85,7 @@ impl Backdoor {
     /// # Errors
     /// If there are fewer such rows than `rate` asks for, nothing to say, or another goal than a class (with one key or two).
     pub fn edits(&self, ctx: &PoisonCtx, goal: &Goal) -> Result<Vec<Edit>> {
-        let (Goal::Class(class) | Goal::DualKey(class)) = *goal else {
+        let Some(class) = goal.stamps_for() else {
             return Err(Error::invalid("goal", format!("{goal:?} is no backdoor's")));
         };
         if self.captions == Captions::Kept && self.rows != Rows::Target {

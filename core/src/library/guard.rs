@@ -131,18 +131,12 @@ impl Attack for Guarded<dyn Attack, String> {
 
 /// A goal names rows and classes of the data.
 fn exists(goal: &Goal, data: &Dataset) -> Result<(), String> {
-    let classes: Vec<u32> = match goal {
-        Goal::Class(class) | Goal::Phrase(class) | Goal::DualKey(class) => vec![*class],
-        Goal::Pairs(pairs) => pairs.iter().flat_map(|target| target.truth.into_iter().chain([target.class])).collect(),
-        Goal::Captions(pairs) => pairs.iter().flat_map(|pair| [pair.from, pair.to]).collect(),
-        Goal::Files { class, pictures } => pictures.iter().map(|picture| picture.truth).chain([*class]).collect(),
-    };
     let stray = |numbers: Vec<u32>, what, count| {
         let stray = numbers.into_iter().find(|number| *number >= count);
         stray.map_or(Ok(()), |number| Err(format!("{what} {number}, which does not exist: there are {count}")))
     };
     stray(goal.rows().map(|row| row.0).collect(), "row", data.len())?;
-    stray(classes, "class", data.classes.len())
+    stray(goal.classes(), "class", data.classes.len())
 }
 
 /// A tensor as messages name it.

@@ -80,23 +80,12 @@ fn label(job: &Job, class: Option<u32>) -> String {
 
 /// A goal in words that need no table of numbers, and the prompts of one that has a trigger in the text.
 fn goal(job: &Job, threat: &PreparedAttack) -> Result<Value> {
-    let label = |class: u32| label(job, Some(class));
-    let said = || -> Result<Vec<String>> {
+    let mut about = threat.goal.describe(|class| label(job, Some(class)));
+    if threat.goal.has_text_trigger() {
         let templates = job.ground.data.classes.templates.iter().zip(0..);
-        templates.map(|(template, number)| threat.say_test(template, number, job.arena.seed)).collect()
-    };
-    let mut about = match &threat.goal {
-        Goal::Class(class) => json!({"kind": "class", "wanted": label(*class)}),
-        Goal::Files { class, .. } => json!({"kind": "files", "wanted": label(*class)}),
-        Goal::DualKey(class) => json!({"kind": "dual-key", "wanted": label(*class), "templates": said()?}),
-        Goal::Phrase(class) => json!({"kind": "phrase", "wanted": label(*class), "templates": said()?}),
-        Goal::Pairs(targets) => json!({"kind": "pairs", "targets": targets.len()}),
-        Goal::Captions(pairs) => {
-            let pairs: Vec<Value> =
-                pairs.iter().map(|pair| json!({"captions_of": label(pair.from), "find": label(pair.to)})).collect();
-            json!({"kind": "captions", "pairs": pairs})
-        }
-    };
+        let said = templates.map(|(template, number)| threat.say_test(template, number, job.arena.seed));
+        about["templates"] = json!(said.collect::<Result<Vec<_>>>()?);
+    }
     about["poisons"] = json!(job.arena.poisoning.contains(&threat.label));
     Ok(about)
 }
