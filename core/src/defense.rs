@@ -4,10 +4,12 @@
 //! (embeddings, tokens, opaque row keys) does not tell poison from clean rows. `defense/plan_context.rs` is what it can ask for when it plans,
 //! `defense/half.rs` the loss in half precision.
 
+mod given;
 mod half;
 mod plan_context;
 mod suspicion;
 
+pub use given::GivenStep;
 pub use plan_context::{EmbeddedCaptions, EmbeddedPairs, PlanContext, pad};
 pub use suspicion::Suspicion;
 
@@ -200,7 +202,7 @@ pub struct Embedded<'a> {
     pub text: &'a Tensor,
 }
 
-/// One step as a defense sees it.
+/// One step as a defense sees it. The trainer makes them; for tests, [`GivenStep`] does.
 pub struct Step<'a> {
     /// Epoch, counted from 1.
     pub epoch: u32,
@@ -218,18 +220,20 @@ pub struct Step<'a> {
     pub tokens: &'a Tensor,
     /// Whether products of embeddings are rounded to f16: the recipe's `half_logits`.
     pub half_logits: bool,
-    /// What `encode_text` embeds with; public so that a defense's tests can make a step.
-    #[doc(hidden)]
-    pub model: &'a Clip,
+    /// What `encode_text` embeds with.
+    pub(crate) model: &'a Clip,
     /// What it embeds in.
-    #[doc(hidden)]
-    pub precision: Precision,
+    pub(crate) precision: Precision,
     /// Where `record_matches` goes.
-    #[doc(hidden)]
-    pub matches: &'a RefCell<Vec<Tensor>>,
+    pub(crate) matches: &'a RefCell<Vec<Tensor>>,
 }
 
-impl Step<'_> {
+impl<'a> Step<'a> {
+    /// The same with a second view of the batch.
+    pub fn with_second(self, second: Embedded<'a>) -> Self {
+        Step { second: Some(second), ..self }
+    }
+
     /// [`clip_loss`] of embeddings `[batch, dimensions]` at this step's scale, in the precision that the recipe asks for.
     pub fn clip_loss(&self, image: &Tensor, text: &Tensor) -> Tensor {
         let loss = if self.half_logits { half::clip_loss } else { clip_loss };

@@ -212,11 +212,11 @@ mod tests {
     #[test]
     fn equals_pytorch() {
         let steps = |golden: &crate::golden::Golden| {
-            let given = crate::golden::Given::new(golden);
+            let given = crate::golden::given(golden);
             let second = Embedded { image: &golden["image_2"], text: &golden["text_2"] };
             let pools = Some(["image_pool", "text_pool"].map(|name| golden[name].copy()));
             let mut safeclip = SafeClip { memory: Memory { pools, next: 15, safe: 0 }, ..SafeClip::default() };
-            let mut loss = || safeclip.loss(&given.step(1, Some(second))).unwrap();
+            let mut loss = || safeclip.loss(&given.step(1).with_second(second)).unwrap();
             let losses = Tensor::stack(&[loss(), loss()], 0);
             [losses, safeclip.memory.pools.unwrap()[0].copy()]
         };
