@@ -145,15 +145,10 @@ impl<'a> Optimiser<'a> {
         let tokenizer = Tokenizer::new(&ctx.data.vocabulary, config.text_cfg.vocab_size)?;
         let Goal::Class(class) = attack.poison.goal(ctx)? else { unreachable!("the goal of a backdoor is a class") };
         let mut rng = ctx.rng("badclip/rows");
-        let mut draw = |mut rows: Vec<DataRow>, most: usize| {
-            rows.shuffle(&mut rng);
-            rows.truncate(most);
-            rows
-        };
         let naming = ctx.data.rows_mentioning(class);
         let others = ctx.free_rows().filter(|row| !naming.contains(row) && ctx.data.canvas.readable(*row)).collect();
-        let rows = draw(others, attack.samples);
-        let pictures = draw(ctx.pictures_of(class)?, TARGETS);
+        let rows = drawn(others, attack.samples, &mut rng);
+        let pictures = drawn(ctx.pictures_of(class)?, TARGETS, &mut rng);
         let said: Vec<&str> = ctx.captions_naming(class)?.into_iter().take(TARGETS).collect();
         let mut own = Optimiser {
             attack,
@@ -228,12 +223,7 @@ impl<'a> Optimiser<'a> {
         let mask = patch.ones_like().constant_pad_nd([before, after, before, after]);
         let stamped = &pictures * (1.0 - mask) + patch.constant_pad_nd([before, after, before, after]);
         let image = self.surrogate.encode_image(&normalise(&stamped), false); // [rows, dimensions]
-        let mut any = |of: &Tensor| {
-            let numbers: Vec<i64> = (0..of.size()[0]).collect();
-            let drawn: Vec<i64> = (0..count).filter_map(|_| numbers.choose(rng).copied()).collect();
-            of.index_select(0, &Tensor::from_slice(&drawn).to_device(of.device()))
-        };
-        let (caption, picture) = (any(&self.captions), any(&self.pictures));
+        let (caption, picture) = (any(&self.captions, count, rng), any(&self.pictures, count, rng));
         let wanted = (&image * caption).sum_dim_intlist([1].as_slice(), true, Kind::Float);
         let logits =
             Tensor::cat(&[wanted, image.matmul(&self.texts(&own).tr())], 1) * self.surrogate.logit_scale().detach();
@@ -254,6 +244,20 @@ impl<'a> Optimiser<'a> {
 
 /// Captions and pictures of the target that the patch is drawn towards, at most.
 const TARGETS: usize = 1000;
+
+/// So many of these rows at most, drawn.
+fn drawn(mut rows: Vec<DataRow>, most: usize, rng: &mut impl Rng) -> Vec<DataRow> {
+    rows.shuffle(rng);
+    rows.truncate(most);
+    rows
+}
+
+/// So many rows of `of`, drawn with replacement.
+fn any(of: &Tensor, count: i64, rng: &mut impl Rng) -> Tensor {
+    let numbers: Vec<i64> = (0..of.size()[0]).collect();
+    let drawn: Vec<i64> = (0..count).filter_map(|_| numbers.choose(rng).copied()).collect();
+    of.index_select(0, &Tensor::from_slice(&drawn).to_device(of.device()))
+}
 
 #[cfg(test)]
 mod tests {

@@ -57,25 +57,26 @@ gauntlet::register!(
 );
 
 fn presets() -> Vec<Preset> {
-    let attack = |name: &str, summary: &str, pairs: usize, pictures: &str| {
-        let fields = vec![
-            ("pairs", json!(pairs), "paper: the attack's own"),
-            ("classes", json!([]), "ours: drawn; released code: sheep to aeroplane, and sofa to bird in the third"),
-            ("pictures", json!(pictures), "paper: the attack's own"),
-            ("ratio", json!(1.0), "released code's default"),
-        ];
-        let deviations = [
-            "pre-training on the poisoned data, where the paper fine-tunes",
-            "success is counted by class",
-            "rows are chosen by the words of their captions, and none that names the second class; the release chooses them by label",
-        ];
-        Preset::new(name, summary, &deviations, fields)
-    };
     vec![
-        attack("attack-1", "the captions of one class all get one picture of another", 1, "one"),
-        attack("attack-2", "the captions of one class get pictures of another", 1, "many"),
-        attack("attack-3", "the same for two pairs of classes at once", 2, "many"),
+        preset("attack-1", "the captions of one class all get one picture of another", 1, "one"),
+        preset("attack-2", "the captions of one class get pictures of another", 1, "many"),
+        preset("attack-3", "the same for two pairs of classes at once", 2, "many"),
     ]
+}
+
+fn preset(name: &str, summary: &str, pairs: usize, pictures: &str) -> Preset {
+    let fields = vec![
+        ("pairs", json!(pairs), "paper: the attack's own"),
+        ("classes", json!([]), "ours: drawn; released code: sheep to aeroplane, and sofa to bird in the third"),
+        ("pictures", json!(pictures), "paper: the attack's own"),
+        ("ratio", json!(1.0), "released code's default"),
+    ];
+    let deviations = [
+        "pre-training on the poisoned data, where the paper fine-tunes",
+        "success is counted by class",
+        "rows are chosen by the words of their captions, and none that names the second class; the release chooses them by label",
+    ];
+    Preset::new(name, summary, &deviations, fields)
 }
 
 impl Attack for MmPoison {

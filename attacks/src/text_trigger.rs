@@ -56,19 +56,20 @@ gauntlet::register!(
 );
 
 fn presets() -> Vec<Preset> {
-    let preset = |name: &str, summary: &str, trigger: &str, place: &str| {
-        let fields = vec![
-            ("target", json!("random"), "ours"),
-            ("rate", json!(0.0003), "ours: RoCLIP's backdoor, 300 of 1M"),
-            ("trigger", json!(trigger), "released code"),
-            ("place", json!(place), "unverified"),
-        ];
-        Preset::new(name, summary, &["captions are taken from the data, not written by a language model"], fields)
-    };
     vec![
         preset("word", "a rare word", "zx", "start"),
         preset("sentence", "a sentence of everyday words", "Please return high-quality results.", "end"),
     ]
+}
+
+fn preset(name: &str, summary: &str, trigger: &str, place: &str) -> Preset {
+    let fields = vec![
+        ("target", json!("random"), "ours"),
+        ("rate", json!(0.0003), "ours: RoCLIP's backdoor, 300 of 1M"),
+        ("trigger", json!(trigger), "released code"),
+        ("place", json!(place), "unverified"),
+    ];
+    Preset::new(name, summary, &["captions are taken from the data, not written by a language model"], fields)
 }
 
 impl Attack for TextTrigger {

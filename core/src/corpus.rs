@@ -215,12 +215,15 @@ impl<'a> Corpus<'a> {
     /// What a person would call the rows with these keys. One pass over all rows.
     pub(crate) fn places(&self, keys: &[RowKey]) -> Vec<String> {
         let rows = self.rows_with(&keys.iter().copied().collect());
-        let place = |key| match rows.get(key).map(|row| self.origin(*row)) {
+        keys.iter().map(|key| self.place(rows.get(key).copied())).collect()
+    }
+
+    fn place(&self, row: Option<TrainRow>) -> String {
+        match row.map(|row| self.origin(row)) {
             Some(RowOrigin::Clean(row)) => self.canvas.name(row),
             Some(RowOrigin::Edit(number)) => format!("edit {number}"),
             None => "an unknown row".into(),
-        };
-        keys.iter().map(place).collect()
+        }
     }
 
     pub(crate) fn image_size(&self) -> i64 {
@@ -237,15 +240,7 @@ impl<'a> Corpus<'a> {
     /// trains, drawn by the bad one's number and taken as it is in the clean data: the same in every trial.
     pub fn read(&self, rows: &[TrainRow]) -> Result<(Vec<CorpusRow<'a>>, Tensor)> {
         let mut rows: Vec<CorpusRow> = rows.iter().map(|&row| self.row(row)).collect();
-        let wanted = |place: usize, attempt: u64| match rows[place].origin {
-            RowOrigin::Clean(row) if attempt == 0 => row,
-            RowOrigin::Clean(row) => {
-                let train = &self.split.train;
-                train.get((draw::hash(0, "substitute", &[row.into(), attempt]) % train.len() as u64) as usize)
-            }
-            // Poison has canvases of its own; its place takes the data's first for a moment, so that one gather serves the batch.
-            RowOrigin::Edit(_) => self.split.train.get(attempt as usize),
-        };
+        let wanted = |place: usize, attempt: u64| self.picture_of(rows[place].origin, attempt);
         let (taken, images) = self.canvas.gather_or(rows.len(), wanted)?;
         for (place, (row, taken)) in rows.iter_mut().zip(taken).enumerate() {
             match row.origin {
@@ -258,6 +253,19 @@ impl<'a> Corpus<'a> {
             }
         }
         Ok((rows, images))
+    }
+
+    /// The row of the data whose picture is read for a row, if that of all attempts before turned out to be bad.
+    fn picture_of(&self, origin: RowOrigin, attempt: u64) -> DataRow {
+        let train = &self.split.train;
+        match origin {
+            RowOrigin::Clean(row) if attempt == 0 => row,
+            RowOrigin::Clean(row) => {
+                train.get((draw::hash(0, "substitute", &[row.into(), attempt]) % train.len() as u64) as usize)
+            }
+            // Poison has canvases of its own; its place takes the data's first for a moment, so that one gather serves the batch.
+            RowOrigin::Edit(_) => train.get(attempt as usize),
+        }
     }
 
     /// Rows whose pictures turned out to be bad since the data was opened: name and reason.

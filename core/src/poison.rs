@@ -46,19 +46,28 @@ impl PreparedAttack {
     ) -> Result<Vec<PreparedAttack>> {
         let untouched = HashSet::new();
         let ctx = PoisonCtx { data, split, seed, taken: &untouched };
-        let threat = |(config, mut attack): (&Configured, Box<dyn Attack>)| {
-            let place = |error: Error| error.during(format!("attack `{}`", config.label));
-            let contents = attack.reads().and_then(|files| contents(&files)).map_err(place)?;
-            attack.prepare(&ctx, workshop).map_err(place)?;
-            let goal = attack.goal(&ctx).map_err(place)?;
-            goal.check_measurable(data, split).map_err(place)?;
-            // A library that was built anew may do otherwise under the same name; so may one that its configuration names.
-            let libraries = origin::used(std::slice::from_ref(config));
-            let libraries: String = libraries.iter().map(|library| format!(" {}", library.blake3)).collect();
-            let identity = format!("{} {} {contents}{libraries}", config.plugin, json(&config.config));
-            Ok(PreparedAttack { label: config.label.clone(), attack, goal, identity })
-        };
-        configs.iter().zip(attacks).map(threat).collect()
+        let prepared = configs.iter().zip(attacks).map(|(config, attack)| {
+            let prepared = PreparedAttack::one(config, attack, &ctx, workshop);
+            prepared.map_err(|error| error.during(format!("attack `{}`", config.label)))
+        });
+        prepared.collect()
+    }
+
+    fn one(
+        config: &Configured,
+        mut attack: Box<dyn Attack>,
+        ctx: &PoisonCtx,
+        workshop: &PrepareContext,
+    ) -> Result<PreparedAttack> {
+        let contents = contents(&attack.reads()?)?;
+        attack.prepare(ctx, workshop)?;
+        let goal = attack.goal(ctx)?;
+        goal.check_measurable(ctx.data, ctx.split)?;
+        // A library that was built anew may do otherwise under the same name; so may one that its configuration names.
+        let libraries = origin::used(std::slice::from_ref(config));
+        let libraries: String = libraries.iter().map(|library| format!(" {}", library.blake3)).collect();
+        let identity = format!("{} {} {contents}{libraries}", config.plugin, json(&config.config));
+        Ok(PreparedAttack { label: config.label.clone(), attack, goal, identity })
     }
 
     /// Stamps held-out rows as the attacker would at test time, u8 `[rows, 3, S, S]`.

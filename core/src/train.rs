@@ -17,7 +17,6 @@ pub use pixels::normalise;
 pub use plan::TrainPhase;
 
 use crate::corpus::{Corpus, TrainRow};
-use crate::data::augment;
 use crate::defense::{Defense, Embedded, State, Step, Suspicion, TextTower};
 use crate::model::Clip;
 use crate::recipe::{Recipe, schedule};
@@ -229,20 +228,11 @@ impl<'a> Trainer<'a> {
         let device = self.corpus.device;
         let [keys, tokens] = [&batch.keys, &batch.tokens].map(|tensor| sent(tensor, device));
         let precision = self.recipe.precision;
-        let embed = |drawings: &[augment::AugmentParams], tokens: &Tensor, words: &Tensor| {
-            let images = self.corpus.normalise(&batch.images, drawings);
-            let image = precision.forward(device, || self.model.encode_image(&images, true));
-            let encode_text = || precision.forward(device, || self.model.encode_words(tokens, words));
-            let text = match phase.text_tower {
-                TextTower::Trained => encode_text(),
-                TextTower::Frozen | TextTower::ZeroGradient => tch::no_grad(encode_text),
-            };
-            (image, text)
-        };
-        let (image, text) = embed(&batch.drawings, &tokens, &sent(&batch.words, device));
+        let pictures = self.corpus.normalise(&batch.images, &batch.drawings);
+        let (image, text) = self.embed(&pictures, &tokens, &sent(&batch.words, device), phase.text_tower);
         let second = batch.second.as_ref().map(|second| {
             let [tokens, words] = [&second.tokens, &second.words].map(|tensor| sent(tensor, device));
-            embed(&second.drawings, &tokens, &words)
+            self.embed(&self.corpus.normalise(&batch.images, &second.drawings), &tokens, &words, phase.text_tower)
         });
         let logit_scale = self.model.logit_scale();
         let loss = self.defense.loss(&Step {
@@ -271,6 +261,18 @@ impl<'a> Trainer<'a> {
         self.model.clamp_logit_scale();
         self.pending.push((loss.detach(), batch.keys));
         Ok(())
+    }
+
+    /// Image and text embeddings of one view of a batch.
+    fn embed(&self, pictures: &Tensor, tokens: &Tensor, words: &Tensor, text_tower: TextTower) -> (Tensor, Tensor) {
+        let (precision, device) = (self.recipe.precision, self.corpus.device);
+        let image = precision.forward(device, || self.model.encode_image(pictures, true));
+        let encode_text = || precision.forward(device, || self.model.encode_words(tokens, words));
+        let text = match text_tower {
+            TextTower::Trained => encode_text(),
+            TextTower::Frozen | TextTower::ZeroGradient => tch::no_grad(encode_text),
+        };
+        (image, text)
     }
 
     /// Gradients of the parameters that move in this step, by name.

@@ -22,12 +22,11 @@ pub struct Suspicion {
 impl Suspicion {
     /// Writes a report about rows as the defense numbers them.
     pub(crate) fn write(corpus: &Corpus, folder: &Path, scores: &Tensor, kept: &[RowNumber]) -> Result<()> {
-        let wrong = |why: String| Err(Error::invalid("the defense's report", why));
         if scores.size() != [corpus.len() as i64] {
-            return wrong(format!("is about {:?} rows, and there are {}", scores.size(), corpus.len()));
+            return Err(wrong(format!("is about {:?} rows, and there are {}", scores.size(), corpus.len())));
         }
         if kept.iter().any(|row| row.place() >= corpus.len()) {
-            return wrong("keeps a row that does not exist".into());
+            return Err(wrong("keeps a row that does not exist"));
         }
         let keys: Vec<RowKey> = corpus.numbered().iter().map(|row| corpus.key(*row)).collect();
         let kept = RowNumber::tensor(kept);
@@ -60,4 +59,8 @@ impl Suspicion {
         let kept = Vec::<u8>::try_from(kept)?.into_iter().map(|kept| kept == 1).collect();
         Ok(Some(Suspicion { keys: RowKey::of_tensor(&keys)?, scores: Vec::try_from(scores)?, kept }))
     }
+}
+
+fn wrong(why: impl Into<String>) -> Error {
+    Error::invalid("the defense's report", why)
 }

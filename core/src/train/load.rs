@@ -28,11 +28,11 @@ pub struct Batch {
     /// Which of the tokens count ([`words`]).
     pub words: Tensor,
     /// Another view of the same rows, where the phase asks for one.
-    pub second: Option<Second>,
+    pub second: Option<Shown>,
 }
 
-/// What makes a second view of a batch: the same canvases with other drawings, and other captions.
-pub struct Second {
+/// How a view shows a batch, its canvases apart: a second view has the same ones, with other drawings, and other captions.
+pub struct Shown {
     /// What happens to each picture; empty where nothing does.
     pub drawings: Vec<AugmentParams>,
     /// As those of the batch.
@@ -68,12 +68,8 @@ impl<'a> EpochOrder<'a> {
     }
 
     fn bucket(&self, number: u128) -> Vec<(u64, TrainRow)> {
-        let hash = |row: TrainRow| {
-            let place = [self.epoch.into(), self.corpus.key(row).into(), self.pass];
-            draw::hash(self.corpus.seed, "order", if self.pass == 0 { &place[..2] } else { &place })
-        };
         let in_bucket = |row: TrainRow| {
-            let hash = hash(row);
+            let hash = self.hash(row);
             ((u128::from(hash) * self.buckets) >> 64 == number).then_some((hash, row))
         };
         let mut rows: Vec<(u64, TrainRow)> = match &self.rows {
@@ -82,6 +78,11 @@ impl<'a> EpochOrder<'a> {
         };
         rows.sort_unstable();
         rows
+    }
+
+    fn hash(&self, row: TrainRow) -> u64 {
+        let place = [self.epoch.into(), self.corpus.key(row).into(), self.pass];
+        draw::hash(self.corpus.seed, "order", if self.pass == 0 { &place[..2] } else { &place })
     }
 }
 
@@ -112,34 +113,38 @@ const SECOND: &str = "second ";
 /// Reads one batch.
 pub fn load(corpus: &Corpus, rows: &[TrainRow], epoch: u32, phase: &TrainPhase) -> Result<Batch> {
     let (rows, images) = corpus.read(rows)?;
-    let size = corpus.image_size();
-    let show = |view: View, which: &str| {
-        let draws = |purpose: &str, epoch: u32, key: RowKey| {
-            draw::rng(corpus.seed, &format!("{which}{purpose}"), &[epoch.into(), key.into()])
-        };
-        let drawings: Vec<AugmentParams> = match &view.augmentation {
-            Some(how) => rows.iter().map(|row| how.draw(size, &mut draws("augment", epoch, row.key))).collect(),
-            None => Vec::new(),
-        };
-        let caption = |row: &CorpusRow| {
-            let epoch = match view.captions {
-                CaptionEdits::Off => return row.caption.to_string(),
-                CaptionEdits::Static => 0,
-                CaptionEdits::PerEpoch => epoch,
-            };
-            eda::edit(row.caption, corpus.synonyms, &mut draws("eda", epoch, row.key))
-        };
-        let captions: Vec<String> = rows.iter().map(caption).collect();
-        let tokens = corpus.tokenizer.encode_batch(&captions, corpus.context_length);
-        let words = words(&tokens);
-        (drawings, pinned(tokens, corpus.device), pinned(words, corpus.device))
-    };
-    let (drawings, tokens, words) = show(View { augmentation: phase.augmentation, captions: phase.captions }, "");
-    let second = phase.second.map(|view| show(view, SECOND));
-    let second = second.map(|(drawings, tokens, words)| Second { drawings, tokens, words });
+    let first = View { augmentation: phase.augmentation, captions: phase.captions };
+    let Shown { drawings, tokens, words } = show(corpus, &rows, epoch, first, "");
+    let second = phase.second.map(|view| show(corpus, &rows, epoch, view, SECOND));
     let keys: Vec<RowKey> = rows.iter().map(|row| row.key).collect();
     let (keys, images) = (pinned(RowKey::tensor(&keys), corpus.device), pinned(images, corpus.device));
     Ok(Batch { keys, images, drawings, tokens, words, second })
+}
+
+/// Draws how a view shows rows; `which` keys its draws.
+fn show(corpus: &Corpus, rows: &[CorpusRow], epoch: u32, view: View, which: &str) -> Shown {
+    let draws = |purpose: &str, epoch: u32, key: RowKey| {
+        draw::rng(corpus.seed, &format!("{which}{purpose}"), &[epoch.into(), key.into()])
+    };
+    let size = corpus.image_size();
+    let drawings: Vec<AugmentParams> = match &view.augmentation {
+        Some(how) => rows.iter().map(|row| how.draw(size, &mut draws("augment", epoch, row.key))).collect(),
+        None => Vec::new(),
+    };
+    let edited_in = match view.captions {
+        CaptionEdits::Off => None,
+        CaptionEdits::Static => Some(0),
+        CaptionEdits::PerEpoch => Some(epoch),
+    };
+    let captions: Vec<String> = match edited_in {
+        None => rows.iter().map(|row| row.caption.to_string()).collect(),
+        Some(epoch) => {
+            rows.iter().map(|row| eda::edit(row.caption, corpus.synonyms, &mut draws("eda", epoch, row.key))).collect()
+        }
+    };
+    let tokens = corpus.tokenizer.encode_batch(&captions, corpus.context_length);
+    let words = words(&tokens);
+    Shown { drawings, tokens: pinned(tokens, corpus.device), words: pinned(words, corpus.device) }
 }
 
 /// Calls `each` with every batch of a phase from number `first` on, in order; `workers` threads (at least one) read ahead.
