@@ -290,7 +290,7 @@ const CHUNK: usize = 256;
 
 /// The canvas of every edit `[edits, 3, S, S]`: its picture's, stamped where the edit says so. `owners` holds the attack of each.
 fn draw_canvases(edits: &[Poisoned], owners: &[&PreparedAttack], data: &Dataset, seed: u64) -> Result<Tensor> {
-    let size = data.canvas.size() as i64;
+    let size = i64::from(data.canvas.size());
     let pixels = Tensor::zeros([edits.len() as i64, 3, size, size], (Kind::Uint8, tch::Device::Cpu));
     let mut start = 0;
     // Runs of edits of one attack.

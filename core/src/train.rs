@@ -310,7 +310,7 @@ impl<'a> Trainer<'a> {
 
     /// Steps done, idle ones counted.
     fn global_step(&self) -> u64 {
-        (self.position.epoch as u64 - 1) * self.steps_per_epoch() as u64 + self.position.step as u64
+        u64::from(self.position.epoch - 1) * self.steps_per_epoch() as u64 + self.position.step as u64
     }
 
     fn finish_epoch(&mut self) -> Result<()> {

@@ -1,17 +1,12 @@
 //! What PyTorch and scikit-learn computed for the tests of this crate: `tests/golden/defenses.py` made it.
 
-use gauntlet::data::files::read_safetensors;
 use gauntlet::defense::GivenStep;
-use std::collections::BTreeMap;
-use std::path::Path;
+use gauntlet::golden::Golden;
 use tch::{Device, Tensor};
-
-pub type Golden = BTreeMap<String, Tensor>;
 
 /// Asserts that what is computed from the inputs is the file's `name`, to five digits.
 pub fn same(name: &str, compute: impl Fn(&Golden) -> Tensor) {
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/golden/defenses.safetensors");
-    let (golden, _) = read_safetensors(Path::new(path)).unwrap();
+    let golden = Golden::of_tests("defenses");
     let (ours, theirs) = (compute(&golden), &golden[name]);
     assert_eq!(ours.size(), theirs.size(), "{name}");
     let greatest = |tensor: Tensor| f64::try_from(tensor.abs().max()).unwrap();

@@ -238,14 +238,12 @@ impl Defense for RoClip {
 
 #[cfg(test)]
 mod tests {
-    use gauntlet::golden::{Distance, pools};
-    use std::path::Path;
+    use gauntlet::golden::{Distance, folder, pools};
 
     /// Matches, loss, gradients and pool of five steps, with a pool that wraps in the second and one smaller than a batch.
     #[test]
     fn equals_the_papers_algorithm() {
-        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/golden");
-        let distances = pools(Path::new(folder), tch::Device::Cpu).unwrap();
+        let distances = pools(folder(), tch::Device::Cpu).unwrap();
         let broken: Vec<&Distance> = distances.iter().filter(|d| !d.holds() || d.error > 1e-5).collect();
         assert!(distances.len() == 4 * 5 * 7 && broken.is_empty(), "{broken:#?}");
     }

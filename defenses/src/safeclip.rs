@@ -211,7 +211,7 @@ mod tests {
     /// The loss of a first step and of a second one, whose pools hold what the first left.
     #[test]
     fn equals_pytorch() {
-        let steps = |golden: &crate::golden::Golden| {
+        let steps = |golden: &gauntlet::golden::Golden| {
             let given = crate::golden::given(golden);
             let second = Embedded { image: &golden["image_2"], text: &golden["text_2"] };
             let pools = Some(["image_pool", "text_pool"].map(|name| golden[name].copy()));

@@ -3,16 +3,12 @@
 //! training in `tests/integration/presets.rs`.
 
 use super::*;
-use gauntlet::data::files::read_safetensors;
 use gauntlet::defense::GivenStep;
+use gauntlet::golden::Golden;
 use gauntlet::model::normalize;
 use gauntlet::serde_json::{self, Map, Value, json};
 use gauntlet::{draw, registry};
-use std::path::Path;
 use tch::Kind;
-
-/// Made by `roclip.py` beside it.
-const GOLDEN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/golden/roclip.safetensors");
 
 /// The preset with some keys of one's own over it.
 fn preset(name: &str, own: Value) -> RoClip {
@@ -51,7 +47,7 @@ fn number(tensor: &Tensor) -> f64 {
 
 #[test]
 fn equals_the_released_code_step_by_step() {
-    let (golden, _) = read_safetensors(Path::new(GOLDEN)).unwrap();
+    let golden = Golden::of_tests("roclip"); // made by `roclip.py` beside it
     for size in [7, 3] {
         let mut roclip = official();
         let keys = Tensor::full([size], -1, (Kind::Int64, Device::Cpu));
