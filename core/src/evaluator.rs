@@ -10,8 +10,7 @@ pub use encoder::{Downstream, DownstreamConfig, Encoder, Layer};
 pub use predictions::Predictions;
 pub use score::{Definition, Score, Unit, commonest};
 
-use crate::corpus::Corpus;
-use crate::corpus::RowNumber;
+use crate::corpus::{Corpus, RowNumber};
 use crate::data::{DataRow, Dataset, Split};
 use crate::defense::{Defense, Inference};
 use crate::model::{Clip, normalize};

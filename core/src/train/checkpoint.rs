@@ -89,3 +89,22 @@ pub fn read(path: &Path, trial: &str) -> Result<Option<(Position, HashMap<String
     }
     Ok(Some((position, parts)))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::TrainRow;
+    use std::sync::Arc;
+
+    /// As it was written when rows were bare numbers: rows lie beside it, as i64.
+    const STORED: &str = r#"{"epoch":3,"step":4,"phases":[{"steps":null,"augmentation":null,"captions":"off","second":null,"text_tower":"trained","rate":1.0}],"steps_per_epoch":10,"metrics_lines":1,"match_bytes":0,"seconds":0.5,"rows":7,"samples":8,"looked_at":9,"builds":[]}"#;
+
+    #[test]
+    fn a_position_is_stored_as_it_was_before_rows_had_types() {
+        let position: Position = serde_json::from_str(STORED).unwrap();
+        assert_eq!(position.phases, Some(vec![TrainPhase::default()]));
+        let rows = Some(Arc::new(vec![TrainRow(5)]));
+        let phases = Some(vec![TrainPhase { rows, ..TrainPhase::default() }]);
+        assert_eq!(serde_json::to_string(&Position { phases, ..position }).unwrap(), STORED, "rows are no part of it");
+    }
+}
