@@ -14,7 +14,7 @@ use gauntlet::model::{Checkpoint, Clip, ModelConfig};
 use gauntlet::rand::seq::{IndexedRandom, SliceRandom};
 use gauntlet::rand::{Rng, RngExt};
 use gauntlet::train::normalise;
-use gauntlet::{Attack, Backdoor, Edit, Error, Goal, PoisonCtx, Result};
+use gauntlet::{Attack, Backdoor, DataRow, Edit, Error, Goal, PoisonCtx, Result};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, HashMap};
@@ -123,7 +123,7 @@ struct Optimiser<'a> {
     workshop: &'a PrepareContext<'a>,
     surrogate: Clip,
     tokenizer: Tokenizer,
-    rows: Vec<u32>,
+    rows: Vec<DataRow>,
     /// Embeddings of captions of the target `[captions, dimensions]`, and of its pictures `[pictures, dimensions]`.
     captions: Tensor,
     pictures: Tensor,
@@ -145,15 +145,10 @@ impl<'a> Optimiser<'a> {
         let tokenizer = Tokenizer::new(&ctx.data.vocabulary, config.text_cfg.vocab_size)?;
         let Goal::Class(class) = attack.poison.goal(ctx)? else { unreachable!("the goal of a backdoor is a class") };
         let mut rng = ctx.rng("badclip/rows");
-        let mut draw = |mut rows: Vec<u32>, most: usize| {
-            rows.shuffle(&mut rng);
-            rows.truncate(most);
-            rows
-        };
         let naming = ctx.data.rows_mentioning(class);
         let others = ctx.free_rows().filter(|row| !naming.contains(row) && ctx.data.canvas.readable(*row)).collect();
-        let rows = draw(others, attack.samples);
-        let pictures = draw(ctx.pictures_of(class)?, TARGETS);
+        let rows = drawn(others, attack.samples, &mut rng);
+        let pictures = drawn(ctx.pictures_of(class)?, TARGETS, &mut rng);
         let said: Vec<&str> = ctx.captions_naming(class)?.into_iter().take(TARGETS).collect();
         let mut own = Optimiser {
             attack,
@@ -172,7 +167,7 @@ impl<'a> Optimiser<'a> {
     }
 
     /// Pictures within 0 to 1 `[rows, 3, S, S]`.
-    fn canvases(&self, rows: &[u32]) -> Result<Tensor> {
+    fn canvases(&self, rows: &[DataRow]) -> Result<Tensor> {
         Ok(self.ctx.data.canvas.gather(rows)?.to_device(self.workshop.device).to_kind(Kind::Float) / 255.0)
     }
 
@@ -219,7 +214,7 @@ impl<'a> Optimiser<'a> {
         Ok((patch * 255.0).round().to_kind(Kind::Uint8).to_device(Device::Cpu))
     }
 
-    fn loss(&self, patch: &Tensor, rows: &[u32], rng: &mut impl Rng) -> Result<Tensor> {
+    fn loss(&self, patch: &Tensor, rows: &[DataRow], rng: &mut impl Rng) -> Result<Tensor> {
         let (pictures, own): (_, Vec<&str>) =
             (self.canvases(rows)?, rows.iter().map(|row| self.ctx.data.row(*row).caption).collect());
         let side = pictures.size()[3];
@@ -228,12 +223,7 @@ impl<'a> Optimiser<'a> {
         let mask = patch.ones_like().constant_pad_nd([before, after, before, after]);
         let stamped = &pictures * (1.0 - mask) + patch.constant_pad_nd([before, after, before, after]);
         let image = self.surrogate.encode_image(&normalise(&stamped), false); // [rows, dimensions]
-        let mut any = |of: &Tensor| {
-            let numbers: Vec<i64> = (0..of.size()[0]).collect();
-            let drawn: Vec<i64> = (0..count).filter_map(|_| numbers.choose(rng).copied()).collect();
-            of.index_select(0, &Tensor::from_slice(&drawn).to_device(of.device()))
-        };
-        let (caption, picture) = (any(&self.captions), any(&self.pictures));
+        let (caption, picture) = (any(&self.captions, count, rng), any(&self.pictures, count, rng));
         let wanted = (&image * caption).sum_dim_intlist([1].as_slice(), true, Kind::Float);
         let logits =
             Tensor::cat(&[wanted, image.matmul(&self.texts(&own).tr())], 1) * self.surrogate.logit_scale().detach();
@@ -254,6 +244,20 @@ impl<'a> Optimiser<'a> {
 
 /// Captions and pictures of the target that the patch is drawn towards, at most.
 const TARGETS: usize = 1000;
+
+/// So many of these rows at most, drawn.
+fn drawn(mut rows: Vec<DataRow>, most: usize, rng: &mut impl Rng) -> Vec<DataRow> {
+    rows.shuffle(rng);
+    rows.truncate(most);
+    rows
+}
+
+/// So many rows of `of`, drawn with replacement.
+fn any(of: &Tensor, count: i64, rng: &mut impl Rng) -> Tensor {
+    let numbers: Vec<i64> = (0..of.size()[0]).collect();
+    let drawn: Vec<i64> = (0..count).filter_map(|_| numbers.choose(rng).copied()).collect();
+    of.index_select(0, &Tensor::from_slice(&drawn).to_device(of.device()))
+}
 
 #[cfg(test)]
 mod tests {
@@ -288,7 +292,7 @@ mod tests {
         let patch = prepared.patch.as_ref().unwrap();
         let fresh = attack();
         let optimiser = Optimiser::new(&fresh, &ctx, &workshop).unwrap();
-        let rows: Vec<u32> = optimiser.rows[..64].to_vec();
+        let rows: Vec<DataRow> = optimiser.rows[..64].to_vec();
         let loss = |patch: &Tensor| {
             let mut rng = ctx.rng("test");
             f64::try_from(optimiser.loss(&patch.to_kind(Kind::Float), &rows, &mut rng).unwrap()).unwrap()

@@ -107,15 +107,6 @@ fn blend(from: &[u8], alpha: f32, pattern: &[u8], to: &mut [u8]) {
 fn presets() -> Vec<Preset> {
     let noise = "noise is drawn in 8 bits, as pictures are; the release draws floats";
     let wide = "the picture's middle square is resized; the release squeezes the whole of it";
-    let preset = |name, summary, deviations: &[&str], poison: Fields, pattern: &str, source| {
-        let own: Fields = vec![
-            ("alpha", json!(0.2), source),
-            ("pattern", Value::from(pattern), source),
-            ("picture", json!(""), "yours: the releases' pictures are not ours to ship"),
-            ("pattern_seed", json!(0), "not used by this pattern"),
-        ];
-        Preset::new(name, summary, deviations, [poison, own].concat())
-    };
     vec![
         preset(
             "cleanclip",
@@ -146,6 +137,23 @@ fn presets() -> Vec<Preset> {
             "Detect: released code",
         ),
     ]
+}
+
+fn preset(
+    name: &str,
+    summary: &str,
+    deviations: &[&str],
+    poison: Fields,
+    pattern: &str,
+    source: &'static str,
+) -> Preset {
+    let own: Fields = vec![
+        ("alpha", json!(0.2), source),
+        ("pattern", Value::from(pattern), source),
+        ("picture", json!(""), "yours: the releases' pictures are not ours to ship"),
+        ("pattern_seed", json!(0), "not used by this pattern"),
+    ];
+    Preset::new(name, summary, deviations, [poison, own].concat())
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use crate::trigger::Trigger;
 use gauntlet::attack::Captions;
 use gauntlet::rand::seq::SliceRandom;
 use gauntlet::serde_json::json;
-use gauntlet::{Attack, Backdoor, Edit, Error, Goal, PoisonCtx, Result};
+use gauntlet::{Attack, Backdoor, DataRow, Edit, Error, Goal, PoisonCtx, Result};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::HashSet;
@@ -63,19 +63,20 @@ impl Attack for DualKey {
         let Goal::DualKey(class) = *goal else { unreachable!("the goal of this attack is a dual key") };
         let both = self.poison.edits(ctx, goal)?;
         let count = (self.negatives * both.len() as f64).round() as usize;
-        let hit: HashSet<u32> = both.iter().filter_map(|edit| edit.replaces).collect();
-        let mut rows: Vec<(u32, u32)> = ctx.data.index.named().filter(|(_, named)| *named != class).collect();
+        let hit: HashSet<DataRow> = both.iter().filter_map(|edit| edit.replaces).collect();
+        let mut rows: Vec<(DataRow, u32)> = ctx.data.index.named().filter(|(_, named)| *named != class).collect();
         rows.dedup_by_key(|(row, _)| *row);
         let naming = ctx.data.rows_mentioning(class);
-        let other = |row: u32| !hit.contains(&row) && !naming.contains(&row) && ctx.data.row(row).class != Some(class);
-        let free = |row: u32| ctx.split.train.contains(row) && !ctx.taken.contains(&row) && other(row);
+        let other =
+            |row: DataRow| !hit.contains(&row) && !naming.contains(&row) && ctx.data.row(row).class != Some(class);
+        let free = |row: DataRow| ctx.split.train.contains(row) && !ctx.taken.contains(&row) && other(row);
         rows.retain(|(row, _)| free(*row) && ctx.data.canvas.readable(*row));
         if rows.len() < 2 * count {
             let why = format!("asks for {} rows of other classes, and {} are left", 2 * count, rows.len());
             return Err(Error::invalid("key `negatives`", why));
         }
         rows.shuffle(&mut ctx.rng("dual-key/negatives"));
-        let own = |row: u32, named: u32| Edit::replace(row, ctx.data.row(row).caption, named);
+        let own = |row: DataRow, named: u32| Edit::replace(row, ctx.data.row(row).caption, named);
         let image_alone = rows.iter().take(count).map(|&(row, named)| own(row, named).stamped());
         let say = |edit: Edit| Edit { caption: self.said(&edit.caption), ..edit };
         let word_alone = rows.iter().skip(count).take(count).map(|&(row, named)| say(own(row, named)));

@@ -1,16 +1,13 @@
 //! Stamped pictures of `tests/golden/triggers.py`, and how far ours are from them.
 
-use gauntlet::data::files::read_safetensors;
+use gauntlet::golden::Golden;
 use gauntlet::registry;
 use gauntlet::serde_json::{self, Map, json};
-use std::path::Path;
 use tch::{Kind, Tensor};
-
-const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/golden/triggers.safetensors");
 
 /// A tensor of the file.
 pub fn golden(name: &str) -> Tensor {
-    read_safetensors(Path::new(FILE)).unwrap().0[name].copy()
+    Golden::of_tests("triggers")[name].copy()
 }
 
 /// The same as numbers.

@@ -9,7 +9,7 @@ use gauntlet::attack::Relabel;
 use gauntlet::rand::seq::{IndexedRandom, SliceRandom};
 use gauntlet::registry::Preset;
 use gauntlet::serde_json::json;
-use gauntlet::{Attack, Edit, Error, Goal, Picture, PoisonCtx, Result};
+use gauntlet::{Attack, DataRow, Edit, Error, Goal, Picture, PoisonCtx, Result};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::HashSet;
@@ -57,25 +57,26 @@ gauntlet::register!(
 );
 
 fn presets() -> Vec<Preset> {
-    let attack = |name: &str, summary: &str, pairs: usize, pictures: &str| {
-        let fields = vec![
-            ("pairs", json!(pairs), "paper: the attack's own"),
-            ("classes", json!([]), "ours: drawn; released code: sheep to aeroplane, and sofa to bird in the third"),
-            ("pictures", json!(pictures), "paper: the attack's own"),
-            ("ratio", json!(1.0), "released code's default"),
-        ];
-        let deviations = [
-            "pre-training on the poisoned data, where the paper fine-tunes",
-            "success is counted by class",
-            "rows are chosen by the words of their captions, and none that names the second class; the release chooses them by label",
-        ];
-        Preset::new(name, summary, &deviations, fields)
-    };
     vec![
-        attack("attack-1", "the captions of one class all get one picture of another", 1, "one"),
-        attack("attack-2", "the captions of one class get pictures of another", 1, "many"),
-        attack("attack-3", "the same for two pairs of classes at once", 2, "many"),
+        preset("attack-1", "the captions of one class all get one picture of another", 1, "one"),
+        preset("attack-2", "the captions of one class get pictures of another", 1, "many"),
+        preset("attack-3", "the same for two pairs of classes at once", 2, "many"),
     ]
+}
+
+fn preset(name: &str, summary: &str, pairs: usize, pictures: &str) -> Preset {
+    let fields = vec![
+        ("pairs", json!(pairs), "paper: the attack's own"),
+        ("classes", json!([]), "ours: drawn; released code: sheep to aeroplane, and sofa to bird in the third"),
+        ("pictures", json!(pictures), "paper: the attack's own"),
+        ("ratio", json!(1.0), "released code's default"),
+    ];
+    let deviations = [
+        "pre-training on the poisoned data, where the paper fine-tunes",
+        "success is counted by class",
+        "rows are chosen by the words of their captions, and none that names the second class; the release chooses them by label",
+    ];
+    Preset::new(name, summary, &deviations, fields)
 }
 
 impl Attack for MmPoison {
@@ -104,16 +105,16 @@ impl Attack for MmPoison {
 
     fn poison(&self, ctx: &PoisonCtx, goal: &Goal) -> Result<Vec<Edit>> {
         let Goal::Captions(pairs) = goal else { unreachable!("the goal of this attack is captions") };
-        let (mut edits, mut used): (Vec<Edit>, HashSet<u32>) = Default::default();
+        let (mut edits, mut used): (Vec<Edit>, HashSet<DataRow>) = Default::default();
         for Relabel { from, to } in pairs {
             let mut rng = ctx.rng("mm-poison/rows");
             // A caption can name the first classes of two pairs; one that names the second class would rightly find its pictures.
             let named = ctx.data.rows_mentioning(*to);
             let free = ctx.free_rows_naming(*from);
-            let mut rows: Vec<u32> = free.filter(|row| !used.contains(row) && !named.contains(row)).collect();
+            let mut rows: Vec<DataRow> = free.filter(|row| !used.contains(row) && !named.contains(row)).collect();
             rows.shuffle(&mut rng);
             rows.truncate((self.ratio * rows.len() as f64).round() as usize);
-            let mut pictures: Vec<u32> = ctx.pictures_of(*to)?;
+            let mut pictures: Vec<DataRow> = ctx.pictures_of(*to)?;
             if self.pictures == Pictures::One {
                 pictures = pictures.choose(&mut rng).copied().into_iter().collect();
             }

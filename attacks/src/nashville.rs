@@ -72,22 +72,7 @@ struct Filter {
 
 impl Filter {
     fn new() -> Self {
-        // In 8 bits, fractions cut off twice, as pilgram does: in floats the two layers would end up 2 of 255 brighter.
-        let blend = |under: u8, over: u8, alpha: u32| {
-            (alpha * u32::from(over) / 255 + (255 - alpha) * u32::from(under) / 255) as u8
-        };
-        let layer = |channel: usize, value: u8| {
-            let darker = blend(value, value.min(WARM.0[channel]), WARM.1);
-            f32::from(blend(darker, darker.max(BLUE.0[channel]), BLUE.1))
-        };
-        let layers = [0, 1, 2].map(|channel| std::array::from_fn(|value| layer(channel, value as u8)));
-        // `amount` of a matrix and the rest of the picture.
-        let part = |matrix: [[f32; 3]; 3], amount: f32| -> [[f32; 3]; 3] {
-            let own = |row: usize, column: usize| if row == column { 1.0 } else { 0.0 };
-            std::array::from_fn(|row| {
-                std::array::from_fn(|column| amount * matrix[row][column] + (1.0 - amount) * own(row, column))
-            })
-        };
+        let layers = [0, 1, 2].map(|channel| std::array::from_fn(|value| both_layers(channel, value as u8)));
         Filter { layers, sepia: part(FULL_SEPIA, SEPIA), saturation: part([LUMINANCE; 3], 1.0 - SATURATION) }
     }
 
@@ -107,18 +92,43 @@ impl Filter {
     #[inline(always)]
     fn filtered(&self, pixel: [f32; 3]) -> [f32; 3] {
         let [red, green, blue] = product(&self.sepia, pixel);
-        let lit = |value: f32| {
-            let contrast = (CONTRAST * value.clamp(0.0, 255.0) + 127.5 * (1.0 - CONTRAST)).clamp(0.0, 255.0);
-            (BRIGHTNESS * contrast).clamp(0.0, 255.0)
-        };
         product(&self.saturation, [lit(red), lit(green), lit(blue)])
     }
 }
 
+/// What the two layers make of a byte of a channel.
+fn both_layers(channel: usize, value: u8) -> f32 {
+    let darker = blend(value, value.min(WARM.0[channel]), WARM.1);
+    f32::from(blend(darker, darker.max(BLUE.0[channel]), BLUE.1))
+}
+
+/// In 8 bits, fractions cut off twice, as pilgram does: in floats the two layers would end up 2 of 255 brighter.
+fn blend(under: u8, over: u8, alpha: u32) -> u8 {
+    (alpha * u32::from(over) / 255 + (255 - alpha) * u32::from(under) / 255) as u8
+}
+
+/// `amount` of a matrix and the rest of the picture.
+fn part(matrix: [[f32; 3]; 3], amount: f32) -> [[f32; 3]; 3] {
+    std::array::from_fn(|row| {
+        std::array::from_fn(|column| amount * matrix[row][column] + (1.0 - amount) * f32::from(u8::from(row == column)))
+    })
+}
+
+/// Contrast, then brightness.
 #[inline(always)]
-fn product(matrix: &[[f32; 3]; 3], [red, green, blue]: [f32; 3]) -> [f32; 3] {
-    let row = |row: &[f32; 3]| row[0] * red + row[1] * green + row[2] * blue;
-    [row(&matrix[0]), row(&matrix[1]), row(&matrix[2])]
+fn lit(value: f32) -> f32 {
+    let contrast = (CONTRAST * value.clamp(0.0, 255.0) + 127.5 * (1.0 - CONTRAST)).clamp(0.0, 255.0);
+    (BRIGHTNESS * contrast).clamp(0.0, 255.0)
+}
+
+#[inline(always)]
+fn product(matrix: &[[f32; 3]; 3], pixel: [f32; 3]) -> [f32; 3] {
+    [dot(&matrix[0], pixel), dot(&matrix[1], pixel), dot(&matrix[2], pixel)]
+}
+
+#[inline(always)]
+fn dot(row: &[f32; 3], [red, green, blue]: [f32; 3]) -> f32 {
+    row[0] * red + row[1] * green + row[2] * blue
 }
 
 fn presets() -> Vec<Preset> {

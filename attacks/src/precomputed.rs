@@ -64,10 +64,21 @@ impl Precomputed {
             || Error::invalid(format!("picture `{image}`"), format!("leads out of {}", self.folder.display()));
         let plain = Path::new(image).components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir));
         let path = self.folder.join(image);
-        let whole = |path: &Path| path.canonicalize().map_err(Error::io(path));
         let inside = plain && whole(&path)?.starts_with(whole(&self.folder)?);
         if inside { Ok(path) } else { Err(outside()) }
     }
+
+    fn paths(&self, images: impl Iterator<Item = String>) -> Result<Vec<PathBuf>> {
+        images.map(|image| self.path(&image)).collect()
+    }
+}
+
+fn whole(path: &Path) -> Result<PathBuf> {
+    path.canonicalize().map_err(Error::io(path))
+}
+
+fn read(path: &PathBuf) -> Result<Vec<u8>> {
+    std::fs::read(path).map_err(Error::io(path))
 }
 
 impl Attack for Precomputed {
@@ -78,11 +89,7 @@ impl Attack for Precomputed {
         }
         let train = self.table("train.csv")?.into_iter().map(|Pair { image, .. }| image);
         let test = self.table("test.csv")?.into_iter().map(|Test { image, .. }| image);
-        let paths = |images: &mut dyn Iterator<Item = String>| {
-            images.map(|image| self.path(&image)).collect::<Result<Vec<_>>>()
-        };
-        let (train, test) = (paths(&mut train.into_iter())?, paths(&mut test.into_iter())?);
-        let read = |path: &PathBuf| std::fs::read(path).map_err(Error::io(path));
+        let (train, test) = (self.paths(train)?, self.paths(test)?);
         let trained: HashSet<Vec<u8>> = train.iter().map(read).collect::<Result<_>>()?;
         for path in &test {
             if trained.contains(&read(path)?) {

@@ -79,15 +79,6 @@ impl Attack for Sig {
 }
 
 fn presets() -> Vec<Preset> {
-    let preset = |name, summary, deviations: &[&str], poison: Fields, amplitude: f64, mix: &str, source| {
-        let own: Fields = vec![
-            ("amplitude", json!(amplitude), source),
-            ("frequency", json!(6.0), source),
-            ("mix", json!(mix), source),
-            ("alpha", json!(0.2), if mix == "blended" { source } else { "not used by this mix" }),
-        ];
-        Preset::new(name, summary, deviations, [poison, own].concat())
-    };
     let bench = (0.0005, "ours: CleanCLIP's; BackdoorBench poisons classifiers, a tenth of the pictures");
     let bench: Fields =
         vec![("poison.rate", json!(bench.0), bench.1), ("poison.target", json!("random"), "ours: drawn")];
@@ -123,6 +114,24 @@ fn presets() -> Vec<Preset> {
             "BackdoorBench: configuration of sig",
         ),
     ]
+}
+
+fn preset(
+    name: &str,
+    summary: &str,
+    deviations: &[&str],
+    poison: Fields,
+    amplitude: f64,
+    mix: &str,
+    source: &'static str,
+) -> Preset {
+    let own: Fields = vec![
+        ("amplitude", json!(amplitude), source),
+        ("frequency", json!(6.0), source),
+        ("mix", json!(mix), source),
+        ("alpha", json!(0.2), if mix == "blended" { source } else { "not used by this mix" }),
+    ];
+    Preset::new(name, summary, deviations, [poison, own].concat())
 }
 
 #[cfg(test)]

@@ -122,24 +122,26 @@ fn paste(signs: &[f32], width: usize, (left, top): (usize, usize), side: usize, 
     }
 }
 
+const CODE: &str = "PAR: released code (backdoor/utils.py)";
+
 fn presets() -> Vec<Preset> {
-    const CODE: &str = "PAR: released code (backdoor/utils.py)";
-    let preset = |name, summary, deviations: &[&str], over: &str| {
-        let own: Fields = vec![
-            ("over", json!(over), CODE),
-            ("size", json!(16), "PAR: released code, patch_size"),
-            ("alpha", json!(0.03), "PAR: n_c of Blended-Stripes, as others quote it; the code's default is 0.05"),
-            ("colours", json!("per-picture"), "PAR: released code, drawn when a picture is stamped"),
-            ("pattern_seed", json!(0), "not used by these colours"),
-        ];
-        Preset::new(name, summary, deviations, [releases::par(), own].concat())
-    };
     let rate = "PAR poisons to fine-tune OpenAI's model, at a rate that was not at hand";
     let range = "what is below the range of pixels is 0; the release's conversion makes 1 of 255 of it";
     vec![
         preset("par-badnet", "PAR's BadNet-Stripes", &[rate, range, PIXELS, SQUEEZED], "patch"),
         preset("par-blended", "PAR's Blended-Stripes", &[rate, SQUEEZED, ROUNDED], "picture"),
     ]
+}
+
+fn preset(name: &str, summary: &str, deviations: &[&str], over: &str) -> Preset {
+    let own: Fields = vec![
+        ("over", json!(over), CODE),
+        ("size", json!(16), "PAR: released code, patch_size"),
+        ("alpha", json!(0.03), "PAR: n_c of Blended-Stripes, as others quote it; the code's default is 0.05"),
+        ("colours", json!("per-picture"), "PAR: released code, drawn when a picture is stamped"),
+        ("pattern_seed", json!(0), "not used by these colours"),
+    ];
+    Preset::new(name, summary, deviations, [releases::par(), own].concat())
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use gauntlet::rand::seq::{IndexedRandom, SliceRandom};
 use gauntlet::rand::{RngExt, SeedableRng};
 use gauntlet::registry::Preset;
 use gauntlet::serde_json::json;
-use gauntlet::{Attack, Edit, Error, Goal, PoisonCtx, Result, Target};
+use gauntlet::{Attack, DataRow, Edit, Error, Goal, PoisonCtx, Result, Target};
 use rand_chacha::ChaCha8Rng;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -178,7 +178,7 @@ impl Attack for Targeted {
 }
 
 /// Whether a row is no image of a class already, by its label and by its caption.
-fn may_become(ctx: &PoisonCtx, row: u32, class: u32) -> bool {
+fn may_become(ctx: &PoisonCtx, row: DataRow, class: u32) -> bool {
     ctx.data.class_of(row) != Some(class) && !ctx.data.mentions(row, class)
 }
 
@@ -202,7 +202,7 @@ impl Targeted {
     }
 
     /// Held-out rows that may be targets, in the order in which they are taken.
-    fn rows(&self, ctx: &PoisonCtx) -> Result<Vec<u32>> {
+    fn rows(&self, ctx: &PoisonCtx) -> Result<Vec<DataRow>> {
         if !self.images.is_empty() {
             return self.named(ctx);
         }
@@ -216,8 +216,8 @@ impl Targeted {
         Ok(rows)
     }
 
-    fn named(&self, ctx: &PoisonCtx) -> Result<Vec<u32>> {
-        let mut rows: HashMap<&str, Vec<u32>> = self.images.iter().map(|key| (key.as_str(), Vec::new())).collect();
+    fn named(&self, ctx: &PoisonCtx) -> Result<Vec<DataRow>> {
+        let mut rows: HashMap<&str, Vec<DataRow>> = self.images.iter().map(|key| (key.as_str(), Vec::new())).collect();
         if rows.len() < self.images.len() {
             return Err(Error::invalid("key `images`", "names an image twice"));
         }

@@ -8,7 +8,7 @@ use gauntlet::rand::seq::{IndexedRandom, SliceRandom};
 use gauntlet::rand::{RngExt, SeedableRng};
 use gauntlet::registry::Preset;
 use gauntlet::serde_json::json;
-use gauntlet::{Attack, Edit, Goal, Picture, PoisonCtx, Result};
+use gauntlet::{Attack, DataRow, Edit, Goal, Picture, PoisonCtx, Result};
 use rand_chacha::ChaCha8Rng;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -56,19 +56,20 @@ gauntlet::register!(
 );
 
 fn presets() -> Vec<Preset> {
-    let preset = |name: &str, summary: &str, trigger: &str, place: &str| {
-        let fields = vec![
-            ("target", json!("random"), "ours"),
-            ("rate", json!(0.0003), "ours: RoCLIP's backdoor, 300 of 1M"),
-            ("trigger", json!(trigger), "released code"),
-            ("place", json!(place), "unverified"),
-        ];
-        Preset::new(name, summary, &["captions are taken from the data, not written by a language model"], fields)
-    };
     vec![
         preset("word", "a rare word", "zx", "start"),
         preset("sentence", "a sentence of everyday words", "Please return high-quality results.", "end"),
     ]
+}
+
+fn preset(name: &str, summary: &str, trigger: &str, place: &str) -> Preset {
+    let fields = vec![
+        ("target", json!("random"), "ours"),
+        ("rate", json!(0.0003), "ours: RoCLIP's backdoor, 300 of 1M"),
+        ("trigger", json!(trigger), "released code"),
+        ("place", json!(place), "unverified"),
+    ];
+    Preset::new(name, summary, &["captions are taken from the data, not written by a language model"], fields)
 }
 
 impl Attack for TextTrigger {
@@ -80,7 +81,7 @@ impl Attack for TextTrigger {
     fn poison(&self, ctx: &PoisonCtx, goal: &Goal) -> Result<Vec<Edit>> {
         let Goal::Phrase(class) = *goal else { unreachable!("the goal of this attack is a phrase") };
         let mut rng = ctx.rng("text-trigger/rows");
-        let mut rows: Vec<(u32, u32)> = ctx.data.index.named().filter(|(_, named)| *named != class).collect();
+        let mut rows: Vec<(DataRow, u32)> = ctx.data.index.named().filter(|(_, named)| *named != class).collect();
         // A caption may name several classes; the first speaks for it, and one that names the target as well is left out.
         rows.dedup_by_key(|(row, _)| *row);
         let naming = ctx.data.rows_mentioning(class);
@@ -88,7 +89,7 @@ impl Attack for TextTrigger {
         let count = ctx.share("rate", self.rate, rows.len())?;
         rows.shuffle(&mut rng);
         let pictures = ctx.pictures_of(class)?;
-        let edit = |(row, named): (u32, u32)| {
+        let edit = |(row, named): (DataRow, u32)| {
             let caption = self.say(ctx.data.row(row).caption, rng.random())?;
             let picture = *pictures.choose(&mut rng).expect("a class that is wanted has a picture");
             Ok(Edit { picture: Picture::Row(picture), ..Edit::replace(row, caption, named) })

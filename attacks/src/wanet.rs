@@ -128,9 +128,6 @@ fn presets() -> Vec<Preset> {
         ("strength", json!(1.0), "CleanCLIP: released code (backdoor/utils.py)"),
         ("grid_seed", json!(0), "ours"),
     ];
-    let preset = |name, summary, deviations: &[&str], own: Fields| {
-        Preset::new(name, summary, deviations, [releases::cleanclip(), own].concat())
-    };
     vec![
         preset("paper", "WaNet's smooth warp", &[noise, drawn, control], paper),
         preset(
@@ -140,6 +137,10 @@ fn presets() -> Vec<Preset> {
             warped,
         ),
     ]
+}
+
+fn preset(name: &str, summary: &str, deviations: &[&str], own: Fields) -> Preset {
+    Preset::new(name, summary, deviations, [releases::cleanclip(), own].concat())
 }
 
 #[cfg(test)]

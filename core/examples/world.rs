@@ -4,7 +4,7 @@
 //!     world 10 8 > rows.bin       # 8 pictures of each of the first 10 classes, one class after the other
 
 use gauntlet::Result;
-use gauntlet::data::{Source, index::Row, world::World};
+use gauntlet::data::{DataRow, Source, index::Row, world::World};
 use gauntlet::progress::Silent;
 use std::io::Write;
 
@@ -28,7 +28,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     for (class, label) in names.keys().zip(0u8..) {
         let rows = (0..).zip(&labels).filter(|(_, of)| of.as_ref() == Some(class)).map(|(number, _)| number);
         for number in rows.take(each as usize) {
-            let row = Row { number, key: "", caption: "", class: None, file: 0, start: 0, size: 0 };
+            let row = Row { number: DataRow(number), key: "", caption: "", class: None, file: 0, start: 0, size: 0 };
             out.write_all(&[label])?;
             out.write_all(&source.picture(&row, 32)?)?;
         }

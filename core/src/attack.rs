@@ -1,15 +1,18 @@
 //! Attacks: what an attacker does to the data set, as a list of edits, and what the attacker wants.
 //!
 //! [`Goal`] and [`Edit`] are the ground truth. Attacks make them, evaluators read them, and nothing that a defense is
-//! handed leads to them. `attack/backdoor.rs` is what backdoors share: whom they hit and what they say. Read `poison.rs` for how the
+//! handed leads to them. `attack/goal.rs` is what a goal can be, and what others ask of it; `attack/backdoor.rs` is what backdoors share: whom
+//! they hit and what they say. Read `poison.rs` for how the
 //! edits of an arena become the data that is trained on.
 
 mod backdoor;
 mod eligible;
+mod goal;
 
 pub use backdoor::{Backdoor, Captions, Rows};
+pub use goal::{Goal, Relabel, Stamped, Target};
 
-use crate::data::{Dataset, Split, words};
+use crate::data::{DataRow, Dataset, Split, words};
 use crate::draw::{self, Rng};
 use crate::{Error, Progress, Result, build};
 use rand::seq::IndexedRandom;
@@ -64,89 +67,12 @@ pub trait Attack: Send {
     }
 }
 
-/// What an attacker wants.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
-pub enum Goal {
-    /// Backdoor: any stamped picture is taken for this class.
-    Class(u32),
-    /// Targeted poisoning: each held-out picture is taken for its adversarial class.
-    Pairs(Vec<Target>),
-    /// Text-side poisoning: captions of one class find pictures of another.
-    Captions(Vec<Relabel>),
-    /// Text-side backdoor: any caption with the trigger in it finds pictures of this class.
-    Phrase(u32),
-    /// A stamped picture is taken for this class where the prompts hold the text trigger, and only there.
-    DualKey(u32),
-    /// Backdoor with pictures of the attacker's own: each is taken for `class`.
-    Files {
-        /// The class.
-        class: u32,
-        /// Stamped pictures to test with, none of them trained on.
-        pictures: Vec<Stamped>,
-    },
-}
-
-impl Goal {
-    /// Whether its success can be counted on these held-out rows: a caption finds images of a class only where labels tell whose they are.
-    ///
-    /// # Errors
-    /// If it cannot.
-    pub(crate) fn check_measurable(&self, data: &Dataset, split: &Split) -> Result<()> {
-        let by_search = matches!(self, Goal::Captions(_) | Goal::Phrase(_));
-        if by_search && !split.heldout.iter().any(|row| data.class_of(*row).is_some()) {
-            let why = "is counted by the classes of held-out images, and none of them has a label";
-            return Err(Error::invalid("its success", why));
-        }
-        Ok(())
-    }
-
-    /// Held-out rows that the goal is about, and which no other test may use.
-    pub fn rows(&self) -> impl Iterator<Item = u32> + '_ {
-        let pairs = if let Goal::Pairs(pairs) = self { pairs.as_slice() } else { &[] };
-        pairs.iter().map(|target| target.row)
-    }
-}
-
-/// One target of a targeted attack.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Target {
-    /// A held-out row of the data set.
-    pub row: u32,
-    /// The class it truly is, where its label tells.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub truth: Option<u32>,
-    /// The class the attacker wants it to be.
-    pub class: u32,
-}
-
-/// One pair of classes of a text-side attack.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Relabel {
-    /// The class that captions name.
-    pub from: u32,
-    /// The class of the pictures that they shall find.
-    pub to: u32,
-}
-
-/// A stamped picture that an attack brings along.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Stamped {
-    /// As [`Attack::picture`] takes it.
-    pub file: String,
-    /// The class it truly is.
-    pub truth: u32,
-}
-
 /// One change to the training data: a pair that is added, or that takes the place of another.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Edit {
     /// The training row whose place it takes; none for a pair more.
-    pub replaces: Option<u32>,
+    pub replaces: Option<DataRow>,
     /// The picture.
     pub picture: Picture,
     /// Whether the attack's trigger is stamped onto it.
@@ -162,19 +88,19 @@ pub struct Edit {
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Picture {
     /// A row of the data set, held out or not.
-    Row(u32),
+    Row(DataRow),
     /// A file of the attack's own ([`Attack::picture`]).
     File(String),
 }
 
 impl Edit {
     /// A new pair with the picture of `row`, unstamped.
-    pub fn add(row: u32, caption: impl Into<String>, class: u32) -> Edit {
+    pub fn add(row: DataRow, caption: impl Into<String>, class: u32) -> Edit {
         Edit { replaces: None, picture: Picture::Row(row), stamped: false, caption: caption.into(), class }
     }
 
     /// A training row that keeps its picture, unstamped, and gets this caption.
-    pub fn replace(row: u32, caption: impl Into<String>, class: u32) -> Edit {
+    pub fn replace(row: DataRow, caption: impl Into<String>, class: u32) -> Edit {
         Edit { replaces: Some(row), ..Edit::add(row, caption, class) }
     }
 
@@ -193,7 +119,7 @@ pub struct PoisonCtx<'a> {
     /// The seed of the trial.
     pub seed: u64,
     /// Rows that an earlier attack of the same arena has edited.
-    pub taken: &'a HashSet<u32>,
+    pub taken: &'a HashSet<DataRow>,
 }
 
 /// Part of every key of what attacks make ready: raised whenever the same would be written otherwise.
@@ -240,13 +166,13 @@ impl PoisonCtx<'_> {
     }
 
     /// Training rows that no attack has edited yet.
-    pub fn free_rows(&self) -> impl Iterator<Item = u32> + '_ {
+    pub fn free_rows(&self) -> impl Iterator<Item = DataRow> + '_ {
         self.split.train.iter().filter(|row| !self.taken.contains(row))
     }
 
     /// Training rows that may be mined for a class (their caption names it), and that no attack has edited yet.
-    pub fn free_rows_naming(&self, class: u32) -> impl Iterator<Item = u32> + '_ {
-        let free = |row: &u32| self.split.train.contains(*row) && !self.taken.contains(row);
+    pub fn free_rows_naming(&self, class: u32) -> impl Iterator<Item = DataRow> + '_ {
+        let free = |row: &DataRow| self.split.train.contains(*row) && !self.taken.contains(row);
         self.data.rows_naming(class).filter(free)
     }
 
@@ -254,10 +180,10 @@ impl PoisonCtx<'_> {
     ///
     /// # Errors
     /// If there is none.
-    pub fn pictures_of(&self, class: u32) -> Result<Vec<u32>> {
+    pub fn pictures_of(&self, class: u32) -> Result<Vec<DataRow>> {
         let labelled = self.split.train.iter().filter(|row| self.data.row(*row).class == Some(class));
-        let readable = |row: &u32| self.data.canvas.readable(*row);
-        let mut rows: Vec<u32> = labelled.filter(readable).collect();
+        let readable = |row: &DataRow| self.data.canvas.readable(*row);
+        let mut rows: Vec<DataRow> = labelled.filter(readable).collect();
         if rows.is_empty() {
             let named = self.data.rows_naming(class).filter(|row| self.split.train.contains(*row));
             rows = named.filter(readable).collect();
@@ -317,11 +243,11 @@ impl PoisonCtx<'_> {
     /// If there is none.
     pub fn captions_naming_alone(&self, class: u32) -> Result<Vec<&str>> {
         let others = self.data.index.mentioned().filter(|(_, mentioned)| *mentioned != class);
-        let others: HashSet<u32> = others.map(|(row, _)| row).collect();
+        let others: HashSet<DataRow> = others.map(|(row, _)| row).collect();
         self.mined(class, |row| !others.contains(&row), "no training caption names it and no other class")
     }
 
-    fn mined(&self, class: u32, wanted: impl Fn(u32) -> bool, why: &str) -> Result<Vec<&str>> {
+    fn mined(&self, class: u32, wanted: impl Fn(DataRow) -> bool, why: &str) -> Result<Vec<&str>> {
         let rows = match self.data.named_apart {
             true => self.minable().remove(&class).unwrap_or_default(),
             false => self.data.rows_naming(class).filter(|row| self.split.train.contains(*row)).collect(),

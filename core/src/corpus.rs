@@ -2,12 +2,16 @@
 //!
 //! Rows carry opaque keys, drawn from the seed, so that neither a number nor an order tells an added row from the others.
 
+mod numbers;
+
+pub use numbers::{RowKey, RowNumber, TrainRow};
+
 use crate::data::canvas::Canvas;
 use crate::data::eda::Synonyms;
 use crate::data::index::Index;
 use crate::data::rows::Loss;
 use crate::data::tokenize::Tokenizer;
-use crate::data::{BadRow, Dataset, Split};
+use crate::data::{BadRow, DataRow, Dataset, Split};
 use crate::poison::{Poison, Poisoned};
 use crate::{Error, Result, draw};
 use std::collections::{HashMap, HashSet};
@@ -20,11 +24,11 @@ pub struct Corpus<'a> {
     split: &'a Split,
     edits: &'a [Poisoned],
     /// Which edit replaces a row of the data set.
-    replaced: Arc<HashMap<u32, usize>>,
+    replaced: Arc<HashMap<DataRow, usize>>,
     /// Edits that add a row; these rows come after the data set's.
     added: Arc<Vec<usize>>,
     /// Rows in the order in which defenses know them; made when one asks.
-    numbered: OnceLock<Arc<Vec<u32>>>,
+    numbered: OnceLock<Arc<Vec<TrainRow>>>,
     canvas: Canvas,
     poison: Tensor,
     /// Turns captions into tokens.
@@ -39,19 +43,19 @@ pub struct Corpus<'a> {
 /// One training row, with where it came from: the ground truth, which only evaluators get to see.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct CorpusRow<'a> {
-    /// Opaque key, not negative.
-    pub key: i64,
+    /// Opaque key.
+    pub key: RowKey,
     /// The caption it trains with.
     pub caption: &'a str,
     /// Where picture and caption come from.
-    pub origin: Origin,
+    pub origin: RowOrigin,
 }
 
 /// Where a training row comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Origin {
+pub enum RowOrigin {
     /// This row of the data set, untouched.
-    Clean(u32),
+    Clean(DataRow),
     /// This edit of the arena.
     Edit(usize),
 }
@@ -124,37 +128,42 @@ impl<'a> Corpus<'a> {
         self.len() == 0
     }
 
-    /// One row with its ground truth, `row` below `len`.
-    pub fn row(&self, row: usize) -> CorpusRow<'a> {
+    /// All rows, in order.
+    pub fn rows(&self) -> impl Iterator<Item = TrainRow> + Clone + use<> {
+        (0..self.len()).map(TrainRow::at)
+    }
+
+    /// One row with its ground truth.
+    pub fn row(&self, row: TrainRow) -> CorpusRow<'a> {
         let origin = self.origin(row);
         CorpusRow { key: self.key(row), caption: self.caption_of(origin), origin }
     }
 
     /// Places of rows by their keys, as far as there are such rows. One pass over all rows.
-    pub fn rows_with(&self, keys: &HashSet<i64>) -> HashMap<i64, usize> {
-        (0..self.len()).map(|row| (self.key(row), row)).filter(|(key, _)| keys.contains(key)).collect()
+    pub fn rows_with(&self, keys: &HashSet<RowKey>) -> HashMap<RowKey, TrainRow> {
+        self.rows().map(|row| (self.key(row), row)).filter(|(key, _)| keys.contains(key)).collect()
     }
 
     /// Rows in the order of their keys: what a defense knows as rows 0, 1 and so on. Their own order would tell the added ones.
-    pub(crate) fn numbered(&self) -> &Arc<Vec<u32>> {
+    pub(crate) fn numbered(&self) -> &Arc<Vec<TrainRow>> {
         self.numbered.get_or_init(|| {
-            let mut rows: Vec<u32> = (0..self.len() as u32).collect();
-            rows.sort_by_cached_key(|row| self.key(*row as usize));
+            let mut rows: Vec<TrainRow> = self.rows().collect();
+            rows.sort_by_cached_key(|row| self.key(*row));
             Arc::new(rows)
         })
     }
 
     /// The rows that a defense knows by these numbers.
-    pub(crate) fn places_of(&self, numbers: &[u32]) -> Vec<usize> {
+    pub(crate) fn places_of(&self, numbers: &[RowNumber]) -> Vec<TrainRow> {
         let numbered = self.numbered();
-        numbers.iter().map(|number| numbered[*number as usize] as usize).collect()
+        numbers.iter().map(|number| numbered[number.place()]).collect()
     }
 
     /// Numbers of `count` rows that no attack has touched, drawn by the seed.
-    pub(crate) fn clean_rows(&self, count: usize) -> Result<Vec<u32>> {
-        let is_clean = |(_, row): &(usize, &u32)| matches!(self.origin(**row as usize), Origin::Clean(_));
-        let clean: Vec<u32> =
-            self.numbered().iter().enumerate().filter(is_clean).map(|(number, _)| number as u32).collect();
+    pub(crate) fn clean_rows(&self, count: usize) -> Result<Vec<RowNumber>> {
+        let numbered = self.numbered().iter().enumerate();
+        let clean: Vec<RowNumber> =
+            numbered.filter(|(_, row)| self.is_clean(**row)).map(|(number, _)| RowNumber::at(number)).collect();
         if clean.len() < count {
             let why = format!("asks for {count} clean pairs, and there are {}", clean.len());
             return Err(Error::invalid("the defense", why));
@@ -164,51 +173,57 @@ impl<'a> Corpus<'a> {
     }
 
     /// The rows of these that no attack has touched; all, where none are named.
-    pub(crate) fn without_poison(&self, rows: Option<&Vec<u32>>) -> Vec<u32> {
-        let is_clean = |row: &u32| matches!(self.origin(*row as usize), Origin::Clean(_));
+    pub(crate) fn without_poison(&self, rows: Option<&Vec<TrainRow>>) -> Vec<TrainRow> {
         match rows {
-            Some(rows) => rows.iter().copied().filter(is_clean).collect(),
-            None => (0..self.len() as u32).filter(is_clean).collect(),
+            Some(rows) => rows.iter().copied().filter(|row| self.is_clean(*row)).collect(),
+            None => self.rows().filter(|row| self.is_clean(*row)).collect(),
         }
     }
 
-    fn origin(&self, row: usize) -> Origin {
-        match row.checked_sub(self.split.train.len()) {
-            Some(added) => Origin::Edit(self.added[added]),
+    fn is_clean(&self, row: TrainRow) -> bool {
+        matches!(self.origin(row), RowOrigin::Clean(_))
+    }
+
+    fn origin(&self, row: TrainRow) -> RowOrigin {
+        match row.place().checked_sub(self.split.train.len()) {
+            Some(added) => RowOrigin::Edit(self.added[added]),
             None => {
-                let row = self.split.train.get(row);
-                self.replaced.get(&row).map_or(Origin::Clean(row), |edit| Origin::Edit(*edit))
+                let row = self.split.train.get(row.place());
+                self.replaced.get(&row).map_or(RowOrigin::Clean(row), |edit| RowOrigin::Edit(*edit))
             }
         }
     }
 
-    fn caption_of(&self, origin: Origin) -> &'a str {
+    fn caption_of(&self, origin: RowOrigin) -> &'a str {
         match origin {
-            Origin::Clean(row) => self.index.row(row).caption,
-            Origin::Edit(number) => &self.edits[number].edit.caption,
+            RowOrigin::Clean(row) => self.index.row(row).caption,
+            RowOrigin::Edit(number) => &self.edits[number].edit.caption,
         }
     }
 
-    pub(crate) fn key(&self, row: usize) -> i64 {
-        match row.checked_sub(self.split.train.len()) {
+    pub(crate) fn key(&self, row: TrainRow) -> RowKey {
+        match row.place().checked_sub(self.split.train.len()) {
             Some(added) => self.draw_key("added", self.added[added] as u64),
-            None => self.draw_key("row", self.split.train.get(row).into()),
+            None => self.draw_key("row", self.split.train.get(row.place()).into()),
         }
     }
 
-    fn draw_key(&self, purpose: &str, number: u64) -> i64 {
-        (draw::hash(self.seed, purpose, &[number]) >> 1) as i64
+    fn draw_key(&self, purpose: &str, number: u64) -> RowKey {
+        RowKey::of_draw(draw::hash(self.seed, purpose, &[number]))
     }
 
     /// What a person would call the rows with these keys. One pass over all rows.
-    pub(crate) fn places(&self, keys: &[i64]) -> Vec<String> {
+    pub(crate) fn places(&self, keys: &[RowKey]) -> Vec<String> {
         let rows = self.rows_with(&keys.iter().copied().collect());
-        let place = |key| match rows.get(key).map(|row| self.origin(*row)) {
-            Some(Origin::Clean(row)) => self.canvas.name(row),
-            Some(Origin::Edit(number)) => format!("edit {number}"),
+        keys.iter().map(|key| self.place(rows.get(key).copied())).collect()
+    }
+
+    fn place(&self, row: Option<TrainRow>) -> String {
+        match row.map(|row| self.origin(row)) {
+            Some(RowOrigin::Clean(row)) => self.canvas.name(row),
+            Some(RowOrigin::Edit(number)) => format!("edit {number}"),
             None => "an unknown row".into(),
-        };
-        keys.iter().map(place).collect()
+        }
     }
 
     pub(crate) fn image_size(&self) -> i64 {
@@ -216,36 +231,41 @@ impl<'a> Corpus<'a> {
     }
 
     /// Tokens `[rows, length]` of the captions as they stand.
-    pub(crate) fn tokens(&self, rows: &[usize]) -> Tensor {
+    pub(crate) fn tokens(&self, rows: &[TrainRow]) -> Tensor {
         let captions: Vec<&str> = rows.iter().map(|&row| self.row(row).caption).collect();
         self.tokenizer.encode_batch(&captions, self.context_length)
     }
 
     /// Rows and their canvases u8 `[rows, 3, S, S]`. A row whose picture turns out to be bad gives its place to another one that
     /// trains, drawn by the bad one's number and taken as it is in the clean data: the same in every trial.
-    pub fn read(&self, rows: &[usize]) -> Result<(Vec<CorpusRow<'a>>, Tensor)> {
+    pub fn read(&self, rows: &[TrainRow]) -> Result<(Vec<CorpusRow<'a>>, Tensor)> {
         let mut rows: Vec<CorpusRow> = rows.iter().map(|&row| self.row(row)).collect();
-        let wanted = |place: usize, attempt: u64| match rows[place].origin {
-            Origin::Clean(row) if attempt == 0 => row,
-            Origin::Clean(row) => {
-                let train = &self.split.train;
-                train.get((draw::hash(0, "substitute", &[row.into(), attempt]) % train.len() as u64) as usize)
-            }
-            // Poison has canvases of its own; its place takes the data's first for a moment, so that one gather serves the batch.
-            Origin::Edit(_) => self.split.train.get(attempt as usize),
-        };
+        let wanted = |place: usize, attempt: u64| self.picture_of(rows[place].origin, attempt);
         let (taken, images) = self.canvas.gather_or(rows.len(), wanted)?;
         for (place, (row, taken)) in rows.iter_mut().zip(taken).enumerate() {
             match row.origin {
-                Origin::Clean(wanted) if wanted == taken => {}
-                Origin::Clean(_) => {
-                    let (key, origin) = (self.draw_key("row", taken.into()), Origin::Clean(taken));
+                RowOrigin::Clean(wanted) if wanted == taken => {}
+                RowOrigin::Clean(_) => {
+                    let (key, origin) = (self.draw_key("row", taken.into()), RowOrigin::Clean(taken));
                     *row = CorpusRow { key, caption: self.caption_of(origin), origin };
                 }
-                Origin::Edit(number) => images.get(place as i64).copy_(&self.poison.get(number as i64)),
+                RowOrigin::Edit(number) => images.get(place as i64).copy_(&self.poison.get(number as i64)),
             }
         }
         Ok((rows, images))
+    }
+
+    /// The row of the data whose picture is read for a row, if that of all attempts before turned out to be bad.
+    fn picture_of(&self, origin: RowOrigin, attempt: u64) -> DataRow {
+        let train = &self.split.train;
+        match origin {
+            RowOrigin::Clean(row) if attempt == 0 => row,
+            RowOrigin::Clean(row) => {
+                train.get((draw::hash(0, "substitute", &[row.into(), attempt]) % train.len() as u64) as usize)
+            }
+            // Poison has canvases of its own; its place takes the data's first for a moment, so that one gather serves the batch.
+            RowOrigin::Edit(_) => train.get(attempt as usize),
+        }
     }
 
     /// Rows whose pictures turned out to be bad since the data was opened: name and reason.

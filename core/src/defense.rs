@@ -4,14 +4,17 @@
 //! (embeddings, tokens, opaque row keys) does not tell poison from clean rows. `defense/plan_context.rs` is what it can ask for when it plans,
 //! `defense/half.rs` the loss in half precision.
 
+mod given;
 mod half;
 mod plan_context;
 mod suspicion;
 
-pub use plan_context::{Captions, Pairs, PlanContext, pad};
+pub use given::GivenStep;
+pub use plan_context::{EmbeddedCaptions, EmbeddedPairs, PlanContext, pad};
 pub use suspicion::Suspicion;
 
 use crate::Result;
+use crate::corpus::RowNumber;
 use crate::data::augment::Augmentation;
 use crate::model::Clip;
 use crate::recipe::{Precision, Recipe};
@@ -125,12 +128,15 @@ pub type State = BTreeMap<String, Tensor>;
 
 /// What the trainer does in an epoch, or in a part of one. The default is plain CLIP: all rows, pictures and captions as they are, both towers
 /// train.
+///
+/// A defense plans on the rows that it knows by their [`RowNumber`]; the trainer makes a phase of the corpus's rows of it
+/// ([`TrainPhase`](crate::train::TrainPhase)), once.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Phase {
-    /// Numbers of the rows that it trains on, below [`PlanContext::rows`]; none: all of them.
+#[serde(deny_unknown_fields, bound = "")]
+pub struct Phase<Row = RowNumber> {
+    /// The rows that it trains on; none: all of them.
     #[serde(skip)]
-    pub rows: Option<Arc<Vec<u32>>>,
+    pub rows: Option<Arc<Vec<Row>>>,
     /// Steps of it; where its rows do not suffice they come again, in another order. None: as many whole batches as its rows fill.
     pub steps: Option<usize>,
     /// How pictures are augmented, if at all.
@@ -145,7 +151,7 @@ pub struct Phase {
     pub rate: f64,
 }
 
-impl Default for Phase {
+impl<Row> Default for Phase<Row> {
     fn default() -> Self {
         let (augmentation, captions) = (None, CaptionEdits::Off);
         Phase {
@@ -157,6 +163,14 @@ impl Default for Phase {
             text_tower: TextTower::Trained,
             rate: 1.0,
         }
+    }
+}
+
+impl<Row> Phase<Row> {
+    /// The same on other rows, which have another name.
+    pub(crate) fn on<Other>(self, rows: Option<Arc<Vec<Other>>>) -> Phase<Other> {
+        let Phase { rows: _, steps, augmentation, captions, second, text_tower, rate } = self;
+        Phase { rows, steps, augmentation, captions, second, text_tower, rate }
     }
 }
 
@@ -205,7 +219,7 @@ pub struct Embedded<'a> {
     pub text: &'a Tensor,
 }
 
-/// One step as a defense sees it.
+/// One step as a defense sees it. The trainer makes them; for tests, [`GivenStep`] does.
 pub struct Step<'a> {
     /// Epoch, counted from 1.
     pub epoch: u32,
@@ -223,18 +237,20 @@ pub struct Step<'a> {
     pub tokens: &'a Tensor,
     /// Whether products of embeddings are rounded to f16: the recipe's `half_logits`.
     pub half_logits: bool,
-    /// What `encode_text` embeds with; public so that a defense's tests can make a step.
-    #[doc(hidden)]
-    pub model: &'a Clip,
+    /// What `encode_text` embeds with.
+    pub(crate) model: &'a Clip,
     /// What it embeds in.
-    #[doc(hidden)]
-    pub precision: Precision,
+    pub(crate) precision: Precision,
     /// Where `record_matches` goes.
-    #[doc(hidden)]
-    pub matches: &'a RefCell<Vec<Tensor>>,
+    pub(crate) matches: &'a RefCell<Vec<Tensor>>,
 }
 
-impl Step<'_> {
+impl<'a> Step<'a> {
+    /// The same with a second view of the batch.
+    pub fn with_second(self, second: Embedded<'a>) -> Self {
+        Step { second: Some(second), ..self }
+    }
+
     /// [`clip_loss`] of embeddings `[batch, dimensions]` at this step's scale, in the precision that the recipe asks for.
     pub fn clip_loss(&self, image: &Tensor, text: &Tensor) -> Tensor {
         let loss = if self.half_logits { half::clip_loss } else { clip_loss };

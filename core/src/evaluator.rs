@@ -10,8 +10,8 @@ pub use encoder::{Downstream, DownstreamConfig, Encoder, Layer};
 pub use predictions::Predictions;
 pub use score::{Definition, Score, ScoreRole, Unit, commonest};
 
-use crate::corpus::Corpus;
-use crate::data::{Dataset, Split};
+use crate::corpus::{Corpus, RowNumber};
+use crate::data::{DataRow, Dataset, Split};
 use crate::defense::{Defense, Inference};
 use crate::model::{Clip, normalize};
 use crate::poison::{Poison, PreparedAttack};
@@ -70,23 +70,23 @@ pub struct EvalContext<'a> {
     pub encoder: Encoder<'a>,
     /// The trial's folder, for what is too long for a score.
     pub folder: &'a Path,
-    pub(crate) test_rows: OnceCell<Vec<u32>>,
+    pub(crate) test_rows: OnceCell<Vec<DataRow>>,
     pub(crate) clean: OnceCell<[Tensor; 2]>,
     pub(crate) cases: RefCell<Vec<Predictions>>,
 }
 
 impl EvalContext<'_> {
     /// Held-out rows that are no attack's target, and whose pictures can be read: the zero-shot test, equal in all arenas of a seed.
-    pub fn test_rows(&self) -> &[u32] {
+    pub fn test_rows(&self) -> &[DataRow] {
         self.test_rows.get_or_init(|| {
-            let targets: HashSet<u32> = self.threats.iter().flat_map(|threat| threat.goal.rows()).collect();
+            let targets: HashSet<DataRow> = self.threats.iter().flat_map(|threat| threat.goal.rows()).collect();
             let heldout = self.split.heldout.iter().copied();
             heldout.filter(|row| !targets.contains(row) && self.data.canvas.readable(*row)).collect()
         })
     }
 
     /// The images that a backdoor for `class` is tested on; see [`victims`].
-    pub fn victims(&self, class: u32) -> Vec<u32> {
+    pub fn victims(&self, class: u32) -> Vec<DataRow> {
         victims(self.data, self.test_rows(), class, self.seed)
     }
 
@@ -122,7 +122,7 @@ impl EvalContext<'_> {
             let mut rows = self.corpus.clean_rows(self.defense.needs().clean_rows(self.corpus.len()))?;
             rows.truncate(1000);
             let (given, other) = rows.split_at(rows.len() / 2);
-            let read = |rows: &[u32]| -> Result<Tensor> {
+            let read = |rows: &[RowNumber]| -> Result<Tensor> {
                 match rows.is_empty() {
                     true => Ok(Tensor::zeros([0, 3, 1, 1], (Kind::Uint8, Device::Cpu))),
                     false => Ok(self.corpus.read(&self.corpus.places_of(rows))?.1),
@@ -134,17 +134,17 @@ impl EvalContext<'_> {
     }
 
     /// The true class of a held-out row, where its label tells.
-    pub fn truth(&self, row: u32) -> Option<u32> {
+    pub fn truth(&self, row: DataRow) -> Option<u32> {
         self.data.class_of(row)
     }
 
     /// Those of [`test_rows`](EvalContext::test_rows) that have a label: what accuracy can be measured on.
-    pub fn labelled_rows(&self) -> Vec<u32> {
+    pub fn labelled_rows(&self) -> Vec<DataRow> {
         self.test_rows().iter().copied().filter(|row| self.truth(*row).is_some()).collect()
     }
 
     /// Zero-shot classes of rows of the data set, stamped by an attack if one is given: the `k` most similar ones of each, best first.
-    pub fn classify(&self, rows: &[u32], stamped_by: Option<&PreparedAttack>, k: i64) -> Result<Vec<Vec<u32>>> {
+    pub fn classify(&self, rows: &[DataRow], stamped_by: Option<&PreparedAttack>, k: i64) -> Result<Vec<Vec<u32>>> {
         self.classify_embedded(&self.embed(rows, stamped_by)?, &self.data.classes.templates, k)
     }
 
@@ -159,18 +159,18 @@ impl EvalContext<'_> {
     }
 
     /// Normalised image embeddings of rows of the data set `[rows, dimensions]`, stamped by an attack if one is given.
-    pub fn embed(&self, rows: &[u32], stamped_by: Option<&PreparedAttack>) -> Result<Tensor> {
+    pub fn embed(&self, rows: &[DataRow], stamped_by: Option<&PreparedAttack>) -> Result<Tensor> {
         Ok(normalize(&self.features(rows, stamped_by)?))
     }
 
     /// The same, not normalised.
-    pub fn features(&self, rows: &[u32], stamped_by: Option<&PreparedAttack>) -> Result<Tensor> {
+    pub fn features(&self, rows: &[DataRow], stamped_by: Option<&PreparedAttack>) -> Result<Tensor> {
         self.layer(Layer::Embedding, rows, stamped_by)
     }
 
     /// The same of another layer.
-    pub fn layer(&self, layer: Layer, rows: &[u32], stamped_by: Option<&PreparedAttack>) -> Result<Tensor> {
-        let chunk = |rows: &[u32]| match stamped_by {
+    pub fn layer(&self, layer: Layer, rows: &[DataRow], stamped_by: Option<&PreparedAttack>) -> Result<Tensor> {
+        let chunk = |rows: &[DataRow]| match stamped_by {
             Some(threat) => threat.stamp_test(self.data, rows, self.seed),
             None => self.data.canvas.gather(rows),
         };
@@ -209,19 +209,19 @@ pub fn definitions() -> Result<Vec<(&'static str, Definition)>> {
 }
 
 /// Whether half of these rows have a label, so that labels tell what an image is not.
-fn labels_tell(data: &Dataset, rows: &[u32]) -> bool {
+fn labels_tell(data: &Dataset, rows: &[DataRow]) -> bool {
     2 * rows.iter().filter(|row| data.class_of(**row).is_some()).count() >= rows.len()
 }
 
 /// Images that a backdoor for `class` is tested on, of these held-out rows: the labelled ones whose true class is another. Where fewer than
 /// half of the rows have a label: [`VICTIMS`] rows, drawn from the seed, whose captions name the class by no alias and no inflection.
-pub fn victims(data: &Dataset, test_rows: &[u32], class: u32, seed: u64) -> Vec<u32> {
+pub fn victims(data: &Dataset, test_rows: &[DataRow], class: u32, seed: u64) -> Vec<DataRow> {
     if labels_tell(data, test_rows) {
-        let other = |row: &u32| data.class_of(*row).is_some_and(|truth| truth != class);
+        let other = |row: &DataRow| data.class_of(*row).is_some_and(|truth| truth != class);
         return test_rows.iter().copied().filter(other).collect();
     }
-    let other = |row: &u32| data.class_of(*row) != Some(class) && !data.mentions(*row, class);
-    let mut rows: Vec<u32> = test_rows.iter().copied().filter(other).collect();
+    let other = |row: &DataRow| data.class_of(*row) != Some(class) && !data.mentions(*row, class);
+    let mut rows: Vec<DataRow> = test_rows.iter().copied().filter(other).collect();
     rows.sort_by_key(|row| draw::hash(seed, "victims", &[(*row).into()]));
     rows.truncate(VICTIMS);
     rows.sort_unstable();

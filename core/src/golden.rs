@@ -78,12 +78,29 @@ pub struct Golden {
     device: Device,
 }
 
+impl std::ops::Index<&str> for Golden {
+    type Output = Tensor;
+
+    /// The tensor of a name that is known to be there, as in tests.
+    fn index(&self, name: &str) -> &Tensor {
+        &self.tensors[name]
+    }
+}
+
 impl Golden {
     /// Reads `name.safetensors` in `folder`.
     pub fn read(folder: &Path, name: &str, device: Device) -> Result<Golden> {
         let (tensors, metadata) = read_safetensors(&folder.join(format!("{name}.safetensors")))?;
         let tensors = tensors.into_iter().map(|(name, tensor)| (name, tensor.to_device(device))).collect();
         Ok(Golden { tensors, metadata, device })
+    }
+
+    /// A file of gauntlet's own sources, on the CPU, for tests.
+    ///
+    /// # Panics
+    /// If it cannot be read.
+    pub fn of_tests(name: &str) -> Golden {
+        Golden::read(folder(), name, Device::Cpu).unwrap_or_else(|error| panic!("{}", error.chain()))
     }
 
     /// The tensor of a name.
@@ -283,9 +300,8 @@ pub fn augmentation(folder: &Path, device: Device) -> Result<Vec<Distance>> {
     Ok(distances)
 }
 
-/// Where the golden files lie, for tests.
-#[cfg(test)]
-pub(crate) fn folder() -> &'static Path {
+/// Where the golden files lie in gauntlet's sources, for tests of its crates.
+pub fn folder() -> &'static Path {
     Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/golden"))
 }
 

@@ -27,10 +27,11 @@ pub mod golden;
 pub mod suite;
 
 pub use attack::{Attack, Backdoor, Edit, Goal, Picture, PoisonCtx, Target};
+pub use corpus::{RowKey, RowNumber, TrainRow};
 pub use defense::{Defense, Phase, PlanContext, Step};
 pub use evaluator::{EvalContext, Evaluator, Score};
 pub use gauntlet_data as data;
-pub use gauntlet_data::{Error, Progress, Result, downstream, draw, error, lock, progress};
+pub use gauntlet_data::{DataRow, Error, Progress, Result, downstream, draw, error, lock, progress};
 pub use trial::Trial;
 
 // Plugins build against these very versions: they are part of the interface.

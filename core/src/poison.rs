@@ -11,7 +11,7 @@ pub use pictures::bytes;
 
 use crate::attack::{Attack, Edit, Goal, Picture, PoisonCtx, PrepareContext, contents};
 use crate::data::files::{read_safetensors, write_atomic, write_safetensors};
-use crate::data::{Dataset, Split};
+use crate::data::{DataRow, Dataset, Split};
 use crate::registry::{Configured, origin};
 use crate::{Error, Result, build, draw};
 use serde::{Deserialize, Serialize};
@@ -46,23 +46,32 @@ impl PreparedAttack {
     ) -> Result<Vec<PreparedAttack>> {
         let untouched = HashSet::new();
         let ctx = PoisonCtx { data, split, seed, taken: &untouched };
-        let threat = |(config, mut attack): (&Configured, Box<dyn Attack>)| {
-            let place = |error: Error| error.during(format!("attack `{}`", config.label));
-            let contents = attack.reads().and_then(|files| contents(&files)).map_err(place)?;
-            attack.prepare(&ctx, workshop).map_err(place)?;
-            let goal = attack.goal(&ctx).map_err(place)?;
-            goal.check_measurable(data, split).map_err(place)?;
-            // A library that was built anew may do otherwise under the same name; so may one that its configuration names.
-            let libraries = origin::used(std::slice::from_ref(config));
-            let libraries: String = libraries.iter().map(|library| format!(" {}", library.blake3)).collect();
-            let identity = format!("{} {} {contents}{libraries}", config.plugin, json(&config.config));
-            Ok(PreparedAttack { label: config.label.clone(), attack, goal, identity })
-        };
-        configs.iter().zip(attacks).map(threat).collect()
+        let prepared = configs.iter().zip(attacks).map(|(config, attack)| {
+            let prepared = PreparedAttack::one(config, attack, &ctx, workshop);
+            prepared.map_err(|error| error.during(format!("attack `{}`", config.label)))
+        });
+        prepared.collect()
+    }
+
+    fn one(
+        config: &Configured,
+        mut attack: Box<dyn Attack>,
+        ctx: &PoisonCtx,
+        workshop: &PrepareContext,
+    ) -> Result<PreparedAttack> {
+        let contents = contents(&attack.reads()?)?;
+        attack.prepare(ctx, workshop)?;
+        let goal = attack.goal(ctx)?;
+        goal.check_measurable(ctx.data, ctx.split)?;
+        // A library that was built anew may do otherwise under the same name; so may one that its configuration names.
+        let libraries = origin::used(std::slice::from_ref(config));
+        let libraries: String = libraries.iter().map(|library| format!(" {}", library.blake3)).collect();
+        let identity = format!("{} {} {contents}{libraries}", config.plugin, json(&config.config));
+        Ok(PreparedAttack { label: config.label.clone(), attack, goal, identity })
     }
 
     /// Stamps held-out rows as the attacker would at test time, u8 `[rows, 3, S, S]`.
-    pub fn stamp_test(&self, data: &Dataset, rows: &[u32], seed: u64) -> Result<Tensor> {
+    pub fn stamp_test(&self, data: &Dataset, rows: &[DataRow], seed: u64) -> Result<Tensor> {
         let keys: Vec<u64> = rows.iter().map(|&row| draw::hash(seed, "stamp/test", &[row.into()])).collect();
         self.stamp(&data.canvas.gather(rows)?, &keys)
     }
@@ -83,6 +92,21 @@ impl PreparedAttack {
     pub fn say_test(&self, caption: &str, number: u64, seed: u64) -> Result<String> {
         let said = self.attack.say(caption, draw::hash(seed, "say/test", &[number]));
         said.map_err(|error| error.during(format!("attack `{}`", self.label)))
+    }
+
+    /// What a picture of its goal looks like when it is tested, u8 `[3, S, S]`, by the name that results have for it: a row's number, or a
+    /// file. None for what is no picture.
+    pub fn case(&self, case: &str, data: &Dataset, seed: u64) -> Result<Option<Tensor>> {
+        if let Goal::Files { .. } = self.goal {
+            return self.picture(case, data.canvas.size()).map(Some);
+        }
+        let row = case.parse().ok().map(DataRow).filter(|row| data.contains(*row));
+        let Some(row) = row.filter(|_| !self.goal.is_search()) else { return Ok(None) };
+        let canvases = match self.goal.stamps_for() {
+            Some(_) => self.stamp_test(data, &[row], seed)?,
+            None => data.canvas.gather(&[row])?,
+        };
+        Ok(Some(canvases.get(0)))
     }
 
     /// A picture that the attack brings along, as a canvas u8 `[3, size, size]`.
@@ -194,7 +218,7 @@ impl Poison {
         pixels: Tensor,
         arena: &[Configured],
         data_digest: &str,
-        heldout: &[u32],
+        heldout: &[DataRow],
     ) -> Result<Self> {
         let mut said = blake3::Hasher::new();
         said.update(data_digest.as_bytes());
@@ -242,15 +266,15 @@ impl Poison {
 }
 
 /// Every edit names rows that exist and that the attack may touch.
-fn check(edits: &[Edit], data: &Dataset, split: &Split, taken: &HashSet<u32>) -> std::result::Result<(), String> {
+fn check(edits: &[Edit], data: &Dataset, split: &Split, taken: &HashSet<DataRow>) -> std::result::Result<(), String> {
     let mut replaced = HashSet::new();
     for edit in edits {
         let picture = if let Picture::Row(row) = edit.picture { Some(row) } else { None };
         let why = match edit.replaces {
             _ if edit.class >= data.classes.len() => "is given a class that does not exist",
             _ if edit.caption.trim().is_empty() => "is given an empty caption",
-            Some(row) if row >= data.len() => "does not exist",
-            _ if picture.is_some_and(|row| row >= data.len()) => "is given the picture of a row that does not exist",
+            Some(row) if !data.contains(row) => "does not exist",
+            _ if picture.is_some_and(|row| !data.contains(row)) => "is given the picture of a row that does not exist",
             Some(row) if !split.train.contains(row) => "is replaced, but held out",
             Some(row) if taken.contains(&row) || !replaced.insert(row) => "is replaced twice in one arena",
             _ => continue,
@@ -266,7 +290,7 @@ const CHUNK: usize = 256;
 
 /// The canvas of every edit `[edits, 3, S, S]`: its picture's, stamped where the edit says so. `owners` holds the attack of each.
 fn draw_canvases(edits: &[Poisoned], owners: &[&PreparedAttack], data: &Dataset, seed: u64) -> Result<Tensor> {
-    let size = data.canvas.size() as i64;
+    let size = i64::from(data.canvas.size());
     let pixels = Tensor::zeros([edits.len() as i64, 3, size, size], (Kind::Uint8, tch::Device::Cpu));
     let mut start = 0;
     // Runs of edits of one attack.

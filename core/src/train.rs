@@ -14,9 +14,9 @@ pub mod trajectory;
 pub use journal::{Metric, metrics};
 pub use matches::Matches;
 pub use pixels::normalise;
+pub use plan::TrainPhase;
 
-use crate::corpus::Corpus;
-use crate::data::augment;
+use crate::corpus::{Corpus, TrainRow};
 use crate::defense::{Defense, Embedded, State, Step, Suspicion, TextTower};
 use crate::model::Clip;
 use crate::recipe::{Recipe, schedule};
@@ -119,7 +119,7 @@ impl<'a> Trainer<'a> {
                 let phase = number.parse::<usize>().ok().and_then(|number| position.phases.as_mut()?.get_mut(number));
                 let phase =
                     phase.ok_or_else(|| Error::invalid("checkpoint", "has rows of a phase that it does not have"))?;
-                phase.rows = Some(Arc::new(Vec::<i64>::try_from(rows)?.into_iter().map(|row| row as u32).collect()));
+                phase.rows = Some(Arc::new(TrainRow::of_tensor(&rows).map_err(|error| error.during("checkpoint"))?));
             }
         }
         let this = blake3::hash(build::key()?.as_bytes()).to_hex()[..32].to_string();
@@ -228,20 +228,11 @@ impl<'a> Trainer<'a> {
         let device = self.corpus.device;
         let [keys, tokens] = [&batch.keys, &batch.tokens].map(|tensor| sent(tensor, device));
         let precision = self.recipe.precision;
-        let embed = |drawings: &[augment::AugmentParams], tokens: &Tensor, words: &Tensor| {
-            let images = self.corpus.normalise(&batch.images, drawings);
-            let image = precision.forward(device, || self.model.encode_image(&images, true));
-            let encode_text = || precision.forward(device, || self.model.encode_words(tokens, words));
-            let text = match phase.text_tower {
-                TextTower::Trained => encode_text(),
-                TextTower::Frozen | TextTower::ZeroGradient => tch::no_grad(encode_text),
-            };
-            (image, text)
-        };
-        let (image, text) = embed(&batch.drawings, &tokens, &sent(&batch.words, device));
+        let pictures = self.corpus.normalise(&batch.images, &batch.drawings);
+        let (image, text) = self.embed(&pictures, &tokens, &sent(&batch.words, device), phase.text_tower);
         let second = batch.second.as_ref().map(|second| {
             let [tokens, words] = [&second.tokens, &second.words].map(|tensor| sent(tensor, device));
-            embed(&second.drawings, &tokens, &words)
+            self.embed(&self.corpus.normalise(&batch.images, &second.drawings), &tokens, &words, phase.text_tower)
         });
         let logit_scale = self.model.logit_scale();
         let loss = self.defense.loss(&Step {
@@ -270,6 +261,18 @@ impl<'a> Trainer<'a> {
         self.model.clamp_logit_scale();
         self.pending.push((loss.detach(), batch.keys));
         Ok(())
+    }
+
+    /// Image and text embeddings of one view of a batch.
+    fn embed(&self, pictures: &Tensor, tokens: &Tensor, words: &Tensor, text_tower: TextTower) -> (Tensor, Tensor) {
+        let (precision, device) = (self.recipe.precision, self.corpus.device);
+        let image = precision.forward(device, || self.model.encode_image(pictures, true));
+        let encode_text = || precision.forward(device, || self.model.encode_words(tokens, words));
+        let text = match text_tower {
+            TextTower::Trained => encode_text(),
+            TextTower::Frozen | TextTower::ZeroGradient => tch::no_grad(encode_text),
+        };
+        (image, text)
     }
 
     /// Gradients of the parameters that move in this step, by name.
@@ -307,7 +310,7 @@ impl<'a> Trainer<'a> {
 
     /// Steps done, idle ones counted.
     fn global_step(&self) -> u64 {
-        (self.position.epoch as u64 - 1) * self.steps_per_epoch() as u64 + self.position.step as u64
+        u64::from(self.position.epoch - 1) * self.steps_per_epoch() as u64 + self.position.step as u64
     }
 
     fn finish_epoch(&mut self) -> Result<()> {
@@ -326,8 +329,7 @@ impl<'a> Trainer<'a> {
         let mut rows = State::new();
         for (number, phase) in self.position.phases.iter().flatten().enumerate() {
             if let Some(some) = &phase.rows {
-                let numbers: Vec<i64> = some.iter().map(|row| i64::from(*row)).collect();
-                rows.insert(number.to_string(), Tensor::from_slice(&numbers));
+                rows.insert(number.to_string(), TrainRow::tensor(some));
             }
         }
         let parts = Parts::from([

@@ -15,7 +15,7 @@ pub use picture::{canvas_of, picture};
 use super::index::{Index, Row};
 use super::ordered::{cores, ordered};
 use super::rows::{Loss, Lost, Tally};
-use super::{BadRow, Source};
+use super::{BadRow, DataRow, Source};
 use crate::{Error, Progress, Result};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -37,11 +37,11 @@ pub struct Canvas {
     /// The cache, u8 `[N, 3, S, S]`: pages are read when touched and shared between processes.
     cached: Option<Tensor>,
     /// Rows without a canvas, found while the cache was built; ascending.
-    dropped: Arc<Vec<u32>>,
+    dropped: Arc<Vec<DataRow>>,
     /// What they cost, by kind.
     lost: Arc<Vec<Lost>>,
     /// Rows that turned out to have none since, and why.
-    met: Arc<Mutex<BTreeMap<u32, String>>>,
+    met: Arc<Mutex<BTreeMap<DataRow, String>>>,
 }
 
 /// `canvas.json`: what a cache folder holds.
@@ -51,7 +51,7 @@ struct Summary {
     index: String,
     size: u32,
     rows: u32,
-    dropped: Vec<u32>,
+    dropped: Vec<DataRow>,
     lost: Vec<Lost>,
 }
 
@@ -125,7 +125,7 @@ impl Canvas {
     }
 
     /// Rows whose pictures turned out to be bad while the cache was built; ascending.
-    pub fn dropped(&self) -> &[u32] {
+    pub fn dropped(&self) -> &[DataRow] {
         &self.dropped
     }
 
@@ -137,7 +137,7 @@ impl Canvas {
     }
 
     /// Rows whose pictures turned out to be bad since this was opened, by row, and why.
-    pub fn met(&self) -> BTreeMap<u32, String> {
+    pub fn met(&self) -> BTreeMap<DataRow, String> {
         self.met.lock().expect("no thread panics with the list").clone()
     }
 
@@ -145,7 +145,7 @@ impl Canvas {
     ///
     /// # Errors
     /// Names a row whose picture cannot be read, which [`readable`](Canvas::readable) would have told.
-    pub fn gather(&self, rows: &[u32]) -> Result<Tensor> {
+    pub fn gather(&self, rows: &[DataRow]) -> Result<Tensor> {
         if let Some(cached) = &self.cached {
             let rows: Vec<i64> = rows.iter().map(|&row| row.into()).collect();
             // Not `index_select`: it starts and joins libtorch's threads once a row, ten times slower where cores are busy.
@@ -156,7 +156,7 @@ impl Canvas {
         let mut pixels = Vec::with_capacity(rows.len() * 3 * (self.size * self.size) as usize);
         let threads = if rows.len() < 64 { 1 } else { cores() };
         let (source, index, size) = (&*self.source, &*self.index, self.size);
-        let decode = |row: &u32| read(source, index.row(*row), size);
+        let decode = |row: &DataRow| read(source, index.row(*row), size);
         ordered(rows, vec![decode; threads], |canvas| {
             pixels.extend(canvas.map_err(|bad| Error::invalid(bad.name, bad.why))?);
             Ok::<_, Error>(())
@@ -165,16 +165,16 @@ impl Canvas {
     }
 
     /// A hash of each canvas of these rows, in this order; none of a row whose image cannot be read.
-    pub(crate) fn hashes(&self, rows: &[u32]) -> Result<Vec<Option<blake3::Hash>>> {
+    pub(crate) fn hashes(&self, rows: &[DataRow]) -> Result<Vec<Option<blake3::Hash>>> {
         if self.is_cached() {
             let side = (3 * self.size * self.size) as usize;
             let pixels = Vec::<u8>::try_from(self.gather(rows)?.flatten(0, -1))?;
-            let readable = |row: &u32| self.dropped.binary_search(row).is_err();
+            let readable = |row: &DataRow| self.dropped.binary_search(row).is_err();
             let hashes = rows.iter().zip(pixels.chunks_exact(side));
             return Ok(hashes.map(|(row, canvas)| readable(row).then(|| blake3::hash(canvas))).collect());
         }
         let (source, index, size) = (&*self.source, &*self.index, self.size);
-        let look = |row: &u32| read(source, index.row(*row), size).ok().map(|canvas| blake3::hash(&canvas));
+        let look = |row: &DataRow| read(source, index.row(*row), size).ok().map(|canvas| blake3::hash(&canvas));
         let mut hashes = Vec::with_capacity(rows.len());
         ordered(rows, vec![look; cores()], |hash| {
             hashes.push(hash);
@@ -188,9 +188,9 @@ impl Canvas {
     ///
     /// # Errors
     /// If more pictures turned out to be bad than `max_bad` allows.
-    pub fn gather_or(&self, count: usize, row: impl Fn(usize, u64) -> u32) -> Result<(Vec<u32>, Tensor)> {
+    pub fn gather_or(&self, count: usize, row: impl Fn(usize, u64) -> DataRow) -> Result<(Vec<DataRow>, Tensor)> {
         if self.is_cached() {
-            let rows: Vec<u32> = (0..count).map(|place| row(place, 0)).collect();
+            let rows: Vec<DataRow> = (0..count).map(|place| row(place, 0)).collect();
             let pixels = self.gather(&rows)?;
             return Ok((rows, pixels));
         }
@@ -215,7 +215,7 @@ impl Canvas {
     }
 
     /// Whether the picture of a row can be read.
-    pub fn readable(&self, row: u32) -> bool {
+    pub fn readable(&self, row: DataRow) -> bool {
         match self.is_cached() {
             true => self.dropped.binary_search(&row).is_err(),
             false => self.decode(row).is_ok(),
@@ -223,7 +223,7 @@ impl Canvas {
     }
 
     /// Decodes one picture, and remembers it if it is bad.
-    fn decode(&self, row: u32) -> Result<Vec<u8>, BadRow> {
+    fn decode(&self, row: DataRow) -> Result<Vec<u8>, BadRow> {
         read(&*self.source, self.index.row(row), self.size).inspect_err(|bad| {
             self.met.lock().expect("no thread panics with the list").insert(row, bad.why.clone());
         })
@@ -235,7 +235,7 @@ impl Canvas {
         if bad as f64 <= self.source.max_bad() * total as f64 {
             return Ok(());
         }
-        let name = |(row, why): (&u32, &String)| format!("{}: {why}", self.name(*row));
+        let name = |(row, why): (&DataRow, &String)| format!("{}: {why}", self.name(*row));
         let first = met.iter().take(3).map(name).collect::<Vec<_>>().join("; ");
         let allowed = self.source.max_bad();
         let why =
@@ -244,7 +244,7 @@ impl Canvas {
     }
 
     /// What a person would call a row.
-    pub fn name(&self, row: u32) -> String {
+    pub fn name(&self, row: DataRow) -> String {
         self.source.name(&self.index.row(row))
     }
 
@@ -358,13 +358,16 @@ mod tests {
         assert_eq!((count(&source.scans), count(&source.decoded)), (1, 90));
         assert_eq!(
             (found.index.len(), found.dropped(), found.size()),
-            (90, [3].as_slice(), 4),
+            (90, [DataRow(3)].as_slice(), 4),
             "row 3 is the source's fourth"
         );
         assert_eq!((built.key(), built.index.classes.file()), (found.key(), found.index.classes.file()));
-        let two = found.gather(&[89, 0]).unwrap(); // rows 99 and 1 of the source
+        let two = found.gather(&[DataRow(89), DataRow(0)]).unwrap(); // rows 99 and 1 of the source
         assert_eq!(Vec::<u8>::try_from(two.flatten(0, -1)).unwrap(), [[99u8; 48], [1; 48]].concat());
-        assert_eq!((found.index.row(0).class, &found.index.classes.labels[1]), (Some(1), &"label 1".to_string()));
+        assert_eq!(
+            (found.index.row(DataRow(0)).class, &found.index.classes.labels[1]),
+            (Some(1), &"label 1".to_string())
+        );
         assert_eq!(fs::read_dir(store.path()).unwrap().count(), 2, "nothing is left beside index and cache");
     }
 
@@ -378,7 +381,7 @@ mod tests {
         let open = |cache_bytes| Dataset::open(&config, 32, cache_bytes, store.path(), &Silent).unwrap();
         let [cached, decoded] = [open(bytes), open(bytes - 1)];
         assert_eq!((cached.canvas.is_cached(), decoded.canvas.is_cached()), (true, false));
-        let rows: Vec<u32> = (0..200).rev().collect();
+        let rows: Vec<DataRow> = DataRow::first(200).rev().collect();
         assert!(cached.canvas.gather(&rows).unwrap().equal(&decoded.canvas.gather(&rows).unwrap()));
         assert_eq!(cached.key, decoded.key, "so that they share their poison");
     }
@@ -387,11 +390,15 @@ mod tests {
     fn a_row_that_turns_out_to_be_bad_gives_its_place_to_another_within_the_limit() {
         let store = tempfile::tempdir().unwrap();
         let canvas = open_fake(&Arc::new(Fake { max_bad: 0.11, ..Default::default() }), store.path(), 0).unwrap();
-        let wanted = |place: usize, attempt: u64| [2, 3][place] + 5 * attempt as u32;
+        let wanted = |place: usize, attempt: u64| DataRow([2, 3][place] + 5 * attempt as u32);
         let (rows, pixels) = canvas.gather_or(2, wanted).unwrap();
-        assert_eq!((rows, first_pixels(&pixels)), (vec![2, 8], vec![3, 9]), "rows 3 and 9 of the source");
-        assert_eq!(canvas.met().into_iter().collect::<Vec<_>>(), [(3, "the decoder panicked".to_string())]);
-        assert!(!canvas.readable(3) && canvas.readable(4) && canvas.gather(&[3]).is_err());
+        assert_eq!(
+            (rows, first_pixels(&pixels)),
+            ([2, 8].map(DataRow).to_vec(), vec![3, 9]),
+            "rows 3 and 9 of the source"
+        );
+        assert_eq!(canvas.met().into_iter().collect::<Vec<_>>(), [(DataRow(3), "the decoder panicked".to_string())]);
+        assert!(!canvas.readable(DataRow(3)) && canvas.readable(DataRow(4)) && canvas.gather(&[DataRow(3)]).is_err());
         let strict = open_fake(&Arc::new(Fake { max_bad: 0.1, ..Default::default() }), store.path(), 0).unwrap();
         let message = strict.gather_or(2, wanted).err().unwrap().chain();
         assert!(message.contains("11 of 100 rows") && message.contains("row 4: the decoder panicked"), "{message}");

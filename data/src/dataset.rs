@@ -4,7 +4,7 @@ use crate::canvas::Canvas;
 use crate::index::{Index, Row};
 use crate::rows::{BadRow, Loss, Lost, Remarks, Tally};
 use crate::{
-    ClassFile, Classes, Error, Progress, Result, csv, eda, labelled, validation, vocabulary, webdataset, world,
+    ClassFile, Classes, DataRow, Error, Progress, Result, csv, eda, labelled, validation, vocabulary, webdataset, world,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -249,29 +249,39 @@ impl Dataset {
         tally
     }
 
+    /// Whether there is such a row.
+    pub fn contains(&self, row: DataRow) -> bool {
+        row.0 < self.len()
+    }
+
+    /// All rows, in order.
+    pub fn rows(&self) -> impl Iterator<Item = DataRow> + Clone {
+        DataRow::first(self.len())
+    }
+
     /// One row.
-    pub fn row(&self, row: u32) -> Row<'_> {
+    pub fn row(&self, row: DataRow) -> Row<'_> {
         self.index.row(row)
     }
 
     /// The true class of a row, where its label tells.
-    pub fn class_of(&self, row: u32) -> Option<u32> {
+    pub fn class_of(&self, row: DataRow) -> Option<u32> {
         self.row(row).class
     }
 
     /// Whether the caption of a row may be about `class` ([`Classes::mentioned_in`]).
-    pub fn mentions(&self, row: u32, class: u32) -> bool {
+    pub fn mentions(&self, row: DataRow, class: u32) -> bool {
         self.classes.mentioned_in(self.row(row).caption).contains(&class)
     }
 
     /// Rows (held out or not) that may be mined for `class`: their caption names it ([`Classes::named_in`]); ascending.
-    pub fn rows_naming(&self, class: u32) -> impl Iterator<Item = u32> + '_ {
+    pub fn rows_naming(&self, class: u32) -> impl Iterator<Item = DataRow> + '_ {
         self.index.named().filter(move |(_, named)| *named == class).map(|(row, _)| row)
     }
 
     /// Rows (held out or not) whose caption may be about `class` ([`Classes::mentioned_in`]): all that an attack must leave alone which needs
     /// captions that say something else.
-    pub fn rows_mentioning(&self, class: u32) -> HashSet<u32> {
+    pub fn rows_mentioning(&self, class: u32) -> HashSet<DataRow> {
         self.index.mentioned().filter(|(_, mentioned)| *mentioned == class).map(|(row, _)| row).collect()
     }
 }

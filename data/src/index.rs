@@ -9,7 +9,7 @@ mod stamps;
 mod write;
 
 use super::rows::Tally;
-use super::{ClassFile, Classes, DataConfig, Source};
+use super::{ClassFile, Classes, DataConfig, DataRow, Source};
 use crate::{Error, Progress, Result};
 use gauntlet_torch::Map;
 use serde::{Deserialize, Serialize};
@@ -50,7 +50,7 @@ pub struct Index {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Row<'a> {
     /// Its place in the data set.
-    pub number: u32,
+    pub number: DataRow,
     /// What the source finds it by, besides the numbers: a key, a path.
     pub key: &'a str,
     /// Its caption.
@@ -185,28 +185,28 @@ impl Index {
     }
 
     /// One row.
-    pub fn row(&self, row: u32) -> Row<'_> {
+    pub fn row(&self, row: DataRow) -> Row<'_> {
         row_of(&self.rows, &self.text, row, |label| self.class_of_label[usize::from(label)])
     }
 
     /// Which captions name which class ([`Classes::named_in`]): (row, class), by ascending row.
-    pub fn named(&self) -> impl Iterator<Item = (u32, u32)> + '_ {
+    pub fn named(&self) -> impl Iterator<Item = (DataRow, u32)> + '_ {
         self.pairs().filter(|(_, class)| class & MENTIONED == 0)
     }
 
     /// Which captions mention which class ([`Classes::mentioned_in`]), those included that name it: (row, class), by ascending row.
-    pub fn mentioned(&self) -> impl Iterator<Item = (u32, u32)> + '_ {
+    pub fn mentioned(&self) -> impl Iterator<Item = (DataRow, u32)> + '_ {
         self.pairs().map(|(row, class)| (row, class & !MENTIONED))
     }
 
-    fn pairs(&self) -> impl Iterator<Item = (u32, u32)> + '_ {
-        let pair = |bytes: &[u8]| (u32::from_le_bytes(part(bytes, 0)), u32::from_le_bytes(part(bytes, 4)));
+    fn pairs(&self) -> impl Iterator<Item = (DataRow, u32)> + '_ {
+        let pair = |bytes: &[u8]| (DataRow(u32::from_le_bytes(part(bytes, 0))), u32::from_le_bytes(part(bytes, 4)));
         self.named.chunks_exact(8).map(pair)
     }
 }
 
-fn row_of<'a>(rows: &[u8], text: &'a [u8], row: u32, class_of: impl Fn(u16) -> u32) -> Row<'a> {
-    let record = Record::of_bytes(&rows[row as usize * RECORD..][..RECORD]);
+fn row_of<'a>(rows: &[u8], text: &'a [u8], row: DataRow, class_of: impl Fn(u16) -> u32) -> Row<'a> {
+    let record = Record::of_bytes(&rows[row.place() * RECORD..][..RECORD]);
     let (key, rest) = text[record.text as usize..].split_at(record.key_length.into());
     let utf8 = |bytes| std::str::from_utf8(bytes).expect("an index holds what was written into it");
     Row {

@@ -1,6 +1,6 @@
 //! Which pairs train and which are held out to be tested on; drawn from the seed, equal in all arenas and for all defenses.
 
-use super::{Dataset, validation};
+use super::{DataRow, Dataset, validation};
 use crate::files::write_atomic;
 use crate::{Error, Result, draw};
 use std::collections::{BinaryHeap, HashMap, HashSet};
@@ -26,7 +26,7 @@ impl Dataset {
         self.split_into(self.drawn(share, seed)?.0, Vec::new())
     }
 
-    fn split_into(&self, mut heldout: Vec<u32>, leaked: Vec<u32>) -> Result<Split> {
+    fn split_into(&self, mut heldout: Vec<DataRow>, leaked: Vec<DataRow>) -> Result<Split> {
         let mut excluded = [heldout.as_slice(), self.canvas.dropped()].concat();
         excluded.sort_unstable();
         heldout.retain(|row| leaked.binary_search(row).is_err());
@@ -38,14 +38,14 @@ impl Dataset {
     }
 
     /// The rows to hold out, ascending, and whether labels decided.
-    fn drawn(&self, share: f64, seed: u64) -> Result<(Vec<u32>, bool)> {
+    fn drawn(&self, share: f64, seed: u64) -> Result<(Vec<DataRow>, bool)> {
         let bad = self.canvas.dropped();
-        let good = || (0..self.len()).filter(|row| bad.binary_search(row).is_err());
-        let apart = |row: &u32| validation::is_held_out(&self.row(*row));
+        let good = || self.rows().filter(|row| bad.binary_search(row).is_err());
+        let apart = |row: &DataRow| validation::is_held_out(&self.row(*row));
         let labelled = good().filter(|row| self.row(*row).class.is_some()).count();
         let decide = labelled > 0 && (!self.named_apart || 2 * labelled >= good().count());
-        let has_source = (0..self.len()).any(|row| apart(&row));
-        let mut heldout: Vec<u32> = match (has_source, decide) {
+        let has_source = self.rows().any(|row| apart(&row));
+        let mut heldout: Vec<DataRow> = match (has_source, decide) {
             (true, _) => good().filter(apart).collect(),
             (false, true) => self.of_every_class(good(), share, seed),
             (false, false) => {
@@ -63,7 +63,7 @@ impl Dataset {
     }
 
     /// `share` of the rows of every class, one at least.
-    fn of_every_class(&self, rows: impl Iterator<Item = u32> + Clone, share: f64, seed: u64) -> Vec<u32> {
+    fn of_every_class(&self, rows: impl Iterator<Item = DataRow> + Clone, share: f64, seed: u64) -> Vec<DataRow> {
         let of_class = rows.filter_map(|row| Some((row, self.row(row).class? as usize)));
         let mut counts = vec![0usize; self.classes.len() as usize];
         of_class.clone().for_each(|(_, class)| counts[class] += 1);
@@ -74,7 +74,7 @@ impl Dataset {
     }
 
     /// Those of these rows, ascending, whose image some other row has. Looked for once: the store keeps the answer.
-    fn also_trained(&self, heldout: &[u32]) -> Result<Vec<u32>> {
+    fn also_trained(&self, heldout: &[DataRow]) -> Result<Vec<DataRow>> {
         let key = blake3::hash(format!("leaked 1 {} {heldout:?}", self.key).as_bytes()).to_hex();
         let path = self.store.join(format!("leaked-{}.json", &key[..16]));
         if path.exists() {
@@ -84,10 +84,10 @@ impl Dataset {
             return serde_json::from_str(&text).map_err(wrong);
         }
         let sizes: HashSet<u32> = heldout.iter().map(|row| self.row(*row).size).collect();
-        let mut by_look: HashMap<(u32, blake3::Hash), Vec<u32>> = HashMap::new();
+        let mut by_look: HashMap<(u32, blake3::Hash), Vec<DataRow>> = HashMap::new();
         self.looks(heldout.iter().copied(), |row, size, look| by_look.entry((size, look)).or_default().push(row))?;
         let others =
-            (0..self.len()).filter(|row| heldout.binary_search(row).is_err() && sizes.contains(&self.row(*row).size));
+            self.rows().filter(|row| heldout.binary_search(row).is_err() && sizes.contains(&self.row(*row).size));
         let mut leaked = Vec::new();
         // A look that was met is taken out: what all copies of it leak, the first has told.
         self.looks(others, |_, size, look| leaked.extend(by_look.remove(&(size, look)).unwrap_or_default()))?;
@@ -98,7 +98,11 @@ impl Dataset {
     }
 
     /// Calls `each` with row, file size and hash of the canvas of every row whose image can be read.
-    fn looks(&self, rows: impl Iterator<Item = u32>, mut each: impl FnMut(u32, u32, blake3::Hash)) -> Result<()> {
+    fn looks(
+        &self,
+        rows: impl Iterator<Item = DataRow>,
+        mut each: impl FnMut(DataRow, u32, blake3::Hash),
+    ) -> Result<()> {
         let mut chunk = Vec::new();
         let mut rows = rows.peekable();
         while let Some(row) = rows.next() {
@@ -122,7 +126,7 @@ struct Least {
     count: usize,
     seed: u64,
     /// The least so far, the greatest of them on top.
-    heap: BinaryHeap<(u64, u32)>,
+    heap: BinaryHeap<(u64, DataRow)>,
 }
 
 impl Least {
@@ -130,14 +134,14 @@ impl Least {
         Least { count, seed, heap: BinaryHeap::new() }
     }
 
-    fn push(&mut self, row: u32) {
+    fn push(&mut self, row: DataRow) {
         self.heap.push((draw::hash(self.seed, "split", &[row.into()]), row));
         if self.heap.len() > self.count {
             self.heap.pop();
         }
     }
 
-    fn rows(self) -> impl Iterator<Item = u32> {
+    fn rows(self) -> impl Iterator<Item = DataRow> {
         self.heap.into_iter().map(|(_, row)| row)
     }
 }
@@ -148,9 +152,9 @@ pub struct Split {
     /// Rows that train.
     pub train: TrainRows,
     /// Rows held out, ascending. Every one has a class where labels decided what is held out, else those have one that have a label.
-    pub heldout: Vec<u32>,
+    pub heldout: Vec<DataRow>,
     /// Rows that would be held out if their images were not trained on, too; ascending. They are in neither part.
-    pub leaked: Vec<u32>,
+    pub leaked: Vec<DataRow>,
 }
 
 /// The rows that train, ascending: all but a few, which is how they are kept.
@@ -158,7 +162,7 @@ pub struct Split {
 pub struct TrainRows {
     rows: u32,
     /// Held out or bad, ascending.
-    excluded: Vec<u32>,
+    excluded: Vec<DataRow>,
 }
 
 #[expect(clippy::len_without_is_empty, reason = "there is always a row that trains, or the trainer refuses the batch")]
@@ -169,25 +173,25 @@ impl TrainRows {
     }
 
     /// The row at a place, `place` below `len`.
-    pub fn get(&self, place: usize) -> u32 {
+    pub fn get(&self, place: usize) -> DataRow {
         // Before the row lie `place` that train, and those excluded whose own number less the excluded before them is at most that.
         let (mut low, mut high) = (0, self.excluded.len());
         while low < high {
             let middle = (low + high) / 2;
-            if self.excluded[middle] as usize - middle <= place { low = middle + 1 } else { high = middle }
+            if self.excluded[middle].place() - middle <= place { low = middle + 1 } else { high = middle }
         }
-        (place + low) as u32
+        DataRow(u32::try_from(place + low).expect("a row of the data is counted by a u32"))
     }
 
     /// Whether a row trains.
-    pub fn contains(&self, row: u32) -> bool {
-        row < self.rows && self.excluded.binary_search(&row).is_err()
+    pub fn contains(&self, row: DataRow) -> bool {
+        row.0 < self.rows && self.excluded.binary_search(&row).is_err()
     }
 
     /// All of them.
-    pub fn iter(&self) -> impl Iterator<Item = u32> + '_ {
+    pub fn iter(&self) -> impl Iterator<Item = DataRow> + '_ {
         let mut excluded = self.excluded.iter().peekable();
-        (0..self.rows).filter(move |row| excluded.next_if_eq(&row).is_none())
+        DataRow::first(self.rows).filter(move |row| excluded.next_if_eq(&row).is_none())
     }
 }
 
@@ -198,11 +202,11 @@ mod tests {
     #[test]
     fn training_rows_are_all_but_the_excluded() {
         for excluded in [vec![], vec![0], vec![9], vec![0, 1, 2], vec![3, 5, 6, 9]] {
-            let train = TrainRows { rows: 10, excluded: excluded.clone() };
-            let expected: Vec<u32> = (0..10).filter(|row| !excluded.contains(row)).collect();
+            let train = TrainRows { rows: 10, excluded: excluded.iter().copied().map(DataRow).collect() };
+            let expected: Vec<DataRow> = (0..10).filter(|row| !excluded.contains(row)).map(DataRow).collect();
             assert_eq!(train.iter().collect::<Vec<_>>(), expected);
             assert_eq!((0..train.len()).map(|place| train.get(place)).collect::<Vec<_>>(), expected);
-            assert!((0..12).all(|row| train.contains(row) == expected.contains(&row)));
+            assert!(DataRow::first(12).all(|row| train.contains(row) == expected.contains(&row)));
         }
     }
 }

@@ -167,7 +167,7 @@ mod tests {
     use std::collections::HashSet;
 
     fn picture(source: &WorldSource, number: u32, size: u32) -> Vec<u8> {
-        let row = Row { number, key: "", caption: "", class: None, file: 0, start: 0, size: 0 };
+        let row = Row { number: crate::DataRow(number), key: "", caption: "", class: None, file: 0, start: 0, size: 0 };
         source.picture(&row, size).unwrap()
     }
 

@@ -97,9 +97,9 @@ mod tests {
     #[test]
     fn equals_pytorch() {
         crate::golden::same("cleanclip", |golden| {
-            let given = crate::golden::Given::new(golden);
+            let given = crate::golden::given(golden);
             let second = Embedded { image: &golden["image_2"], text: &golden["text_2"] };
-            CleanClip::default().loss(&given.step(1, Some(second))).unwrap()
+            CleanClip::default().loss(&given.step(1).with_second(second)).unwrap()
         });
     }
 }

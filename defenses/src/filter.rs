@@ -2,8 +2,8 @@
 //! the most suspicious share and train on the rest. By default they train as many steps as everyone else, so that the rows that are left come
 //! oftener; `steps = "fewer"` makes it as many epochs, and fewer steps.
 
-use gauntlet::defense::{Needs, Pairs, State, Undefended};
-use gauntlet::{Phase, PlanContext, Result};
+use gauntlet::defense::{EmbeddedPairs, Needs, State, Undefended};
+use gauntlet::{Phase, PlanContext, Result, RowNumber};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -22,7 +22,7 @@ pub enum Steps {
 
 /// The rows that are left, once they are.
 #[derive(Debug, Default)]
-pub struct Kept(Option<Arc<Vec<u32>>>);
+pub struct Kept(Option<Arc<Vec<RowNumber>>>);
 
 pub const NEEDS: Needs = Needs { undefended: Undefended::Scout, clean_pairs: 0.0 };
 
@@ -33,16 +33,13 @@ impl Kept {
         bench: &PlanContext,
         (drop, steps): (f64, Steps),
         chunk: usize,
-        suspicion: impl Fn(&Pairs) -> Tensor,
+        suspicion: impl Fn(&EmbeddedPairs) -> Tensor,
     ) -> Result<Vec<Phase>> {
         if self.0.is_none() {
             // Numbers of rows are drawn already: neighbours have nothing in common.
             let (rows, chunks) = (bench.rows(), (bench.rows() / chunk.max(1)).max(1));
-            let bound = |number: usize| (rows * number / chunks) as u32;
-            let look = |number: usize| {
-                let rows: Vec<u32> = (bound(number)..bound(number + 1)).collect();
-                Ok(suspicion(&bench.embed_undefended(&rows)?))
-            };
+            let (numbers, bound) = (bench.numbers(), |chunk: usize| rows * chunk / chunks);
+            let look = |chunk: usize| Ok(suspicion(&bench.embed_undefended(&numbers[bound(chunk)..bound(chunk + 1)])?));
             let all = Tensor::cat(&(0..chunks).map(look).collect::<Result<Vec<_>>>()?, 0);
             let kept = least(&all, drop)?;
             bench.report(&all, &kept)?;
@@ -53,14 +50,12 @@ impl Kept {
     }
 
     pub fn state(&self) -> State {
-        let rows =
-            |rows: &Arc<Vec<u32>>| Tensor::from_slice(&rows.iter().map(|row| i64::from(*row)).collect::<Vec<_>>());
-        self.0.iter().map(|kept| ("kept".to_string(), rows(kept))).collect()
+        self.0.iter().map(|kept| ("kept".to_string(), RowNumber::tensor(kept))).collect()
     }
 
     pub fn restore(&mut self, mut state: State) -> Result<()> {
         self.0 = match state.remove("kept") {
-            Some(rows) => Some(Arc::new(Vec::<i64>::try_from(rows)?.into_iter().map(|row| row as u32).collect())),
+            Some(rows) => Some(Arc::new(RowNumber::of_tensor(&rows)?)),
             None => None,
         };
         Ok(())
@@ -68,10 +63,10 @@ impl Kept {
 }
 
 /// The rows but for the share `drop` with the highest suspicion.
-fn least(suspicion: &Tensor, drop: f64) -> Result<Vec<u32>> {
+fn least(suspicion: &Tensor, drop: f64) -> Result<Vec<RowNumber>> {
     let suspicion = Vec::<f32>::try_from(suspicion.to_kind(Kind::Float))?;
-    let mut rows: Vec<u32> = (0..suspicion.len() as u32).collect();
-    rows.sort_by(|a, b| suspicion[*a as usize].total_cmp(&suspicion[*b as usize]));
+    let mut rows: Vec<RowNumber> = (0..suspicion.len()).map(RowNumber::at).collect();
+    rows.sort_by(|a, b| suspicion[a.place()].total_cmp(&suspicion[b.place()]));
     rows.truncate(suspicion.len() - (drop * suspicion.len() as f64).round() as usize);
     rows.sort_unstable();
     Ok(rows)

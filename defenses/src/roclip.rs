@@ -239,9 +239,8 @@ impl Defense for RoClip {
 #[cfg(test)]
 mod tests {
     use super::{LookUp, RoClip};
-    use gauntlet::golden::{Distance, pools};
+    use gauntlet::golden::{Distance, folder, pools};
     use gauntlet::{Defense, Result};
-    use std::path::Path;
 
     fn matching(order: &str) -> Result<Box<dyn Defense>> {
         let look_up = if order == "before" { LookUp::BeforePush } else { LookUp::AfterPush };
@@ -251,8 +250,7 @@ mod tests {
     /// Matches, loss, gradients and pool of five steps, with a pool that wraps in the second and one smaller than a batch.
     #[test]
     fn equals_the_papers_algorithm() {
-        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/golden");
-        let distances = pools(Path::new(folder), "roclip", tch::Device::Cpu, matching).unwrap();
+        let distances = pools(folder(), "roclip", tch::Device::Cpu, matching).unwrap();
         let broken: Vec<&Distance> = distances.iter().filter(|d| !d.holds() || d.error > 1e-5).collect();
         assert!(distances.len() == 4 * 5 * 7 && broken.is_empty(), "{broken:#?}");
     }

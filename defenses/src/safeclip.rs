@@ -15,7 +15,7 @@ use crate::cleanclip::one_way;
 use gauntlet::data::augment::Augmentation;
 use gauntlet::defense::{CaptionEdits, Embedded, State, View, count_of, nearest};
 use gauntlet::rand::seq::index;
-use gauntlet::{Defense, Error, Phase, PlanContext, Result, Step};
+use gauntlet::{Defense, Error, Phase, PlanContext, Result, RowNumber, Step};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -84,15 +84,15 @@ gauntlet::register!(
 
 impl SafeClip {
     /// Both views of some rows, augmented: each modality by itself.
-    fn alone(&self, rows: Option<Vec<u32>>) -> Phase {
+    fn alone(&self, rows: Option<Vec<RowNumber>>) -> Phase {
         let (augmentation, captions) = (Some(self.augmentation), CaptionEdits::PerEpoch);
         let second = Some(View { augmentation, captions });
         Phase { rows: rows.map(Arc::new), augmentation, captions, second, ..Phase::default() }
     }
 
     /// The rows of the safe set and the others, by the model as it is now.
-    fn split(&mut self, bench: &PlanContext) -> Result<[Vec<u32>; 2]> {
-        let mut rows: Vec<u32> = (0..bench.rows() as u32).collect();
+    fn split(&mut self, bench: &PlanContext) -> Result<[Vec<RowNumber>; 2]> {
+        let mut rows = bench.numbers();
         let alike = rows.chunks(1024).map(|rows| Ok(bench.embed(rows)?.similarities())).collect::<Result<Vec<_>>>()?;
         let alike = Tensor::cat(&alike, 0);
         let values = Vec::<f64>::try_from(alike.to_kind(Kind::Double).to_device(Device::Cpu))?;
@@ -103,7 +103,7 @@ impl SafeClip {
         }
         .min(most)
         .max(1);
-        rows.sort_by(|a, b| values[*b as usize].total_cmp(&values[*a as usize]));
+        rows.sort_by(|a, b| values[b.place()].total_cmp(&values[a.place()]));
         let risky = rows.split_off(self.memory.safe);
         bench.report(&-alike, &rows)?;
         Ok([risky, rows])
@@ -121,7 +121,7 @@ impl SafeClip {
             return Err(Error::invalid("defense `safeclip`, key `pool`", why));
         }
         let drawn = index::sample(&mut bench.rng("safeclip/pool", &[]), rows, size);
-        let drawn: Vec<u32> = drawn.into_iter().map(|row| row as u32).collect();
+        let drawn: Vec<RowNumber> = drawn.into_iter().map(RowNumber::at).collect();
         let pairs = bench.embed(&drawn)?;
         self.memory.pools = Some([pairs.image, pairs.text]);
         Ok(())
@@ -211,12 +211,12 @@ mod tests {
     /// The loss of a first step and of a second one, whose pools hold what the first left.
     #[test]
     fn equals_pytorch() {
-        let steps = |golden: &crate::golden::Golden| {
-            let given = crate::golden::Given::new(golden);
+        let steps = |golden: &gauntlet::golden::Golden| {
+            let given = crate::golden::given(golden);
             let second = Embedded { image: &golden["image_2"], text: &golden["text_2"] };
             let pools = Some(["image_pool", "text_pool"].map(|name| golden[name].copy()));
             let mut safeclip = SafeClip { memory: Memory { pools, next: 15, safe: 0 }, ..SafeClip::default() };
-            let mut loss = || safeclip.loss(&given.step(1, Some(second))).unwrap();
+            let mut loss = || safeclip.loss(&given.step(1).with_second(second)).unwrap();
             let losses = Tensor::stack(&[loss(), loss()], 0);
             [losses, safeclip.memory.pools.unwrap()[0].copy()]
         };

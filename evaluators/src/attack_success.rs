@@ -6,7 +6,7 @@ mod text_side;
 use gauntlet::attack::Stamped;
 use gauntlet::evaluator::{Definition, Predictions, ScoreRole, Unit};
 use gauntlet::poison::PreparedAttack;
-use gauntlet::{EvalContext, Evaluator, Goal, Result, Score, Target};
+use gauntlet::{DataRow, EvalContext, Evaluator, Goal, Result, Score, Target};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -128,7 +128,7 @@ fn share(subject: &EvalContext, definition: Definition, threat: &PreparedAttack,
 }
 
 fn targeted(subject: &EvalContext, threat: &PreparedAttack, targets: &[Target]) -> Result<Vec<Score>> {
-    let rows: Vec<u32> = targets.iter().map(|target| target.row).collect();
+    let rows: Vec<DataRow> = targets.iter().map(|target| target.row).collect();
     let taken = subject.classify(&rows, None, 5)?;
     let score = |definition: Definition, first: usize, wanted: fn(&Target) -> Option<u32>| {
         let mut cases = Predictions::default();
@@ -172,7 +172,7 @@ fn backdoor(subject: &EvalContext, threat: &PreparedAttack, class: u32) -> Resul
 }
 
 /// Each row counts that is taken for the class.
-fn taken_for(subject: &EvalContext, class: u32, rows: &[u32], taken: &[Vec<u32>]) -> Predictions {
+fn taken_for(subject: &EvalContext, class: u32, rows: &[DataRow], taken: &[Vec<u32>]) -> Predictions {
     let mut cases = Predictions::default();
     rows.iter()
         .zip(taken)

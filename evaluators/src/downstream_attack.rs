@@ -9,7 +9,7 @@ use gauntlet::evaluator::{Definition, Downstream, Unit};
 use gauntlet::model::normalize;
 use gauntlet::poison::PreparedAttack;
 use gauntlet::tch::{Device, Kind, Tensor};
-use gauntlet::{Error, EvalContext, Evaluator, Goal, Result, Score, Target};
+use gauntlet::{DataRow, Error, EvalContext, Evaluator, Result, Score, Target};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -81,11 +81,11 @@ impl Evaluator for DownstreamAttackSuccess {
         let mut scores = Vec::new();
         for downstream in subject.downstream {
             for threat in subject.threats {
-                let found = match &threat.goal {
-                    Goal::Class(class) => backdoor(subject, downstream, threat, *class),
-                    Goal::Pairs(targets) => targeted(subject, downstream, threat, targets),
-                    // Success there needs captions, prompts or the attacker's own pictures: no matter of this set's.
-                    Goal::Captions(_) | Goal::Phrase(_) | Goal::DualKey(_) | Goal::Files { .. } => Ok(Vec::new()),
+                let found = match (threat.goal.backdoor(), threat.goal.targets()) {
+                    (Some(class), _) => backdoor(subject, downstream, threat, class),
+                    // Success of others needs captions, prompts or the attacker's own pictures: no matter of this set's.
+                    (None, []) => continue,
+                    (None, targets) => targeted(subject, downstream, threat, targets),
                 };
                 let place = || format!("downstream set `{}`, attack `{}`", downstream.label, threat.label);
                 let found = found.map_err(|error| error.during(place()))?;
@@ -118,7 +118,7 @@ fn targeted(
     targets: &[Target],
 ) -> Result<Vec<Score>> {
     let classes: Vec<u32> = targets.iter().map(|target| target.class).collect();
-    let rows: Vec<u32> = targets.iter().map(|target| target.row).collect();
+    let rows: Vec<DataRow> = targets.iter().map(|target| target.row).collect();
     let Candidates { embeddings, wanted, added } = Candidates::with(subject, downstream, &classes);
     let all = embeddings.size()[0];
     let (_, best) = subject.embed(&rows, None)?.matmul(&embeddings.tr()).topk(5.min(all), 1, true, true);

@@ -2,10 +2,10 @@
 //! sight. Nothing is measured of a defense that said nothing.
 
 use crate::auroc::auroc;
-use gauntlet::corpus::Origin;
+use gauntlet::corpus::RowOrigin;
 use gauntlet::defense::Suspicion;
 use gauntlet::evaluator::{Definition, Unit};
-use gauntlet::{EvalContext, Evaluator, Result, Score};
+use gauntlet::{EvalContext, Evaluator, Result, RowKey, Score};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, HashMap};
@@ -66,14 +66,14 @@ impl Evaluator for Filtering {
 
     fn evaluate(&self, subject: &EvalContext) -> Result<Vec<Score>> {
         let Some(said) = Suspicion::read(subject.folder)? else { return Ok(Vec::new()) };
-        let place_of: HashMap<i64, usize> = said.keys.iter().copied().zip(0..).collect();
+        let place_of: HashMap<RowKey, usize> = said.keys.iter().copied().zip(0..).collect();
         let (mut clean, mut attacks) = (Kind::default(), BTreeMap::<&str, Kind>::new());
-        for row in 0..subject.corpus.len() {
+        for row in subject.corpus.rows() {
             let row = subject.corpus.row(row);
             let Some(&place) = place_of.get(&row.key) else { continue };
             let kind = match row.origin {
-                Origin::Clean(_) => &mut clean,
-                Origin::Edit(edit) => attacks.entry(&subject.poison.edits[edit].attack).or_default(),
+                RowOrigin::Clean(_) => &mut clean,
+                RowOrigin::Edit(edit) => attacks.entry(&subject.poison.edits[edit].attack).or_default(),
             };
             kind.suspicion.push(said.scores[place]);
             kind.dropped += usize::from(!said.kept[place]);

@@ -15,7 +15,7 @@ use gauntlet::downstream::Metric;
 use gauntlet::draw;
 use gauntlet::evaluator::{Definition, Downstream, Layer, ScoreRole, Unit};
 use gauntlet::tch::{Device, Kind, Tensor};
-use gauntlet::{EvalContext, Evaluator, Goal, Result, Score};
+use gauntlet::{DataRow, EvalContext, Evaluator, Result, Score};
 use official::official;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -235,24 +235,19 @@ impl LinearProbe {
         for threat in subject.threats {
             let attack = Some(threat.label.as_str());
             let own = |class: u32| find(&subject.data.classes.names[class as usize], set);
-            match &threat.goal {
-                Goal::Class(class) => {
-                    let Some(target) = own(*class) else { continue };
-                    let others: Vec<usize> =
-                        (0..set.test.len()).filter(|&item| set.test.label(item) != target).collect();
-                    let taken = classify(&encoder.layer(from, &set.test, &others, Some(threat))?)?;
-                    let hits = taken.iter().filter(|class| **class == target).count();
-                    scores.extend(Score::share(asr, attack, hits, others.len()).map(guessed));
-                }
-                Goal::Pairs(targets) => {
-                    let (rows, wanted): (Vec<u32>, Vec<u32>) =
-                        targets.iter().filter_map(|target| Some((target.row, own(target.class)?))).unzip();
-                    let taken = classify(&subject.layer(from, &rows, None)?)?;
-                    let hits = taken.iter().zip(&wanted).filter(|(taken, wanted)| taken == wanted).count();
-                    scores.extend(Score::share(psr, attack, hits, rows.len()).map(guessed));
-                }
-                // Success there needs captions, prompts or the attacker's own pictures: no matter of this set's.
-                Goal::Captions(_) | Goal::Phrase(_) | Goal::DualKey(_) | Goal::Files { .. } => {}
+            // Success of others needs captions, prompts or the attacker's own pictures: no matter of this set's.
+            if let Some(target) = threat.goal.backdoor().and_then(own) {
+                let others: Vec<usize> = (0..set.test.len()).filter(|&item| set.test.label(item) != target).collect();
+                let taken = classify(&encoder.layer(from, &set.test, &others, Some(threat))?)?;
+                let hits = taken.iter().filter(|class| **class == target).count();
+                scores.extend(Score::share(asr, attack, hits, others.len()).map(guessed));
+            }
+            let wanted = threat.goal.targets().iter().filter_map(|target| Some((target.row, own(target.class)?)));
+            let (rows, wanted): (Vec<DataRow>, Vec<u32>) = wanted.unzip();
+            if !rows.is_empty() {
+                let taken = classify(&subject.layer(from, &rows, None)?)?;
+                let hits = taken.iter().zip(&wanted).filter(|(taken, wanted)| taken == wanted).count();
+                scores.extend(Score::share(psr, attack, hits, rows.len()).map(guessed));
             }
         }
         Ok(scores.into_iter().map(|score| score.on(label)).collect())

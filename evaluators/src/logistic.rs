@@ -220,16 +220,15 @@ fn dot(a: &Tensor, b: &Tensor) -> Result<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use gauntlet::data::files::read_safetensors;
-    use std::path::Path;
+    use gauntlet::golden::Golden;
 
     /// Made by `linear_probe.py` beside it.
-    const GOLDEN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/golden/linear_probe.safetensors");
+    const GOLDEN: &str = "linear_probe";
 
     /// Objective and predictions at regularisations from strong to weak, on features whose spectrum falls as a network's does.
     #[test]
     fn equals_scikit_learn() {
-        let (golden, _) = read_safetensors(Path::new(GOLDEN)).unwrap();
+        let golden = Golden::of_tests(GOLDEN);
         let problem = Problem::new(&golden["fit"], &golden["fit_labels"], 12).unwrap();
         for (number, c) in [1e-3, 0.1, 10.0, 1e3].into_iter().enumerate() {
             let ours = problem.fit(c, None).unwrap();
@@ -240,7 +239,7 @@ mod tests {
                 f64::try_from(right.to_kind(Kind::Double).mean(None)).unwrap()
             };
             let (ours, theirs) =
-                (accuracy(&ours.layer.classify(&golden["test"])), accuracy(&golden[&format!("classes/{number}")]));
+                (accuracy(&ours.layer.classify(&golden["test"])), accuracy(&golden[&*format!("classes/{number}")]));
             assert!((ours - theirs).abs() <= 0.003, "C {c}: accuracies of {ours} and {theirs}");
         }
     }
@@ -248,7 +247,7 @@ mod tests {
     /// As in a set of few pictures a class: more features than rows, hardly a penalty.
     #[test]
     fn fits_where_features_outnumber_rows() {
-        let (golden, _) = read_safetensors(Path::new(GOLDEN)).unwrap();
+        let golden = Golden::of_tests(GOLDEN);
         let few = |name: &str| golden[name].narrow(0, 0, 20);
         let problem = Problem::new(&few("fit"), &few("fit_labels"), 12).unwrap();
         let objective = |c: f64| problem.fit(c, None).unwrap().objective / c;
@@ -258,7 +257,7 @@ mod tests {
 
     #[test]
     fn a_warm_start_ends_where_a_cold_one_does_in_fewer_steps() {
-        let (golden, _) = read_safetensors(Path::new(GOLDEN)).unwrap();
+        let golden = Golden::of_tests(GOLDEN);
         let problem = Problem::new(&golden["fit"], &golden["fit_labels"], 12).unwrap();
         let (near, cold) = (problem.fit(0.8, None).unwrap(), problem.fit(1.0, None).unwrap());
         let warm = problem.fit(1.0, Some(&near.layer)).unwrap();

@@ -1,9 +1,10 @@
 //! What a pool matched pictures to: diagnostics from the keys that a defense recorded, joined with the ground truth here, out of
 //! the defense's sight.
 
-use gauntlet::corpus::Origin;
+use gauntlet::corpus::RowOrigin;
 use gauntlet::evaluator::{Definition, Unit};
-use gauntlet::{EvalContext, Evaluator, Result, Score};
+use gauntlet::train::matches::LookUps;
+use gauntlet::{EvalContext, Evaluator, Result, Score, TrainRow};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::HashSet;
@@ -71,20 +72,21 @@ impl Evaluator for PoolMatches {
         for matches in subject.matches {
             let mut of_epoch = HashSet::new();
             for steps in matches.chunks(CHUNK)? {
-                let steps: Vec<[Vec<i64>; 2]> = steps?;
-                let row_of = subject.corpus.rows_with(&steps.iter().flatten().flatten().copied().collect());
-                for [own, matched] in &steps {
-                    of_epoch.extend(matched.iter().copied().filter(|key| *key >= 0));
+                let steps = steps?;
+                let keys = steps.iter().flat_map(|step| step.own.iter().chain(step.matched.iter().flatten()));
+                let row_of = subject.corpus.rows_with(&keys.copied().collect());
+                for LookUps { own, matched } in &steps {
+                    of_epoch.extend(matched.iter().flatten().copied());
                     distinct.0 += matched.iter().collect::<HashSet<_>>().len();
                     distinct.1 += matched.len();
                     for (own, matched) in own.iter().zip(matched) {
                         let (wanted, poisoned) = wanted_class(subject, row_of[own]);
                         let Some(wanted) = wanted else { continue };
-                        let names = |row: &usize| {
+                        let names = |row: &TrainRow| {
                             subject.data.classes.named_in(subject.corpus.row(*row).caption).contains(&wanted)
                         };
                         let (hits, n) = if poisoned { &mut adversarial } else { &mut right };
-                        *hits += usize::from(row_of.get(matched).is_some_and(names));
+                        *hits += usize::from(matched.and_then(|matched| row_of.get(&matched)).is_some_and(names));
                         *n += 1;
                     }
                 }
@@ -104,9 +106,9 @@ impl Evaluator for PoolMatches {
 }
 
 /// The class that a row's caption ought to name (the adversarial one of a poisoned row), and whether the row is poisoned.
-fn wanted_class(subject: &EvalContext, row: usize) -> (Option<u32>, bool) {
+fn wanted_class(subject: &EvalContext, row: TrainRow) -> (Option<u32>, bool) {
     match subject.corpus.row(row).origin {
-        Origin::Clean(row) => (subject.data.row(row).class, false),
-        Origin::Edit(number) => (Some(subject.poison.edits[number].edit.class), true),
+        RowOrigin::Clean(row) => (subject.data.row(row).class, false),
+        RowOrigin::Edit(number) => (Some(subject.poison.edits[number].edit.class), true),
     }
 }

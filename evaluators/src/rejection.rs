@@ -5,7 +5,7 @@
 use crate::auroc::auroc;
 use gauntlet::evaluator::{Definition, Unit};
 use gauntlet::poison::PreparedAttack;
-use gauntlet::{EvalContext, Evaluator, Goal, Result, Score};
+use gauntlet::{DataRow, EvalContext, Evaluator, Result, Score};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -84,17 +84,18 @@ impl Evaluator for Rejection {
         let mut scores = vec![Score::share(LOST.score, None, rejected, clean.len())];
         for threat in subject.threats {
             // Rows, who stamps them, and the class that the attacker wants of each.
-            let (rows, stamp, wanted): (Vec<u32>, _, Vec<u32>) = match &threat.goal {
-                Goal::Class(class) => {
-                    let rows = subject.victims(*class);
-                    (rows.clone(), Some(threat), vec![*class; rows.len()])
-                }
-                Goal::Pairs(targets) => {
-                    let rows = targets.iter().map(|target| target.row).collect();
-                    (rows, None, targets.iter().map(|target| target.class).collect())
-                }
-                _ => continue,
-            };
+            let (rows, stamp, wanted): (Vec<DataRow>, _, Vec<u32>) =
+                match (threat.goal.backdoor(), threat.goal.targets()) {
+                    (Some(class), _) => {
+                        let rows = subject.victims(class);
+                        (rows.clone(), Some(threat), vec![class; rows.len()])
+                    }
+                    (None, []) => continue,
+                    (None, targets) => {
+                        let rows = targets.iter().map(|target| target.row).collect();
+                        (rows, None, targets.iter().map(|target| target.class).collect())
+                    }
+                };
             let suspicion = judged(subject, &rows, stamp)?.unwrap_or_default();
             let taken = subject.classify(&rows, stamp, 1)?;
             let cases = taken.iter().zip(&wanted).zip(&suspicion);
@@ -111,7 +112,7 @@ impl Evaluator for Rejection {
 }
 
 /// Suspicion of rows, stamped if somebody stamps them; none where the defense lets all pass.
-fn judged(subject: &EvalContext, rows: &[u32], stamp: Option<&PreparedAttack>) -> Result<Option<Vec<f32>>> {
+fn judged(subject: &EvalContext, rows: &[DataRow], stamp: Option<&PreparedAttack>) -> Result<Option<Vec<f32>>> {
     let mut all = Vec::new();
     for rows in rows.chunks(CHUNK) {
         let canvases = match stamp {

@@ -183,16 +183,12 @@ pub(crate) fn sees(change: &Change, level: f64) -> f64 {
     (quantile(1.0 - level / 2.0, change.freedom) + quantile(0.975, change.freedom)) * change.error
 }
 
-<<<<<<< HEAD:report/src/record.rs
-pub(crate) fn devices(board: &ResultsView) -> Vec<String> {
-=======
 fn builds(board: &ResultsView) -> Vec<BuiltBy> {
     let builds: std::collections::BTreeSet<&BuiltBy> = board.scores.iter().map(|line| &line.build).collect();
     builds.into_iter().filter(|build| !build.is_unknown()).cloned().collect()
 }
 
-pub(super) fn devices(board: &ResultsView) -> Vec<String> {
->>>>>>> trial:report/src/judge/record.rs
+pub(crate) fn devices(board: &ResultsView) -> Vec<String> {
     let devices: std::collections::BTreeSet<&str> = board.scores.iter().map(|line| line.device.as_str()).collect();
     devices.into_iter().map(str::to_string).collect()
 }

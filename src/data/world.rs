@@ -8,7 +8,7 @@ use gauntlet::data::index::Row;
 use gauntlet::data::webdataset::shard::ShardWriter;
 use gauntlet::data::world::World;
 use gauntlet::data::{Entry, Source};
-use gauntlet::{Error, Progress, Result};
+use gauntlet::{DataRow, Error, Progress, Result};
 use serde_json::json;
 use std::fs;
 use std::path::PathBuf;
@@ -90,7 +90,7 @@ impl Shards<'_> {
             self.number += 1;
         }
         let name = format!("{:05}{:04}", self.number - 1, row % self.of.per_shard);
-        let place = Row { number: row, key: "", caption: "", class: None, file: 0, start: 0, size: 0 };
+        let place = Row { number: DataRow(row), key: "", caption: "", class: None, file: 0, start: 0, size: 0 };
         let canvas = source.picture(&place, self.of.size).map_err(|why| Error::invalid(name.clone(), why))?;
         let meta = json!({ "caption": entry.caption, "key": name, "status": "success", "width": self.of.size,
             "height": self.of.size });

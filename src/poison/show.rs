@@ -8,7 +8,7 @@ use clap::Args;
 use gauntlet::data::Dataset;
 use gauntlet::poison::bundle::Bundle;
 use gauntlet::poison::{Poisoned, bytes};
-use gauntlet::{Error, Picture, Result, draw};
+use gauntlet::{DataRow, Error, Picture, Result, draw};
 use std::path::PathBuf;
 
 /// Draws edits onto a sheet.
@@ -117,8 +117,8 @@ fn row(number: usize, bundle: &Bundle, data: &Dataset) -> Result<Row> {
     let Poisoned { edit, .. } = &bundle.poison.edits[number];
     let after = bytes(&bundle.poison.pixels.get(number as i64))?;
     let source = if let Picture::Row(row) = edit.picture { Some(row) } else { None };
-    let canvas = |row: u32| bytes(&data.canvas.gather(&[row])?);
-    let within = |row: &u32| *row < data.len();
+    let canvas = |row: DataRow| bytes(&data.canvas.gather(&[row])?);
+    let within = |row: &DataRow| data.contains(*row);
     let mut pictures = Vec::new();
     if let Some(before) = edit.replaces.or(source).filter(within) {
         pictures.push(canvas(before)?);

@@ -1,6 +1,7 @@
 //! What each attack does to the data, and whether its success is counted as it says.
 
 use crate::program::{argument, folder, gauntlet, scores, trial, world_suite};
+use gauntlet::DataRow;
 use gauntlet::attack::{Edit, Goal, Picture};
 use gauntlet::poison::PreparedData;
 use gauntlet::progress::Silent;
@@ -30,7 +31,7 @@ fn edits(ground: &PreparedData) -> Vec<&Edit> {
     ground.poison.edits.iter().map(|poisoned| &poisoned.edit).collect()
 }
 
-fn row_of(picture: &Picture) -> u32 {
+fn row_of(picture: &Picture) -> DataRow {
     let Picture::Row(row) = picture else { panic!("{picture:?} is no row's") };
     *row
 }
@@ -43,11 +44,11 @@ fn mm_poison_gives_the_captions_of_a_class_pictures_of_another_and_leaves_their_
         assert_eq!(classes.len(), pairs, "{preset}");
         for pair in classes {
             let of_pair: Vec<&Edit> = edits(&ground).into_iter().filter(|edit| edit.class == pair.from).collect();
-            let naming: HashSet<u32> =
+            let naming: HashSet<DataRow> =
                 ground.data.rows_naming(pair.from).filter(|row| ground.split.train.contains(*row)).collect();
-            let replaced: HashSet<u32> = of_pair.iter().filter_map(|edit| edit.replaces).collect();
+            let replaced: HashSet<DataRow> = of_pair.iter().filter_map(|edit| edit.replaces).collect();
             assert_eq!(replaced, naming, "{preset}: all captions that name the class");
-            let pictures: HashSet<u32> = of_pair.iter().map(|edit| row_of(&edit.picture)).collect();
+            let pictures: HashSet<DataRow> = of_pair.iter().map(|edit| row_of(&edit.picture)).collect();
             assert_eq!(pictures.len() == 1, one_picture, "{preset}: {pictures:?}");
             for edit in of_pair {
                 assert_eq!(edit.caption, ground.data.row(edit.replaces.unwrap()).caption, "{preset}");

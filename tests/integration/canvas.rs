@@ -2,8 +2,7 @@
 //! stamped onto that canvas. The pictures of the clip-art excerpt have 75 sizes, so that one resized twice would show.
 
 use crate::program::{clipart_suite, trial};
-use gauntlet::corpus::Corpus;
-use gauntlet::corpus::{Origin, Shape};
+use gauntlet::corpus::{Corpus, RowOrigin, Shape};
 use gauntlet::data::tokenize::Tokenizer;
 use gauntlet::defense::Phase;
 use gauntlet::poison::PreparedData;
@@ -11,7 +10,7 @@ use gauntlet::progress::Silent;
 use gauntlet::run::RunContext;
 use gauntlet::tch::{Device, Kind, Tensor};
 use gauntlet::train::load;
-use gauntlet::{Edit, Picture, Trial};
+use gauntlet::{DataRow, Edit, Picture, TrainRow, Trial};
 use std::collections::HashSet;
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
@@ -36,10 +35,10 @@ fn size_and_sharpness_do_not_tell_poison_from_clean_rows() {
     let (mut added, mut stamped) = (0, 0);
     let tokenizer = tokenizer(&trial);
     let corpus = corpus(&trial, &ground, &tokenizer);
-    for (number, row) in shown.unbind(0).iter().enumerate() {
+    for (number, row) in corpus.rows().zip(&shown.unbind(0)) {
         match corpus.row(number).origin {
-            Origin::Clean(source) => assert!(row.equal(&source_canvas(&ground, source)), "clean row {source}"),
-            Origin::Edit(number) => {
+            RowOrigin::Clean(source) => assert!(row.equal(&source_canvas(&ground, source)), "clean row {source}"),
+            RowOrigin::Edit(number) => {
                 let Edit { picture: Picture::Row(source), stamped: is_stamped, .. } = ground.poison.edits[number].edit
                 else {
                     panic!("a picture from elsewhere")
@@ -80,11 +79,11 @@ fn corpus<'a>(trial: &Trial, ground: &'a PreparedData, tokenizer: &'a Tokenizer)
 fn shown(trial: &Trial, ground: &PreparedData) -> Tensor {
     let tokenizer = tokenizer(trial);
     let corpus = corpus(trial, ground, &tokenizer);
-    let rows: Vec<usize> = (0..corpus.len()).collect();
+    let rows: Vec<TrainRow> = corpus.rows().collect();
     load::load(&corpus, &rows, 1, &Phase::default()).unwrap().images
 }
 
-fn source_canvas(ground: &PreparedData, row: u32) -> Tensor {
+fn source_canvas(ground: &PreparedData, row: DataRow) -> Tensor {
     ground.data.canvas.gather(&[row]).unwrap().get(0)
 }
 

@@ -1,6 +1,7 @@
 //! Defenses that need more than a loss: rows that are left out, a model that is there already, a second look at the data.
 
 use crate::program::{argument, folder, gauntlet, trial, world_suite};
+use gauntlet::TrainRow;
 use gauntlet::corpus::Corpus;
 use gauntlet::corpus::Shape;
 use gauntlet::data::tokenize::Tokenizer;
@@ -78,7 +79,9 @@ fn every_kind_is_trained_measured_and_charged() {
     // What was said of the rows and what was measured of it: the targets' pairs are edits 0 to 15.
     let said = Suspicion::read(&run.out.join("trials/poisoned/clip-score/seed-0")).unwrap().unwrap();
     assert!(said.keys.is_sorted(), "a defense's numbers are those of the keys, and tell nothing");
-    let place = |number: u64| said.keys.binary_search(&((draw::hash(0, "added", &[number]) >> 1) as i64)).unwrap();
+    let place = |number: u64| {
+        said.keys.binary_search_by_key(&(draw::hash(0, "added", &[number]) >> 1), |key| u64::from(*key)).unwrap()
+    };
     let recall = (0..16).filter(|number| !said.kept[place(*number)]).count() as f64 / 16.0;
     let is_it = |line: &&Value| {
         line["trial"] == "poisoned/clip-score/seed-0"
@@ -168,14 +171,15 @@ fn rows_come_again_in_another_order_once_all_have_come() {
     let tokenizer = Tokenizer::new(&ground.data.vocabulary, trial.model.text_cfg.vocab_size).unwrap();
     let shape = Shape { batch: 3, context_length: 16 };
     let corpus = Corpus::new(&ground.data, &ground.split, &ground.poison, &tokenizer, shape, 0, Device::Cpu);
-    let rows: Vec<u32> = (0..8).map(|row| 30 * row).collect();
+    let rows: Vec<TrainRow> = (0..8).map(|row| TrainRow(30 * row)).collect();
     let order =
-        |epoch: u32| EpochOrder::new(&corpus, Some(Arc::new(rows.clone())), epoch).take(16).collect::<Vec<usize>>();
-    let passes: Vec<Vec<usize>> = order(1).chunks(8).map(<[usize]>::to_vec).chain([order(2)[..8].to_vec()]).collect();
+        |epoch: u32| EpochOrder::new(&corpus, Some(Arc::new(rows.clone())), epoch).take(16).collect::<Vec<TrainRow>>();
+    let passes: Vec<Vec<TrainRow>> =
+        order(1).chunks(8).map(<[TrainRow]>::to_vec).chain([order(2)[..8].to_vec()]).collect();
     for (number, pass) in passes.iter().enumerate() {
         let mut sorted = pass.clone();
         sorted.sort_unstable();
-        assert!(sorted.iter().zip(&rows).all(|(row, wanted)| *row == *wanted as usize), "all of them: {pass:?}");
+        assert_eq!(sorted, rows, "all of them");
         assert!(!passes[..number].contains(pass), "another order: {passes:?}");
     }
 }

@@ -65,12 +65,12 @@ fn write_set(folder: &Path, without: &str) -> Vec<String> {
     let world = DataConfig::World(World { pairs: 800, classes: 10, colours: 1, noise: 0.03, seed: 7, attributes: 0.0 });
     let store = tempfile::tempdir().unwrap();
     let data = Dataset::open(&world, 32, u64::MAX, store.path(), &Silent).unwrap();
-    for row in 0..data.len() {
+    for row in data.rows() {
         let name = data.classes.name(data.class_of(row).unwrap());
         if name == without {
             continue;
         }
-        let class = folder.join(if row % 2 == 0 { "train" } else { "test" }).join(name);
+        let class = folder.join(if row.0.is_multiple_of(2) { "train" } else { "test" }).join(name);
         fs::create_dir_all(&class).unwrap();
         let canvas = data.canvas.gather(&[row]).unwrap().squeeze_dim(0);
         tch::vision::image::save(&canvas, class.join(format!("{row}.png"))).unwrap();

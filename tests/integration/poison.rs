@@ -10,7 +10,7 @@ use gauntlet::poison::PreparedData;
 use gauntlet::poison::bundle::Bundle;
 use gauntlet::poison::{Arena, Poison, Poisoned};
 use gauntlet::progress::Silent;
-use gauntlet::{Goal, Picture};
+use gauntlet::{DataRow, Goal, Picture};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fs;
@@ -285,12 +285,12 @@ fn show_draws_a_row_for_each_edit() {
 fn pairs(data: &DataConfig) -> BTreeMap<String, (String, Tensor)> {
     let store = tempfile::tempdir().unwrap();
     let read = Dataset::open(data, 32, u64::MAX, store.path(), &Silent).unwrap();
-    let pair = |row: u32| {
+    let pair = |row: DataRow| {
         let key = read.row(row).key;
         let key = key.strip_prefix("images/").and_then(|name| name.strip_suffix(".png")).unwrap_or(key);
         (key.to_string(), (read.row(row).caption.to_string(), read.canvas.gather(&[row]).unwrap()))
     };
-    (0..read.len()).map(pair).collect()
+    read.rows().map(pair).collect()
 }
 
 /// Checks the pairs of an export against what a trial trains on.
@@ -303,7 +303,8 @@ fn check_pairs(found: &BTreeMap<String, (String, Tensor)>, out: &Path, ground: &
         let (caption, canvas) = &found[line["key"].as_str().unwrap()];
         let (said, pixels) = match (line["row"].as_u64(), line["edit"].as_u64()) {
             (Some(row), None) => {
-                (ground.data.row(row as u32).caption, ground.data.canvas.gather(&[row as u32]).unwrap())
+                let row = DataRow(row as u32);
+                (ground.data.row(row).caption, ground.data.canvas.gather(&[row]).unwrap())
             }
             (None, Some(number)) => {
                 let edit = &ground.poison.edits[number as usize];
@@ -361,7 +362,7 @@ fn an_export_reads_back_bit_for_bit() {
 /// The test pictures of an export are those that the evaluators use.
 fn check_tests(out: &Path, ground: &PreparedData) {
     let classes = &ground.data.classes;
-    let check = |folder: &str, rows: &[u32], canvases: &Tensor, lines: Vec<String>| {
+    let check = |folder: &str, rows: &[DataRow], canvases: &Tensor, lines: Vec<String>| {
         let table = fs::read_to_string(out.join(folder).join("test.csv")).unwrap();
         let found: Vec<&str> = table.lines().skip(1).collect();
         assert_eq!(found, lines, "{folder}");
@@ -373,15 +374,15 @@ fn check_tests(out: &Path, ground: &PreparedData) {
     let [targeted, badnet] = [&ground.threats[0], &ground.threats[1]];
     let (Goal::Pairs(targets), Goal::Class(wanted)) = (&targeted.goal, &badnet.goal) else { panic!("other goals") };
     let label = |class: u32| classes.labels[class as usize].as_str();
-    let rows: Vec<u32> = targets.iter().map(|target| target.row).collect();
+    let rows: Vec<DataRow> = targets.iter().map(|target| target.row).collect();
     let line = |target: &gauntlet::Target| {
         format!("{:08}.png,{},{}", target.row, label(target.truth.unwrap()), label(target.class))
     };
     check("targets/targeted", &rows, &ground.data.canvas.gather(&rows).unwrap(), targets.iter().map(line).collect());
-    let test: Vec<u32> = ground.split.heldout.iter().copied().filter(|row| !rows.contains(row)).collect();
-    let line = |row: &u32| format!("{row:08}.png,{}", label(ground.data.class_of(*row).unwrap()));
+    let test: Vec<DataRow> = ground.split.heldout.iter().copied().filter(|row| !rows.contains(row)).collect();
+    let line = |row: &DataRow| format!("{row:08}.png,{}", label(ground.data.class_of(*row).unwrap()));
     check("test", &test, &ground.data.canvas.gather(&test).unwrap(), test.iter().map(line).collect());
-    let victims: Vec<u32> = test.into_iter().filter(|row| ground.data.class_of(*row) != Some(*wanted)).collect();
+    let victims: Vec<DataRow> = test.into_iter().filter(|row| ground.data.class_of(*row) != Some(*wanted)).collect();
     let stamped = badnet.stamp_test(&ground.data, &victims, 0).unwrap();
     check("stamped/badnet", &victims, &stamped, victims.iter().map(line).collect());
     let goals: Value = serde_json::from_str(&fs::read_to_string(out.join("goals.json")).unwrap()).unwrap();

@@ -15,7 +15,7 @@ use gauntlet::suite::Suite;
 use gauntlet::tch::Device;
 use gauntlet::train::checkpoint::Position;
 use gauntlet::train::load;
-use gauntlet::{Error, Trial};
+use gauntlet::{Error, TrainRow, Trial};
 use serde_json::{Value, json};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -292,8 +292,9 @@ fn quirk_plain_clip_is_trained_without_augmentation() {
         assert!(!training.go("out", true));
         training.position("out").phases.unwrap().remove(0)
     };
-    assert_eq!(phase("clip", "{ plugin = 'clip' }"), Phase::default());
-    assert!(Phase::default().augmentation.is_none() && Phase::default().captions == CaptionEdits::Off);
+    let plain = Phase::default();
+    assert_eq!(phase("clip", "{ plugin = 'clip' }"), plain);
+    assert!(plain.augmentation.is_none() && plain.captions == CaptionEdits::Off);
     let official = phase("official", "{ plugin = 'roclip', preset = 'official', pool = 100 }");
     assert!(official.augmentation.is_some() && official.captions == CaptionEdits::Static);
     assert_eq!(official.text_tower, TextTower::Trained, "in the first epoch");
@@ -309,7 +310,7 @@ fn quirk_a_caption_is_edited_once_a_run() {
     let tokenizer = Tokenizer::new(&ground.data.vocabulary, trial.model.text_cfg.vocab_size).unwrap();
     let shape = Shape { batch: 100, context_length: trial.model.text_cfg.context_length };
     let corpus = Corpus::new(&ground.data, &ground.split, &ground.poison, &tokenizer, shape, 0, Device::Cpu);
-    let rows: Vec<usize> = (0..100).collect();
+    let rows: Vec<TrainRow> = (0..100).map(TrainRow).collect();
     let tokens = |captions: CaptionEdits, epoch: u32| {
         load::load(&corpus, &rows, epoch, &Phase { captions, ..Phase::default() }).unwrap().tokens
     };

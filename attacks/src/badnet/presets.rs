@@ -12,9 +12,6 @@ const UNUSED: &str = "not used by this pattern";
 
 /// CleanCLIP's three, Detect's, and the label-consistent one.
 pub fn presets() -> Vec<Preset> {
-    let preset = |name, summary, deviations: &[&str], poison: Fields, stamp: Fields| {
-        Preset::new(name, summary, deviations, [poison, stamp].concat())
-    };
     let cleanclip = [PIXELS, SQUEEZED, PLACE, ROUNDED, CLAMPED];
     let detect = [
         "tested where it is trained, at random places; the release centres the patch in its test",
@@ -79,4 +76,8 @@ fn detect_stamp() -> Fields {
         ("place", json!("random"), "Detect: released code (cc3m_badnets.py), in training"),
         ("pattern_seed", json!(0), UNUSED),
     ]
+}
+
+fn preset(name: &str, summary: &str, deviations: &[&str], poison: Fields, stamp: Fields) -> Preset {
+    Preset::new(name, summary, deviations, [poison, stamp].concat())
 }

@@ -2,6 +2,7 @@
 //! field of this type and a `stamp` of its own.
 
 use super::{Edit, Goal, PoisonCtx};
+use crate::data::DataRow;
 use crate::draw::Rng;
 use crate::{Error, Result};
 use rand::seq::{IndexedRandom, SliceRandom};
@@ -84,7 +85,7 @@ impl Backdoor {
     /// # Errors
     /// If there are fewer such rows than `rate` asks for, nothing to say, or another goal than a class (with one key or two).
     pub fn edits(&self, ctx: &PoisonCtx, goal: &Goal) -> Result<Vec<Edit>> {
-        let (Goal::Class(class) | Goal::DualKey(class)) = *goal else {
+        let Some(class) = goal.stamps_for() else {
             return Err(Error::invalid("goal", format!("{goal:?} is no backdoor's")));
         };
         if self.captions == Captions::Kept && self.rows != Rows::Target {
@@ -92,17 +93,17 @@ impl Backdoor {
         }
         // The stream is called after the first backdoor there was: published results hang on it.
         let mut rng = ctx.rng("badnet/rows");
-        let named: HashSet<u32> = match self.rows {
+        let named: HashSet<DataRow> = match self.rows {
             Rows::Others => ctx.data.rows_mentioning(class),
             Rows::Any => HashSet::new(),
             Rows::Target => ctx.data.rows_naming(class).collect(),
         };
-        let wanted = |row: &u32| match self.rows {
+        let wanted = |row: &DataRow| match self.rows {
             Rows::Others => ctx.data.row(*row).class != Some(class) && !named.contains(row),
             Rows::Any => true,
             Rows::Target => named.contains(row),
         };
-        let mut rows: Vec<u32> = ctx.free_rows().filter(wanted).collect();
+        let mut rows: Vec<DataRow> = ctx.free_rows().filter(wanted).collect();
         rows.shuffle(&mut rng);
         let count = match self.count {
             0 => ctx.share("poison.rate", self.rate, rows.len()),
@@ -121,7 +122,7 @@ impl Backdoor {
         if ctx.data.named_apart && self.captions == Captions::Mined {
             return once_each(ctx, class, captions, readable.collect(), rng);
         }
-        let mut edit = |row: u32| {
+        let mut edit = |row: DataRow| {
             let caption = captions.choose(&mut rng).map_or(ctx.data.row(row).caption, String::as_str);
             Edit::replace(row, caption, class).stamped()
         };
@@ -134,7 +135,7 @@ fn once_each(
     ctx: &PoisonCtx,
     class: u32,
     mut captions: Vec<String>,
-    rows: Vec<u32>,
+    rows: Vec<DataRow>,
     mut rng: Rng,
 ) -> Result<Vec<Edit>> {
     if captions.len() < rows.len() {

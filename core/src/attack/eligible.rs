@@ -4,7 +4,7 @@
 //! Where the data has labels of its own, any class will do that a training caption names, and every caption that names it counts.
 
 use super::PoisonCtx;
-use crate::data::words;
+use crate::data::{DataRow, words};
 use crate::{Error, Result};
 use std::collections::{BTreeMap, HashSet};
 
@@ -21,7 +21,7 @@ impl PoisonCtx<'_> {
             return Ok(self.classes_named());
         }
         let minable = self.minable();
-        let enough = |(class, rows): (&u32, &Vec<u32>)| (rows.len() >= captions).then_some(*class);
+        let enough = |(class, rows): (&u32, &Vec<DataRow>)| (rows.len() >= captions).then_some(*class);
         let eligible: Vec<u32> = minable.iter().filter_map(enough).collect();
         if eligible.is_empty() {
             let most = minable.iter().map(|(class, rows)| (rows.len(), *class)).max();
@@ -48,13 +48,13 @@ impl PoisonCtx<'_> {
     }
 
     /// Of each class that is not ambiguous, the training rows to mine: their captions name it and no other class, and no two are equal.
-    pub(super) fn minable(&self) -> BTreeMap<u32, Vec<u32>> {
-        let mut minable: BTreeMap<u32, Vec<u32>> = BTreeMap::new();
-        let trains = |(row, _): &(u32, u32)| self.split.train.contains(*row);
-        let named: Vec<(u32, u32)> = self.data.index.named().filter(trains).collect();
-        let mentioned: Vec<(u32, u32)> = self.data.index.mentioned().filter(trains).collect();
+    pub(super) fn minable(&self) -> BTreeMap<u32, Vec<DataRow>> {
+        let mut minable: BTreeMap<u32, Vec<DataRow>> = BTreeMap::new();
+        let trains = |(row, _): &(DataRow, u32)| self.split.train.contains(*row);
+        let named: Vec<(DataRow, u32)> = self.data.index.named().filter(trains).collect();
+        let mentioned: Vec<(DataRow, u32)> = self.data.index.mentioned().filter(trains).collect();
         let several = mentioned.chunk_by(|one, next| one.0 == next.0).filter(|pairs| pairs.len() > 1);
-        let several: HashSet<u32> = several.map(|pairs| pairs[0].0).collect();
+        let several: HashSet<DataRow> = several.map(|pairs| pairs[0].0).collect();
         let ambiguous = self.ambiguous_classes();
         let mut seen = HashSet::new();
         for pairs in named.chunk_by(|one, next| one.0 == next.0) {

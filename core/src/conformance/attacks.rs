@@ -4,7 +4,7 @@ use super::standin::Villain;
 use super::{Held, must};
 use crate::attack::PrepareContext;
 use crate::data::world::World;
-use crate::data::{DataConfig, Dataset, Split};
+use crate::data::{DataConfig, DataRow, Dataset, Split};
 use crate::poison::{Poison, PreparedAttack};
 use crate::progress::Silent;
 use crate::registry::Configured;
@@ -80,7 +80,7 @@ impl TestData {
         let attacks: Vec<Box<dyn Attack>> = vec![Box::new(Villain::taker()), attack];
         let store = tempfile::tempdir_in(self.store.path()).map_err(Error::io(self.store.path()))?;
         let threats = PreparedAttack::all(&configs, attacks, &self.data, &split, 0, &workshop(store.path()))?;
-        let taken: HashSet<u32> = split.train.iter().step_by(3).collect();
+        let taken: HashSet<DataRow> = split.train.iter().step_by(3).collect();
         let goal = threats[1].attack.goal(&PoisonCtx { data: &self.data, split: &split, seed: 0, taken: &taken })?;
         if goal != alone.goal {
             return Ok(
@@ -92,7 +92,7 @@ impl TestData {
     }
 
     fn stamps(&self, attack: &dyn Attack) -> Result<Held> {
-        let (rows, keys) = ([3, 1, 4], [10, 11, 12]);
+        let (rows, keys) = ([3, 1, 4].map(DataRow), [10, 11, 12]);
         let canvas = self.data.canvas.gather(&rows)?;
         let stamped = attack.stamp(&canvas, &keys)?;
         let alone = attack.stamp(&canvas.narrow(0, 2, 1), &keys[2..])?;

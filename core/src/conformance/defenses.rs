@@ -72,7 +72,7 @@ mod tests {
 
     impl Defense for Looks {
         fn plan(&mut self, _epoch: u32, bench: &PlanContext) -> Result<Vec<Phase>> {
-            bench.embed(&(0..bench.rows() as u32).collect::<Vec<_>>())?;
+            bench.embed(&bench.numbers())?;
             Ok(vec![Phase::default()])
         }
     }

@@ -9,7 +9,7 @@ use crate::poison::Arena;
 use crate::recipe::Recipe;
 use crate::registry::Configured;
 use crate::trial::Trial;
-use crate::{Attack, Defense, Edit, Goal, PoisonCtx, Result, Step};
+use crate::{Attack, DataRow, Defense, Edit, Goal, PoisonCtx, Result, Step};
 use serde_json::{Map, json};
 use std::collections::BTreeMap;
 use tch::{Kind, Tensor};
@@ -114,7 +114,7 @@ impl Attack for Villain {
                 Goal::Files { class, pictures: pictures.into() }
             }
             Wants::Pairs => {
-                let target = |row: &u32| {
+                let target = |row: &DataRow| {
                     let truth = ctx.data.class_of(*row);
                     Target { row: *row, truth, class: truth.map_or(0, |truth| (truth + 1) % ctx.data.classes.len()) }
                 };

@@ -57,7 +57,7 @@ impl Attack for Sinner {
             edits = rows.map(|row| Edit::replace(row, format!("a thing {}", ctx.seed), class)).collect();
         }
         if self.has("seedless") {
-            edits = vec![Edit::add(7, "a small thing", 0)];
+            edits = vec![Edit::add(crate::DataRow(7), "a small thing", 0)];
         }
         if self.has("no edit") {
             edits.clear();

@@ -1,7 +1,7 @@
 //! What a defense can ask for when it plans an epoch: rows as models embed them, captions, rows that are certain to be clean, draws.
 
 use super::{Needs, Suspicion};
-use crate::corpus::Corpus;
+use crate::corpus::{Corpus, RowKey, RowNumber, TrainRow};
 use crate::model::Clip;
 use crate::recipe::Precision;
 use crate::run::RunContext;
@@ -26,14 +26,14 @@ pub struct PlanContext<'a> {
 }
 
 /// Rows as a model embeds them.
-pub struct Pairs {
+pub struct EmbeddedPairs {
     /// Normalised embeddings of their pictures, not augmented, `[rows, dimensions]`, without gradient.
     pub image: Tensor,
     /// Normalised embeddings of their captions `[rows, dimensions]`, without gradient.
     pub text: Tensor,
 }
 
-impl Pairs {
+impl EmbeddedPairs {
     /// Cosine of each picture and its caption `[rows]`.
     pub fn similarities(&self) -> Tensor {
         (&self.image * &self.text).sum_dim_intlist([1].as_slice(), false, Kind::Float)
@@ -44,7 +44,7 @@ impl Pairs {
 const CHUNK: usize = 256;
 
 /// Embeddings of some captions of the training data.
-pub struct Captions {
+pub struct EmbeddedCaptions {
     /// Row keys i64 `[n]`.
     pub keys: Tensor,
     /// Tokens i64 `[n, context length]`, padded with 0.
@@ -62,6 +62,11 @@ impl PlanContext<'_> {
     /// Number of training rows.
     pub fn rows(&self) -> usize {
         self.corpus.len()
+    }
+
+    /// All training rows, in the order of their numbers.
+    pub fn numbers(&self) -> Vec<RowNumber> {
+        (0..self.rows()).map(RowNumber::at).collect()
     }
 
     /// Dimensions of an embedding.
@@ -88,18 +93,18 @@ impl PlanContext<'_> {
     ///
     /// # Errors
     /// [`Error::Interrupted`] when asked to stop.
-    pub fn embed(&self, rows: &[u32]) -> Result<Pairs> {
+    pub fn embed(&self, rows: &[RowNumber]) -> Result<EmbeddedPairs> {
         self.embed_by(self.model, rows)
     }
 
     /// Rows as the undefended model of the same data, recipe and seed embeds them, for a defense that [`needs`](Defense::needs) it.
-    pub fn embed_undefended(&self, rows: &[u32]) -> Result<Pairs> {
+    pub fn embed_undefended(&self, rows: &[RowNumber]) -> Result<EmbeddedPairs> {
         let missing =
             || Error::invalid("the defense", "asks for the undefended model, and its `needs` does not say so");
         self.embed_by(self.undefended.ok_or_else(missing)?, rows)
     }
 
-    fn embed_by(&self, model: &Clip, rows: &[u32]) -> Result<Pairs> {
+    fn embed_by(&self, model: &Clip, rows: &[RowNumber]) -> Result<EmbeddedPairs> {
         self.looked_at.set(self.looked_at.get() + rows.len() as u64);
         let places = self.corpus.places_of(rows);
         let (mut image, mut text) = (Vec::new(), Vec::new());
@@ -117,7 +122,7 @@ impl PlanContext<'_> {
             let done = (image.len() * CHUNK).min(rows.len());
             self.machine.progress.report("look", done as u64, rows.len() as u64, "rows");
         }
-        Ok(Pairs { image: Tensor::cat(&image, 0), text: Tensor::cat(&text, 0) })
+        Ok(EmbeddedPairs { image: Tensor::cat(&image, 0), text: Tensor::cat(&text, 0) })
     }
 
     /// The rows that are certain to be clean, as many as the defense [`needs`](Defense::needs), the same for each that needs as many: what its
@@ -125,13 +130,13 @@ impl PlanContext<'_> {
     ///
     /// # Errors
     /// If there are fewer.
-    pub fn clean_rows(&self) -> Result<Vec<u32>> {
+    pub fn clean_rows(&self) -> Result<Vec<RowNumber>> {
         self.corpus.clean_rows(self.needs.clean_rows(self.rows()))
     }
 
     /// Tells the suite how suspicious each row is to the defense (f32 `[rows]`, more is worse) and which of them it trains on. For measurements
     /// made out of the defense's sight; changes nothing. The last report stands.
-    pub fn report(&self, suspicion: &Tensor, kept: &[u32]) -> Result<()> {
+    pub fn report(&self, suspicion: &Tensor, kept: &[RowNumber]) -> Result<()> {
         Suspicion::write(self.corpus, self.folder, suspicion, kept)
     }
 
@@ -141,18 +146,18 @@ impl PlanContext<'_> {
     }
 
     /// `count` captions drawn from the training rows without replacement, embedded by the model as it is now.
-    pub fn captions(&self, count: usize, purpose: &str) -> Captions {
+    pub fn captions(&self, count: usize, purpose: &str) -> EmbeddedCaptions {
         let chosen = rand::seq::index::sample(&mut self.rng(purpose, &[]), self.rows(), count.min(self.rows()));
-        let rows: Vec<usize> = chosen.into_iter().collect();
-        let keys: Vec<i64> = rows.iter().map(|&row| self.corpus.key(row)).collect();
+        let rows: Vec<TrainRow> = chosen.into_iter().map(TrainRow::at).collect();
+        let keys: Vec<RowKey> = rows.iter().map(|&row| self.corpus.key(row)).collect();
         let tokens =
             rows.chunks(CHUNK).map(|chunk| pad(&self.corpus.tokens(chunk), self.context_length())).collect::<Vec<_>>();
         let encode = |tokens: &Tensor| self.model.encode_text(&tokens.to_device(self.device()));
         let embed = |tokens: &Tensor| tch::no_grad(|| self.precision.forward(self.device(), || encode(tokens)));
         let embeddings = tokens.iter().map(embed).collect::<Vec<_>>();
         let device = self.device();
-        Captions {
-            keys: Tensor::from_slice(&keys).to_device(device),
+        EmbeddedCaptions {
+            keys: RowKey::tensor(&keys).to_device(device),
             tokens: Tensor::cat(&tokens, 0).to_device(device),
             embeddings: Tensor::cat(&embeddings, 0),
         }

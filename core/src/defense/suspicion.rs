@@ -1,6 +1,6 @@
 //! What a defense said of the training rows: how suspicious each is to it, and which it trains on. Evaluators compare it with the truth.
 
-use crate::corpus::Corpus;
+use crate::corpus::{Corpus, RowKey, RowNumber};
 use crate::data::files::{read_safetensors, write_safetensors};
 use crate::{Error, Result};
 use std::collections::{BTreeMap, HashMap};
@@ -12,7 +12,7 @@ const FILE: &str = "suspicion.safetensors";
 /// A defense's report, row by row of the corpus.
 pub struct Suspicion {
     /// Keys of the rows.
-    pub keys: Vec<i64>,
+    pub keys: Vec<RowKey>,
     /// More is worse.
     pub scores: Vec<f32>,
     /// Whether the row is trained on.
@@ -21,19 +21,18 @@ pub struct Suspicion {
 
 impl Suspicion {
     /// Writes a report about rows as the defense numbers them.
-    pub(crate) fn write(corpus: &Corpus, folder: &Path, scores: &Tensor, kept: &[u32]) -> Result<()> {
-        let wrong = |why: String| Err(Error::invalid("the defense's report", why));
+    pub(crate) fn write(corpus: &Corpus, folder: &Path, scores: &Tensor, kept: &[RowNumber]) -> Result<()> {
         if scores.size() != [corpus.len() as i64] {
-            return wrong(format!("is about {:?} rows, and there are {}", scores.size(), corpus.len()));
+            return Err(wrong(format!("is about {:?} rows, and there are {}", scores.size(), corpus.len())));
         }
-        if kept.iter().any(|row| *row as usize >= corpus.len()) {
-            return wrong("keeps a row that does not exist".into());
+        if kept.iter().any(|row| row.place() >= corpus.len()) {
+            return Err(wrong("keeps a row that does not exist"));
         }
-        let keys: Vec<i64> = corpus.numbered().iter().map(|row| corpus.key(*row as usize)).collect();
-        let kept = Tensor::from_slice(&kept.iter().map(|row| i64::from(*row)).collect::<Vec<_>>());
+        let keys: Vec<RowKey> = corpus.numbered().iter().map(|row| corpus.key(*row)).collect();
+        let kept = RowNumber::tensor(kept);
         let is_kept = Tensor::zeros([corpus.len() as i64], (Kind::Uint8, Device::Cpu)).index_fill(0, &kept, 1);
         let scores = scores.to_device(Device::Cpu).to_kind(Kind::Float).contiguous();
-        let named = [("keys", Tensor::from_slice(&keys)), ("scores", scores), ("kept", is_kept)];
+        let named = [("keys", RowKey::tensor(&keys)), ("scores", scores), ("kept", is_kept)];
         let tensors: BTreeMap<String, Tensor> =
             named.into_iter().map(|(name, tensor)| (name.to_string(), tensor)).collect();
         write_safetensors(&folder.join(FILE), &tensors, &HashMap::new())
@@ -58,6 +57,10 @@ impl Suspicion {
         };
         let (keys, scores, kept) = (take("keys")?, take("scores")?, take("kept")?);
         let kept = Vec::<u8>::try_from(kept)?.into_iter().map(|kept| kept == 1).collect();
-        Ok(Some(Suspicion { keys: Vec::try_from(keys)?, scores: Vec::try_from(scores)?, kept }))
+        Ok(Some(Suspicion { keys: RowKey::of_tensor(&keys)?, scores: Vec::try_from(scores)?, kept }))
     }
+}
+
+fn wrong(why: impl Into<String>) -> Error {
+    Error::invalid("the defense's report", why)
 }

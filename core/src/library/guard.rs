@@ -131,20 +131,8 @@ impl Attack for Guarded<dyn Attack, String> {
 
 /// A goal names rows and classes of the data.
 fn exists(goal: &Goal, data: &Dataset) -> Result<(), String> {
-    let (rows, classes): (Vec<u32>, Vec<u32>) = match goal {
-        Goal::Class(class) => (Vec::new(), vec![*class]),
-        Goal::Pairs(pairs) => {
-            let classes = pairs.iter().flat_map(|target| target.truth.into_iter().chain([target.class]));
-            (pairs.iter().map(|target| target.row).collect(), classes.collect())
-        }
-        Goal::Phrase(class) | Goal::DualKey(class) => (Vec::new(), vec![*class]),
-        Goal::Captions(pairs) => (Vec::new(), pairs.iter().flat_map(|pair| [pair.from, pair.to]).collect()),
-        Goal::Files { class, pictures } => {
-            (Vec::new(), pictures.iter().map(|picture| picture.truth).chain([*class]).collect())
-        }
-    };
-    within(rows, "row", data.len())?;
-    within(classes, "class", data.classes.len())
+    within(goal.rows().map(|row| row.0).collect(), "row", data.len())?;
+    within(goal.classes(), "class", data.classes.len())
 }
 
 fn within(numbers: Vec<u32>, what: &str, count: u32) -> Result<(), String> {

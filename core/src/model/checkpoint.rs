@@ -149,7 +149,6 @@ fn kind(path: &Path) -> Result<Kind> {
     let mut start = Vec::new();
     File::open(path).and_then(|file| file.take(512).read_to_end(&mut start)).map_err(Error::io(path))?;
     let is = |magic: &[u8]| start.starts_with(magic);
-    let other = |why: &str| Ok(Kind::Other(why.into()));
     match () {
         () if start.is_empty() => other("is empty"),
         () if is(b"PK\x03\x04") => Ok(Kind::Zip),
@@ -175,6 +174,10 @@ fn kind(path: &Path) -> Result<Kind> {
             "is neither a safetensors file nor one of PyTorch's (`torch.save`): its first bytes are of no kind that is known",
         ),
     }
+}
+
+fn other(why: &str) -> Result<Kind> {
+    Ok(Kind::Other(why.into()))
 }
 
 /// Eight bytes of length, then a JSON object.

@@ -5,6 +5,7 @@
 use super::{Clip, ModelConfig};
 use crate::{Error, Result};
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// Name of the file.
@@ -98,25 +99,22 @@ impl Beside {
 
 /// The first key in which two configurations differ, and what each says.
 fn first_difference(a: &ModelConfig, b: &ModelConfig) -> Option<(String, Value, Value)> {
-    let flat = |config: &ModelConfig| {
-        let json = serde_json::to_value(config).expect("plain data");
-        let keys = ["", "/vision_cfg", "/text_cfg"]
-            .map(|section| (section, json.pointer(section).and_then(Value::as_object).cloned()));
-        let values = keys.into_iter().flat_map(|(section, keys)| {
-            let name = move |key: String| {
-                format!(
-                    "`{}{key}`",
-                    section.trim_start_matches('/').to_string() + if section.is_empty() { "" } else { "." }
-                )
-            };
-            keys.unwrap_or_default().into_iter().map(move |(key, value)| (name(key), value))
-        });
-        values.filter(|(_, value)| !value.is_object()).collect::<std::collections::BTreeMap<_, _>>()
-    };
     let (a, b) = (flat(a), flat(b));
-    let value = |of: &std::collections::BTreeMap<String, Value>, key: &String| of.get(key).cloned().unwrap_or_default();
-    let keys = a.keys().chain(b.keys());
-    keys.map(|key| (key.clone(), value(&a, key), value(&b, key))).find(|(_, a, b)| a != b)
+    let both = |key: &String| [&a, &b].map(|of| of.get(key).cloned().unwrap_or_default());
+    let pairs = a.keys().chain(b.keys()).map(|key| (key, both(key)));
+    pairs.into_iter().find(|(_, [a, b])| a != b).map(|(key, [a, b])| (key.clone(), a, b))
+}
+
+/// A configuration's values by key, `section.key` in those of a tower.
+fn flat(config: &ModelConfig) -> BTreeMap<String, Value> {
+    let json = serde_json::to_value(config).expect("plain data");
+    let mut flat = BTreeMap::new();
+    for (section, prefix) in [("", ""), ("/vision_cfg", "vision_cfg."), ("/text_cfg", "text_cfg.")] {
+        let keys = json.pointer(section).and_then(Value::as_object).into_iter().flatten();
+        let plain = keys.filter(|(_, value)| !value.is_object());
+        flat.extend(plain.map(|(key, value)| (format!("`{prefix}{key}`"), value.clone())));
+    }
+    flat
 }
 
 /// Equal numbers but for rounding, or equal values.

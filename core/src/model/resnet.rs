@@ -21,11 +21,11 @@ impl ModifiedResNet {
     pub fn new(weights: &mut Weights, config: &ModelConfig, stages: &[i64]) -> Self {
         let vision = &config.vision_cfg;
         let half = vision.width / 2;
-        let mut stem = |number: i64, inputs, outputs, stride| {
-            let conv = Conv::new(weights, &format!("visual.conv{number}"), [inputs, outputs], 3, stride);
-            (conv, BatchNorm::new(weights, &format!("visual.bn{number}"), outputs, 1.0))
-        };
-        let stem = [stem(1, 3, half, 2), stem(2, half, half, 1), stem(3, half, vision.width, 1)];
+        let stem = [
+            stem(weights, 1, [3, half], 2),
+            stem(weights, 2, [half, half], 1),
+            stem(weights, 3, [half, vision.width], 1),
+        ];
         let mut blocks = Vec::new();
         let mut inputs = vision.width;
         for (stage, &count) in stages.iter().enumerate() {
@@ -67,20 +67,35 @@ struct Bottleneck {
     stride: i64,
 }
 
+/// A convolution of the stem and its norm.
+fn stem(weights: &mut Weights, number: i64, channels: [i64; 2], stride: i64) -> (Conv, BatchNorm) {
+    let conv = Conv::new(weights, &format!("visual.conv{number}"), channels, 3, stride);
+    (conv, BatchNorm::new(weights, &format!("visual.bn{number}"), channels[1], 1.0))
+}
+
+/// A convolution of a block and its norm, which starts with this scale.
+fn layer(
+    weights: &mut Weights,
+    name: &str,
+    number: i64,
+    channels: [i64; 2],
+    kernel: i64,
+    scale: f64,
+) -> (Conv, BatchNorm) {
+    let conv = Conv::new(weights, &format!("{name}.conv{number}"), channels, kernel, 1);
+    (conv, BatchNorm::new(weights, &format!("{name}.bn{number}"), channels[1], scale))
+}
+
 impl Bottleneck {
     const EXPANSION: i64 = 4;
 
     fn new(weights: &mut Weights, name: &str, inputs: i64, planes: i64, stride: i64) -> Self {
         let outputs = planes * Self::EXPANSION;
-        let mut layer = |number: i64, channels: [i64; 2], kernel, scale| {
-            let conv = Conv::new(weights, &format!("{name}.conv{number}"), channels, kernel, 1);
-            (conv, BatchNorm::new(weights, &format!("{name}.bn{number}"), channels[1], scale))
-        };
         // open_clip starts every block as its shortcut: the last norm's scale is 0.
         let convs = [
-            layer(1, [inputs, planes], 1, 1.0),
-            layer(2, [planes, planes], 3, 1.0),
-            layer(3, [planes, outputs], 1, 0.0),
+            layer(weights, name, 1, [inputs, planes], 1, 1.0),
+            layer(weights, name, 2, [planes, planes], 3, 1.0),
+            layer(weights, name, 3, [planes, outputs], 1, 0.0),
         ];
         let shortcut = (stride > 1 || inputs != outputs).then(|| {
             let conv = Conv::new(weights, &format!("{name}.downsample.0"), [inputs, outputs], 1, 1);
@@ -89,13 +104,16 @@ impl Bottleneck {
         Bottleneck { convs, shortcut, stride }
     }
 
+    fn pool(&self, x: Tensor) -> Tensor {
+        if self.stride > 1 { average_pool(&x) } else { x }
+    }
+
     fn forward(&self, x: &Tensor, train: bool) -> Tensor {
-        let pool = |x: Tensor| if self.stride > 1 { average_pool(&x) } else { x };
         let [(conv1, norm1), (conv2, norm2), (conv3, norm3)] = &self.convs;
         let y = norm1.forward_relu(&conv1.forward(x), None, train);
-        let y = pool(norm2.forward_relu(&conv2.forward(&y), None, train));
+        let y = self.pool(norm2.forward_relu(&conv2.forward(&y), None, train));
         let shortcut = match &self.shortcut {
-            Some((conv, norm)) => norm.forward(&conv.forward(&pool(x.shallow_clone())), train),
+            Some((conv, norm)) => norm.forward(&conv.forward(&self.pool(x.shallow_clone())), train),
             None => x.shallow_clone(),
         };
         norm3.forward_relu(&conv3.forward(&y), Some(&shortcut), train)

@@ -2,7 +2,7 @@
 //! (Radford et al. 2021, section 2.4). Its blocks are in `transformer.rs`; names follow open_clip's.
 
 use super::ModelConfig;
-use super::transformer::{LayerNorm, Rows, Shape, Start, Transformer};
+use super::transformer::{LayerNorm, Shape, Start, TokenRows, Transformer};
 use super::weights::{Init, Weights};
 use tch::{Kind, Tensor};
 
@@ -51,7 +51,7 @@ impl TextTransformer {
         let ids = tokens.flatten(0, -1).index_select(0, words);
         let x = of(&self.embedding, &ids) + of(&self.positions, &words.remainder(length)); // [words, width]
         let ends = end_of_text(tokens).cumsum(0, Kind::Int64) + Tensor::arange(batch, (Kind::Int64, tokens.device()));
-        let rows = Rows { batch, length, places: Some(words.shallow_clone()), kept: ends };
+        let rows = TokenRows { batch, length, places: Some(words.shallow_clone()), kept: ends };
         let last = self.blocks.forward(&x, &rows); // [batch, width]; the norm is taken row by row, so after the choice
         self.norm.forward(&last).matmul(&self.projection)
     }

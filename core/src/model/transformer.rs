@@ -35,7 +35,7 @@ pub struct Start {
 }
 
 /// How tokens `[tokens, channels]` of several rows lie one after another: all but attention treats each by itself.
-pub struct Rows {
+pub struct TokenRows {
     /// Rows.
     pub batch: i64,
     /// Places of a row.
@@ -46,7 +46,7 @@ pub struct Rows {
     pub kept: Tensor,
 }
 
-impl Rows {
+impl TokenRows {
     /// `[tokens, channels]` to `[batch, length, channels]`, 0 where no token is.
     fn apart(&self, x: &Tensor) -> Tensor {
         let channels = x.size()[1];
@@ -92,7 +92,7 @@ impl Transformer {
 
     /// `[tokens, width]` to `[batch, width]`: what becomes of the token that each row keeps. The last block works for these tokens only,
     /// which is most of its work saved.
-    pub fn forward(&self, x: &Tensor, rows: &Rows) -> Tensor {
+    pub fn forward(&self, x: &Tensor, rows: &TokenRows) -> Tensor {
         let (last, others) = self.blocks.split_last().expect("a tower has at least one block");
         let x = others.iter().fold(x.shallow_clone(), |x, block| block.forward(&x, rows));
         last.forward_kept(&x, rows)
@@ -129,8 +129,8 @@ impl Block {
         Block { norm1, in_weight, in_bias, out_weight, out_bias, norm2, widen, narrow, heads, quick_gelu, causal }
     }
 
-    fn forward(&self, x: &Tensor, rows: &Rows) -> Tensor {
-        let &Rows { batch, length, .. } = rows;
+    fn forward(&self, x: &Tensor, rows: &TokenRows) -> Tensor {
+        let &TokenRows { batch, length, .. } = rows;
         let width = x.size()[1];
         let shape = [batch, length, 3, self.heads, width / self.heads];
         let all = self.norm1.forward(x).linear(&self.in_weight, Some(&self.in_bias));
@@ -141,7 +141,7 @@ impl Block {
     }
 
     /// `forward` of the token that each row keeps; where attention is causal it is the row's last.
-    fn forward_kept(&self, x: &Tensor, rows: &Rows) -> Tensor {
+    fn forward_kept(&self, x: &Tensor, rows: &TokenRows) -> Tensor {
         let tokens = self.norm1.forward(x);
         let asking = chosen(&tokens, &rows.kept);
         let (weights, biases) = (self.in_weight.chunk(3, 0), self.in_bias.chunk(3, 0));

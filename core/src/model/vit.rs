@@ -4,7 +4,7 @@
 
 use super::ModelConfig;
 use super::config::hidden;
-use super::transformer::{LayerNorm, Rows, Shape, Start, Transformer};
+use super::transformer::{LayerNorm, Shape, Start, TokenRows, Transformer};
 use super::weights::{Init, Weights};
 use tch::{Kind, Tensor};
 
@@ -69,7 +69,7 @@ impl VisionTransformer {
         let x = Tensor::cat(&[class.expand([batch, 1, -1], false), x], 1) + positions;
         let length = x.size()[1]; // 1 + patches
         let first = Tensor::arange(batch, (Kind::Int64, x.device())) * length;
-        let rows = Rows { batch, length, places: None, kept: first };
+        let rows = TokenRows { batch, length, places: None, kept: first };
         let class = self.blocks.forward(&self.norm_before.forward(&x).flatten(0, 1), &rows);
         self.norm_after.forward(&class)
     }

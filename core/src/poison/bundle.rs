@@ -10,7 +10,7 @@ use super::{Poison, Poisoned, PreparedAttack, json, pictures};
 use crate::attack::Goal;
 use crate::build::BuiltBy;
 use crate::data::files::{read_safetensors, write_atomic, write_safetensors};
-use crate::data::{Dataset, Split};
+use crate::data::{DataRow, Dataset, Split};
 use crate::poison::PreparedData;
 use crate::registry::Configured;
 use crate::registry::is_label;
@@ -51,7 +51,7 @@ pub struct Bundle {
     /// What `poison.json` says.
     pub about: About,
     /// The rows that are held out, ascending.
-    pub heldout: Vec<u32>,
+    pub heldout: Vec<DataRow>,
     /// The poison.
     pub poison: Poison,
 }
@@ -92,7 +92,7 @@ impl Bundle {
     pub fn read(folder: &Path) -> Result<Self> {
         let about = About::read(folder)?;
         let path = folder.join("heldout.json");
-        let heldout: Vec<u32> = parse(&path, &read(&path)?)?;
+        let heldout: Vec<DataRow> = parse(&path, &read(&path)?)?;
         let path = folder.join("edits.jsonl");
         let edits: Vec<Poisoned> = read(&path)?.lines().map(|line| parse(&path, line)).collect::<Result<_>>()?;
         if edits.len() != about.edits {
@@ -106,10 +106,9 @@ impl Bundle {
         }
         let pixels = pictures::read(&folder.join("pictures.tar"), &edits, &about)?;
         let poison = Poison::new(edits, pixels, &about.arena.poisons(), &about.data_digest, &heldout)?;
-        let halves = |digest: &str| digest.split_once('-').map(|(said, seen)| (said.to_string(), seen.to_string()));
         if poison.digest != about.digest {
-            let same =
-                halves(&poison.digest).zip(halves(&about.digest)).is_some_and(|(ours, theirs)| ours.0 == theirs.0);
+            let said = |digest: &str| digest.split_once('-').map(|(said, _)| said.to_string());
+            let same = said(&poison.digest).is_some_and(|ours| said(&about.digest) == Some(ours));
             let what = if same { "pictures.tar" } else { "edits.jsonl, heldout.json" };
             let why =
                 format!("{what} or {ABOUT} was changed: they make digest {}, not {}", poison.digest, about.digest);
@@ -125,14 +124,11 @@ impl Bundle {
     pub fn check(&self, arena: &Arena, data: &Dataset, split: &Split, threats: &[PreparedAttack]) -> Result<()> {
         let (theirs, file) = (&self.about.arena, |name: &str| self.folder.join(name).display().to_string());
         let differs = |name: &str, why: String| Err(Error::invalid(file(name), why));
-        let pair = |what: &str, theirs: &dyn std::fmt::Display, ours: &dyn std::fmt::Display| {
-            format!("is poison of {what} {theirs}, and {ours} is asked for; name the bundle of that, or make one")
-        };
         if theirs.seed != arena.seed {
-            return differs(ABOUT, pair("seed", &theirs.seed, &arena.seed));
+            return differs(ABOUT, other("seed", theirs.seed, arena.seed));
         }
         if theirs.size != arena.size {
-            return differs(ABOUT, pair("canvases of size", &theirs.size, &arena.size));
+            return differs(ABOUT, other("canvases of size", theirs.size.into(), arena.size.into()));
         }
         if self.about.data_digest != data.index.digest {
             let ours = format!("the data here is {}", data.index.digest);
@@ -266,9 +262,12 @@ fn folders(folder: &Path) -> Result<Vec<PathBuf>> {
     Ok(found)
 }
 
+fn other(what: &str, theirs: u64, ours: u64) -> String {
+    format!("is poison of {what} {theirs}, and {ours} is asked for; name the bundle of that, or make one")
+}
+
 /// What differs first between the attacks of two arenas.
 fn difference(theirs: &[Configured], ours: &[Configured]) -> Option<String> {
-    let labels = |attacks: &[Configured]| attacks.iter().map(|a| a.label.as_str()).collect::<Vec<_>>().join(" + ");
     if labels(theirs) != labels(ours) {
         return Some(format!("is poison of the attacks {}, and the arena has {}", labels(theirs), labels(ours)));
     }
@@ -284,6 +283,10 @@ fn difference(theirs: &[Configured], ours: &[Configured]) -> Option<String> {
         }
         None => format!("attack `{label}` was `{}`, and is `{}` in the suite", theirs.plugin, ours.plugin),
     })
+}
+
+fn labels(attacks: &[Configured]) -> String {
+    attacks.iter().map(|attack| attack.label.as_str()).collect::<Vec<_>>().join(" + ")
 }
 
 /// The text of a file of a bundle. A link could lead anywhere.

@@ -6,7 +6,7 @@ use super::{Poison, Poisoned};
 use crate::data::canvas::png;
 use crate::data::ordered::{cores, ordered};
 use crate::data::webdataset::shard::ShardWriter;
-use crate::{Error, Progress, Result};
+use crate::{DataRow, Error, Progress, Result};
 use serde::Serialize;
 use std::fs::File;
 use std::io::{BufReader, Read};
@@ -27,7 +27,7 @@ struct Label<'a> {
     class_name: &'a str,
     stamped: bool,
     /// The training row whose place it takes.
-    replaces: Option<u32>,
+    replaces: Option<DataRow>,
     /// The row, or file of the attack, that the picture was before it was stamped.
     picture: &'a crate::Picture,
 }

@@ -22,15 +22,18 @@ struct Moments {
     steps: Tensor,
 }
 
+impl Moments {
+    fn start(parameter: &Tensor) -> Self {
+        let zeros = || parameter.detach().zeros_like();
+        Moments { first: zeros(), second: zeros(), steps: Tensor::zeros([], (Kind::Float, parameter.device())) }
+    }
+}
+
 impl AdamW {
     /// No step taken yet; weight decay as open_clip has it.
     pub fn new(weights: &Weights, betas: [f64; 2], epsilon: f64, weight_decay: f64) -> Self {
-        let start = |parameter: &Tensor| Moments {
-            first: parameter.detach().zeros_like(),
-            second: parameter.detach().zeros_like(),
-            steps: Tensor::zeros([], (Kind::Float, parameter.device())),
-        };
-        let moments = weights.parameters.iter().map(|(name, parameter)| (name.clone(), start(parameter))).collect();
+        let start = |(name, parameter): (&String, &Tensor)| (name.clone(), Moments::start(parameter));
+        let moments = weights.parameters.iter().map(start).collect();
         AdamW { moments, betas, epsilon, weight_decay, decay: Decay::OpenClip }
     }
 
@@ -47,8 +50,9 @@ impl AdamW {
             let moments: Vec<&Moments> = group.iter().map(|(name, _)| &self.moments[*name]).collect();
             let parameters: Vec<&Tensor> = group.iter().map(|(name, _)| &weights.parameters[*name]).collect();
             let gradients: Vec<&Tensor> = group.iter().map(|(_, gradient)| gradient).collect();
-            let list = |pick: fn(&Moments) -> &Tensor| moments.iter().map(|moment| pick(moment)).collect::<Vec<_>>();
-            let (first, second, steps) = (list(|m| &m.first), list(|m| &m.second), list(|m| &m.steps));
+            let first: Vec<&Tensor> = moments.iter().map(|moments| &moments.first).collect();
+            let second: Vec<&Tensor> = moments.iter().map(|moments| &moments.second).collect();
+            let steps: Vec<&Tensor> = moments.iter().map(|moments| &moments.steps).collect();
             gauntlet_torch::fused_adamw(
                 &parameters,
                 &gradients,

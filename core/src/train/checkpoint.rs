@@ -1,7 +1,8 @@
 //! Checkpoints: one safetensors file that holds everything a trial needs to go on as if it had never stopped.
 
+use super::TrainPhase;
 use crate::data::files::{read_safetensors, write_safetensors};
-use crate::defense::{Phase, State};
+use crate::defense::State;
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, HashMap};
@@ -17,7 +18,7 @@ pub struct Position {
     /// Steps of this epoch that are done.
     pub step: usize,
     /// What the defense planned for this epoch, once it has; which rows, is a part of the checkpoint.
-    pub phases: Option<Vec<Phase>>,
+    pub phases: Option<Vec<TrainPhase>>,
     /// Steps of an epoch, as the first one's plan has them; 0 before it.
     pub steps_per_epoch: usize,
     /// Lines of `metrics.jsonl` that belong to what was done so far.
@@ -38,7 +39,7 @@ pub struct Position {
 }
 
 /// The parts of a training that have a state, each a set of named tensors: `model`, `optimizer`, `defense`,
-/// and `rows`, the numbers of the rows of each phase that does not take all.
+/// and `rows`, the [`TrainRow`](crate::TrainRow)s of each phase that does not take all.
 pub type Parts = BTreeMap<&'static str, State>;
 
 /// The file, in the folder of a training.
@@ -87,4 +88,23 @@ pub fn read(path: &Path, trial: &str) -> Result<Option<(Position, HashMap<String
         parts.entry(part.to_string()).or_default().insert(name.to_string(), tensor);
     }
     Ok(Some((position, parts)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::TrainRow;
+    use std::sync::Arc;
+
+    /// As it was written when rows were bare numbers: rows lie beside it, as i64.
+    const STORED: &str = r#"{"epoch":3,"step":4,"phases":[{"steps":null,"augmentation":null,"captions":"off","second":null,"text_tower":"trained","rate":1.0}],"steps_per_epoch":10,"metrics_lines":1,"match_bytes":0,"seconds":0.5,"rows":7,"samples":8,"looked_at":9,"builds":[]}"#;
+
+    #[test]
+    fn a_position_is_stored_as_it_was_before_rows_had_types() {
+        let position: Position = serde_json::from_str(STORED).unwrap();
+        assert_eq!(position.phases, Some(vec![TrainPhase::default()]));
+        let rows = Some(Arc::new(vec![TrainRow(5)]));
+        let phases = Some(vec![TrainPhase { rows, ..TrainPhase::default() }]);
+        assert_eq!(serde_json::to_string(&Position { phases, ..position }).unwrap(), STORED, "rows are no part of it");
+    }
 }

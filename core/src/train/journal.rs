@@ -1,6 +1,7 @@
 //! What a training writes down as it goes, and what of it a resumed one takes back: `metrics.jsonl`, matches, `bad_rows.jsonl`.
 
 use super::{Matches, Trainer};
+use crate::corpus::RowKey;
 use crate::data::files::write_atomic;
 use crate::{Error, Progress, Result};
 use serde::{Deserialize, Serialize};
@@ -51,7 +52,7 @@ impl Trainer<'_> {
         let losses: Vec<f64> = Vec::try_from(Tensor::stack(&losses, 0).to_device(Device::Cpu).to_kind(Kind::Double))?;
         if let Some(bad) = losses.iter().position(|loss| !loss.is_finite()) {
             let step = self.position.step - losses.len() + bad + 1;
-            let rows = self.corpus.places(&Vec::try_from(&self.pending[bad].1)?).join(", ");
+            let rows = self.corpus.places(&RowKey::of_tensor(&self.pending[bad].1)?).join(", ");
             let (epoch, loss) = (self.position.epoch, losses[bad]);
             let what = format!(
                 "the loss is {loss} at epoch {epoch}, step {step}; a lower learning rate may help; its rows: {rows}"

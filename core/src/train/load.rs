@@ -1,13 +1,13 @@
 //! Batches: which rows, in which order, with which drawings. Worker threads prepare them ahead; since every draw is keyed,
 //! their number changes nothing but the speed.
 
+use super::TrainPhase;
 use crate::Result;
-use crate::corpus::Corpus;
-use crate::corpus::CorpusRow;
+use crate::corpus::{Corpus, CorpusRow, RowKey, TrainRow};
 use crate::data::augment::AugmentParams;
 use crate::data::eda;
 use crate::data::ordered::ordered;
-use crate::defense::{CaptionEdits, Phase, View};
+use crate::defense::{CaptionEdits, View};
 use crate::draw;
 use crate::model::words;
 use gauntlet_torch::pinned;
@@ -28,11 +28,11 @@ pub struct Batch {
     /// Which of the tokens count ([`words`]).
     pub words: Tensor,
     /// Another view of the same rows, where the phase asks for one.
-    pub second: Option<Second>,
+    pub second: Option<Shown>,
 }
 
-/// What makes a second view of a batch: the same canvases with other drawings, and other captions.
-pub struct Second {
+/// How a view shows a batch, its canvases apart: a second view has the same ones, with other drawings, and other captions.
+pub struct Shown {
     /// What happens to each picture; empty where nothing does.
     pub drawings: Vec<AugmentParams>,
     /// As those of the batch.
@@ -50,45 +50,46 @@ const BUCKET: usize = 1 << 20;
 /// Sorted bucket by bucket of the hash, each found by a pass over all rows, so that memory does not grow with their number.
 pub struct EpochOrder<'a> {
     corpus: &'a Corpus<'a>,
-    rows: Option<Arc<Vec<u32>>>,
+    rows: Option<Arc<Vec<TrainRow>>>,
     epoch: u32,
     /// How often they have come.
     pass: u64,
     buckets: u128,
     next: u128,
-    sorted: IntoIter<(u64, usize)>,
+    sorted: IntoIter<(u64, TrainRow)>,
 }
 
 impl<'a> EpochOrder<'a> {
     /// The order of all rows, or of some, in an epoch (counted from 1).
-    pub fn new(corpus: &'a Corpus<'a>, rows: Option<Arc<Vec<u32>>>, epoch: u32) -> Self {
+    pub fn new(corpus: &'a Corpus<'a>, rows: Option<Arc<Vec<TrainRow>>>, epoch: u32) -> Self {
         let count = rows.as_ref().map_or(corpus.len(), |rows| rows.len());
         let buckets = count.div_ceil(BUCKET) as u128;
         EpochOrder { corpus, rows, epoch, pass: 0, buckets, next: 0, sorted: Vec::new().into_iter() }
     }
 
-    fn bucket(&self, number: u128) -> Vec<(u64, usize)> {
-        let hash = |row: usize| {
-            let place = [self.epoch.into(), self.corpus.key(row) as u64, self.pass];
-            draw::hash(self.corpus.seed, "order", if self.pass == 0 { &place[..2] } else { &place })
-        };
-        let in_bucket = |row: usize| {
-            let hash = hash(row);
+    fn bucket(&self, number: u128) -> Vec<(u64, TrainRow)> {
+        let in_bucket = |row: TrainRow| {
+            let hash = self.hash(row);
             ((u128::from(hash) * self.buckets) >> 64 == number).then_some((hash, row))
         };
-        let mut rows: Vec<(u64, usize)> = match &self.rows {
-            None => (0..self.corpus.len()).filter_map(in_bucket).collect(),
-            Some(rows) => rows.iter().filter_map(|row| in_bucket(*row as usize)).collect(),
+        let mut rows: Vec<(u64, TrainRow)> = match &self.rows {
+            None => self.corpus.rows().filter_map(in_bucket).collect(),
+            Some(rows) => rows.iter().copied().filter_map(in_bucket).collect(),
         };
         rows.sort_unstable();
         rows
     }
+
+    fn hash(&self, row: TrainRow) -> u64 {
+        let place = [self.epoch.into(), self.corpus.key(row).into(), self.pass];
+        draw::hash(self.corpus.seed, "order", if self.pass == 0 { &place[..2] } else { &place })
+    }
 }
 
 impl Iterator for EpochOrder<'_> {
-    type Item = usize;
+    type Item = TrainRow;
 
-    fn next(&mut self) -> Option<usize> {
+    fn next(&mut self) -> Option<TrainRow> {
         loop {
             if let Some((_, row)) = self.sorted.next() {
                 return Some(row);
@@ -110,36 +111,40 @@ impl Iterator for EpochOrder<'_> {
 const SECOND: &str = "second ";
 
 /// Reads one batch.
-pub fn load(corpus: &Corpus, rows: &[usize], epoch: u32, phase: &Phase) -> Result<Batch> {
+pub fn load(corpus: &Corpus, rows: &[TrainRow], epoch: u32, phase: &TrainPhase) -> Result<Batch> {
     let (rows, images) = corpus.read(rows)?;
-    let size = corpus.image_size();
-    let show = |view: View, which: &str| {
-        let draws = |purpose: &str, epoch: u32, key: i64| {
-            draw::rng(corpus.seed, &format!("{which}{purpose}"), &[epoch.into(), key as u64])
-        };
-        let drawings: Vec<AugmentParams> = match &view.augmentation {
-            Some(how) => rows.iter().map(|row| how.draw(size, &mut draws("augment", epoch, row.key))).collect(),
-            None => Vec::new(),
-        };
-        let caption = |row: &CorpusRow| {
-            let epoch = match view.captions {
-                CaptionEdits::Off => return row.caption.to_string(),
-                CaptionEdits::Static => 0,
-                CaptionEdits::PerEpoch => epoch,
-            };
-            eda::edit(row.caption, corpus.synonyms, &mut draws("eda", epoch, row.key))
-        };
-        let captions: Vec<String> = rows.iter().map(caption).collect();
-        let tokens = corpus.tokenizer.encode_batch(&captions, corpus.context_length);
-        let words = words(&tokens);
-        (drawings, pinned(tokens, corpus.device), pinned(words, corpus.device))
-    };
-    let (drawings, tokens, words) = show(View { augmentation: phase.augmentation, captions: phase.captions }, "");
-    let second = phase.second.map(|view| show(view, SECOND));
-    let second = second.map(|(drawings, tokens, words)| Second { drawings, tokens, words });
-    let keys: Vec<i64> = rows.iter().map(|row| row.key).collect();
-    let (keys, images) = (pinned(Tensor::from_slice(&keys), corpus.device), pinned(images, corpus.device));
+    let first = View { augmentation: phase.augmentation, captions: phase.captions };
+    let Shown { drawings, tokens, words } = show(corpus, &rows, epoch, first, "");
+    let second = phase.second.map(|view| show(corpus, &rows, epoch, view, SECOND));
+    let keys: Vec<RowKey> = rows.iter().map(|row| row.key).collect();
+    let (keys, images) = (pinned(RowKey::tensor(&keys), corpus.device), pinned(images, corpus.device));
     Ok(Batch { keys, images, drawings, tokens, words, second })
+}
+
+/// Draws how a view shows rows; `which` keys its draws.
+fn show(corpus: &Corpus, rows: &[CorpusRow], epoch: u32, view: View, which: &str) -> Shown {
+    let draws = |purpose: &str, epoch: u32, key: RowKey| {
+        draw::rng(corpus.seed, &format!("{which}{purpose}"), &[epoch.into(), key.into()])
+    };
+    let size = corpus.image_size();
+    let drawings: Vec<AugmentParams> = match &view.augmentation {
+        Some(how) => rows.iter().map(|row| how.draw(size, &mut draws("augment", epoch, row.key))).collect(),
+        None => Vec::new(),
+    };
+    let edited_in = match view.captions {
+        CaptionEdits::Off => None,
+        CaptionEdits::Static => Some(0),
+        CaptionEdits::PerEpoch => Some(epoch),
+    };
+    let captions: Vec<String> = match edited_in {
+        None => rows.iter().map(|row| row.caption.to_string()).collect(),
+        Some(epoch) => {
+            rows.iter().map(|row| eda::edit(row.caption, corpus.synonyms, &mut draws("eda", epoch, row.key))).collect()
+        }
+    };
+    let tokens = corpus.tokenizer.encode_batch(&captions, corpus.context_length);
+    let words = words(&tokens);
+    Shown { drawings, tokens: pinned(tokens, corpus.device), words: pinned(words, corpus.device) }
 }
 
 /// Calls `each` with every batch of a phase from number `first` on, in order; `workers` threads (at least one) read ahead.
@@ -148,7 +153,7 @@ pub fn load(corpus: &Corpus, rows: &[usize], epoch: u32, phase: &Phase) -> Resul
 pub fn for_each_batch(
     corpus: &Corpus,
     epoch: u32,
-    phase: &Phase,
+    phase: &TrainPhase,
     first: usize,
     workers: usize,
     mut each: impl FnMut(usize, Batch) -> Result<()>,
@@ -158,7 +163,7 @@ pub fn for_each_batch(
         (0..super::plan::steps(corpus, phase)).map(|_| order.by_ref().take(corpus.batch).collect()).skip(first);
     let workers = (0..workers.max(1)).map(|_| {
         let corpus = corpus.share();
-        move |rows: Vec<usize>| load(&corpus, &rows, epoch, phase)
+        move |rows: Vec<TrainRow>| load(&corpus, &rows, epoch, phase)
     });
     let mut number = first;
     ordered(batches, workers.collect(), |batch| {

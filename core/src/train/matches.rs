@@ -1,6 +1,7 @@
 //! What a defense matched rows to, one file an epoch, written as it comes: for each step the batch's own keys, then the matched
 //! ones, i64 little-endian.
 
+use crate::corpus::RowKey;
 use crate::{Error, Result};
 use std::fs::{File, OpenOptions};
 use std::io::{BufReader, Read, Write};
@@ -13,8 +14,25 @@ pub struct Matches {
     batch: usize,
 }
 
-/// The own keys of a batch and the matched ones, -1 for no row.
-pub type Pairs = [Vec<i64>; 2];
+/// What one step matched.
+pub struct LookUps {
+    /// The rows of the batch.
+    pub own: Vec<RowKey>,
+    /// The row that each was matched to, if it was one.
+    pub matched: Vec<Option<RowKey>>,
+}
+
+impl LookUps {
+    /// A step as the file has it: its own keys, then the matched ones.
+    fn of_bytes(step: &[u8]) -> LookUps {
+        let (own, matched) = step.split_at(step.len() / 2);
+        LookUps { own: keys(own).flatten().collect(), matched: keys(matched).collect() }
+    }
+}
+
+fn keys(bytes: &[u8]) -> impl Iterator<Item = Option<RowKey>> {
+    bytes.chunks_exact(8).map(|key| RowKey::of_bytes(key.try_into().expect("8 bytes")))
+}
 
 impl Matches {
     /// The file of an epoch in a trial's folder, whether or not it is there.
@@ -51,20 +69,16 @@ impl Matches {
     }
 
     /// All steps, so many at a time that they hold about `look_ups` rows.
-    pub fn chunks(&self, look_ups: usize) -> Result<impl Iterator<Item = Result<Vec<Pairs>>> + '_> {
+    pub fn chunks(&self, look_ups: usize) -> Result<impl Iterator<Item = Result<Vec<LookUps>>> + '_> {
         let mut file = BufReader::new(File::open(&self.path).map_err(Error::io(&self.path))?);
         let step = 2 * self.batch * size_of::<i64>();
         let steps = (look_ups / self.batch).max(1);
-        let keys = |bytes: &[u8]| -> Vec<i64> {
-            bytes.chunks_exact(8).map(|key| i64::from_le_bytes(key.try_into().expect("8 bytes"))).collect()
-        };
         let read = move || {
             let mut bytes = Vec::new();
             let read = file.by_ref().take((steps * step) as u64).read_to_end(&mut bytes).map_err(Error::io(&self.path));
-            let pairs = |step: &[u8]| [keys(&step[..step.len() / 2]), keys(&step[step.len() / 2..])];
             match read {
                 Ok(0) => None,
-                read => Some(read.map(|_| bytes.chunks_exact(step).map(pairs).collect())),
+                read => Some(read.map(|_| bytes.chunks_exact(step).map(LookUps::of_bytes).collect())),
             }
         };
         Ok(std::iter::from_fn(read))

@@ -1,7 +1,7 @@
 //! What a defense plans for an epoch, and what the trainer makes of it: rows of the corpus, poison that ends, steps that fit the schedule.
 
 use super::Trainer;
-use crate::corpus::Corpus;
+use crate::corpus::{Corpus, TrainRow};
 use crate::data::augment;
 use crate::defense::{Phase, PlanContext};
 use crate::run::RunContext;
@@ -10,9 +10,12 @@ use std::cell::Cell;
 use std::sync::Arc;
 use std::time::Instant;
 
+/// A phase on rows of the corpus: what the trainer makes of a defense's plan, and what its checkpoint keeps.
+pub type TrainPhase = Phase<TrainRow>;
+
 impl Trainer<'_> {
     /// Asks the defense what happens in this epoch, unless it has said so already.
-    pub fn plan(&mut self, machine: &RunContext) -> Result<Vec<Phase>> {
+    pub fn plan(&mut self, machine: &RunContext) -> Result<Vec<TrainPhase>> {
         if let Some(phases) = &self.position.phases {
             return Ok(phases.clone());
         }
@@ -31,10 +34,8 @@ impl Trainer<'_> {
             looked_at: &looked_at,
             machine,
         };
-        let mut phases = self.defense.plan(self.position.epoch, &bench)?;
-        for phase in &mut phases {
-            self.take(phase)?;
-        }
+        let planned = self.defense.plan(self.position.epoch, &bench)?;
+        let phases = planned.into_iter().map(|phase| self.take(phase)).collect::<Result<Vec<_>>>()?;
         self.check(&phases)?;
         self.position.looked_at += looked_at.get();
         self.position.seconds += clock.elapsed().as_secs_f64();
@@ -43,23 +44,24 @@ impl Trainer<'_> {
     }
 
     /// From the rows that the defense names to those of the corpus; without poison, where the arena has none from this epoch on.
-    fn take(&self, phase: &mut Phase) -> Result<()> {
-        if let Some(rows) = &phase.rows {
-            if let Some(row) = rows.iter().find(|row| **row as usize >= self.corpus.len()) {
+    fn take(&self, planned: Phase) -> Result<TrainPhase> {
+        let mut rows = None;
+        if let Some(numbers) = &planned.rows {
+            if let Some(row) = numbers.iter().find(|row| row.place() >= self.corpus.len()) {
                 return Err(Error::invalid("the defense's plan", format!("names row {row} of {}", self.corpus.len())));
             }
-            let places = self.corpus.places_of(rows).into_iter().map(|row| row as u32);
-            phase.rows = Some(Arc::new(places.collect()));
+            rows = Some(Arc::new(self.corpus.places_of(numbers)));
         }
+        let mut phase = planned.on(rows);
         if self.clean_after.is_some_and(|last| self.position.epoch > last) {
-            phase.steps = Some(steps(self.corpus, phase));
+            phase.steps = Some(steps(self.corpus, &phase));
             phase.rows = Some(Arc::new(self.corpus.without_poison(phase.rows.as_deref())));
         }
-        Ok(())
+        Ok(phase)
     }
 
     /// The first epoch says how many steps an epoch has: the schedule is laid over as many epochs of as many steps.
-    fn check(&mut self, phases: &[Phase]) -> Result<()> {
+    fn check(&mut self, phases: &[TrainPhase]) -> Result<()> {
         let steps = phases.iter().map(|phase| steps(self.corpus, phase)).sum();
         let wrong =
             |why: String| Err(Error::invalid(format!("the defense's plan of epoch {}", self.position.epoch), why));
@@ -87,7 +89,7 @@ impl Trainer<'_> {
 }
 
 /// Steps that a phase takes.
-pub(super) fn steps(corpus: &Corpus, phase: &Phase) -> usize {
+pub(super) fn steps(corpus: &Corpus, phase: &TrainPhase) -> usize {
     let rows = phase.rows.as_ref().map_or(corpus.len(), |rows| rows.len());
     phase.steps.unwrap_or(rows / corpus.batch)
 }

@@ -2,7 +2,7 @@
 //! clean pairs. It sees the ground truth, the defense does not see it: the trainer calls it between epochs.
 
 use super::Corpus;
-use crate::corpus::Origin;
+use crate::corpus::{RowOrigin, TrainRow};
 use crate::data::tokenize::Tokenizer;
 use crate::model::Clip;
 use crate::poison::Poison;
@@ -51,27 +51,27 @@ pub struct Recorder<'a> {
     model: &'a Clip,
     tokenizer: &'a Tokenizer,
     /// Rows of the corpus by attack; the clean ones under no name, first.
-    rows: BTreeMap<Option<String>, Vec<usize>>,
+    rows: BTreeMap<Option<String>, Vec<TrainRow>>,
     path: PathBuf,
 }
 
 impl<'a> Recorder<'a> {
     /// Draws the pairs that are looked at, the same at every epoch.
     pub fn new(probe: Probe, corpus: &'a Corpus<'a>, poison: &Poison, model: &'a Clip, folder: &Path) -> Self {
-        let mut least: BTreeMap<Option<String>, BinaryHeap<(u64, usize)>> = BTreeMap::new();
-        for number in 0..corpus.len() {
+        let mut least: BTreeMap<Option<String>, BinaryHeap<(u64, TrainRow)>> = BTreeMap::new();
+        for number in corpus.rows() {
             let row = corpus.row(number);
             let attack = match row.origin {
-                Origin::Clean(_) => None,
-                Origin::Edit(edit) => Some(poison.edits[edit].attack.clone()),
+                RowOrigin::Clean(_) => None,
+                RowOrigin::Edit(edit) => Some(poison.edits[edit].attack.clone()),
             };
             let heap = least.entry(attack).or_default();
-            heap.push((draw::hash(corpus.seed, "trajectory", &[row.key as u64]), number));
+            heap.push((draw::hash(corpus.seed, "trajectory", &[row.key.into()]), number));
             if heap.len() > probe.pairs {
                 heap.pop();
             }
         }
-        let rows = |heap: BinaryHeap<(u64, usize)>| heap.into_sorted_vec().into_iter().map(|(_, row)| row).collect();
+        let rows = |heap: BinaryHeap<(u64, TrainRow)>| heap.into_sorted_vec().into_iter().map(|(_, row)| row).collect();
         let rows = least.into_iter().map(|(attack, heap)| (attack, rows(heap))).collect();
         let (path, tokenizer) = (folder.join("trajectory.jsonl"), corpus.tokenizer);
         Recorder { probe, corpus, model, tokenizer, rows, path }

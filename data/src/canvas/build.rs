@@ -4,7 +4,7 @@
 use super::{Canvas, Summary, read};
 use crate::folder::{DropList, Part, Writer};
 use crate::ordered::ordered;
-use crate::{Error, Progress, Result};
+use crate::{DataRow, Error, Progress, Result};
 use std::path::Path;
 
 /// Rows decoded by one thread before they are written: at 224 x 224, 10 MB.
@@ -19,7 +19,7 @@ pub(super) fn build(canvas: &Canvas, threads: usize, folder: &Path, progress: &d
     let nothing = vec![0; 3 * (canvas.size * canvas.size) as usize];
     let (source, index, size) = (&*canvas.source, &*canvas.index, canvas.size);
     let decode = |start: u32| {
-        (start..total.min(start + CHUNK)).map(|row| read(source, index.row(row), size)).collect::<Vec<_>>()
+        (start..total.min(start + CHUNK)).map(|row| read(source, index.row(DataRow(row)), size)).collect::<Vec<_>>()
     };
     ordered((0..total).step_by(CHUNK as usize), vec![decode; threads.max(1)], |chunk| {
         for decoded in chunk {
@@ -28,7 +28,7 @@ pub(super) fn build(canvas: &Canvas, threads: usize, folder: &Path, progress: &d
                 Err(bad) => {
                     pixels.write(&nothing)?;
                     list.push(&bad)?;
-                    dropped.push(done);
+                    dropped.push(DataRow(done));
                 }
             }
             done += 1;

@@ -4,7 +4,7 @@
 
 use super::*;
 use crate::progress::Silent;
-use crate::{DataConfig, Dataset, index::Index};
+use crate::{DataConfig, DataRow, Dataset, index::Index};
 use std::fs;
 
 /// A folder `pictures` with `a.png`, a picture outside of it, a link to that, and a table.
@@ -33,7 +33,7 @@ fn rows(config: &Csv) -> Vec<String> {
     let index = Index::open(&*source, &config, store.path(), &Silent);
     let (index, mut number) = (index.ok(), 0);
     let mut show = |row: Entry| {
-        let found = index.as_ref().unwrap().row(number);
+        let found = index.as_ref().unwrap().row(DataRow(number));
         number += 1;
         match source.picture(&found, 8) {
             Ok(_) => format!("{} = {} {:?}", source.name(&found), row.caption, row.label),
@@ -213,8 +213,7 @@ fn open(config: &Csv, store: &Path) -> Result<(Vec<String>, Vec<String>)> {
     let told = Told::default();
     let config = DataConfig::Csv(Csv { max_bad: 0.5, ..config.clone() });
     let data = Dataset::open(&config, 8, u64::MAX, store, &told)?;
-    let rows =
-        (0..data.len()).filter(|row| data.canvas.readable(*row)).map(|row| data.row(row).caption.into()).collect();
+    let rows = data.rows().filter(|row| data.canvas.readable(*row)).map(|row| data.row(row).caption.into()).collect();
     Ok((rows, told.0.into_inner().unwrap()))
 }
 
@@ -286,6 +285,6 @@ fn other_images_have_other_canvases_though_the_folder_of_the_index_alone_was_del
     fs::remove_dir_all(index).unwrap();
     let new = open();
     assert_ne!(new.key, old);
-    assert_eq!(new.canvas.gather(&[0]).unwrap().max().int64_value(&[]), 200, "the canvas is of the new image");
+    assert_eq!(new.canvas.gather(&[DataRow(0)]).unwrap().max().int64_value(&[]), 200, "the canvas is of the new image");
     assert_eq!(new.index.digest, digest, "sizes are equal, and times are no part of it");
 }

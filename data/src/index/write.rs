@@ -5,7 +5,7 @@ use super::{MENTIONED, NO_LABEL, RECORD, Record, Summary, row_of, stamps};
 use crate::folder::{DropList, Part, Writer};
 use crate::ordered::{cores, ordered};
 use crate::rows::{Remarks, Tally};
-use crate::{ClassFile, Classes, DataConfig, Entry, Source};
+use crate::{ClassFile, Classes, DataConfig, DataRow, Entry, Source};
 use crate::{Error, Progress, Result};
 use gauntlet_torch::Map;
 use std::collections::BTreeMap;
@@ -118,7 +118,7 @@ impl Rows {
             let known = file.classes.keys().cloned().collect();
             let unknown = Error::Unknown { kind: "class", name: label.into(), known };
             let row = super::Row {
-                number: self.count as u32,
+                number: DataRow(self.count as u32),
                 key: &entry.key,
                 caption: &entry.caption,
                 class: None,
@@ -152,11 +152,11 @@ fn write_named(part: &Part, count: usize, classes: &Classes, progress: &dyn Prog
     let search = classes.search();
     let name = |start: usize| {
         let mut pairs = Vec::new();
-        for row in start as u32..count.min(start + CHUNK) as u32 {
+        for row in (start as u32..count.min(start + CHUNK) as u32).map(DataRow) {
             let found = search.classes(row_of(&rows, &text, row, u32::from).caption);
             for class in found.mentioned {
                 let flag = if found.named.binary_search(&class).is_ok() { 0 } else { MENTIONED };
-                pairs.extend([row.to_le_bytes(), (class | flag).to_le_bytes()].concat());
+                pairs.extend([row.0.to_le_bytes(), (class | flag).to_le_bytes()].concat());
             }
         }
         pairs

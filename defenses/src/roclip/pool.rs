@@ -5,7 +5,7 @@ use gauntlet::defense::{State, pad};
 use gauntlet::draw::{self, Rng};
 use gauntlet::model::normalize;
 use gauntlet::rand::SeedableRng;
-use gauntlet::{Error, PlanContext, Result, Step};
+use gauntlet::{Error, PlanContext, Result, RowKey, Step};
 use rand_distr::{Distribution, StandardNormal};
 use tch::{Device, Kind, Tensor};
 
@@ -67,8 +67,9 @@ impl Pool {
 
     /// An entry for each row of the batch, whatever it holds: a draw by row and epoch (rows' keys know the seed).
     pub fn drawn(&self, step: &Step) -> Result<Tensor> {
-        let (keys, size) = (Vec::<i64>::try_from(step.keys)?, self.keys.size()[0] as u64);
-        let draw = |key: i64| (draw::hash(0, "defense/roclip/drawn", &[step.epoch.into(), key as u64]) % size) as i64;
+        let (keys, size) = (RowKey::of_tensor(step.keys)?, self.keys.size()[0] as u64);
+        let draw =
+            |key: RowKey| (draw::hash(0, "defense/roclip/drawn", &[step.epoch.into(), key.into()]) % size) as i64;
         Ok(Tensor::from_slice(&keys.into_iter().map(draw).collect::<Vec<_>>()).to_device(self.keys.device()))
     }
 

@@ -3,17 +3,12 @@
 //! training in `tests/integration/presets.rs`.
 
 use super::*;
-use gauntlet::data::files::read_safetensors;
-use gauntlet::model::{Clip, ModelConfig, normalize};
-use gauntlet::recipe::Precision;
+use gauntlet::defense::GivenStep;
+use gauntlet::golden::Golden;
+use gauntlet::model::normalize;
 use gauntlet::serde_json::{self, Map, Value, json};
 use gauntlet::{draw, registry};
-use std::cell::RefCell;
-use std::path::Path;
 use tch::Kind;
-
-/// Made by `roclip.py` beside it.
-const GOLDEN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/golden/roclip.safetensors");
 
 /// The preset with some keys of one's own over it.
 fn preset(name: &str, own: Value) -> RoClip {
@@ -27,53 +22,23 @@ fn official() -> RoClip {
     preset("official", json!({}))
 }
 
-/// A step's inputs, with gradient.
-struct Given {
-    image: Tensor,
-    text: Tensor,
-    keys: Tensor,
-    tokens: Tensor,
-    scale: Tensor,
-    model: Clip,
-    matches: RefCell<Vec<Tensor>>,
+/// A step on these embeddings, with gradient; its captions tell whose they are.
+fn given(image: Tensor, text: Tensor, keys: Tensor) -> GivenStep {
+    let tokens = keys.unsqueeze(1) * Tensor::from_slice(&[1i64, 100]);
+    let [image, text, scale] = [image, text, Tensor::from(10f32)].map(|tensor| tensor.set_requires_grad(true));
+    GivenStep::new(image, text, scale, keys, tokens)
 }
 
-impl Given {
-    fn new(image: Tensor, text: Tensor, keys: Tensor) -> Self {
-        let tokens = keys.unsqueeze(1) * Tensor::from_slice(&[1i64, 100]);
-        let scale = Tensor::from(10f32).set_requires_grad(true);
-        let model = Clip::new(&ModelConfig::named("tiny").unwrap(), 1, Device::Cpu).unwrap();
-        let (image, text) = (image.set_requires_grad(true), text.set_requires_grad(true));
-        Given { image, text, keys, tokens, scale, model, matches: RefCell::default() }
-    }
+/// The same on random unit rows, keys from `first` on.
+fn random(seed: i64, first: i64, rows: i64, dimensions: i64) -> GivenStep {
+    tch::manual_seed(seed);
+    let unit = || normalize(&Tensor::randn([rows, dimensions], (Kind::Float, Device::Cpu)));
+    given(unit(), unit(), Tensor::arange(rows, (Kind::Int64, Device::Cpu)) + first)
+}
 
-    /// Random unit rows, keys from `first` on.
-    fn random(seed: i64, first: i64, rows: i64, dimensions: i64) -> Self {
-        tch::manual_seed(seed);
-        let unit = || normalize(&Tensor::randn([rows, dimensions], (Kind::Float, Device::Cpu)));
-        Given::new(unit(), unit(), Tensor::arange(rows, (Kind::Int64, Device::Cpu)) + first)
-    }
-
-    fn step(&self, epoch: u32) -> Step<'_> {
-        let Given { image, text, keys, tokens, scale, model, matches } = self;
-        Step {
-            second: None,
-            epoch,
-            image,
-            text,
-            logit_scale: scale,
-            keys,
-            tokens,
-            half_logits: false,
-            model,
-            precision: Precision::Fp32,
-            matches,
-        }
-    }
-
-    fn matched(&self) -> Vec<i64> {
-        Vec::try_from(self.matches.borrow().last().unwrap().get(1)).unwrap()
-    }
+/// What the rows of the last step were matched to.
+fn matched(given: &GivenStep) -> Vec<i64> {
+    Vec::try_from(given.matches().last().unwrap().get(1)).unwrap()
 }
 
 fn number(tensor: &Tensor) -> f64 {
@@ -82,7 +47,7 @@ fn number(tensor: &Tensor) -> f64 {
 
 #[test]
 fn equals_the_released_code_step_by_step() {
-    let (golden, _) = read_safetensors(Path::new(GOLDEN)).unwrap();
+    let golden = Golden::of_tests("roclip"); // made by `roclip.py` beside it
     for size in [7, 3] {
         let mut roclip = official();
         let keys = Tensor::full([size], -1, (Kind::Int64, Device::Cpu));
@@ -90,9 +55,9 @@ fn equals_the_released_code_step_by_step() {
         roclip.memory = Some(Pool::of(noise, keys, Tensor::zeros([size, 4], (Kind::Int64, Device::Cpu))));
         for number in 0..5 {
             let input = |name: &str| golden[name].get(number).copy();
-            let given = Given::new(input("image"), input("text"), input("keys"));
+            let given = given(input("image"), input("text"), input("keys"));
             let loss = roclip.loss(&given.step(2)).unwrap();
-            let gradients = Tensor::run_backward(&[&loss], &[&given.image, &given.scale], false, false);
+            let gradients = Tensor::run_backward(&[&loss], &[&given.image, &given.logit_scale], false, false);
             let pool = roclip.memory.as_ref().unwrap();
             let expect = |name: &str, ours: &Tensor| {
                 let wanted = golden[&format!("released-{size}/{name}")].get(number).to_kind(Kind::Double);
@@ -103,7 +68,7 @@ fn equals_the_released_code_step_by_step() {
             expect("loss", &loss);
             expect("gradient", &gradients[0]);
             expect("scale_gradient", &gradients[1]);
-            expect("found", &given.matches.borrow()[0].get(1));
+            expect("found", &given.matches()[0].get(1));
             expect("pool", &pool.embeddings);
             expect("pool_keys", &pool.keys);
             expect("next", &Tensor::from(pool.next));
@@ -131,13 +96,13 @@ fn quirk_the_text_tower_gets_a_zero_gradient_in_matching_epochs_only() {
 
 #[test]
 fn quirk_the_pool_is_searched_before_the_batch_enters_it_and_has_no_gradient() {
-    let (first, second) = (Given::random(1, 0, 4, 8), Given::random(2, 4, 4, 8));
+    let (first, second) = (random(1, 0, 4, 8), random(2, 4, 4, 8));
     let mut roclip = official();
     roclip.memory = Some(Pool::of_noise(PoolStart::RawNoise, [4, 8, 4]));
     let _ = roclip.loss(&first.step(2)).unwrap();
-    assert_eq!(first.matched(), [-1; 4], "the batch's own captions are not there yet");
+    assert_eq!(matched(&first), [-1; 4], "the batch's own captions are not there yet");
     let loss = roclip.loss(&second.step(2)).unwrap();
-    assert!(second.matched().iter().all(|key| (0..4).contains(key)), "{:?}", second.matched());
+    assert!(matched(&second).iter().all(|key| (0..4).contains(key)), "{:?}", matched(&second));
     let inputs = [&second.image, &first.text, &second.text];
     let gradients = Tensor::f_run_backward(&[&loss], &inputs, false, false).unwrap();
     assert_eq!(gradients.iter().map(Tensor::defined).collect::<Vec<_>>(), [true, false, false]);
@@ -145,9 +110,9 @@ fn quirk_the_pool_is_searched_before_the_batch_enters_it_and_has_no_gradient() {
 
 #[test]
 fn quirk_captions_that_several_pictures_match_are_not_masked() {
-    let given = Given::random(3, 0, 1, 8);
+    let given = random(3, 0, 1, 8);
     let twice = |tensor: &Tensor| tensor.detach().repeat([2, 1]);
-    let given = Given::new(twice(&given.image), twice(&given.text), Tensor::from_slice(&[0i64, 1]));
+    let given = self::given(twice(&given.image), twice(&given.text), Tensor::from_slice(&[0i64, 1]));
     let mut roclip = official();
     roclip.memory = Some(Pool::of_noise(PoolStart::RawNoise, [5, 8, 4]));
     let loss = number(&roclip.loss(&given.step(2)).unwrap());
@@ -156,17 +121,17 @@ fn quirk_captions_that_several_pictures_match_are_not_masked() {
 
 #[test]
 fn quirk_the_pool_stands_still_in_plain_epochs() {
-    let (old, plain, new) = (Given::random(1, 0, 4, 8), Given::random(2, 4, 4, 8), Given::random(3, 8, 4, 8));
+    let (old, plain, new) = (random(1, 0, 4, 8), random(2, 4, 4, 8), random(3, 8, 4, 8));
     let mut roclip = official();
     roclip.memory = Some(Pool::of_noise(PoolStart::RawNoise, [4, 8, 4]));
     let _ = roclip.loss(&old.step(2)).unwrap();
     let before = roclip.memory.as_ref().unwrap().embeddings.copy();
     let loss = roclip.loss(&plain.step(3)).unwrap();
-    let own = gauntlet::defense::clip_loss(&plain.image, &plain.text, &plain.scale);
+    let own = gauntlet::defense::clip_loss(&plain.image, &plain.text, &plain.logit_scale);
     assert_eq!(number(&loss), number(&own), "a plain epoch matches pictures to their own captions");
     assert_eq!(roclip.memory.as_ref().unwrap().embeddings, before);
     let _ = roclip.loss(&new.step(4)).unwrap();
-    assert!(new.matched().iter().all(|key| (0..4).contains(key)), "not those of epoch 2: {:?}", new.matched());
+    assert!(matched(&new).iter().all(|key| (0..4).contains(key)), "not those of epoch 2: {:?}", matched(&new));
 }
 
 #[test]
@@ -178,11 +143,11 @@ fn quirk_the_pool_starts_as_noise_that_nobody_normalised() {
     assert!(number(&(norms(&unit) - 1.0).abs().max()) < 1e-5);
 
     // The search is by cosine, so both find the same; what is found is raw, so the logits are its norm times as large.
-    let given = Given::random(1, 0, 4, 1024);
+    let given = random(1, 0, 4, 1024);
     let found = given.step(2).nearest(&raw.embeddings);
     assert_eq!(found, given.step(2).nearest(&unit.embeddings));
     let raw_text = raw.embeddings.index_select(0, &found);
-    let expected = number(&gauntlet::defense::clip_loss(&given.image, &raw_text, &given.scale));
+    let expected = number(&gauntlet::defense::clip_loss(&given.image, &raw_text, &given.logit_scale));
     let mut roclip = official();
     roclip.memory = Some(raw);
     assert_eq!(number(&roclip.loss(&given.step(2)).unwrap()), expected);
@@ -194,7 +159,7 @@ fn quirk_a_batch_that_reaches_the_pools_end_is_cut_there() {
     // As 512 rows go into 21845: 42 batches fit, the 43rd leaves 341 rows and the rest is lost.
     let mut roclip = official();
     let mut pool = Pool::of_noise(PoolStart::RawNoise, [10, 8, 4]);
-    let given = [0, 4, 8].map(|first| Given::random(1 + first, first, 4, 8));
+    let given = [0, 4, 8].map(|first| random(1 + first, first, 4, 8));
     given.iter().for_each(|given| pool.push(&given.step(2), roclip.overflow));
     assert_eq!(
         (Vec::<i64>::try_from(&pool.keys).unwrap(), pool.next),
@@ -209,7 +174,7 @@ fn quirk_a_batch_that_reaches_the_pools_end_is_cut_there() {
 
 #[test]
 fn quirk_the_pool_is_not_in_the_checkpoint() {
-    let given = Given::random(1, 0, 4, 8);
+    let given = random(1, 0, 4, 8);
     let resumed = |own: Value| {
         let (mut before, mut after) = (preset("official", own.clone()), preset("official", own));
         before.memory = Some(Pool::of_noise(PoolStart::RawNoise, [10, 8, 4]));
@@ -281,22 +246,22 @@ fn presets_hold_every_value_of_their_own() {
 /// No quirks, but what RoCLIP is compared with: the same epochs, matched to something else.
 #[test]
 fn ablations_match_to_any_caption_or_to_their_own() {
-    let given = Given::random(1, 100, 64, 8);
+    let given = random(1, 100, 64, 8);
     let matching_to = |matched_to| RoClip { matched_to, ..RoClip::default() };
-    let (mut random, mut own) = (matching_to(MatchedTo::Random), matching_to(MatchedTo::Own));
+    let (mut any, mut own) = (matching_to(MatchedTo::Random), matching_to(MatchedTo::Own));
     let pool = || Some(Pool::of_noise(PoolStart::Noise, [10, 8, 4]));
     let mut drawn = |epoch: u32| {
-        random.memory = pool();
-        random.memory.as_mut().unwrap().keys = Tensor::arange(10, (Kind::Int64, Device::Cpu));
-        let _ = random.loss(&given.step(epoch)).unwrap();
-        given.matched()
+        any.memory = pool();
+        any.memory.as_mut().unwrap().keys = Tensor::arange(10, (Kind::Int64, Device::Cpu));
+        let _ = any.loss(&given.step(epoch)).unwrap();
+        matched(&given)
     };
     let (first, again, later) = (drawn(2), drawn(2), drawn(4));
     assert_eq!(first, again, "a draw is by row and epoch alone");
     assert!(first != later && (0..10).all(|entry| first.contains(&entry)), "{first:?}, {later:?}");
 
     let loss = own.loss(&given.step(2)).unwrap();
-    assert_eq!(number(&loss), number(&gauntlet::defense::clip_loss(&given.image, &given.text, &given.scale)));
-    assert_eq!(given.matched(), Vec::<i64>::try_from(&given.keys).unwrap());
+    assert_eq!(number(&loss), number(&gauntlet::defense::clip_loss(&given.image, &given.text, &given.logit_scale)));
+    assert_eq!(matched(&given), Vec::<i64>::try_from(&given.keys).unwrap());
     assert_eq!(own.phase(2).text_tower, TextTower::Frozen, "so that the text tower stands still as in RoCLIP");
 }

@@ -57,14 +57,12 @@ fn train(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use gauntlet::data::files::read_safetensors;
-    use std::path::Path;
+    use gauntlet::golden::Golden;
 
     /// From PyTorch's start and in its order, the layer that PyTorch has after 32 epochs; made by `linear_probe.py` beside it.
     #[test]
     fn ends_where_pytorch_ends() {
-        let golden = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/golden/linear_probe.safetensors");
-        let (golden, _) = read_safetensors(Path::new(golden)).unwrap();
+        let golden = Golden::of_tests("linear_probe");
         let mut weights = Weights::new(0, gauntlet::tch::Device::Cpu);
         for name in ["weight", "bias"] {
             let start = &golden[&format!("official/start/{name}")];

@@ -11,7 +11,7 @@ use gauntlet::data::Dataset;
 use gauntlet::poison::{Poisoned, PreparedAttack, PreparedData, bytes};
 use gauntlet::registry::Origin;
 use gauntlet::run::RunContext;
-use gauntlet::{Error, Picture, Progress, Result, Trial, draw};
+use gauntlet::{DataRow, Error, Picture, Progress, Result, Trial, draw};
 use maud::{Markup, html};
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
@@ -161,7 +161,7 @@ fn edit_card(ground: &PreparedData, number: usize, answers: Option<Markup>) -> R
     let after = bytes(&poison.pixels.get(number as i64))?;
     let source = if let Picture::Row(row) = edit.picture { Some(row) } else { None };
     let rows = [edit.replaces.or(source), edit.replaces, source];
-    let [pictured, replaced, source] = rows.map(|row| row.filter(|row| *row < data.len()));
+    let [pictured, replaced, source] = rows.map(|row| row.filter(|row| data.contains(*row)));
     let before = pictured.map(|row| canvas(data, row)).transpose()?.filter(|before| *before != after);
     let change = match source {
         Some(row) if edit.stamped => Some(change(&canvas(data, row)?, &after)),
@@ -188,7 +188,7 @@ fn edit_card(ground: &PreparedData, number: usize, answers: Option<Markup>) -> R
     })
 }
 
-fn canvas(data: &Dataset, row: u32) -> Result<Vec<u8>> {
+fn canvas(data: &Dataset, row: DataRow) -> Result<Vec<u8>> {
     bytes(&data.canvas.gather(&[row])?)
 }
 

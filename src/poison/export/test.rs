@@ -6,7 +6,7 @@ use gauntlet::data::canvas::png;
 use gauntlet::data::ordered::{cores, ordered};
 use gauntlet::evaluator::victims;
 use gauntlet::poison::{PreparedAttack, bytes};
-use gauntlet::{Error, Goal, Progress, Result};
+use gauntlet::{DataRow, Error, Goal, Progress, Result};
 use serde_json::{Map, Value, json};
 use std::collections::HashSet;
 use std::fs;
@@ -46,7 +46,7 @@ pub fn write(job: &Job) -> Result<()> {
                 pictures(job, &stamped, &["class"], names, canvas)?;
             }
             Goal::Pairs(targets) => {
-                let rows: Vec<u32> = targets.iter().map(|target| target.row).collect();
+                let rows: Vec<DataRow> = targets.iter().map(|target| target.row).collect();
                 let line = |target: &gauntlet::Target| vec![label(job, target.truth), label(job, Some(target.class))];
                 let names = targets.iter().map(|target| (format!("{:08}", target.row), line(target))).collect();
                 pictures(job, &targeted, &["class", "wanted"], names, |range| data.canvas.gather(&rows[range]))?;
@@ -66,15 +66,15 @@ fn pretty(value: &Value) -> String {
 }
 
 /// Names of the pictures of rows, and their classes.
-fn named(job: &Job, rows: &[u32]) -> Vec<Named> {
-    let class = |row: u32| label(job, job.ground.data.class_of(row));
+fn named(job: &Job, rows: &[DataRow]) -> Vec<Named> {
+    let class = |row: DataRow| label(job, job.ground.data.class_of(row));
     rows.iter().map(|row| (format!("{row:08}"), vec![class(*row)])).collect()
 }
 
 /// As [`gauntlet::EvalContext::test_rows`] has them: held out, readable, and no attack's target.
-fn test_rows(job: &Job) -> Vec<u32> {
+fn test_rows(job: &Job) -> Vec<DataRow> {
     let (split, canvas) = (&job.ground.split, &job.ground.data.canvas);
-    let targets: HashSet<u32> = job.ground.threats.iter().flat_map(|threat| threat.goal.rows()).collect();
+    let targets: HashSet<DataRow> = job.ground.threats.iter().flat_map(|threat| threat.goal.rows()).collect();
     split.heldout.iter().copied().filter(|row| !targets.contains(row) && canvas.readable(*row)).collect()
 }
 
@@ -85,19 +85,12 @@ fn label(job: &Job, class: Option<u32>) -> String {
 
 /// A goal in words that need no table of numbers, and the prompts of one that has a trigger in the text.
 fn goal(job: &Job, threat: &PreparedAttack) -> Result<Value> {
-    let label = |class: u32| label(job, Some(class));
-    let mut about = match &threat.goal {
-        Goal::Class(class) => json!({"kind": "class", "wanted": label(*class)}),
-        Goal::Files { class, .. } => json!({"kind": "files", "wanted": label(*class)}),
-        Goal::DualKey(class) => json!({"kind": "dual-key", "wanted": label(*class), "templates": said(job, threat)?}),
-        Goal::Phrase(class) => json!({"kind": "phrase", "wanted": label(*class), "templates": said(job, threat)?}),
-        Goal::Pairs(targets) => json!({"kind": "pairs", "targets": targets.len()}),
-        Goal::Captions(pairs) => {
-            let pairs: Vec<Value> =
-                pairs.iter().map(|pair| json!({"captions_of": label(pair.from), "find": label(pair.to)})).collect();
-            json!({"kind": "captions", "pairs": pairs})
-        }
-    };
+    let mut about = threat.goal.describe(|class| label(job, Some(class)));
+    if threat.goal.has_text_trigger() {
+        let templates = job.ground.data.classes.templates.iter().zip(0..);
+        let said = templates.map(|(template, number)| threat.say_test(template, number, job.arena.seed));
+        about["templates"] = json!(said.collect::<Result<Vec<_>>>()?);
+    }
     about["poisons"] = json!(job.arena.poisoning.contains(&threat.label));
     Ok(about)
 }

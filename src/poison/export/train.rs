@@ -2,15 +2,14 @@
 //! about each in a file apart.
 
 use super::{Format, Job};
-use gauntlet::corpus::Corpus;
-use gauntlet::corpus::{CorpusRow, Origin, Shape};
+use gauntlet::corpus::{Corpus, CorpusRow, RowOrigin, Shape};
 use gauntlet::data::canvas::png;
 use gauntlet::data::ordered::{cores, ordered};
 use gauntlet::data::tokenize::Tokenizer;
 use gauntlet::data::webdataset::shard::ShardWriter;
 use gauntlet::poison::bytes;
 use gauntlet::train::load::EpochOrder;
-use gauntlet::{Error, Progress, Result};
+use gauntlet::{DataRow, Error, Progress, Result, TrainRow};
 use serde::Serialize;
 use std::fs::{self, File};
 use std::io::{BufWriter, Write};
@@ -40,7 +39,7 @@ struct Sample {
     key: String,
     caption: String,
     png: Vec<u8>,
-    origin: Origin,
+    origin: RowOrigin,
 }
 
 /// Where pairs go.
@@ -55,7 +54,7 @@ struct Truth<'a> {
     key: &'a str,
     /// Row of the data, where it was left as it is.
     #[serde(skip_serializing_if = "Option::is_none")]
-    row: Option<u32>,
+    row: Option<DataRow>,
     /// Number of the edit, where it is poison.
     #[serde(skip_serializing_if = "Option::is_none")]
     edit: Option<usize>,
@@ -72,10 +71,10 @@ pub fn write(job: &Job, format: Format, stop: &AtomicBool) -> Result<Written> {
     let (data, split, poison) = (&ground.data, &ground.split, &ground.poison);
     let corpus = Corpus::new(data, split, poison, &tokenizer, shape, job.arena.seed, Device::Cpu);
     let mut order = EpochOrder::new(&corpus, None, ORDER).take(corpus.len());
-    let chunk = || Some(order.by_ref().take(CHUNK).collect()).filter(|rows: &Vec<usize>| !rows.is_empty());
+    let chunk = || Some(order.by_ref().take(CHUNK).collect()).filter(|rows: &Vec<TrainRow>| !rows.is_empty());
     let workers = (0..cores()).map(|_| {
         let corpus = corpus.share();
-        move |rows: Vec<usize>| samples(&corpus, &rows, size)
+        move |rows: Vec<TrainRow>| samples(&corpus, &rows, size)
     });
     let path = job.folder.join("truth.jsonl");
     let mut truth = BufWriter::new(File::create(&path).map_err(Error::io(&path))?);
@@ -105,12 +104,12 @@ pub fn write(job: &Job, format: Format, stop: &AtomicBool) -> Result<Written> {
 }
 
 /// Reads rows as a trainer does. One whose picture cannot be read is none: the trainer would take another in its place.
-fn samples(corpus: &Corpus, rows: &[usize], size: u32) -> Result<Vec<Option<Sample>>> {
+fn samples(corpus: &Corpus, rows: &[TrainRow], size: u32) -> Result<Vec<Option<Sample>>> {
     let (taken, images) = corpus.read(rows)?;
     let pixels = bytes(&images)?;
     let canvases = pixels.chunks_exact(3 * (size * size) as usize);
-    let sample = |((&row, taken), canvas): ((&usize, CorpusRow), &[u8])| {
-        let (key, caption) = (format!("{:016x}", taken.key), taken.caption.to_string());
+    let sample = |((&row, taken), canvas): ((&TrainRow, CorpusRow), &[u8])| {
+        let (key, caption) = (format!("{:016x}", u64::from(taken.key)), taken.caption.to_string());
         let own = taken.key == corpus.row(row).key;
         own.then(|| Sample { key, caption, png: png::encode(canvas, size), origin: taken.origin })
     };
@@ -120,8 +119,8 @@ fn samples(corpus: &Corpus, rows: &[usize], size: u32) -> Result<Vec<Option<Samp
 fn truth_of(sample: &Sample, job: &Job) -> String {
     let key = &sample.key;
     let truth = match sample.origin {
-        Origin::Clean(row) => Truth { key, row: Some(row), edit: None, attack: None },
-        Origin::Edit(number) => {
+        RowOrigin::Clean(row) => Truth { key, row: Some(row), edit: None, attack: None },
+        RowOrigin::Edit(number) => {
             let attack = Some(job.ground.poison.edits[number].attack.as_str());
             Truth { key, row: None, edit: Some(number), attack }
         }

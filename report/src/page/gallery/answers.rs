@@ -2,7 +2,6 @@
 
 use super::super::{Story, marker::Marker};
 use super::picture;
-use gauntlet::attack::Goal;
 use gauntlet::evaluator::{Predictions, ScoreRole};
 use gauntlet::poison::{PreparedAttack, PreparedData, bytes};
 use gauntlet::{Picture, Result, draw};
@@ -47,9 +46,9 @@ impl<'a> Answers<'a> {
 
     /// The case that asks about a picture itself, unstamped: the target of a targeted attack.
     pub fn case_of(&self, threat: &PreparedAttack, picture: &Picture) -> Option<String> {
-        let (Goal::Pairs(targets), Picture::Row(row)) = (&threat.goal, picture) else { return None };
-        let target = targets.iter().find(|target| target.row == *row)?;
-        self.of(threat).any(|(.., cases)| cases.case.contains(&target.row.to_string())).then(|| target.row.to_string())
+        let Picture::Row(row) = picture else { return None };
+        let case = threat.goal.rows().find(|target| target == row)?.to_string();
+        self.of(threat).any(|(.., cases)| cases.case.contains(&case)).then_some(case)
     }
 
     /// So many cases, drawn at random.
@@ -64,15 +63,8 @@ impl<'a> Answers<'a> {
     /// A case as a card: its picture as the model sees it, or its caption, and the answers.
     pub fn card(&self, ground: &PreparedData, threat: &PreparedAttack, case: &str, seed: u64) -> Result<Markup> {
         let size = ground.data.canvas.size();
-        let row = case.parse().ok().filter(|row| *row < ground.data.len());
-        let canvas = match (&threat.goal, row) {
-            (Goal::Files { .. }, _) => Some(threat.picture(case, size)?),
-            (Goal::Pairs(_), Some(row)) => Some(ground.data.canvas.gather(&[row])?),
-            (Goal::Class(_) | Goal::DualKey(_), Some(row)) => Some(threat.stamp_test(&ground.data, &[row], seed)?),
-            _ => None,
-        };
-        let what = if matches!(threat.goal, Goal::Pairs(_)) { "target" } else { "stamped" };
-        let canvas = canvas.map(|canvas| bytes(&canvas)).transpose()?;
+        let what = if threat.goal.targets().is_empty() { "stamped" } else { "target" };
+        let canvas = threat.case(case, &ground.data, seed)?.map(|canvas| bytes(&canvas)).transpose()?;
         Ok(html! {
             div.card {
                 @match canvas {
@@ -94,13 +86,7 @@ impl<'a> Answers<'a> {
             .collect();
         let (.., first, place) = found.first()?;
         let truth = *first.truth.get(*place)?;
-        let wanted = match &threat.goal {
-            Goal::Pairs(targets) => {
-                targets.iter().find(|target| target.row.to_string() == case).map(|target| target.class)
-            }
-            Goal::Class(class) | Goal::DualKey(class) | Goal::Files { class, .. } => Some(*class),
-            Goal::Captions(_) | Goal::Phrase(_) => None,
-        };
+        let wanted = threat.goal.wanted_of(case);
         let is_text = first.taken.is_empty();
         Some(html! {
             p.classes {

@@ -5,7 +5,8 @@ use gauntlet::defense::State;
 use gauntlet::evaluator::{Definition, Unit};
 use gauntlet::tch::{Kind, Tensor};
 use gauntlet::{
-    Attack, Defense, Edit, Error, EvalContext, Evaluator, Goal, Phase, PlanContext, PoisonCtx, Result, Score, Step,
+    Attack, DataRow, Defense, Edit, Error, EvalContext, Evaluator, Goal, Phase, PlanContext, PoisonCtx, Result, Score,
+    Step,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -62,7 +63,7 @@ impl Attack for Broken {
     fn poison(&self, ctx: &PoisonCtx, _goal: &Goal) -> Result<Vec<Edit>> {
         self.panics_in("poison");
         let first = ctx.free_rows().next().expect("there are rows");
-        let row = if self.how == "row" { 4_000_000 } else { first };
+        let row = if self.how == "row" { DataRow(4_000_000) } else { first };
         Ok(vec![Edit::replace(row, "a picture", 0).stamped()])
     }
 
