@@ -253,7 +253,7 @@ fn what_is_no_library_of_plugins_is_refused() {
     };
     check(
         &damaged("libinterface.so", 16),
-        &["has interface 63 of plugins and this gauntlet 3", "build it with the gauntlet"],
+        &["has interface 63 of plugins and this gauntlet 4", "build it with the gauntlet"],
     );
     check(&damaged("libmagic.so", 3), &["handshake is damaged", "build it anew"]);
     let cut = changed(&home, "libcut.so", |content| content.truncate(content.len() / 2));
