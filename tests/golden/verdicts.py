@@ -1,4 +1,4 @@
-"""Golden values of core/src/judge/{seeds,flips,rate}.rs: `python tests/golden/verdicts.py > tests/golden/statistics.json` (needs scipy, statsmodels)."""
+"""Golden values of report/src/statistics/{seeds,flips,rate}.rs: `python tests/golden/verdicts.py > tests/golden/statistics.json` (needs scipy, statsmodels)."""
 import json
 import sys
 from pathlib import Path
