@@ -1,4 +1,4 @@
-"""Prints golden values for report's seeds.rs, flips.rs and rate.rs, with scipy and statsmodels.
+"""Prints golden values for report/src/statistics/{seeds,flips,rate}.rs, with scipy and statsmodels.
 
     pip install scipy statsmodels
     python tests/golden/verdicts.py > tests/golden/statistics.json

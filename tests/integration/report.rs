@@ -160,3 +160,12 @@ fn a_run_without_its_store_still_has_its_report() {
     let nothing = gauntlet(&["report", argument(&folder("report-nothing"))]);
     assert!(nothing.code == Some(2) && nothing.stderr.contains("holds no suite.json"), "{nothing:?}");
 }
+
+#[test]
+fn lines_that_an_earlier_version_wrote_without_roles_give_the_table_that_they_gave() {
+    let frozen = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/frozen/out");
+    let table = fs::read_to_string(Path::new(frozen).join("table.txt")).unwrap();
+    assert!(!fs::read_to_string(Path::new(frozen).join("results.jsonl")).unwrap().contains("role"));
+    let told = gauntlet(&["table", frozen]);
+    assert_eq!((told.code, told.stdout), (Some(0), table), "{}", told.stderr);
+}

@@ -1,5 +1,5 @@
 //! The single cases behind a share: which pictures (or captions), what they are, what the model took them for. Kept in `cases.jsonl` of a
-//! trial, so that two models can be compared picture by picture (`judge/pair.rs`) and a report can say what a model now says of a picture.
+//! trial, so that two models can be compared picture by picture (`report/src/pair.rs`) and a report can say what a model now says of a picture.
 
 use super::{EvalContext, Score};
 use crate::data::files::write_atomic;

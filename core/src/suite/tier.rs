@@ -1,5 +1,5 @@
 //! Tiers: one experiment at several frozen sizes. A table `[tiers.NAME]` overrides keys of the suite, `--tier NAME` picks one, and every
-//! line of its results says which. Results of two tiers never meet in one table (`report/board.rs` refuses them): a small one is there to see
+//! line of its results says which. Results of two tiers never meet in one table (`report/src/view/comparable.rs` refuses them): a small one is there to see
 //! that the experiment runs, not to be compared with a large one.
 
 use super::{Resolved, Suite};
