@@ -1,22 +1,16 @@
 //! Canvases: every row as one u8 picture `[3, S, S]`, as the evaluation sees it and as a trigger is stamped onto it.
 //!
 //! Where they fit the budget they lie in a memory-mapped file, made once per (data, S) and shared by all trials of a suite
-//! (`canvas/build.rs`); where they would not, each is decoded when it is asked for, by the same function (`canvas/picture.rs`):
+//! (`canvas/build.rs`); where they would not, each is decoded when it is asked for, by the same function (`picture.rs`):
 //! the same pixels, bit for bit.
 
 mod build;
-pub(crate) mod intake;
-mod picture;
-pub mod png;
-mod unread;
 
-pub use picture::{canvas_of, picture};
-
-use super::index::{Index, Row};
-use super::ordered::{cores, ordered};
-use super::rows::{Loss, Lost, Tally};
-use super::{BadRow, Source};
-use crate::{Error, Progress, Result};
+use crate::index::Index;
+use crate::ordered::{cores, ordered};
+use crate::rows::{Loss, Lost, Tally};
+use crate::source::{Row, Source};
+use crate::{BadRow, Error, Progress, Result};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fs;
@@ -109,7 +103,7 @@ impl Canvas {
     }
 
     /// Tells these canvases, and which rows have none, from all others.
-    pub(super) fn key(&self) -> String {
+    pub(crate) fn key(&self) -> String {
         let parts = format!("{} {} {:?}", self.index.key, self.size, self.dropped);
         blake3::hash(parts.as_bytes()).to_hex().to_string()
     }
@@ -130,7 +124,7 @@ impl Canvas {
     }
 
     /// Rows found, kept and lost until this was opened.
-    pub(super) fn tally(&self) -> Tally {
+    pub(crate) fn tally(&self) -> Tally {
         let mut tally = self.index.tally.clone();
         self.lost.iter().for_each(|lost| tally.lose_kept(lost));
         tally

@@ -8,9 +8,9 @@
 mod stamps;
 mod write;
 
-use super::rows::Tally;
-use super::{ClassFile, Classes, DataConfig, Source};
-use crate::{Error, Progress, Result};
+use crate::rows::Tally;
+use crate::source::{Row, Source};
+use crate::{ClassFile, Classes, DataConfig, Error, Progress, Result};
 use gauntlet_torch::Map;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
@@ -44,25 +44,6 @@ pub struct Index {
     /// Rows found, kept and lost.
     pub tally: Tally,
     folder: PathBuf,
-}
-
-/// A usable row of a data set.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Row<'a> {
-    /// Its place in the data set.
-    pub number: u32,
-    /// What the source finds it by, besides the numbers: a key, a path.
-    pub key: &'a str,
-    /// Its caption.
-    pub caption: &'a str,
-    /// Its class, an index into [`Classes`].
-    pub class: Option<u32>,
-    /// Which of the source's files it lies in.
-    pub file: u32,
-    /// Where in it.
-    pub start: u64,
-    /// Bytes of its picture as it lies on disk.
-    pub size: u32,
 }
 
 /// What lies in `rows.bin`, in this order, little-endian.
@@ -145,7 +126,7 @@ impl Index {
 
     /// Notes that something is made of these rows from now on, which must not be mixed with what is made of other
     /// images.
-    pub(super) fn mark_used(&self) -> Result<()> {
+    pub(crate) fn mark_used(&self) -> Result<()> {
         stamps::mark_used(&self.folder)
     }
 

@@ -1,8 +1,8 @@
 //! Which pairs train and which are held out to be tested on; drawn from the seed, equal in all arenas and for all defenses.
 
-use super::{Dataset, validation};
+use crate::dataset::Dataset;
 use crate::files::write_atomic;
-use crate::{Error, Result, draw};
+use crate::{Error, Result, draw, validation};
 use std::collections::{BinaryHeap, HashMap, HashSet};
 
 impl Dataset {

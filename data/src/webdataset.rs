@@ -2,7 +2,7 @@
 //! picture is read in any order. Nothing is extracted, and no name inside a shard ever touches the file system.
 //!
 //! `webdataset/archive.rs` walks through a tar and says whether it is whole, `webdataset/sample.rs` groups its members as webdataset does,
-//! `webdataset/told.rs` gathers what a person must know. `data/index.rs` says where the rows go.
+//! `webdataset/told.rs` gathers what a person must know. `index.rs` says where the rows go.
 
 mod archive;
 mod files;
@@ -15,59 +15,22 @@ mod told;
 use archive::{Fault, Place, Span};
 use files::{Found, find_shards, shard_name};
 use sample::{Again, Sample, Samples, cls, kept, shown};
-pub use told::CutShards;
 use told::Told;
 
-use super::canvas::intake::{caption, class_file, read_span, stamp};
-use super::canvas::picture;
-use super::index::Row;
-use super::ordered::ordered;
-use super::rows::{Loss, Remarks, Why};
-use super::{BadRow, ClassFile, DataConfig, Entry, Source, json};
-use crate::{Error, Progress, Result};
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+pub use crate::config::{CutShards, Webdataset};
+
+use crate::intake::{caption, read_span, stamp};
+use crate::ordered::ordered;
+use crate::picture::picture;
+use crate::rows::{Loss, Remarks, Why};
+use crate::source::{Entry, Row, Source};
+use crate::{BadRow, ClassFile, Error, Progress, Result, json};
 use serde_json::{Map, Value};
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
-
-/// Tar shards of pictures with captions.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct Webdataset {
-    /// Folder of `.tar` shards, sub-folders included (read in the order of their names); one `.tar` file; or a pattern in braces as webdataset
-    /// writes it: `data/{00000..00331}.tar`.
-    pub path: PathBuf,
-    /// Field of a sample's JSON that is its class label; empty to take the `.cls` member (a number or a word) where there is one. Without
-    /// labels a share of all pairs is held out.
-    pub class_field: String,
-    /// JSON file of class names and prompt templates; empty to let the labels name themselves.
-    pub class_file: PathBuf,
-    /// Field of a sample's JSON that is its caption; "auto" takes the `.txt` where there is one, otherwise the field `caption`.
-    pub caption: String,
-    /// Pairs that are held out, a source of their own; without it a share of the pairs is (`heldout`). It is read like any `[data]`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub validation: Option<Box<DataConfig>>,
-    /// Share of rows that may be unusable (corrupt, without caption, ..) before the data set is refused.
-    #[schemars(range(min = 0.0, max = 1.0))]
-    pub max_bad: f64,
-    /// What becomes of a data set with shards that are cut short, damaged or empty, of which nobody can say how many rows they held: "refuse"
-    /// it, or "allow" them and take the samples before the cut.
-    #[serde(skip_serializing_if = "CutShards::refused")]
-    #[schemars(extend("default" = "refuse"))]
-    pub cut_shards: CutShards,
-}
-
-impl Default for Webdataset {
-    fn default() -> Self {
-        let (path, class_field, class_file) = Default::default();
-        let (cut_shards, validation) = Default::default();
-        Webdataset { path, class_field, class_file, caption: "auto".into(), validation, max_bad: 0.01, cut_shards }
-    }
-}
 
 impl Webdataset {
     /// Finds the shards; reads nothing of them.
@@ -84,7 +47,8 @@ impl Webdataset {
             stamps += &format!("{} {}\n", shard_name(&self.path, path), stamp(path).map_err(Error::io(path))?);
         }
         stamps.extend(passed_over.iter().map(|name| format!("{name} passed over\n")));
-        let (config, remarks, class_file) = (self.clone(), Mutex::default(), class_file(&self.class_file)?);
+        let (config, remarks, class_file) =
+            (self.clone(), Mutex::default(), ClassFile::read_if_named(&self.class_file)?);
         Ok(Shards { config, shards, passed_over, stamps, class_file, remarks })
     }
 }

@@ -3,7 +3,7 @@
 
 use super::bundle::{About, damaged, plain};
 use super::{Poison, Poisoned};
-use crate::data::canvas::png;
+use crate::data::picture::png;
 use crate::data::ordered::{cores, ordered};
 use crate::data::webdataset::shard::ShardWriter;
 use crate::{Error, Progress, Result};

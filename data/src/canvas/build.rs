@@ -2,8 +2,9 @@
 //! changes nothing: `pixels.u8` (rows of planar RGB, zeros where there is no picture), `dropped.jsonl`, `canvas.json`.
 
 use super::{Canvas, Summary, read};
-use crate::folder::{DropList, Part, Writer};
+use crate::files::{Part, Writer};
 use crate::ordered::ordered;
+use crate::rows::DropList;
 use crate::{Error, Progress, Result};
 use std::path::Path;
 
@@ -43,5 +44,5 @@ pub(super) fn build(canvas: &Canvas, threads: usize, folder: &Path, progress: &d
     let mut file = Writer::create(part.path("canvas.json"))?;
     file.write(serde_json::to_string(&summary).expect("plain data").as_bytes())?;
     file.finish()?;
-    part.finish()
+    part.finish_same()
 }

@@ -5,7 +5,7 @@ use super::items::{Identity, Pixels, Rows, identity};
 use super::list::{List, some};
 use super::pickle::{Bytes, Pickle};
 use super::{About, Archive, Found, Items, Metric, Size, names, stands};
-use crate::canvas::intake::MAX_BYTES;
+use crate::intake::MAX_BYTES;
 use crate::regular;
 use crate::{Error, Result};
 use std::path::Path;

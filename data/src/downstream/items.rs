@@ -3,9 +3,9 @@
 //! What a list names must be there, once: [`Items::files`] looks at every file, which also gives the fingerprint and tells one file
 //! under two names.
 
-use crate::canvas::intake::{MAX_BYTES, read_span};
-use crate::canvas::{canvas_of, picture};
+use crate::intake::{MAX_BYTES, read_span};
 use crate::ordered::{cores, ordered};
+use crate::picture::{canvas_of, picture};
 use crate::regular;
 use crate::{Error, Result};
 use image::RgbImage;

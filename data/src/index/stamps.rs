@@ -6,11 +6,10 @@
 //! the old images, the index is made anew; where something was, results of the two would stand side by side, and
 //! nothing else would tell them apart: an error.
 
-use crate::folder::{Part, Writer};
-use crate::index::Row;
+use crate::files::{Part, Writer};
 use crate::ordered::cores;
+use crate::source::{Row, Source, Stamp};
 use crate::{Error, Progress, Result};
-use crate::{Source, Stamp};
 use gauntlet_torch::Map;
 use std::fs::{self, File};
 use std::io::ErrorKind;

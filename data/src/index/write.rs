@@ -2,11 +2,11 @@
 //! that they name. Nothing is kept in memory but the labels.
 
 use super::{MENTIONED, NO_LABEL, RECORD, Record, Summary, row_of, stamps};
-use crate::folder::{DropList, Part, Writer};
+use crate::files::{Part, Writer};
 use crate::ordered::{cores, ordered};
-use crate::rows::{Remarks, Tally};
-use crate::{ClassFile, Classes, DataConfig, Entry, Source};
-use crate::{Error, Progress, Result};
+use crate::rows::{DropList, Remarks, Tally};
+use crate::source::{Entry, Row, Source};
+use crate::{ClassFile, Classes, DataConfig, Error, Progress, Result};
 use gauntlet_torch::Map;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -56,7 +56,7 @@ pub(super) fn write(
     let mut file = Writer::create(part.path("index.json"))?;
     file.write(serde_json::to_string(&summary).expect("plain data").as_bytes())?;
     file.finish()?;
-    part.finish()
+    part.finish_same()
 }
 
 /// `rows.bin` and `text.bin` as they grow.
@@ -117,7 +117,7 @@ impl Rows {
         {
             let known = file.classes.keys().cloned().collect();
             let unknown = Error::Unknown { kind: "class", name: label.into(), known };
-            let row = super::Row {
+            let row = Row {
                 number: self.count as u32,
                 key: &entry.key,
                 caption: &entry.caption,

@@ -2,7 +2,7 @@
 
 use super::Job;
 use super::train::wrong;
-use gauntlet::data::canvas::png;
+use gauntlet::data::picture::png;
 use gauntlet::data::ordered::{cores, ordered};
 use gauntlet::evaluator::victims;
 use gauntlet::poison::{PreparedAttack, bytes};

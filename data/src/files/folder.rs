@@ -1,0 +1,58 @@
+//! Folders that appear whole: made beside their place and renamed into it. A killed build leaves nothing half used, and of two processes that
+//! race one wins.
+
+use crate::{Error, Result};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// What folders in the making are called; hidden, so that nothing takes one for what it will be.
+pub const PREFIX: &str = ".part-";
+
+/// A folder in the making; dropped before it is finished, it vanishes.
+pub struct Part {
+    place: PathBuf,
+    part: tempfile::TempDir,
+}
+
+impl Part {
+    /// Begins the folder `place`; those around it are made if need be.
+    pub fn new(place: &Path) -> Result<Self> {
+        let around = super::around(place);
+        fs::create_dir_all(around).map_err(Error::io(around))?;
+        // A temporary folder is its maker's alone; this is for whomever the umask lets read.
+        let readable = std::os::unix::fs::PermissionsExt::from_mode(0o777);
+        let part = tempfile::Builder::new().prefix(PREFIX).permissions(readable).tempdir_in(around);
+        Ok(Part { place: place.to_path_buf(), part: part.map_err(Error::io(around))? })
+    }
+
+    /// Where a file of the folder is being written.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.part.path().join(name)
+    }
+
+    /// The folder as it is now.
+    pub fn folder(&self) -> &Path {
+        self.part.path()
+    }
+
+    /// Where it will be.
+    pub fn place(&self) -> &Path {
+        &self.place
+    }
+
+    /// Puts the folder into its place.
+    ///
+    /// # Errors
+    /// If something is there already.
+    pub fn finish(self) -> Result<()> {
+        fs::rename(self.part.path(), &self.place).map_err(Error::io(&self.place))
+    }
+
+    /// The same where the name of the folder tells its content: another process may have been first, with the same bytes.
+    pub fn finish_same(self) -> Result<()> {
+        match fs::rename(self.part.path(), &self.place) {
+            Err(_) if self.place.exists() => Ok(()),
+            renamed => renamed.map_err(Error::io(&self.place)),
+        }
+    }
+}
