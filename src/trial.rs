@@ -2,10 +2,11 @@
 
 use crate::bars::{Bar, JsonLines};
 use clap::Args;
+use gauntlet::data::files::read_json;
 use gauntlet::lock::Lock;
 use gauntlet::run::RunContext;
 use gauntlet::suite::resolve_device;
-use gauntlet::{Error, Progress, Result, Trial};
+use gauntlet::{Progress, Result, Trial};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -37,9 +38,7 @@ pub struct RunTrial {
 impl RunTrial {
     /// Runs it; prints its score lines unless a suite listens.
     pub fn run(self) -> Result<ExitCode> {
-        let text = std::fs::read_to_string(&self.trial).map_err(Error::io(&self.trial))?;
-        let mut trial: Trial = serde_json::from_str(&text)
-            .map_err(|error| Error::invalid(self.trial.display().to_string(), error.to_string()))?;
+        let mut trial: Trial = read_json(&self.trial)?;
         if let Some(device) = &self.device {
             trial.device = resolve_device(device);
         }

@@ -1,11 +1,11 @@
 //! Results: scores, rows, downstream sets and costs as JSON lines. `trial/lines.rs` builds them.
 
-use crate::data::files::write_atomic;
+use crate::Result;
+use crate::data::files;
 use crate::data::rows::Tally;
 use crate::evaluator::Unit;
 use crate::recipe::Precision;
 use crate::registry::Origin;
-use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 
@@ -236,16 +236,10 @@ impl Cost {
 
 /// Writes lines to a file, all or nothing.
 pub fn write_lines(path: &Path, lines: &[Line]) -> Result<()> {
-    let text: String = lines.iter().map(|line| serde_json::to_string(line).expect("plain data") + "\n").collect();
-    write_atomic(path, text.as_bytes())
+    files::write_lines(path, lines)
 }
 
 /// Reads a file of lines.
 pub fn read_lines(path: &Path) -> Result<Vec<Line>> {
-    let text = std::fs::read_to_string(path).map_err(Error::io(path))?;
-    let parse = |(number, line): (usize, &str)| {
-        let place = || format!("{}, line {}", path.display(), number + 1);
-        serde_json::from_str(line).map_err(|error| Error::invalid(place(), error.to_string()))
-    };
-    text.lines().enumerate().map(parse).collect()
+    files::read_lines(path)
 }

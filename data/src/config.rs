@@ -21,6 +21,18 @@ pub enum DataConfig {
 }
 
 impl DataConfig {
+    /// What the pairs are, in a few words.
+    pub fn in_words(&self) -> String {
+        match self {
+            DataConfig::World(world) => {
+                format!("the world of {} pairs and {} classes, seed {}", world.pairs, world.classes, world.seed)
+            }
+            DataConfig::Webdataset(shards) => shards.path.display().to_string(),
+            DataConfig::Csv(table) => table.path.display().to_string(),
+            DataConfig::Labelled(set) => format!("{} in {}", set.set, set.path.display()),
+        }
+    }
+
     /// The source that is held out, where there is one.
     pub fn validation(&self) -> Option<&DataConfig> {
         match self {

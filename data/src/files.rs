@@ -2,12 +2,14 @@
 //! `files/folder.rs` makes folders, `files/writer.rs` large files, `files/json.rs` is JSON, `files/tensors.rs` safetensors.
 
 mod folder;
+mod held;
 mod json;
 pub mod regular;
 mod tensors;
 mod writer;
 
 pub use folder::{PREFIX, Part};
+pub use held::Held;
 pub use json::{json, json_lines, parse_lines, read_json, read_lines, read_whole_lines, write_json, write_lines};
 pub use tensors::{read_safetensors, write_safetensors};
 pub(crate) use writer::Writer;

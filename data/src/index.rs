@@ -8,8 +8,10 @@
 mod stamps;
 mod write;
 
+use crate::files::{Held, read_json};
 use crate::rows::Tally;
 use crate::source::{Row, Source};
+use crate::store::Key;
 use crate::{ClassFile, Classes, DataConfig, Error, Progress, Result};
 use gauntlet_torch::Map;
 use serde::{Deserialize, Serialize};
@@ -43,7 +45,10 @@ pub struct Index {
     pub digest: String,
     /// Rows found, kept and lost.
     pub tally: Tally,
+    /// What the pairs are, in a few words.
+    pub of: String,
     folder: PathBuf,
+    _held: Held,
 }
 
 /// What lies in `rows.bin`, in this order, little-endian.
@@ -112,16 +117,18 @@ impl Index {
     /// class file lacks, or has images that changed since a data set was made of them.
     pub fn open(source: &dyn Source, config: &DataConfig, store: &Path, progress: &dyn Progress) -> Result<Self> {
         let json = serde_json::to_string(config).map_err(|error| Error::invalid("data", error.to_string()))?;
-        let parts = [json, source.fingerprint(), FORMAT.to_string(), crate::SOURCES.to_string()];
-        let key = blake3::hash(parts.join("\n").as_bytes()).to_hex().to_string();
-        let folder = store.join(format!("index-{}", &key[..16]));
+        let key = Key::new("index", FORMAT, crate::SOURCES).with("data", json).with("files", source.fingerprint());
+        let key = key.of(config.in_words());
+        let folder = key.folder(store);
         if folder.exists() {
             stamps::look(source, &folder, progress)?;
         }
         if !folder.exists() {
-            write::write(source, config, &key, &folder, progress)?;
+            write::write(source, config, &key.hex(), &folder, progress)?;
         }
-        Index::read(&folder, &key)
+        let index = Index::read(&folder, &key.hex())?;
+        key.note_use(&folder)?;
+        Ok(index)
     }
 
     /// Notes that something is made of these rows from now on, which must not be mixed with what is made of other
@@ -131,9 +138,9 @@ impl Index {
     }
 
     fn read(folder: &Path, key: &str) -> Result<Self> {
-        let path = folder.join("index.json");
-        let text = std::fs::read_to_string(&path).map_err(Error::io(&path))?;
-        let summary: Summary = serde_json::from_str(&text).map_err(|error| damaged(&path, &error.to_string()))?;
+        let held = Held::new(folder)?;
+        let summary: Summary =
+            read_json(&folder.join("index.json")).map_err(|error| damaged(folder, &error.chain()))?;
         let map = |name: &str| Map::open(&folder.join(name)).map_err(Error::io(folder.join(name)));
         let (rows, text, named) = (map("rows.bin")?, map("text.bin")?, map("named.bin")?);
         let lengths = [rows.len(), text.len(), named.len()];
@@ -151,7 +158,9 @@ impl Index {
             key: summary.key,
             digest: summary.digest,
             tally: summary.tally,
+            of: summary.config.in_words(),
             folder: folder.into(),
+            _held: held,
         })
     }
 

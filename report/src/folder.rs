@@ -1,5 +1,6 @@
 //! The folder that a suite's run leaves: `suite.json`, `results.jsonl`, and a folder for each trial.
 
+use gauntlet::data::files::read_json;
 use gauntlet::results::{Line, read_lines};
 use gauntlet::suite::Suite;
 use gauntlet::{Error, Result, Trial};
@@ -36,9 +37,7 @@ impl Folder {
                 "holds no suite.json, so no suite was run there; name the folder that was given to `run` as --out";
             return Err(Error::invalid(path.display().to_string(), why));
         }
-        let text = std::fs::read_to_string(&file).map_err(Error::io(&file))?;
-        let wrong = |error: serde_json::Error| Error::invalid(file.display().to_string(), error.to_string());
-        let suite: Suite = serde_json::from_str(&text).map_err(wrong)?;
+        let suite: Suite = read_json(&file)?;
         let results = path.join("results.jsonl");
         let mut lines = if results.exists() { read_lines(&results)? } else { Vec::new() };
         lines.extend(super::accuracy::means(&suite, &lines));
@@ -56,9 +55,7 @@ impl Folder {
         if !path.is_file() {
             return Ok(None);
         }
-        let text = std::fs::read_to_string(&path).map_err(Error::io(&path))?;
-        let wrong = |error: serde_json::Error| Error::invalid(path.display().to_string(), error.to_string());
-        serde_json::from_str(&text).map(Some).map_err(wrong)
+        read_json(&path).map(Some)
     }
 
     /// Arena, defense and seed of every trial of the suite, seed by seed.

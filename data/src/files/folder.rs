@@ -1,6 +1,7 @@
 //! Folders that appear whole: made beside their place and renamed into it. A killed build leaves nothing half used, and of two processes that
 //! race one wins.
 
+use super::Held;
 use crate::{Error, Result};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,6 +13,8 @@ pub const PREFIX: &str = ".part-";
 pub struct Part {
     place: PathBuf,
     part: tempfile::TempDir,
+    /// Nobody takes it for what a killed process left.
+    _held: Held,
 }
 
 impl Part {
@@ -22,7 +25,8 @@ impl Part {
         // A temporary folder is its maker's alone; this is for whomever the umask lets read.
         let readable = std::os::unix::fs::PermissionsExt::from_mode(0o777);
         let part = tempfile::Builder::new().prefix(PREFIX).permissions(readable).tempdir_in(around);
-        Ok(Part { place: place.to_path_buf(), part: part.map_err(Error::io(around))? })
+        let part = part.map_err(Error::io(around))?;
+        Ok(Part { place: place.to_path_buf(), _held: Held::new(part.path())?, part })
     }
 
     /// Where a file of the folder is being written.

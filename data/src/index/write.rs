@@ -2,7 +2,7 @@
 //! that they name. Nothing is kept in memory but the labels.
 
 use super::{MENTIONED, NO_LABEL, RECORD, Record, Summary, row_of, stamps};
-use crate::files::{Part, Writer};
+use crate::files::{Part, Writer, write_json};
 use crate::ordered::{cores, ordered};
 use crate::rows::{DropList, Remarks, Tally};
 use crate::source::{Entry, Row, Source};
@@ -53,9 +53,7 @@ pub(super) fn write(
         class_of_label,
         classes: class_file.unwrap_or_else(|| ClassFile::of_labels(labels.into_keys().collect())),
     };
-    let mut file = Writer::create(part.path("index.json"))?;
-    file.write(serde_json::to_string(&summary).expect("plain data").as_bytes())?;
-    file.finish()?;
+    write_json(&part.path("index.json"), &summary)?;
     part.finish_same()
 }
 

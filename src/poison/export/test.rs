@@ -2,8 +2,8 @@
 
 use super::Job;
 use super::train::wrong;
-use gauntlet::data::picture::png;
 use gauntlet::data::ordered::{cores, ordered};
+use gauntlet::data::picture::png;
 use gauntlet::evaluator::victims;
 use gauntlet::poison::{PreparedAttack, bytes};
 use gauntlet::{Error, Goal, Progress, Result};

@@ -4,8 +4,8 @@
 use super::{Format, Job};
 use gauntlet::corpus::Corpus;
 use gauntlet::corpus::{CorpusRow, Origin, Shape};
-use gauntlet::data::picture::png;
 use gauntlet::data::ordered::{cores, ordered};
+use gauntlet::data::picture::png;
 use gauntlet::data::tokenize::Tokenizer;
 use gauntlet::data::webdataset::shard::ShardWriter;
 use gauntlet::poison::bytes;
