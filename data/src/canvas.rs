@@ -44,7 +44,7 @@ pub struct Canvas {
 /// `canvas.json`: what a cache folder holds.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Summary {
+struct CanvasSummary {
     index: String,
     size: u32,
     rows: u32,
@@ -89,7 +89,7 @@ impl Canvas {
 
     fn map(&mut self, folder: &Path) -> Result<()> {
         self.held = Some(Arc::new(Held::new(folder)?));
-        let summary: Summary =
+        let summary: CanvasSummary =
             read_json(&folder.join("canvas.json")).map_err(|error| damaged(folder, &error.chain()))?;
         if (&summary.index, summary.size, summary.rows) != (&self.index.key, self.size, self.index.len()) {
             return Err(damaged(folder, "it belongs to other data"));
@@ -99,7 +99,7 @@ impl Canvas {
         if found != self.bytes() {
             return Err(damaged(&pixels, &format!("it has {found} bytes instead of {}", self.bytes())));
         }
-        let name = pixels.to_str().ok_or_else(|| Error::invalid(pixels.display().to_string(), "is not UTF-8"))?;
+        let name = pixels.to_str().ok_or_else(|| Error::invalid(pixels.display(), "is not UTF-8"))?;
         let mapped = Tensor::f_from_file(name, false, self.bytes() as i64, (Kind::Uint8, Device::Cpu))?;
         let side = i64::from(self.size);
         self.cached = Some(mapped.f_view([-1, 3, side, side])?);
@@ -272,7 +272,7 @@ fn read(source: &dyn Source, row: Row, size: u32) -> Result<Vec<u8>, BadRow> {
 /// Folders appear whole, by a rename; one that is not whole was changed from outside.
 fn damaged(path: &Path, why: &str) -> Error {
     let why = format!("the canvas cache is damaged ({why}); delete its folder to rebuild it");
-    Error::invalid(path.display().to_string(), why)
+    Error::invalid(path.display(), why)
 }
 
 #[cfg(test)]

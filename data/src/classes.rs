@@ -9,7 +9,7 @@ mod search;
 
 use crate::tokenize::{Cleaner, words};
 use crate::{Error, Result, json, regular};
-use search::Search;
+pub(crate) use search::Search;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
@@ -51,7 +51,7 @@ impl ClassFile {
     /// Reads a class file and checks that it can be used.
     pub fn read(path: &PathBuf) -> Result<Self> {
         let bytes = regular::read(path, LARGEST).map_err(Error::io(path))?;
-        let wrong = |why: String| Error::invalid(path.display().to_string(), why);
+        let wrong = |why: String| Error::invalid(path.display(), why);
         let text = json::standard(&bytes).map_err(wrong)?;
         let file: ClassFile = serde_json::from_slice(&text).map_err(|error| wrong(error.to_string()))?;
         let nameless = file.classes.iter().find(|(_, names)| names.first().is_none_or(|name| name.trim().is_empty()));
@@ -121,15 +121,8 @@ impl Classes {
                 labels.push(class.label.clone());
                 [&mut names, &mut aliases, &mut sharing].into_iter().for_each(|lists| lists.push(Vec::new()));
             }
-            let add = |list: &mut Vec<String>, new: Vec<String>| {
-                new.into_iter().for_each(|new| {
-                    if !list.contains(&new) {
-                        list.push(new)
-                    }
-                });
-            };
-            add(&mut names[number], class.names);
-            add(&mut aliases[number], class.aliases);
+            add_new(&mut names[number], class.names);
+            add_new(&mut aliases[number], class.aliases);
             sharing[number].push(class.label.clone());
             of_label.insert(class.label, number as u32);
         }
@@ -239,6 +232,14 @@ fn without_brackets(name: &str) -> String {
     }
     let kept = kept.split_whitespace().collect::<Vec<_>>().join(" ");
     if words(&kept).is_empty() { name.to_string() } else { kept }
+}
+
+fn add_new(list: &mut Vec<String>, more: Vec<String>) {
+    for word in more {
+        if !list.contains(&word) {
+            list.push(word);
+        }
+    }
 }
 
 #[cfg(test)]

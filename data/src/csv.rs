@@ -175,7 +175,7 @@ impl Source for Table {
             rows.into_iter().try_for_each(&mut *each)
         })?;
         if done == 0 {
-            return Err(Error::invalid(self.config.path.display().to_string(), "there is no row below its header"));
+            return Err(Error::invalid(self.config.path.display(), "there is no row below its header"));
         }
         let backslashes = self.backslashes.swap(0, Ordering::Relaxed);
         if backslashes > 0 {

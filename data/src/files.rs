@@ -8,7 +8,7 @@ pub mod regular;
 mod tensors;
 mod writer;
 
-pub use folder::{PREFIX, Part};
+pub use folder::{PREFIX, Part, remove_folder};
 pub use held::Held;
 pub use json::{json, json_lines, parse_lines, read_json, read_lines, read_whole_lines, write_json, write_lines};
 pub use tensors::{read_safetensors, write_safetensors};

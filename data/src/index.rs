@@ -96,7 +96,7 @@ fn part<const N: usize>(bytes: &[u8], start: usize) -> [u8; N] {
 /// `index.json`: what an index folder holds.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Summary {
+struct IndexSummary {
     key: String,
     config: DataConfig,
     rows: usize,
@@ -116,7 +116,7 @@ impl Index {
     /// If the source cannot be read, has more bad rows than `max_bad` allows or no usable one, has a label that its
     /// class file lacks, or has images that changed since a data set was made of them.
     pub fn open(source: &dyn Source, config: &DataConfig, store: &Path, progress: &dyn Progress) -> Result<Self> {
-        let json = serde_json::to_string(config).map_err(|error| Error::invalid("data", error.to_string()))?;
+        let json = serde_json::to_string(config).map_err(|error| Error::invalid("data", error))?;
         let key = Key::new("index", FORMAT, crate::SOURCES).with("data", json).with("files", source.fingerprint());
         let key = key.of(config.in_words());
         let folder = key.folder(store);
@@ -139,7 +139,7 @@ impl Index {
 
     fn read(folder: &Path, key: &str) -> Result<Self> {
         let held = Held::new(folder)?;
-        let summary: Summary =
+        let summary: IndexSummary =
             read_json(&folder.join("index.json")).map_err(|error| damaged(folder, &error.chain()))?;
         let map = |name: &str| Map::open(&folder.join(name)).map_err(Error::io(folder.join(name)));
         let (rows, text, named) = (map("rows.bin")?, map("text.bin")?, map("named.bin")?);
@@ -213,5 +213,5 @@ fn row_of<'a>(rows: &[u8], text: &'a [u8], row: u32, class_of: impl Fn(u16) -> u
 /// Folders appear whole, by a rename; one that is not whole was changed from outside.
 fn damaged(path: &Path, why: &str) -> Error {
     let why = format!("the row index is damaged ({why}); delete its folder to make it anew");
-    Error::invalid(path.display().to_string(), why)
+    Error::invalid(path.display(), why)
 }

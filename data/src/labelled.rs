@@ -11,16 +11,16 @@ use std::collections::BTreeMap;
 impl Labelled {
     /// Opens the set; decodes nothing.
     pub fn open(&self) -> Result<impl Source + use<>> {
-        Ok(Pairs { set: open(&self.set, &self.path, &self.options)?, more: self.classes.clone() })
+        Ok(LabelledPairs { set: open(&self.set, &self.path, &self.options)?, more: self.classes.clone() })
     }
 }
 
-struct Pairs {
+struct LabelledPairs {
     set: Set,
     more: Vec<String>,
 }
 
-impl Source for Pairs {
+impl Source for LabelledPairs {
     fn fingerprint(&self) -> String {
         let Set { test, classes, templates, .. } = &self.set;
         format!("{} {classes:?} {templates:?} {:?}", test.fingerprint(), self.more)

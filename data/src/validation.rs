@@ -68,11 +68,7 @@ impl Source for WithValidation {
             let why = format!("{lost} of {found} rows cannot be used and its `max_bad` allows a share of {allowed}");
             return Err(Error::invalid("table `data.validation`", why));
         }
-        let empty = |count: u64, table: &str| match count {
-            0 => Err(Error::invalid(format!("table `{table}`"), "no row of it can be used")),
-            _ => Ok(()),
-        };
-        empty(trains, "data").and_then(|()| empty(held_out, "data.validation"))
+        not_empty(trains, "table `data`").and_then(|()| not_empty(held_out, "table `data.validation`"))
     }
 
     fn remarks(&self) -> Remarks {
@@ -117,4 +113,8 @@ impl Source for WithValidation {
     fn vocabulary(&self) -> Vec<String> {
         self.train.vocabulary()
     }
+}
+
+fn not_empty(rows: u64, table: &str) -> Result<()> {
+    if rows > 0 { Ok(()) } else { Err(Error::invalid(table, "no row of it can be used")) }
 }

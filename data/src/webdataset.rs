@@ -13,7 +13,7 @@ pub mod shard;
 mod told;
 
 use archive::{Fault, Place, Span};
-use files::{Found, find_shards, shard_name};
+use files::{FoundShards, find_shards, shard_name};
 use sample::{Again, Sample, Samples, cls, kept, shown};
 use told::Told;
 
@@ -41,7 +41,7 @@ impl Webdataset {
         if self.path.as_os_str().is_empty() {
             return Err(Error::invalid("path", "it names no folder of `.tar` shards"));
         }
-        let Found { shards, passed_over } = find_shards(&self.path)?;
+        let FoundShards { shards, passed_over } = find_shards(&self.path)?;
         let mut stamps = String::new();
         for path in &shards {
             stamps += &format!("{} {}\n", shard_name(&self.path, path), stamp(path).map_err(Error::io(path))?);
@@ -89,20 +89,18 @@ impl Shards {
         told.twice(whole.iter().map(|&number| samples.list[number].name()));
         let mut rows = Vec::new();
         for (number, sample) in samples.list.iter().enumerate() {
-            let bad = |(why, rows)| {
-                BadRow::several(format!("{}:{}", shard_name(&self.config.path, path), sample.name()), why, rows)
-            };
+            let name = || format!("{}:{}", shard_name(&self.config.path, path), sample.name());
             if let Some(lost) = scattered.remove(&number) {
-                rows.extend(lost.map(|lost| Err(bad(lost))));
-            } else if let Some(lost) = sample.repeated() {
-                rows.push(Err(bad(lost)));
+                rows.extend(lost.map(|(why, count)| Err(BadRow::several(name(), why, count))));
+            } else if let Some((why, count)) = sample.repeated() {
+                rows.push(Err(BadRow::several(name(), why, count)));
             } else {
                 let dotted = sample.lost_to_dots();
                 if dotted.is_none() || sample.image_count() > 0 {
                     told.images(sample);
-                    rows.push(self.entry(shard, &file, sample, seen).map_err(|why| bad((why, 1))));
+                    rows.push(self.entry(shard, &file, sample, seen).map_err(|why| BadRow::new(name(), why)));
                 }
-                rows.extend(dotted.map(|lost| Err(bad(lost))));
+                rows.extend(dotted.map(|(why, count)| Err(BadRow::several(name(), why, count))));
             }
         }
         if let Err(Fault { why, .. }) = walked {
@@ -117,27 +115,23 @@ impl Shards {
         let too_large = |_| Loss::UnreadableImage.because(format!("its image has {} bytes", picture.size));
         let size = u32::try_from(picture.size).map_err(too_large)?;
         let text = sample.member("txt").filter(|_| self.config.caption == "auto");
-        let read = |place: Place, extension: &str| {
-            let Span { start, size } = place.span(extension.as_bytes())?;
-            read_span(file, start, size)
-        };
         let json = match sample.member("json").filter(|_| text.is_none() || !self.config.class_field.is_empty()) {
             Some(place) => {
                 let caption = if text.is_some() { None } else { Some(self.caption_field()) };
                 let wanted = [caption, Some(&*self.config.class_field)].into_iter().flatten().collect::<Vec<_>>();
-                let parsed = read(place, "json").and_then(|bytes| parse_json(&bytes, &wanted));
+                let parsed = member(file, place, "json").and_then(|bytes| parse_json(&bytes, &wanted));
                 Some(parsed.map_err(|why| Loss::UnreadableJson.because(why))?)
             }
             None => None,
         };
         let caption = match text {
-            Some(text) => caption(&read(text, "txt").map_err(|why| Loss::NoCaption.because(why))?)?,
+            Some(text) => caption(&member(file, text, "txt").map_err(|why| Loss::NoCaption.because(why))?)?,
             None => self.json_caption(json.as_ref(), sample)?,
         };
         let label = match sample.member("cls").filter(|_| self.config.class_field.is_empty()) {
-            Some(place) => {
-                read(place, "cls").and_then(|bytes| cls(&bytes)).map_err(|why| Loss::UnreadableLabel.because(why))?
-            }
+            Some(place) => member(file, place, "cls")
+                .and_then(|bytes| cls(&bytes))
+                .map_err(|why| Loss::UnreadableLabel.because(why))?,
             None => json.as_ref().and_then(|json| label(json.get(&self.config.class_field)?)),
         };
         seen.note(json.as_ref(), &self.config.class_field);
@@ -161,6 +155,12 @@ impl Shards {
             }
         }
     }
+}
+
+/// What a member holds, which is called so.
+fn member(file: &File, place: Place, extension: &str) -> Result<Vec<u8>, String> {
+    let Span { start, size } = place.span(extension.as_bytes())?;
+    read_span(file, start, size)
 }
 
 fn parse_json(bytes: &[u8], wanted: &[&str]) -> Result<Map<String, Value>, String> {

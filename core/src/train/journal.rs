@@ -95,7 +95,7 @@ impl Trainer<'_> {
         let before =
             if path.exists() { std::fs::read_to_string(&path).map_err(Error::io(&path))? } else { String::new() };
         let mut lines: BTreeSet<String> = before.lines().map(str::to_string).collect();
-        lines.extend(bad.iter().map(|bad| json(bad)));
+        lines.extend(bad.iter().map(json));
         write_atomic(&path, lines.into_iter().map(|line| line + "\n").collect::<String>().as_bytes())
     }
 

@@ -1,7 +1,7 @@
 //! Builds a cache folder: rows are decoded on several threads and appended in the source's order, so that the number of threads
 //! changes nothing: `pixels.u8` (rows of planar RGB, zeros where there is no picture), `dropped.jsonl`, `canvas.json`.
 
-use super::{Canvas, Summary, read};
+use super::{Canvas, CanvasSummary, read};
 use crate::files::{Part, Writer, write_json};
 use crate::ordered::ordered;
 use crate::rows::DropList;
@@ -40,7 +40,7 @@ pub(super) fn build(canvas: &Canvas, threads: usize, folder: &Path, progress: &d
     pixels.finish()?;
     let (kept, lost) = (u64::from(total) - dropped.len() as u64, list.tally.lost.clone());
     list.finish(&part, kept, &canvas.index.tally, canvas.source.max_bad())?;
-    let summary = Summary { index: canvas.index.key.clone(), size: canvas.size, rows: total, dropped, lost };
+    let summary = CanvasSummary { index: canvas.index.key.clone(), size: canvas.size, rows: total, dropped, lost };
     write_json(&part.path("canvas.json"), &summary)?;
     part.finish_same()
 }

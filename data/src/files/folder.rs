@@ -4,6 +4,7 @@
 use super::Held;
 use crate::{Error, Result};
 use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 /// What folders in the making are called; hidden, so that nothing takes one for what it will be.
@@ -59,4 +60,15 @@ impl Part {
             renamed => renamed.map_err(Error::io(&self.place)),
         }
     }
+}
+
+/// Removes a folder at once, by a rename: another process finds it whole or not at all. It may have removed it already.
+pub fn remove_folder(folder: &Path) -> Result<()> {
+    let name = folder.file_name().unwrap_or_default().to_string_lossy();
+    let gone = folder.with_file_name(format!("{PREFIX}{}-{name}", std::process::id()));
+    match fs::rename(folder, &gone) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        renamed => renamed.map_err(Error::io(folder))?,
+    }
+    fs::remove_dir_all(&gone).map_err(Error::io(&gone))
 }

@@ -32,7 +32,7 @@ pub fn write_lines<'a, T: Serialize + 'a>(path: &Path, values: impl IntoIterator
 /// If the file is not there, or holds something else.
 pub fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T> {
     let text = std::fs::read_to_string(path).map_err(Error::io(path))?;
-    serde_json::from_str(&text).map_err(|error| Error::invalid(path.display().to_string(), error.to_string()))
+    serde_json::from_str(&text).map_err(|error| Error::invalid(path.display(), error))
 }
 
 /// Reads values one a line, of a file that was written whole.
@@ -65,6 +65,5 @@ pub fn parse_lines<T: DeserializeOwned>(path: &Path, text: &str) -> Result<Vec<T
 }
 
 fn parse_line<T: DeserializeOwned>(path: &Path, number: usize, line: &str) -> Result<T> {
-    serde_json::from_str(line)
-        .map_err(|error| Error::invalid(format!("{}, line {number}", path.display()), error.to_string()))
+    serde_json::from_str(line).map_err(|error| Error::invalid(format!("{}, line {number}", path.display()), error))
 }

@@ -1,7 +1,7 @@
 //! What lies in a store, and how it is removed: never while a process holds it, and at once, so that another finds it whole or not at all.
 
 use super::{DIGITS, NOTES, Note, note_on};
-use crate::files::{Held, PREFIX, read_json};
+use crate::files::{Held, PREFIX, read_json, remove_folder};
 use crate::{Error, Result};
 use std::fs::{self, Metadata};
 use std::path::{Path, PathBuf};
@@ -76,10 +76,7 @@ impl Stored {
             return if note.exists() { fs::remove_file(&note).map_err(Error::io(&note)) } else { Ok(()) }
                 .map(|()| true);
         }
-        let name = self.path.file_name().unwrap_or_default().to_string_lossy();
-        let gone = self.path.with_file_name(format!("{PREFIX}{}-{name}", std::process::id()));
-        fs::rename(&self.path, &gone).map_err(Error::io(&self.path))?;
-        fs::remove_dir_all(&gone).map_err(Error::io(&gone)).map(|()| true)
+        remove_folder(&self.path).map(|()| true)
     }
 }
 

@@ -105,7 +105,7 @@ impl Told {
         };
         let why =
             format!("{} of {shards} shards cannot be read to their end: {}; {cure}", named.len(), named.join("; "));
-        Err(Error::invalid(config.path.display().to_string(), why))
+        Err(Error::invalid(config.path.display(), why))
     }
 
     /// All of it, in words.
