@@ -1,7 +1,7 @@
 //! A JPEG of a photograph's size to a canvas.
 
 use criterion::{Criterion, Throughput};
-use gauntlet::data::canvas::picture;
+use gauntlet::data::picture::picture;
 
 /// Made by `make.py` beside it.
 const PHOTO: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/photo/photo.jpg");

@@ -16,6 +16,7 @@ mod poison;
 mod report;
 mod scratch;
 mod sheet;
+mod store;
 mod sweep;
 mod table;
 mod tensorboard;
@@ -78,6 +79,8 @@ enum Command {
     /// Poison as files: make, show, check, and export it with all of the training set
     #[command(subcommand)]
     Poison(poison::Poison),
+    /// Say what lies in a run's store, and make room there
+    Store(store::Store),
     /// List attacks, defenses and evaluators
     List {
         /// As JSON
@@ -149,6 +152,7 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Trial(trial) => trial.run(),
         Command::Eval(eval) => eval.run(),
         Command::Merge(merge) => merge.run().map(|()| ExitCode::SUCCESS),
+        Command::Store(store) => store.run().map(|()| ExitCode::SUCCESS),
         Command::Tensorboard(tensorboard) => tensorboard.run().map(|()| ExitCode::SUCCESS),
         Command::Table(show) => show.run().map(|()| ExitCode::SUCCESS),
         Command::Compare(compare) => compare.run().map(|()| ExitCode::SUCCESS),

@@ -4,7 +4,7 @@
 
 use crate::pixels;
 use crate::releases::{self, Fields, ROUNDED, SQUEEZED};
-use gauntlet::data::canvas;
+use gauntlet::data::picture;
 use gauntlet::rand::{Rng, SeedableRng};
 use gauntlet::registry::Preset;
 use gauntlet::serde_json::{Value, json};
@@ -94,7 +94,7 @@ impl Blended {
     fn picture(&self, side: u32) -> Result<Vec<u8>> {
         let bytes = std::fs::read(&self.picture).map_err(Error::io(&self.picture));
         let bytes = bytes.map_err(|error| error.during("attack `blended`, key `picture`"))?;
-        canvas::picture(&bytes, side).map_err(|why| Error::invalid(self.picture.display().to_string(), why))
+        picture::picture(&bytes, side).map_err(|why| Error::invalid(self.picture.display().to_string(), why))
     }
 }
 
@@ -179,7 +179,7 @@ mod tests {
         };
         let pictures = golden("canvas-32");
         let only = of(photo, 1.0).stamp(&pictures, &[0; 3]).unwrap();
-        let wanted = canvas::picture(&std::fs::read(photo).unwrap(), 32).unwrap();
+        let wanted = picture::picture(&std::fs::read(photo).unwrap(), 32).unwrap();
         assert_eq!(Vec::<u8>::try_from(only.get(1).flatten(0, -1)).unwrap(), wanted);
         assert!(of(photo, 0.0).stamp(&pictures, &[0; 3]).unwrap().equal(&pictures));
         let message = of("no-such.png", 0.2).stamp(&pictures, &[0; 3]).unwrap_err().chain();

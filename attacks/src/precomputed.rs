@@ -4,7 +4,7 @@
 //! `FOLDER/train.csv` has the columns `image` and `caption`, `FOLDER/test.csv` the columns `image` and `class` (the true one); paths
 //! are relative to the folder and stay within it. The pairs are added to the data, which keeps all its own.
 
-use gauntlet::data::canvas;
+use gauntlet::data::picture;
 use gauntlet::rand::seq::SliceRandom;
 use gauntlet::{Attack, Edit, Error, Goal, Picture, PoisonCtx, Result, attack::Stamped};
 use schemars::JsonSchema;
@@ -128,7 +128,7 @@ impl Attack for Precomputed {
     fn picture(&self, file: &str, size: u32) -> Result<Tensor> {
         let path = self.path(file)?;
         let bytes = std::fs::read(&path).map_err(Error::io(&path))?;
-        let pixels = canvas::picture(&bytes, size).map_err(|why| Error::invalid(path.display().to_string(), why))?;
+        let pixels = picture::picture(&bytes, size).map_err(|why| Error::invalid(path.display().to_string(), why))?;
         let side = i64::from(size);
         Ok(Tensor::from_slice(&pixels).view([3, side, side]))
     }

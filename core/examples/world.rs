@@ -4,7 +4,7 @@
 //!     world 10 8 > rows.bin       # 8 pictures of each of the first 10 classes, one class after the other
 
 use gauntlet::Result;
-use gauntlet::data::{DataRow, Source, index::Row, world::World};
+use gauntlet::data::{DataRow, Row, Source, world::World};
 use gauntlet::progress::Silent;
 use std::io::Write;
 

@@ -12,6 +12,7 @@ mod goal;
 pub use backdoor::{Backdoor, Captions, Rows};
 pub use goal::{Goal, Relabel, Stamped, Target};
 
+use crate::data::files::json;
 use crate::data::{DataRow, Dataset, Split, words};
 use crate::draw::{self, Rng};
 use crate::{Error, Progress, Result, build};
@@ -138,14 +139,12 @@ pub struct PrepareContext<'a> {
 impl PrepareContext<'_> {
     /// A file of the store for what `attack` makes of its configuration, of the files it `reads`, and of the data and seed of `ctx`.
     pub fn place(&self, ctx: &PoisonCtx, name: &str, attack: &impl Serialize, reads: &[PathBuf]) -> Result<PathBuf> {
-        let mut hasher = blake3::Hasher::new();
-        let configuration = serde_json::to_string(attack).expect("a configuration is plain data");
-        let heldout = serde_json::to_string(&ctx.split.heldout).expect("plain data");
-        let (format, reads, seed) = (format!("workshop {FORMAT}"), contents(reads)?, ctx.seed.to_string());
-        for part in [&format, name, build::key()?, &configuration, &reads, &ctx.data.key, &seed, &heldout] {
-            hasher.update(part.as_bytes()).update(b"\n");
-        }
-        Ok(self.store.join(format!("{name}-{}.safetensors", &hasher.finalize().to_hex()[..16])))
+        let key = build::stored(name, FORMAT)?.with("configuration", json(attack)).with("files", contents(reads)?);
+        let key = key.with("data", &ctx.data.key).with("seed", ctx.seed).with("held out", json(&ctx.split.heldout));
+        let key = key.of(format!("seed {}, {}", ctx.seed, ctx.data.index.of));
+        let place = key.file(self.store, "safetensors");
+        key.note_use(&place)?;
+        Ok(place)
     }
 }
 

@@ -4,6 +4,7 @@
 //! A program that does not say what it was built from (a test, an example) is told from others by its content, and so is one that has plugins
 //! of somebody's own linked, whose sources nobody hashed.
 
+use crate::data::store::Key;
 use crate::registry::Package;
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
@@ -105,6 +106,23 @@ pub fn key() -> Result<&'static str> {
     let key = format!("gauntlet {version} {sources} {content} rustc {RUSTC} {target} libtorch {libtorch}");
     Ok(KEY.get_or_init(|| key))
 }
+
+/// A key of what lies in a store and is found again by the builds of one [`key`] alone.
+pub fn stored(kind: &str, format: u32) -> Result<Key> {
+    Ok(Key::new(kind, format, key()?))
+}
+
+/// Whether a program of the key `ours` finds again what `made_by` left in a store, libraries of plugins aside: they may be loaded the next time.
+pub fn finds(made_by: &str, ours: &str) -> bool {
+    made_by == crate::data::SOURCES || without_libraries(made_by) == without_libraries(ours)
+}
+
+fn without_libraries(key: &str) -> &str {
+    key.split_once(LIBRARY).map_or(key, |(program, _)| program)
+}
+
+/// Stands before the content of a library in a key.
+pub(crate) const LIBRARY: &str = " library ";
 
 /// Within the library of a plugin, which has a copy of core of its own: takes over the key of the program, with the library's content in it.
 pub(crate) fn adopt(key: String) {

@@ -8,7 +8,7 @@ mod pools;
 pub use pools::pools;
 
 use crate::data::augment::{self, AugmentParams};
-use crate::data::files::read_safetensors;
+use crate::data::files::{read_json, read_safetensors};
 use crate::defense::clip_loss;
 use crate::model::{Clip, ModelConfig};
 use crate::recipe::Precision;
@@ -166,9 +166,7 @@ impl Limits {
             return Ok(Limits(BTreeMap::new()));
         }
         let path = folder.join("rounding.json");
-        let text = std::fs::read_to_string(&path).map_err(Error::io(&path))?;
-        let wrong = |why: serde_json::Error| Error::invalid(path.display().to_string(), why.to_string());
-        serde_json::from_str(&text).map(Limits).map_err(wrong)
+        read_json(&path).map(Limits)
     }
 
     fn of(&self, name: &str) -> f64 {

@@ -10,7 +10,9 @@ pub use arena::Arena;
 pub use pictures::bytes;
 
 use crate::attack::{Attack, Edit, Goal, Picture, PoisonCtx, PrepareContext, contents};
-use crate::data::files::{read_safetensors, write_atomic, write_safetensors};
+use crate::data::files::{
+    Part, json, read_json, read_lines, read_safetensors, write_json, write_lines, write_safetensors,
+};
 use crate::data::{DataRow, Dataset, Split};
 use crate::registry::{Configured, origin};
 use crate::{Error, Result, build, draw};
@@ -171,17 +173,15 @@ impl Poison {
         let labels: Vec<&str> = arena.iter().map(|config| config.label.as_str()).collect();
         let poisons = threats.iter().filter(|threat| labels.contains(&threat.label.as_str()));
         let resolved: String = poisons.map(|threat| format!("{} {}\n", threat.label, threat.identity)).collect();
-        let mut hasher = blake3::Hasher::new();
-        for part in
-            [&format!("poison {FORMAT}"), build::key()?, &data.key, &seed.to_string(), &resolved, &json(&split.heldout)]
-        {
-            hasher.update(part.as_bytes()).update(b"\n");
-        }
-        let folder = store.join(format!("poison-{}", &hasher.finalize().to_hex()[..16]));
+        let key = build::stored("poison", FORMAT)?.with("data", &data.key).with("seed", seed).with("attacks", resolved);
+        let named = if labels.is_empty() { "no attack".into() } else { labels.join(" + ") };
+        let key = key.with("held out", json(&split.heldout)).of(format!("{named}, seed {seed}, {}", data.index.of));
+        let folder = key.folder(store);
         if !folder.join("poison.json").exists() {
             let poison = Poison::make(data, split, seed, arena, threats)?;
             poison.write(&folder, arena, threats)?;
         }
+        key.note_use(&folder)?;
         Poison::read(&folder)
     }
 
@@ -235,29 +235,20 @@ impl Poison {
 
     /// Writes to a folder beside the final one and renames it, so that a reader sees all or nothing.
     fn write(&self, folder: &Path, arena: &[Configured], threats: &[PreparedAttack]) -> Result<()> {
-        let parent = folder.parent().expect("a folder in the store");
-        let temporary = tempfile::tempdir_in(parent).map_err(Error::io(parent))?;
-        let lines: String = self.edits.iter().map(|edit| json(edit) + "\n").collect();
-        write_atomic(&temporary.path().join("edits.jsonl"), lines.as_bytes())?;
+        let part = Part::new(folder)?;
+        write_lines(&part.path("edits.jsonl"), &self.edits)?;
         let pixels = BTreeMap::from([("pixels".to_string(), self.pixels.shallow_clone())]);
-        write_safetensors(&temporary.path().join("pixels.safetensors"), &pixels, &HashMap::new())?;
+        write_safetensors(&part.path("pixels.safetensors"), &pixels, &HashMap::new())?;
         let goals = threats.iter().map(|threat| (threat.label.clone(), threat.goal.clone())).collect();
         let manifest = Manifest { digest: self.digest.clone(), arena: arena.to_vec(), goals };
-        write_atomic(&temporary.path().join("poison.json"), json(&manifest).as_bytes())?;
-        match std::fs::rename(temporary.path(), folder) {
-            // Another trial was first with the same content.
-            Err(_) if folder.join("poison.json").exists() => Ok(()),
-            other => other.map_err(Error::io(folder)),
-        }
+        write_json(&part.path("poison.json"), &manifest)?;
+        part.finish_same()
     }
 
     fn read(folder: &Path) -> Result<Self> {
-        let text = |name: &str| std::fs::read_to_string(folder.join(name)).map_err(Error::io(folder.join(name)));
-        let wrong = |error: serde_json::Error| {
-            Error::invalid(folder.display().to_string(), format!("{error}; delete the folder"))
-        };
-        let manifest: Manifest = serde_json::from_str(&text("poison.json")?).map_err(wrong)?;
-        let edits = text("edits.jsonl")?.lines().map(serde_json::from_str).collect::<Result<_, _>>().map_err(wrong)?;
+        let damaged = |error: Error| error.during("poison of the store; delete its folder");
+        let manifest: Manifest = read_json(&folder.join("poison.json")).map_err(damaged)?;
+        let edits = read_lines(&folder.join("edits.jsonl")).map_err(damaged)?;
         let (mut tensors, _) = read_safetensors(&folder.join("pixels.safetensors"))?;
         let missing = || Error::invalid(folder.display().to_string(), "holds no pixels; delete the folder");
         let pixels = tensors.remove("pixels").ok_or_else(missing)?;
@@ -320,8 +311,4 @@ fn draw_chunk(threat: &PreparedAttack, edits: &[Poisoned], first: u64, data: &Da
     let places = Tensor::from_slice(&places);
     let stamped = threat.stamp(&canvases.index_select(0, &places), &keys)?;
     Ok(canvases.index_copy(0, &places, &stamped))
-}
-
-fn json(value: &impl Serialize) -> String {
-    serde_json::to_string(value).expect("plain data")
 }

@@ -1,12 +1,12 @@
 //! Results: scores, rows, downstream sets and costs as JSON lines. `trial/lines.rs` builds them.
 
+use crate::Result;
 use crate::build::BuiltBy;
-use crate::data::files::write_atomic;
+use crate::data::files;
 use crate::data::rows::Tally;
 use crate::evaluator::{ScoreRole, Unit, definitions};
 use crate::recipe::Precision;
 use crate::registry::Origin;
-use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 use std::path::Path;
@@ -244,18 +244,12 @@ impl Cost {
 
 /// Writes lines to a file, all or nothing.
 pub fn write_lines(path: &Path, lines: &[Line]) -> Result<()> {
-    let text: String = lines.iter().map(|line| serde_json::to_string(line).expect("plain data") + "\n").collect();
-    write_atomic(path, text.as_bytes())
+    files::write_lines(path, lines)
 }
 
 /// Reads a file of lines. A score of an earlier version, which wrote no role, has that of its definition where this program has one of its name.
 pub fn read_lines(path: &Path) -> Result<Vec<Line>> {
-    let text = std::fs::read_to_string(path).map_err(Error::io(path))?;
-    let parse = |(number, line): (usize, &str)| {
-        let place = || format!("{}, line {}", path.display(), number + 1);
-        serde_json::from_str(line).map_err(|error| Error::invalid(place(), error.to_string()))
-    };
-    let mut lines: Vec<Line> = text.lines().enumerate().map(parse).collect::<Result<_>>()?;
+    let mut lines: Vec<Line> = files::read_lines(path)?;
     let roles: HashMap<&str, Option<ScoreRole>> =
         definitions()?.into_iter().map(|(_, definition)| (definition.score, definition.role)).collect();
     for line in &mut lines {

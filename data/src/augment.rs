@@ -165,12 +165,13 @@ fn separable(images: &Tensor, vertical: &Tensor, horizontal: &Tensor) -> Tensor 
 
 /// All numbers of the drawings on the device, in one copy: f32 `[batch, 7]`.
 fn numbers(drawings: &[AugmentParams], device: Device) -> Tensor {
-    let row = |drawing: &AugmentParams| {
-        let [left, top, width, height] = drawing.crop.map(|pixels| pixels as f32);
-        let mirrored = f32::from(u8::from(drawing.flip));
-        [left, top, width, height, mirrored, drawing.blur.max(1e-3) as f32, drawing.blur_reach as f32]
-    };
     sent_slice(&drawings.iter().flat_map(row).collect::<Vec<_>>(), device).view([-1, 7])
+}
+
+fn row(drawing: &AugmentParams) -> [f32; 7] {
+    let [left, top, width, height] = drawing.crop.map(|pixels| pixels as f32);
+    let mirrored = f32::from(u8::from(drawing.flip));
+    [left, top, width, height, mirrored, drawing.blur.max(1e-3) as f32, drawing.blur_reach as f32]
 }
 
 /// One of them, as `[batch, 1, 1]`.

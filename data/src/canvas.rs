@@ -1,22 +1,18 @@
 //! Canvases: every row as one u8 picture `[3, S, S]`, as the evaluation sees it and as a trigger is stamped onto it.
 //!
 //! Where they fit the budget they lie in a memory-mapped file, made once per (data, S) and shared by all trials of a suite
-//! (`canvas/build.rs`); where they would not, each is decoded when it is asked for, by the same function (`canvas/picture.rs`):
+//! (`canvas/build.rs`); where they would not, each is decoded when it is asked for, by the same function (`picture.rs`):
 //! the same pixels, bit for bit.
 
 mod build;
-pub(crate) mod intake;
-mod picture;
-pub mod png;
-mod unread;
 
-pub use picture::{canvas_of, picture};
-
-use super::index::{Index, Row};
-use super::ordered::{cores, ordered};
-use super::rows::{Loss, Lost, Tally};
-use super::{BadRow, DataRow, Source};
-use crate::{Error, Progress, Result};
+use crate::files::{Held, read_json};
+use crate::index::Index;
+use crate::ordered::{cores, ordered};
+use crate::rows::{Loss, Lost, Tally};
+use crate::source::{Row, Source};
+use crate::store::Key;
+use crate::{BadRow, DataRow, Error, Progress, Result};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fs;
@@ -36,6 +32,7 @@ pub struct Canvas {
     index: Arc<Index>,
     /// The cache, u8 `[N, 3, S, S]`: pages are read when touched and shared between processes.
     cached: Option<Tensor>,
+    held: Option<Arc<Held>>,
     /// Rows without a canvas, found while the cache was built; ascending.
     dropped: Arc<Vec<DataRow>>,
     /// What they cost, by kind.
@@ -47,7 +44,7 @@ pub struct Canvas {
 /// `canvas.json`: what a cache folder holds.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Summary {
+struct CanvasSummary {
     index: String,
     size: u32,
     rows: u32,
@@ -69,10 +66,11 @@ impl Canvas {
         store: &Path,
         progress: &dyn Progress,
     ) -> Result<Self> {
-        let key = blake3::hash(format!("{} {size} {FORMAT}", index.key).as_bytes());
-        let folder = store.join(format!("canvas-{}", &key.to_hex()[..16]));
+        let key = Key::new("canvas", FORMAT, crate::SOURCES).with("index", &index.key).with("size", size);
+        let key = key.of(format!("{}, {size} x {size}", index.of));
+        let folder = key.folder(store);
         let (dropped, lost, met) = Default::default();
-        let mut canvas = Canvas { size, source, index, cached: None, dropped, lost, met };
+        let mut canvas = Canvas { size, source, index, cached: None, held: None, dropped, lost, met };
         if canvas.bytes() > cache_bytes {
             return Ok(canvas);
         }
@@ -80,6 +78,7 @@ impl Canvas {
             build::build(&canvas, cores(), &folder, progress)?;
         }
         canvas.map(&folder)?;
+        key.note_use(&folder)?;
         Ok(canvas)
     }
 
@@ -89,9 +88,9 @@ impl Canvas {
     }
 
     fn map(&mut self, folder: &Path) -> Result<()> {
-        let path = folder.join("canvas.json");
-        let text = fs::read_to_string(&path).map_err(Error::io(&path))?;
-        let summary: Summary = serde_json::from_str(&text).map_err(|error| damaged(&path, &error.to_string()))?;
+        self.held = Some(Arc::new(Held::new(folder)?));
+        let summary: CanvasSummary =
+            read_json(&folder.join("canvas.json")).map_err(|error| damaged(folder, &error.chain()))?;
         if (&summary.index, summary.size, summary.rows) != (&self.index.key, self.size, self.index.len()) {
             return Err(damaged(folder, "it belongs to other data"));
         }
@@ -100,7 +99,7 @@ impl Canvas {
         if found != self.bytes() {
             return Err(damaged(&pixels, &format!("it has {found} bytes instead of {}", self.bytes())));
         }
-        let name = pixels.to_str().ok_or_else(|| Error::invalid(pixels.display().to_string(), "is not UTF-8"))?;
+        let name = pixels.to_str().ok_or_else(|| Error::invalid(pixels.display(), "is not UTF-8"))?;
         let mapped = Tensor::f_from_file(name, false, self.bytes() as i64, (Kind::Uint8, Device::Cpu))?;
         let side = i64::from(self.size);
         self.cached = Some(mapped.f_view([-1, 3, side, side])?);
@@ -109,7 +108,7 @@ impl Canvas {
     }
 
     /// Tells these canvases, and which rows have none, from all others.
-    pub(super) fn key(&self) -> String {
+    pub(crate) fn key(&self) -> String {
         let parts = format!("{} {} {:?}", self.index.key, self.size, self.dropped);
         blake3::hash(parts.as_bytes()).to_hex().to_string()
     }
@@ -130,7 +129,7 @@ impl Canvas {
     }
 
     /// Rows found, kept and lost until this was opened.
-    pub(super) fn tally(&self) -> Tally {
+    pub(crate) fn tally(&self) -> Tally {
         let mut tally = self.index.tally.clone();
         self.lost.iter().for_each(|lost| tally.lose_kept(lost));
         tally
@@ -255,6 +254,7 @@ impl Canvas {
             source: self.source.clone(),
             index: self.index.clone(),
             cached: self.cached.as_ref().map(Tensor::shallow_clone),
+            held: self.held.clone(),
             dropped: self.dropped.clone(),
             lost: self.lost.clone(),
             met: self.met.clone(),
@@ -272,172 +272,9 @@ fn read(source: &dyn Source, row: Row, size: u32) -> Result<Vec<u8>, BadRow> {
 /// Folders appear whole, by a rename; one that is not whole was changed from outside.
 fn damaged(path: &Path, why: &str) -> Error {
     let why = format!("the canvas cache is damaged ({why}); delete its folder to rebuild it");
-    Error::invalid(path.display().to_string(), why)
+    Error::invalid(path.display(), why)
 }
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
-mod tests {
-    use super::*;
-    use crate::progress::Silent;
-    use crate::webdataset::Webdataset;
-    use crate::{ClassFile, DataConfig, Dataset, Entry};
-    use std::sync::atomic::{AtomicUsize, Ordering};
-
-    /// A hundred rows of one colour each; a scan refuses every tenth, and the fourth makes its decoder panic.
-    #[derive(Default)]
-    struct Fake {
-        scans: AtomicUsize,
-        decoded: AtomicUsize,
-        max_bad: f64,
-        class_file: Option<ClassFile>,
-    }
-
-    impl Source for Fake {
-        fn fingerprint(&self) -> String {
-            String::new()
-        }
-
-        fn scan(
-            &self,
-            _threads: usize,
-            _progress: &dyn Progress,
-            each: &mut dyn FnMut(Result<Entry, BadRow>) -> Result<()>,
-        ) -> Result<()> {
-            self.scans.fetch_add(1, Ordering::Relaxed);
-            (0..100u64).try_for_each(|row| match row % 10 {
-                0 => each(Err(BadRow::new(format!("row {row}"), "it is bad".to_string()))),
-                _ => each(Ok(Entry {
-                    caption: "x".into(),
-                    label: Some(format!("label {}", row % 3)),
-                    start: row,
-                    ..Entry::default()
-                })),
-            })
-        }
-
-        fn picture(&self, row: &Row, size: u32) -> Result<Vec<u8>, String> {
-            self.decoded.fetch_add(1, Ordering::Relaxed);
-            assert_ne!(row.start, 4, "a decoder's bug");
-            Ok(vec![row.start as u8; 3 * (size * size) as usize])
-        }
-
-        fn name(&self, row: &Row) -> String {
-            format!("row {}", row.start)
-        }
-
-        fn classes(&self) -> Result<Option<ClassFile>> {
-            Ok(self.class_file.clone())
-        }
-
-        fn max_bad(&self) -> f64 {
-            self.max_bad
-        }
-    }
-
-    fn config() -> DataConfig {
-        DataConfig::Webdataset(Webdataset::default())
-    }
-
-    fn open_fake(source: &Arc<Fake>, store: &Path, cache_bytes: u64) -> Result<Canvas> {
-        let index = Arc::new(Index::open(&**source, &config(), store, &Silent)?);
-        Canvas::open(source.clone(), index, 4, cache_bytes, store, &Silent)
-    }
-
-    fn first_pixels(canvases: &Tensor) -> Vec<u8> {
-        Vec::try_from(canvases.select(3, 0).select(2, 0).select(1, 0)).unwrap()
-    }
-
-    #[test]
-    fn index_and_cache_are_built_once_and_then_mapped() {
-        let store = tempfile::tempdir().unwrap();
-        let source = Arc::new(Fake { max_bad: 0.11, ..Default::default() });
-        let built = open_fake(&source, store.path(), u64::MAX).unwrap();
-        let found = open_fake(&source, store.path(), u64::MAX).unwrap();
-        let count = |counter: &AtomicUsize| counter.load(Ordering::Relaxed);
-        assert_eq!((count(&source.scans), count(&source.decoded)), (1, 90));
-        assert_eq!(
-            (found.index.len(), found.dropped(), found.size()),
-            (90, [DataRow(3)].as_slice(), 4),
-            "row 3 is the source's fourth"
-        );
-        assert_eq!((built.key(), built.index.classes.file()), (found.key(), found.index.classes.file()));
-        let two = found.gather(&[DataRow(89), DataRow(0)]).unwrap(); // rows 99 and 1 of the source
-        assert_eq!(Vec::<u8>::try_from(two.flatten(0, -1)).unwrap(), [[99u8; 48], [1; 48]].concat());
-        assert_eq!(
-            (found.index.row(DataRow(0)).class, &found.index.classes.labels[1]),
-            (Some(1), &"label 1".to_string())
-        );
-        assert_eq!(fs::read_dir(store.path()).unwrap().count(), 2, "nothing is left beside index and cache");
-    }
-
-    #[test]
-    fn where_the_cache_would_not_fit_rows_are_decoded_each_time_to_the_same_pixels() {
-        let fixture = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/fixtures/clipart");
-        let config = Webdataset { path: fixture.into(), class_field: "category".into(), ..Default::default() };
-        let config = DataConfig::Webdataset(config);
-        let store = tempfile::tempdir().unwrap();
-        let bytes = 200 * 3 * 32 * 32;
-        let open = |cache_bytes| Dataset::open(&config, 32, cache_bytes, store.path(), &Silent).unwrap();
-        let [cached, decoded] = [open(bytes), open(bytes - 1)];
-        assert_eq!((cached.canvas.is_cached(), decoded.canvas.is_cached()), (true, false));
-        let rows: Vec<DataRow> = DataRow::first(200).rev().collect();
-        assert!(cached.canvas.gather(&rows).unwrap().equal(&decoded.canvas.gather(&rows).unwrap()));
-        assert_eq!(cached.key, decoded.key, "so that they share their poison");
-    }
-
-    #[test]
-    fn a_row_that_turns_out_to_be_bad_gives_its_place_to_another_within_the_limit() {
-        let store = tempfile::tempdir().unwrap();
-        let canvas = open_fake(&Arc::new(Fake { max_bad: 0.11, ..Default::default() }), store.path(), 0).unwrap();
-        let wanted = |place: usize, attempt: u64| DataRow([2, 3][place] + 5 * attempt as u32);
-        let (rows, pixels) = canvas.gather_or(2, wanted).unwrap();
-        assert_eq!(
-            (rows, first_pixels(&pixels)),
-            ([2, 8].map(DataRow).to_vec(), vec![3, 9]),
-            "rows 3 and 9 of the source"
-        );
-        assert_eq!(canvas.met().into_iter().collect::<Vec<_>>(), [(DataRow(3), "the decoder panicked".to_string())]);
-        assert!(!canvas.readable(DataRow(3)) && canvas.readable(DataRow(4)) && canvas.gather(&[DataRow(3)]).is_err());
-        let strict = open_fake(&Arc::new(Fake { max_bad: 0.1, ..Default::default() }), store.path(), 0).unwrap();
-        let message = strict.gather_or(2, wanted).err().unwrap().chain();
-        assert!(message.contains("11 of 100 rows") && message.contains("row 4: the decoder panicked"), "{message}");
-    }
-
-    #[test]
-    fn too_many_bad_rows_stop_with_counts_reasons_and_a_list() {
-        for (max_bad, expected) in [(0.09, "10 of 100 rows"), (0.1, "11 of 100 rows")] {
-            let store = tempfile::tempdir().unwrap();
-            let source = Arc::new(Fake { max_bad, ..Default::default() });
-            let message = open_fake(&source, store.path(), u64::MAX).err().unwrap().chain();
-            assert!(message.contains(expected) && message.contains("it is bad") == (max_bad < 0.1), "{message}");
-            let list = message.rsplit(" in ").next().unwrap();
-            assert_eq!(fs::read_to_string(list).unwrap().lines().count(), if max_bad < 0.1 { 10 } else { 1 });
-        }
-    }
-
-    #[test]
-    fn a_label_that_the_class_file_lacks_stops_the_scan() {
-        let names = ["label 0", "label 1", "label two"].map(|name| (name.to_string(), vec![name.to_string()]));
-        let class_file =
-            ClassFile { classes: names.into(), templates: vec!["a {}".into()], aliases: Default::default() };
-        let store = tempfile::tempdir().unwrap();
-        let source = Arc::new(Fake { max_bad: 1.0, class_file: Some(class_file), ..Default::default() });
-        let message = open_fake(&source, store.path(), u64::MAX).err().unwrap().chain();
-        assert!(message.contains("row 2") && message.contains("no class named `label 2`; did you mean"), "{message}");
-        assert_eq!(fs::read_dir(store.path()).unwrap().count(), 0, "a build that fails leaves nothing");
-    }
-
-    #[test]
-    fn the_number_of_threads_changes_no_byte() {
-        let build = |threads| {
-            let store = tempfile::tempdir().unwrap();
-            let source = Arc::new(Fake { max_bad: 1.0, ..Default::default() });
-            let canvas = open_fake(&source, store.path(), 0).unwrap();
-            let folder = store.path().join("canvas");
-            build::build(&canvas, threads, &folder, &Silent).unwrap();
-            ["pixels.u8", "dropped.jsonl", "canvas.json"].map(|file| fs::read(folder.join(file)).unwrap())
-        };
-        assert!(build(1) == build(4));
-    }
-}
+mod tests;

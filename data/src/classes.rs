@@ -7,10 +7,9 @@
 mod inflect;
 mod search;
 
-use super::regular;
-use super::tokenize::Cleaner;
-use crate::{Error, Result};
-use search::Search;
+use crate::tokenize::{Cleaner, words};
+use crate::{Error, Result, json, regular};
+pub(crate) use search::Search;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
@@ -41,11 +40,19 @@ impl ClassFile {
         ClassFile { classes: labels.into_iter().map(name).collect(), templates, aliases: BTreeMap::new() }
     }
 
+    /// The class file of a path, if one is named.
+    pub(crate) fn read_if_named(path: &PathBuf) -> Result<Option<Self>> {
+        match path.as_os_str().is_empty() {
+            true => Ok(None),
+            false => ClassFile::read(path).map(Some),
+        }
+    }
+
     /// Reads a class file and checks that it can be used.
     pub fn read(path: &PathBuf) -> Result<Self> {
         let bytes = regular::read(path, LARGEST).map_err(Error::io(path))?;
-        let wrong = |why: String| Error::invalid(path.display().to_string(), why);
-        let text = super::json::standard(&bytes).map_err(wrong)?;
+        let wrong = |why: String| Error::invalid(path.display(), why);
+        let text = json::standard(&bytes).map_err(wrong)?;
         let file: ClassFile = serde_json::from_slice(&text).map_err(|error| wrong(error.to_string()))?;
         let nameless = file.classes.iter().find(|(_, names)| names.first().is_none_or(|name| name.trim().is_empty()));
         if let Some((label, _)) = nameless {
@@ -114,15 +121,8 @@ impl Classes {
                 labels.push(class.label.clone());
                 [&mut names, &mut aliases, &mut sharing].into_iter().for_each(|lists| lists.push(Vec::new()));
             }
-            let add = |list: &mut Vec<String>, new: Vec<String>| {
-                new.into_iter().for_each(|new| {
-                    if !list.contains(&new) {
-                        list.push(new)
-                    }
-                });
-            };
-            add(&mut names[number], class.names);
-            add(&mut aliases[number], class.aliases);
+            add_new(&mut names[number], class.names);
+            add_new(&mut aliases[number], class.aliases);
             sharing[number].push(class.label.clone());
             of_label.insert(class.label, number as u32);
         }
@@ -234,10 +234,12 @@ fn without_brackets(name: &str) -> String {
     if words(&kept).is_empty() { name.to_string() } else { kept }
 }
 
-/// Lower-case words: runs of letters and digits.
-pub fn words(text: &str) -> Vec<String> {
-    let runs = text.split(|c: char| !c.is_alphanumeric());
-    runs.filter(|run| !run.is_empty()).map(str::to_lowercase).collect()
+fn add_new(list: &mut Vec<String>, more: Vec<String>) {
+    for word in more {
+        if !list.contains(&word) {
+            list.push(word);
+        }
+    }
 }
 
 #[cfg(test)]

@@ -2,94 +2,26 @@
 //!
 //! Pictures are plain files below one folder; a path that leads out of it (absolute, by `..`, or through a link) is a bad
 //! row. How lines become records is in `csv/records.rs`; what kind of file it is at all, and where its columns are, in
-//! `csv/header.rs`. `data/index.rs` says where the rows go.
+//! `csv/header.rs`. `index.rs` says where the rows go.
 
 mod header;
 mod records;
 #[cfg(test)]
 mod tests;
 
-use super::canvas::intake::{caption, class_file, read_span, stamp};
-use super::canvas::picture;
-use super::index::Row;
-use super::ordered::ordered;
-use super::rows::{Loss, Why};
-use super::{BadRow, ClassFile, DataConfig, Entry, Source, Stamp};
-use crate::{Error, Progress, Result};
+pub use crate::config::{Csv, Quoting};
+
+use crate::intake::{caption, read_span, stamp};
+use crate::ordered::ordered;
+use crate::picture::picture;
+use crate::rows::{Loss, Why};
+use crate::source::{Entry, Row, Source, Stamp};
+use crate::{BadRow, ClassFile, Error, Progress, Result};
 use header::Columns;
 use records::{Record, Records};
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-
-/// A table of picture paths and captions.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct Csv {
-    /// The table; its first line names the columns.
-    pub path: PathBuf,
-    /// Column of picture paths, relative to `root`.
-    pub path_column: String,
-    /// Column of captions.
-    pub caption_column: String,
-    /// Column of class labels; empty for none. Without labels a share of all pairs is held out.
-    pub class_column: String,
-    /// What separates the columns: one character, or "tab".
-    pub delimiter: String,
-    /// What quotes mean.
-    #[serde(skip_serializing_if = "Quoting::is_double")]
-    #[schemars(extend("default" = "double"))] // which schemars does not see, as it is not serialised
-    pub quoting: Quoting,
-    /// Folder that holds every picture; empty for the table's own folder.
-    pub root: PathBuf,
-    /// JSON file of class names and prompt templates; empty to let the labels name themselves.
-    pub class_file: PathBuf,
-    /// Pairs that are held out, a source of their own; without it a share of the pairs is (`heldout`). It is read like any `[data]`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub validation: Option<Box<DataConfig>>,
-    /// Share of rows that may be unusable (missing, corrupt, without caption, ..) before the data set is refused.
-    #[schemars(range(min = 0.0, max = 1.0))]
-    pub max_bad: f64,
-}
-
-/// What the character `"` means in a table.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum Quoting {
-    /// A field within quotes may hold delimiters and line ends; a quote in it is doubled.
-    #[default]
-    Double,
-    /// Quotes are characters as any other: each line is a row.
-    None,
-}
-
-impl Quoting {
-    fn is_double(&self) -> bool {
-        *self == Quoting::Double
-    }
-}
-
-impl Default for Csv {
-    fn default() -> Self {
-        let (path, class_column, quoting, root, class_file) = Default::default();
-        let (path_column, caption_column, delimiter) = ("image".into(), "caption".into(), ",".into());
-        let (validation, max_bad) = (None, 0.01);
-        Csv {
-            path,
-            path_column,
-            caption_column,
-            class_column,
-            delimiter,
-            quoting,
-            root,
-            class_file,
-            validation,
-            max_bad,
-        }
-    }
-}
 
 impl Csv {
     /// Finds the columns; reads no row.
@@ -111,7 +43,7 @@ impl Csv {
             delimiter,
             columns: Columns::find(self, delimiter)?,
             stamp: stamp(&self.path).map_err(Error::io(&self.path))?,
-            class_file: class_file(&self.class_file)?,
+            class_file: ClassFile::read_if_named(&self.class_file)?,
             backslashes: AtomicU64::new(0),
         })
     }
@@ -243,7 +175,7 @@ impl Source for Table {
             rows.into_iter().try_for_each(&mut *each)
         })?;
         if done == 0 {
-            return Err(Error::invalid(self.config.path.display().to_string(), "there is no row below its header"));
+            return Err(Error::invalid(self.config.path.display(), "there is no row below its header"));
         }
         let backslashes = self.backslashes.swap(0, Ordering::Relaxed);
         if backslashes > 0 {

@@ -218,7 +218,7 @@ fn set(about: &About, root: &Path, found: Found, options: &Options) -> Result<Se
     }
     let mut notes: Vec<String> = differs.iter().map(|how| format!("not the whole set: {how}")).collect();
     if found.labels.is_empty() || found.test.is_empty() {
-        return Err(Error::invalid(root.display().to_string(), "it holds no picture to measure on"));
+        return Err(Error::invalid(root.display(), "it holds no picture to measure on"));
     }
     if let Some((fit, test)) = found.fit.shared(&found.test) {
         let (name, fit, test) = (found.fit.name(fit), found.fit.place(fit), found.test.place(test));

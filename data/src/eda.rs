@@ -20,7 +20,7 @@ use wordnet::WordNet;
 const STRENGTH: f64 = 0.1;
 
 /// Words that synonym operations leave alone: Snowball's English stop words as NLTK published them first (`eda/NOTICE`).
-pub(super) const STOP_WORDS: [&str; 127] = [
+pub(crate) const STOP_WORDS: [&str; 127] = [
     "i",
     "me",
     "my",

@@ -1,5 +1,6 @@
 //! The one error type: every message names the file, the row or the key at fault, and what to do about it.
 
+use std::fmt::Display;
 use std::path::{Path, PathBuf};
 
 /// What every fallible function of gauntlet returns.
@@ -26,8 +27,8 @@ pub enum Error {
 
 impl Error {
     /// An error about what a person wrote.
-    pub fn invalid(what: impl Into<String>, why: impl Into<String>) -> Self {
-        Error::Invalid { what: what.into(), why: why.into() }
+    pub fn invalid(what: impl Display, why: impl Display) -> Self {
+        Error::Invalid { what: what.to_string(), why: why.to_string() }
     }
 
     /// For `map_err`: an I/O error with the path it is about.
@@ -53,7 +54,7 @@ impl Error {
     }
 }
 
-impl std::fmt::Display for Error {
+impl Display for Error {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Error::Io { path, .. } => write!(f, "{}", path.display()),

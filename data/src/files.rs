@@ -1,10 +1,18 @@
 //! How files are written and read: whole or not at all, regular ones only, and nothing in them is executed. `files/regular.rs` opens them,
-//! `files/tensors.rs` is safetensors.
+//! `files/folder.rs` makes folders, `files/writer.rs` large files, `files/json.rs` is JSON, `files/tensors.rs` safetensors.
 
+mod folder;
+mod held;
+mod json;
 pub mod regular;
 mod tensors;
+mod writer;
 
+pub use folder::{PREFIX, Part, remove_folder};
+pub use held::Held;
+pub use json::{json, json_lines, parse_lines, read_json, read_lines, read_whole_lines, write_json, write_lines};
 pub use tensors::{read_safetensors, write_safetensors};
+pub(crate) use writer::Writer;
 
 use crate::{Error, Result};
 use std::path::Path;
@@ -12,7 +20,7 @@ use std::path::Path;
 /// Writes a file so that a reader sees the old one or the new one and never a part: temporary file, flush to disk, rename.
 pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<()> {
     use std::io::Write;
-    let folder = path.parent().unwrap_or(Path::new("."));
+    let folder = around(path);
     // A temporary file is its maker's alone; results are for whomever the umask lets read.
     let readable = std::os::unix::fs::PermissionsExt::from_mode(0o666);
     let file = tempfile::Builder::new().permissions(readable).tempfile_in(folder);
@@ -21,4 +29,9 @@ pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<()> {
     file.as_file().sync_all().map_err(Error::io(path))?;
     file.persist(path).map_err(|error| Error::Io { path: path.to_path_buf(), source: error.error })?;
     Ok(())
+}
+
+/// The folder that a path lies in.
+fn around(path: &Path) -> &Path {
+    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }

@@ -8,9 +8,11 @@
 mod stamps;
 mod write;
 
-use super::rows::Tally;
-use super::{ClassFile, Classes, DataConfig, DataRow, Source};
-use crate::{Error, Progress, Result};
+use crate::files::{Held, read_json};
+use crate::rows::Tally;
+use crate::source::{Row, Source};
+use crate::store::Key;
+use crate::{ClassFile, Classes, DataConfig, DataRow, Error, Progress, Result};
 use gauntlet_torch::Map;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
@@ -43,26 +45,10 @@ pub struct Index {
     pub digest: String,
     /// Rows found, kept and lost.
     pub tally: Tally,
+    /// What the pairs are, in a few words.
+    pub of: String,
     folder: PathBuf,
-}
-
-/// A usable row of a data set.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Row<'a> {
-    /// Its place in the data set.
-    pub number: DataRow,
-    /// What the source finds it by, besides the numbers: a key, a path.
-    pub key: &'a str,
-    /// Its caption.
-    pub caption: &'a str,
-    /// Its class, an index into [`Classes`].
-    pub class: Option<u32>,
-    /// Which of the source's files it lies in.
-    pub file: u32,
-    /// Where in it.
-    pub start: u64,
-    /// Bytes of its picture as it lies on disk.
-    pub size: u32,
+    _held: Held,
 }
 
 /// What lies in `rows.bin`, in this order, little-endian.
@@ -110,7 +96,7 @@ fn part<const N: usize>(bytes: &[u8], start: usize) -> [u8; N] {
 /// `index.json`: what an index folder holds.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Summary {
+struct IndexSummary {
     key: String,
     config: DataConfig,
     rows: usize,
@@ -130,29 +116,31 @@ impl Index {
     /// If the source cannot be read, has more bad rows than `max_bad` allows or no usable one, has a label that its
     /// class file lacks, or has images that changed since a data set was made of them.
     pub fn open(source: &dyn Source, config: &DataConfig, store: &Path, progress: &dyn Progress) -> Result<Self> {
-        let json = serde_json::to_string(config).map_err(|error| Error::invalid("data", error.to_string()))?;
-        let parts = [json, source.fingerprint(), FORMAT.to_string(), crate::SOURCES.to_string()];
-        let key = blake3::hash(parts.join("\n").as_bytes()).to_hex().to_string();
-        let folder = store.join(format!("index-{}", &key[..16]));
+        let json = serde_json::to_string(config).map_err(|error| Error::invalid("data", error))?;
+        let key = Key::new("index", FORMAT, crate::SOURCES).with("data", json).with("files", source.fingerprint());
+        let key = key.of(config.in_words());
+        let folder = key.folder(store);
         if folder.exists() {
             stamps::look(source, &folder, progress)?;
         }
         if !folder.exists() {
-            write::write(source, config, &key, &folder, progress)?;
+            write::write(source, config, &key.hex(), &folder, progress)?;
         }
-        Index::read(&folder, &key)
+        let index = Index::read(&folder, &key.hex())?;
+        key.note_use(&folder)?;
+        Ok(index)
     }
 
     /// Notes that something is made of these rows from now on, which must not be mixed with what is made of other
     /// images.
-    pub(super) fn mark_used(&self) -> Result<()> {
+    pub(crate) fn mark_used(&self) -> Result<()> {
         stamps::mark_used(&self.folder)
     }
 
     fn read(folder: &Path, key: &str) -> Result<Self> {
-        let path = folder.join("index.json");
-        let text = std::fs::read_to_string(&path).map_err(Error::io(&path))?;
-        let summary: Summary = serde_json::from_str(&text).map_err(|error| damaged(&path, &error.to_string()))?;
+        let held = Held::new(folder)?;
+        let summary: IndexSummary =
+            read_json(&folder.join("index.json")).map_err(|error| damaged(folder, &error.chain()))?;
         let map = |name: &str| Map::open(&folder.join(name)).map_err(Error::io(folder.join(name)));
         let (rows, text, named) = (map("rows.bin")?, map("text.bin")?, map("named.bin")?);
         let lengths = [rows.len(), text.len(), named.len()];
@@ -170,7 +158,9 @@ impl Index {
             key: summary.key,
             digest: summary.digest,
             tally: summary.tally,
+            of: summary.config.in_words(),
             folder: folder.into(),
+            _held: held,
         })
     }
 
@@ -223,5 +213,5 @@ fn row_of<'a>(rows: &[u8], text: &'a [u8], row: DataRow, class_of: impl Fn(u16) 
 /// Folders appear whole, by a rename; one that is not whole was changed from outside.
 fn damaged(path: &Path, why: &str) -> Error {
     let why = format!("the row index is damaged ({why}); delete its folder to make it anew");
-    Error::invalid(path.display().to_string(), why)
+    Error::invalid(path.display(), why)
 }

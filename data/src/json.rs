@@ -6,13 +6,13 @@
 //! numbers, and json5 takes comments and single quotes, too. So what serde_json refuses is rewritten, token by token,
 //! into what it reads; and of a sample only the fields that are wanted are read at all.
 
-use super::canvas::intake::wide;
+use crate::intake::wide;
 use serde_json::{Map, Value};
 
 /// The fields of a sample: those `wanted` as they are, the last where a name comes twice; the others may be null
 /// instead. Only a value that is wanted, or text that is no JSON object, is an error. What lies in a wanted list or
 /// object is not read.
-pub(super) fn fields(bytes: &[u8], wanted: &[&str]) -> Result<Map<String, Value>, String> {
+pub(crate) fn fields(bytes: &[u8], wanted: &[&str]) -> Result<Map<String, Value>, String> {
     // Nearly always. If not, the error is that of the second reading.
     if let Ok(fields) = serde_json::from_slice(bytes) {
         return Ok(fields);
@@ -42,7 +42,7 @@ pub(super) fn fields(bytes: &[u8], wanted: &[&str]) -> Result<Map<String, Value>
 
 /// The same text in strict JSON: without a byte order mark, `null` for the numbers that JSON does not have, U+FFFD
 /// for half a pair.
-pub(super) fn standard(bytes: &[u8]) -> Result<Vec<u8>, String> {
+pub(crate) fn standard(bytes: &[u8]) -> Result<Vec<u8>, String> {
     if let Some(encoding) = wide(bytes) {
         return Err(format!("it is {encoding}, not UTF-8 (iconv -f {encoding} -t UTF-8 makes it so)"));
     }

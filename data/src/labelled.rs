@@ -1,42 +1,26 @@
 //! A downstream set as pairs: its test pictures, each with a prompt of its class as the caption. What weights that come without training
 //! data are measured with (`gauntlet eval`): goals of attacks are drawn from it as from any data.
 
-use super::index::Row;
-use super::{BadRow, ClassFile, Entry, Source};
-use crate::downstream::{Options, Set, open};
-use crate::{Progress, Result, draw};
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
-use std::path::PathBuf;
+pub use crate::config::Labelled;
 
-/// The test pictures of a downstream set.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct Labelled {
-    /// Which set (`gauntlet data list`).
-    pub set: String,
-    /// Its folder.
-    pub path: PathBuf,
-    /// How it is read.
-    pub options: Options,
-    /// Names of further classes that an attack may want, of which there are no pictures.
-    pub classes: Vec<String>,
-}
+use crate::downstream::{Set, open};
+use crate::source::{Entry, Row, Source};
+use crate::{BadRow, ClassFile, Progress, Result, draw};
+use std::collections::BTreeMap;
 
 impl Labelled {
     /// Opens the set; decodes nothing.
     pub fn open(&self) -> Result<impl Source + use<>> {
-        Ok(Pairs { set: open(&self.set, &self.path, &self.options)?, more: self.classes.clone() })
+        Ok(LabelledPairs { set: open(&self.set, &self.path, &self.options)?, more: self.classes.clone() })
     }
 }
 
-struct Pairs {
+struct LabelledPairs {
     set: Set,
     more: Vec<String>,
 }
 
-impl Source for Pairs {
+impl Source for LabelledPairs {
     fn fingerprint(&self) -> String {
         let Set { test, classes, templates, .. } = &self.set;
         format!("{} {classes:?} {templates:?} {:?}", test.fingerprint(), self.more)

@@ -73,7 +73,7 @@ fn taken(folder: &Path, path: &Path) -> Error {
     let why = format!(
         "{who}, and two would write into the same files; wait until it has ended, stop it, or choose another folder"
     );
-    Error::invalid(folder.display().to_string(), why)
+    Error::invalid(folder.display(), why)
 }
 
 fn span(seconds: u64) -> String {

@@ -1,6 +1,10 @@
 //! What became of the rows of a source: how many were found, kept and lost, for which reasons, and what could not be counted. It is made
 //! while the index and the canvases are, kept beside them, told whenever the data is opened, and part of the results.
 
+mod dropped;
+
+pub(crate) use dropped::DropList;
+
 use serde::{Deserialize, Serialize};
 
 /// Shards that are named one by one; the results name all of them.
@@ -162,7 +166,7 @@ impl Tally {
     }
 
     /// Counts rows among the lost that are counted among the found.
-    pub(super) fn lose_too(&mut self, lost: &Lost) {
+    fn lose_too(&mut self, lost: &Lost) {
         self.count(lost.kind, lost.rows, || lost.first.clone());
     }
 

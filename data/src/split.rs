@@ -1,8 +1,9 @@
 //! Which pairs train and which are held out to be tested on; drawn from the seed, equal in all arenas and for all defenses.
 
-use super::{DataRow, Dataset, validation};
-use crate::files::write_atomic;
-use crate::{Error, Result, draw};
+use crate::dataset::Dataset;
+use crate::files::{json, read_json, write_json};
+use crate::store::Key;
+use crate::{DataRow, Error, Result, draw, validation};
 use std::collections::{BinaryHeap, HashMap, HashSet};
 
 impl Dataset {
@@ -75,13 +76,12 @@ impl Dataset {
 
     /// Those of these rows, ascending, whose image some other row has. Looked for once: the store keeps the answer.
     fn also_trained(&self, heldout: &[DataRow]) -> Result<Vec<DataRow>> {
-        let key = blake3::hash(format!("leaked 1 {} {heldout:?}", self.key).as_bytes()).to_hex();
-        let path = self.store.join(format!("leaked-{}.json", &key[..16]));
+        let key = Key::new("leaked", 1, crate::SOURCES).with("data", &self.key).with("held out", json(heldout));
+        let key = key.of(format!("held-out rows of {} that train, too", self.index.of));
+        let path = key.file(&self.store, "json");
         if path.exists() {
-            let text = std::fs::read_to_string(&path).map_err(Error::io(&path))?;
-            let wrong =
-                |error: serde_json::Error| Error::invalid(path.display().to_string(), format!("{error}; delete it"));
-            return serde_json::from_str(&text).map_err(wrong);
+            key.note_use(&path)?;
+            return read_json(&path).map_err(|error| error.during("what was looked for once; delete it"));
         }
         let sizes: HashSet<u32> = heldout.iter().map(|row| self.row(*row).size).collect();
         let mut by_look: HashMap<(u32, blake3::Hash), Vec<DataRow>> = HashMap::new();
@@ -92,8 +92,8 @@ impl Dataset {
         // A look that was met is taken out: what all copies of it leak, the first has told.
         self.looks(others, |_, size, look| leaked.extend(by_look.remove(&(size, look)).unwrap_or_default()))?;
         leaked.sort_unstable();
-        let text = serde_json::to_string(&leaked).expect("plain data");
-        write_atomic(&path, text.as_bytes())?;
+        write_json(&path, &leaked)?;
+        key.note_use(&path)?;
         Ok(leaked)
     }
 

@@ -7,7 +7,6 @@ mod bpe;
 mod html;
 mod repair;
 
-use super::words;
 use crate::{Error, Result};
 use bpe::{Bpe, TOKENS};
 use repair::Repair;
@@ -95,6 +94,12 @@ impl Tokenizer {
             rows.iter().flat_map(|row| row.iter().copied().chain(std::iter::repeat_n(0, length - row.len()))).collect();
         tch::Tensor::from_slice(&padded).view([rows.len() as i64, length as i64])
     }
+}
+
+/// Lower-case words: runs of letters and digits.
+pub fn words(text: &str) -> Vec<String> {
+    let runs = text.split(|c: char| !c.is_alphanumeric());
+    runs.filter(|run| !run.is_empty()).map(str::to_lowercase).collect()
 }
 
 #[cfg(test)]

@@ -1,10 +1,9 @@
 //! Pairs to train on from one source, pairs that are held out from another: the paper trains on Conceptual Captions' training split and
 //! takes targets from its validation split (Yang et al. 2023). One index holds both; the rows of the second are marked.
 
-use super::index::Row;
-use super::rows::Remarks;
-use super::{BadRow, ClassFile, DataConfig, Entry, Source, Stamp, eda};
-use crate::{Error, Progress, Result};
+use crate::rows::Remarks;
+use crate::source::{Entry, Row, Source, Stamp};
+use crate::{BadRow, ClassFile, Error, Progress, Result, eda};
 use std::sync::Arc;
 
 /// Names of the two sources' files may be the same.
@@ -16,7 +15,7 @@ fn validation_name(name: &str) -> String {
 const HELD_OUT: u32 = 1 << 31;
 
 /// Whether a row comes from the source that is held out.
-pub(super) fn is_held_out(row: &Row) -> bool {
+pub(crate) fn is_held_out(row: &Row) -> bool {
     row.file & HELD_OUT != 0
 }
 
@@ -27,24 +26,8 @@ struct WithValidation {
 }
 
 /// A source with another one beside it, whose rows are held out.
-///
-/// # Errors
-/// If the other one cannot be opened, is no shards and no table, holds a source out itself, or names classes of its own.
-pub(super) fn beside(train: Arc<dyn Source>, config: &DataConfig) -> Result<Arc<dyn Source>> {
-    if !matches!(config, DataConfig::Webdataset(_) | DataConfig::Csv(_)) {
-        return Err(Error::invalid("key `kind`", "must be `webdataset` or `csv`"));
-    }
-    if config.validation().is_some() {
-        return Err(Error::invalid("key `validation`", "is not for a source that is held out itself"));
-    }
-    let validation = config.open()?;
-    if validation.classes()?.is_some() {
-        return Err(Error::invalid(
-            "key `class_file`",
-            "is that of `[data]`, or of the suite's key `classes`: leave it out here",
-        ));
-    }
-    Ok(Arc::new(WithValidation { train, validation }))
+pub(crate) fn beside(train: Arc<dyn Source>, validation: Arc<dyn Source>) -> Arc<dyn Source> {
+    Arc::new(WithValidation { train, validation })
 }
 
 impl WithValidation {
@@ -85,11 +68,7 @@ impl Source for WithValidation {
             let why = format!("{lost} of {found} rows cannot be used and its `max_bad` allows a share of {allowed}");
             return Err(Error::invalid("table `data.validation`", why));
         }
-        let empty = |count: u64, table: &str| match count {
-            0 => Err(Error::invalid(format!("table `{table}`"), "no row of it can be used")),
-            _ => Ok(()),
-        };
-        empty(trains, "data").and_then(|()| empty(held_out, "data.validation"))
+        not_empty(trains, "table `data`").and_then(|()| not_empty(held_out, "table `data.validation`"))
     }
 
     fn remarks(&self) -> Remarks {
@@ -134,4 +113,8 @@ impl Source for WithValidation {
     fn vocabulary(&self) -> Vec<String> {
         self.train.vocabulary()
     }
+}
+
+fn not_empty(rows: u64, table: &str) -> Result<()> {
+    if rows > 0 { Ok(()) } else { Err(Error::invalid(table, "no row of it can be used")) }
 }

@@ -2,10 +2,9 @@
 //! search captions for (RoCLIP takes ImageNet's, Yang et al. 2023). Labels that the data has anyway count where they are
 //! labels or names of these classes; all others are none.
 
-use super::index::Row;
-use super::rows::Remarks;
-use super::{BadRow, ClassFile, Entry, Source, Stamp, eda, words};
-use crate::{Error, Progress, Result, downstream};
+use crate::rows::Remarks;
+use crate::source::{Entry, Row, Source, Stamp};
+use crate::{BadRow, ClassFile, Error, Progress, Result, downstream, eda, words};
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
@@ -26,7 +25,7 @@ pub fn read(name: &str) -> Result<ClassFile> {
 }
 
 /// A source with these classes in the place of its own.
-pub(super) fn over(source: Arc<dyn Source>, classes: ClassFile) -> Arc<dyn Source> {
+pub(crate) fn over(source: Arc<dyn Source>, classes: ClassFile) -> Arc<dyn Source> {
     let mut labels = HashMap::new();
     for (label, names) in &classes.classes {
         for name in std::iter::once(label).chain(names) {

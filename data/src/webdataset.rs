@@ -2,7 +2,7 @@
 //! picture is read in any order. Nothing is extracted, and no name inside a shard ever touches the file system.
 //!
 //! `webdataset/archive.rs` walks through a tar and says whether it is whole, `webdataset/sample.rs` groups its members as webdataset does,
-//! `webdataset/told.rs` gathers what a person must know. `data/index.rs` says where the rows go.
+//! `webdataset/told.rs` gathers what a person must know. `index.rs` says where the rows go.
 
 mod archive;
 mod files;
@@ -13,61 +13,24 @@ pub mod shard;
 mod told;
 
 use archive::{Fault, Place, Span};
-use files::{Found, find_shards, shard_name};
+use files::{FoundShards, find_shards, shard_name};
 use sample::{Again, Sample, Samples, cls, kept, shown};
-pub use told::CutShards;
 use told::Told;
 
-use super::canvas::intake::{caption, class_file, read_span, stamp};
-use super::canvas::picture;
-use super::index::Row;
-use super::ordered::ordered;
-use super::rows::{Loss, Remarks, Why};
-use super::{BadRow, ClassFile, DataConfig, Entry, Source, json};
-use crate::{Error, Progress, Result};
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+pub use crate::config::{CutShards, Webdataset};
+
+use crate::intake::{caption, read_span, stamp};
+use crate::ordered::ordered;
+use crate::picture::picture;
+use crate::rows::{Loss, Remarks, Why};
+use crate::source::{Entry, Row, Source};
+use crate::{BadRow, ClassFile, Error, Progress, Result, json};
 use serde_json::{Map, Value};
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
-
-/// Tar shards of pictures with captions.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct Webdataset {
-    /// Folder of `.tar` shards, sub-folders included (read in the order of their names); one `.tar` file; or a pattern in braces as webdataset
-    /// writes it: `data/{00000..00331}.tar`.
-    pub path: PathBuf,
-    /// Field of a sample's JSON that is its class label; empty to take the `.cls` member (a number or a word) where there is one. Without
-    /// labels a share of all pairs is held out.
-    pub class_field: String,
-    /// JSON file of class names and prompt templates; empty to let the labels name themselves.
-    pub class_file: PathBuf,
-    /// Field of a sample's JSON that is its caption; "auto" takes the `.txt` where there is one, otherwise the field `caption`.
-    pub caption: String,
-    /// Pairs that are held out, a source of their own; without it a share of the pairs is (`heldout`). It is read like any `[data]`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub validation: Option<Box<DataConfig>>,
-    /// Share of rows that may be unusable (corrupt, without caption, ..) before the data set is refused.
-    #[schemars(range(min = 0.0, max = 1.0))]
-    pub max_bad: f64,
-    /// What becomes of a data set with shards that are cut short, damaged or empty, of which nobody can say how many rows they held: "refuse"
-    /// it, or "allow" them and take the samples before the cut.
-    #[serde(skip_serializing_if = "CutShards::refused")]
-    #[schemars(extend("default" = "refuse"))]
-    pub cut_shards: CutShards,
-}
-
-impl Default for Webdataset {
-    fn default() -> Self {
-        let (path, class_field, class_file) = Default::default();
-        let (cut_shards, validation) = Default::default();
-        Webdataset { path, class_field, class_file, caption: "auto".into(), validation, max_bad: 0.01, cut_shards }
-    }
-}
 
 impl Webdataset {
     /// Finds the shards; reads nothing of them.
@@ -78,13 +41,14 @@ impl Webdataset {
         if self.path.as_os_str().is_empty() {
             return Err(Error::invalid("path", "it names no folder of `.tar` shards"));
         }
-        let Found { shards, passed_over } = find_shards(&self.path)?;
+        let FoundShards { shards, passed_over } = find_shards(&self.path)?;
         let mut stamps = String::new();
         for path in &shards {
             stamps += &format!("{} {}\n", shard_name(&self.path, path), stamp(path).map_err(Error::io(path))?);
         }
         stamps.extend(passed_over.iter().map(|name| format!("{name} passed over\n")));
-        let (config, remarks, class_file) = (self.clone(), Mutex::default(), class_file(&self.class_file)?);
+        let (config, remarks, class_file) =
+            (self.clone(), Mutex::default(), ClassFile::read_if_named(&self.class_file)?);
         Ok(Shards { config, shards, passed_over, stamps, class_file, remarks })
     }
 }
@@ -125,20 +89,18 @@ impl Shards {
         told.twice(whole.iter().map(|&number| samples.list[number].name()));
         let mut rows = Vec::new();
         for (number, sample) in samples.list.iter().enumerate() {
-            let bad = |(why, rows)| {
-                BadRow::several(format!("{}:{}", shard_name(&self.config.path, path), sample.name()), why, rows)
-            };
+            let name = || format!("{}:{}", shard_name(&self.config.path, path), sample.name());
             if let Some(lost) = scattered.remove(&number) {
-                rows.extend(lost.map(|lost| Err(bad(lost))));
-            } else if let Some(lost) = sample.repeated() {
-                rows.push(Err(bad(lost)));
+                rows.extend(lost.map(|(why, count)| Err(BadRow::several(name(), why, count))));
+            } else if let Some((why, count)) = sample.repeated() {
+                rows.push(Err(BadRow::several(name(), why, count)));
             } else {
                 let dotted = sample.lost_to_dots();
                 if dotted.is_none() || sample.image_count() > 0 {
                     told.images(sample);
-                    rows.push(self.entry(shard, &file, sample, seen).map_err(|why| bad((why, 1))));
+                    rows.push(self.entry(shard, &file, sample, seen).map_err(|why| BadRow::new(name(), why)));
                 }
-                rows.extend(dotted.map(|lost| Err(bad(lost))));
+                rows.extend(dotted.map(|(why, count)| Err(BadRow::several(name(), why, count))));
             }
         }
         if let Err(Fault { why, .. }) = walked {
@@ -153,27 +115,23 @@ impl Shards {
         let too_large = |_| Loss::UnreadableImage.because(format!("its image has {} bytes", picture.size));
         let size = u32::try_from(picture.size).map_err(too_large)?;
         let text = sample.member("txt").filter(|_| self.config.caption == "auto");
-        let read = |place: Place, extension: &str| {
-            let Span { start, size } = place.span(extension.as_bytes())?;
-            read_span(file, start, size)
-        };
         let json = match sample.member("json").filter(|_| text.is_none() || !self.config.class_field.is_empty()) {
             Some(place) => {
                 let caption = if text.is_some() { None } else { Some(self.caption_field()) };
                 let wanted = [caption, Some(&*self.config.class_field)].into_iter().flatten().collect::<Vec<_>>();
-                let parsed = read(place, "json").and_then(|bytes| parse_json(&bytes, &wanted));
+                let parsed = member(file, place, "json").and_then(|bytes| parse_json(&bytes, &wanted));
                 Some(parsed.map_err(|why| Loss::UnreadableJson.because(why))?)
             }
             None => None,
         };
         let caption = match text {
-            Some(text) => caption(&read(text, "txt").map_err(|why| Loss::NoCaption.because(why))?)?,
+            Some(text) => caption(&member(file, text, "txt").map_err(|why| Loss::NoCaption.because(why))?)?,
             None => self.json_caption(json.as_ref(), sample)?,
         };
         let label = match sample.member("cls").filter(|_| self.config.class_field.is_empty()) {
-            Some(place) => {
-                read(place, "cls").and_then(|bytes| cls(&bytes)).map_err(|why| Loss::UnreadableLabel.because(why))?
-            }
+            Some(place) => member(file, place, "cls")
+                .and_then(|bytes| cls(&bytes))
+                .map_err(|why| Loss::UnreadableLabel.because(why))?,
             None => json.as_ref().and_then(|json| label(json.get(&self.config.class_field)?)),
         };
         seen.note(json.as_ref(), &self.config.class_field);
@@ -197,6 +155,12 @@ impl Shards {
             }
         }
     }
+}
+
+/// What a member holds, which is called so.
+fn member(file: &File, place: Place, extension: &str) -> Result<Vec<u8>, String> {
+    let Span { start, size } = place.span(extension.as_bytes())?;
+    read_span(file, start, size)
 }
 
 fn parse_json(bytes: &[u8], wanted: &[&str]) -> Result<Map<String, Value>, String> {
@@ -287,118 +251,4 @@ impl Source for Shards {
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
-mod tests {
-    use super::*;
-    use crate::progress::Silent;
-    use std::collections::BTreeMap;
-    use std::fs;
-
-    pub(super) fn shard(path: &Path, members: &[(&str, &[u8])]) {
-        let mut tar = tar::Builder::new(File::create(path).unwrap());
-        for (name, bytes) in members {
-            let mut header = tar::Header::new_ustar();
-            header.set_size(bytes.len() as u64);
-            tar.append_data(&mut header, name, *bytes).unwrap();
-        }
-        tar.finish().unwrap();
-    }
-
-    pub(super) fn png() -> Vec<u8> {
-        let mut bytes = std::io::Cursor::new(Vec::new());
-        image::RgbImage::new(5, 4).write_to(&mut bytes, image::ImageFormat::Png).unwrap();
-        bytes.into_inner()
-    }
-
-    /// Rows as `key = caption [label]`, bad ones as `name! why`.
-    pub(super) fn rows(config: &Webdataset) -> Vec<String> {
-        let mut rows = Vec::new();
-        let source = config.open().unwrap();
-        let scanned = source.scan(2, &Silent, &mut |row| {
-            rows.push(match row {
-                Ok(row) => format!("{} = {} {:?}", row.key, row.caption, row.label),
-                Err(bad) => format!("{}! {}", bad.name, bad.why),
-            });
-            Ok(())
-        });
-        scanned.unwrap_or_else(|error| rows.push(error.chain()));
-        rows
-    }
-
-    #[test]
-    fn captions_come_from_txt_or_json_and_rows_without_are_bad() {
-        let folder = tempfile::tempdir().unwrap();
-        let png = png();
-        let members: &[(&str, &[u8])] = &[
-            ("0.png", &png),
-            ("0.txt", b" a cat\n"),
-            ("0.json", br#"{"kind": "cat"}"#),
-            ("1.png", &png),
-            ("1.json", br#"{"kind": 7, "caption": "two dogs"}"#),
-            ("2.png", &png),
-            ("3.txt", b"no picture"),
-            ("4.png", &png),
-            ("4.txt", b" \n"),
-            ("5.png", &png),
-            ("5.txt", b"-- !"),
-            ("6.png", &png),
-            ("6.txt", b"\xff\xfe"),
-            ("7.png", &png),
-            ("7.json", br#"{"caption": 3}"#),
-        ];
-        shard(&folder.path().join("b.tar"), members);
-        let config = Webdataset { path: folder.path().into(), class_field: "kind".into(), ..Default::default() };
-        let found = rows(&config);
-        assert_eq!(found[..2], [r#"0 = a cat Some("cat")"#, r#"1 = two dogs Some("7")"#]);
-        let reasons = ["no caption", "no image", "is empty", "no letter", "not UTF-8", "not text"];
-        for (row, reason) in found[2..].iter().zip(reasons) {
-            assert!(row.contains('!') && row.contains(reason), "{row} should say `{reason}`");
-        }
-        let typo = Webdataset { class_field: "knid".into(), ..config };
-        assert!(rows(&typo).last().unwrap().contains("did you mean `kind`?"));
-    }
-
-    #[test]
-    fn a_truncated_shard_gives_the_rows_before_the_cut_and_one_bad_row() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("a.tar");
-        let png = png();
-        let members: &[(&str, &[u8])] = &[
-            ("0.png", &png),
-            ("0.txt", b"zero"),
-            ("1.png", &png),
-            ("1.txt", b"one"),
-            ("2.png", &png),
-            ("2.txt", b"two"),
-        ];
-        shard(&path, members);
-        let whole = fs::read(&path).unwrap();
-        let config = Webdataset { path: path.clone(), cut_shards: CutShards::Allow, ..Default::default() };
-        let mut seen = BTreeMap::new();
-        for length in (0..=whole.len()).step_by(256) {
-            fs::write(&path, &whole[..length]).unwrap();
-            let found = rows(&config);
-            let bad = found.iter().filter(|row| row.starts_with("a.tar! ")).count();
-            let good = found.iter().filter(|row| row.contains('=')).count();
-            assert_eq!((good + bad, bad), (found.len(), usize::from(length < 6 * 1024 + 512)), "{length}: {found:?}");
-            seen.insert(length, good);
-        }
-        assert_eq!((seen[&0], seen[&2048], seen[&(5 * 1024)], seen[&whole.len()]), (0, 0, 2, 3));
-    }
-
-    #[test]
-    fn names_inside_a_shard_never_touch_the_file_system() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("a.tar");
-        shard(&path, &[("xx/1.txt", b"text"), ("xx/1.png", &png())]);
-        let mut bytes = fs::read(&path).unwrap();
-        for header in bytes.chunks_exact_mut(1024).take(2).map(|member| &mut member[..512]) {
-            header[..2].copy_from_slice(b".."); // the writer refuses such a name
-            let mut parsed = tar::Header::from_byte_slice(header).clone();
-            parsed.set_cksum();
-            header.copy_from_slice(parsed.as_bytes());
-        }
-        fs::write(&path, bytes).unwrap();
-        let config = Webdataset { path, ..Default::default() };
-        assert_eq!(rows(&config), ["../1 = text None"]);
-    }
-}
+mod tests;

@@ -7,47 +7,17 @@
 mod captions;
 mod render;
 
-use super::eda::Synonyms;
-use super::index::Row;
-use super::ordered::ordered;
-use super::{BadRow, ClassFile, Entry, Source};
-use crate::{Error, Progress, Result, draw};
+pub use crate::config::World;
+
+use crate::eda::Synonyms;
+use crate::ordered::ordered;
+use crate::source::{Entry, Row, Source};
+use crate::{BadRow, ClassFile, Error, Progress, Result, draw};
 use rand::RngExt;
 use render::Scene;
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
 
 /// Raise it whenever the same configuration makes other pictures or captions, so that no stale canvas cache is read.
 const VERSION: u32 = 1;
-
-/// The embedded procedural world: needs no files.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct World {
-    /// Number of image-caption pairs, training and held-out ones together.
-    #[schemars(range(min = 100, max = 10_000_000))]
-    pub pairs: u32,
-    /// Number of classes. Up to 10 are plain shapes; 11 to 20 add the same shapes with stripes.
-    #[schemars(range(min = 2, max = 20))]
-    pub classes: u32,
-    /// Seed of the world itself. The seeds of trials split and poison the same world in different ways.
-    pub seed: u64,
-    /// Colours that the things of one class come in. 8, all there are: colour tells nothing about the class.
-    #[schemars(range(min = 1, max = 8))]
-    pub colours: u32,
-    /// Chance of a caption that may also tell colours, size and place; the other captions only name the thing.
-    #[schemars(range(min = 0.0, max = 1.0))]
-    pub attributes: f64,
-    /// Standard deviation of the noise on every pixel, where 1 is the distance from black to white.
-    #[schemars(range(min = 0.0, max = 0.5))]
-    pub noise: f64,
-}
-
-impl Default for World {
-    fn default() -> Self {
-        World { pairs: 9000, classes: 20, seed: 0, colours: 2, attributes: 0.5, noise: 0.06 }
-    }
-}
 
 impl World {
     /// Checks the numbers; draws nothing yet.

@@ -6,7 +6,7 @@ use crate::differing::{Differing, differing, differing_values};
 use crate::folder::Folder;
 use crate::lines::scores;
 use crate::view::{ResultsView, edits};
-use gauntlet::data::files::write_atomic;
+use gauntlet::data::files::{Part, write_atomic};
 use gauntlet::results::{Line, read_lines, write_lines};
 use gauntlet::suite::Suite;
 use gauntlet::{Error, Result, Trial};
@@ -214,23 +214,19 @@ fn check_poison(kept: &[Kept]) -> Result<()> {
 
 /// Writes everything beside `whole.path`, and moves it there.
 fn write(whole: &Folder, kept: &[Kept], lines: &[Line]) -> Result<()> {
-    let beside = whole.path.parent().filter(|path| !path.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    std::fs::create_dir_all(beside).map_err(Error::io(beside))?;
-    let scratch = tempfile::Builder::new().prefix(".merge-").tempdir_in(beside).map_err(Error::io(beside))?;
-    let staged = scratch.path().join("merged");
+    let staged = Part::new(&whole.path)?;
     for Kept { name, folder, .. } in kept {
-        let (from, to) = (folder.path.join("trials").join(name), staged.join("trials").join(name));
+        let (from, to) = (folder.path.join("trials").join(name), staged.path("trials").join(name));
         std::fs::create_dir_all(&to).map_err(Error::io(&to))?;
         for file in KEPT.map(|file| from.join(file)).iter().filter(|file| file.is_file()) {
             let name = file.file_name().expect("each has a name");
             std::fs::copy(file, to.join(name)).map_err(Error::io(file))?;
         }
     }
-    std::fs::create_dir_all(&staged).map_err(Error::io(&staged))?;
     let suite = serde_json::to_string_pretty(&whole.suite).expect("plain data");
-    write_atomic(&staged.join("suite.json"), suite.as_bytes())?;
-    write_lines(&staged.join("results.jsonl"), lines)?;
-    std::fs::rename(&staged, &whole.path).map_err(Error::io(&whole.path))
+    write_atomic(&staged.path("suite.json"), suite.as_bytes())?;
+    write_lines(&staged.path("results.jsonl"), lines)?;
+    staged.finish()
 }
 
 #[cfg(test)]

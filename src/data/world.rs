@@ -3,11 +3,10 @@
 
 use crate::bars::Bar;
 use clap::Args;
-use gauntlet::data::canvas::png;
-use gauntlet::data::index::Row;
+use gauntlet::data::picture::png;
 use gauntlet::data::webdataset::shard::ShardWriter;
 use gauntlet::data::world::World;
-use gauntlet::data::{Entry, Source};
+use gauntlet::data::{Entry, Row, Source};
 use gauntlet::{DataRow, Error, Progress, Result};
 use serde_json::json;
 use std::fs;

@@ -9,6 +9,7 @@ use crate::bars::Bar;
 use crate::say;
 use crate::trial::stop_on_signals;
 use clap::{Args, ValueEnum};
+use gauntlet::data::files::Part;
 use gauntlet::poison::Arena;
 use gauntlet::poison::CLEAN;
 use gauntlet::poison::PreparedData;
@@ -17,7 +18,6 @@ use gauntlet::suite::Suite;
 use gauntlet::trial::TRAINED_ON;
 use gauntlet::{Error, Result, Trial};
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 /// Writes a poisoned training set.
@@ -84,15 +84,14 @@ impl Export {
         fs::create_dir_all(parent).map_err(Error::io(parent))?;
         let (store, bar, stop) = (Store::new(self.here.store.as_deref(), Some(parent))?, Bar::new(), stop_on_signals());
         let (arena, ground) = self.ground(&store, &bar)?;
-        let part = tempfile::Builder::new().prefix(".part-").tempdir_in(parent).map_err(Error::io(parent))?;
-        let job = Job { arena: &arena, ground: &ground, folder: part.path(), bar: &bar };
+        let part = Part::new(&self.out)?;
+        let job = Job { arena: &arena, ground: &ground, folder: part.folder(), bar: &bar };
         let written = train::write(&job, self.format, &stop)?;
         test::write(&job)?;
         let readme = readme(&job, self.format, &written);
-        test::save(part.path(), "README.txt", readme.as_bytes())?;
-        test::save(part.path(), TRAINED_ON, format!("{}\n", ground.poison.digest).as_bytes())?;
-        open_up(part.path())?;
-        fs::rename(part.path(), &self.out).map_err(Error::io(&self.out))?;
+        test::save(part.folder(), "README.txt", readme.as_bytes())?;
+        test::save(part.folder(), TRAINED_ON, format!("{}\n", ground.poison.digest).as_bytes())?;
+        part.finish()?;
         drop(bar);
         let left_out = match written.left_out {
             0 => String::new(),
@@ -148,11 +147,6 @@ impl Export {
         };
         trials.into_iter().find(|trial| trial.arena.name == name && trial.arena.seed == seed).ok_or(unknown)
     }
-}
-
-/// A temporary folder is its maker's alone; this one is for others to read.
-fn open_up(folder: &Path) -> Result<()> {
-    fs::set_permissions(folder, PermissionsExt::from_mode(0o755)).map_err(Error::io(folder))
 }
 
 /// What is what.

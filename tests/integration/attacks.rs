@@ -115,7 +115,7 @@ fn what_was_made_elsewhere_is_trained_on_as_it_stands() {
     for (number, edit) in (0..).zip(edits(&ground)) {
         let Picture::File(file) = &edit.picture else { panic!("{edit:?} is a row's") };
         ours.push(format!("{file},{}", edit.caption));
-        let pixels = gauntlet::data::canvas::picture(&std::fs::read(fixture.join(file)).unwrap(), 32).unwrap();
+        let pixels = gauntlet::data::picture::picture(&std::fs::read(fixture.join(file)).unwrap(), 32).unwrap();
         assert_eq!(Vec::<u8>::try_from(ground.poison.pixels.get(number).flatten(0, -1)).unwrap(), pixels, "{file}");
     }
     theirs.sort_unstable();

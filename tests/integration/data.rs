@@ -2,7 +2,7 @@
 //! is told of the rows of the pairs.
 
 use crate::program::{argument, clipart_suite, folder, gauntlet};
-use gauntlet::data::canvas::png;
+use gauntlet::data::picture::png;
 use gauntlet::data::webdataset::shard::ShardWriter;
 use gauntlet::results::{self, Line};
 use std::fs;

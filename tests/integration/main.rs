@@ -30,5 +30,6 @@ mod report;
 mod resume;
 mod schema;
 mod smoke;
+mod store;
 mod suite;
 mod words;

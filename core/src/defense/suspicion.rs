@@ -61,6 +61,6 @@ impl Suspicion {
     }
 }
 
-fn wrong(why: impl Into<String>) -> Error {
+fn wrong(why: impl std::fmt::Display) -> Error {
     Error::invalid("the defense's report", why)
 }

@@ -4,8 +4,9 @@
 //! weights again costs no forward pass.
 
 use super::commonest;
-use crate::data::files::{read_safetensors, write_safetensors};
+use crate::data::files::{json, read_safetensors, write_safetensors};
 use crate::data::ordered::{cores, ordered};
+use crate::data::store::Key;
 use crate::data::tokenize::Tokenizer;
 use crate::downstream::{Items, Options, Set, open};
 use crate::model::config::Layers;
@@ -129,11 +130,12 @@ impl Encoder<'_> {
         which: &[usize],
         stamped_by: Option<&PreparedAttack>,
     ) -> Result<Tensor> {
-        let key = self.key(layer, items, which, stamped_by)?;
+        let stored = self.key(layer, items, which, stamped_by)?;
+        let key = stored.hex();
         if let Some(kept) = self.seen.kept.borrow().get(&key) {
             return Ok(kept.shallow_clone());
         }
-        let path = self.store.join(format!("features-{}.safetensors", &key[..16]));
+        let path = stored.file(self.store, "safetensors");
         let features = match self.read(&path, &key)? {
             Some(features) => features,
             None => {
@@ -143,6 +145,7 @@ impl Encoder<'_> {
                 features
             }
         };
+        stored.note_use(&path)?;
         self.seen.kept.borrow_mut().insert(key, features.shallow_clone());
         Ok(features)
     }
@@ -158,19 +161,14 @@ impl Encoder<'_> {
     }
 
     /// Tells these features from all others.
-    fn key(&self, layer: Layer, items: &Items, which: &[usize], stamped_by: Option<&PreparedAttack>) -> Result<String> {
-        let mut hasher = blake3::Hasher::new();
+    fn key(&self, layer: Layer, items: &Items, which: &[usize], stamped_by: Option<&PreparedAttack>) -> Result<Key> {
         let stamp = stamped_by.map(|threat| format!("{} {}", threat.identity, self.seed)).unwrap_or_default();
-        let parts = format!("features {FORMAT} {} {:?}\n", build::key()?, self.device);
-        hasher.update(parts.as_bytes()).update(self.weights()?.as_bytes()).update(items.fingerprint().as_bytes());
-        hasher.update(stamp.as_bytes()).update(&(which.len() as u64).to_le_bytes());
-        for &item in which {
-            hasher.update(&(item as u64).to_le_bytes());
-        }
-        if layer == Layer::BeforeProjection {
-            hasher.update(b"before projection");
-        }
-        Ok(hasher.finalize().to_hex().to_string())
+        let key = build::stored("features", FORMAT)?.with("device", format!("{:?}", self.device));
+        let key = key.with("weights", self.weights()?).with("pictures", items.fingerprint()).with("stamp", stamp);
+        let key = key.with("which", json(which)).with("layer", format!("{layer:?}"));
+        let stamped = stamped_by.map(|threat| format!(", stamped by {}", threat.label)).unwrap_or_default();
+        let first = which.first().map(|item| format!(" from {} on", items.name(*item))).unwrap_or_default();
+        Ok(key.of(format!("{} pictures{first}{stamped}", which.len())))
     }
 
     /// A hash of model and weights.

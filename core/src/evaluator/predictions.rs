@@ -2,8 +2,8 @@
 //! trial, so that two models can be compared picture by picture (`report/src/pair.rs`) and a report can say what a model now says of a picture.
 
 use super::{EvalContext, Score};
-use crate::data::files::write_atomic;
-use crate::{Error, Result};
+use crate::Result;
+use crate::data::files::{read_lines, write_lines};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 
@@ -52,16 +52,11 @@ impl Predictions {
         if !path.exists() {
             return Ok(Vec::new());
         }
-        let text = std::fs::read_to_string(&path).map_err(Error::io(&path))?;
-        let wrong = |number: usize, error: serde_json::Error| {
-            Error::invalid(format!("{}, line {}", path.display(), number + 1), error.to_string())
-        };
-        text.lines().enumerate().map(|(n, line)| serde_json::from_str(line).map_err(|e| wrong(n, e))).collect()
+        read_lines(&path)
     }
 
     pub fn write(folder: &Path, all: &[Predictions]) -> Result<()> {
-        let text: String = all.iter().map(|cases| serde_json::to_string(cases).expect("plain data") + "\n").collect();
-        write_atomic(&folder.join("cases.jsonl"), text.as_bytes())
+        write_lines(&folder.join("cases.jsonl"), all)
     }
 }
 

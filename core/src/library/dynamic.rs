@@ -35,7 +35,7 @@ pub(super) fn open(path: &Path, file: &Path, name: String) -> Result<Loaded> {
     let handshake = fits.map_err(|why| Error::invalid("it does not fit", format!("it {why}")))?;
     let blake3 = blake3::hash(&content).to_hex().to_string();
     // What its plugins leave in the store is told from what another build of them leaves.
-    (handshake.adopt)(format!("{} library {blake3}", build::key()?));
+    (handshake.adopt)(format!("{}{}{blake3}", build::key()?, build::LIBRARY));
     let attacks = named(&name, (handshake.attacks)()?);
     let defenses = named(&name, (handshake.defenses)()?);
     let evaluators = named(&name, (handshake.evaluators)()?);

@@ -55,7 +55,7 @@ fn catch<R>(name: &str, method: &str, call: impl FnOnce() -> Result<R>) -> Resul
 }
 
 /// An error about what a plugin did.
-fn refused(name: &str, why: impl Into<String>) -> Error {
+fn refused(name: &str, why: impl std::fmt::Display) -> Error {
     Error::invalid(format!("plugin `{name}`"), why)
 }
 

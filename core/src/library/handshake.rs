@@ -4,8 +4,9 @@
 use super::guard;
 use crate::build;
 use crate::corpus::Corpus;
+use crate::data::Row;
 use crate::data::canvas::Canvas;
-use crate::data::index::{Index, Row};
+use crate::data::index::Index;
 use crate::data::{Dataset, Split};
 use crate::evaluator::{Definition, Encoder, Score};
 use crate::model::Clip;

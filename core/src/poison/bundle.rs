@@ -6,10 +6,12 @@
 //! data; whether they fit the data, and the triggers those of the test, shows when they are used ([`Bundle::check`]).
 
 use super::arena::Arena;
-use super::{Poison, Poisoned, PreparedAttack, json, pictures};
+use super::{Poison, Poisoned, PreparedAttack, pictures};
 use crate::attack::Goal;
 use crate::build::BuiltBy;
-use crate::data::files::{read_safetensors, write_atomic, write_safetensors};
+use crate::data::files::{
+    Part, json, parse_lines, read_safetensors, write_atomic, write_json, write_lines, write_safetensors,
+};
 use crate::data::{DataRow, Dataset, Split};
 use crate::poison::PreparedData;
 use crate::registry::Configured;
@@ -94,7 +96,7 @@ impl Bundle {
         let path = folder.join("heldout.json");
         let heldout: Vec<DataRow> = parse(&path, &read(&path)?)?;
         let path = folder.join("edits.jsonl");
-        let edits: Vec<Poisoned> = read(&path)?.lines().map(|line| parse(&path, line)).collect::<Result<_>>()?;
+        let edits: Vec<Poisoned> = parse_lines(&path, &read(&path)?).map_err(|error| error.during(ANEW))?;
         if edits.len() != about.edits {
             return Err(damaged(&path, &format!("it holds {} edits, and {ABOUT} says {}", edits.len(), about.edits)));
         }
@@ -207,32 +209,17 @@ impl Bundle {
             arena: arena.clone(),
             build: BuiltBy::this(),
         };
-        let parent = folder.parent().expect("a folder of an arena");
-        fs::create_dir_all(parent).map_err(Error::io(parent))?;
-        let part = tempfile::Builder::new().prefix(".part-").tempdir_in(parent).map_err(Error::io(parent))?;
-        let lines: String = poison.edits.iter().map(|edit| json(edit) + "\n").collect();
-        write_atomic(&part.path().join("edits.jsonl"), lines.as_bytes())?;
-        write_atomic(&part.path().join("heldout.json"), json(&split.heldout).as_bytes())?;
+        let part = Part::new(folder)?;
+        write_lines(&part.path("edits.jsonl"), &poison.edits)?;
+        write_json(&part.path("heldout.json"), &split.heldout)?;
         let poisons = threats.iter().filter(|threat| arena.poisoning.contains(&threat.label));
         let samples = poisons.map(|threat| Ok((threat.label.clone(), threat.sample(arena.size)?)));
-        write_safetensors(&part.path().join(TRIGGERS), &samples.collect::<Result<_>>()?, &HashMap::new())?;
-        pictures::write(&part.path().join("pictures.tar"), poison, &about, progress)?;
+        write_safetensors(&part.path(TRIGGERS), &samples.collect::<Result<_>>()?, &HashMap::new())?;
+        pictures::write(&part.path("pictures.tar"), poison, &about, progress)?;
         let pretty = serde_json::to_string_pretty(&about).expect("plain data");
-        write_atomic(&part.path().join(ABOUT), pretty.as_bytes())?;
-        readable(part.path())?;
-        fs::rename(part.path(), folder).map_err(Error::io(folder))?;
-        Ok(true)
+        write_atomic(&part.path(ABOUT), pretty.as_bytes())?;
+        part.finish().map(|()| true)
     }
-}
-
-/// A temporary folder is its maker's alone; a bundle is for others to read.
-fn readable(folder: &Path) -> Result<()> {
-    use std::os::unix::fs::PermissionsExt;
-    for entry in fs::read_dir(folder).map_err(Error::io(folder))? {
-        let path = entry.map_err(Error::io(folder))?.path();
-        fs::set_permissions(&path, PermissionsExt::from_mode(0o644)).map_err(Error::io(&path))?;
-    }
-    fs::set_permissions(folder, PermissionsExt::from_mode(0o755)).map_err(Error::io(folder))
 }
 
 /// Every folder of poison in a bundle, by arena and seed; a bundle's `ARENA/seed-N` is one by itself.

@@ -3,8 +3,8 @@
 
 use super::bundle::{About, damaged, plain};
 use super::{Poison, Poisoned};
-use crate::data::canvas::png;
 use crate::data::ordered::{cores, ordered};
+use crate::data::picture::png;
 use crate::data::webdataset::shard::ShardWriter;
 use crate::{DataRow, Error, Progress, Result};
 use serde::Serialize;

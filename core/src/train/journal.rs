@@ -2,7 +2,7 @@
 
 use super::{Matches, Trainer};
 use crate::corpus::RowKey;
-use crate::data::files::write_atomic;
+use crate::data::files::{json, read_whole_lines, write_atomic};
 use crate::{Error, Progress, Result};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
@@ -29,17 +29,7 @@ pub struct Metric {
 
 /// What a trial has written down so far; none where it never trained. Whole lines only: one that runs may have written a part of the last.
 pub fn metrics(trial: &Path) -> Result<Vec<Metric>> {
-    let path = trial.join("metrics.jsonl");
-    if !path.exists() {
-        return Ok(Vec::new());
-    }
-    let text = std::fs::read_to_string(&path).map_err(Error::io(&path))?;
-    let whole = text.rfind('\n').map_or("", |end| &text[..end]);
-    let parse = |(number, line): (usize, &str)| {
-        let place = || format!("{}, line {}", path.display(), number + 1);
-        serde_json::from_str(line).map_err(|error| Error::invalid(place(), error.to_string()))
-    };
-    whole.lines().enumerate().map(parse).collect()
+    read_whole_lines(&trial.join("metrics.jsonl"))
 }
 
 impl Trainer<'_> {
@@ -68,7 +58,7 @@ impl Trainer<'_> {
         let loss = losses.iter().sum::<f64>() / losses.len() as f64;
         let logit_scale = f64::try_from(self.model.logit_scale())?;
         let metric = Metric { epoch: self.position.epoch, step: self.position.step as u32, loss, logit_scale };
-        let line = serde_json::to_string(&metric).expect("plain data");
+        let line = json(&metric);
         let path = self.folder.join("metrics.jsonl");
         let mut file = std::fs::OpenOptions::new().create(true).append(true).open(&path).map_err(Error::io(&path))?;
         writeln!(file, "{line}").map_err(Error::io(&path))?;
@@ -106,7 +96,7 @@ impl Trainer<'_> {
         let before =
             if path.exists() { std::fs::read_to_string(&path).map_err(Error::io(&path))? } else { String::new() };
         let mut lines: BTreeSet<String> = before.lines().map(str::to_string).collect();
-        lines.extend(bad.iter().map(|bad| serde_json::to_string(bad).expect("plain data")));
+        lines.extend(bad.iter().map(json));
         write_atomic(&path, lines.into_iter().map(|line| line + "\n").collect::<String>().as_bytes())
     }
 

@@ -3,6 +3,7 @@
 
 use super::Corpus;
 use crate::corpus::{RowOrigin, TrainRow};
+use crate::data::files::read_whole_lines;
 use crate::data::tokenize::Tokenizer;
 use crate::model::Clip;
 use crate::poison::Poison;
@@ -146,15 +147,8 @@ impl<'a> Recorder<'a> {
 
 /// The moments of a training, in order; none where nothing was recorded.
 pub fn read(path: &Path) -> Result<Vec<Moment>> {
-    if !path.exists() {
-        return Ok(Vec::new());
-    }
-    let text = std::fs::read_to_string(path).map_err(Error::io(path))?;
     // A line that a kill cut short is of an epoch that will be trained again.
-    let whole = text.rfind('\n').map_or("", |end| &text[..end]);
-    let parse = |line| serde_json::from_str(line);
-    let moments = whole.lines().map(parse).collect::<Result<_, _>>();
-    moments.map_err(|error| Error::invalid(path.display().to_string(), error.to_string()))
+    read_whole_lines(path)
 }
 
 fn line(moment: &Moment) -> String {

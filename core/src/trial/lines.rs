@@ -1,13 +1,14 @@
 //! What a trial says of itself: its lines of results.
 
 use super::Trial;
+use crate::Result;
 use crate::build::BuiltBy;
+use crate::data::files::read_whole_lines;
 use crate::data::{BadRow, DataConfig, Dataset};
 use crate::evaluator::{Definition, Downstream, EvalContext, Score};
 use crate::registry::Origin;
 use crate::results::{Cost, DataLine, LibraryLine, Line, ScoreLine, SetLine};
 use crate::train::Trained;
-use crate::{Error, Result};
 use std::path::Path;
 use tch::Device;
 
@@ -81,14 +82,7 @@ impl SetLine {
 impl DataLine {
     /// The rows of a trial; `folder` is its own, where a training lists the images that it found unreadable.
     pub fn new(trial: &Trial, data: &Dataset, leaked: usize, folder: &Path) -> Result<DataLine> {
-        let path = folder.join("bad_rows.jsonl");
-        let list =
-            if path.exists() { std::fs::read_to_string(&path).map_err(Error::io(&path))? } else { String::new() };
-        let met: Vec<BadRow> = list
-            .lines()
-            .map(serde_json::from_str)
-            .collect::<serde_json::Result<_>>()
-            .map_err(|error| Error::invalid(path.display().to_string(), error.to_string()))?;
+        let met: Vec<BadRow> = read_whole_lines(&folder.join("bad_rows.jsonl"))?;
         Ok(DataLine { suite: trial.arena.suite.clone(), trial: trial.name(), rows: data.tally(&met), leaked })
     }
 }

@@ -3,7 +3,7 @@
 
 use super::Trial;
 use crate::corpus::Corpus;
-use crate::data::files::write_atomic;
+use crate::data::files::{json, read_json, write_json};
 use crate::defense::{Defense, DefenseRole, Undefended};
 use crate::model::{Checkpoint, Clip};
 use crate::poison::Arena;
@@ -118,15 +118,16 @@ struct Shared {
 impl Shared {
     fn open(trial: &Trial, job: &Job) -> Result<Shared> {
         let Trial { arena: Arena { seed, data, heldout, .. }, device, threads, model, recipe, clean_after, .. } = trial;
-        let parts = serde_json::json!({
-            "undefended": FORMAT, "poison": job.poison, "pixels": job.data, "seed": seed, "device": device, "threads": threads, "data": data, "heldout": heldout,
-            "model": model, "recipe": recipe, "clean_after": clean_after,
-            "gauntlet": build::key()?, "init": blake3::hash(&trial.first_weights()?).to_hex().to_string(),
-        });
-        let key = blake3::hash(parts.to_string().as_bytes()).to_hex()[..32].to_string();
-        let folder = job.store.join("undefended").join(&key);
+        let key = build::stored("undefended", FORMAT)?.with("poison", job.poison).with("pixels", job.data);
+        let key = key.with("seed", seed).with("device", device).with("threads", threads).with("data", json(data));
+        let key = key.with("heldout", heldout).with("model", json(model)).with("recipe", json(recipe));
+        let key =
+            key.with("clean_after", json(clean_after)).with("init", blake3::hash(&trial.first_weights()?).to_hex());
+        let key = key.of(format!("the model of arena {}, seed {seed}, {}", trial.arena.name, data.in_words()));
+        let folder = key.folder(job.store);
         std::fs::create_dir_all(&folder).map_err(Error::io(&folder))?;
-        Ok(Shared { folder, key })
+        key.note_use(&folder)?;
+        Ok(Shared { folder, key: key.hex()[..32].to_string() })
     }
 
     fn lock(&self) -> Result<(File, PathBuf)> {
@@ -165,9 +166,7 @@ impl Shared {
         if !path.exists() {
             return Ok(None);
         }
-        let text = std::fs::read_to_string(&path).map_err(Error::io(&path))?;
-        let spent = serde_json::from_str(&text);
-        spent.map(Some).map_err(|error| Error::invalid(path.display().to_string(), error.to_string()))
+        read_json(&path).map(Some)
     }
 
     /// Removes the checkpoint of its training, once that is over.
@@ -179,6 +178,6 @@ impl Shared {
     fn leave(&self, model: &Clip, trained: &Trained) -> Result<()> {
         model.save(&self.folder.join("model.safetensors"))?;
         let spent = Spent { seconds: trained.seconds, samples: trained.samples };
-        write_atomic(&self.folder.join("spent.json"), &serde_json::to_vec(&spent).expect("plain data"))
+        write_json(&self.folder.join("spent.json"), &spent)
     }
 }

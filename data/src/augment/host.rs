@@ -11,20 +11,20 @@ pub(super) fn apply(images: &Tensor, drawings: &[AugmentParams]) -> Tensor {
     let mut pixels: Vec<f32> = Vec::try_from(images.contiguous().view([-1])).expect("f32 on the CPU");
     let picture = 3 * size * size;
     let share = drawings.len().div_ceil(tch::get_num_threads().max(1) as usize);
-    let work = |pixels: &mut [f32], drawings: &[AugmentParams]| {
-        let mut spare = vec![0.0; size * size];
-        pixels.chunks_exact_mut(picture).zip(drawings).for_each(|(pixels, drawing)| {
-            augment(pixels, drawing, size, &mut spare);
-        });
-    };
-    let work = &work;
     thread::scope(|scope| {
         let mut shares = pixels.chunks_mut(share * picture).zip(drawings.chunks(share));
         let own = shares.next();
-        shares.for_each(|(pixels, drawings)| drop(scope.spawn(move || work(pixels, drawings))));
-        own.into_iter().for_each(|(pixels, drawings)| work(pixels, drawings));
+        shares.for_each(|(pixels, drawings)| drop(scope.spawn(move || augment_all(pixels, drawings, size))));
+        own.into_iter().for_each(|(pixels, drawings)| augment_all(pixels, drawings, size));
     });
     Tensor::from_slice(&pixels).view_(images.size())
+}
+
+fn augment_all(pixels: &mut [f32], drawings: &[AugmentParams], size: usize) {
+    let mut spare = vec![0.0; size * size];
+    for (pixels, drawing) in pixels.chunks_exact_mut(3 * size * size).zip(drawings) {
+        augment(pixels, drawing, size, &mut spare);
+    }
 }
 
 fn augment(pixels: &mut [f32], drawing: &AugmentParams, size: usize, spare: &mut [f32]) {
@@ -46,10 +46,10 @@ fn augment(pixels: &mut [f32], drawing: &AugmentParams, size: usize, spare: &mut
 }
 
 /// Two source pixels of an output pixel, and the weight of the second.
-type Source = (usize, usize, f32);
+type Neighbours = (usize, usize, f32);
 
 /// Where the pixels along one axis (0: across, 1: down) come from.
-fn crop(drawing: &AugmentParams, axis: usize, size: usize) -> Vec<Source> {
+fn crop(drawing: &AugmentParams, axis: usize, size: usize) -> Vec<Neighbours> {
     let (start, length) = (drawing.crop[axis] as f32, drawing.crop[axis + 2] as f32);
     let last = (size - 1) as f32;
     let source = |pixel: usize| {
@@ -61,7 +61,7 @@ fn crop(drawing: &AugmentParams, axis: usize, size: usize) -> Vec<Source> {
     (0..size).map(source).collect()
 }
 
-fn resample(plane: &mut [f32], spare: &mut [f32], across: &[Source], down: &[Source], size: usize) {
+fn resample(plane: &mut [f32], spare: &mut [f32], across: &[Neighbours], down: &[Neighbours], size: usize) {
     for (row, out) in plane.chunks_exact(size).zip(spare.chunks_exact_mut(size)) {
         for (out, &(first, second, share)) in out.iter_mut().zip(across) {
             *out = row[first] * (1.0 - share) + row[second] * share;

@@ -1,9 +1,10 @@
 //! Builds a cache folder: rows are decoded on several threads and appended in the source's order, so that the number of threads
 //! changes nothing: `pixels.u8` (rows of planar RGB, zeros where there is no picture), `dropped.jsonl`, `canvas.json`.
 
-use super::{Canvas, Summary, read};
-use crate::folder::{DropList, Part, Writer};
+use super::{Canvas, CanvasSummary, read};
+use crate::files::{Part, Writer, write_json};
 use crate::ordered::ordered;
+use crate::rows::DropList;
 use crate::{DataRow, Error, Progress, Result};
 use std::path::Path;
 
@@ -39,9 +40,7 @@ pub(super) fn build(canvas: &Canvas, threads: usize, folder: &Path, progress: &d
     pixels.finish()?;
     let (kept, lost) = (u64::from(total) - dropped.len() as u64, list.tally.lost.clone());
     list.finish(&part, kept, &canvas.index.tally, canvas.source.max_bad())?;
-    let summary = Summary { index: canvas.index.key.clone(), size: canvas.size, rows: total, dropped, lost };
-    let mut file = Writer::create(part.path("canvas.json"))?;
-    file.write(serde_json::to_string(&summary).expect("plain data").as_bytes())?;
-    file.finish()?;
-    part.finish()
+    let summary = CanvasSummary { index: canvas.index.key.clone(), size: canvas.size, rows: total, dropped, lost };
+    write_json(&part.path("canvas.json"), &summary)?;
+    part.finish_same()
 }

@@ -55,7 +55,7 @@ impl Nouns {
         let (further, nouns) = (self.known.get(word), self.nouns_of.get(word));
         match further {
             Some(further) => forms.extend(plurals(word, further, within)),
-            None if nouns.is_none() && !super::super::eda::STOP_WORDS.contains(&word) => forms.extend(self.guess(word)),
+            None if nouns.is_none() && !crate::eda::STOP_WORDS.contains(&word) => forms.extend(self.guess(word)),
             None => {}
         }
         for noun in nouns.into_iter().flatten() {

@@ -61,20 +61,6 @@ impl Search {
     pub fn new(names: &[Vec<String>], aliases: &[Vec<String>]) -> Self {
         let (cleaner, nouns) = (Cleaner::default(), Nouns::new());
         let mut meanings: HashMap<String, Vec<Meaning>> = HashMap::new();
-        let mut add = |form: &[String], class: u32, kind: Kind| {
-            let mut breaks = Vec::new();
-            let text = form.iter().fold(String::new(), |text, word| {
-                breaks.push(text.len());
-                text + word
-            });
-            breaks.remove(0);
-            let known = meanings.entry(text).or_default();
-            match known.iter_mut().find(|known| known.class == class && known.breaks == breaks) {
-                Some(known) if known.kind < kind => known.kind = kind,
-                Some(_) => {}
-                None => known.push(Meaning { class, breaks, kind }),
-            }
-        };
         for ((names, aliases), class) in names.iter().zip(aliases).zip(0..) {
             let names = names.iter().map(|name| (without_brackets(name), Kind::Name));
             let aliases = aliases.iter().map(|alias| (alias.clone(), Kind::Alias));
@@ -83,8 +69,8 @@ impl Search {
                 if words.is_empty() {
                     continue;
                 }
-                add(&words, class, kind);
-                nouns.forms(&words).iter().for_each(|form| add(form, class, Kind::Made));
+                add(&mut meanings, &words, class, kind);
+                nouns.forms(&words).iter().for_each(|form| add(&mut meanings, form, class, Kind::Made));
             }
         }
         let (forms, meanings): (Vec<String>, Vec<_>) = meanings.into_iter().unzip();
@@ -121,6 +107,22 @@ impl Search {
             classes.dedup();
         }
         classes
+    }
+}
+
+/// Adds what the words of a form mean, by the form without blanks.
+fn add(meanings: &mut HashMap<String, Vec<Meaning>>, form: &[String], class: u32, kind: Kind) {
+    let mut breaks = Vec::new();
+    let text = form.iter().fold(String::new(), |text, word| {
+        breaks.push(text.len());
+        text + word
+    });
+    breaks.remove(0);
+    let known = meanings.entry(text).or_default();
+    match known.iter_mut().find(|known| known.class == class && known.breaks == breaks) {
+        Some(known) if known.kind < kind => known.kind = kind,
+        Some(_) => {}
+        None => known.push(Meaning { class, breaks, kind }),
     }
 }
 

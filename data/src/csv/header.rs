@@ -1,8 +1,8 @@
 //! The first line of a table: whether it is a table that can be read, and where its columns are.
 
 use super::records::Records;
-use super::{Csv, Quoting};
-use crate::canvas::intake::wide;
+use crate::config::{Csv, Quoting};
+use crate::intake::wide;
 use crate::{Error, Result};
 use ::csv::ByteRecord;
 

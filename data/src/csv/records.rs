@@ -6,7 +6,8 @@
 //! is a row of its own, or (3) text follows the quote that closes it: then the table is refused, with the line on
 //! which the quote opens.
 
-use super::{Columns, Csv, Quoting, Table};
+use super::{Columns, Table};
+use crate::config::{Csv, Quoting};
 use crate::{Error, Result};
 use ::csv::ByteRecord;
 use csv_core::{ReadRecordResult, Reader, ReaderBuilder, Terminator};

@@ -43,7 +43,8 @@ fn read(root: &Path, options: &Options) -> Result<Found> {
     let (images, labels) = (inner(&folder, "images"), List::read(&labels_in)?.classes()?);
     let items = |part: &str| {
         let lines = List::read(&folder.join(format!("images_{level}_{part}.txt")))?;
-        let item = |(number, line): &(usize, String)| {
+        let mut items = Vec::new();
+        for (number, line) in &lines.lines {
             let wrong = |why: String| lines.wrong(*number, why);
             let (picture, class) = line
                 .split_once(char::is_whitespace)
@@ -51,9 +52,9 @@ fn read(root: &Path, options: &Options) -> Result<Found> {
             let class = class.trim();
             let label = labels.iter().position(|label| label == class);
             let label = label.ok_or_else(|| wrong(format!("`{line}`: {list} has no `{class}`")))?;
-            Ok(Listed { path: format!("{picture}.jpg"), label: label as u32, place: lines.place(*number) })
-        };
-        Items::files(&images, lines.lines.iter().map(item).collect::<Result<_>>()?)
+            items.push(Listed { path: format!("{picture}.jpg"), label: label as u32, place: lines.place(*number) });
+        }
+        Items::files(&images, items)
     };
     let published = Size { classes, ..SIZE };
     let (fit, test) = (items("trainval")?, items("test")?);

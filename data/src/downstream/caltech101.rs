@@ -83,11 +83,11 @@ fn pictures(folder: &Path) -> Result<usize> {
     let numbers = list(folder)?.0.iter().filter_map(number).collect::<Vec<_>>();
     let last = numbers.iter().max().copied().unwrap_or(0);
     if last == 0 {
-        return Err(Error::invalid(folder.display().to_string(), "it holds no picture"));
+        return Err(Error::invalid(folder.display(), "it holds no picture"));
     }
     if last > 2 * numbers.len() {
         return Err(Error::invalid(
-            folder.display().to_string(),
+            folder.display(),
             format!("it has {} pictures numbered up to {last}", numbers.len()),
         ));
     }

@@ -2,7 +2,7 @@
 //! since its own address is gone.
 
 use super::list::{cut, number, place, text};
-use super::mat::{Mat, Struct};
+use super::mat::Mat;
 use super::{About, Found, Items, Listed, Metric, Options, Size, Strays, copies, home, inner, names, stands};
 use crate::{Error, Result};
 use std::path::{Path, PathBuf};
@@ -72,18 +72,22 @@ fn from_devkit(folder: &Path, kit: &Path) -> Result<Found> {
     let labels = classes(&Mat::read(&meta)?)?;
     let test = [folder, kit].map(|place| place.join("cars_test_annos_withlabels.mat"));
     let test = test.iter().find(|path| stands(path)).unwrap_or(&test[0]);
-    let list = |path: &Path| -> Result<List> {
-        let mat = Mat::read(path)?;
-        let item = |item: Struct| {
-            let (class, name) = (item.number("class", 1..=labels.len())?, item.text("fname")?);
-            // In some copies the folder is part of the name.
-            let path = name.rsplit('/').next().unwrap_or(name).to_string();
-            Ok(Listed { path, label: class as u32 - 1, place: item.place() })
-        };
-        mat.structs("annotations")?.into_iter().map(item).collect()
-    };
-    let (fit, test) = (list(&kit.join("cars_train_annos.mat"))?, list(test)?);
+    let fit = annotated(&kit.join("cars_train_annos.mat"), labels.len())?;
+    let test = annotated(test, labels.len())?;
     of_two_folders(folder, fit, test, (meta, labels))
+}
+
+/// The pictures that annotations list.
+fn annotated(path: &Path, classes: usize) -> Result<List> {
+    let mat = Mat::read(path)?;
+    let mut list = List::new();
+    for item in mat.structs("annotations")? {
+        let (class, name) = (item.number("class", 1..=classes)?, item.text("fname")?);
+        // In some copies the folder is part of the name.
+        let path = name.rsplit('/').next().unwrap_or(name).to_string();
+        list.push(Listed { path, label: class as u32 - 1, place: item.place() });
+    }
+    Ok(list)
 }
 
 /// The names of the classes, in the order of their numbers.
@@ -103,7 +107,7 @@ fn from_one_list(folder: &Path) -> Result<Found> {
     let labels = classes(&mat)?;
     if !folder.join("car_ims").is_dir() {
         let why = "its pictures are those of the folder car_ims, which is not beside it; cars_train and cars_test are listed by a development kit";
-        return Err(Error::invalid(path.display().to_string(), why));
+        return Err(Error::invalid(path.display(), why));
     }
     let (mut fit, mut test) = (List::new(), List::new());
     for item in mat.structs("annotations")? {
@@ -129,26 +133,33 @@ fn from_csv(folder: &Path) -> Result<Found> {
         labels.push(class);
     }
     names::in_order(CARS.name, &labels, &names.display().to_string())?;
-    let list = |part: &str| -> Result<List> {
-        let path = folder.join(format!("anno_{part}.csv"));
-        let item = |(line, fields): &(usize, Vec<String>)| {
-            let wrong = |why: String| Error::invalid(place(&path, *line), why);
-            let [picture, _, .., class] = &fields[..] else {
-                return Err(wrong(format!("`{}` is not a picture, its box and its class", fields.join(","))));
-            };
-            let class = number(class, 1, labels.len()).map_err(wrong)?;
-            Ok(Listed { path: picture.clone(), label: class as u32 - 1, place: place(&path, *line) })
+    let fit = of_csv(&folder.join("anno_train.csv"), labels.len())?;
+    let test = of_csv(&folder.join("anno_test.csv"), labels.len())?;
+    of_two_folders(folder, fit, test, (names.clone(), labels))
+}
+
+/// The pictures that a table lists.
+fn of_csv(path: &Path, classes: usize) -> Result<List> {
+    let (records, ended) = records(path)?;
+    if let Some((line, _)) = records.last().filter(|_| !ended && ![SIZE.fit, SIZE.test].contains(&records.len())) {
+        return Err(cut(path, *line));
+    }
+    let header = usize::from(records.first().is_some_and(|(_, first)| is_header(first)));
+    let mut list = List::new();
+    for (line, fields) in &records[header..] {
+        let wrong = |why: String| Error::invalid(place(path, *line), why);
+        let [picture, _, .., class] = &fields[..] else {
+            return Err(wrong(format!("`{}` is not a picture, its box and its class", fields.join(","))));
         };
-        let (records, ended) = records(&path)?;
-        if let Some((line, _)) = records.last().filter(|_| !ended && ![SIZE.fit, SIZE.test].contains(&records.len())) {
-            return Err(cut(&path, *line));
-        }
-        // Some copies have a line of column names.
-        let is_header = |fields: &[String]| fields.iter().all(|field| field.parse::<f64>().is_err());
-        let header = usize::from(records.first().is_some_and(|(_, first)| first.len() > 1 && is_header(first)));
-        records[header..].iter().map(item).collect()
-    };
-    of_two_folders(folder, list("train")?, list("test")?, (names.clone(), labels))
+        let class = number(class, 1, classes).map_err(wrong)?;
+        list.push(Listed { path: picture.clone(), label: class as u32 - 1, place: place(path, *line) });
+    }
+    Ok(list)
+}
+
+/// Some copies have a line of column names.
+fn is_header(fields: &[String]) -> bool {
+    fields.len() > 1 && fields.iter().all(|field| field.parse::<f64>().is_err())
 }
 
 /// Pictures of the two parts in folders of their own.
@@ -179,17 +190,18 @@ fn part(folder: &Path, part: &str, mut list: List, labels: &[String]) -> Result<
 }
 
 /// A line's number and its fields.
-type Record = (usize, Vec<String>);
+type CsvLine = (usize, Vec<String>);
 
 /// Fields by line, and whether the last line has an end.
-fn records(path: &Path) -> Result<(Vec<Record>, bool)> {
+fn records(path: &Path) -> Result<(Vec<CsvLine>, bool)> {
     let text = text(path)?;
     let mut reader =
         csv::ReaderBuilder::new().has_headers(false).flexible(true).trim(csv::Trim::All).from_reader(text.as_bytes());
-    let record = |record: Result<csv::StringRecord, csv::Error>| {
-        let record = record.map_err(|error| Error::invalid(path.display().to_string(), error.to_string()))?;
+    let mut records = Vec::new();
+    for record in reader.records() {
+        let record = record.map_err(|error| Error::invalid(path.display(), error))?;
         let line = record.position().map_or(0, |position| position.line() as usize);
-        Ok((line, record.iter().map(str::to_string).collect()))
-    };
-    Ok((reader.records().map(record).collect::<Result<_>>()?, text.ends_with(['\n', '\r'])))
+        records.push((line, record.iter().map(str::to_string).collect()));
+    }
+    Ok((records, text.ends_with(['\n', '\r'])))
 }

@@ -5,7 +5,7 @@ use super::items::{Identity, Pixels, Rows, identity};
 use super::list::{List, some};
 use super::pickle::{Bytes, Pickle};
 use super::{About, Archive, Found, Items, Metric, Size, names, stands};
-use crate::canvas::intake::MAX_BYTES;
+use crate::intake::MAX_BYTES;
 use crate::regular;
 use crate::{Error, Result};
 use std::path::Path;
@@ -113,15 +113,12 @@ fn read(root: &Path, kind: &Kind) -> Result<Found> {
     let Some((folder, names)) = places.into_iter().find(|(folder, names)| stands(&root.join(folder).join(names)))
     else {
         let why = format!("it holds neither {python}/{meta} nor {binary}/{text}");
-        return Err(Error::invalid(root.display().to_string(), why));
+        return Err(Error::invalid(root.display(), why));
     };
     let (folder, is_binary) = (root.join(folder), names == text);
     let labels_in = folder.join(names);
     let labels = names_in(&labels_in, kind, is_binary)?;
-    let rows = |batch: &&str| match is_binary {
-        true => rows_of_binary(&folder.join(format!("{batch}.bin")), kind, labels.len()),
-        false => rows_of_pickle(&folder.join(batch), kind, labels.len()),
-    };
+    let rows = |batch: &&str| rows_of(&folder, batch, is_binary, kind, labels.len());
     let batches: Vec<Rows> = kind.fit.iter().map(rows).collect::<Result<_>>()?;
     let test = rows(&kind.test)?;
     let sizes: Vec<String> = batches.iter().map(|batch| batch.labels.len().to_string()).collect();
@@ -134,7 +131,7 @@ fn read(root: &Path, kind: &Kind) -> Result<Found> {
 
 /// The names of the classes, in the order of their numbers.
 fn names_in(path: &Path, kind: &Kind, is_binary: bool) -> Result<Vec<String>> {
-    let wrong = |why| Error::invalid(path.display().to_string(), why);
+    let wrong = |why| Error::invalid(path.display(), why);
     let names = if is_binary {
         List::read(path)?.classes()?
     } else {
@@ -150,8 +147,15 @@ fn names_in(path: &Path, kind: &Kind, is_binary: bool) -> Result<Vec<String>> {
     Ok(names)
 }
 
+fn rows_of(folder: &Path, batch: &str, is_binary: bool, kind: &Kind, classes: usize) -> Result<Rows> {
+    match is_binary {
+        true => rows_of_binary(&folder.join(format!("{batch}.bin")), kind, classes),
+        false => rows_of_pickle(&folder.join(batch), kind, classes),
+    }
+}
+
 fn rows_of_pickle(path: &Path, kind: &Kind, classes: usize) -> Result<Rows> {
-    let wrong = |why| Error::invalid(path.display().to_string(), why);
+    let wrong = |why| Error::invalid(path.display(), why);
     let file = regular::open(path).map_err(Error::io(path))?;
     let bytes = regular::read(path, MAX_BYTES).map_err(Error::io(path))?;
     let pickle = Pickle::read(&bytes).map_err(wrong)?;
@@ -171,7 +175,7 @@ fn rows_of_pickle(path: &Path, kind: &Kind, classes: usize) -> Result<Rows> {
 }
 
 fn rows_of_binary(path: &Path, kind: &Kind, classes: usize) -> Result<Rows> {
-    let wrong = |why| Error::invalid(path.display().to_string(), why);
+    let wrong = |why| Error::invalid(path.display(), why);
     let file = regular::open(path).map_err(Error::io(path))?;
     let bytes = regular::read(path, MAX_BYTES).map_err(Error::io(path))?;
     let stride = kind.label_bytes + ROW;
@@ -190,7 +194,7 @@ fn rows_of_binary(path: &Path, kind: &Kind, classes: usize) -> Result<Rows> {
 fn identities<'a>(path: &Path, rows: impl Iterator<Item = &'a [u8]>) -> Result<Vec<Identity>> {
     let identities: Vec<Identity> = rows.map(identity).collect();
     match identities.is_empty() {
-        true => Err(Error::invalid(path.display().to_string(), "it holds no picture")),
+        true => Err(Error::invalid(path.display(), "it holds no picture")),
         false => Ok(identities),
     }
 }

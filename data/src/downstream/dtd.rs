@@ -50,18 +50,23 @@ fn read(root: &Path, options: &Options) -> Result<Found> {
         }
     }
     let labels: Vec<String> = labels.into_iter().collect();
-    let items = |lists: &[List]| {
-        let item = |(list, (number, line)): (&List, &(usize, String))| {
-            let label = labels.iter().position(|class| line.split('/').next() == Some(class));
-            let label = label.expect("every class is among the labels") as u32;
-            Listed { path: line.clone(), label, place: list.place(*number) }
-        };
-        let lines = lists.iter().flat_map(|list| list.lines.iter().map(move |line| (list, line)));
-        Items::files(&images, lines.map(item).collect())
-    };
-    let (fit, test) = (items(&fit)?, items(&test)?);
+    let fit = Items::files(&images, listed(&fit, &labels))?;
+    let test = Items::files(&images, listed(&test, &labels))?;
     let differs = Strays::find(&images, &[&fit, &test])?.told().into_iter().collect();
     let notes = vec![format!("partition {} of 10, fitted on train and val", options.partition)];
     let labels_in = folder.join("labels");
     Ok(Found { fit, test, labels, labels_in, published: SIZE, named: true, differs, notes })
+}
+
+/// The pictures of some lists; every class of them is among the labels.
+fn listed(lists: &[List], labels: &[String]) -> Vec<Listed> {
+    let mut items = Vec::new();
+    for list in lists {
+        for (number, line) in &list.lines {
+            let label = labels.iter().position(|class| line.split('/').next() == Some(class));
+            let label = label.expect("every class is among the labels") as u32;
+            items.push(Listed { path: line.clone(), label, place: list.place(*number) });
+        }
+    }
+    items
 }

@@ -51,33 +51,33 @@ fn read(root: &Path, _: &Options) -> Result<Found> {
     let labels_in = folder.join("imagelabels.mat");
     let classes = Mat::read(&labels_in)?.numbers("labels", 1..=SIZE.classes)?;
     let (images, parts) = (inner(&folder, "jpg"), Mat::read(&folder.join("setid.mat"))?);
-    let numbers = |variable: &str| {
-        let has = || format!("imagelabels.mat has labels of {} pictures", classes.len());
-        parts.numbers(variable, 1..=classes.len()).map_err(|error| error.during(has()))
-    };
-    let items = |variables: &[&str]| {
-        let mut items = Vec::new();
-        for variable in variables {
-            // A picture that imagelabels.mat has no label for is none.
-            for (picture, at) in numbers(variable)?.into_iter().zip(0..) {
-                let (path, label) = (format!("image_{picture:05}.jpg"), classes[picture - 1] as u32 - 1);
-                items.push(Listed { path, label, place: parts.place(variable, at) });
-            }
-        }
-        Items::files(&images, items)
-    };
-    let (fit, test) = (items(&["trnid", "valid"])?, items(&["tstid"])?);
+    let fit = Items::files(&images, listed(&parts, &["trnid", "valid"], &classes)?)?;
+    let test = Items::files(&images, listed(&parts, &["tstid"], &classes)?)?;
     let strays = Strays::find(&images, &[&fit, &test])?;
     // A label too many or too few shifts all that follow it. In a subset whose labels are not those of the whole set, only the folder
     // tells how many there must be.
     let (listed, there) = (fit.len() + test.len(), fit.len() + test.len() + strays.names.len());
     if ![listed, there, SIZE.fit + SIZE.test].contains(&classes.len()) {
         let why = format!("it has labels of {} pictures, and {} has {there}", classes.len(), images.display());
-        return Err(Error::invalid(labels_in.display().to_string(), why));
+        return Err(Error::invalid(labels_in.display(), why));
     }
     let differs = strays.told().into_iter().collect();
     let last = classes.iter().max().copied().unwrap_or(0);
     let labels = (1..=last).map(|class| class.to_string()).collect();
     let notes = vec!["fitted on train and val".to_string()];
     Ok(Found { labels, labels_in, fit, test, published: SIZE, named: true, differs, notes })
+}
+
+/// The pictures of some parts. One that imagelabels.mat has no label for is none.
+fn listed(parts: &Mat, variables: &[&str], classes: &[usize]) -> Result<Vec<Listed>> {
+    let mut items = Vec::new();
+    for variable in variables {
+        let has = || format!("imagelabels.mat has labels of {} pictures", classes.len());
+        let pictures = parts.numbers(variable, 1..=classes.len()).map_err(|error| error.during(has()))?;
+        for (picture, at) in pictures.into_iter().zip(0..) {
+            let (path, label) = (format!("image_{picture:05}.jpg"), classes[picture - 1] as u32 - 1);
+            items.push(Listed { path, label, place: parts.place(variable, at) });
+        }
+    }
+    Ok(items)
 }

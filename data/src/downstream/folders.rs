@@ -16,7 +16,7 @@ pub(super) fn home(root: &Path, folders: &[&str], mark: &str) -> Result<PathBuf>
         let places: Vec<String> =
             folders.iter().map(|folder| root.join(folder).join(mark).display().to_string()).collect();
         let why = format!("it does not hold the set: there is no {}", places.join(", and no "));
-        Error::invalid(root.display().to_string(), why)
+        Error::invalid(root.display(), why)
     })
 }
 
@@ -42,17 +42,19 @@ impl Strays {
     /// Looks through a folder and the folders in it.
     pub(super) fn find(folder: &Path, listed: &[&Items]) -> Result<Self> {
         let listed: HashSet<&String> = listed.iter().flat_map(|items| items.paths()).collect();
-        let mut names = Vec::new();
-        let mut look = |inner: &Path, before: &str| -> Result<Vec<String>> {
-            let (files, folders) = list(inner)?;
-            let pictures = files.iter().filter(|file| is_picture(file) && !file.starts_with('.'));
-            names.extend(pictures.map(|file| format!("{before}{file}")).filter(|path| !listed.contains(path)));
-            Ok(folders)
-        };
-        for class in look(folder, "")? {
-            look(&folder.join(&class), &format!("{class}/"))?;
+        let mut strays = Strays { folder: folder.into(), names: Vec::new() };
+        for class in strays.look(folder, "", &listed)? {
+            strays.look(&folder.join(&class), &format!("{class}/"), &listed)?;
         }
-        Ok(Strays { folder: folder.into(), names })
+        Ok(strays)
+    }
+
+    /// Looks through one folder; returns those in it.
+    fn look(&mut self, folder: &Path, before: &str, listed: &HashSet<&String>) -> Result<Vec<String>> {
+        let (files, folders) = list(folder)?;
+        let pictures = files.iter().filter(|file| is_picture(file) && !file.starts_with('.'));
+        self.names.extend(pictures.map(|file| format!("{before}{file}")).filter(|path| !listed.contains(path)));
+        Ok(folders)
     }
 
     /// What is to be said of them, if there are any.

@@ -42,31 +42,15 @@ fn read(root: &Path, _: &Options) -> Result<Found> {
     let (train, test) = (list(&train_list)?, list(&test_list)?);
     let labels: BTreeSet<String> = test.iter().chain(&train).map(|(class, _)| class.clone()).collect();
     let labels: Vec<String> = labels.into_iter().collect();
-    let items = |path: &Path, list: Classes| {
-        let mut items = Vec::new();
-        for (class, pictures) in list {
-            let label = labels.binary_search(&class).expect("every class is among the labels") as u32;
-            for (picture, at) in pictures.into_iter().zip(1..) {
-                let place = format!("{}, class `{class}`, picture {at}", path.display());
-                if picture.split('/').next() != Some(&class) {
-                    return Err(Error::invalid(place, format!("`{picture}` is not in the folder of its class")));
-                }
-                items.push(Listed { path: format!("{picture}.jpg"), label, place });
-            }
-        }
-        Items::files(&images, items)
-    };
-    let (fit, test) = (items(&train_list, train)?, items(&test_list, test)?);
+    let fit = Items::files(&images, listed(&train_list, train, &labels)?)?;
+    let test = Items::files(&images, listed(&test_list, test, &labels)?)?;
     let mut differs: Vec<String> = Strays::find(&images, &[&fit, &test])?.told().into_iter().collect();
     // Not every copy has it.
     let classes = folder.join("meta/classes.txt");
     if stands(&classes) {
         let names = List::read(&classes)?.classes()?;
         if let Some(class) = labels.iter().find(|class| !names.contains(class)) {
-            return Err(Error::invalid(
-                classes.display().to_string(),
-                format!("it lacks class `{class}` of the lists"),
-            ));
+            return Err(Error::invalid(classes.display(), format!("it lacks class `{class}` of the lists")));
         }
         let lost: Vec<&String> = names.iter().filter(|class| !labels.contains(class)).collect();
         if !lost.is_empty() {
@@ -77,11 +61,27 @@ fn read(root: &Path, _: &Options) -> Result<Found> {
     Ok(Found { fit, test, labels, labels_in, published: SIZE, named: true, differs, notes: Vec::new() })
 }
 
+/// The pictures of a list; every class of it is among the labels.
+fn listed(path: &Path, list: Classes, labels: &[String]) -> Result<Vec<Listed>> {
+    let mut items = Vec::new();
+    for (class, pictures) in list {
+        let label = labels.binary_search(&class).expect("every class is among the labels") as u32;
+        for (picture, at) in pictures.into_iter().zip(1..) {
+            let place = format!("{}, class `{class}`, picture {at}", path.display());
+            if picture.split('/').next() != Some(&class) {
+                return Err(Error::invalid(place, format!("`{picture}` is not in the folder of its class")));
+            }
+            items.push(Listed { path: format!("{picture}.jpg"), label, place });
+        }
+    }
+    Ok(items)
+}
+
 /// Classes and their pictures, as a list orders them.
 type Classes = Vec<(String, Vec<String>)>;
 
 fn list(path: &Path) -> Result<Classes> {
-    let wrong = |why: String| Error::invalid(path.display().to_string(), why);
+    let wrong = |why: String| Error::invalid(path.display(), why);
     let Pairs(pairs) = serde_json::from_str(&text(path)?).map_err(|error| wrong(error.to_string()))?;
     let mut classes = Classes::new();
     for (class, pictures) in pairs {

@@ -42,7 +42,7 @@ fn read(root: &Path, _: &Options) -> Result<Found> {
         (None, None) => (root, vec!["everything is measured on: there is no folder `train`, nor `test`".to_string()]),
         (None, Some(_)) => {
             let why = "it has a folder `train`, but neither `test`, `val` nor `validation`";
-            return Err(Error::invalid(root.display().to_string(), why));
+            return Err(Error::invalid(root.display(), why));
         }
     };
     let more =
@@ -77,7 +77,7 @@ fn read(root: &Path, _: &Options) -> Result<Found> {
 pub(super) fn class_folders(folder: &Path) -> Result<Vec<String>> {
     let (_, folders) = list(folder)?;
     match folders.is_empty() {
-        true => Err(Error::invalid(folder.display().to_string(), "it has no class folders")),
+        true => Err(Error::invalid(folder.display(), "it has no class folders")),
         false => Ok(folders),
     }
 }
@@ -93,7 +93,7 @@ pub(super) fn same_classes(folder: &Path, classes: &[String], whose: &str) -> Re
         (None, Some(less)) => format!("it lacks `{less}`"),
         (Some(more), Some(less)) => format!("it has `{more}` and lacks `{less}`"),
     };
-    Err(Error::invalid(folder.display().to_string(), format!("its class folders are not {whose}: {why}")))
+    Err(Error::invalid(folder.display(), format!("its class folders are not {whose}: {why}")))
 }
 
 /// Every picture below the class folders, in torchvision's order; the label is the place of the class folder in `classes`.
@@ -114,7 +114,7 @@ pub(super) fn walk(folder: &Path, classes: &[String]) -> Result<Vec<Listed>> {
             items.extend(files.iter().map(|file| Listed { path: format!("{inner}/{file}"), label, place: place() }));
         }
         if items.len() == before {
-            return Err(Error::invalid(folder.join(class).display().to_string(), "it holds no picture"));
+            return Err(Error::invalid(folder.join(class).display(), "it holds no picture"));
         }
     }
     Ok(items)
@@ -125,10 +125,7 @@ const DEEPEST: u32 = 32;
 
 fn descend(folder: &Path, inner: &str, depth: u32, folders: &mut Vec<String>) -> Result<()> {
     if depth > DEEPEST {
-        return Err(Error::invalid(
-            folder.join(inner).display().to_string(),
-            "it lies too deep: does a link lead back up?",
-        ));
+        return Err(Error::invalid(folder.join(inner).display(), "it lies too deep: does a link lead back up?"));
     }
     folders.push(inner.to_string());
     for name in list(&folder.join(inner))?.1 {
@@ -145,7 +142,7 @@ pub(super) fn list(folder: &Path) -> Result<(Vec<String>, Vec<String>)> {
         let name = entry
             .file_name()
             .into_string()
-            .map_err(|name| Error::invalid(folder.join(name).display().to_string(), "the name is not UTF-8"))?;
+            .map_err(|name| Error::invalid(folder.join(name).display(), "the name is not UTF-8"))?;
         let kind = entry.file_type().map_err(Error::io(entry.path()))?;
         let is_folder = kind.is_dir() || (kind.is_symlink() && entry.path().is_dir());
         if is_folder { folders.push(name) } else { files.push(name) }

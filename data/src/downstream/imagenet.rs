@@ -70,7 +70,7 @@ fn read(root: &Path, _: &Options) -> Result<Found> {
         None if is_val => (root.to_path_buf(), root.parent().unwrap_or(root).to_path_buf(), None),
         None => {
             let why = "there is no folder `val`, `validation` or `ILSVRC2012_img_val` in it";
-            return Err(Error::invalid(root.display().to_string(), why));
+            return Err(Error::invalid(root.display(), why));
         }
     };
     let Validation { labels, labels_in, test } = validation(&folder, &val)?;
@@ -91,16 +91,22 @@ fn read(root: &Path, _: &Options) -> Result<Found> {
 
 /// Refuses a picture to fit on that is called after another class than that of its folder.
 fn in_their_folders(train: &Path, items: &[Listed]) -> Result<()> {
-    let is_id = |id: &str| id.len() == 9 && id.starts_with('n') && id[1..].bytes().all(|byte| byte.is_ascii_digit());
-    let moved = |path: &str| {
-        let (folder, name) = (path.split('/').next()?, path.rsplit('/').next()?);
-        let id = name.split('_').next().filter(|id| is_id(id) && is_id(folder) && *id != folder)?;
-        Some(format!("it is called after class {id} and lies in the folder of {folder}"))
-    };
     match items.iter().find_map(|item| Some((&item.path, moved(&item.path)?))) {
-        Some((path, why)) => Err(Error::invalid(train.join(path).display().to_string(), why)),
+        Some((path, why)) => Err(Error::invalid(train.join(path).display(), why)),
         None => Ok(()),
     }
+}
+
+/// What is wrong with a picture that is called after one class and lies in the folder of another.
+fn moved(path: &str) -> Option<String> {
+    let (folder, name) = (path.split('/').next()?, path.rsplit('/').next()?);
+    let id = name.split('_').next().filter(|id| is_id(id) && is_id(folder) && *id != folder)?;
+    Some(format!("it is called after class {id} and lies in the folder of {folder}"))
+}
+
+/// Whether it is a WordNet id, such as n03995372.
+fn is_id(id: &str) -> bool {
+    id.len() == 9 && id.starts_with('n') && id[1..].bytes().all(|byte| byte.is_ascii_digit())
 }
 
 /// The number of a picture of the validation part, by its name.
@@ -148,7 +154,7 @@ fn validation(folder: &Path, val: &Path) -> Result<Validation> {
             "it has no class folders, and there is neither labels.csv in it nor {} nor {SOLUTION}",
             kits[0].display()
         );
-        return Err(Error::invalid(val.display().to_string(), why));
+        return Err(Error::invalid(val.display(), why));
     };
     let labels: BTreeSet<&String> = labelled.iter().map(|item| &item.class).collect();
     let labels: Vec<String> = labels.into_iter().cloned().collect();
@@ -167,7 +173,7 @@ fn each_number_once(val: &Path, items: &[Listed]) -> Result<()> {
     for Listed { path, .. } in items {
         if let Some(other) = number_of(path).and_then(|number| first.insert(number, path)) {
             let why = format!("{path} and {other} are one picture in two classes, by its number");
-            return Err(Error::invalid(val.display().to_string(), why));
+            return Err(Error::invalid(val.display(), why));
         }
     }
     Ok(())
@@ -188,7 +194,7 @@ fn of_kit(kit: &Path, val: &Path, files: Vec<String>) -> Result<Vec<Labelled>> {
         let missing = if missing.is_empty() { String::new() } else { format!("; missing: {}", some(&missing)) };
         let why =
             format!("it has {} pictures, and {} has {} labels{missing}", pictures.len(), truth.name(), numbers.len());
-        return Err(Error::invalid(val.display().to_string(), why));
+        return Err(Error::invalid(val.display(), why));
     }
     let labelled = |path: String| {
         // By the number in the name, not by the place in the folder: one file too few and another too many would shift all labels.
@@ -197,7 +203,7 @@ fn of_kit(kit: &Path, val: &Path, files: Vec<String>) -> Result<Vec<Labelled>> {
         let (line, number) = found.ok_or_else(|| {
             let why =
                 format!("has no number of 1 to {} in its name, as ILSVRC2012_val_00000001.JPEG has", numbers.len());
-            Error::invalid(val.join(&path).display().to_string(), why)
+            Error::invalid(val.join(&path).display(), why)
         })?;
         let class = number.parse().ok().and_then(|number: usize| synsets.get(&number)).cloned();
         let unknown = || truth.wrong(*line, format!("`{number}` is not the number of a class in meta.mat"));
@@ -238,7 +244,8 @@ fn of_kaggle(path: &Path) -> Result<Vec<Labelled>> {
         Some(list) => list.lines.iter().map(|(_, line)| line.split(' ').next().unwrap_or(line).to_string()).collect(),
         None => names::labels(IMAGENET.name),
     };
-    let item = |(line, [image, boxes]): &(usize, [String; 2])| {
+    let mut labelled = Vec::new();
+    for (line, [image, boxes]) in &table.rows {
         let wrong = |why: String| Error::invalid(place(path, *line), why);
         let fields: Vec<&str> = boxes.split_whitespace().collect();
         let (class, each) = (fields.first().copied().unwrap_or_default(), fields.chunks(5));
@@ -248,27 +255,28 @@ fn of_kaggle(path: &Path) -> Result<Vec<Labelled>> {
         if !ids.iter().any(|id| id == class) {
             return Err(wrong(format!("`{class}` is no WordNet id of ImageNet's classes")));
         }
-        Ok(Labelled { path: format!("{image}.JPEG"), class: class.into(), place: place(path, *line) })
-    };
-    table.rows.iter().map(item).collect()
+        labelled.push(Labelled { path: format!("{image}.JPEG"), class: class.into(), place: place(path, *line) });
+    }
+    Ok(labelled)
 }
 
 fn of_table(path: &Path) -> Result<Vec<Labelled>> {
     let table = Table::read(path, &[&["image", "path"], &["label"]])?;
     let known = names::labels(IMAGENET.name);
-    let item = |(line, [image, label]): &(usize, [String; 2])| {
+    let mut labelled = Vec::new();
+    for (line, [image, label]) in &table.rows {
         let class = match label.parse::<usize>() {
             Ok(number) => known.get(number),
             Err(_) => known.iter().find(|id| *id == label),
         };
-        let class = class.ok_or_else(|| {
+        let Some(class) = class else {
             let last = known.len() - 1;
             let why = format!("label `{label}` is no whole number from 0 to {last} and no WordNet id of a class");
-            Error::invalid(place(path, *line), why)
-        })?;
-        Ok(Labelled { path: image.clone(), class: class.clone(), place: place(path, *line) })
-    };
-    table.rows.iter().map(item).collect()
+            return Err(Error::invalid(place(path, *line), why));
+        };
+        labelled.push(Labelled { path: image.clone(), class: class.clone(), place: place(path, *line) });
+    }
+    Ok(labelled)
 }
 
 /// Two columns of a table.
@@ -280,7 +288,7 @@ struct Table {
 impl Table {
     /// Reads the columns that have one of these names each.
     fn read(path: &Path, wanted: &[&[&str]; 2]) -> Result<Self> {
-        let wrong = |error: csv::Error| Error::invalid(path.display().to_string(), error.to_string());
+        let wrong = |error: csv::Error| Error::invalid(path.display(), error);
         let text = text(path)?;
         let mut reader = csv::ReaderBuilder::new().trim(csv::Trim::All).from_reader(text.as_bytes());
         let columns: Vec<String> = reader.headers().map_err(wrong)?.iter().map(str::to_string).collect();
@@ -288,7 +296,7 @@ impl Table {
         let [Some(first), Some(second)] = wanted.map(column) else {
             let [first, second] = wanted.map(|names| names.join("` or `"));
             let why = format!("it has no columns `{first}` and `{second}`, but {}", columns.join(", "));
-            return Err(Error::invalid(path.display().to_string(), why));
+            return Err(Error::invalid(path.display(), why));
         };
         let mut rows = Vec::new();
         for record in reader.records() {

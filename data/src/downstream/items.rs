@@ -3,9 +3,9 @@
 //! What a list names must be there, once: [`Items::files`] looks at every file, which also gives the fingerprint and tells one file
 //! under two names.
 
-use crate::canvas::intake::{MAX_BYTES, read_span};
-use crate::canvas::{canvas_of, picture};
+use crate::intake::{MAX_BYTES, read_span};
 use crate::ordered::{cores, ordered};
+use crate::picture::{canvas_of, picture};
 use crate::regular;
 use crate::{Error, Result};
 use image::RgbImage;
@@ -79,6 +79,21 @@ pub(super) fn identity(bytes: &[u8]) -> Identity {
 /// Files that one thread looks at in one go.
 const CHUNK: usize = 1024;
 
+impl Listed {
+    /// Its line of the fingerprint, and which file it is.
+    fn look(&self, folder: &Path) -> Result<(String, Option<Identity>), String> {
+        let Listed { path, label, place } = self;
+        let file = look_at(folder, path).map_err(|why| match place.is_empty() {
+            true => format!("{path}: {why}"),
+            false => format!("{path} ({place}): {why}"),
+        })?;
+        let stamp = format!("{} {}.{:09}", file.len(), file.mtime(), file.mtime_nsec());
+        // Some file systems number no files.
+        let identity = (file.ino() > 0).then(|| u128::from(file.dev()) << 64 | u128::from(file.ino()));
+        Ok((format!("{path} {label} {stamp}\n"), identity))
+    }
+}
+
 impl Items {
     /// Picture files, by path relative to `folder`, and their labels.
     ///
@@ -90,19 +105,7 @@ impl Items {
         // Two parts of a set can have the same names, sizes and times; features are kept by this fingerprint.
         let whole = folder.canonicalize().unwrap_or_else(|_| folder.into());
         hasher.update(format!("{}\n", whole.display()).as_bytes());
-        let look = |chunk: &[Listed]| -> Vec<Result<(String, Option<Identity>), String>> {
-            let one = |Listed { path, label, place }: &Listed| {
-                let file = look_at(folder, path).map_err(|why| match place.is_empty() {
-                    true => format!("{path}: {why}"),
-                    false => format!("{path} ({place}): {why}"),
-                })?;
-                let stamp = format!("{} {}.{:09}", file.len(), file.mtime(), file.mtime_nsec());
-                // Some file systems number no files.
-                let identity = (file.ino() > 0).then(|| u128::from(file.dev()) << 64 | u128::from(file.ino()));
-                Ok((format!("{path} {label} {stamp}\n"), identity))
-            };
-            chunk.iter().map(one).collect()
-        };
+        let look = |chunk: &[Listed]| chunk.iter().map(|item| item.look(folder)).collect::<Vec<_>>();
         ordered(items.chunks(CHUNK), vec![look; cores()], |found| {
             for found in found {
                 match found {
@@ -118,7 +121,7 @@ impl Items {
         if !missing.is_empty() {
             let first = missing[..missing.len().min(3)].join("; ");
             let why = format!("{} of its {} pictures cannot be had: {first}", missing.len(), items.len());
-            return Err(Error::invalid(folder.display().to_string(), why));
+            return Err(Error::invalid(folder.display(), why));
         }
         let (mut paths, mut labels, mut places) = (Vec::new(), Vec::new(), Vec::new());
         for Listed { path, label, place } in items {

@@ -25,7 +25,7 @@ impl List {
         let lines = text.lines().map(str::trim).zip(1..).filter(|(line, _)| !line.is_empty());
         let lines: Vec<_> = lines.map(|(line, number)| (number, line.to_string())).collect();
         if lines.is_empty() {
-            return Err(Error::invalid(path.display().to_string(), "it is empty"));
+            return Err(Error::invalid(path.display(), "it is empty"));
         }
         Ok(List { path: path.into(), lines })
     }
@@ -41,7 +41,7 @@ impl List {
     }
 
     /// An error about a line.
-    pub(super) fn wrong(&self, number: usize, why: impl Into<String>) -> Error {
+    pub(super) fn wrong(&self, number: usize, why: impl std::fmt::Display) -> Error {
         Error::invalid(self.place(number), why)
     }
 
@@ -75,7 +75,7 @@ pub(super) fn cut(path: &Path, line: usize) -> Error {
 pub(super) fn text(path: &Path) -> Result<String> {
     let mut bytes = regular::read(path, MOST_BYTES).map_err(Error::io(path))?;
     if bytes.starts_with(&[0xFF, 0xFE]) || bytes.starts_with(&[0xFE, 0xFF]) {
-        return Err(Error::invalid(path.display().to_string(), "it is UTF-16; save it as UTF-8"));
+        return Err(Error::invalid(path.display(), "it is UTF-16; save it as UTF-8"));
     }
     if bytes.starts_with(&[0xEF, 0xBB, 0xBF]) {
         bytes.drain(..3);

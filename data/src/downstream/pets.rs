@@ -51,27 +51,11 @@ fn read(root: &Path, _: &Options) -> Result<Found> {
         .map_or_else(|| home(root, &HOMES, folder[0]), Ok)?;
     let (images, annotations) = (inner(&folder, "images"), inner(&folder, "annotations"));
     let mut classes: BTreeMap<u32, String> = BTreeMap::new();
-    let mut items = |part: &str| {
-        let list = List::read(&annotations.join(format!("{part}.txt")))?;
-        let mut items = Vec::new();
-        for (number, line) in &list.lines {
-            let wrong = |why: String| list.wrong(*number, format!("`{line}`{why}"));
-            let (picture, class, label) = pet(line).map_err(wrong)?;
-            let known = classes.entry(label).or_insert_with(|| class.to_string());
-            if known != class {
-                return Err(wrong(format!(": class {} is also called `{known}`", label + 1)));
-            }
-            if let Some((other, _)) = classes.iter().find(|(other, known)| **other != label && *known == class) {
-                return Err(wrong(format!(": class `{class}` also has the number {}", other + 1)));
-            }
-            items.push(Listed { path: format!("{picture}.jpg"), label, place: list.place(*number) });
-        }
-        Items::files(&images, items)
-    };
-    let (fit, test) = (items("trainval")?, items("test")?);
+    let fit = Items::files(&images, pets(&annotations.join("trainval.txt"), &mut classes)?)?;
+    let test = Items::files(&images, pets(&annotations.join("test.txt"), &mut classes)?)?;
     if let Some((label, number)) = classes.keys().zip(0..).find(|(label, number)| *label != number) {
         let why = format!("class {} has pictures, class {} none", label + 1, number + 1);
-        return Err(Error::invalid(annotations.display().to_string(), why));
+        return Err(Error::invalid(annotations.display(), why));
     }
     let (labels, strays) = (classes.into_values().collect(), Strays::find(&images, &[&fit, &test])?);
     let mut notes = vec!["fitted on train and val".to_string()];
@@ -79,6 +63,25 @@ fn read(root: &Path, _: &Options) -> Result<Found> {
     let differs = as_published.clone().into_iter().filter(|_| more).collect();
     notes.extend(as_published.filter(|_| !more));
     Ok(Found { labels, labels_in: annotations, fit, test, published: SIZE, named: true, differs, notes })
+}
+
+/// The pictures of a list, whose classes join those that are known by number.
+fn pets(list: &Path, classes: &mut BTreeMap<u32, String>) -> Result<Vec<Listed>> {
+    let list = List::read(list)?;
+    let mut items = Vec::new();
+    for (number, line) in &list.lines {
+        let wrong = |why: String| list.wrong(*number, format!("`{line}`{why}"));
+        let (picture, class, label) = pet(line).map_err(wrong)?;
+        let known = classes.entry(label).or_insert_with(|| class.to_string());
+        if known != class {
+            return Err(wrong(format!(": class {} is also called `{known}`", label + 1)));
+        }
+        if let Some((other, _)) = classes.iter().find(|(other, known)| **other != label && *known == class) {
+            return Err(wrong(format!(": class `{class}` also has the number {}", other + 1)));
+        }
+        items.push(Listed { path: format!("{picture}.jpg"), label, place: list.place(*number) });
+    }
+    Ok(items)
 }
 
 /// Picture, name of its class, label; the error goes on after the line.

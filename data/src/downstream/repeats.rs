@@ -23,6 +23,18 @@ struct Kind {
     most: usize,
 }
 
+impl Kind {
+    fn told(&self, items: &Items, others: &Items) -> String {
+        let Kind { what, most, pairs } = self;
+        let first: Vec<String> = pairs
+            .iter()
+            .take(3)
+            .map(|(item, other)| format!("{} = {}", items.place(*item), others.place(*other)))
+            .collect();
+        format!("{} images {what} (the published set has at most {most}): {}", pairs.len(), first.join(", "))
+    }
+}
+
 impl Repeats {
     /// Compares the items of a set by what each is known by; `None` is a picture that could not be read.
     pub fn of(set: &Set, fit: &[Option<Identity>], test: &[Option<Identity>]) -> Result<Self> {
@@ -52,15 +64,9 @@ impl Repeats {
 
     /// What a reader of results must know, a line each: counts, and the first few by name.
     pub fn told(&self, fit: &Items, test: &Items) -> Vec<String> {
-        let tell = |(kind, [items, others]): (&Kind, [&Items; 2])| {
-            let pairs = kind.pairs.iter().take(3);
-            let pairs: Vec<String> =
-                pairs.map(|(item, other)| format!("{} = {}", items.place(*item), others.place(*other))).collect();
-            let Kind { what, most, .. } = kind;
-            format!("{} images {what} (the published set has at most {most}): {}", kind.pairs.len(), pairs.join(", "))
-        };
         let parts = [[fit, fit], [test, test], [test, fit]];
-        self.kinds.iter().zip(parts).filter(|(kind, _)| !kind.pairs.is_empty()).map(tell).collect()
+        let kinds = self.kinds.iter().zip(parts).filter(|(kind, _)| !kind.pairs.is_empty());
+        kinds.map(|(kind, [items, others])| kind.told(items, others)).collect()
     }
 
     /// Whether there are more than the published set may hold.

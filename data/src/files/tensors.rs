@@ -18,8 +18,7 @@ pub fn write_safetensors(
         (name.as_str(), TensorView::new(*dtype, shape.clone(), data).expect("shape and bytes come from one tensor"))
     });
     let metadata = (!metadata.is_empty()).then(|| metadata.clone());
-    let file = safetensors::serialize(views, metadata)
-        .map_err(|error| Error::invalid(path.display().to_string(), error.to_string()))?;
+    let file = safetensors::serialize(views, metadata).map_err(|error| Error::invalid(path.display(), error))?;
     write_atomic(path, &file)
 }
 
@@ -37,7 +36,7 @@ fn to_bytes<'a>((name, tensor): (&'a String, &Tensor)) -> Result<(&'a String, Dt
 
 /// Reads a safetensors file: tensors by name and its string metadata. Nothing in the file is executed.
 pub fn read_safetensors(path: &Path) -> Result<(BTreeMap<String, Tensor>, HashMap<String, String>)> {
-    let wrong = |why: String| Error::invalid(path.display().to_string(), why);
+    let wrong = |why: String| Error::invalid(path.display(), why);
     let bytes = std::fs::read(path).map_err(Error::io(path))?;
     let file = SafeTensors::deserialize(&bytes).map_err(|error| wrong(format!("is no safetensors file: {error}")))?;
     let (_, header) = SafeTensors::read_metadata(&bytes).map_err(|error| wrong(error.to_string()))?;

@@ -6,14 +6,12 @@
 //! the old images, the index is made anew; where something was, results of the two would stand side by side, and
 //! nothing else would tell them apart: an error.
 
-use crate::folder::{Part, Writer};
-use crate::index::Row;
+use crate::files::{Part, Writer, remove_folder};
 use crate::ordered::cores;
+use crate::source::{Row, Source, Stamp};
 use crate::{Error, Progress, Result};
-use crate::{Source, Stamp};
 use gauntlet_torch::Map;
 use std::fs::{self, File};
-use std::io::ErrorKind;
 use std::path::Path;
 
 /// Bytes a row.
@@ -64,21 +62,11 @@ pub(super) fn look(source: &dyn Source, folder: &Path, progress: &dyn Progress) 
         );
         return Err(Error::invalid(name, why));
     }
-    remove(folder)?;
+    remove_folder(folder)?;
     progress.tell(&format!(
         "the images of {changed} of {rows} rows changed, came or went ({name} first): the data is read anew"
     ));
     Ok(())
-}
-
-/// Removes a folder at once, by a rename: another process finds it whole or not at all. It may have removed it already.
-fn remove(folder: &Path) -> Result<()> {
-    let gone = folder.with_extension(std::process::id().to_string());
-    match fs::rename(folder, &gone) {
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
-        renamed => renamed.map_err(Error::io(folder))?,
-    }
-    fs::remove_dir_all(&gone).map_err(Error::io(&gone))
 }
 
 /// Notes that a data set was made of the index. Only where stamps could change.

@@ -1,12 +1,13 @@
 //! Makes an index folder: one scan of the source appends rows and text as they come, a pass over the captions finds the classes
 //! that they name. Nothing is kept in memory but the labels.
 
-use super::{MENTIONED, NO_LABEL, RECORD, Record, Summary, row_of, stamps};
-use crate::folder::{DropList, Part, Writer};
+use super::{IndexSummary, MENTIONED, NO_LABEL, RECORD, Record, row_of, stamps};
+use crate::classes::Search;
+use crate::files::{Part, Writer, write_json};
 use crate::ordered::{cores, ordered};
-use crate::rows::{Remarks, Tally};
-use crate::{ClassFile, Classes, DataConfig, DataRow, Entry, Source};
-use crate::{Error, Progress, Result};
+use crate::rows::{DropList, Remarks, Tally};
+use crate::source::{Entry, Row, Source};
+use crate::{ClassFile, Classes, DataConfig, DataRow, Error, Progress, Result};
 use gauntlet_torch::Map;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -25,7 +26,7 @@ pub(super) fn write(
     let part = Part::new(folder)?;
     // First of all: an image that changes from now on is then noticed the next time.
     let key = stamps::write(source, &part, key, progress)?;
-    let mut rows = Rows::new(&part, source)?;
+    let mut rows = RowFiles::new(&part, source)?;
     let mut dropped = DropList::new(&part)?;
     source.scan(cores(), progress, &mut |entry| match entry {
         Ok(entry) => rows.push(entry, source),
@@ -42,7 +43,7 @@ pub(super) fn write(
     for (label, number) in &labels {
         class_of_label[usize::from(*number)] = classes.of_label(label).expect("every label is a class");
     }
-    let summary = Summary {
+    let summary = IndexSummary {
         key,
         config: config.clone(),
         rows: count,
@@ -53,14 +54,12 @@ pub(super) fn write(
         class_of_label,
         classes: class_file.unwrap_or_else(|| ClassFile::of_labels(labels.into_keys().collect())),
     };
-    let mut file = Writer::create(part.path("index.json"))?;
-    file.write(serde_json::to_string(&summary).expect("plain data").as_bytes())?;
-    file.finish()?;
-    part.finish()
+    write_json(&part.path("index.json"), &summary)?;
+    part.finish_same()
 }
 
 /// `rows.bin` and `text.bin` as they grow.
-struct Rows {
+struct RowFiles {
     rows: Writer,
     text: Writer,
     text_bytes: u64,
@@ -71,12 +70,12 @@ struct Rows {
     hasher: blake3::Hasher,
 }
 
-impl Rows {
+impl RowFiles {
     fn new(part: &Part, source: &dyn Source) -> Result<Self> {
         let (rows, text) = (Writer::create(part.path("rows.bin"))?, Writer::create(part.path("text.bin"))?);
         let (labels, mut hasher) = (BTreeMap::new(), blake3::Hasher::new());
         hasher.update(source.content().as_bytes());
-        Ok(Rows { rows, text, text_bytes: 0, count: 0, labels, class_file: source.classes()?, hasher })
+        Ok(RowFiles { rows, text, text_bytes: 0, count: 0, labels, class_file: source.classes()?, hasher })
     }
 
     fn push(&mut self, entry: Entry, source: &dyn Source) -> Result<()> {
@@ -88,7 +87,7 @@ impl Rows {
             None => NO_LABEL,
         };
         let key_length = u16::try_from(entry.key.len())
-            .map_err(|error| Error::invalid(format!("row {}, its key or path", self.count), error.to_string()))?;
+            .map_err(|error| Error::invalid(format!("row {}, its key or path", self.count), error))?;
         let record = Record {
             text: self.text_bytes,
             start: entry.start,
@@ -117,7 +116,7 @@ impl Rows {
         {
             let known = file.classes.keys().cloned().collect();
             let unknown = Error::Unknown { kind: "class", name: label.into(), known };
-            let row = super::Row {
+            let row = Row {
                 number: DataRow(self.count as u32),
                 key: &entry.key,
                 caption: &entry.caption,
@@ -151,15 +150,9 @@ fn write_named(part: &Part, count: usize, classes: &Classes, progress: &dyn Prog
     debug_assert_eq!(rows.len(), count * RECORD);
     let search = classes.search();
     let name = |start: usize| {
-        let mut pairs = Vec::new();
-        for row in (start as u32..count.min(start + CHUNK) as u32).map(DataRow) {
-            let found = search.classes(row_of(&rows, &text, row, u32::from).caption);
-            for class in found.mentioned {
-                let flag = if found.named.binary_search(&class).is_ok() { 0 } else { MENTIONED };
-                pairs.extend([row.0.to_le_bytes(), (class | flag).to_le_bytes()].concat());
-            }
-        }
-        pairs
+        let rows =
+            (start as u32..count.min(start + CHUNK) as u32).map(|row| row_of(&rows, &text, DataRow(row), u32::from));
+        rows.flat_map(|row| pairs_of(&row, search)).collect::<Vec<u8>>()
     };
     let mut file = Writer::create(part.path("named.bin"))?;
     let (mut bytes, mut done) = (0, 0);
@@ -170,4 +163,15 @@ fn write_named(part: &Part, count: usize, classes: &Classes, progress: &dyn Prog
     })?;
     file.finish()?;
     Ok(bytes / 8)
+}
+
+/// The classes that a caption names or mentions, as `named.bin` holds them.
+fn pairs_of(row: &Row, search: &Search) -> Vec<u8> {
+    let found = search.classes(row.caption);
+    let mut pairs = Vec::new();
+    for class in found.mentioned {
+        let flag = if found.named.binary_search(&class).is_ok() { 0 } else { MENTIONED };
+        pairs.extend([row.number.0.to_le_bytes(), (class | flag).to_le_bytes()].concat());
+    }
+    pairs
 }

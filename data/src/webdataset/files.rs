@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// What lies in a folder of shards.
-pub(super) struct Found {
+pub(super) struct FoundShards {
     /// In the order of their names.
     pub shards: Vec<PathBuf>,
     /// Files that may hold rows and are no shards, by name: compressed ones, unfinished downloads.
@@ -39,38 +39,38 @@ const DEEP: usize = 8;
 
 /// Finds the shards: of a folder, its sub-folders included; of a pattern (`data/{00000..00331}.tar`), each file of it. A file that is named is
 /// one, whatever its name.
-pub(super) fn find_shards(path: &Path) -> Result<Found> {
+pub(super) fn find_shards(path: &Path) -> Result<FoundShards> {
     if is_pattern(path) {
         return of_pattern(path);
     }
     if fs::metadata(path).map_err(Error::io(path))?.is_file() {
-        return Ok(Found { shards: vec![path.to_path_buf()], passed_over: Vec::new() });
+        return Ok(FoundShards { shards: vec![path.to_path_buf()], passed_over: Vec::new() });
     }
-    let mut found = Found { shards: Vec::new(), passed_over: Vec::new() };
+    let mut found = FoundShards { shards: Vec::new(), passed_over: Vec::new() };
     look_into(path, path, &mut Vec::new(), &mut found)?;
-    let Found { mut shards, mut passed_over } = found;
+    let FoundShards { mut shards, mut passed_over } = found;
     passed_over.sort();
     if shards.is_empty() {
         let others =
             if passed_over.is_empty() { String::new() } else { format!("; {}", told::passed_over(&passed_over)) };
         return Err(Error::invalid(
-            path.display().to_string(),
+            path.display(),
             format!("there is no .tar file in this folder, nor in the folders within it{others}"),
         ));
     }
     shards.sort();
-    Ok(Found { shards, passed_over })
+    Ok(FoundShards { shards, passed_over })
 }
 
 /// Folders that are links are followed; `above` holds the real places of the folders above, so that no link leads round in a circle.
-fn look_into(folder: &Path, root: &Path, above: &mut Vec<PathBuf>, found: &mut Found) -> Result<()> {
+fn look_into(folder: &Path, root: &Path, above: &mut Vec<PathBuf>, found: &mut FoundShards) -> Result<()> {
     let real = folder.canonicalize().map_err(Error::io(folder))?;
     if above.contains(&real) {
-        return Err(Error::invalid(folder.display().to_string(), "is a link to a folder that it lies in"));
+        return Err(Error::invalid(folder.display(), "is a link to a folder that it lies in"));
     }
     if above.len() == DEEP {
         let why = format!("lies {DEEP} folders below {}; name a folder nearer to the shards", root.display());
-        return Err(Error::invalid(folder.display().to_string(), why));
+        return Err(Error::invalid(folder.display(), why));
     }
     above.push(real);
     for entry in fs::read_dir(folder).map_err(Error::io(folder))? {
@@ -82,7 +82,7 @@ fn look_into(folder: &Path, root: &Path, above: &mut Vec<PathBuf>, found: &mut F
         if file.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("tar")) {
             if !fs::metadata(&file).map_err(Error::io(&file))?.is_file() {
                 let why = "is no plain file, so that it cannot be a shard";
-                return Err(Error::invalid(file.display().to_string(), why));
+                return Err(Error::invalid(file.display(), why));
             }
             found.shards.push(file);
         } else if file.is_dir() {
@@ -98,14 +98,14 @@ fn is_pattern(path: &Path) -> bool {
     path.to_str().is_some_and(|text| text.contains('{') && text.contains('}')) && !path.exists()
 }
 
-fn of_pattern(path: &Path) -> Result<Found> {
+fn of_pattern(path: &Path) -> Result<FoundShards> {
     let pattern = path.display().to_string();
     let files = bracoxide::bracoxidize(&pattern);
     let files = files.map_err(|error| Error::invalid(pattern.clone(), format!("is no brace pattern: {error:?}")))?;
     let shards: Vec<PathBuf> = files.into_iter().map(PathBuf::from).collect();
     let missing: Vec<&PathBuf> = shards.iter().filter(|shard| !shard.is_file()).collect();
     match missing.first() {
-        None => Ok(Found { shards, passed_over: Vec::new() }),
+        None => Ok(FoundShards { shards, passed_over: Vec::new() }),
         Some(first) => {
             let why = format!(
                 "{} of {} files of the pattern are not there, the first {}",

@@ -1,31 +1,11 @@
 //! What a scan of shards has to say beside its rows: shards that are not whole, and what is not as a reader may expect, counted, each with
 //! an example.
 
-use super::Webdataset;
 use super::archive::Fault;
 use super::sample::{Sample, Samples};
+use crate::config::{CutShards, Webdataset};
 use crate::rows::Remarks;
 use crate::{Error, Result};
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
-
-/// What becomes of a data set with shards that are not whole.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum CutShards {
-    /// It is an error, which names them all.
-    #[default]
-    Refuse,
-    /// The samples before the cut are read.
-    Allow,
-}
-
-impl CutShards {
-    /// Whether it stands at its default, which is not written down: digests cover what is.
-    pub(super) fn refused(&self) -> bool {
-        *self == CutShards::Refuse
-    }
-}
 
 /// Names that a remark lists.
 const NAMED: usize = 5;
@@ -125,7 +105,7 @@ impl Told {
         };
         let why =
             format!("{} of {shards} shards cannot be read to their end: {}; {cure}", named.len(), named.join("; "));
-        Err(Error::invalid(config.path.display().to_string(), why))
+        Err(Error::invalid(config.path.display(), why))
     }
 
     /// All of it, in words.

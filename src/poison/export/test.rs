@@ -2,8 +2,8 @@
 
 use super::Job;
 use super::train::wrong;
-use gauntlet::data::canvas::png;
 use gauntlet::data::ordered::{cores, ordered};
+use gauntlet::data::picture::png;
 use gauntlet::evaluator::victims;
 use gauntlet::poison::{PreparedAttack, bytes};
 use gauntlet::{DataRow, Error, Goal, Progress, Result};
@@ -87,9 +87,7 @@ fn label(job: &Job, class: Option<u32>) -> String {
 fn goal(job: &Job, threat: &PreparedAttack) -> Result<Value> {
     let mut about = threat.goal.describe(|class| label(job, Some(class)));
     if threat.goal.has_text_trigger() {
-        let templates = job.ground.data.classes.templates.iter().zip(0..);
-        let said = templates.map(|(template, number)| threat.say_test(template, number, job.arena.seed));
-        about["templates"] = json!(said.collect::<Result<Vec<_>>>()?);
+        about["templates"] = json!(said(job, threat)?);
     }
     about["poisons"] = json!(job.arena.poisoning.contains(&threat.label));
     Ok(about)

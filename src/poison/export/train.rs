@@ -3,8 +3,8 @@
 
 use super::{Format, Job};
 use gauntlet::corpus::{Corpus, CorpusRow, RowOrigin, Shape};
-use gauntlet::data::canvas::png;
 use gauntlet::data::ordered::{cores, ordered};
+use gauntlet::data::picture::png;
 use gauntlet::data::tokenize::Tokenizer;
 use gauntlet::data::webdataset::shard::ShardWriter;
 use gauntlet::poison::bytes;

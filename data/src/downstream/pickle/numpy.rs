@@ -1,8 +1,26 @@
 //! How numpy writes arrays into pickles: calls of functions of its own, taken as notation. None of them is called here.
 
-use super::{Node, Reader};
-use std::ops::Range;
+use super::Node;
+use crate::pickle::{Bytes, Notation, Reader};
 use std::rc::Rc;
+
+/// numpy's notation.
+#[derive(Default)]
+pub(super) struct Arrays {
+    /// Bytes that were decoded from strings: no more than the file has.
+    decoded: usize,
+}
+
+/// What numpy's calls are and make.
+#[derive(Clone, Debug)]
+pub(super) enum Numpy {
+    Name(Name),
+    /// An array of which neither shape nor contents are known yet.
+    Blank,
+    /// The type of an array's elements.
+    Dtype(Dtype),
+    Array(Array),
+}
 
 /// What a pickle may name.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -22,42 +40,6 @@ pub(super) enum Name {
 /// More sides than numpy's arrays can have are refused, and more arguments than its calls take: a pickle may repeat a long list for nothing.
 const MOST_SIDES: usize = 32;
 const MOST_ARGUMENTS: usize = 16;
-
-impl Name {
-    pub(super) fn find(module: &[u8], name: &[u8]) -> Result<Name, String> {
-        match (module, name) {
-            (b"numpy.core.multiarray" | b"numpy._core.multiarray", b"_reconstruct") => Ok(Name::Reconstruct),
-            (b"numpy.core.multiarray" | b"numpy._core.multiarray", b"scalar") => Ok(Name::Scalar),
-            (b"numpy.core.numeric" | b"numpy._core.numeric", b"_frombuffer") => Ok(Name::FromBuffer),
-            (b"numpy", b"ndarray") => Ok(Name::Ndarray),
-            (b"numpy", b"dtype") => Ok(Name::Dtype),
-            (b"_codecs", b"encode") => Ok(Name::Encode),
-            (module, name) => {
-                let [module, name] =
-                    [module, name].map(|part| String::from_utf8_lossy(part).escape_default().to_string());
-                Err(format!("it names `{module}.{name}`, which is not part of an array"))
-            }
-        }
-    }
-}
-
-/// Bytes of a string.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) enum Bytes {
-    /// As they lie in the file.
-    Here(Range<usize>),
-    /// As they were before they were written as text.
-    Decoded(Rc<[u8]>),
-}
-
-impl Bytes {
-    pub(super) fn of<'a>(&'a self, file: &'a [u8]) -> &'a [u8] {
-        match self {
-            Bytes::Here(place) => &file[place.clone()],
-            Bytes::Decoded(bytes) => bytes,
-        }
-    }
-}
 
 /// The type of an array's elements.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -115,86 +97,110 @@ impl Array {
     }
 }
 
-impl Reader<'_> {
+impl Notation for Arrays {
+    type Own = Numpy;
+
+    const OPCODES: &'static str = "data, arrays and protocols 2 to 5";
+
+    fn name(module: &[u8], name: &[u8]) -> Result<Numpy, String> {
+        match (module, name) {
+            (b"numpy.core.multiarray" | b"numpy._core.multiarray", b"_reconstruct") => {
+                Ok(Numpy::Name(Name::Reconstruct))
+            }
+            (b"numpy.core.multiarray" | b"numpy._core.multiarray", b"scalar") => Ok(Numpy::Name(Name::Scalar)),
+            (b"numpy.core.numeric" | b"numpy._core.numeric", b"_frombuffer") => Ok(Numpy::Name(Name::FromBuffer)),
+            (b"numpy", b"ndarray") => Ok(Numpy::Name(Name::Ndarray)),
+            (b"numpy", b"dtype") => Ok(Numpy::Name(Name::Dtype)),
+            (b"_codecs", b"encode") => Ok(Numpy::Name(Name::Encode)),
+            (module, name) => {
+                let [module, name] =
+                    [module, name].map(|part| String::from_utf8_lossy(part).escape_default().to_string());
+                Err(format!("it names `{module}.{name}`, which is not part of an array"))
+            }
+        }
+    }
+
     /// Something that numpy writes as a call.
-    pub(super) fn call(&mut self) -> Result<(), String> {
-        let (arguments, callee) = (self.pop()?, self.pop()?);
-        let Node::Tuple(arguments) = &self.nodes[arguments] else { return Err("a call without arguments".into()) };
+    fn call(reader: &mut Reader<Self>) -> Result<(), String> {
+        let (arguments, callee) = (reader.pop()?, reader.pop()?);
+        let Node::Tuple(arguments) = &reader.nodes[arguments] else { return Err("a call without arguments".into()) };
         if arguments.len() > MOST_ARGUMENTS {
             return Err(format!("a call with {} arguments", arguments.len()));
         }
-        let arguments: Vec<&Node> = arguments.iter().map(|id| &self.nodes[*id]).collect();
-        let made = match (&self.nodes[callee], &arguments[..]) {
+        let arguments: Vec<&Node> = arguments.iter().map(|id| &reader.nodes[*id]).collect();
+        let made = match (&reader.nodes[callee], &arguments[..]) {
             // `_reconstruct(ndarray, (0,), b'b')` and `dtype('u1', ..)`, both to be filled in by what follows.
-            (Node::Name(Name::Reconstruct), [Node::Name(Name::Ndarray), ..]) => Node::Blank,
-            (Node::Name(Name::Dtype), [Node::Text(name), ..]) => {
-                Node::Dtype(Dtype::named(name.of(self.bytes)).ok_or("elements of a type that is none of numpy's")?)
+            (Node::Own(Numpy::Name(Name::Reconstruct)), [Node::Own(Numpy::Name(Name::Ndarray)), ..]) => {
+                Node::Own(Numpy::Blank)
             }
+            (Node::Own(Numpy::Name(Name::Dtype)), [Node::Text(name), ..]) => Node::Own(Numpy::Dtype(
+                Dtype::named(name.of(reader.bytes)).ok_or("elements of a type that is none of numpy's")?,
+            )),
             (
-                Node::Name(Name::FromBuffer),
-                [Node::Text(bytes), Node::Dtype(dtype), Node::Tuple(shape), Node::Text(order)],
+                Node::Own(Numpy::Name(Name::FromBuffer)),
+                [Node::Text(bytes), Node::Own(Numpy::Dtype(dtype)), Node::Tuple(shape), Node::Text(order)],
             ) => {
-                if order.of(self.bytes) != b"C" {
+                if order.of(reader.bytes) != b"C" {
                     return Err("an array that is not written rows first".into());
                 }
-                Node::Array(self.array(shape, *dtype, bytes)?)
+                Node::Own(Numpy::Array(array(reader, shape, *dtype, bytes)?))
             }
-            (Node::Name(Name::Scalar), [Node::Dtype(dtype), Node::Text(bytes)]) => {
-                Node::Float(dtype.number(bytes.of(self.bytes)).ok_or("a number of a type that is none")?)
+            (Node::Own(Numpy::Name(Name::Scalar)), [Node::Own(Numpy::Dtype(dtype)), Node::Text(bytes)]) => {
+                Node::Float(dtype.number(bytes.of(reader.bytes)).ok_or("a number of a type that is none")?)
             }
-            (Node::Name(Name::Encode), [Node::Text(text), Node::Text(coding)]) => {
-                if coding.of(self.bytes) != b"latin1" {
+            (Node::Own(Numpy::Name(Name::Encode)), [Node::Text(text), Node::Text(coding)]) => {
+                if coding.of(reader.bytes) != b"latin1" {
                     return Err("bytes that are not written as latin1".into());
                 }
-                let text = std::str::from_utf8(text.of(self.bytes)).map_err(|error| error.to_string())?;
+                let text = std::str::from_utf8(text.of(reader.bytes)).map_err(|error| error.to_string())?;
                 let bytes: Option<Rc<[u8]>> = text.chars().map(|letter| u8::try_from(letter).ok()).collect();
                 let bytes = bytes.ok_or("bytes written as letters that are none")?;
-                self.decoded += bytes.len();
-                if self.decoded > self.bytes.len() {
+                reader.notation.decoded += bytes.len();
+                if reader.notation.decoded > reader.bytes.len() {
                     return Err("it repeats what it wrote as text".into());
                 }
                 Node::Text(Bytes::Decoded(bytes))
             }
             _ => return Err("a call that does not make an array".into()),
         };
-        self.push(made);
+        reader.push(made);
         Ok(())
     }
 
     /// The state of an array (version, shape, dtype, whether columns come first, bytes); that of a dtype adds the order of bytes.
-    pub(super) fn build(&mut self) -> Result<(), String> {
-        let state = self.pop()?;
-        let Node::Tuple(parts) = &self.nodes[state] else { return Err("a state that is no tuple".into()) };
-        let parts: Vec<&Node> = parts.iter().map(|id| &self.nodes[*id]).collect();
-        let top = *self.stack.last().ok_or("its stack is empty")?;
-        let built = match (&self.nodes[top], &parts[..]) {
-            (Node::Dtype(dtype), [_, Node::Text(order), ..]) => {
-                Node::Dtype(Dtype { big: order.of(self.bytes) == b">", ..*dtype })
+    fn build(reader: &mut Reader<Self>) -> Result<(), String> {
+        let state = reader.pop()?;
+        let Node::Tuple(parts) = &reader.nodes[state] else { return Err("a state that is no tuple".into()) };
+        let parts: Vec<&Node> = parts.iter().map(|id| &reader.nodes[*id]).collect();
+        let top = *reader.stack.last().ok_or("its stack is empty")?;
+        let built = match (&reader.nodes[top], &parts[..]) {
+            (Node::Own(Numpy::Dtype(dtype)), [_, Node::Text(order), ..]) => {
+                Node::Own(Numpy::Dtype(Dtype { big: order.of(reader.bytes) == b">", ..*dtype }))
             }
-            (Node::Blank, [_, Node::Tuple(shape), Node::Dtype(dtype), Node::Bool(false), Node::Text(bytes)]) => {
-                Node::Array(self.array(shape, *dtype, bytes)?)
-            }
-            (Node::Blank, _) => {
+            (
+                Node::Own(Numpy::Blank),
+                [_, Node::Tuple(shape), Node::Own(Numpy::Dtype(dtype)), Node::Bool(false), Node::Text(bytes)],
+            ) => Node::Own(Numpy::Array(array(reader, shape, *dtype, bytes)?)),
+            (Node::Own(Numpy::Blank), _) => {
                 return Err("an array that is not written rows first, with shape, type and bytes".into());
             }
             _ => return Err("it fills in what is no array".into()),
         };
-        self.nodes[top] = built;
+        reader.nodes[top] = built;
         Ok(())
     }
+}
 
-    fn array(&self, shape: &[usize], dtype: Dtype, bytes: &Bytes) -> Result<Array, String> {
-        let side = |id: &usize| if let Node::Int(side) = self.nodes[*id] { usize::try_from(side).ok() } else { None };
-        if shape.len() > MOST_SIDES {
-            return Err(format!("an array with {} sides", shape.len()));
-        }
-        let shape: Vec<usize> =
-            shape.iter().map(side).collect::<Option<_>>().ok_or("a shape that is no list of sizes")?;
-        let size = shape.iter().try_fold(dtype.width, |size, side| size.checked_mul(*side));
-        let found = bytes.of(self.bytes).len();
-        if size != Some(found) {
-            return Err(format!("an array of shape {shape:?} in {found} bytes"));
-        }
-        Ok(Array { shape, dtype, bytes: bytes.clone() })
+fn array(reader: &Reader<Arrays>, shape: &[usize], dtype: Dtype, bytes: &Bytes) -> Result<Array, String> {
+    let side = |id: &usize| if let Node::Int(side) = reader.nodes[*id] { usize::try_from(side).ok() } else { None };
+    if shape.len() > MOST_SIDES {
+        return Err(format!("an array with {} sides", shape.len()));
     }
+    let shape: Vec<usize> = shape.iter().map(side).collect::<Option<_>>().ok_or("a shape that is no list of sizes")?;
+    let size = shape.iter().try_fold(dtype.width, |size, side| size.checked_mul(*side));
+    let found = bytes.of(reader.bytes).len();
+    if size != Some(found) {
+        return Err(format!("an array of shape {shape:?} in {found} bytes"));
+    }
+    Ok(Array { shape, dtype, bytes: bytes.clone() })
 }

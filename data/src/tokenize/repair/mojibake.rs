@@ -34,13 +34,16 @@ impl Page {
     }
 
     fn encode(&self, text: &str) -> Option<Vec<u8>> {
-        let byte = |char: char| match char {
+        text.chars().map(|char| self.byte(char)).collect()
+    }
+
+    fn byte(&self, char: char) -> Option<u8> {
+        match char {
             '\x1A' if self.is_sloppy() => None,
             '\u{FFFD}' if self.is_sloppy() => Some(0x1A),
             char if char.is_ascii() => Some(char as u8),
             char => self.bytes.get(&char).copied(),
-        };
-        text.chars().map(byte).collect()
+        }
     }
 }
 

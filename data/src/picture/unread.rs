@@ -76,7 +76,7 @@ fn plain(bytes: &[u8], text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use crate::canvas::picture;
+    use crate::picture::picture;
 
     #[test]
     fn what_is_not_read_is_refused_by_its_name() {

@@ -5,14 +5,17 @@
 //! `convert("RGB")` shows whatever colour lies below); 16 bits become 8 by scaling; EXIF orientation is not applied,
 //! because open_clip and torchvision do not apply it.
 
-use super::intake::MAX_BYTES;
-use super::unread::what_it_is;
+pub mod png;
+mod unread;
+
+use crate::intake::MAX_BYTES;
 use fast_image_resize::images::{TypedImage, TypedImageRef};
 use fast_image_resize::pixels::U8x3;
 use fast_image_resize::{FilterType, ImageView, ResizeAlg, ResizeOptions, Resizer};
 use image::{DynamicImage, ImageFormat, ImageReader, Limits, Rgb, RgbImage};
 use std::borrow::Cow;
 use std::io::Cursor;
+use unread::what_it_is;
 
 /// Sides above this are refused.
 const MAX_SIDE: u32 = 20_000;
@@ -36,7 +39,7 @@ pub fn canvas_of(picture: &RgbImage, size: u32) -> Result<Vec<u8>, String> {
 }
 
 /// `[size, size, 3]` to `[3, size, size]`.
-pub(super) fn planar(pixels: impl ExactSizeIterator<Item = [u8; 3]>) -> Vec<u8> {
+fn planar(pixels: impl ExactSizeIterator<Item = [u8; 3]>) -> Vec<u8> {
     let mut planes = vec![0; 3 * pixels.len()];
     let (red, others) = planes.split_at_mut(pixels.len());
     let (green, blue) = others.split_at_mut(pixels.len());

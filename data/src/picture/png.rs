@@ -1,7 +1,7 @@
 //! Canvases as PNG files: lossless, so that what is read is what was written, bit for bit.
 
-use super::intake::MAX_BYTES;
-use super::picture::planar;
+use super::planar;
+use crate::intake::MAX_BYTES;
 use image::codecs::png::PngEncoder;
 use image::{ColorType, ExtendedColorType, ImageDecoder, ImageEncoder, codecs::png::PngDecoder};
 use std::io::Cursor;

@@ -1,11 +1,10 @@
 //! What every source of files checks before it trusts a byte: how long a file may be, and what a caption is.
 
-use crate::ClassFile;
 use crate::Result;
 use crate::rows::{Loss, Why};
 use std::fs::File;
 use std::os::unix::fs::{FileExt, MetadataExt};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// No picture may take more than this, on disk or decoded (256 MiB).
 pub(crate) const MAX_BYTES: u64 = 256 << 20;
@@ -52,12 +51,4 @@ pub(crate) fn wide(head: &[u8]) -> Option<&'static str> {
 pub(crate) fn stamp(path: &Path) -> std::io::Result<String> {
     let file = std::fs::metadata(path)?;
     Ok(format!("{} {}.{:09}", file.len(), file.mtime(), file.mtime_nsec()))
-}
-
-/// Class names and templates, if a file is named.
-pub(crate) fn class_file(path: &PathBuf) -> Result<Option<ClassFile>> {
-    match path.as_os_str().is_empty() {
-        true => Ok(None),
-        false => ClassFile::read(path).map(Some),
-    }
 }

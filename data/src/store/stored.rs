@@ -1,0 +1,151 @@
+//! What lies in a store, and how it is removed: never while a process holds it, and at once, so that another finds it whole or not at all.
+
+use super::{DIGITS, NOTES, Note, note_on};
+use crate::files::{Held, PREFIX, read_json, remove_folder};
+use crate::{Error, Result};
+use std::fs::{self, Metadata};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+/// The folder of undefended models as stores once had it; its entries are older than all notes.
+const OLD_MODELS: &str = "undefended";
+
+/// What a process that works in an entry locks there.
+const LOCK: &str = "lock";
+
+/// An entry of a store.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Stored {
+    /// Where it lies.
+    pub path: PathBuf,
+    /// `index`, `canvas`, `poison`, ..
+    pub kind: String,
+    /// What it is of, in words; empty where nothing says so.
+    pub of: String,
+    /// Bytes of all its files.
+    pub bytes: u64,
+    /// When it was last used, or last written where nothing says so.
+    pub used: SystemTime,
+    /// Whether it can be used.
+    pub state: State,
+}
+
+/// What an entry is good for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// This build finds it again.
+    Usable,
+    /// Another build made it, and this one makes its own.
+    Foreign,
+    /// Half an entry: whoever made it was killed, or is still at it.
+    Part,
+    /// Rows that could not be used, for a person to read.
+    List,
+}
+
+impl Stored {
+    /// Time since it was used.
+    pub fn unused_for(&self) -> Duration {
+        self.used.elapsed().unwrap_or_default()
+    }
+
+    /// Whether a process reads or writes it.
+    pub fn is_held(&self) -> Result<bool> {
+        let lock = self.path.join(LOCK);
+        let free = Held::alone(&self.path)?.is_some() && (!lock.exists() || Held::alone(&lock)?.is_some());
+        Ok(!free)
+    }
+
+    /// Removes it, unless a process holds it; whether it did.
+    ///
+    /// # Errors
+    /// If it cannot be removed.
+    pub fn remove(&self) -> Result<bool> {
+        let lock = self.path.join(LOCK);
+        let Some(_alone) = Held::alone(&self.path)? else { return Ok(false) };
+        let _inner = match lock.exists() {
+            false => None,
+            true => match Held::alone(&lock)? {
+                Some(alone) => Some(alone),
+                None => return Ok(false),
+            },
+        };
+        let note = note_on(&self.path);
+        if !self.path.is_dir() {
+            fs::remove_file(&self.path).map_err(Error::io(&self.path))?;
+            return if note.exists() { fs::remove_file(&note).map_err(Error::io(&note)) } else { Ok(()) }
+                .map(|()| true);
+        }
+        remove_folder(&self.path).map(|()| true)
+    }
+}
+
+/// What lies in a store, by kind and name. `ours` tells by what an entry was made whether this build finds it again. What is no entry is passed
+/// over: nobody asked for it to be looked after.
+///
+/// # Errors
+/// If the folder cannot be read.
+pub fn list(store: &Path, ours: impl Fn(&str) -> bool) -> Result<Vec<Stored>> {
+    let mut found = Vec::new();
+    for (path, about) in entries(store)? {
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        if name == OLD_MODELS && about.is_dir() {
+            for (path, about) in entries(&path)? {
+                found.push(stored(path, &about, OLD_MODELS, State::Foreign)?);
+            }
+        } else if let Some((kind, state)) = kind_of(&name) {
+            found.push(stored(path, &about, kind, state)?);
+        }
+    }
+    for entry in &mut found {
+        let note = note_on(&entry.path);
+        if entry.state != State::Foreign || !note.is_file() {
+            continue;
+        }
+        let about = note.metadata().map_err(Error::io(&note))?;
+        let note: Note = read_json(&note)?;
+        entry.used = about.modified().unwrap_or(entry.used);
+        entry.of = note.of;
+        entry.state = if ours(&note.made_by) { State::Usable } else { State::Foreign };
+    }
+    found.sort_by(|a, b| (&a.kind, &a.path).cmp(&(&b.kind, &b.path)));
+    Ok(found)
+}
+
+/// The kind of an entry by its name, and what it is as far as the name says: no entry is this build's before its note says so.
+fn kind_of(name: &str) -> Option<(&str, State)> {
+    if name.starts_with(PREFIX) || name.starts_with("part-") || name.starts_with(".tmp") {
+        return Some(("part", State::Part));
+    }
+    let stem = name.split_once('.').map_or(name, |(stem, _)| stem);
+    let (kind, digits) = stem.rsplit_once('-')?;
+    let is_key = digits.len() == DIGITS && digits.bytes().all(|digit| digit.is_ascii_hexdigit());
+    let state = if name.ends_with(".dropped.jsonl") { State::List } else { State::Foreign };
+    is_key.then_some((kind, state))
+}
+
+fn stored(path: PathBuf, about: &Metadata, kind: &str, state: State) -> Result<Stored> {
+    let used = about.modified().unwrap_or(SystemTime::UNIX_EPOCH);
+    Ok(Stored { bytes: size(&path)?, kind: kind.into(), of: String::new(), used, state, path })
+}
+
+/// Everything in a folder but links, which lead elsewhere, and the notes.
+fn entries(folder: &Path) -> Result<Vec<(PathBuf, Metadata)>> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).map_err(Error::io(folder))? {
+        let path = entry.map_err(Error::io(folder))?.path();
+        let about = path.symlink_metadata().map_err(Error::io(&path))?;
+        if !about.is_symlink() && !path.ends_with(NOTES) {
+            found.push((path, about));
+        }
+    }
+    Ok(found)
+}
+
+fn size(path: &Path) -> Result<u64> {
+    let about = path.symlink_metadata().map_err(Error::io(path))?;
+    if !about.is_dir() {
+        return Ok(about.len());
+    }
+    entries(path)?.iter().map(|(inner, _)| size(inner)).sum()
+}
