@@ -144,14 +144,22 @@ fn expand(path: &str) -> Vec<String> {
 
 /// A file up to its tests, which may use what they like.
 fn without_tests(text: &str) -> String {
-    text.split("\n#[cfg(test)]\nmod tests {").next().unwrap().to_string()
+    text.split("\nmod tests {").next().unwrap().to_string()
 }
 
+/// The files of a folder and of those in it, but for those that only tests are made of.
 fn rust_files(folder: &Path) -> Vec<PathBuf> {
+    let parent = fs::read_to_string(folder.with_extension("rs")).or_else(|_| fs::read_to_string(folder.join("lib.rs")));
+    let parent = parent.unwrap();
+    let is_test = |path: &Path| {
+        let declared = format!("\nmod {};", path.file_stem().unwrap().to_str().unwrap());
+        let before = parent.split(&declared).next().unwrap();
+        before.len() < parent.len()
+            && before.lines().rev().take_while(|line| line.starts_with("#[")).any(|line| line == "#[cfg(test)]")
+    };
     let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
-    let is_test =
-        |path: &Path| path.file_stem().is_some_and(|stem| stem == "tests" || stem == "test" || stem == "sample");
     let (folders, files): (Vec<_>, Vec<_>) = entries.filter(|path| !is_test(path)).partition(|path| path.is_dir());
     let files = files.into_iter().filter(|path| path.extension().is_some_and(|end| end == "rs"));
-    files.chain(folders.iter().flat_map(|folder| rust_files(folder))).collect()
+    let inner = folders.iter().filter(|folder| folder.with_extension("rs").is_file());
+    files.chain(inner.flat_map(|folder| rust_files(folder))).collect()
 }
