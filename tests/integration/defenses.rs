@@ -53,6 +53,12 @@ impl Run {
     }
 }
 
+/// The undefended models in the store.
+fn undefended(out: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(out.join("store")).unwrap().map(|entry| entry.unwrap().path());
+    entries.filter(|path| path.file_name().unwrap().to_str().unwrap().starts_with("undefended-")).collect()
+}
+
 fn weights(out: &Path, trial: &str) -> Vec<u8> {
     fs::read(out.join(format!("trials/{trial}/seed-0/model.safetensors"))).unwrap()
 }
@@ -97,8 +103,7 @@ fn every_kind_is_trained_measured_and_charged() {
 
     // The undefended model is the row of plain CLIP, to the last bit and second: nobody trained it again.
     assert_eq!(run.cost("poisoned/clip-score")["undefended_seconds"], run.cost("poisoned/clip")["train_seconds"]);
-    let shared: Vec<PathBuf> =
-        fs::read_dir(run.out.join("store/undefended")).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let shared: Vec<PathBuf> = undefended(&run.out);
     assert_eq!(shared.len(), 4, "one for each arena, and one without its poison");
     let shared: Vec<Vec<u8>> =
         shared.iter().map(|folder| fs::read(folder.join("model.safetensors")).unwrap()).collect();
@@ -123,8 +128,7 @@ fn every_kind_is_trained_measured_and_charged() {
 #[test]
 fn an_undefended_model_that_is_trained_for_itself_leaves_no_checkpoint() {
     let alone = run("undefended-alone", "clip = {}\nclip-score = {}", &["--only", "poisoned/clip-score"]);
-    let shared: Vec<PathBuf> =
-        fs::read_dir(alone.out.join("store/undefended")).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let shared: Vec<PathBuf> = undefended(&alone.out);
     assert_eq!(shared.len(), 1);
     assert!(
         shared[0].join("model.safetensors").exists() && shared[0].join("metrics.jsonl").exists(),

@@ -3,7 +3,7 @@
 
 use crate::program::{Ran, argument, folder, gauntlet, scores};
 use gauntlet::Trial;
-use gauntlet::results::ScoreLine;
+use gauntlet::results::{Line, ScoreLine, read_lines};
 use serde_json::Value;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -55,16 +55,27 @@ fn tables_and_reports_are_made_of_old_results() {
     assert!(scores(&out.join("results.jsonl")).iter().all(|line| line.build.is_unknown()), "nobody told it");
 }
 
+/// Lines as they were before scores had roles, which a reader adds.
+fn without_roles(lines: Vec<Line>) -> Vec<Line> {
+    let strip = |line| match line {
+        Line::Score(score) => Line::Score(ScoreLine { role: None, ..score }),
+        other => other,
+    };
+    lines.into_iter().map(strip).collect()
+}
+
 #[test]
 fn an_old_run_goes_on_and_trains_no_finished_trial_again() {
     let out = copied("frozen-run");
     let files = || TRIALS.map(|trial| fs::read(trial_json(&out, trial)).unwrap());
-    let (before, results) = (files(), fs::read(out.join("results.jsonl")).unwrap());
+    let lines = || without_roles(read_lines(&out.join("results.jsonl")).unwrap());
+    let (before, results) = (files(), lines());
     let suite = frozen("suite.toml");
     let ran = gauntlet(&["run", argument(&suite), "--out", argument(&out)]);
     assert!(!ran.stderr.contains("finished") && !ran.stderr.contains("goes on"), "{}", ran.stderr);
     succeeded(ran);
-    assert!(files() == before && fs::read(out.join("results.jsonl")).unwrap() == results);
+    assert_eq!(files(), before);
+    assert_eq!(lines(), results);
     for trial in TRIALS {
         assert!(!trial_json(&out, trial).with_file_name("model.safetensors").exists(), "{trial} was trained again");
     }
