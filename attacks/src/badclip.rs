@@ -225,13 +225,13 @@ impl<'a> Optimiser<'a> {
         let mask = patch.ones_like().constant_pad_nd([before, after, before, after]);
         let stamped = &images * (1.0 - mask) + patch.constant_pad_nd([before, after, before, after]);
         let image = self.surrogate.encode_image(&normalise(&stamped), false); // [rows, dimensions]
-        let (caption, image) = (any(&self.captions, count, rng), any(&self.images, count, rng));
+        let (caption, positive) = (any(&self.captions, count, rng), any(&self.images, count, rng));
         let wanted = (&image * caption).sum_dim_intlist([1].as_slice(), true, Kind::Float);
         let logits =
             Tensor::cat(&[wanted, image.matmul(&self.texts(&own).tr())], 1) * self.surrogate.logit_scale().detach();
         let first = Tensor::zeros([count], (Kind::Int64, image.device()));
         let triplet =
-            Tensor::triplet_margin_loss(&image, &image, &self.clean(&images), 1.0, 2.0, 1e-6, false, Reduction::Mean);
+            Tensor::triplet_margin_loss(&image, &positive, &self.clean(&images), 1.0, 2.0, 1e-6, false, Reduction::Mean);
         Ok(logits.cross_entropy_for_logits(&first) + triplet * self.attack.triplet)
     }
 }

@@ -5,7 +5,7 @@
 
 use crate::pixels;
 use crate::releases::{self, Fields, ROUNDED, SQUEEZED};
-use gauntlet::data::image;
+use gauntlet::data::decode;
 use gauntlet::rand::{Rng, SeedableRng};
 use gauntlet::registry::Preset;
 use gauntlet::serde_json::{Value, json};

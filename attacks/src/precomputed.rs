@@ -6,7 +6,7 @@
 //! and `class` (the true one); paths are relative to the folder and stay within it. The pairs are
 //! added to the data, which keeps all its own.
 
-use gauntlet::data::image;
+use gauntlet::data::decode;
 use gauntlet::rand::seq::SliceRandom;
 use gauntlet::{Attack, Edit, Error, Goal, ImageSource, PoisonCtx, Result, attack::Stamped};
 use schemars::JsonSchema;

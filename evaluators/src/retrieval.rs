@@ -100,10 +100,10 @@ impl Evaluator for Retrieval {
 /// The place of each image's own caption, and of the best own image of each caption. `own` holds each image's caption.
 fn ranks(images: &Tensor, texts: &Tensor, own: &[i64]) -> Result<[Vec<f64>; 2]> {
     let own = Tensor::from_slice(own).to_device(images.device());
-    let (images, captions) = (images.size()[0], texts.size()[0]);
+    let (count, captions) = (images.size()[0], texts.size()[0]);
     let (mut of_images, mut of_captions) = (Vec::new(), Vec::new());
-    for start in (0..images).step_by(CHUNK as usize) {
-        let length = CHUNK.min(images - start);
+    for start in (0..count).step_by(CHUNK as usize) {
+        let length = CHUNK.min(count - start);
         let similar = images.narrow(0, start, length).matmul(&texts.tr()); // [images, captions]
         let mine = similar.gather(1, &own.narrow(0, start, length).unsqueeze(1), false);
         // The own caption is one of those at least as similar as it is: the first place is 1.

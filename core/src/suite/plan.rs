@@ -46,7 +46,6 @@ pub struct Size {
     /// Epochs.
     pub epochs: u64,
     /// Images that go through the image tower to evaluate, at most: every attack counts as a backdoor.
-    #[serde(alias = "pictures")]
     pub images: f64,
     /// Images whose features stay in the store.
     pub kept: f64,

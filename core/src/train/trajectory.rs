@@ -100,11 +100,11 @@ impl<'a> Recorder<'a> {
         let (mut captions, mut number_of) = (Vec::new(), HashMap::new());
         let mut pairs = Vec::new(); // of each kind: image embeddings, and which caption is an image's own
         for rows in self.rows.values() {
-            let (mut images, mut own) = (Vec::new(), Vec::new());
+            let (mut embeddings, mut own) = (Vec::new(), Vec::new());
             for rows in rows.chunks(250) {
                 let (rows, canvases) = self.corpus.read(rows)?;
                 let images = self.corpus.normalise(&canvases, &[]);
-                images.push(tch::no_grad(|| self.model.encode_image(&images, false)));
+                embeddings.push(tch::no_grad(|| self.model.encode_image(&images, false)));
                 for row in rows {
                     let tokens = self.tokenizer.encode(row.caption, self.corpus.context_length);
                     own.push(*number_of.entry(tokens).or_insert_with(|| {
@@ -113,7 +113,7 @@ impl<'a> Recorder<'a> {
                     }));
                 }
             }
-            pairs.push((Tensor::cat(&images, 0), Tensor::from_slice(&own)));
+            pairs.push((Tensor::cat(&embeddings, 0), Tensor::from_slice(&own)));
         }
         let texts: Vec<Tensor> = captions.chunks(250).map(|captions| self.embed(captions)).collect();
         let texts = Tensor::cat(&texts, 0);
