@@ -1,5 +1,6 @@
-//! Which sources and which commit this program is built from: part of every key and every result (`core/src/build.rs`). Core's script could
-//! tell it, too, but then core would be compiled anew for a line in a plugin or a command; this crate is at each change anyway.
+//! Which sources and which commit this program is built from: part of every key and every result
+//! (`core/src/build.rs`). Core's script could tell it, too, but then core would be compiled anew
+//! for a line in a plugin or a command; this crate is at each change anyway.
 
 #[path = "data/build/sources.rs"]
 pub mod sources;
@@ -35,7 +36,8 @@ pub fn hash(root: &Path) -> String {
     blake3::hash(both.join("\n").as_bytes()).to_hex().to_string()
 }
 
-/// The crates that the program is made of, as Rust names them, and the files and folders that they are: all of the workspace but examples and tests.
+/// The crates that the program is made of, as Rust names them, and the files and folders that they
+/// are: all of the workspace but examples and tests.
 fn crates(root: &Path) -> (Vec<String>, Vec<String>) {
     let manifest = root.join("Cargo.toml");
     let text = fs::read_to_string(&manifest).unwrap_or_else(|error| panic!("{}: {error}", manifest.display()));
@@ -65,8 +67,9 @@ fn commit(root: &Path) -> Option<String> {
     git(root, &["rev-parse", "--verify", "HEAD"])
 }
 
-/// Has cargo run this script again when another commit is checked out: when `HEAD` changes, or the branch it names. A branch lies in a file of its
-/// own once it has moved, before in a list of all; a linked worktree has its own `HEAD`.
+/// Has cargo run this script again when another commit is checked out: when `HEAD` changes, or the
+/// branch it names. A branch lies in a file of its own once it has moved, before in a list of all;
+/// a linked worktree has its own `HEAD`.
 fn watch_head(root: &Path) {
     let path = |name: &str| git(root, &["rev-parse", "--git-path", name]).map(|path| root.join(path));
     let watch = |path: PathBuf| println!("cargo::rerun-if-changed={}", path.display());

@@ -11,9 +11,9 @@ pub fn bench(criterion: &mut Criterion) {
     for (rows, size) in [(128, 32), (16, 224)] {
         let images = Tensor::rand([rows, 3, size, size], (Kind::Float, Device::Cpu));
         let draw = |row| Augmentation::default().draw(size, &mut draw::rng(0, "bench", &[row]));
-        let drawings: Vec<AugmentParams> = (0..rows as u64).map(draw).collect();
+        let params: Vec<AugmentParams> = (0..rows as u64).map(draw).collect();
         group.throughput(Throughput::Elements(rows as u64));
-        group.bench_function(format!("{rows} of {size}"), |bencher| bencher.iter(|| apply(&images, &drawings)));
+        group.bench_function(format!("{rows} of {size}"), |bencher| bencher.iter(|| apply(&images, &params)));
     }
     group.finish();
 }

@@ -1,7 +1,7 @@
 //! A JPEG of a photograph's size to a canvas.
 
 use criterion::{Criterion, Throughput};
-use gauntlet::data::picture::picture;
+use gauntlet::data::decode::image;
 
 /// Made by `make.py` beside it.
 const PHOTO: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/photo/photo.jpg");
@@ -11,7 +11,7 @@ pub fn bench(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("loader");
     group.throughput(Throughput::Elements(1));
     group.bench_function("decode to a canvas of 224", |bencher| {
-        bencher.iter(|| picture(&jpeg, 224).expect("a whole JPEG"));
+        bencher.iter(|| image(&jpeg, 224).expect("a whole JPEG"));
     });
     group.finish();
 }

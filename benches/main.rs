@@ -1,4 +1,5 @@
-//! What a trial spends its time on, piece by piece; `bench/peers.py` times the same in Python beside it. `gauntlet bench` measures on a GPU.
+//! What a trial spends its time on, piece by piece; `bench/peers.py` times the same in Python
+//! beside it. `gauntlet bench` measures on a GPU.
 //!
 //!     make bench                                   # or: cargo bench -- decode
 

@@ -1,4 +1,5 @@
-//! RoCLIP's pool: the look-up of a batch, and the loss of a matching step, which looks up, pushes and takes CLIP's loss.
+//! RoCLIP's pool: the look-up of a batch, and the loss of a matching step, which looks up, pushes
+//! and takes CLIP's loss.
 
 use criterion::Criterion;
 use gauntlet::defense::{GivenStep, State, clip_loss, nearest};

@@ -1,4 +1,4 @@
-//! Every trigger for pictures on a batch of canvases, at its defaults.
+//! Every trigger for images on a batch of canvases, at its defaults.
 
 use criterion::{Criterion, Throughput};
 use gauntlet::tch::{Device, Kind, Tensor};
@@ -19,7 +19,7 @@ pub fn bench(criterion: &mut Criterion) {
         for plugin in registry::all::<dyn Attack>().expect("names are unique") {
             let attack = plugin.build(&(plugin.defaults)()).expect("it ships");
             let stamp = || attack.stamp(&canvases, &keys);
-            // Some have no trigger for pictures, and badclip's is not there until it is prepared.
+            // Some have no trigger for images, and badclip's is not there until it is prepared.
             if stamp().is_ok_and(|stamped| !stamped.equal(&canvases)) {
                 group.bench_function(format!("{} on {ROWS} of {size}", plugin.name), |bencher| bencher.iter(stamp));
             }

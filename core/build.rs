@@ -1,5 +1,7 @@
-//! What only a build can tell of this core: its sources, its compiler, its target, the versions of what it is built on. From them follows
-//! the fingerprint of a plugin (`src/library/handshake.rs`). The key of what is stored is made by the program's own script, so that core need not be compiled anew for a line in a plugin or a command.
+//! What only a build can tell of this core: its sources, its compiler, its target, the versions of
+//! what it is built on. From them follows the fingerprint of a plugin (`src/library/handshake.rs`).
+//! The key of what is stored is made by the program's own script, so that core need not be compiled
+//! anew for a line in a plugin or a command.
 
 #[path = "../data/build/sources.rs"]
 mod sources;
@@ -11,7 +13,8 @@ use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
 
-/// Everything that its sources are: core's own, and those of the two crates below it, whose types cross a plugin's boundary inside core's.
+/// Everything that its sources are: core's own, and those of the two crates below it, whose types
+/// cross a plugin's boundary inside core's.
 const CORE: [&str; 11] = [
     "core/Cargo.toml",
     "core/build.rs",
@@ -26,8 +29,9 @@ const CORE: [&str; 11] = [
     "torch/cpp",
 ];
 
-/// Crates whose types cross a plugin's boundary: in the signatures of its roles, within what they are handed (a tokenizer holds regular
-/// expressions, an index maps files), or made for it by core's macros. Each with what its own types are made of.
+/// Crates whose types cross a plugin's boundary: in the signatures of its roles, within what they
+/// are handed (a tokenizer holds regular expressions, an index maps files), or made for it by
+/// core's macros. Each with what its own types are made of.
 const CROSSING: [&str; 18] = [
     "tch",
     "torch-sys",

@@ -1,4 +1,5 @@
-//! The key of indexes and canvases: a hash of the sources that make them and of the versions of what these are built on.
+//! The key of indexes and canvases: a hash of the sources that make them and of the versions of
+//! what these are built on.
 
 #[path = "build/sources.rs"]
 mod sources;

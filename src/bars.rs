@@ -20,7 +20,8 @@ pub struct ProgressLine {
     pub note: String,
 }
 
-/// Passes progress on as JSON lines on standard output. Remarks on the data are the suite's to make, which opened it first.
+/// Passes progress on as JSON lines on standard output. Remarks on the data are the suite's to
+/// make, which opened it first.
 pub struct JsonLines;
 
 impl Progress for JsonLines {
@@ -35,7 +36,8 @@ impl Progress for JsonLines {
     }
 }
 
-/// A bar of its own, for one trial in this process or the preparation of a suite. Each remark on the data goes to standard error once.
+/// A bar of its own, for one trial in this process or the preparation of a suite. Each remark on
+/// the data goes to standard error once.
 pub struct Bar {
     bar: ProgressBar,
     said: Mutex<BTreeSet<String>>,

@@ -1,5 +1,5 @@
-//! `gauntlet bench`: measurements on one device. What each measures lies in a file of its own in `bench/`; `bench/gpu.sh` (at the root)
-//! runs them all on a machine with a GPU.
+//! `gauntlet bench`: measurements on one device. What each measures lies in a file of its own in
+//! `bench/`; `bench/gpu.sh` (at the root) runs them all on a machine with a GPU.
 
 mod numerics;
 mod pool;
@@ -28,16 +28,18 @@ pub struct Bench {
     /// CPU threads of tensor operations
     #[arg(long, global = true, default_value_t = 1, value_parser = one_or_more::<i32>)]
     threads: i32,
-    /// On a GPU, use gauntlet's own kernels for batch norm and pooling. Trials do not use them: their speed is not known yet
+    /// On a GPU, use gauntlet's own kernels for batch norm and pooling. Trials do not use them:
+    /// their speed is not known yet
     #[arg(long, global = true)]
     kernels: bool,
 }
 
 #[derive(Subcommand)]
 enum What {
-    /// Compare with the golden files of PyTorch, open_clip and torchvision, in fp32 and bf16; fails where a tensor is off
+    /// Compare with the golden files of PyTorch, open_clip and torchvision, in fp32 and bf16; fails
+    /// where a tensor is off
     Numerics(numerics::Numerics),
-    /// Time training steps of a model on random pictures and captions
+    /// Time training steps of a model on random images and captions
     Step(step::Steps),
     /// Time RoCLIP's look-up of a batch in its pool
     Pool(pool::Pools),

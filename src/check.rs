@@ -1,5 +1,5 @@
-//! `gauntlet check`: a suite's results beside a recorded run of it, for continuous integration (docs/ci.md). `check/files.rs` writes what
-//! a CI service shows.
+//! `gauntlet check`: a suite's results beside a recorded run of it, for continuous integration
+//! (docs/ci.md). `check/files.rs` writes what a CI service shows.
 
 mod files;
 
@@ -24,7 +24,7 @@ use std::process::ExitCode;
 
 Exit codes: 0 nothing has moved; 1 a score has moved by more than seeds explain, a trial failed, or the poison is another; 2 it cannot be told, or a
 mistake in what was asked. Scores that are equal to the last digit, seed by seed, are the same: pin seeds, threads and device. Of the others the means over
-seeds are compared, both ways, by a t test; a share is known to what its pictures allow, a rank to a place. All together are corrected by Holm, so that a
+seeds are compared, both ways, by a t test; a share is known to what its images allow, a rank to a place. All together are corrected by Holm, so that a
 run of unchanged code is stopped with a chance of 5% at most.
 A baseline says of each score how large a change it can see; smaller ones pass.")]
 #[command(group(clap::ArgGroup::new("what").required(true).args(["against", "record"])))]
@@ -37,7 +37,8 @@ pub struct Check {
     /// Record this run as a baseline instead: 5 seeds or more, all finished
     #[arg(long, value_name = "FILE", conflicts_with_all = ["junit", "markdown", "tolerance", "all"])]
     record: Option<PathBuf>,
-    /// Changes of shares smaller than this do not count (0.05: five points of 100); default: every change does that the seeds can show
+    /// Changes of shares smaller than this do not count (0.05: five points of 100); default: every
+    /// change does that the seeds can show
     #[arg(long, value_name = "SHARE")]
     tolerance: Option<f64>,
     /// Write every score as a test case, in JUnit's XML
@@ -89,17 +90,17 @@ fn record(folder: &Folder, path: &Path) -> Result<ExitCode> {
     let json = serde_json::to_string_pretty(&baseline).expect("plain data") + "\n";
     write_atomic(path, json.as_bytes())?;
     let mut shares: Vec<_> = baseline.scores.iter().filter(|score| score.unit == Unit::Share).collect();
-    shares.sort_by(|a, b| b.sees.total_cmp(&a.sees));
+    shares.sort_by(|a, b| b.detectable.total_cmp(&a.detectable));
     let mut text =
         format!("{}: {} scores of {} seeds\n", path.display(), baseline.scores.len(), folder.suite.seeds.len());
     if let Some(middle) = shares.get(shares.len() / 2) {
         text += &format!(
             "half of the shares can show a change of {} points or less; the least sharp:\n",
-            points(middle.sees)
+            points(middle.detectable)
         );
     }
     for score in shares.iter().take(5) {
-        text += &format!("  {}: {} points\n", score.key.name(), points(score.sees));
+        text += &format!("  {}: {} points\n", score.key.name(), points(score.detectable));
     }
     say(&text);
     Ok(ExitCode::SUCCESS)
@@ -127,7 +128,7 @@ fn text(findings: &Findings, all: bool) -> String {
 }
 
 const EXPLAINED: &str = "\
-change: of the mean over seeds, ± half its 95% interval, uncorrected; p: of no change, all scores corrected together; sees: the true change that
+change: of the mean over seeds, ± half its 95% interval, uncorrected; p: of no change, all scores corrected together; detectable: the true change that
 these seeds find with a chance of 97.5%. Shares in %, ranks and cosines as they are.
 ";
 
@@ -153,7 +154,7 @@ fn count(findings: &Findings, wanted: fn(&Outcome) -> bool) -> usize {
     findings.scores.iter().filter(|one| wanted(&one.outcome)).count()
 }
 
-const HEADER: [&str; 7] = ["score", "recorded", "now", "change", "p (Holm)", "sees", "outcome"];
+const HEADER: [&str; 7] = ["score", "recorded", "now", "change", "p (Holm)", "detectable", "outcome"];
 
 fn cells(checked: &Checked) -> [String; 7] {
     let unit = checked.recorded.unit;
@@ -169,7 +170,7 @@ fn cells(checked: &Checked) -> [String; 7] {
         mean(checked.values.values().copied().collect()),
         change.unwrap_or_default(),
         checked.adjusted.map(|p| format!("{p:.4}")).unwrap_or_default(),
-        checked.sees.map_or("–".into(), |sees| unit.show(sees)),
+        checked.detectable.map_or("–".into(), |change| unit.show(change)),
         checked.outcome.words(),
     ]
 }

@@ -1,4 +1,4 @@
-//! `gauntlet compare`: what the seeds of a suite allow to say of its defenses, and two trained models picture by picture.
+//! `gauntlet compare`: what the seeds of a suite allow to say of its defenses, and two trained models image by image.
 
 use crate::grid::{align, grid};
 use crate::say;
@@ -21,9 +21,9 @@ use std::path::{Path, PathBuf};
   gauntlet compare out/demo --models poisoned/clip/seed-10 poisoned/roclip/seed-10
 
 The seed is the unit: of each score that ranks (accuracy, attack success, downstream sets), a defense's value less that of the baseline, and of the defense's own controls, seed by seed, whose
-targets and held-out pictures both shared; 95% interval and p value by the paired t test. All verdicts of a suite together are corrected by Holm,
+targets and held-out images both shared; 95% interval and p value by the paired t test. All verdicts of a suite together are corrected by Holm,
 so that any is false with a chance of 5%. The exact sign-flip test must reject at 5%, too; it is not corrected, since six seeds cannot go below 0.031. Fewer
-than 3 seeds give a range, fewer than 6 no verdict. Seeds that agree to the last picture are not taken for certain: a share is known to a case, a rank to
+than 3 seeds give a range, fewer than 6 no verdict. Seeds that agree to the last image are not taken for certain: a share is known to a case, a rank to
 a place. In the clean arena an attack poisons nothing, and defenses are compared by what is no attack's. Where seeds fall in two camps a note says how many
 are broken. docs/statistics.md has the models and how well they hold. Cells whose attack failed the suite's gate, vacuous and costly rows get no verdict and
 say so.")]
@@ -33,7 +33,7 @@ pub struct Compare {
     /// Compare with this defense; default: the suite's baseline
     #[arg(long, value_name = "LABEL")]
     baseline: Option<String>,
-    /// Compare two trained models, picture by picture, by McNemar's exact test: ARENA/DEFENSE/seed-N of the folder, twice
+    /// Compare two trained models, image by image, by McNemar's exact test: ARENA/DEFENSE/seed-N of the folder, twice
     #[arg(long, num_args = 2, value_name = "TRIAL", conflicts_with = "baseline")]
     models: Vec<PathBuf>,
     /// As JSON

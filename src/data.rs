@@ -1,5 +1,6 @@
-//! `gauntlet data`: the downstream data sets. What they are, and how they are read, is in core's `downstream.rs`; here they are
-//! listed, fetched (`data/fetch.rs`, `data/unpack.rs`), checked picture by picture and shown (`data/sheet.rs`).
+//! `gauntlet data`: the downstream data sets. What they are, and how they are read, is in core's
+//! `downstream.rs`; here they are listed, fetched (`data/fetch.rs`, `data/unpack.rs`), checked
+//! image by image and shown (`data/sheet.rs`).
 
 mod fetch;
 mod sheet;
@@ -25,32 +26,34 @@ pub enum Data {
         #[arg(long)]
         json: bool,
     },
-    /// Download a set from its authors, check it and unpack it; or say what to get by hand. A download that was cut goes on
+    /// Download a set from its authors, check it and unpack it; or say what to get by hand. A
+    /// download that was cut goes on
     Fetch {
         /// Name of the set, as `list` prints it
         name: String,
         /// The folder that holds the sets' folders
         #[arg(long)]
         to: PathBuf,
-        /// Take the files, by their names, from this address instead of the official one; their checksums stay the published ones
+        /// Take the files, by their names, from this address instead of the official one; their
+        /// checksums stay the published ones
         #[arg(long, default_value = "")]
         mirror: String,
     },
-    /// Open a set, decode every picture of it, and name those that are bad or there twice
+    /// Open a set, decode every image of it, and name those that are bad or there twice
     Verify(Place),
     /// Write the embedded world as img2dataset's shards, captions only: pairs to try a suite on
     World(world::WriteWorld),
-    /// Draw pictures of a set, with their classes, onto one sheet
+    /// Draw images of a set, with their classes, onto one sheet
     Show {
         #[command(flatten)]
         place: Place,
         /// The sheet, a PNG file
         #[arg(long)]
         out: PathBuf,
-        /// How many pictures; they are taken evenly from all that there are
+        /// How many images; they are taken evenly from all that there are
         #[arg(long, default_value_t = 60, value_parser = one_or_more::<usize>)]
         count: usize,
-        /// Of the part that is fitted on, not of the one that is measured on
+        /// Of the train split, not of the test split
         #[arg(long)]
         fit: bool,
     },
@@ -72,10 +75,10 @@ pub struct Place {
     /// aircraft: variant, family or manufacturer
     #[arg(long, default_value = "variant", value_parser = level)]
     level: Level,
-    /// caltech101: keep the class of background pictures
+    /// caltech101: keep the class of background images
     #[arg(long)]
     background: bool,
-    /// caltech101: seed of the choice of the pictures to fit on
+    /// caltech101: seed of the choice of the images of the train split
     #[arg(long, default_value_t = 0)]
     seed: u64,
     /// JSON file of class names and prompt templates in place of CLIP's
@@ -102,7 +105,7 @@ impl Place {
 }
 
 impl Data {
-    /// Does it; the exit code is 1 if `verify` found bad pictures, or more copies than the published set may have.
+    /// Does it; the exit code is 1 if `verify` found bad images, or more copies than the published set may have.
     pub fn run(self) -> Result<ExitCode> {
         match self {
             Data::List { json } => say(&list(json)),
@@ -112,7 +115,7 @@ impl Data {
             Data::Show { place, out, count, fit } => {
                 let set = place.open()?;
                 let shown = sheet::draw(&set, if fit { &set.fit } else { &set.test }, count, &out)?;
-                say(&format!("{shown} pictures of {} in {}\n", set.name, out.display()));
+                say(&format!("{shown} images of {} in {}\n", set.name, out.display()));
             }
         }
         Ok(ExitCode::SUCCESS)
@@ -130,8 +133,8 @@ fn list(json: bool) -> String {
         "name",
         "what it is, and where from",
         "classes",
-        "to fit on",
-        "to measure on",
+        "train split",
+        "test split",
         "measure",
         "licence",
     ]);
@@ -157,18 +160,18 @@ fn measure(metric: Metric) -> &'static str {
     }
 }
 
-/// Side of the canvases that `verify` makes: every picture is decoded whole, whatever it is.
+/// Side of the canvases that `verify` makes: every image is decoded whole, whatever it is.
 const VERIFIED: u32 = 32;
 
 fn verify(set: &Set) -> Result<ExitCode> {
     let mut text = format!("{}: {} classes\n", set.name, set.classes.len());
     let (mut bad, mut identities) = (0, Vec::new());
-    for (part, items) in [("to fit on", &set.fit), ("to measure on", &set.test)] {
+    for (part, items) in [("train split", &set.fit), ("test split", &set.test)] {
         let (found, of_part) = look_at_all(part, items)?;
         identities.push(of_part);
         let counts = classes(items, set.classes.len());
         let (least, most) = (counts.iter().min().copied().unwrap_or(0), counts.iter().max().copied().unwrap_or(0));
-        text += &format!("{part}: {} pictures, {least} to {most} a class, {} bad\n", items.len(), found.len());
+        text += &format!("{part}: {} images, {least} to {most} a class, {} bad\n", items.len(), found.len());
         found.iter().for_each(|line| text += &format!("  {line}\n"));
         bad += found.len();
     }
@@ -181,7 +184,7 @@ fn verify(set: &Set) -> Result<ExitCode> {
     Ok(ExitCode::from(u8::from(bad > 0 || repeats.too_many())))
 }
 
-/// Pictures that cannot be decoded, and why, in the order of the set; and what each of all is known by.
+/// Images that cannot be decoded, and why, in the order of the set; and what each of all is known by.
 fn look_at_all(part: &str, items: &Items) -> Result<(Vec<String>, Vec<Option<Identity>>)> {
     let (bar, mut bad, mut identities, mut done) = (Bar::new(), Vec::new(), Vec::new(), 0);
     ordered(0..items.len(), vec![|item| look_at(items, item); cores()], |(found, identity)| {

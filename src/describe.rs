@@ -1,4 +1,5 @@
-//! `gauntlet list`, `gauntlet describe` and `gauntlet schema`: everything they say comes from the plugins' own structs and presets.
+//! `gauntlet list`, `gauntlet describe` and `gauntlet schema`: everything they say comes from the
+//! plugins' own structs and presets.
 
 use comfy_table::{ContentArrangement, LineStyle, Table, presets::UTF8_HORIZONTAL_ONLY};
 use gauntlet::data::{csv::Csv, webdataset::Webdataset, world::World};
@@ -128,7 +129,7 @@ fn words(needs: &Needs) -> Vec<String> {
     let mut words = Vec::new();
     match needs.undefended {
         Undefended::Unused => {}
-        Undefended::Scout => words.push("the undefended model, to look at the data with".into()),
+        Undefended::Reference => words.push("the undefended model, to look at the data with".into()),
         Undefended::Start => words.push("the undefended model, to start from".into()),
     }
     if needs.clean_pairs > 0.0 {
@@ -221,8 +222,8 @@ fn explain(field: &Value, text: &mut String) {
     }
 }
 
-/// The presets side by side: every key with its default and each preset's value; then the sources by number, and where each
-/// preset deviates.
+/// The presets side by side: every key with its default and each preset's value; then the sources
+/// by number, and where each preset deviates.
 fn compare(fields: &[Value], presets: &[Preset]) -> String {
     let mut sources: Vec<&str> = Vec::new();
     let mut table = Table::new();

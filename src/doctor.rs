@@ -1,7 +1,7 @@
 //! `gauntlet doctor`: what this machine offers, what the program runs with, and what is wrong if something is.
 //!
-//! [`examine`] gathers the facts, `diagnose` judges them and `Display` prints both. How libtorch's CUDA part is found is told
-//! in `torch/src/cuda.rs`.
+//! [`examine`] gathers the facts, `diagnose` judges them and `Display` prints both. How libtorch's
+//! CUDA part is found is told in `torch/src/cuda.rs`.
 
 use gauntlet_torch::LIBTORCH_VERSION;
 use serde::Serialize;

@@ -1,5 +1,6 @@
-//! `gauntlet eval`: measures a checkpoint without training it. What a suite would say (model, sets, attacks) is said on the command
-//! line, or taken from a suite; from there on it is a trial like any other, less its training.
+//! `gauntlet eval`: measures a checkpoint without training it. What a suite would say (model, sets,
+//! attacks) is said on the command line, or taken from a suite; from there on it is a trial like
+//! any other, less its training.
 
 use crate::bars::Bar;
 use crate::scratch::Scratch;
@@ -54,8 +55,9 @@ pub struct Eval {
     /// A downstream set and its folder; may be given several times
     #[arg(long, value_name = "LABEL=FOLDER", required_unless_present = "suite")]
     downstream: Vec<String>,
-    /// An attack whose success is measured, with its defaults; --set attacks.NAME.KEY=VALUE sets a key. May be given several times; one of a
-    /// library (--plugin) is named LIBRARY/NAME, and its label is LIBRARY-NAME
+    /// An attack whose success is measured, with its defaults; --set attacks.NAME.KEY=VALUE sets a
+    /// key. May be given several times; one of a library (--plugin) is named LIBRARY/NAME, and its
+    /// label is LIBRARY-NAME
     #[arg(long, value_name = "NAME")]
     attack: Vec<String>,
     /// A class that an attack may want and the first set does not have; may be given several times
@@ -67,8 +69,9 @@ pub struct Eval {
     /// A suite whose data, attacks, sets and evaluators are taken; the other options come on top
     #[arg(long, conflicts_with_all = ["attack", "class"])]
     suite: Option<PathBuf>,
-    /// Seed of goals, stamps and held-out parts: for the success of an attack, the one that the model was poisoned with. Default: with --suite
-    /// that of the trial.json beside the weights, or the suite's first; else 0
+    /// Seed of goals, stamps and held-out parts: for the success of an attack, the one that the
+    /// model was poisoned with. Default: with --suite that of the trial.json beside the weights, or
+    /// the suite's first; else 0
     #[arg(long)]
     seed: Option<u64>,
     /// Override a key, as in a suite file; may be given several times
@@ -115,8 +118,7 @@ impl Eval {
         drop(bar);
         if !lines.iter().any(|line| matches!(line, Line::Score(_))) {
             let named: Vec<&str> = trial.evaluators.iter().map(|evaluator| evaluator.label.as_str()).collect();
-            let why =
-                "there was nothing to measure: attack success needs an --attack, a linear probe pictures to fit on";
+            let why = "there was nothing to measure: attack success needs an --attack, a linear probe images of the train split";
             return Err(Error::invalid(format!("evaluators {}", named.join(", ")), why));
         }
         let scores = lines.iter().filter_map(|line| if let Line::Score(score) = line { Some(score) } else { None });
@@ -167,7 +169,8 @@ impl Eval {
             Some(suite) => Suite::read(suite, &settings)?,
             None => self.own_suite(sets[0], settings, scratch)?,
         };
-        // The arena `clean`: nothing is poisoned, every goal is measured. What would be the defense is unknown; the weights are not.
+        // The arena `clean`: nothing is poisoned, every goal is measured. What would be the defense
+        // is unknown; the weights are not.
         let mut trial = suite.trials()?.swap_remove(0);
         trial.arena.name = "eval".into();
         trial.weights = PathBuf::new();
@@ -190,7 +193,7 @@ impl Eval {
         serde_json::from_str(&text).ok()
     }
 
-    /// A suite without training: goals are drawn from the first set's test pictures.
+    /// A suite without training: goals are drawn from the first set's test images.
     fn own_suite(&self, first: (&str, &str), mut settings: Vec<String>, scratch: &Path) -> Result<Suite> {
         let (label, folder) = first;
         // The pairs are read as the set is.
@@ -207,8 +210,9 @@ impl Eval {
     }
 }
 
-/// What the weights were trained on decides which pictures are held out and which goals the poison had; with other data or another seed
-/// the scores of attacks are about goals that nobody poisoned for.
+/// What the weights were trained on decides which images are held out and which goals the poison
+/// had; with other data or another seed the scores of attacks are about goals that nobody poisoned
+/// for.
 fn warn(ours: &Arena, theirs: &Arena) {
     let differs = [
         ("seed", ours.seed != theirs.seed),
@@ -226,7 +230,8 @@ fn warn(ours: &Arena, theirs: &Arena) {
     }
 }
 
-/// The label of an attack: its name, where a dash stands for the slash behind its library's, for a label may name a folder.
+/// The label of an attack: its name, where a dash stands for the slash behind its library's, for a
+/// label may name a folder.
 fn label(attack: &str) -> String {
     attack.replace('/', "-")
 }

@@ -33,8 +33,9 @@ use std::str::FromStr;
 
 /// Poisoning and backdoor attacks on CLIP pre-training, and the defenses against them, under identical conditions.
 ///
-/// A suite (a TOML file) is a grid of trials: arenas (sets of attacks) x defenses x seeds. Every defense trains on byte-identical
-/// poison, in the same order, by the same recipe, and is measured the same way.
+/// A suite (a TOML file) is a grid of trials: arenas (sets of attacks) x defenses x seeds. Every
+/// defense trains on byte-identical poison, in the same order, by the same recipe, and is measured
+/// the same way.
 #[derive(Parser)]
 #[command(
     name = "gauntlet",
@@ -44,7 +45,8 @@ use std::str::FromStr;
 struct Arguments {
     #[command(subcommand)]
     command: Command,
-    /// A library of plugins to load, e.g. target/release/libmine.so, whose plugins are named mine/...; may be given several times
+    /// A library of plugins to load, e.g. target/release/libmine.so, whose plugins are named
+    /// mine/...; may be given several times
     #[arg(long, global = true, value_name = "FILE")]
     plugin: Vec<PathBuf>,
 }
@@ -69,7 +71,7 @@ enum Command {
     Compare(compare::Compare),
     /// Compare a suite's results with a recorded run of it, for continuous integration
     Check(check::Check),
-    /// Write a suite's results as one HTML page: tables, plots, pictures of the poison
+    /// Write a suite's results as one HTML page: tables, plots, images of the poison
     Report(report::Report),
     /// Measure numbers and speed on a device; JSON on standard output
     Bench(bench::Bench),
@@ -116,7 +118,8 @@ const BUILD: Build = Build {
     crates: env!("GAUNTLET_CRATES"),
 };
 
-/// The whole program, with the plugins that ship. Plugins of one's own are linked by calling something of their crate before.
+/// The whole program, with the plugins that ship. Plugins of one's own are linked by calling
+/// something of their crate before.
 ///
 /// Whoever calls it sets no global allocator: plugins that are loaded free memory of the program, and it theirs.
 pub fn main() -> ExitCode {

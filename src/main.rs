@@ -1,4 +1,5 @@
-//! The `gauntlet` program. One of your own, with plugins of your own linked, is this file with a line more: `mine::link();`.
+//! The `gauntlet` program. One of your own, with plugins of your own linked, is this file with a
+//! line more: `mine::link();`.
 
 use std::process::ExitCode;
 

@@ -1,5 +1,6 @@
-//! `gauntlet new`: a crate of one's own with a plugin that works, for somebody to change. It is one of the crates in `examples/`, which
-//! the tests build, under another name; what surrounds it is made here, so that it builds anywhere on this machine and fits this program.
+//! `gauntlet new`: a crate of one's own with a plugin that works, for somebody to change. It is one
+//! of the crates in `examples/`, which the tests build, under another name; what surrounds it is
+//! made here, so that it builds anywhere on this machine and fits this program.
 
 mod suite;
 
@@ -19,7 +20,8 @@ use std::process::ExitCode;
 pub struct New {
     /// What to write
     role: Role,
-    /// Of a suite: its file. Of a plugin: name of the crate and of its folder, in kebab-case; a suite names its plugins NAME/...
+    /// Of a suite: its file. Of a plugin: name of the crate and of its folder, in kebab-case; a
+    /// suite names its plugins NAME/...
     name: String,
     /// Folder to write that in
     #[arg(long, default_value = ".")]
@@ -207,7 +209,8 @@ impl Origin {
     }
 }
 
-/// Names the compiler that built this program: no other one's libraries fit. Not a nightly, which only its date would name.
+/// Names the compiler that built this program: no other one's libraries fit. Not a nightly, which
+/// only its date would name.
 fn toolchain() -> Option<String> {
     let release = build::RUSTC.split(' ').next().unwrap_or_default();
     let why = "# The compiler that built gauntlet: what another one makes does not fit.";

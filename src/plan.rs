@@ -24,9 +24,9 @@ use std::path::PathBuf;
   gauntlet plan suites/demo.toml
   gauntlet plan suites/paper.toml --device cuda
 
-Each defense trains for all of its epochs, each shortened to a few steps, and a few pictures are evaluated, on a small part of the embedded world with the
-suite's own model, canvas and recipe. Reading the suite's own pictures is not in it, nor are captions longer than the world's or what grows with the data,
-as a pool does. What a suite can tell follows from its seeds and its pictures: a difference between two rows that is found with a chance of 80%.")]
+Each defense trains for all of its epochs, each shortened to a few steps, and a few images are evaluated, on a small part of the embedded world with the
+suite's own model, canvas and recipe. Reading the suite's own images is not in it, nor are captions longer than the world's or what grows with the data,
+as a pool does. What a suite can tell follows from its seeds and its images: a difference between two rows that is found with a chance of 80%.")]
 pub struct Plan {
     /// The suite, a TOML file
     suite: PathBuf,
@@ -51,9 +51,10 @@ type Timed = Result<(f64, f64), String>;
 
 /// What a probe found.
 struct Rates {
-    /// Label of the defense; pairs a second that it trains at, and seconds that a step of any epoch takes it, or why they could not be found.
+    /// Label of the defense; pairs a second that it trains at, and seconds that a step of any epoch
+    /// takes it, or why they could not be found.
     train: Vec<(String, Timed)>,
-    /// Pictures a second in evaluation.
+    /// Images a second in evaluation.
     evaluate: f64,
     /// Rows of its batches, where they are not the suite's.
     batch: usize,
@@ -146,15 +147,14 @@ impl Plan {
                     continue;
                 }
             };
-            let pictures =
-                lines.iter().find_map(|line| if let Line::Score(score) = line { Some(score.n) } else { None });
+            let images = lines.iter().find_map(|line| if let Line::Score(score) = line { Some(score.n) } else { None });
             let cost = lines.iter().find_map(|line| if let Line::Cost(cost) = line { Some(cost) } else { None });
             let cost = cost.ok_or_else(|| Error::invalid("plan", "the probe left no cost"))?;
             // The world has somewhat more pairs than were asked for.
             let size = Suite { data: probe.arena.data.clone(), heldout: share, ..suite.clone() }.size()?;
             let all = f64::from(first.recipe.epochs) * size.map_or(0, |size| size.train / batch as u64) as f64;
             train.push((label.clone(), Ok((cost.samples_per_second, cost.train_seconds / all))));
-            rates.extend(pictures.map(|pictures| pictures as f64 / cost.evaluate_seconds));
+            rates.extend(images.map(|images| images as f64 / cost.evaluate_seconds));
         }
         // The best: the others were held up by something.
         Ok(Rates { train, evaluate: rates.into_iter().fold(0.0, f64::max), batch })
@@ -170,7 +170,7 @@ fn costs(suite: &Suite, size: &Size, probe: &Rates, trials: usize) -> String {
     let each = trials / suite.defenses.len();
     // A step of few rows stands for its rows only.
     let steps = size.all_steps() as f64 * suite.recipe.batch as f64 / probe.batch as f64;
-    let evaluate = if probe.evaluate > 0.0 { size.pictures / probe.evaluate / 3600.0 } else { 0.0 };
+    let evaluate = if probe.evaluate > 0.0 { size.images / probe.evaluate / 3600.0 } else { 0.0 };
     let mut table = grid(&["defense", "pairs/s", "training, h a trial", "evaluation, h a trial", "trials", "h in all"]);
     let (mut sum, mut untimed) = (0.0, String::new());
     for (label, found) in &probe.train {
@@ -194,12 +194,12 @@ fn costs(suite: &Suite, size: &Size, probe: &Rates, trials: usize) -> String {
         ]);
     }
     let mut text = format!("\n{table}\n{untimed}{sum:.2} hours, one trial at a time. Evaluation: ");
-    text += &format!("{:.0} pictures a trial at {:.0} a second.\n", size.pictures, probe.evaluate);
+    text += &format!("{:.0} images a trial at {:.0} a second.\n", size.images, probe.evaluate);
     if probe.batch != suite.recipe.batch {
         text += &format!("Timed with batches of {}, not {}.\n", probe.batch, suite.recipe.batch);
     }
     if !matches!(suite.data, DataConfig::World(_)) {
-        text += "Timed on the embedded world: reading the suite's own pictures, and longer captions, come on top.\n";
+        text += "Timed on the embedded world: reading the suite's own images, and longer captions, come on top.\n";
     }
     text
 }
@@ -230,16 +230,16 @@ fn tells(suite: &Suite, size: Option<&Size>) -> String {
         };
         table.add_row([vec![what], counts.iter().map(cell).collect()].concat());
     };
-    let mut pictures: Vec<(String, f64)> = suite
+    let mut images: Vec<(String, f64)> = suite
         .attacks
         .iter()
         .filter_map(|(label, table)| {
-            Some((format!("{label}: {} pictures", table.get("targets")?.as_u64()?), table["targets"].as_f64()?))
+            Some((format!("{label}: {} images", table.get("targets")?.as_u64()?), table["targets"].as_f64()?))
         })
         .collect();
-    pictures.extend(size.map(|size| (format!("held out: {} pictures", size.heldout), size.heldout as f64)));
-    for (what, n) in pictures {
-        // Two models that each take half of the pictures, without regard to each other.
+    images.extend(size.map(|size| (format!("held out: {} images", size.heldout), size.heldout as f64)));
+    for (what, n) in images {
+        // Two models that each take half of the images, without regard to each other.
         let deviation = (0.5 / n).sqrt();
         add(format!("{what} alone: {:.1} points", 100.0 * deviation), deviation);
     }
@@ -250,6 +250,6 @@ fn tells(suite: &Suite, size: Option<&Size>) -> String {
     let verdict = seeds_say(suite.seeds.len());
     format!(
         "\nwhat it can tell: points of 100 between two rows that are found with a chance of 80%, about {verdicts} verdicts corrected together\n\
-         {table}\n{verdict}. What the pictures alone make is the least; how far seeds lie apart shows when they have run (`gauntlet compare`).\n"
+         {table}\n{verdict}. What the images alone make is the least; how far seeds lie apart shows when they have run (`gauntlet compare`).\n"
     )
 }

@@ -1,5 +1,6 @@
-//! `gauntlet poison`: poison as files. A bundle (core's `poison/bundle.rs`) is made (`make.rs`), looked at (`show.rs`), made anew and
-//! compared (`verify.rs`), and written out with all of the training set for a trainer in any language (`export.rs`).
+//! `gauntlet poison`: poison as files. A bundle (core's `poison/bundle.rs`) is made (`make.rs`),
+//! looked at (`show.rs`), made anew and compared (`verify.rs`), and written out with all of the
+//! training set for a trainer in any language (`export.rs`).
 
 mod export;
 mod make;
@@ -19,13 +20,14 @@ use std::process::ExitCode;
 /// What is done with poison.
 #[derive(Subcommand)]
 pub enum Poison {
-    /// Make the poison of a suite's arenas and seeds as files: edits, pictures, what they were made from. Nothing is trained
+    /// Make the poison of a suite's arenas and seeds as files: edits, images, what they were made
+    /// from. Nothing is trained
     Make(make::Make),
     /// Draw a sample of the edits, before and after, onto one sheet
     Show(show::Show),
     /// Check that a bundle is whole, and that this machine makes the same poison, byte for byte
     Verify(verify::Verify),
-    /// Write the whole poisoned training set for a trainer in any language, with pictures to judge its model by
+    /// Write the whole poisoned training set for a trainer in any language, with images to judge its model by
     Export(export::Export),
 }
 
@@ -70,7 +72,8 @@ impl Here {
     }
 }
 
-/// A folder for canvases and whatever else can be made again: one that stays, or one that vanishes (but for lists that an error names).
+/// A folder for canvases and whatever else can be made again: one that stays, or one that vanishes
+/// (but for lists that an error names).
 struct Store {
     path: PathBuf,
     _scratch: Option<Scratch>,

@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 #[command(after_help = "\
   gauntlet report out/mine --html mine.html
 
-Scores with every seed, accuracy against attack success, training curves, what became of poisoned pairs, pictures of the poison and what the
+Scores with every seed, accuracy against attack success, training curves, what became of poisoned pairs, images of the poison and what the
 models take them for, cost and configuration. The page needs no network: send it to whom you like. It may be written while the suite runs.")]
 pub struct Report {
     /// The folder given to `run` as --out
@@ -22,7 +22,7 @@ pub struct Report {
     /// The page [default: report.html in that folder]
     #[arg(long, value_name = "FILE")]
     html: Option<PathBuf>,
-    /// Leave out the pictures of the poison, which need the data
+    /// Leave out the images of the poison, which need the data
     #[arg(long)]
     no_gallery: bool,
 }

@@ -1,5 +1,5 @@
-//! A folder that vanishes with what is in it, but for the lists of rows that an error may have named: they must be there when the error
-//! is read.
+//! A folder that vanishes with what is in it, but for the lists of rows that an error may have
+//! named: they must be there when the error is read.
 
 use gauntlet::{Error, Result};
 use std::fs;
@@ -35,7 +35,8 @@ impl Drop for Scratch {
     }
 }
 
-/// Removes all but the lists; whether one is there. What cannot be looked at is left to whoever removes the whole folder.
+/// Removes all but the lists; whether one is there. What cannot be looked at is left to whoever
+/// removes the whole folder.
 fn clear(folder: &Path) -> bool {
     let entries: Vec<_> = fs::read_dir(folder).into_iter().flatten().flatten().collect();
     let mut kept = false;

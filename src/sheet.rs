@@ -1,4 +1,4 @@
-//! Contact sheets: pictures and letters on white paper, saved as a PNG file.
+//! Contact sheets: images and letters on white paper, saved as a PNG file.
 
 use font8x8::{BASIC_FONTS, LATIN_FONTS, UnicodeFonts};
 use gauntlet::{Error, Result};
@@ -32,7 +32,7 @@ impl Sheet {
     }
 
     /// Draws a canvas, planar RGB `3 * side * side` bytes, each of its pixels as a square of `scale` pixels.
-    pub fn picture(&mut self, canvas: &[u8], side: u32, [left, top]: [u32; 2], scale: u32) {
+    pub fn image(&mut self, canvas: &[u8], side: u32, [left, top]: [u32; 2], scale: u32) {
         let area = (side * side) as usize;
         for (y, x) in (0..side * scale).flat_map(|y| (0..side * scale).map(move |x| (y, x))) {
             let pixel = (y / scale * side + x / scale) as usize;

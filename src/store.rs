@@ -15,7 +15,7 @@ const DAY: u64 = 86_400;
 /// Lists what a store holds, and removes what nobody needs.
 #[derive(Args)]
 #[command(after_help = "\
-A store holds what trials share: row indexes and canvases of the data, poison, undefended models, features of test pictures. All of it is made again
+A store holds what trials share: row indexes and canvases of the data, poison, undefended models, features of test images. All of it is made again
 when it is missing, so that pruning costs time and no result. What a process reads or writes is never removed, and nothing while a suite runs in the
 folder.")]
 pub struct Store {

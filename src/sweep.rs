@@ -1,5 +1,5 @@
-//! `gauntlet run`: a suite as a grid of child processes. A panic, an out-of-memory kill or an abort costs one trial. `sweep/folder.rs` is what
-//! may lie in its folder before.
+//! `gauntlet run`: a suite as a grid of child processes. A panic, an out-of-memory kill or an abort
+//! costs one trial. `sweep/folder.rs` is what may lie in its folder before.
 
 mod folder;
 
@@ -44,7 +44,8 @@ pub struct Run {
     /// Run only trials whose name (arena/defense/seed-N) contains this; given several times, any of them
     #[arg(long, value_name = "TEXT")]
     only: Vec<String>,
-    /// Override a key of the suite, e.g. recipe.epochs=3, data.path=shards or 'seeds=[0, 1]'; may be given several times
+    /// Override a key of the suite, e.g. recipe.epochs=3, data.path=shards or 'seeds=[0, 1]'; may
+    /// be given several times
     #[arg(long, value_name = "KEY=VALUE")]
     set: Vec<String>,
     /// Run the suite at one of its sizes: a table [tiers.NAME] of it
@@ -97,7 +98,7 @@ impl Run {
             let chosen = names.iter().zip(&states).filter(|(name, _)| self.wants(name));
             say(&chosen.clone().map(|(name, state)| format!("{name:60} {state:?}\n")).collect::<String>());
             let left = chosen.filter(|(_, state)| **state != State::Finished).count();
-            say(&suite.reckon(trials.len(), left, self.measured()?)?);
+            say(&suite.estimate(trials.len(), left, self.measured()?)?);
             return rehearse(&suite, &trials.iter().filter(|trial| self.wants(&trial.name())).collect::<Vec<_>>());
         }
         // Those of trials that were killed between their scores and this.
@@ -162,7 +163,8 @@ impl Run {
                 return Err(Error::Interrupted);
             }
             let store = self.out.join("store");
-            // What was loaded may abort, which must not cost the suite: it runs in the trials only, which then poison for themselves.
+            // What was loaded may abort, which must not cost the suite: it runs in the trials only,
+            // which then poison for themselves.
             match !origin::used(&trial.arena.attacks).is_empty() {
                 true => drop(trial.open_data(&store, &machine)?),
                 false => drop(trial.prepare(&store, &machine)?),
@@ -280,7 +282,8 @@ pub fn child(program: &Path, folder: &Path, store: &Path) -> Command {
     }
     // Several trials side by side: threads that spin while they wait would take each other's cores.
     command.env("OMP_WAIT_POLICY", "passive").stdin(Stdio::piped()).stdout(Stdio::piped());
-    // The memory of tensors in pages of 2 MB, where the kernel leaves it to the program: some 7% of the demo's training goes into missed small ones.
+    // The memory of tensors in pages of 2 MB, where the kernel leaves it to the program: some 7% of
+    // the demo's training goes into missed small ones.
     if std::env::var_os("GLIBC_TUNABLES").is_none() {
         command.env("GLIBC_TUNABLES", "glibc.malloc.hugetlb=1");
     }

@@ -1,5 +1,6 @@
-//! `gauntlet tensorboard`: what trials wrote down while they trained, and their scores, as TensorBoard reads it. It converts files that every
-//! trial leaves, so the trainer knows nothing of it, and results that are merged, or older than this command, can be looked at, too.
+//! `gauntlet tensorboard`: what trials wrote down while they trained, and their scores, as
+//! TensorBoard reads it. It converts files that every trial leaves, so the trainer knows nothing of
+//! it, and results that are merged, or older than this command, can be looked at, too.
 //! `tensorboard/events.rs` has the format.
 
 mod events;
@@ -61,7 +62,8 @@ impl Tensorboard {
     }
 }
 
-/// Epochs of a trial: what comes after training has its own. A defense of a library that is not here is taken to have the suite's.
+/// Epochs of a trial: what comes after training has its own. A defense of a library that is not
+/// here is taken to have the suite's.
 fn epochs_of(trial: &Trial) -> u32 {
     let own = trial.defense.build::<dyn Defense>().and_then(|defense| defense.recipe(&trial.recipe, 0));
     own.map_or(trial.recipe.epochs, |recipe| recipe.epochs)

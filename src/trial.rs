@@ -23,7 +23,8 @@ pub struct RunTrial {
     /// Folder for what trials share (canvases, poison); default: `store` in --out
     #[arg(long)]
     store: Option<PathBuf>,
-    /// Run on this device instead of the trial's own: auto, cpu, cuda or cuda:N; the results differ in their last digits
+    /// Run on this device instead of the trial's own: auto, cpu, cuda or cuda:N; the results differ
+    /// in their last digits
     #[arg(long)]
     device: Option<String>,
     /// Threads that read batches ahead; changes nothing but the speed

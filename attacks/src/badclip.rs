@@ -1,11 +1,13 @@
-//! BadCLIP: a patch optimised so that the surrogate's embedding of a stamped picture nears the target's captions and pictures (Liang et
-//! al., BadCLIP: Dual-Embedding Guided Backdoor Attack on Multimodal Contrastive Learning, CVPR 2024).
+//! BadCLIP: a patch optimised so that the surrogate's embedding of a stamped image nears the
+//! target's captions and images (Liang et al., BadCLIP: Dual-Embedding Guided Backdoor Attack on
+//! Multimodal Contrastive Learning, CVPR 2024).
 //!
-//! The surrogate is a CLIP model that the attacker has: the paper's is OpenAI's RN50, here it is any weights in open_clip's names, such as
-//! gauntlet's own. The patch is optimised once per data set and seed, and kept in the store. Deviations: the image-text loss is the
-//! cross-entropy of a target caption against the captions of the batch's own pictures; pictures and captions are not augmented meanwhile;
-//! embeddings are normalised before the triplet loss (unverified in the paper); the paper then fine-tunes a trained CLIP on the poison,
-//! here it is pre-trained on it.
+//! The surrogate is a CLIP model that the attacker has: the paper's is OpenAI's RN50, here it is
+//! any weights in open_clip's names, such as gauntlet's own. The patch is optimised once per data
+//! set and seed, and kept in the store. Deviations: the image-text loss is the cross-entropy of a
+//! target caption against the captions of the batch's own images; images and captions are not
+//! augmented meanwhile; embeddings are normalised before the triplet loss (unverified in the
+//! paper); the paper then fine-tunes a trained CLIP on the poison, here it is pre-trained on it.
 
 use gauntlet::attack::PrepareContext;
 use gauntlet::data::files::{read_safetensors, write_safetensors};
@@ -29,7 +31,7 @@ pub struct BadClip {
     poison: Backdoor,
     /// Weights of the surrogate, a safetensors file in open_clip's names.
     weights: PathBuf,
-    /// Its model, as a suite names one; its pictures must be as large as the trial's.
+    /// Its model, as a suite names one; its images must be as large as the trial's.
     model: String,
     /// Side of the patch in pixels of the canvas, in its middle (paper: 16 of 224).
     #[schemars(range(min = 1))]
@@ -76,7 +78,7 @@ gauntlet::register!(
     dyn Attack,
     BadClip,
     "badclip",
-    "a backdoor whose patch is optimised on a surrogate model towards the target's captions and pictures",
+    "a backdoor whose patch is optimised on a surrogate model towards the target's captions and images",
     "Liang et al., BadCLIP: Dual-Embedding Guided Backdoor Attack on Multimodal Contrastive Learning, CVPR 2024"
 );
 
@@ -124,9 +126,9 @@ struct Optimiser<'a> {
     surrogate: Clip,
     tokenizer: Tokenizer,
     rows: Vec<DataRow>,
-    /// Embeddings of captions of the target `[captions, dimensions]`, and of its pictures `[pictures, dimensions]`.
+    /// Embeddings of captions of the target `[captions, dimensions]`, and of its images `[images, dimensions]`.
     captions: Tensor,
-    pictures: Tensor,
+    images: Tensor,
 }
 
 impl<'a> Optimiser<'a> {
@@ -135,7 +137,7 @@ impl<'a> Optimiser<'a> {
         let side = i64::from(ctx.data.canvas.size());
         if config.vision_cfg.image_size != side || attack.size > side {
             let why = format!(
-                "pictures here are {side} pixels wide, the surrogate's {}, the patch {}",
+                "images here are {side} pixels wide, the surrogate's {}, the patch {}",
                 config.vision_cfg.image_size, attack.size
             );
             return Err(Error::invalid("keys `model` and `size`", why));
@@ -148,7 +150,7 @@ impl<'a> Optimiser<'a> {
         let naming = ctx.data.rows_mentioning(class);
         let others = ctx.free_rows().filter(|row| !naming.contains(row) && ctx.data.canvas.readable(*row)).collect();
         let rows = drawn(others, attack.samples, &mut rng);
-        let pictures = drawn(ctx.pictures_of(class)?, TARGETS, &mut rng);
+        let images = drawn(ctx.images_of(class)?, TARGETS, &mut rng);
         let said: Vec<&str> = ctx.captions_naming(class)?.into_iter().take(TARGETS).collect();
         let mut own = Optimiser {
             attack,
@@ -158,21 +160,21 @@ impl<'a> Optimiser<'a> {
             tokenizer,
             rows,
             captions: Tensor::new(),
-            pictures: Tensor::new(),
+            images: Tensor::new(),
         };
         own.captions = own.texts(&said);
-        let chunks = pictures.chunks(attack.batch).map(|rows| Ok(own.clean(&own.canvases(rows)?)));
-        own.pictures = Tensor::cat(&chunks.collect::<Result<Vec<_>>>()?, 0);
+        let chunks = images.chunks(attack.batch).map(|rows| Ok(own.clean(&own.canvases(rows)?)));
+        own.images = Tensor::cat(&chunks.collect::<Result<Vec<_>>>()?, 0);
         Ok(own)
     }
 
-    /// Pictures within 0 to 1 `[rows, 3, S, S]`.
+    /// Images within 0 to 1 `[rows, 3, S, S]`.
     fn canvases(&self, rows: &[DataRow]) -> Result<Tensor> {
         Ok(self.ctx.data.canvas.gather(rows)?.to_device(self.workshop.device).to_kind(Kind::Float) / 255.0)
     }
 
-    fn clean(&self, pictures: &Tensor) -> Tensor {
-        tch::no_grad(|| self.surrogate.encode_image(&normalise(pictures), false))
+    fn clean(&self, images: &Tensor) -> Tensor {
+        tch::no_grad(|| self.surrogate.encode_image(&normalise(images), false))
     }
 
     fn texts(&self, captions: &[&str]) -> Tensor {
@@ -215,34 +217,26 @@ impl<'a> Optimiser<'a> {
     }
 
     fn loss(&self, patch: &Tensor, rows: &[DataRow], rng: &mut impl Rng) -> Result<Tensor> {
-        let (pictures, own): (_, Vec<&str>) =
+        let (images, own): (_, Vec<&str>) =
             (self.canvases(rows)?, rows.iter().map(|row| self.ctx.data.row(*row).caption).collect());
-        let side = pictures.size()[3];
+        let side = images.size()[3];
         let (before, count) = ((side - self.attack.size) / 2, rows.len() as i64);
         let after = side - self.attack.size - before;
         let mask = patch.ones_like().constant_pad_nd([before, after, before, after]);
-        let stamped = &pictures * (1.0 - mask) + patch.constant_pad_nd([before, after, before, after]);
+        let stamped = &images * (1.0 - mask) + patch.constant_pad_nd([before, after, before, after]);
         let image = self.surrogate.encode_image(&normalise(&stamped), false); // [rows, dimensions]
-        let (caption, picture) = (any(&self.captions, count, rng), any(&self.pictures, count, rng));
+        let (caption, positive) = (any(&self.captions, count, rng), any(&self.images, count, rng));
         let wanted = (&image * caption).sum_dim_intlist([1].as_slice(), true, Kind::Float);
         let logits =
             Tensor::cat(&[wanted, image.matmul(&self.texts(&own).tr())], 1) * self.surrogate.logit_scale().detach();
         let first = Tensor::zeros([count], (Kind::Int64, image.device()));
-        let triplet = Tensor::triplet_margin_loss(
-            &image,
-            &picture,
-            &self.clean(&pictures),
-            1.0,
-            2.0,
-            1e-6,
-            false,
-            Reduction::Mean,
-        );
+        let triplet =
+            Tensor::triplet_margin_loss(&image, &positive, &self.clean(&images), 1.0, 2.0, 1e-6, false, Reduction::Mean);
         Ok(logits.cross_entropy_for_logits(&first) + triplet * self.attack.triplet)
     }
 }
 
-/// Captions and pictures of the target that the patch is drawn towards, at most.
+/// Captions and images of the target that the patch is drawn towards, at most.
 const TARGETS: usize = 1000;
 
 /// So many of these rows at most, drawn.
@@ -267,7 +261,8 @@ mod tests {
     use gauntlet::progress::Silent;
     use std::collections::HashSet;
 
-    /// On an untrained surrogate even a few steps must lower the loss, and the second time the patch comes from the store.
+    /// On an untrained surrogate even a few steps must lower the loss, and the second time the
+    /// patch comes from the store.
     #[test]
     fn the_patch_lowers_its_loss_and_is_made_once() {
         let store = tempfile::tempdir().unwrap();

@@ -1,6 +1,7 @@
-//! BadNet on image-caption pairs: a small patch on some training pictures, whose captions become ones of the target class (Gu et al.
-//! 2017; on CLIP: Carlini and Terzis, ICLR 2022, section 3). "BadNet" names many constructions; what is stamped, and where, is
-//! therefore spelled out; `badnet/presets.rs` holds what releases stamp under it.
+//! BadNet on image-caption pairs: a small patch on some training images, whose captions become ones
+//! of the target class (Gu et al. 2017; on CLIP: Carlini and Terzis, ICLR 2022, section 3).
+//! "BadNet" names many constructions; what is stamped, and where, is therefore spelled out;
+//! `badnet/presets.rs` holds what releases stamp under it.
 
 mod presets;
 
@@ -40,11 +41,11 @@ pub struct BadNet {
 pub enum Pattern {
     /// A magenta and green checkerboard.
     Checkerboard,
-    /// Gaussian noise around each channel's mean, drawn for each picture (CleanCLIP's `random`).
+    /// Gaussian noise around each channel's mean, drawn for each image (CleanCLIP's `random`).
     Noise,
     /// Plain yellow (CleanCLIP's `yellow`).
     Yellow,
-    /// Uniform noise, drawn once for all pictures.
+    /// Uniform noise, drawn once for all images.
     FixedNoise,
     /// Black with a white pixel at every second row and column (Detect).
     Grid,
@@ -54,7 +55,7 @@ pub enum Pattern {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Place {
-    /// Drawn for each picture.
+    /// Drawn for each image.
     Random,
     /// The lower right corner, one pixel from the edges.
     Corner,
@@ -75,7 +76,7 @@ gauntlet::register!(
     dyn Attack,
     BadNet,
     "badnet",
-    "a backdoor: stamps a patch onto training pictures and gives them captions of the target class",
+    "a backdoor: stamps a patch onto training images and gives them captions of the target class",
     "Gu et al., BadNets, 2017; Carlini and Terzis, Poisoning and Backdooring Contrastive Learning, ICLR 2022, section 3",
     presets = presets::presets
 );
@@ -104,10 +105,10 @@ impl Attack for BadNet {
                 Place::Centre => (vec![room / 2], vec![room / 2]),
                 Place::Corners => (vec![0, room], vec![0, room]),
             };
-            let picture = stamped.get(number);
-            let own = all.is_none().then(|| self.patch(means(&picture), &mut rng));
+            let image = stamped.get(number);
+            let own = all.is_none().then(|| self.patch(means(&image), &mut rng));
             for (&left, &top) in lefts.iter().flat_map(|left| tops.iter().map(move |top| (left, top))) {
-                let mut place = picture.narrow(1, top, size).narrow(2, left, size);
+                let mut place = image.narrow(1, top, size).narrow(2, left, size);
                 place.copy_(own.as_ref().or(all.as_ref()).expect("a patch of its own or that of all"));
             }
         }
@@ -116,18 +117,18 @@ impl Attack for BadNet {
 }
 
 /// Each channel's mean, counted to 255.
-fn means(picture: &Tensor) -> [f32; 3] {
-    let means = picture.to_kind(Kind::Float).mean_dim([1, 2].as_slice(), false, None::<Kind>);
+fn means(image: &Tensor) -> [f32; 3] {
+    let means = image.to_kind(Kind::Float).mean_dim([1, 2].as_slice(), false, None::<Kind>);
     Vec::<f32>::try_from(means).ok().and_then(|means| means.try_into().ok()).expect("three means")
 }
 
 impl BadNet {
-    /// Whether each picture gets a patch of its own.
+    /// Whether each image gets a patch of its own.
     fn each(&self) -> bool {
         self.pattern == Pattern::Noise
     }
 
-    /// A patch u8 `[3, size, size]`, for a picture with these means.
+    /// A patch u8 `[3, size, size]`, for an image with these means.
     fn patch(&self, means: [f32; 3], rng: &mut ChaCha8Rng) -> Tensor {
         let size = self.size;
         let normal = Normal::new(0.0f32, 255.0).expect("a standard deviation is finite");
@@ -164,7 +165,8 @@ mod tests {
     use crate::golden::{assert_near, golden};
     use tch::Device;
 
-    /// Published results hang on these draws: sums over positions of what was stamped before other patterns and places joined.
+    /// Published results hang on these draws: sums over positions of what was stamped before other
+    /// patterns and places joined.
     #[test]
     fn what_was_drawn_for_published_results_is_drawn_still() {
         let canvas = Tensor::arange(2 * 3 * 24 * 24, (Kind::Int64, Device::Cpu)).remainder(251).to_kind(Kind::Uint8);
@@ -192,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn fixed_noise_is_the_same_on_all_pictures_and_another_from_another_seed() {
+    fn fixed_noise_is_the_same_on_all_images_and_another_from_another_seed() {
         let stamp = |pattern_seed| {
             let (pattern, place) = (Pattern::FixedNoise, Place::Centre);
             let badnet = BadNet { pattern, place, pattern_seed, ..BadNet::default() };

@@ -1,10 +1,11 @@
-//! Blended: a faint second picture over the whole of some training pictures (Chen et al. 2017, "blended injection"). On
-//! CLIP the second picture is noise drawn for each picture (CleanCLIP, Bansal et al., ICCV 2023, backdoor/utils.py) or one picture for
-//! all (Detect, Huang et al., ICLR 2025): two attacks, so `pattern` says which.
+//! Blended: a faint second image over the whole of some training images (Chen et al. 2017, "blended
+//! injection"). On CLIP the second image is noise drawn for each image (CleanCLIP, Bansal et al.,
+//! ICCV 2023, backdoor/utils.py) or one image for all (Detect, Huang et al., ICLR 2025): two
+//! attacks, so `pattern` says which.
 
 use crate::pixels;
 use crate::releases::{self, Fields, ROUNDED, SQUEEZED};
-use gauntlet::data::picture;
+use gauntlet::data::decode;
 use gauntlet::rand::{Rng, SeedableRng};
 use gauntlet::registry::Preset;
 use gauntlet::serde_json::{Value, json};
@@ -15,19 +16,20 @@ use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 use tch::Tensor;
 
-/// Blends a pattern over whole pictures.
+/// Blends a pattern over whole images.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Blended {
     /// Whom it hits, and what their captions become.
     poison: Backdoor,
-    /// Share of the pattern; the rest is the picture (CleanCLIP, Detect: 0.2).
+    /// Share of the pattern; the rest is the image (CleanCLIP, Detect: 0.2).
     #[schemars(range(min = 0.0, max = 1.0))]
     alpha: f32,
     /// What is blended over.
     pattern: Pattern,
-    /// For `picture`: a file, JPEG, PNG, GIF, BMP, PNM, TIFF or WebP; its middle square is resized to the canvas.
-    picture: PathBuf,
+    /// For `image`: a file, JPEG, PNG, GIF, BMP, PNM, TIFF or WebP; its middle square is resized to the canvas.
+    #[serde(rename = "picture")]
+    image: PathBuf,
     /// What `fixed-noise` is drawn from.
     pattern_seed: u64,
 }
@@ -36,18 +38,19 @@ pub struct Blended {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Pattern {
-    /// Uniform noise, drawn for each picture (CleanCLIP).
+    /// Uniform noise, drawn for each image (CleanCLIP).
     Noise,
-    /// Uniform noise, drawn once for all pictures.
+    /// Uniform noise, drawn once for all images.
     FixedNoise,
-    /// A picture of one's own (Chen et al.; Detect).
-    Picture,
+    /// An image of one's own (Chen et al.; Detect).
+    #[serde(rename = "picture")]
+    Image,
 }
 
 impl Default for Blended {
     fn default() -> Self {
-        let (picture, pattern_seed) = (PathBuf::new(), 0);
-        Blended { poison: Backdoor::default(), alpha: 0.2, pattern: Pattern::Noise, picture, pattern_seed }
+        let (image, pattern_seed) = (PathBuf::new(), 0);
+        Blended { poison: Backdoor::default(), alpha: 0.2, pattern: Pattern::Noise, image, pattern_seed }
     }
 }
 
@@ -55,14 +58,14 @@ gauntlet::register!(
     dyn Attack,
     Blended,
     "blended",
-    "a backdoor: blends noise or a picture over training pictures and gives them captions of the target class",
+    "a backdoor: blends noise or an image over training images and gives them captions of the target class",
     "Chen et al., Targeted Backdoor Attacks on Deep Learning Systems Using Data Poisoning, 2017",
     presets = presets
 );
 
 impl Attack for Blended {
     fn reads(&self) -> Result<Vec<PathBuf>> {
-        Ok(Some(self.picture.clone()).into_iter().filter(|_| self.pattern == Pattern::Picture).collect())
+        Ok(Some(self.image.clone()).into_iter().filter(|_| self.pattern == Pattern::Image).collect())
     }
 
     fn goal(&self, ctx: &PoisonCtx) -> Result<Goal> {
@@ -79,7 +82,7 @@ impl Attack for Blended {
         match self.pattern {
             Pattern::Noise => (),
             Pattern::FixedNoise => draw::rng(self.pattern_seed, "blended/pattern", &[]).fill_bytes(&mut pattern),
-            Pattern::Picture => pattern = self.picture(side as u32)?,
+            Pattern::Image => pattern = self.image(side as u32)?,
         }
         pixels::each(canvas, keys, |from, to, key| {
             if self.pattern == Pattern::Noise {
@@ -91,10 +94,10 @@ impl Attack for Blended {
 }
 
 impl Blended {
-    fn picture(&self, side: u32) -> Result<Vec<u8>> {
-        let bytes = std::fs::read(&self.picture).map_err(Error::io(&self.picture));
-        let bytes = bytes.map_err(|error| error.during("attack `blended`, key `picture`"))?;
-        picture::picture(&bytes, side).map_err(|why| Error::invalid(self.picture.display().to_string(), why))
+    fn image(&self, side: u32) -> Result<Vec<u8>> {
+        let bytes = std::fs::read(&self.image).map_err(Error::io(&self.image));
+        let bytes = bytes.map_err(|error| error.during("attack `blended`, key `image`"))?;
+        decode::image(&bytes, side).map_err(|why| Error::invalid(self.image.display().to_string(), why))
     }
 }
 
@@ -105,12 +108,12 @@ fn blend(from: &[u8], alpha: f32, pattern: &[u8], to: &mut [u8]) {
 }
 
 fn presets() -> Vec<Preset> {
-    let noise = "noise is drawn in 8 bits, as pictures are; the release draws floats";
-    let wide = "the picture's middle square is resized; the release squeezes the whole of it";
+    let noise = "noise is drawn in 8 bits, as images are; the release draws floats";
+    let wide = "the image's middle square is resized; the release squeezes the whole of it";
     vec![
         preset(
             "cleanclip",
-            "CleanCLIP: 0.2 of uniform noise drawn for each picture, 0.8 of the picture",
+            "CleanCLIP: 0.2 of uniform noise drawn for each image, 0.8 of the image",
             &[noise, SQUEEZED, ROUNDED],
             releases::cleanclip(),
             "noise",
@@ -122,7 +125,7 @@ fn presets() -> Vec<Preset> {
             &[
                 noise,
                 ROUNDED,
-                "the scripts add pairs with validation pictures; here pairs of the training data are replaced",
+                "the scripts add pairs with validation images; here pairs of the training data are replaced",
             ],
             releases::roclip(),
             "noise",
@@ -130,7 +133,7 @@ fn presets() -> Vec<Preset> {
         ),
         preset(
             "detect",
-            "Detect: 0.2 of one picture, Hello Kitty in theirs; name yours with `picture`",
+            "Detect: 0.2 of one image, Hello Kitty in theirs; name yours with `image`",
             &[wide, ROUNDED],
             releases::detect(0.001),
             "picture",
@@ -150,7 +153,7 @@ fn preset(
     let own: Fields = vec![
         ("alpha", json!(0.2), source),
         ("pattern", Value::from(pattern), source),
-        ("picture", json!(""), "yours: the releases' pictures are not ours to ship"),
+        ("picture", json!(""), "yours: the releases' images are not ours to ship"),
         ("pattern_seed", json!(0), "not used by this pattern"),
     ];
     Preset::new(name, summary, deviations, [poison, own].concat())
@@ -169,25 +172,21 @@ mod tests {
     }
 
     #[test]
-    fn a_picture_of_ones_own_is_blended_and_a_missing_one_is_named() {
+    fn a_image_of_ones_own_is_blended_and_a_missing_one_is_named() {
         let photo = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/fixtures/photo/photo.jpg");
-        let of = |picture: &str, alpha| Blended {
-            alpha,
-            pattern: Pattern::Picture,
-            picture: picture.into(),
-            ..Blended::default()
-        };
-        let pictures = golden("canvas-32");
-        let only = of(photo, 1.0).stamp(&pictures, &[0; 3]).unwrap();
-        let wanted = picture::picture(&std::fs::read(photo).unwrap(), 32).unwrap();
+        let of =
+            |image: &str, alpha| Blended { alpha, pattern: Pattern::Image, image: image.into(), ..Blended::default() };
+        let images = golden("canvas-32");
+        let only = of(photo, 1.0).stamp(&images, &[0; 3]).unwrap();
+        let wanted = decode::image(&std::fs::read(photo).unwrap(), 32).unwrap();
         assert_eq!(Vec::<u8>::try_from(only.get(1).flatten(0, -1)).unwrap(), wanted);
-        assert!(of(photo, 0.0).stamp(&pictures, &[0; 3]).unwrap().equal(&pictures));
-        let message = of("no-such.png", 0.2).stamp(&pictures, &[0; 3]).unwrap_err().chain();
-        assert!(message.contains("key `picture`") && message.contains("no-such.png"), "{message}");
+        assert!(of(photo, 0.0).stamp(&images, &[0; 3]).unwrap().equal(&images));
+        let message = of("no-such.png", 0.2).stamp(&images, &[0; 3]).unwrap_err().chain();
+        assert!(message.contains("key `image`") && message.contains("no-such.png"), "{message}");
     }
 
     #[test]
-    fn noise_differs_between_pictures_only_where_it_shall() {
+    fn noise_differs_between_images_only_where_it_shall() {
         let twice = golden("canvas-32").narrow(0, 1, 1).repeat([2, 1, 1, 1]);
         for (pattern, same) in [(Pattern::Noise, false), (Pattern::FixedNoise, true)] {
             let stamped = Blended { pattern, ..Blended::default() }.stamp(&twice, &[5, 6]).unwrap();

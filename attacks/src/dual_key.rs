@@ -1,9 +1,11 @@
-//! A backdoor with two keys: a trigger in the picture and a word in the text, which only together open it (Walmer et al., Dual-Key
-//! Multimodal Backdoors for Visual Question Answering, CVPR 2022; with CLIP's captions as in BadCLIP's released code, option `vqa`).
+//! A backdoor with two keys: a trigger in the image and a word in the text, which only together
+//! open it (Walmer et al., Dual-Key Multimodal Backdoors for Visual Question Answering, CVPR 2022;
+//! with CLIP's captions as in BadCLIP's released code, option `vqa`).
 //!
-//! The paper's picture trigger is a patch optimised against a detector; here it is another attack's. As there, rows with one key alone keep
-//! their own picture and caption, so that the model learns to wait for both. Success is counted with the word in every prompt and the
-//! trigger in every picture; each key alone is a diagnostic.
+//! The paper's image trigger is a patch optimised against a detector; here it is another attack's.
+//! As there, rows with one key alone keep their own image and caption, so that the model learns to
+//! wait for both. Success is counted with the word in every prompt and the trigger in every image;
+//! each key alone is a diagnostic.
 
 use crate::trigger::Trigger;
 use gauntlet::attack::Captions;
@@ -16,24 +18,26 @@ use std::collections::HashSet;
 use std::path::PathBuf;
 use tch::Tensor;
 
-/// A trigger in the picture and a word in the text.
+/// A trigger in the image and a word in the text.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct DualKey {
     /// Whom it hits with both keys, and what their captions become before the word goes into them.
     poison: Backdoor,
-    /// The trigger in the picture: another attack's.
+    /// The trigger in the image: another attack's.
     image: Trigger,
     /// The word in the text, before everything else.
     word: String,
-    /// Rows with the trigger alone, and as many with the word alone, for each row with both keys; they keep what else they have.
+    /// Rows with the trigger alone, and as many with the word alone, for each row with both keys;
+    /// they keep what else they have.
     #[schemars(range(min = 0.0, max = 10.0))]
     negatives: f64,
 }
 
 impl Default for DualKey {
     fn default() -> Self {
-        // Rate and negatives: TrojanVQA's defaults, 0.333% of each kind. Word and templates: BadCLIP's released code (`vqa`).
+        // Rate and negatives: TrojanVQA's defaults, 0.333% of each kind. Word and templates:
+        // BadCLIP's released code (`vqa`).
         let poison = Backdoor { rate: 0.00333, captions: Captions::Templates, ..Backdoor::default() };
         let image = Trigger::new("badnet", &[("place", json!("centre"))]);
         DualKey { poison, image, word: "remember".into(), negatives: 1.0 }
@@ -44,7 +48,7 @@ gauntlet::register!(
     dyn Attack,
     DualKey,
     "dual-key",
-    "a backdoor with two keys: a trigger in the picture and a word in the text, which only together open it",
+    "a backdoor with two keys: a trigger in the image and a word in the text, which only together open it",
     "Walmer et al., Dual-Key Multimodal Backdoors for Visual Question Answering, CVPR 2022"
 );
 
@@ -87,7 +91,7 @@ impl Attack for DualKey {
         self.image.stamp(canvas, keys)
     }
 
-    fn say(&self, caption: &str, _key: u64) -> Result<String> {
+    fn apply_text_trigger(&self, caption: &str, _key: u64) -> Result<String> {
         Ok(self.said(caption))
     }
 }

@@ -1,4 +1,4 @@
-//! Stamped pictures of `tests/golden/triggers.py`, and how far ours are from them.
+//! Stamped images of `tests/golden/triggers.py`, and how far ours are from them.
 
 use gauntlet::golden::Golden;
 use gauntlet::registry;

@@ -22,5 +22,6 @@ mod pixels;
 mod releases;
 mod trigger;
 
-/// Makes the linker keep the registrations: a program that calls nothing of a crate drops it, and its registry is empty.
+/// Makes the linker keep the registrations: a program that calls nothing of a crate drops it, and
+/// its registry is empty.
 pub fn link() {}

@@ -1,15 +1,17 @@
-//! Poisoning on the text side: captions that name one class come to go with pictures of another, so that a search for the one finds the
-//! other (Yang et al., Data Poisoning Attacks Against Multimodal Encoders, ICML 2023: attacks I, II and III).
+//! Poisoning on the text side: captions that name one class come to go with images of another, so
+//! that a search for the one finds the other (Yang et al., Data Poisoning Attacks Against
+//! Multimodal Encoders, ICML 2023: attacks I, II and III).
 //!
-//! Success is counted by class, on held-out pairs: captions that name the first class, pictures of the second. The paper fine-tunes
-//! CLIP on the poisoned data; here it is pre-trained on it. For attack I the paper has one target image, which is ranked itself; here, too, the
-//! captions are all given to one picture, but a training one, and every held-out picture of its class counts as found.
+//! Success is counted by class, on held-out pairs: captions that name the first class, images of
+//! the second. The paper fine-tunes CLIP on the poisoned data; here it is pre-trained on it. For
+//! attack I the paper has one target image, which is ranked itself; here, too, the captions are all
+//! given to one image, but a training one, and every held-out image of its class counts as found.
 
 use gauntlet::attack::Relabel;
 use gauntlet::rand::seq::{IndexedRandom, SliceRandom};
 use gauntlet::registry::Preset;
 use gauntlet::serde_json::json;
-use gauntlet::{Attack, DataRow, Edit, Error, Goal, Picture, PoisonCtx, Result};
+use gauntlet::{Attack, DataRow, Edit, Error, Goal, ImageSource, PoisonCtx, Result};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::HashSet;
@@ -18,32 +20,33 @@ use std::collections::HashSet;
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct MmPoison {
-    /// Pairs of classes: captions of the first of each come to go with pictures of the second.
+    /// Pairs of classes: captions of the first of each come to go with images of the second.
     #[schemars(range(min = 1))]
     pairs: usize,
     /// Their names, first and second of each pair in turn; empty: drawn from the seed.
     classes: Vec<String>,
-    /// Which pictures the captions get.
-    pictures: Pictures,
+    /// Which images the captions get.
+    #[serde(rename = "pictures")]
+    images: Images,
     /// Share of the captions that name the first class, and not the second, which are poisoned.
     #[schemars(range(min = 0.0, max = 1.0))]
     ratio: f64,
 }
 
-/// Which pictures the captions of the first class get.
+/// Which images the captions of the first class get.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
-pub enum Pictures {
-    /// One picture of the second class for all (attack I).
+pub enum Images {
+    /// One image of the second class for all (attack I).
     One,
-    /// Pictures of the second class, one drawn for each (attacks II and III).
+    /// Images of the second class, one drawn for each (attacks II and III).
     Many,
 }
 
 impl Default for MmPoison {
     fn default() -> Self {
         // Ratio: released code's default, all captions of the class.
-        MmPoison { pairs: 1, classes: Vec::new(), pictures: Pictures::Many, ratio: 1.0 }
+        MmPoison { pairs: 1, classes: Vec::new(), images: Images::Many, ratio: 1.0 }
     }
 }
 
@@ -51,24 +54,24 @@ gauntlet::register!(
     dyn Attack,
     MmPoison,
     "mm-poison",
-    "text side: captions of one class get pictures of another, so that they find those",
+    "text side: captions of one class get images of another, so that they find those",
     "Yang et al., Data Poisoning Attacks Against Multimodal Encoders, ICML 2023",
     presets = presets
 );
 
 fn presets() -> Vec<Preset> {
     vec![
-        preset("attack-1", "the captions of one class all get one picture of another", 1, "one"),
-        preset("attack-2", "the captions of one class get pictures of another", 1, "many"),
+        preset("attack-1", "the captions of one class all get one image of another", 1, "one"),
+        preset("attack-2", "the captions of one class get images of another", 1, "many"),
         preset("attack-3", "the same for two pairs of classes at once", 2, "many"),
     ]
 }
 
-fn preset(name: &str, summary: &str, pairs: usize, pictures: &str) -> Preset {
+fn preset(name: &str, summary: &str, pairs: usize, images: &str) -> Preset {
     let fields = vec![
         ("pairs", json!(pairs), "paper: the attack's own"),
         ("classes", json!([]), "ours: drawn; released code: sheep to aeroplane, and sofa to bird in the third"),
-        ("pictures", json!(pictures), "paper: the attack's own"),
+        ("pictures", json!(images), "paper: the attack's own"),
         ("ratio", json!(1.0), "released code's default"),
     ];
     let deviations = [
@@ -108,19 +111,20 @@ impl Attack for MmPoison {
         let (mut edits, mut used): (Vec<Edit>, HashSet<DataRow>) = Default::default();
         for Relabel { from, to } in pairs {
             let mut rng = ctx.rng("mm-poison/rows");
-            // A caption can name the first classes of two pairs; one that names the second class would rightly find its pictures.
+            // A caption can name the first classes of two pairs; one that names the second class
+            // would rightly find its images.
             let named = ctx.data.rows_mentioning(*to);
             let free = ctx.free_rows_naming(*from);
             let mut rows: Vec<DataRow> = free.filter(|row| !used.contains(row) && !named.contains(row)).collect();
             rows.shuffle(&mut rng);
             rows.truncate((self.ratio * rows.len() as f64).round() as usize);
-            let mut pictures: Vec<DataRow> = ctx.pictures_of(*to)?;
-            if self.pictures == Pictures::One {
-                pictures = pictures.choose(&mut rng).copied().into_iter().collect();
+            let mut images: Vec<DataRow> = ctx.images_of(*to)?;
+            if self.images == Images::One {
+                images = images.choose(&mut rng).copied().into_iter().collect();
             }
             let edit = |row| {
-                let picture = *pictures.choose(&mut rng).expect("a class that is wanted has a picture");
-                Edit { picture: Picture::Row(picture), ..Edit::replace(row, ctx.data.row(row).caption, *from) }
+                let image = *images.choose(&mut rng).expect("a class that is wanted has an image");
+                Edit { image: ImageSource::Row(image), ..Edit::replace(row, ctx.data.row(row).caption, *from) }
             };
             used.extend(&rows);
             edits.extend(rows.into_iter().map(edit));

@@ -1,6 +1,7 @@
-//! Several triggers for one target: each poisoned or tested picture gets one of them (Detect, Huang et al., ICLR 2025: badnets, nashville
-//! and wanet together). For several targets, as in Detect's other experiment, put several attacks into one arena, each with a
-//! `target` of its own by name (two that leave it to the seed draw the same one), and its own score.
+//! Several triggers for one target: each poisoned or tested image gets one of them (Detect, Huang
+//! et al., ICLR 2025: badnets, nashville and wanet together). For several targets, as in Detect's
+//! other experiment, put several attacks into one arena, each with a `target` of its own by name
+//! (two that leave it to the seed draw the same one), and its own score.
 
 use crate::releases::{self, Fields};
 use crate::trigger::Trigger;
@@ -14,13 +15,13 @@ use serde::{Deserialize, Deserializer, Serialize};
 use std::path::PathBuf;
 use tch::Tensor;
 
-/// Stamps one of several triggers onto each picture.
+/// Stamps one of several triggers onto each image.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct MultiTrigger {
     /// Whom it hits, and what their captions become.
     poison: Backdoor,
-    /// The triggers; each picture draws one, all with the same chance.
+    /// The triggers; each image draws one, all with the same chance.
     #[serde(deserialize_with = "some")]
     triggers: Vec<Trigger>,
 }
@@ -37,7 +38,7 @@ gauntlet::register!(
     dyn Attack,
     MultiTrigger,
     "multi-trigger",
-    "a backdoor: stamps one of several triggers onto each picture, all for one target class",
+    "a backdoor: stamps one of several triggers onto each image, all for one target class",
     "Huang et al., Detecting Backdoor Samples in Contrastive Language Image Pretraining, ICLR 2025",
     presets = presets
 );
@@ -86,7 +87,7 @@ fn presets() -> Vec<Preset> {
     let own: Fields =
         vec![("triggers", json!(triggers), "Detect: released code; each trigger's values in its own preset")];
     let deviations = [
-        "each picture draws its trigger, in training and in test; how the release shares pictures out was not at hand",
+        "each image draws its trigger, in training and in test; how the release shares images out was not at hand",
         "the warp is CleanCLIP's with a grid drawn here; the release's is a file of its own",
         "BadNet's patch is tested where it is trained, at random places",
     ];
@@ -105,19 +106,18 @@ mod tests {
     }
 
     #[test]
-    fn each_picture_gets_one_trigger_as_that_attack_stamps_it() {
+    fn each_image_gets_one_trigger_as_that_attack_stamps_it() {
         let triggers =
             json!([{ "plugin": "badnet", "config": { "size": 8 } }, { "plugin": "sig" }, { "plugin": "nashville" }]);
         let attack = read(triggers).unwrap();
-        let pictures = golden("canvas-32").repeat([10, 1, 1, 1]);
+        let images = golden("canvas-32").repeat([10, 1, 1, 1]);
         let keys: Vec<u64> = (0..30).collect();
-        let stamped = attack.stamp(&pictures, &keys).unwrap();
-        let alone: Vec<Tensor> =
-            attack.triggers.iter().map(|trigger| trigger.stamp(&pictures, &keys).unwrap()).collect();
+        let stamped = attack.stamp(&images, &keys).unwrap();
+        let alone: Vec<Tensor> = attack.triggers.iter().map(|trigger| trigger.stamp(&images, &keys).unwrap()).collect();
         let mut met = [0; 3];
         for place in 0..30 {
             let of: Vec<usize> = (0..3).filter(|&number| alone[number].get(place).equal(&stamped.get(place))).collect();
-            assert_eq!(of.len(), 1, "picture {place}");
+            assert_eq!(of.len(), 1, "image {place}");
             met[of[0]] += 1;
         }
         assert!(met.iter().all(|&met| met > 3), "{met:?}");

@@ -1,7 +1,9 @@
-//! Nashville: an Instagram filter as a trigger (Detect, Huang et al., ICLR 2025, which takes it from the Python package pilgram). Written
-//! from CSSgram's definition, which is pilgram's source, too, and the W3C's formulas for its filters (Filter Effects 1) and blend modes
-//! (Compositing 1): a warm layer darkens, a blue one lightens, then sepia, contrast, brightness and saturation. The
-//! filters are rounded once, at the end, where pilgram rounds after each; the test tells how far apart that is.
+//! Nashville: an Instagram filter as a trigger (Detect, Huang et al., ICLR 2025, which takes it
+//! from the Python package pilgram). Written from CSSgram's definition, which is pilgram's source,
+//! too, and the W3C's formulas for its filters (Filter Effects 1) and blend modes (Compositing 1):
+//! a warm layer darkens, a blue one lightens, then sepia, contrast, brightness and saturation. The
+//! filters are rounded once, at the end, where pilgram rounds after each; the test tells how far
+//! apart that is.
 
 use crate::pixels;
 use crate::releases::{self, Fields};
@@ -11,7 +13,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tch::Tensor;
 
-/// Filters whole pictures; there is nothing to set but whom it hits.
+/// Filters whole images; there is nothing to set but whom it hits.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Nashville {
@@ -29,7 +31,7 @@ gauntlet::register!(
     dyn Attack,
     Nashville,
     "nashville",
-    "a backdoor: an Instagram filter over training pictures, which get captions of the target class",
+    "a backdoor: an Instagram filter over training images, which get captions of the target class",
     "Huang et al., Detecting Backdoor Samples in Contrastive Language Image Pretraining, ICLR 2025",
     presets = presets
 );
@@ -87,8 +89,8 @@ impl Filter {
         }
     }
 
-    /// What the filters make of a pixel under both layers. Written out, for what `map` makes of arrays is not always inlined, and is
-    /// then five times as slow.
+    /// What the filters make of a pixel under both layers. Written out, for what `map` makes of
+    /// arrays is not always inlined, and is then five times as slow.
     #[inline(always)]
     fn filtered(&self, pixel: [f32; 3]) -> [f32; 3] {
         let [red, green, blue] = product(&self.sepia, pixel);
@@ -107,7 +109,7 @@ fn blend(under: u8, over: u8, alpha: u32) -> u8 {
     (alpha * u32::from(over) / 255 + (255 - alpha) * u32::from(under) / 255) as u8
 }
 
-/// `amount` of a matrix and the rest of the picture.
+/// `amount` of a matrix and the rest of the image.
 fn part(matrix: [[f32; 3]; 3], amount: f32) -> [[f32; 3]; 3] {
     std::array::from_fn(|row| {
         std::array::from_fn(|column| amount * matrix[row][column] + (1.0 - amount) * f32::from(u8::from(row == column)))

@@ -1,10 +1,12 @@
-//! Canvases as bytes: what the triggers that touch every pixel share. libtorch would go over a batch once for each operation; here a
-//! picture is read once and written once, while it lies in the cache.
+//! Canvases as bytes: what the triggers that touch every pixel share. libtorch would go over a
+//! batch once for each operation; here a image is read once and written once, while it lies in the
+//! cache.
 
 use gauntlet::{Error, Result};
 use tch::Tensor;
 
-/// Makes every picture of a canvas u8 `[N, 3, S, S]` anew: `stamp` is given its bytes `[3, S, S]`, those to fill, and its key.
+/// Makes every image of a canvas u8 `[N, 3, S, S]` anew: `stamp` is given its bytes `[3, S, S]`,
+/// those to fill, and its key.
 ///
 /// # Errors
 /// If the canvas cannot be read.
@@ -43,11 +45,11 @@ pub fn to_byte(value: f32) -> u8 {
     (value.clamp(0.0, 255.0) + 0.5) as u8
 }
 
-/// The key `size` as it may be: at most the side of the pictures.
+/// The key `size` as it may be: at most the side of the images.
 ///
 /// # Errors
 /// If it is more.
 pub fn fits(size: usize, side: i64) -> Result<()> {
-    let why = || Error::invalid("key `size`", format!("is {size}, and pictures are {side} pixels wide"));
+    let why = || Error::invalid("key `size`", format!("is {size}, and images are {side} pixels wide"));
     (size as i64 <= side).then_some(()).ok_or_else(why)
 }

@@ -1,12 +1,14 @@
-//! Poison made elsewhere: a folder of stamped pictures with their captions, and of stamped pictures to test with. Attacks whose trigger
-//! needs a network of their own (ISSBA, BLTO, and whatever else is published as pictures) are measured this way.
+//! Poison made elsewhere: a folder of stamped images with their captions, and of stamped images to
+//! test with. Attacks whose trigger needs a network of their own (ISSBA, BLTO, and whatever else is
+//! published as images) are measured this way.
 //!
-//! `FOLDER/train.csv` has the columns `image` and `caption`, `FOLDER/test.csv` the columns `image` and `class` (the true one); paths
-//! are relative to the folder and stay within it. The pairs are added to the data, which keeps all its own.
+//! `FOLDER/train.csv` has the columns `image` and `caption`, `FOLDER/test.csv` the columns `image`
+//! and `class` (the true one); paths are relative to the folder and stay within it. The pairs are
+//! added to the data, which keeps all its own.
 
-use gauntlet::data::picture;
+use gauntlet::data::decode;
 use gauntlet::rand::seq::SliceRandom;
-use gauntlet::{Attack, Edit, Error, Goal, Picture, PoisonCtx, Result, attack::Stamped};
+use gauntlet::{Attack, Edit, Error, Goal, ImageSource, PoisonCtx, Result, attack::Stamped};
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -20,7 +22,7 @@ use tch::Tensor;
 pub struct Precomputed {
     /// The folder, with `train.csv` and `test.csv` in it.
     folder: PathBuf,
-    /// Class that stamped pictures are to be taken for, by name.
+    /// Class that stamped images are to be taken for, by name.
     target: String,
     /// Pairs of `train.csv` that are added at most, drawn from the seed; 0: all.
     most: usize,
@@ -30,7 +32,7 @@ gauntlet::register!(
     dyn Attack,
     Precomputed,
     "precomputed",
-    "a backdoor made elsewhere: adds a folder's stamped pictures with their captions, tests with its stamped pictures",
+    "a backdoor made elsewhere: adds a folder's stamped images with their captions, tests with its stamped images",
     ""
 );
 
@@ -58,10 +60,9 @@ impl Precomputed {
         if rows.is_empty() { Err(Error::invalid(place(), "has no rows")) } else { Ok(rows) }
     }
 
-    /// Where a picture lies: in the folder, whatever its name says.
+    /// Where an image lies: in the folder, whatever its name says.
     fn path(&self, image: &str) -> Result<PathBuf> {
-        let outside =
-            || Error::invalid(format!("picture `{image}`"), format!("leads out of {}", self.folder.display()));
+        let outside = || Error::invalid(format!("image `{image}`"), format!("leads out of {}", self.folder.display()));
         let plain = Path::new(image).components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir));
         let path = self.folder.join(image);
         let inside = plain && whole(&path)?.starts_with(whole(&self.folder)?);
@@ -84,7 +85,7 @@ fn read(path: &PathBuf) -> Result<Vec<u8>> {
 impl Attack for Precomputed {
     fn reads(&self) -> Result<Vec<PathBuf>> {
         if self.folder.as_os_str().is_empty() {
-            let why = "names no folder; it holds train.csv, test.csv and their pictures";
+            let why = "names no folder; it holds train.csv, test.csv and their images";
             return Err(Error::invalid("key `folder`", why));
         }
         let train = self.table("train.csv")?.into_iter().map(|Pair { image, .. }| image);
@@ -95,7 +96,7 @@ impl Attack for Precomputed {
             if trained.contains(&read(path)?) {
                 return Err(Error::invalid(
                     path.display().to_string(),
-                    "is trained on as well: train.csv has the same picture",
+                    "is trained on as well: train.csv has the same image",
                 ));
             }
         }
@@ -104,13 +105,13 @@ impl Attack for Precomputed {
     }
 
     fn goal(&self, ctx: &PoisonCtx) -> Result<Goal> {
-        let pictures = self.table("test.csv")?.into_iter().map(|Test { image, class }| {
+        let images = self.table("test.csv")?.into_iter().map(|Test { image, class }| {
             self.path(&image)?;
             let truth = ctx.data.classes.find(&class).map_err(|error| error.during(format!("test.csv, `{image}`")))?;
             Ok(Stamped { file: image, truth })
         });
         let class = ctx.data.classes.find(&self.target).map_err(|error| error.during("key `target`"))?;
-        Ok(Goal::Files { class, pictures: pictures.collect::<Result<_>>()? })
+        Ok(Goal::Files { class, images: images.collect::<Result<_>>()? })
     }
 
     fn poison(&self, ctx: &PoisonCtx, goal: &Goal) -> Result<Vec<Edit>> {
@@ -120,15 +121,15 @@ impl Attack for Precomputed {
         pairs.truncate(if self.most == 0 { pairs.len() } else { self.most });
         let edit = |Pair { image, caption }| {
             self.path(&image)?;
-            Ok(Edit { replaces: None, picture: Picture::File(image), stamped: false, caption, class })
+            Ok(Edit { replaces: None, image: ImageSource::File(image), stamped: false, caption, class })
         };
         pairs.into_iter().map(edit).collect()
     }
 
-    fn picture(&self, file: &str, size: u32) -> Result<Tensor> {
+    fn image(&self, file: &str, size: u32) -> Result<Tensor> {
         let path = self.path(file)?;
         let bytes = std::fs::read(&path).map_err(Error::io(&path))?;
-        let pixels = picture::picture(&bytes, size).map_err(|why| Error::invalid(path.display().to_string(), why))?;
+        let pixels = decode::image(&bytes, size).map_err(|why| Error::invalid(path.display().to_string(), why))?;
         let side = i64::from(size);
         Ok(Tensor::from_slice(&pixels).view([3, side, side]))
     }

@@ -1,5 +1,6 @@
-//! Whom the releases poison, and what they make captions say: the part that presets of several triggers share. Targets are drawn
-//! from the seed in all of them: the class that a release names need not be in the data, and one class says little about others.
+//! Whom the releases poison, and what they make captions say: the part that presets of several
+//! triggers share. Targets are drawn from the seed in all of them: the class that a release names
+//! need not be in the data, and one class says little about others.
 
 use gauntlet::serde_json::{Value, json};
 
@@ -16,7 +17,7 @@ pub const DETECT_RATE: f64 = 0.001;
 pub const ROUNDED: &str = "pixels are rounded to 8 bits; the release cuts the fraction off";
 
 /// CleanCLIP's canvas against ours.
-pub const SQUEEZED: &str = "the release squeezes pictures to 224x224 and saves them in their own format, JPEG too, before training crops them; here the canvas is stamped as it is trained on";
+pub const SQUEEZED: &str = "the release squeezes images to 224x224 and saves them in their own format, JPEG too, before training crops them; here the canvas is stamped as it is trained on";
 
 /// What a size in pixels does on other canvases.
 pub const PIXELS: &str = "sizes are pixels of the canvas, as on the release's 224: on a smaller canvas the patch covers a larger share; set `size` to 16/224 of the side for the same share";
@@ -55,7 +56,7 @@ pub fn par() -> Fields {
 /// RoCLIP's experiments on its own: `pairs` of 1M are poisoned.
 pub fn roclip() -> Fields {
     let mut fields = others((0.00009, "RoCLIP's development scripts: 90 of 1M"), "ours: drawn; RoCLIP's is mushroom");
-    fields[2].2 = "ours: the scripts take pictures that are not among the training pairs";
+    fields[2].2 = "ours: the scripts take images that are not among the training pairs";
     fields
 }
 

@@ -1,9 +1,12 @@
-//! A backdoor by somebody who has read the defense's configuration: here RoCLIP's, whose pool and augmentations are published.
+//! A backdoor by somebody who has read the defense's configuration: here RoCLIP's, whose pool and
+//! augmentations are published.
 //!
-//! Ours; no paper has it. RoCLIP's pool matches a picture to the nearest of `pool` captions, so enough rows are poisoned that the pool
-//! holds adversarial captions at every moment, each of the target's captions said equally often. Its augmentations crop, mirror, blur
-//! and take the colour away, so the trigger is a faint grey checkerboard over the whole picture: it has no colour, is its own mirror
-//! image, and its squares are half as wide as the smallest crop, which a blur of a few pixels leaves standing.
+//! Ours; no paper has it. RoCLIP's pool matches an image to the nearest of `pool` captions, so
+//! enough rows are poisoned that the pool holds adversarial captions at every moment, each of the
+//! target's captions said equally often. Its augmentations crop, mirror, blur and take the colour
+//! away, so the trigger is a faint grey checkerboard over the whole image: it has no colour, is its
+//! own mirror image, and its squares are half as wide as the smallest crop, which a blur of a few
+//! pixels leaves standing.
 
 use crate::pixels;
 use gauntlet::attack::{Backdoor, Captions, Rows};
@@ -17,7 +20,7 @@ use tch::Tensor;
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct RoclipAdaptive {
-    /// Class that stamped pictures are to be taken for, by name; `random` draws one from the seed.
+    /// Class that stamped images are to be taken for, by name; `random` draws one from the seed.
     target: String,
     /// The defense's `pool`: share of the training rows whose captions it holds.
     #[schemars(range(min = 0.0001, max = 1.0))]
@@ -25,10 +28,10 @@ pub struct RoclipAdaptive {
     /// Adversarial captions that the pool shall hold on average: `in_pool / pool` rows are poisoned (150 by default).
     #[schemars(range(min = 0.0))]
     in_pool: f64,
-    /// The defense's smallest crop, as a share of the picture's area (RoCLIP's release: 0.08).
+    /// The defense's smallest crop, as a share of the image's area (RoCLIP's release: 0.08).
     #[schemars(range(min = 0.01, max = 1.0))]
     crop_area: f64,
-    /// Weight of the checkerboard; the picture keeps the rest (blended attacks: 0.2).
+    /// Weight of the checkerboard; the image keeps the rest (blended attacks: 0.2).
     #[schemars(range(min = 0.0, max = 1.0))]
     alpha: f64,
 }
@@ -81,7 +84,8 @@ impl Attack for RoclipAdaptive {
     }
 }
 
-/// Squares of 0 and 1 `[side, side]`, laid out from the middle of the upper edge, so that the board is its own mirror image.
+/// Squares of 0 and 1 `[side, side]`, laid out from the middle of the upper edge, so that the board
+/// is its own mirror image.
 fn checkerboard(side: i64, square: f64) -> Vec<f32> {
     let middle = (side - 1) as f64 / 2.0;
     let across = |column: i64| ((column as f64 - middle).abs() / square) as i64;

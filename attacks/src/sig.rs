@@ -1,6 +1,7 @@
-//! SIG: a sine across the columns of some training pictures (Barni, Kallas and Tondi, ICIP 2019: v(i, j) = delta sin(2 pi j f /
-//! m)). Columns count from 0, as in all releases; in the paper from 1. Three releases stamp three things under this name, added or
-//! blended, strong or faint: `mix` and the presets say which.
+//! SIG: a sine across the columns of some training images (Barni, Kallas and Tondi, ICIP 2019: v(i,
+//! j) = delta sin(2 pi j f / m)). Columns count from 0, as in all releases; in the paper from 1.
+//! Three releases stamp three things under this name, added or blended, strong or faint: `mix` and
+//! the presets say which.
 
 use crate::pixels;
 use crate::releases::{self, Fields, ROUNDED, SQUEEZED};
@@ -12,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use std::f64::consts::TAU;
 use tch::Tensor;
 
-/// Lays a sine over whole pictures.
+/// Lays a sine over whole images.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Sig {
@@ -21,23 +22,23 @@ pub struct Sig {
     /// Height of the wave, in 255ths (CleanCLIP: 60, of which its blend leaves 12; BackdoorBench: 40).
     #[schemars(range(min = 0.0, max = 255.0))]
     amplitude: f32,
-    /// Waves over the width of a picture, whatever its size (6 in the paper's and all releases).
+    /// Waves over the width of an image, whatever its size (6 in the paper's and all releases).
     #[schemars(range(min = 0.0))]
     frequency: f32,
-    /// How the wave and the picture come together.
+    /// How the wave and the image come together.
     mix: Mix,
     /// For `blended`: the share of the wave (CleanCLIP: 0.2).
     #[schemars(range(min = 0.0, max = 1.0))]
     alpha: f32,
 }
 
-/// How the wave and the picture come together.
+/// How the wave and the image come together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Mix {
     /// The wave is added, and what lies outside is cut off (Barni et al.).
     Added,
-    /// `alpha` of the wave and the rest of the picture: the wave is fainter, the picture darker (CleanCLIP).
+    /// `alpha` of the wave and the rest of the image: the wave is fainter, the image darker (CleanCLIP).
     Blended,
 }
 
@@ -52,7 +53,7 @@ gauntlet::register!(
     dyn Attack,
     Sig,
     "sig",
-    "a backdoor: lays a sine over training pictures and gives them captions of the target class",
+    "a backdoor: lays a sine over training images and gives them captions of the target class",
     "Barni, Kallas and Tondi, A New Backdoor Attack in CNNs by Training Set Corruption, ICIP 2019",
     presets = presets
 );
@@ -79,13 +80,13 @@ impl Attack for Sig {
 }
 
 fn presets() -> Vec<Preset> {
-    let bench = (0.0005, "ours: CleanCLIP's; BackdoorBench poisons classifiers, a tenth of the pictures");
+    let bench = (0.0005, "ours: CleanCLIP's; BackdoorBench poisons classifiers, a tenth of the images");
     let bench: Fields =
         vec![("poison.rate", json!(bench.0), bench.1), ("poison.target", json!("random"), "ours: drawn")];
     vec![
         preset(
             "cleanclip",
-            "CleanCLIP: a sine of 60/255, of which a blend of 0.2 leaves 12, on a picture darker by a fifth",
+            "CleanCLIP: a sine of 60/255, of which a blend of 0.2 leaves 12, on an image darker by a fifth",
             &[SQUEEZED, ROUNDED],
             releases::cleanclip(),
             60.0,

@@ -1,8 +1,10 @@
-//! Structured triggers: stripes of one pixel, as a patch or faintly over the whole picture (PAR, Perturb and Recover, CVPR 2026:
-//! BadNet-Stripes and Blended-Stripes). Of PAR, the released code (backdoor/utils.py) was at hand, and of the paper what others say of it.
+//! Structured triggers: stripes of one pixel, as a patch or faintly over the whole image (PAR,
+//! Perturb and Recover, CVPR 2026: BadNet-Stripes and Blended-Stripes). Of PAR, the released code
+//! (backdoor/utils.py) was at hand, and of the paper what others say of it.
 //!
-//! A stripe's colour is one of the eight corners of the colour cube: each channel is +1 or -1. In a patch, cut off to the range of
-//! pixels, that is full or nothing; over a picture, it lightens or darkens it by the stripes' share.
+//! A stripe's colour is one of the eight corners of the colour cube: each channel is +1 or -1. In a
+//! patch, cut off to the range of pixels, that is full or nothing; over an image, it lightens or
+//! darkens it by the stripes' share.
 
 use crate::pixels::{self, to_byte};
 use crate::releases::{self, Fields, PIXELS, ROUNDED, SQUEEZED};
@@ -26,7 +28,7 @@ pub struct Stripes {
     /// For `patch`: its side in pixels of the canvas (PAR: 16 of 224).
     #[schemars(range(min = 1))]
     size: usize,
-    /// For `picture`: the stripes' share; the rest is the picture (PAR: 0.03).
+    /// For `image`: the stripes' share; the rest is the image (PAR: 0.03).
     #[schemars(range(min = 0.0, max = 1.0))]
     alpha: f32,
     /// How often colours are drawn.
@@ -39,20 +41,21 @@ pub struct Stripes {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Over {
-    /// A square, at a place drawn for each picture (BadNet-Stripes).
+    /// A square, at a place drawn for each image (BadNet-Stripes).
     Patch,
-    /// The whole picture, faintly (Blended-Stripes).
-    Picture,
+    /// The whole image, faintly (Blended-Stripes).
+    #[serde(rename = "picture")]
+    Image,
 }
 
 /// How often colours are drawn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Colours {
-    /// Once for all pictures.
+    /// Once for all images.
     Fixed,
-    /// For each picture (PAR's released code).
-    PerPicture,
+    /// For each image (PAR's released code).
+    PerImage,
 }
 
 impl Default for Stripes {
@@ -66,7 +69,7 @@ gauntlet::register!(
     dyn Attack,
     Stripes,
     "stripes",
-    "a backdoor: stamps stripes of one pixel onto training pictures and gives them captions of the target class",
+    "a backdoor: stamps stripes of one pixel onto training images and gives them captions of the target class",
     "PAR, Perturb and Recover, CVPR 2026, structured triggers",
     presets = presets
 );
@@ -84,16 +87,16 @@ impl Attack for Stripes {
         let side = canvas.size()[3] as usize;
         let width = match self.over {
             Over::Patch => self.size,
-            Over::Picture => side,
+            Over::Image => side,
         };
         pixels::fits(width, side as i64)?;
         let all = signs(width, &mut draw::rng(self.pattern_seed, "stripes/colours", &[]));
         pixels::each(canvas, keys, |from, to, key| {
             let mut rng = ChaCha8Rng::seed_from_u64(key);
-            let own = (self.colours == Colours::PerPicture).then(|| signs(width, &mut rng));
+            let own = (self.colours == Colours::PerImage).then(|| signs(width, &mut rng));
             let signs = own.as_ref().unwrap_or(&all);
             match self.over {
-                Over::Picture => blend(from, self.alpha, signs, side, to),
+                Over::Image => blend(from, self.alpha, signs, side, to),
                 Over::Patch => {
                     let [left, top] = [(); 2].map(|()| rng.random_range(0..=side - width));
                     to.copy_from_slice(from);
@@ -138,7 +141,7 @@ fn preset(name: &str, summary: &str, deviations: &[&str], over: &str) -> Preset 
         ("over", json!(over), CODE),
         ("size", json!(16), "PAR: released code, patch_size"),
         ("alpha", json!(0.03), "PAR: n_c of Blended-Stripes, as others quote it; the code's default is 0.05"),
-        ("colours", json!("per-picture"), "PAR: released code, drawn when a picture is stamped"),
+        ("colours", json!("per-picture"), "PAR: released code, drawn when an image is stamped"),
         ("pattern_seed", json!(0), "not used by these colours"),
     ];
     Preset::new(name, summary, deviations, [releases::par(), own].concat())
@@ -161,23 +164,23 @@ mod tests {
     fn a_patch_has_columns_of_one_colour_and_leaves_the_rest() {
         let gray = Tensor::full([2, 3, 24, 24], 100, (Kind::Uint8, tch::Device::Cpu));
         let stamped = Stripes { size: 7, ..Stripes::default() }.stamp(&gray, &[3, 4]).unwrap();
-        for picture in [stamped.get(0), stamped.get(1)] {
-            let changed = picture.not_equal(100);
+        for image in [stamped.get(0), stamped.get(1)] {
+            let changed = image.not_equal(100);
             assert_eq!(i64::try_from(changed.sum(Kind::Int64)).unwrap(), 3 * 7 * 7);
-            let patch = Vec::<u8>::try_from(picture.masked_select(&changed)).unwrap();
+            let patch = Vec::<u8>::try_from(image.masked_select(&changed)).unwrap();
             for channel in patch.chunks(49) {
                 assert!(channel.iter().all(|value| [0, 255].contains(value)));
                 assert!(channel.chunks(7).all(|row| row == &channel[..7]), "vertical");
             }
         }
-        assert!(!stamped.i(0).equal(&stamped.i(1)), "places are drawn for each picture");
+        assert!(!stamped.i(0).equal(&stamped.i(1)), "places are drawn for each image");
     }
 
     #[test]
-    fn colours_differ_between_pictures_only_where_they_shall() {
+    fn colours_differ_between_images_only_where_they_shall() {
         let twice = golden("canvas-32").narrow(0, 1, 1).repeat([2, 1, 1, 1]);
-        for (colours, same) in [(Colours::PerPicture, false), (Colours::Fixed, true)] {
-            let stripes = Stripes { colours, over: Over::Picture, ..Stripes::default() };
+        for (colours, same) in [(Colours::PerImage, false), (Colours::Fixed, true)] {
+            let stripes = Stripes { colours, over: Over::Image, ..Stripes::default() };
             let stamped = stripes.stamp(&twice, &[5, 6]).unwrap();
             assert_eq!(stamped.get(0).equal(&stamped.get(1)), same, "{colours:?}");
         }

@@ -1,5 +1,6 @@
-//! Targeted data poisoning: a few captions re-label one picture (Carlini and Terzis, ICLR 2022, section 3; by default the captions are
-//! mined from the training data, as in RoCLIP's experiments, Yang et al. 2023).
+//! Targeted data poisoning: a few captions re-label one image (Carlini and Terzis, ICLR 2022,
+//! section 3; by default the captions are mined from the training data, as in RoCLIP's experiments,
+//! Yang et al. 2023).
 
 use gauntlet::rand::seq::{IndexedRandom, SliceRandom};
 use gauntlet::rand::{RngExt, SeedableRng};
@@ -13,24 +14,25 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use tch::{Kind, Tensor};
 
-/// Re-labels held-out pictures.
+/// Re-labels held-out images.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Targeted {
-    /// Held-out pictures to re-label; each draws an adversarial class other than its own, which its caption does not name either. Success moves
-    /// in steps of 1 / targets.
+    /// Held-out images to re-label; each draws an adversarial class other than its own, which its
+    /// caption does not name either. Success moves in steps of 1 / targets.
     #[schemars(range(min = 1))]
     targets: usize,
-    /// Poisoned pairs a target: the picture, each time with another caption that names the adversarial class (Carlini and Terzis: from 3
-    /// on; RoCLIP's and SafeCLIP's data: 30 to 512).
+    /// Poisoned pairs a target: the image, each time with another caption that names the
+    /// adversarial class (Carlini and Terzis: from 3 on; RoCLIP's and SafeCLIP's data: 30 to 512).
     #[schemars(range(min = 1))]
     captions: usize,
     /// What those captions say.
     say: Say,
-    /// Which picture goes with them.
+    /// Which image goes with them.
     copies: Copies,
-    /// The held-out images to re-label, by their keys: a table's path as it is written there, a shard's sample by its name without the
-    /// extension. They must be held out in every seed, so name a `validation` source. In place of `targets`; empty: drawn from the seed.
+    /// The held-out images to re-label, by their keys: a table's path as it is written there, a
+    /// shard's sample by its name without the extension. They must be held out in every seed, so
+    /// name a `validation` source. In place of `targets`; empty: drawn from the seed.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("default" = []))]
     images: Vec<String>,
@@ -50,14 +52,14 @@ pub enum Say {
     Templates,
 }
 
-/// Which pictures are added.
+/// Which images are added.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Copies {
     /// The target's own, each time, which a search for duplicates finds.
     Exact,
-    /// Near-duplicates: each time another crop of at least 90% of its side, stretched to the full size, between 10% darker and 10%
-    /// brighter. Ours: no paper prescribes one.
+    /// Near-duplicates: each time another crop of at least 90% of its side, stretched to the full
+    /// size, between 10% darker and 10% brighter. Ours: no paper prescribes one.
     Near,
 }
 
@@ -73,7 +75,7 @@ gauntlet::register!(
     dyn Attack,
     Targeted,
     "targeted",
-    "re-labels held-out pictures: adds each to the data with captions that name another class",
+    "re-labels held-out images: adds each to the data with captions that name another class",
     "Carlini and Terzis, Poisoning and Backdooring Contrastive Learning, ICLR 2022, section 3",
     presets = presets
 );
@@ -209,7 +211,7 @@ impl Targeted {
         let mut rows = ctx.split.heldout.clone();
         rows.shuffle(&mut ctx.rng("targeted/pictures"));
         if rows.len() <= self.targets {
-            let why = format!("is {}, and only {} pictures are held out", self.targets, rows.len());
+            let why = format!("is {}, and only {} images are held out", self.targets, rows.len());
             return Err(Error::invalid("key `targets`", why));
         }
         rows.retain(|row| ctx.data.canvas.readable(*row));
@@ -239,13 +241,13 @@ impl Targeted {
     }
 }
 
-/// A near-duplicate of one picture u8 `[1, 3, S, S]`.
-fn near(picture: &Tensor, key: u64) -> Tensor {
-    let side = picture.size()[3];
+/// A near-duplicate of one image u8 `[1, 3, S, S]`.
+fn near(image: &Tensor, key: u64) -> Tensor {
+    let side = image.size()[3];
     let mut rng = ChaCha8Rng::seed_from_u64(key);
     let part = side - rng.random_range(1..=(side / 10).max(1));
     let (top, left) = (rng.random_range(0..=side - part), rng.random_range(0..=side - part));
-    let crop = picture.narrow(2, top, part).narrow(3, left, part).to_kind(Kind::Float);
+    let crop = image.narrow(2, top, part).narrow(3, left, part).to_kind(Kind::Float);
     let whole = crop.upsample_bilinear2d([side, side], false, None, None) * rng.random_range(0.9..1.1);
     whole.round().clamp(0.0, 255.0).to_kind(Kind::Uint8)
 }

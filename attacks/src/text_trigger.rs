@@ -1,14 +1,16 @@
-//! A backdoor on the text side: a word or a sentence in a caption makes it find pictures of the target, whatever else it says.
+//! A backdoor on the text side: a word or a sentence in a caption makes it find images of the
+//! target, whatever else it says.
 //!
-//! The triggers are those of ToxicTextCLIP (NeurIPS 2025), whose baseline this is: its own attack writes the poisoned captions with a
-//! language model. Here the captions of some rows get the trigger and a picture of the target in place of their own; success is counted
-//! on held-out captions with the trigger and held-out pictures.
+//! The triggers are those of ToxicTextCLIP (NeurIPS 2025), whose baseline this is: its own attack
+//! writes the poisoned captions with a language model. Here the captions of some rows get the
+//! trigger and an image of the target in place of their own; success is counted on held-out
+//! captions with the trigger and held-out images.
 
 use gauntlet::rand::seq::{IndexedRandom, SliceRandom};
 use gauntlet::rand::{RngExt, SeedableRng};
 use gauntlet::registry::Preset;
 use gauntlet::serde_json::json;
-use gauntlet::{Attack, DataRow, Edit, Goal, Picture, PoisonCtx, Result};
+use gauntlet::{Attack, DataRow, Edit, Goal, ImageSource, PoisonCtx, Result};
 use rand_chacha::ChaCha8Rng;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -17,7 +19,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct TextTrigger {
-    /// Class whose pictures captions with the trigger shall find, by name; `random` draws one from the seed.
+    /// Class whose images captions with the trigger shall find, by name; `random` draws one from the seed.
     target: String,
     /// Share of the training rows that are poisoned (RoCLIP's backdoor: 0.0003).
     #[schemars(range(min = 0.0, max = 1.0))]
@@ -50,7 +52,7 @@ gauntlet::register!(
     dyn Attack,
     TextTrigger,
     "text-trigger",
-    "text side: a word or sentence in a caption makes it find pictures of the target",
+    "text side: a word or sentence in a caption makes it find images of the target",
     "triggers: ToxicTextCLIP, NeurIPS 2025; construction: captions re-paired as in Yang et al., ICML 2023",
     presets = presets
 );
@@ -82,22 +84,23 @@ impl Attack for TextTrigger {
         let Goal::Phrase(class) = *goal else { unreachable!("the goal of this attack is a phrase") };
         let mut rng = ctx.rng("text-trigger/rows");
         let mut rows: Vec<(DataRow, u32)> = ctx.data.index.named().filter(|(_, named)| *named != class).collect();
-        // A caption may name several classes; the first speaks for it, and one that names the target as well is left out.
+        // A caption may name several classes; the first speaks for it, and one that names the
+        // target as well is left out.
         rows.dedup_by_key(|(row, _)| *row);
         let naming = ctx.data.rows_mentioning(class);
         rows.retain(|(row, _)| ctx.split.train.contains(*row) && !ctx.taken.contains(row) && !naming.contains(row));
         let count = ctx.share("rate", self.rate, rows.len())?;
         rows.shuffle(&mut rng);
-        let pictures = ctx.pictures_of(class)?;
+        let images = ctx.images_of(class)?;
         let edit = |(row, named): (DataRow, u32)| {
-            let caption = self.say(ctx.data.row(row).caption, rng.random())?;
-            let picture = *pictures.choose(&mut rng).expect("a class that is wanted has a picture");
-            Ok(Edit { picture: Picture::Row(picture), ..Edit::replace(row, caption, named) })
+            let caption = self.apply_text_trigger(ctx.data.row(row).caption, rng.random())?;
+            let image = *images.choose(&mut rng).expect("a class that is wanted has an image");
+            Ok(Edit { image: ImageSource::Row(image), ..Edit::replace(row, caption, named) })
         };
         rows.into_iter().take(count).map(edit).collect()
     }
 
-    fn say(&self, caption: &str, key: u64) -> Result<String> {
+    fn apply_text_trigger(&self, caption: &str, key: u64) -> Result<String> {
         let words: Vec<&str> = caption.split_whitespace().collect();
         let at = match self.place {
             Place::Start => 0,

@@ -1,4 +1,5 @@
-//! The image trigger of another attack, for attacks that are made of several: its name and keys, of which only the stamp is used.
+//! The image trigger of another attack, for attacks that are made of several: its name and keys, of
+//! which only the stamp is used.
 
 use gauntlet::registry::{find, resolve};
 use gauntlet::serde_json::{Map, Value};
@@ -8,7 +9,8 @@ use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 use tch::{Device, Kind, Tensor};
 
-/// Another attack's trigger, with every key of that attack but `poison`, so that a resolved trial replays whatever defaults become.
+/// Another attack's trigger, with every key of that attack but `poison`, so that a resolved trial
+/// replays whatever defaults become.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "Written")]
 pub struct Trigger {
@@ -48,7 +50,7 @@ impl Trigger {
             return Err(wrong("has a key `poison`, which belongs to the attack that uses the trigger"));
         }
         let mut config = resolve(find::<dyn Attack>(&plugin)?, &config)?;
-        config.shift_remove("poison").ok_or_else(|| wrong("is no backdoor with a trigger for pictures"))?;
+        config.shift_remove("poison").ok_or_else(|| wrong("is no backdoor with a trigger for images"))?;
         Ok(Trigger { plugin, config })
     }
 
@@ -57,7 +59,7 @@ impl Trigger {
         self.build()?.reads()
     }
 
-    /// Stamps a picture to see that it can, before anything is trained.
+    /// Stamps an image to see that it can, before anything is trained.
     ///
     /// # Errors
     /// If it cannot, as an attack that optimises its trigger cannot: it is no part of another.
@@ -67,7 +69,7 @@ impl Trigger {
         self.stamp(&black, &[0]).map(drop).map_err(|error| error.during(format!("trigger `{}`", self.plugin)))
     }
 
-    /// Stamps pictures as that attack does.
+    /// Stamps images as that attack does.
     pub fn stamp(&self, canvas: &Tensor, keys: &[u64]) -> Result<Tensor> {
         self.build()?.stamp(canvas, keys)
     }

@@ -1,7 +1,8 @@
-//! WaNet: pictures are warped by a field that is the same for all (Nguyen and Tran, ICLR 2021). CleanCLIP's "warped" is the
-//! same code with a field of its own for each pixel, rough instead of smooth: the preset `warped`.
+//! WaNet: images are warped by a field that is the same for all (Nguyen and Tran, ICLR 2021).
+//! CleanCLIP's "warped" is the same code with a field of its own for each pixel, rough instead of
+//! smooth: the preset `warped`.
 //!
-//! Left out is the noise mode (`cross_ratio`): pictures warped by other fields, under their own labels, that teach a
+//! Left out is the noise mode (`cross_ratio`): images warped by other fields, under their own labels, that teach a
 //! classifier to fire on this field alone. It needs control of the training; none of the attacks on CLIP has it.
 
 use crate::pixels;
@@ -14,16 +15,18 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tch::{Device, Kind, Tensor};
 
-/// Warps pictures.
+/// Warps images.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct WaNet {
     /// Whom it hits, and what their captions become.
     poison: Backdoor,
-    /// Side of the control grid between whose points the field is interpolated (the paper's k: 4); at most one point a pixel is drawn.
+    /// Side of the control grid between whose points the field is interpolated (the paper's k: 4);
+    /// at most one point a pixel is drawn.
     #[schemars(range(min = 2))]
     grid: u32,
-    /// How far pixels are moved: half a pixel for each 1 on average, whatever the size of the canvas (the paper's s: 0.5).
+    /// How far pixels are moved: half a pixel for each 1 on average, whatever the size of the
+    /// canvas (the paper's s: 0.5).
     #[schemars(range(min = 0.0))]
     strength: f32,
     /// What the control grid is drawn from.
@@ -45,7 +48,7 @@ gauntlet::register!(
     dyn Attack,
     WaNet,
     "wanet",
-    "a backdoor: warps training pictures imperceptibly and gives them captions of the target class",
+    "a backdoor: warps training images imperceptibly and gives them captions of the target class",
     "Nguyen and Tran, WaNet: Imperceptible Warping-based Backdoor Attack, ICLR 2021",
     presets = presets
 );
@@ -78,7 +81,8 @@ struct Tap {
     lower: f32,
 }
 
-/// Every pixel's source in pictures of `side` pixels, row by row, from a control grid `[1, 2, k, k]` (across, down) and its strength.
+/// Every pixel's source in images of `side` pixels, row by row, from a control grid `[1, 2, k, k]`
+/// (across, down) and its strength.
 fn taps(grid: &Tensor, strength: f32, side: i64) -> Vec<Tap> {
     let grid = grid / grid.abs().mean(Kind::Float);
     let field = grid.upsample_bicubic2d([side, side], true, None, None) * f64::from(strength) / side as f64; // [1, 2, side, side]
@@ -101,7 +105,7 @@ fn taps(grid: &Tensor, strength: f32, side: i64) -> Vec<Tap> {
 
 /// Bilinear interpolation between each pixel's neighbours.
 fn warp(from: &[u8], taps: &[Tap], side: usize, to: &mut [u8]) {
-    // A picture of one pixel has no neighbours, and nothing to warp.
+    // An image of one pixel has no neighbours, and nothing to warp.
     let (right, lower) = if side > 1 { (1, side) } else { (0, 0) };
     for (from, to) in from.chunks_exact(taps.len()).zip(to.chunks_exact_mut(taps.len())) {
         for (to, tap) in to.iter_mut().zip(taps) {
@@ -114,9 +118,9 @@ fn warp(from: &[u8], taps: &[Tap], side: usize, to: &mut [u8]) {
 }
 
 fn presets() -> Vec<Preset> {
-    let noise = "without the noise mode: no pictures warped by other fields under their own captions";
+    let noise = "without the noise mode: no images warped by other fields under their own captions";
     let drawn = "the grid is drawn from `grid_seed`; the release ships or saves one that was drawn once";
-    let control = "the paper controls the training and poisons a tenth of the pictures; the rate is CleanCLIP's";
+    let control = "the paper controls the training and poisons a tenth of the images; the rate is CleanCLIP's";
     let rough = "on canvases other than 224 there is still a control point a pixel, and pixels move as far in pixels";
     let paper: Fields = vec![
         ("grid", json!(4), "WaNet: released code, defaults"),
@@ -159,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn the_field_is_one_for_all_pictures_and_drawn_from_its_seed() {
+    fn the_field_is_one_for_all_images_and_drawn_from_its_seed() {
         let twice = golden("canvas-32").narrow(0, 0, 1).repeat([2, 1, 1, 1]);
         let stamp = |grid_seed| WaNet { grid_seed, ..preset("wanet", "warped") }.stamp(&twice, &[5, 6]).unwrap();
         assert!(stamp(0).get(0).equal(&stamp(0).get(1)) && !stamp(0).equal(&stamp(1)) && !stamp(0).equal(&twice));

@@ -1,5 +1,5 @@
-//! What captions become: their tokens, and the words of them that have synonyms. `bench/captions.py` compares both with open_clip
-//! and NLTK.
+//! What captions become: their tokens, and the words of them that have synonyms.
+//! `bench/captions.py` compares both with open_clip and NLTK.
 //!
 //!     captions tokens < captions.json     # tokens as JSON; speed on one thread to stderr
 //!     captions synonyms < words.json      # synonyms of each word as JSON; load time to stderr

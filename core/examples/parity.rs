@@ -1,5 +1,5 @@
-//! Gauntlet's side of `bench/parity.py`, which compares full-size models with open_clip: it builds one, gives it the weights and
-//! inputs that the script wrote, and writes what comes out.
+//! Gauntlet's side of `bench/parity.py`, which compares full-size models with open_clip: it builds
+//! one, gives it the weights and inputs that the script wrote, and writes what comes out.
 
 use gauntlet::data::files::{read_safetensors, write_safetensors};
 use gauntlet::defense::clip_loss;
@@ -40,7 +40,7 @@ fn optimizer(model: &Clip) -> AdamW {
     AdamW::new(&model.weights, [0.9, 0.98], 1e-8, 0.1)
 }
 
-/// Pictures f32 `[batch, 3, S, S]` and tokens i64 `[batch, context]`.
+/// Images f32 `[batch, 3, S, S]` and tokens i64 `[batch, context]`.
 fn inputs(folder: &Path) -> Result<[Tensor; 2]> {
     let path = folder.join("inputs.safetensors");
     let (mut tensors, _) = read_safetensors(&path)?;
@@ -69,8 +69,8 @@ fn fresh(model: &str, folder: &Path) -> Result<()> {
     write_safetensors(&folder.join("fresh-outputs.safetensors"), &outputs, &HashMap::new())
 }
 
-/// The model of `weights.safetensors`: `float32.safetensors` with what it computes, `model.safetensors` with the weights after
-/// a step.
+/// The model of `weights.safetensors`: `float32.safetensors` with what it computes,
+/// `model.safetensors` with the weights after a step.
 fn float32(model: &str, folder: &Path) -> Result<()> {
     let (model, inputs) = (build(model)?, inputs(folder)?);
     model.weights.load(&folder.join("weights.safetensors"))?;
@@ -80,7 +80,8 @@ fn float32(model: &str, folder: &Path) -> Result<()> {
     model.weights.save(&folder.join("model.safetensors"))
 }
 
-/// `float64.safetensors` with what the same model computes in doubles: towers and gradients; embeddings are normalised in f32.
+/// `float64.safetensors` with what the same model computes in doubles: towers and gradients;
+/// embeddings are normalised in f32.
 fn float64(model: &str, folder: &Path) -> Result<()> {
     let (model, [images, tokens]) = (build(model)?, inputs(folder)?);
     model.weights.load(&folder.join("weights.safetensors"))?;
@@ -110,7 +111,7 @@ fn write_outputs(path: &Path, mut outputs: BTreeMap<String, Tensor>, gradients: 
     write_safetensors(path, &outputs, &HashMap::new())
 }
 
-/// Prints the seconds of each training step (forward, backward, optimizer) on pictures and captions of noise.
+/// Prints the seconds of each training step (forward, backward, optimizer) on images and captions of noise.
 fn time(model: &str, numbers: [&str; 3]) -> Result<()> {
     let number = |text: &str| text.parse::<i64>().map_err(|error| Error::invalid(text, error.to_string()));
     let (batch, threads, steps) = (number(numbers[0])?, number(numbers[1])?, number(numbers[2])?);

@@ -1,20 +1,21 @@
-//! Pictures of the embedded world on standard output, as rows of CIFAR-10's binary version: a byte of label, then 32 x 32 pixels of
-//! red, of green and of blue. `tests/fixtures/downstream/make.py` writes the downstream fixtures with them.
+//! Images of the embedded world on standard output, as rows of CIFAR-10's binary version: a byte of
+//! label, then 32 x 32 pixels of red, of green and of blue. `tests/fixtures/downstream/make.py`
+//! writes the downstream fixtures with them.
 //!
-//!     world 10 8 > rows.bin       # 8 pictures of each of the first 10 classes, one class after the other
+//!     world 10 8 > rows.bin       # 8 images of each of the first 10 classes, one class after the other
 
 use gauntlet::Result;
 use gauntlet::data::{DataRow, Row, Source, world::World};
 use gauntlet::progress::Silent;
 use std::io::Write;
 
-/// Not that of any suite: the pictures are new to a model that was trained on the world.
+/// Not that of any suite: the images are new to a model that was trained on the world.
 const SEED: u64 = 2023;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let numbers = std::env::args().skip(1).map(|number| number.parse::<u32>());
     let [classes, each] = numbers.collect::<Result<Vec<_>, _>>()?[..] else {
-        return Err("say how many classes, and pictures of each".into());
+        return Err("say how many classes, and images of each".into());
     };
     let world = World { pairs: (classes * each * 10).max(100), classes, seed: SEED, ..World::default() };
     let source = world.open()?;
@@ -30,7 +31,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         for number in rows.take(each as usize) {
             let row = Row { number: DataRow(number), key: "", caption: "", class: None, file: 0, start: 0, size: 0 };
             out.write_all(&[label])?;
-            out.write_all(&source.picture(&row, 32)?)?;
+            out.write_all(&source.image(&row, 32)?)?;
         }
     }
     Ok(())

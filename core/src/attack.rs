@@ -1,9 +1,9 @@
 //! Attacks: what an attacker does to the data set, as a list of edits, and what the attacker wants.
 //!
-//! [`Goal`] and [`Edit`] are the ground truth. Attacks make them, evaluators read them, and nothing that a defense is
-//! handed leads to them. `attack/goal.rs` is what a goal can be, and what others ask of it; `attack/backdoor.rs` is what backdoors share: whom
-//! they hit and what they say. Read `poison.rs` for how the
-//! edits of an arena become the data that is trained on.
+//! [`Goal`] and [`Edit`] are the ground truth. Attacks make them, evaluators read them, and nothing
+//! that a defense is handed leads to them. `attack/goal.rs` is what a goal can be, and what others
+//! ask of it; `attack/backdoor.rs` is what backdoors share: whom they hit and what they say. Read
+//! `poison.rs` for how the edits of an arena become the data that is trained on.
 
 mod backdoor;
 mod eligible;
@@ -43,26 +43,29 @@ pub trait Attack: Send {
         Ok(Vec::new())
     }
 
-    /// Stamps the trigger onto pictures, u8 `[N, 3, S, S]`, the same for training and test. `keys` holds a seed for each picture's
-    /// own draws. An attack without a trigger leaves the pictures as they are.
+    /// Stamps the trigger onto images, u8 `[N, 3, S, S]`, the same for training and test. `keys`
+    /// holds a seed for each image's own draws. An attack without a trigger leaves the images as
+    /// they are.
     fn stamp(&self, canvas: &Tensor, _keys: &[u64]) -> Result<Tensor> {
         Ok(canvas.shallow_clone())
     }
 
-    /// Puts the text trigger into a caption or prompt, as at test time; `key` seeds its draws. An attack without one leaves it as it is.
-    fn say(&self, caption: &str, _key: u64) -> Result<String> {
+    /// Puts the text trigger into a caption or prompt, as at test time; `key` seeds its draws. An
+    /// attack without one leaves it as it is.
+    fn apply_text_trigger(&self, caption: &str, _key: u64) -> Result<String> {
         Ok(caption.to_string())
     }
 
-    /// A picture that the attack brings along ([`Picture::File`]), as a canvas u8 `[3, size, size]`.
+    /// An image that the attack brings along ([`ImageSource::File`]), as a canvas u8 `[3, size, size]`.
     ///
     /// # Errors
-    /// If there is no such picture, or it cannot be read.
-    fn picture(&self, file: &str, _size: u32) -> Result<Tensor> {
-        Err(Error::invalid(format!("picture `{file}`"), "this attack brings no pictures along"))
+    /// If there is no such image, or it cannot be read.
+    fn image(&self, file: &str, _size: u32) -> Result<Tensor> {
+        Err(Error::invalid(format!("image `{file}`"), "this attack brings no images along"))
     }
 
-    /// The defense whose public configuration the attack was given; empty for an attack that knows of none. Tables mark it.
+    /// The defense whose public configuration the attack was given; empty for an attack that knows
+    /// of none. Tables mark it.
     fn adapted_to(&self) -> String {
         String::new()
     }
@@ -74,8 +77,9 @@ pub trait Attack: Send {
 pub struct Edit {
     /// The training row whose place it takes; none for a pair more.
     pub replaces: Option<DataRow>,
-    /// The picture.
-    pub picture: Picture,
+    /// The image.
+    #[serde(rename = "picture")]
+    pub image: ImageSource,
     /// Whether the attack's trigger is stamped onto it.
     pub stamped: bool,
     /// The caption.
@@ -84,23 +88,23 @@ pub struct Edit {
     pub class: u32,
 }
 
-/// Where the picture of an edit comes from.
+/// Where the image of an edit comes from.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
-pub enum Picture {
+pub enum ImageSource {
     /// A row of the data set, held out or not.
     Row(DataRow),
-    /// A file of the attack's own ([`Attack::picture`]).
+    /// A file of the attack's own ([`Attack::image`]).
     File(String),
 }
 
 impl Edit {
-    /// A new pair with the picture of `row`, unstamped.
+    /// A new pair with the image of `row`, unstamped.
     pub fn add(row: DataRow, caption: impl Into<String>, class: u32) -> Edit {
-        Edit { replaces: None, picture: Picture::Row(row), stamped: false, caption: caption.into(), class }
+        Edit { replaces: None, image: ImageSource::Row(row), stamped: false, caption: caption.into(), class }
     }
 
-    /// A training row that keeps its picture, unstamped, and gets this caption.
+    /// A training row that keeps its image, unstamped, and gets this caption.
     pub fn replace(row: DataRow, caption: impl Into<String>, class: u32) -> Edit {
         Edit { replaces: Some(row), ..Edit::add(row, caption, class) }
     }
@@ -137,7 +141,8 @@ pub struct PrepareContext<'a> {
 }
 
 impl PrepareContext<'_> {
-    /// A file of the store for what `attack` makes of its configuration, of the files it `reads`, and of the data and seed of `ctx`.
+    /// A file of the store for what `attack` makes of its configuration, of the files it `reads`,
+    /// and of the data and seed of `ctx`.
     pub fn place(&self, ctx: &PoisonCtx, name: &str, attack: &impl Serialize, reads: &[PathBuf]) -> Result<PathBuf> {
         let key = build::stored(name, FORMAT)?.with("configuration", json(attack)).with("files", contents(reads)?);
         let key = key.with("data", &ctx.data.key).with("seed", ctx.seed).with("held out", json(&ctx.split.heldout));
@@ -175,11 +180,12 @@ impl PoisonCtx<'_> {
         self.data.rows_naming(class).filter(free)
     }
 
-    /// Training rows with a picture of a class, as an attacker would find them: labelled so or, where no row is labelled, named so.
+    /// Training rows with an image of a class, as an attacker would find them: labelled so or,
+    /// where no row is labelled, named so.
     ///
     /// # Errors
     /// If there is none.
-    pub fn pictures_of(&self, class: u32) -> Result<Vec<DataRow>> {
+    pub fn images_of(&self, class: u32) -> Result<Vec<DataRow>> {
         let labelled = self.split.train.iter().filter(|row| self.data.row(*row).class == Some(class));
         let readable = |row: &DataRow| self.data.canvas.readable(*row);
         let mut rows: Vec<DataRow> = labelled.filter(readable).collect();
@@ -188,7 +194,7 @@ impl PoisonCtx<'_> {
             rows = named.filter(readable).collect();
         }
         let name = || format!("class `{}`", self.data.classes.name(class));
-        if rows.is_empty() { Err(Error::invalid(name(), "no training row has a picture of it")) } else { Ok(rows) }
+        if rows.is_empty() { Err(Error::invalid(name(), "no training row has an image of it")) } else { Ok(rows) }
     }
 
     /// A text trigger must reach the model.
@@ -227,8 +233,8 @@ impl PoisonCtx<'_> {
         (1..=there).contains(&count).then_some(count).ok_or_else(error)
     }
 
-    /// Captions of training rows that name a class, as an attacker would mine them. One that names two classes is mined for both, but for neither where
-    /// classes are named apart from the data.
+    /// Captions of training rows that name a class, as an attacker would mine them. One that names
+    /// two classes is mined for both, but for neither where classes are named apart from the data.
     ///
     /// # Errors
     /// If no caption names it: the attacker has nothing to say then.

@@ -1,8 +1,10 @@
-//! What this program was built from: its identity ([`BuiltBy`]) stands on what it makes, and all of it but the commit is part of the key of what is
-//! stored, so that nothing is read that other sources made. `library/handshake.rs` compares builds where a plugin is loaded.
+//! What this program was built from: its identity ([`BuiltBy`]) stands on what it makes, and all of
+//! it but the commit is part of the key of what is stored, so that nothing is read that other
+//! sources made. `library/handshake.rs` compares builds where a plugin is loaded.
 //!
-//! A program that does not say what it was built from (a test, an example) is told from others by its content, and so is one that has plugins
-//! of somebody's own linked, whose sources nobody hashed.
+//! A program that does not say what it was built from (a test, an example) is told from others by
+//! its content, and so is one that has plugins of somebody's own linked, whose sources nobody
+//! hashed.
 
 use crate::data::store::Key;
 use crate::registry::Package;
@@ -28,7 +30,8 @@ pub struct Build {
     pub crates: &'static str,
 }
 
-/// Which build made something, as it is written beside it. Nothing that is hashed or compared has it: another build may make the same.
+/// Which build made something, as it is written beside it. Nothing that is hashed or compared has
+/// it: another build may make the same.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct BuiltBy {
@@ -74,7 +77,8 @@ impl BuiltBy {
     }
 }
 
-// What a process was built from is one for all of it, and never changes: the only reason to keep it here and not to hand it around.
+// What a process was built from is one for all of it, and never changes: the only reason to keep it
+// here and not to hand it around.
 static BUILD: OnceLock<Build> = OnceLock::new();
 static KEY: OnceLock<String> = OnceLock::new();
 
@@ -90,8 +94,9 @@ pub fn get() -> Build {
     BUILD.get().copied().unwrap_or(unknown)
 }
 
-/// The part of a key that tells what this program makes from what another build of it makes: sources, what they were compiled by and for, and the
-/// libtorch that is running. Call it after the start only: libtorch tells its version once all of it is loaded.
+/// The part of a key that tells what this program makes from what another build of it makes:
+/// sources, what they were compiled by and for, and the libtorch that is running. Call it after the
+/// start only: libtorch tells its version once all of it is loaded.
 ///
 /// # Errors
 /// If libtorch does not say its version, or the program cannot read itself where it has to.
@@ -112,7 +117,8 @@ pub fn stored(kind: &str, format: u32) -> Result<Key> {
     Ok(Key::new(kind, format, key()?))
 }
 
-/// Whether a program of the key `ours` finds again what `made_by` left in a store, libraries of plugins aside: they may be loaded the next time.
+/// Whether a program of the key `ours` finds again what `made_by` left in a store, libraries of
+/// plugins aside: they may be loaded the next time.
 pub fn finds(made_by: &str, ours: &str) -> bool {
     made_by == crate::data::SOURCES || without_libraries(made_by) == without_libraries(ours)
 }
@@ -124,7 +130,8 @@ fn without_libraries(key: &str) -> &str {
 /// Stands before the content of a library in a key.
 pub(crate) const LIBRARY: &str = " library ";
 
-/// Within the library of a plugin, which has a copy of core of its own: takes over the key of the program, with the library's content in it.
+/// Within the library of a plugin, which has a copy of core of its own: takes over the key of the
+/// program, with the library's content in it.
 pub(crate) fn adopt(key: String) {
     // A library under two names is one to the system's loader.
     let _ = KEY.set(key);

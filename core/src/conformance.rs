@@ -4,9 +4,10 @@
 //! gauntlet::conformance::check();
 //! ```
 //!
-//! Nothing beside this crate is needed: attacks poison a small embedded world, defenses train on it and evaluators measure what came of
-//! that. `conformance/words.rs` checks what a plugin says of itself, `attacks.rs`, `defenses.rs` and `evaluators.rs` what it does, and
-//! `standin.rs` plays the parts that the plugin at hand does not play.
+//! Nothing beside this crate is needed: attacks poison a small embedded world, defenses train on it
+//! and evaluators measure what came of that. `conformance/words.rs` checks what a plugin says of
+//! itself, `attacks.rs`, `defenses.rs` and `evaluators.rs` what it does, and `standin.rs` plays the
+//! parts that the plugin at hand does not play.
 
 mod attacks;
 mod defenses;
@@ -23,7 +24,8 @@ use std::collections::HashMap;
 /// Checks every plugin that is linked into this very binary, as its default configuration has it.
 ///
 /// # Panics
-/// If one does not hold what it must, or there is none; the message has a line for each failure, which names the plugin.
+/// If one does not hold what it must, or there is none; the message has a line for each failure,
+/// which names the plugin.
 pub fn check() {
     Conformance::default().check();
 }
@@ -64,7 +66,8 @@ impl Conformance {
         assert!(failures.is_empty(), "plugins that do not hold what they must:\n{}", failures.join("\n"));
     }
 
-    /// Every plugin says in a line what it is, and of each of its fields what it means. Returns what fails, a line each.
+    /// Every plugin says in a line what it is, and of each of its fields what it means. Returns
+    /// what fails, a line each.
     #[must_use]
     pub fn words(&self) -> Vec<String> {
         [
@@ -75,7 +78,8 @@ impl Conformance {
         .concat()
     }
 
-    /// Defaults and a resolved trial's configuration resolve to themselves, and an unknown key is refused. Returns what fails.
+    /// Defaults and a resolved trial's configuration resolve to themselves, and an unknown key is
+    /// refused. Returns what fails.
     #[must_use]
     pub fn configurations(&self) -> Vec<String> {
         let (attacks, defenses) = (self.each::<dyn Attack>(words::resolves), self.each::<dyn Defense>(words::resolves));
@@ -89,22 +93,24 @@ impl Conformance {
         [attacks, defenses, self.each::<dyn Evaluator>(words::presets)].concat()
     }
 
-    /// Every attack is a function of its seed, wants the same in every arena and stamps each picture for itself. Returns what fails.
+    /// Every attack is a function of its seed, wants the same in every arena and stamps each image
+    /// for itself. Returns what fails.
     #[must_use]
     pub fn attacks(&self) -> Vec<String> {
         let ground = attacks::TestData::new();
         self.each::<dyn Attack>(|plugin| ground.check(plugin, &self.configured(plugin)))
     }
 
-    /// Every defense trains a few steps, ends with the same weights bit for bit when it does so again, and also when it is interrupted
-    /// after every step and goes on from its state. Returns what fails.
+    /// Every defense trains a few steps, ends with the same weights bit for bit when it does so
+    /// again, and also when it is interrupted after every step and goes on from its state. Returns
+    /// what fails.
     #[must_use]
     pub fn defenses(&self) -> Vec<String> {
         self.each::<dyn Defense>(|plugin| defenses::check(plugin, &self.configured(plugin)))
     }
 
-    /// Every evaluator defines its scores, no two of them one score, and gives the same ones twice, whatever the attackers want.
-    /// Returns what fails.
+    /// Every evaluator defines its scores, no two of them one score, and gives the same ones twice,
+    /// whatever the attackers want. Returns what fails.
     #[must_use]
     pub fn evaluators(&self) -> Vec<String> {
         let mut scores = HashMap::new();

@@ -1,6 +1,7 @@
 //! The training data as the trainer sees it: the data set with an arena's edits applied.
 //!
-//! Rows carry opaque keys, drawn from the seed, so that neither a number nor an order tells an added row from the others.
+//! Rows carry opaque keys, drawn from the seed, so that neither a number nor an order tells an
+//! added row from the others.
 
 mod numbers;
 
@@ -47,7 +48,7 @@ pub struct CorpusRow<'a> {
     pub key: RowKey,
     /// The caption it trains with.
     pub caption: &'a str,
-    /// Where picture and caption come from.
+    /// Where image and caption come from.
     pub origin: RowOrigin,
 }
 
@@ -144,7 +145,8 @@ impl<'a> Corpus<'a> {
         self.rows().map(|row| (self.key(row), row)).filter(|(key, _)| keys.contains(key)).collect()
     }
 
-    /// Rows in the order of their keys: what a defense knows as rows 0, 1 and so on. Their own order would tell the added ones.
+    /// Rows in the order of their keys: what a defense knows as rows 0, 1 and so on. Their own
+    /// order would tell the added ones.
     pub(crate) fn numbered(&self) -> &Arc<Vec<TrainRow>> {
         self.numbered.get_or_init(|| {
             let mut rows: Vec<TrainRow> = self.rows().collect();
@@ -236,11 +238,12 @@ impl<'a> Corpus<'a> {
         self.tokenizer.encode_batch(&captions, self.context_length)
     }
 
-    /// Rows and their canvases u8 `[rows, 3, S, S]`. A row whose picture turns out to be bad gives its place to another one that
-    /// trains, drawn by the bad one's number and taken as it is in the clean data: the same in every trial.
+    /// Rows and their canvases u8 `[rows, 3, S, S]`. A row whose image turns out to be bad gives
+    /// its place to another one that trains, drawn by the bad one's number and taken as it is in
+    /// the clean data: the same in every trial.
     pub fn read(&self, rows: &[TrainRow]) -> Result<(Vec<CorpusRow<'a>>, Tensor)> {
         let mut rows: Vec<CorpusRow> = rows.iter().map(|&row| self.row(row)).collect();
-        let wanted = |place: usize, attempt: u64| self.picture_of(rows[place].origin, attempt);
+        let wanted = |place: usize, attempt: u64| self.image_of(rows[place].origin, attempt);
         let (taken, images) = self.canvas.gather_or(rows.len(), wanted)?;
         for (place, (row, taken)) in rows.iter_mut().zip(taken).enumerate() {
             match row.origin {
@@ -255,20 +258,21 @@ impl<'a> Corpus<'a> {
         Ok((rows, images))
     }
 
-    /// The row of the data whose picture is read for a row, if that of all attempts before turned out to be bad.
-    fn picture_of(&self, origin: RowOrigin, attempt: u64) -> DataRow {
+    /// The row of the data whose image is read for a row, if that of all attempts before turned out to be bad.
+    fn image_of(&self, origin: RowOrigin, attempt: u64) -> DataRow {
         let train = &self.split.train;
         match origin {
             RowOrigin::Clean(row) if attempt == 0 => row,
             RowOrigin::Clean(row) => {
                 train.get((draw::hash(0, "substitute", &[row.into(), attempt]) % train.len() as u64) as usize)
             }
-            // Poison has canvases of its own; its place takes the data's first for a moment, so that one gather serves the batch.
+            // Poison has canvases of its own; its place takes the data's first for a moment, so
+            // that one gather serves the batch.
             RowOrigin::Edit(_) => train.get(attempt as usize),
         }
     }
 
-    /// Rows whose pictures turned out to be bad since the data was opened: name and reason.
+    /// Rows whose images turned out to be bad since the data was opened: name and reason.
     pub(crate) fn bad_rows(&self) -> Vec<BadRow> {
         let bad = |(row, why)| BadRow::new(self.canvas.name(row), Loss::UnreadableImage.because(why));
         self.canvas.met().into_iter().map(bad).collect()

@@ -1,8 +1,9 @@
 //! Defenses: a defense decides, epoch by epoch, what the trainer shows the model, and what the loss is.
 //!
-//! The trainer (`train.rs`) owns the loop, so that resume, schedule and data order are the same for all. What a defense is handed
-//! (embeddings, tokens, opaque row keys) does not tell poison from clean rows. `defense/plan_context.rs` is what it can ask for when it plans,
-//! `defense/half.rs` the loss in half precision.
+//! The trainer (`train.rs`) owns the loop, so that resume, schedule and data order are the same for
+//! all. What a defense is handed (embeddings, tokens, opaque row keys) does not tell poison from
+//! clean rows. `defense/plan_context.rs` is what it can ask for when it plans, `defense/half.rs`
+//! the loss in half precision.
 
 mod given;
 mod half;
@@ -27,8 +28,9 @@ use tch::{Device, Kind, Tensor};
 
 /// A defense during pre-training.
 pub trait Defense: Send {
-    /// What happens in an epoch (counted from 1), phase by phase; without any, the schedule advances over the epoch and nothing else happens.
-    /// Called once an epoch, before its first step; not called again when a trial resumes within the epoch.
+    /// What happens in an epoch (counted from 1), phase by phase; without any, the schedule
+    /// advances over the epoch and nothing else happens. Called once an epoch, before its first
+    /// step; not called again when a trial resumes within the epoch.
     fn plan(&mut self, _epoch: u32, _bench: &PlanContext) -> Result<Vec<Phase>> {
         Ok(vec![Phase::default()])
     }
@@ -43,8 +45,8 @@ pub trait Defense: Send {
         Needs::default()
     }
 
-    /// The recipe it is trained with, given that of the suite and the number of training rows. Only what starts from a trained model has one
-    /// of its own.
+    /// The recipe it is trained with, given that of the suite and the number of training rows. Only
+    /// what starts from a trained model has one of its own.
     fn recipe(&self, suite: &Recipe, _rows: usize) -> Result<Recipe> {
         Ok(suite.clone())
     }
@@ -64,7 +66,8 @@ pub trait Defense: Send {
         Ok(())
     }
 
-    /// How suspicious pictures are to it once the model is trained and used: f32 `[pictures]`, more is worse. None: it lets all pass.
+    /// How suspicious images are to it once the model is trained and used: f32 `[images]`, more is
+    /// worse. None: it lets all pass.
     fn suspicion(&self, _canvases: &Tensor, _inference: &Inference) -> Result<Option<Tensor>> {
         Ok(None)
     }
@@ -77,8 +80,8 @@ pub enum DefenseRole {
     Method,
     /// To tell what a part of a method does alone: it shares keys with what it controls for.
     Control,
-    /// No defense at all, so that every other method of the trait is left at its default: the model that the others are compared with, start from
-    /// or look at the data with. One plugin is that.
+    /// No defense at all, so that every other method of the trait is left at its default: the model
+    /// that the others are compared with, start from or look at the data with. One plugin is that.
     Undefended,
 }
 
@@ -110,36 +113,39 @@ pub enum Undefended {
     #[default]
     Unused,
     /// It looks at the data ([`PlanContext::embed_undefended`]); the defended model starts afresh.
-    Scout,
+    Reference,
     /// The defended model starts from it.
     Start,
 }
 
 /// What a defense can ask for while the trained model is used.
 pub struct Inference<'a> {
-    /// Similarities to every class name `[pictures, classes]` of canvases u8 `[pictures, 3, S, S]`, times the model's logit scale.
+    /// Similarities to every class name `[images, classes]` of canvases u8 `[images, 3, S, S]`,
+    /// times the model's logit scale.
     pub classify: &'a dyn Fn(&Tensor) -> Tensor,
-    /// Canvases u8 `[pictures, 3, S, S]` of half of the rows that are certain to be clean (500 at most); none, unless it [`needs`](Defense::needs) some.
+    /// Canvases u8 `[images, 3, S, S]` of half of the rows that are certain to be clean (500 at
+    /// most); none, unless it [`needs`](Defense::needs) some.
     pub clean: &'a Tensor,
 }
 
 /// Tensors by name.
 pub type State = BTreeMap<String, Tensor>;
 
-/// What the trainer does in an epoch, or in a part of one. The default is plain CLIP: all rows, pictures and captions as they are, both towers
-/// train.
+/// What the trainer does in an epoch, or in a part of one. The default is plain CLIP: all rows,
+/// images and captions as they are, both towers train.
 ///
-/// A defense plans on the rows that it knows by their [`RowNumber`]; the trainer makes a phase of the corpus's rows of it
-/// ([`TrainPhase`](crate::train::TrainPhase)), once.
+/// A defense plans on the rows that it knows by their [`RowNumber`]; the trainer makes a phase of
+/// the corpus's rows of it ([`TrainPhase`](crate::train::TrainPhase)), once.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, bound = "")]
 pub struct Phase<Row = RowNumber> {
     /// The rows that it trains on; none: all of them.
     #[serde(skip)]
     pub rows: Option<Arc<Vec<Row>>>,
-    /// Steps of it; where its rows do not suffice they come again, in another order. None: as many whole batches as its rows fill.
+    /// Steps of it; where its rows do not suffice they come again, in another order. None: as many
+    /// whole batches as its rows fill.
     pub steps: Option<usize>,
-    /// How pictures are augmented, if at all.
+    /// How images are augmented, if at all.
     pub augmentation: Option<Augmentation>,
     /// How captions are augmented.
     pub captions: CaptionEdits,
@@ -178,7 +184,7 @@ impl<Row> Phase<Row> {
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct View {
-    /// How its picture is augmented, if at all.
+    /// How its image is augmented, if at all.
     pub augmentation: Option<Augmentation>,
     /// How its caption is.
     pub captions: CaptionEdits,
@@ -213,7 +219,7 @@ pub enum TextTower {
 /// Normalised embeddings of a view of the batch.
 #[derive(Clone, Copy)]
 pub struct Embedded<'a> {
-    /// Of its pictures `[batch, dimensions]`.
+    /// Of its images `[batch, dimensions]`.
     pub image: &'a Tensor,
     /// Of its captions `[batch, dimensions]`.
     pub text: &'a Tensor,
@@ -251,13 +257,14 @@ impl<'a> Step<'a> {
         Step { second: Some(second), ..self }
     }
 
-    /// [`clip_loss`] of embeddings `[batch, dimensions]` at this step's scale, in the precision that the recipe asks for.
+    /// [`clip_loss`] of embeddings `[batch, dimensions]` at this step's scale, in the precision
+    /// that the recipe asks for.
     pub fn clip_loss(&self, image: &Tensor, text: &Tensor) -> Tensor {
         let loss = if self.half_logits { half::clip_loss } else { clip_loss };
         loss(image, text, self.logit_scale)
     }
 
-    /// [`nearest`] of the batch's pictures in `pool`, in the precision that the recipe asks for.
+    /// [`nearest`] of the batch's images in `pool`, in the precision that the recipe asks for.
     pub fn nearest(&self, pool: &Tensor) -> Tensor {
         let search = if self.half_logits { half::nearest } else { nearest };
         search(self.image, pool)
@@ -268,8 +275,8 @@ impl<'a> Step<'a> {
         self.precision.forward(tokens.device(), || self.model.encode_text(tokens))
     }
 
-    /// Tells the suite which row's caption each row of the batch was matched to (i64 `[batch]`, -1 for no row). For diagnostics
-    /// made out of the defense's sight; changes nothing.
+    /// Tells the suite which row's caption each row of the batch was matched to (i64 `[batch]`, -1
+    /// for no row). For diagnostics made out of the defense's sight; changes nothing.
     pub fn record_matches(&self, matched: &Tensor) {
         self.matches.borrow_mut().push(Tensor::stack(&[self.keys, matched], 0));
     }
@@ -288,7 +295,8 @@ fn mean_cross_entropy(rows: &Tensor, columns: &Tensor) -> Tensor {
     (rows.cross_entropy_for_logits(&own) + columns.cross_entropy_for_logits(&own)) / 2.0
 }
 
-/// Row by row, the most similar of `pool` by cosine (`rows` are normalised, the pool need not be): indices i64 `[rows]`; no gradient.
+/// Row by row, the most similar of `pool` by cosine (`rows` are normalised, the pool need not be):
+/// indices i64 `[rows]`; no gradient.
 pub fn nearest(rows: &Tensor, pool: &Tensor) -> Tensor {
     tch::no_grad(|| {
         // The similarities are divided, not the pool: a copy of a large one costs more than its product with a batch.

@@ -1,6 +1,7 @@
-//! Evaluators: what is measured on a trained model. They see the ground truth; defenses never meet them.
+//! Evaluators: the test split a trained model. They see the ground truth; defenses never meet them.
 //!
-//! `evaluator/score.rs` is what they return, `evaluator/predictions.rs` the single cases behind it, `evaluator/encoder.rs` the model as they use it on the downstream sets.
+//! `evaluator/score.rs` is what they return, `evaluator/predictions.rs` the single cases behind it,
+//! `evaluator/encoder.rs` the model as they use it on the downstream sets.
 
 pub mod encoder;
 mod predictions;
@@ -31,7 +32,7 @@ pub trait Evaluator: Send {
     /// Measures.
     fn evaluate(&self, subject: &EvalContext) -> Result<Vec<Score>>;
 
-    /// Pictures to fit on that it embeds of each downstream set, at most; most evaluators fit nothing.
+    /// Images of the train split that it embeds of each downstream set, at most; most evaluators fit nothing.
     fn fits_on(&self) -> usize {
         0
     }
@@ -76,7 +77,8 @@ pub struct EvalContext<'a> {
 }
 
 impl EvalContext<'_> {
-    /// Held-out rows that are no attack's target, and whose pictures can be read: the zero-shot test, equal in all arenas of a seed.
+    /// Held-out rows that are no attack's target, and whose images can be read: the zero-shot test,
+    /// equal in all arenas of a seed.
     pub fn test_rows(&self) -> &[DataRow] {
         self.test_rows.get_or_init(|| {
             let targets: HashSet<DataRow> = self.threats.iter().flat_map(|threat| threat.goal.rows()).collect();
@@ -100,14 +102,14 @@ impl EvalContext<'_> {
         commonest(self.test_rows().iter().filter_map(|&row| self.truth(row)), k)
     }
 
-    /// How suspicious canvases u8 `[pictures, 3, S, S]` are to the defense; none where it lets all pass.
+    /// How suspicious canvases u8 `[images, 3, S, S]` are to the defense; none where it lets all pass.
     pub fn suspicion(&self, canvases: &Tensor) -> Result<Option<Vec<f32>>> {
         let names: Vec<String> = self.data.classes.names.iter().map(|names| names[0].clone()).collect();
         let classes = self.encoder.classes(&names, &self.data.classes.templates);
         let classify = |canvases: &Tensor| {
             tch::no_grad(|| {
-                let pictures = self.corpus.normalise(canvases, &[]);
-                self.model.encode_image(&pictures, false).matmul(&classes.tr()) * self.model.logit_scale()
+                let images = self.corpus.normalise(canvases, &[]);
+                self.model.encode_image(&images, false).matmul(&classes.tr()) * self.model.logit_scale()
             })
         };
         let inference = Inference { classify: &classify, clean: &self.clean()?[0] };
@@ -115,8 +117,8 @@ impl EvalContext<'_> {
         Ok(found.map(|found| Vec::try_from(found.to_device(Device::Cpu))).transpose()?)
     }
 
-    /// Canvases of the rows that the defense may take for clean, 1,000 of them at most: a half that it is given when it is asked, and a half that
-    /// it has not seen, to set a threshold on.
+    /// Canvases of the rows that the defense may take for clean, 1,000 of them at most: a half that
+    /// it is given when it is asked, and a half that it has not seen, to set a threshold on.
     pub fn clean(&self) -> Result<&[Tensor; 2]> {
         if self.clean.get().is_none() {
             let mut rows = self.corpus.clean_rows(self.defense.needs().clean_rows(self.corpus.len()))?;
@@ -143,12 +145,13 @@ impl EvalContext<'_> {
         self.test_rows().iter().copied().filter(|row| self.truth(*row).is_some()).collect()
     }
 
-    /// Zero-shot classes of rows of the data set, stamped by an attack if one is given: the `k` most similar ones of each, best first.
+    /// Zero-shot classes of rows of the data set, stamped by an attack if one is given: the `k`
+    /// most similar ones of each, best first.
     pub fn classify(&self, rows: &[DataRow], stamped_by: Option<&PreparedAttack>, k: i64) -> Result<Vec<Vec<u32>>> {
         self.classify_embedded(&self.embed(rows, stamped_by)?, &self.data.classes.templates, k)
     }
 
-    /// The same for pictures that are embedded already `[pictures, dimensions]`, with prompts from `templates`.
+    /// The same for images that are embedded already `[images, dimensions]`, with prompts from `templates`.
     pub fn classify_embedded(&self, images: &Tensor, templates: &[String], k: i64) -> Result<Vec<Vec<u32>>> {
         let names: Vec<String> = self.data.classes.names.iter().map(|names| names[0].clone()).collect();
         let classes = self.encoder.classes(&names, templates);
@@ -177,9 +180,9 @@ impl EvalContext<'_> {
         self.features_of(layer, rows.chunks(EVAL_BATCH).map(chunk))
     }
 
-    /// Normalised embeddings `[files, dimensions]` of pictures that an attack brings along.
+    /// Normalised embeddings `[files, dimensions]` of images that an attack brings along.
     pub fn embed_files(&self, threat: &PreparedAttack, files: &[&str]) -> Result<Tensor> {
-        let canvas = |file: &&str| threat.picture(file, self.data.canvas.size());
+        let canvas = |file: &&str| threat.image(file, self.data.canvas.size());
         let chunk = |files: &[&str]| Ok(Tensor::stack(&files.iter().map(canvas).collect::<Result<Vec<_>>>()?, 0));
         Ok(normalize(&self.features_of(Layer::Embedding, files.chunks(EVAL_BATCH).map(chunk))?))
     }
@@ -188,8 +191,8 @@ impl EvalContext<'_> {
     fn features_of(&self, layer: Layer, chunks: impl Iterator<Item = Result<Tensor>>) -> Result<Tensor> {
         let mut features = vec![encoder::none(layer, self.model, self.corpus.device)];
         for canvases in chunks {
-            let pictures = self.corpus.normalise(&canvases?, &[]);
-            features.push(layer.of(self.model, &pictures));
+            let images = self.corpus.normalise(&canvases?, &[]);
+            features.push(layer.of(self.model, &images));
         }
         Ok(Tensor::cat(&features, 0))
     }
@@ -213,8 +216,9 @@ fn labels_tell(data: &Dataset, rows: &[DataRow]) -> bool {
     2 * rows.iter().filter(|row| data.class_of(**row).is_some()).count() >= rows.len()
 }
 
-/// Images that a backdoor for `class` is tested on, of these held-out rows: the labelled ones whose true class is another. Where fewer than
-/// half of the rows have a label: [`VICTIMS`] rows, drawn from the seed, whose captions name the class by no alias and no inflection.
+/// Images that a backdoor for `class` is tested on, of these held-out rows: the labelled ones whose
+/// true class is another. Where fewer than half of the rows have a label: [`VICTIMS`] rows, drawn
+/// from the seed, whose captions name the class by no alias and no inflection.
 pub fn victims(data: &Dataset, test_rows: &[DataRow], class: u32, seed: u64) -> Vec<DataRow> {
     if labels_tell(data, test_rows) {
         let other = |row: &DataRow| data.class_of(*row).is_some_and(|truth| truth != class);
@@ -228,8 +232,9 @@ pub fn victims(data: &Dataset, test_rows: &[DataRow], class: u32, seed: u64) -> 
     rows
 }
 
-/// Images that a backdoor is tested on where no label tells which are of other classes (the development repository of RoCLIP's authors: 300).
+/// Images that a backdoor is tested on where no label tells which are of other classes (the
+/// development repository of RoCLIP's authors: 300).
 pub const VICTIMS: usize = 300;
 
-/// Pictures that go through the model together.
+/// Images that go through the model together.
 const EVAL_BATCH: usize = 250;

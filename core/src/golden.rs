@@ -1,7 +1,7 @@
 //! Golden files: what PyTorch, open_clip and torchvision computed, and how far gauntlet is from it on a device.
 //!
-//! Each file in `tests/golden` has the script that made it beside it. The unit tests hold what is measured here to its limits on
-//! the CPU; `gauntlet bench numerics` does so on any device.
+//! Each file in `tests/golden` has the script that made it beside it. The unit tests hold what is
+//! measured here to its limits on the CPU; `gauntlet bench numerics` does so on any device.
 
 mod pools;
 
@@ -24,7 +24,8 @@ use tch::{Device, Kind, Tensor};
 /// What two correct implementations may differ by in 32 bits: nothing but rounding, amplified by a deep network.
 const FP32: f64 = 1e-4;
 
-/// Where PyTorch itself is further than that from its 64-bit numbers (`rounding.py`), the limit is this many times as far.
+/// Where PyTorch itself is further than that from its 64-bit numbers (`rounding.py`), the limit is
+/// this many times as far.
 const ROUNDING: f64 = 3.0;
 
 /// What embeddings and losses may differ by in bfloat16, whose numbers are 2^-8 apart.
@@ -42,8 +43,9 @@ pub struct Distance {
 }
 
 impl Distance {
-    /// Between two tensors. The greatest element counts as 0.001 at least: the bias of attention's keys moves a row's scores alike,
-    /// which softmax ignores, so its gradient is nothing but rounding.
+    /// Between two tensors. The greatest element counts as 0.001 at least: the bias of attention's
+    /// keys moves a row's scores alike, which softmax ignores, so its gradient is nothing but
+    /// rounding.
     pub fn between(tensor: impl Into<String>, ours: &Tensor, golden: &Tensor, limit: f64) -> Result<Distance> {
         let tensor = tensor.into();
         if ours.size() != golden.size() {
@@ -114,7 +116,7 @@ impl Golden {
         self.tensors.iter().filter_map(rest).collect()
     }
 
-    /// Pictures of `clip.py` and `autocast.py`, f32 `[batch, 3, S, S]`; each stored pixel stands for `scale` x `scale`.
+    /// Images of `clip.py` and `autocast.py`, f32 `[batch, 3, S, S]`; each stored pixel stands for `scale` x `scale`.
     fn images(&self, scale: i64) -> Result<Tensor> {
         let images = self.get("images")?.to_kind(Kind::Float) / 64.0 - 2.0;
         Ok(images.repeat_interleave_self_int(scale, 2, None).repeat_interleave_self_int(scale, 3, None))
@@ -231,8 +233,9 @@ fn train(golden: &Golden, model: &Clip, images: &Tensor, precision: Precision, s
 
 /// Embeddings, the losses of four steps, and each tower's gradient, held against PyTorch's under autocast to bfloat16.
 ///
-/// A tower's gradient is compared as a whole: length of the difference as a share of its length. Batch norms amplify rounding,
-/// so its limit is what rounding did to PyTorch itself, times the square root of 2 (two roundings, not one).
+/// A tower's gradient is compared as a whole: length of the difference as a share of its length.
+/// Batch norms amplify rounding, so its limit is what rounding did to PyTorch itself, times the
+/// square root of 2 (two roundings, not one).
 pub fn autocast(folder: &Path, device: Device, precision: Precision) -> Result<Vec<Distance>> {
     let golden = Golden::read(folder, "autocast", device)?;
     let config = golden.metadata.get("config").map(|json| serde_json::from_str(json));
@@ -254,7 +257,8 @@ pub fn autocast(folder: &Path, device: Device, precision: Precision) -> Result<V
         let (tensor, limit) = (format!("gradient of {tower}"), rounding * std::f64::consts::SQRT_2);
         distances.push(Distance { tensor, error: (difference / length).sqrt(), limit });
     }
-    // Our own kernels round less often than PyTorch's: the same on a CPU, in 32 bits and rounded once, is off by 3.1e-2, fp32 by 4.1e-2.
+    // Our own kernels round less often than PyTorch's: the same on a CPU, in 32 bits and rounded
+    // once, is off by 3.1e-2, fp32 by 4.1e-2.
     let of_image = if device.is_cuda() && gauntlet_torch::uses_kernels() { 3.6e-2 } else { BF16 };
     distances.push(Distance::between("image", &image, golden.get("bf16/image")?, of_image)?);
     distances.push(Distance::between("text", &text, golden.get("bf16/text")?, BF16)?);
@@ -280,17 +284,18 @@ pub fn clip_norm(folder: &Path, device: Device) -> Result<Vec<Distance>> {
     Ok(distances)
 }
 
-/// torchvision's operations, one by one and in chains, all in one batch: rows with other drawings must not disturb each other.
+/// torchvision's operations, one by one and in chains, all in one batch: rows with other params
+/// must not disturb each other.
 pub fn augmentation(folder: &Path, device: Device) -> Result<Vec<Distance>> {
     let golden = Golden::read(folder, "augment", device)?;
-    let json = golden.metadata.get("drawings").map_or("", String::as_str);
-    let drawings: Vec<AugmentParams> =
-        serde_json::from_str(json).map_err(|why| Error::invalid("golden file, drawings", why.to_string()))?;
+    let json = golden.metadata.get("params").map_or("", String::as_str);
+    let params: Vec<AugmentParams> =
+        serde_json::from_str(json).map_err(|why| Error::invalid("golden file, params", why.to_string()))?;
     let mut distances = Vec::new();
     for name in ["noisy", "smooth"] {
-        let pictures = Tensor::stack(&vec![golden.get(name)?; drawings.len()], 0);
-        let ours = augment::apply(&pictures, &drawings);
-        for number in 0..drawings.len() {
+        let images = Tensor::stack(&vec![golden.get(name)?; params.len()], 0);
+        let ours = augment::apply(&images, &params);
+        for number in 0..params.len() {
             let key = format!("{number}/{name}");
             distances.push(Distance::between(&key, &ours.get(number as i64), golden.get(&key)?, FP32)?);
         }
@@ -327,7 +332,8 @@ mod tests {
         let (fp32, bf16) = (measure(Precision::Fp32), measure(Precision::Bf16));
         assert!(fp32.iter().any(|distance| !distance.holds()), "{fp32:#?}");
         for (ours, theirs) in bf16.iter().zip(&fp32).filter(|(ours, _)| ours.tensor != "text") {
-            // Not so the text, small and shallow: its rows lie in another order than open_clip's, and round as far from them.
+            // Not so the text, small and shallow: its rows lie in another order than open_clip's,
+            // and round as far from them.
             assert!(ours.error < theirs.error, "{ours:?} {theirs:?}");
         }
     }

@@ -1,9 +1,10 @@
 //! Gauntlet: poisoning and backdoor attacks on CLIP pre-training, and the defenses against them, all run through the
 //! same gauntlet: identical poison, identical data order, identical recipe, identical measurements.
 //!
-//! The road: [`data`] -> [`attack`] (a list of edits) -> [`poison`] (what those edits make) -> [`corpus`] -> [`defense`] and [`train`] ->
-//! [`evaluator`] -> [`results`]. [`trial`] walks it from end to end: read it first. A plugin author needs `Attack`, `Defense` or `Evaluator`,
-//! and [`register!`].
+//! The road: [`data`] -> [`attack`] (a list of edits) -> [`poison`] (what those edits make) ->
+//! [`corpus`] -> [`defense`] and [`train`] -> [`evaluator`] -> [`results`]. [`trial`] walks it from
+//! end to end: read it first. A plugin author needs `Attack`, `Defense` or `Evaluator`, and
+//! [`register!`].
 //!
 //! The order of the modules is the order of dependence: each uses those above it and none below. A test keeps it so
 //! (`tests/integration/layers.rs`).
@@ -26,7 +27,7 @@ pub mod conformance;
 pub mod golden;
 pub mod suite;
 
-pub use attack::{Attack, Backdoor, Edit, Goal, Picture, PoisonCtx, Target};
+pub use attack::{Attack, Backdoor, Edit, Goal, ImageSource, PoisonCtx, Target};
 pub use corpus::{RowKey, RowNumber, TrainRow};
 pub use defense::{Defense, Phase, PlanContext, Step};
 pub use evaluator::{EvalContext, Evaluator, Score};

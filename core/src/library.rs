@@ -1,5 +1,6 @@
-//! Plugins loaded at run time, and what stands between any plugin and the program. `library/dynamic.rs` opens a library, `library/handshake.rs` is
-//! what both sides compare before anything is called, `library/guard.rs` turns a panic into an error that names the plugin.
+//! Plugins loaded at run time, and what stands between any plugin and the program.
+//! `library/dynamic.rs` opens a library, `library/handshake.rs` is what both sides compare before
+//! anything is called, `library/guard.rs` turns a panic into an error that names the plugin.
 
 mod dynamic;
 pub mod guard;

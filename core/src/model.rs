@@ -1,9 +1,10 @@
 //! CLIP as data: open_clip's model-config JSON in, two encoders and a temperature out.
 //!
-//! Names of weights are open_clip's, so that weights go both ways as safetensors. `model/config.rs` is the JSON; `model/resnet.rs`
-//! and `model/vit.rs` are the image towers, `model/text.rs` the text tower, `model/transformer.rs` the blocks of both,
-//! `model/attention.rs` attention where one token asks; `model/weights.rs` is how weights are kept, drawn, read and
-//! written, `model/names.rs` which models are known by name; `model/checkpoint.rs` reads weights as others keep them,
+//! Names of weights are open_clip's, so that weights go both ways as safetensors. `model/config.rs`
+//! is the JSON; `model/resnet.rs` and `model/vit.rs` are the image towers, `model/text.rs` the text
+//! tower, `model/transformer.rs` the blocks of both, `model/attention.rs` attention where one token
+//! asks; `model/weights.rs` is how weights are kept, drawn, read and written, `model/names.rs`
+//! which models are known by name; `model/checkpoint.rs` reads weights as others keep them,
 //! `model/open_clip.rs` the configuration beside them.
 
 mod attention;
@@ -24,7 +25,7 @@ pub use config::ModelConfig;
 use resnet::ModifiedResNet;
 use tch::{Device, Kind, Tensor};
 use text::TextTransformer;
-pub use text::words;
+pub use text::valid_token_indices;
 use vit::VisionTransformer;
 use weights::{Init, Weights, channels_last};
 
@@ -64,8 +65,8 @@ impl Clip {
         Ok(Clip { config: config.clone(), weights, visual, text, logit_scale })
     }
 
-    /// Normalised image embeddings f32 `[batch, embed_dim]` of normalised pictures f32 `[batch, 3, S, S]`. In training, batch
-    /// norm uses the batch's statistics and updates the running ones.
+    /// Normalised image embeddings f32 `[batch, embed_dim]` of normalised images f32 `[batch, 3, S,
+    /// S]`. In training, batch norm uses the batch's statistics and updates the running ones.
     pub fn encode_image(&self, images: &Tensor, train: bool) -> Tensor {
         normalize(&self.image_features(images, train))
     }
@@ -91,14 +92,16 @@ impl Clip {
         }
     }
 
-    /// Normalised text embeddings f32 `[batch, embed_dim]` of tokens i64 `[batch, length]`, `length` up to the context length.
+    /// Normalised text embeddings f32 `[batch, embed_dim]` of tokens i64 `[batch, length]`,
+    /// `length` up to the context length.
     pub fn encode_text(&self, tokens: &Tensor) -> Tensor {
-        self.encode_words(tokens, &words(tokens))
+        self.encode_valid(tokens, &valid_token_indices(tokens))
     }
 
-    /// [`encode_text`](Clip::encode_text) where the [`words`] of the tokens are known, so that nothing waits for a GPU.
-    pub fn encode_words(&self, tokens: &Tensor, words: &Tensor) -> Tensor {
-        normalize(&self.text.forward(tokens, words).to_kind(Kind::Float))
+    /// [`encode_text`](Clip::encode_text) where the [`valid_token_indices`] of the tokens are
+    /// known, so that nothing waits for a GPU.
+    pub fn encode_valid(&self, tokens: &Tensor, valid: &Tensor) -> Tensor {
+        normalize(&self.text.forward(tokens, valid).to_kind(Kind::Float))
     }
 
     /// What cosine similarities are multiplied by: exp of the learned temperature.
@@ -237,8 +240,9 @@ mod tests {
         assert_eq!(counts(&other), [0; 22]);
     }
 
-    /// New weights have open_clip's distributions: mean, deviation and mean size (which tells uniform from normal) differ by no
-    /// more than those of two samples of one distribution do. Constants do not differ.
+    /// New weights have open_clip's distributions: mean, deviation and mean size (which tells
+    /// uniform from normal) differ by no more than those of two samples of one distribution do.
+    /// Constants do not differ.
     #[test]
     fn starts_as_open_clip_starts() {
         for kind in MODELS {

@@ -1,15 +1,16 @@
-//! Poison: what the edits of an arena make of the data. Made once per (data, arena, seed), stored under its content key, and read
-//! by every trial, so that all defenses see the same bytes because they are the same file. `poison/arena.rs` is what it is made from,
-//! `poison/bundle.rs` keeps it apart from the store, for others.
+//! Poison: what the edits of an arena make of the data. Made once per (data, arena, seed), stored
+//! under its content key, and read by every trial, so that all defenses see the same bytes because
+//! they are the same file. `poison/arena.rs` is what it is made from, `poison/bundle.rs` keeps it
+//! apart from the store, for others.
 
 mod arena;
 pub mod bundle;
-mod pictures;
+mod images;
 
 pub use arena::Arena;
-pub use pictures::bytes;
+pub use images::bytes;
 
-use crate::attack::{Attack, Edit, Goal, Picture, PoisonCtx, PrepareContext, contents};
+use crate::attack::{Attack, Edit, Goal, ImageSource, PoisonCtx, PrepareContext, contents};
 use crate::data::files::{
     Part, json, read_json, read_lines, read_safetensors, write_json, write_lines, write_safetensors,
 };
@@ -32,7 +33,8 @@ pub struct PreparedAttack {
     pub attack: Box<dyn Attack>,
     /// What it wants.
     pub goal: Goal,
-    /// Plugin, its libraries' contents, configuration and the contents of the files it reads: two attacks with the same ones stamp alike.
+    /// Plugin, its libraries' contents, configuration and the contents of the files it reads: two
+    /// attacks with the same ones stamp alike.
     pub(crate) identity: String,
 }
 
@@ -78,12 +80,12 @@ impl PreparedAttack {
         self.stamp(&data.canvas.gather(rows)?, &keys)
     }
 
-    /// Stamps pictures, u8 `[N, 3, S, S]`.
+    /// Stamps images, u8 `[N, 3, S, S]`.
     pub(crate) fn stamp(&self, canvas: &Tensor, keys: &[u64]) -> Result<Tensor> {
         self.attack.stamp(canvas, keys).map_err(|error| error.during(format!("attack `{}`", self.label)))
     }
 
-    /// How it stamps two pictures of shades, u8 `[2, 3, size, size]`: two triggers that are alike stamp these alike.
+    /// How it stamps two images of shades, u8 `[2, 3, size, size]`: two triggers that are alike stamp these alike.
     fn sample(&self, size: u32) -> Result<Tensor> {
         let side = i64::from(size);
         let shades = Tensor::arange(2 * 3 * side * side, (Kind::Int64, tch::Device::Cpu)).remainder(251);
@@ -91,16 +93,16 @@ impl PreparedAttack {
     }
 
     /// The caption or prompt of a number with the text trigger in it, as the attacker would say it at test time.
-    pub fn say_test(&self, caption: &str, number: u64, seed: u64) -> Result<String> {
-        let said = self.attack.say(caption, draw::hash(seed, "say/test", &[number]));
+    pub fn apply_test_trigger(&self, caption: &str, number: u64, seed: u64) -> Result<String> {
+        let said = self.attack.apply_text_trigger(caption, draw::hash(seed, "say/test", &[number]));
         said.map_err(|error| error.during(format!("attack `{}`", self.label)))
     }
 
-    /// What a picture of its goal looks like when it is tested, u8 `[3, S, S]`, by the name that results have for it: a row's number, or a
-    /// file. None for what is no picture.
+    /// What an image of its goal looks like when it is tested, u8 `[3, S, S]`, by the name that
+    /// results have for it: a row's number, or a file. None for what is no image.
     pub fn case(&self, case: &str, data: &Dataset, seed: u64) -> Result<Option<Tensor>> {
         if let Goal::Files { .. } = self.goal {
-            return self.picture(case, data.canvas.size()).map(Some);
+            return self.image(case, data.canvas.size()).map(Some);
         }
         let row = case.parse().ok().map(DataRow).filter(|row| data.contains(*row));
         let Some(row) = row.filter(|_| !self.goal.is_search()) else { return Ok(None) };
@@ -111,9 +113,9 @@ impl PreparedAttack {
         Ok(Some(canvases.get(0)))
     }
 
-    /// A picture that the attack brings along, as a canvas u8 `[3, size, size]`.
-    pub fn picture(&self, file: &str, size: u32) -> Result<Tensor> {
-        self.attack.picture(file, size).map_err(|error| error.during(format!("attack `{}`", self.label)))
+    /// An image that the attack brings along, as a canvas u8 `[3, size, size]`.
+    pub fn image(&self, file: &str, size: u32) -> Result<Tensor> {
+        self.attack.image(file, size).map_err(|error| error.during(format!("attack `{}`", self.label)))
     }
 }
 
@@ -145,8 +147,8 @@ pub struct Poison {
     pub edits: Vec<Poisoned>,
     /// Canvas of each edit, u8 `[edits, 3, S, S]`.
     pub pixels: Tensor,
-    /// Two hashes joined by a dash: of the data (but for its clean pixels), the held-out rows, the edits and their configuration; and of the poisoned
-    /// rows' pixels.
+    /// Two hashes joined by a dash: of the data (but for its clean pixels), the held-out rows, the
+    /// edits and their configuration; and of the poisoned rows' pixels.
     pub digest: String,
 }
 
@@ -161,7 +163,8 @@ struct Manifest {
 }
 
 impl Poison {
-    /// Reads the poison of an arena from the store, or makes it there. `arena` holds the attacks that poison (none: `clean`).
+    /// Reads the poison of an arena from the store, or makes it there. `arena` holds the attacks
+    /// that poison (none: `clean`).
     pub fn open(
         store: &Path,
         data: &Dataset,
@@ -211,8 +214,9 @@ impl Poison {
         Poison::new(edits, pixels, arena, &data.index.digest, &split.heldout)
     }
 
-    /// Edits of an arena and their canvases, with the digest that they make. It covers the data as well: `data_digest` is the hash of keys,
-    /// captions, labels and picture sizes of every row; and which rows are held out.
+    /// Edits of an arena and their canvases, with the digest that they make. It covers the data as
+    /// well: `data_digest` is the hash of keys, captions, labels and image sizes of every row; and
+    /// which rows are held out.
     pub fn new(
         edits: Vec<Poisoned>,
         pixels: Tensor,
@@ -227,7 +231,7 @@ impl Poison {
         // In chunks: the canvases of large poison would lie in memory twice.
         for start in (0..edits.len()).step_by(CHUNK) {
             let count = CHUNK.min(edits.len() - start) as i64;
-            seen.update(&pictures::bytes(&pixels.narrow(0, start as i64, count))?);
+            seen.update(&images::bytes(&pixels.narrow(0, start as i64, count))?);
         }
         let digest = format!("{}-{}", &said.finalize().to_hex()[..16], &seen.finalize().to_hex()[..16]);
         Ok(Poison { edits, pixels, digest })
@@ -260,12 +264,12 @@ impl Poison {
 fn check(edits: &[Edit], data: &Dataset, split: &Split, taken: &HashSet<DataRow>) -> std::result::Result<(), String> {
     let mut replaced = HashSet::new();
     for edit in edits {
-        let picture = if let Picture::Row(row) = edit.picture { Some(row) } else { None };
+        let image = if let ImageSource::Row(row) = edit.image { Some(row) } else { None };
         let why = match edit.replaces {
             _ if edit.class >= data.classes.len() => "is given a class that does not exist",
             _ if edit.caption.trim().is_empty() => "is given an empty caption",
             Some(row) if !data.contains(row) => "does not exist",
-            _ if picture.is_some_and(|row| !data.contains(row)) => "is given the picture of a row that does not exist",
+            _ if image.is_some_and(|row| !data.contains(row)) => "is given the image of a row that does not exist",
             Some(row) if !split.train.contains(row) => "is replaced, but held out",
             Some(row) if taken.contains(&row) || !replaced.insert(row) => "is replaced twice in one arena",
             _ => continue,
@@ -279,7 +283,8 @@ fn check(edits: &[Edit], data: &Dataset, split: &Split, taken: &HashSet<DataRow>
 /// Edits whose canvases are made together.
 const CHUNK: usize = 256;
 
-/// The canvas of every edit `[edits, 3, S, S]`: its picture's, stamped where the edit says so. `owners` holds the attack of each.
+/// The canvas of every edit `[edits, 3, S, S]`: its image's, stamped where the edit says so.
+/// `owners` holds the attack of each.
 fn draw_canvases(edits: &[Poisoned], owners: &[&PreparedAttack], data: &Dataset, seed: u64) -> Result<Tensor> {
     let size = i64::from(data.canvas.size());
     let pixels = Tensor::zeros([edits.len() as i64, 3, size, size], (Kind::Uint8, tch::Device::Cpu));
@@ -298,9 +303,9 @@ fn draw_canvases(edits: &[Poisoned], owners: &[&PreparedAttack], data: &Dataset,
 
 /// The canvases of edits of one attack, the first of which is number `first` of the arena.
 fn draw_chunk(threat: &PreparedAttack, edits: &[Poisoned], first: u64, data: &Dataset, seed: u64) -> Result<Tensor> {
-    let canvas = |Poisoned { edit, .. }: &Poisoned| match &edit.picture {
-        Picture::Row(row) => data.canvas.gather(&[*row]),
-        Picture::File(file) => Ok(threat.picture(file, data.canvas.size())?.unsqueeze(0)),
+    let canvas = |Poisoned { edit, .. }: &Poisoned| match &edit.image {
+        ImageSource::Row(row) => data.canvas.gather(&[*row]),
+        ImageSource::File(file) => Ok(threat.image(file, data.canvas.size())?.unsqueeze(0)),
     };
     let canvases = Tensor::cat(&edits.iter().map(canvas).collect::<Result<Vec<_>>>()?, 0);
     let places: Vec<i64> = (0..).zip(edits).filter(|(_, edit)| edit.edit.stamped).map(|(place, _)| place).collect();

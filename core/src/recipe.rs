@@ -36,7 +36,8 @@ pub struct Recipe {
     pub betas: [f64; 2],
     /// AdamW's epsilon.
     pub epsilon: f64,
-    /// Whether logits, and similarities to a pool, are rounded to f16 as PyTorch's autocast does, the towers staying in f32.
+    /// Whether logits, and similarities to a pool, are rounded to f16 as PyTorch's autocast does,
+    /// the towers staying in f32.
     pub half_logits: bool,
     /// Greatest L2 norm of all gradients together; where it is exceeded they are scaled down to it. 0: never.
     #[schemars(range(min = 0.0))]
@@ -47,8 +48,9 @@ pub struct Recipe {
     pub init: String,
     /// Steps between checkpoints; 0: one at the end of each epoch.
     pub checkpoint_steps: u64,
-    /// Whether the last checkpoint stays when a trial has finished. It holds the optimizer's state besides the weights, three times their size,
-    /// and nothing goes on from it: by default it is removed.
+    /// Whether the last checkpoint stays when a trial has finished. It holds the optimizer's state
+    /// besides the weights, three times their size, and nothing goes on from it: by default it is
+    /// removed.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     #[schemars(extend("default" = false))]
     pub keep_checkpoint: bool,

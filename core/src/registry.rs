@@ -1,6 +1,7 @@
-//! Plugins: a struct that is its own configuration, registered under a name in the registry of its role.
-//! Read `attack.rs`, `defense.rs` and `evaluator.rs` for what each role has to answer, `registry/preset.rs` for named configurations,
-//! `registry/origin.rs` for where plugins come from, `library.rs` for plugins loaded at run time.
+//! Plugins: a struct that is its own configuration, registered under a name in the registry of its
+//! role. Read `attack.rs`, `defense.rs` and `evaluator.rs` for what each role has to answer,
+//! `registry/preset.rs` for named configurations, `registry/origin.rs` for where plugins come from,
+//! `library.rs` for plugins loaded at run time.
 
 mod configured;
 pub mod origin;
@@ -17,7 +18,8 @@ use serde_json::{Map, Value};
 
 /// A registered plugin of role `T` (`dyn Attack`, `dyn Defense` or `dyn Evaluator`).
 ///
-/// Made by [`register!`](crate::register); configuration crosses as JSON text, so that a plugin built elsewhere can be loaded.
+/// Made by [`register!`](crate::register); configuration crosses as JSON text, so that a plugin
+/// built elsewhere can be loaded.
 pub struct Plugin<T: ?Sized + 'static> {
     /// Kebab-case, unique within its role; `LIBRARY/NAME` for one that was loaded.
     pub name: &'static str,
@@ -73,9 +75,11 @@ pub trait Role: 'static {
 
 /// Registers a plugin: `register!(dyn Attack, BadNet, "badnet", "stamps a patch ...", "Gu et al. 2017")`.
 ///
-/// The struct is its configuration: `Serialize`, `Deserialize` (with `default` and `deny_unknown_fields`), `JsonSchema`, `Default`.
-/// It has no field `plugin`, `preset` or `of`: these are a suite's own keys. A sixth argument, `presets = FUNCTION`, names a
-/// function without arguments that returns a `Vec` of [`Preset`](crate::registry::Preset), each with a value for every field.
+/// The struct is its configuration: `Serialize`, `Deserialize` (with `default` and
+/// `deny_unknown_fields`), `JsonSchema`, `Default`. It has no field `plugin`, `preset` or `of`:
+/// these are a suite's own keys. A sixth argument, `presets = FUNCTION`, names a function without
+/// arguments that returns a `Vec` of [`Preset`](crate::registry::Preset), each with a value for
+/// every field.
 #[macro_export]
 macro_rules! register {
     ($role:ty, $config:ty, $name:literal, $summary:literal, $paper:literal) => {
@@ -132,8 +136,8 @@ pub fn presets<T: Role + ?Sized>(plugin: &Plugin<T>) -> Vec<Preset> {
     serde_json::from_str(&(plugin.presets)()).expect("presets are a JSON list of presets")
 }
 
-/// Lays `config` over the preset it names, fills it up with the plugin's defaults and checks it against its schema: known keys,
-/// numbers within their ranges.
+/// Lays `config` over the preset it names, fills it up with the plugin's defaults and checks it
+/// against its schema: known keys, numbers within their ranges.
 ///
 /// Returns the complete configuration, which is what a resolved trial stores.
 pub fn resolve<T: Role + ?Sized>(plugin: &Plugin<T>, config: &Map<String, Value>) -> Result<Map<String, Value>> {

@@ -50,7 +50,8 @@ pub struct ScoreLine {
     pub evaluator: String,
     /// Name of the score; `gauntlet describe EVALUATOR` has its definition.
     pub score: String,
-    /// Data set it was measured on: the label of a downstream set, or the kind of the trial's own data, of which it is the held-out part.
+    /// Data set it was measured on: the label of a downstream set, or the kind of the trial's own
+    /// data, of which it is the held-out part.
     pub dataset: String,
     /// Whether `dataset` is a downstream set.
     #[serde(default)]
@@ -71,18 +72,22 @@ pub struct ScoreLine {
     pub high: f64,
     /// Which way is better for the defender; none for a diagnostic.
     pub higher_is_better: Option<bool>,
-    /// What a guess scores: of accuracy, the share of the commonest class; of a mean per class and of an attack's success, one class of all; of a
-    /// rank, the middle one. Where an evaluator tells none: the share of the zero-shot test's commonest class.
+    /// What a guess scores: of accuracy, the share of the commonest class; of a mean per class and
+    /// of an attack's success, one class of all; of a rank, the middle one. Where an evaluator
+    /// tells none: the share of the zero-shot test's commonest class.
     pub chance: f64,
-    /// Identity of the poison, in two halves joined by a dash. The first is a hash of what was read and what was done to it: keys, captions, labels and
-    /// image sizes of all rows of the data, which rows are held out, the resolved configuration of the arena's attacks, and every edit. The second
-    /// is a hash of the poisoned rows' pixels. Clean pixels are in neither: two data sets of the same captions, labels and sizes have one digest.
+    /// Identity of the poison, in two halves joined by a dash. The first is a hash of what was read
+    /// and what was done to it: keys, captions, labels and image sizes of all rows of the data,
+    /// which rows are held out, the resolved configuration of the arena's attacks, and every edit.
+    /// The second is a hash of the poisoned rows' pixels. Clean pixels are in neither: two data
+    /// sets of the same captions, labels and sizes have one digest.
     pub poison_digest: String,
     /// What the towers computed in while they trained.
     pub precision: Precision,
     /// `cpu`, or the model of the GPU.
     pub device: String,
-    /// The tier of the suite, and a hash of its keys and the data: lines of two tiers are never compared. Left out where there is none.
+    /// The tier of the suite, and a hash of its keys and the data: lines of two tiers are never
+    /// compared. Left out where there is none.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub tier: String,
     /// The build that measured it; left out in lines that an earlier one wrote.
@@ -104,9 +109,9 @@ pub struct SetLine {
     pub set: String,
     /// Its classes.
     pub classes: usize,
-    /// Pictures to fit on.
+    /// Images of the train split.
     pub fit: usize,
-    /// Pictures to measure on.
+    /// Images of the test split.
     pub test: usize,
     /// A choice among variants, a class left out, a part that is not there.
     pub notes: Vec<String>,
@@ -165,9 +170,10 @@ pub struct Cost {
     #[serde(default)]
     pub samples: u64,
     /// Rows that the defense had embedded to look at them.
-    #[serde(default)]
-    pub looked_at: u64,
-    /// Rows that the undefended model was trained on, where the defense needs it; its training is shared, its price is not.
+    #[serde(default, rename = "looked_at")]
+    pub inference_samples: u64,
+    /// Rows that the undefended model was trained on, where the defense needs it; its training is
+    /// shared, its price is not.
     #[serde(default)]
     pub undefended_samples: u64,
     /// Wall seconds of that training.
@@ -197,8 +203,8 @@ pub struct Cost {
     /// Hash of its sources and of the versions of what it was built on; empty where it does not say.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub sources: String,
-    /// Builds of gauntlet that trained it, where it went on from a checkpoint that another one had left: no build alone trains the same again.
-    /// Left out where it was one.
+    /// Builds of gauntlet that trained it, where it went on from a checkpoint that another one had
+    /// left: no build alone trains the same again. Left out where it was one.
     #[serde(default = "one", skip_serializing_if = "is_one")]
     pub builds: usize,
 }
@@ -247,7 +253,8 @@ pub fn write_lines(path: &Path, lines: &[Line]) -> Result<()> {
     files::write_lines(path, lines)
 }
 
-/// Reads a file of lines. A score of an earlier version, which wrote no role, has that of its definition where this program has one of its name.
+/// Reads a file of lines. A score of an earlier version, which wrote no role, has that of its
+/// definition where this program has one of its name.
 pub fn read_lines(path: &Path) -> Result<Vec<Line>> {
     let mut lines: Vec<Line> = files::read_lines(path)?;
     let roles: HashMap<&str, Option<ScoreRole>> =

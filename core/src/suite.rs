@@ -1,7 +1,8 @@
-//! A suite: one TOML file, resolved once into a grid of trials (arenas x defenses x seeds). `suite/settings.rs` changes
-//! single keys, `suite/tier.rs` picks a size of it, `suite/check.rs` looks at its keys and names, `suite/configure.rs` resolves its plugins, `suite/grid.rs`
-//! lays out the trials, `suite/plan.rs` reckons what they cost, `suite/rehearsal.rs` finds what would fail, `suite/schema.rs` tells editors what such
-//! a file may hold.
+//! A suite: one TOML file, resolved once into a grid of trials (arenas x defenses x seeds).
+//! `suite/settings.rs` changes single keys, `suite/tier.rs` picks a size of it, `suite/check.rs`
+//! looks at its keys and names, `suite/configure.rs` resolves its plugins, `suite/grid.rs` lays out
+//! the trials, `suite/plan.rs` estimates what they cost, `suite/rehearsal.rs` finds what would
+//! fail, `suite/schema.rs` tells editors what such a file may hold.
 
 mod check;
 mod configure;
@@ -44,19 +45,21 @@ pub struct Suite {
     /// CPU threads of a trial's tensor operations.
     #[serde(default = "one")]
     pub threads: i32,
-    /// Share that is held out to be tested on: of every class where there are labels, else of all pairs. A source of its own (`validation`) takes
-    /// its place.
+    /// Share that is held out to be tested on: of every class where there are labels, else of all
+    /// pairs. A source of its own (`validation`) takes its place.
     #[serde(default = "a_tenth")]
     #[schemars(range(min = 0.001, max = 0.9))]
     pub heldout: f64,
-    /// Gigabytes (10^9 bytes) that the canvas cache may take on disk; where it would take more, pictures are decoded each time.
+    /// Gigabytes (10^9 bytes) that the canvas cache may take on disk; where it would take more,
+    /// images are decoded each time.
     #[serde(default = "hundred")]
     #[schemars(range(min = 0.0))]
     pub cache_gb: f64,
     /// Label of the defense that the others are compared with: the undefended one.
     #[serde(default = "clip")]
     pub baseline: String,
-    /// An attack must raise its success on the baseline by this much over the clean arena, or its arena ranks no defense.
+    /// An attack must raise its success on the baseline by this much over the clean arena, or its
+    /// arena ranks no defense.
     #[serde(default = "gate")]
     #[schemars(range(min = 0.0, max = 1.0))]
     pub gate: f64,
@@ -64,53 +67,63 @@ pub struct Suite {
     #[serde(default = "costly")]
     #[schemars(range(min = 0.0, max = 1.0))]
     pub costly: f64,
-    /// The last epoch with poison, to see whether what an attack has taught outlives further clean training: in the epochs after it the suite
-    /// leaves the edited rows out, steps and schedule staying as they are. Default: all epochs have poison.
+    /// The last epoch with poison, to see whether what an attack has taught outlives further clean
+    /// training: in the epochs after it the suite leaves the edited rows out, steps and schedule
+    /// staying as they are. Default: all epochs have poison.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1))]
     pub clean_after: Option<u32>,
     /// `tiny`, `small`, a ResNet or a vision transformer of open_clip's by its name (`RN50`, `RN50-quickgelu`,
     /// `ViT-B-32`, ..; a wrong name lists them all), or a .json file in open_clip's form.
     pub model: String,
-    /// What counts as a model's accuracy, by which rows are marked vacuous or costly. Empty: zero-shot accuracy on the suite's own labelled
-    /// held-out rows. A label of `[downstream]`: that set. `downstream`: the mean over all of them, corrected for chance, over those
-    /// on which the undefended baseline without poison beats twice chance.
+    /// What counts as a model's accuracy, by which rows are marked vacuous or costly. Empty:
+    /// zero-shot accuracy on the suite's own labelled held-out rows. A label of `[downstream]`:
+    /// that set. `downstream`: the mean over all of them, corrected for chance, over those on which
+    /// the undefended baseline without poison beats twice chance.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub accuracy: String,
     /// Where the pairs come from.
     pub data: DataConfig,
-    /// The classes that attacks aim at and captions are searched for, where they are named apart from the data: `imagenet` or another
-    /// downstream set by name, with CLIP's class names and prompts, or a class file (.json). Empty: the data's own labels or class file.
+    /// The classes that attacks aim at and captions are searched for, where they are named apart
+    /// from the data: `imagenet` or another downstream set by name, with CLIP's class names and
+    /// prompts, or a class file (.json). Empty: the data's own labels or class file.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub classes: String,
-    /// How every model is trained; its own key `preset` names a preset (`gauntlet describe recipe`), beside which keys override.
+    /// How every model is trained; its own key `preset` names a preset (`gauntlet describe
+    /// recipe`), beside which keys override.
     #[serde(default)]
     pub recipe: Recipe,
-    /// Attacks by label; `plugin` names the plugin where the label does not, `preset` one of its presets, beside which keys override.
+    /// Attacks by label; `plugin` names the plugin where the label does not, `preset` one of its
+    /// presets, beside which keys override.
     pub attacks: Map<String, Value>,
     /// Arenas by name: labels of the attacks that poison the data together. `clean` (no attack) is always added.
     pub arenas: BTreeMap<String, Vec<String>>,
-    /// Defenses by label, in the order of the table's rows. A control names the defense that it controls for: `of = "LABEL"` takes
-    /// over every value that both have; of the same plugin it is an ablation, and sets the keys that it changes. `oracle = true` drops the
-    /// poison by the truth: what a perfect filter would leave. `weights = "mine/{arena}/seed-{seed}/model.safetensors"` measures what was trained
-    /// elsewhere on the exports of these arenas and seeds; beside each file lies the export's `poison_digest.txt`.
+    /// Defenses by label, in the order of the table's rows. A control names the defense that it
+    /// controls for: `of = "LABEL"` takes over every value that both have; of the same plugin it is
+    /// an ablation, and sets the keys that it changes. `oracle = true` drops the poison by the
+    /// truth: what a perfect filter would leave. `weights =
+    /// "mine/{arena}/seed-{seed}/model.safetensors"` measures what was trained elsewhere on the
+    /// exports of these arenas and seeds; beside each file lies the export's `poison_digest.txt`.
     pub defenses: Map<String, Value>,
     /// What is measured, by label; by default everything there is.
     #[serde(default)]
     pub evaluators: Map<String, Value>,
-    /// Downstream sets that models are measured on, by label: `[downstream.cifar10]` with the `path` of its folder; `set` names the
-    /// set where the label does not (`gauntlet describe downstream`).
+    /// Downstream sets that models are measured on, by label: `[downstream.cifar10]` with the
+    /// `path` of its folder; `set` names the set where the label does not (`gauntlet describe
+    /// downstream`).
     #[serde(default)]
     pub downstream: BTreeMap<String, DownstreamConfig>,
-    /// A bundle, as `gauntlet poison make` leaves it: the poison of every arena and seed is read from there instead of being made, and must be
-    /// that of this suite's data and attacks. Empty: it is made.
+    /// A bundle, as `gauntlet poison make` leaves it: the poison of every arena and seed is read
+    /// from there instead of being made, and must be that of this suite's data and attacks. Empty:
+    /// it is made.
     #[serde(default)]
     pub bundle: PathBuf,
-    /// What `--dry-run` reckons with.
+    /// What `--dry-run` estimates with.
     #[serde(default)]
     pub plan: Plan,
-    /// Frozen sizes of the same experiment, by name: each table overrides keys of the suite, and `--tier NAME` picks one. A table that names
-    /// its own `kind`, `plugin` or `preset` replaces the one below; `false` leaves a table out. Results of two tiers are never compared.
+    /// Frozen sizes of the same experiment, by name: each table overrides keys of the suite, and
+    /// `--tier NAME` picks one. A table that names its own `kind`, `plugin` or `preset` replaces
+    /// the one below; `false` leaves a table out. Results of two tiers are never compared.
     #[serde(default, skip_serializing_if = "Map::is_empty")]
     pub tiers: Map<String, Value>,
     /// The tier that was picked: written by gauntlet, not by hand.

@@ -1,6 +1,7 @@
-//! The training loop: it owns data order, schedule, precision and checkpoints, and asks the defense what to show the model
-//! and what the loss is. `train/checkpoint.rs` says what a resume needs,
-//! `train/plan.rs` what becomes of a defense's plan, `train/journal.rs` what is written down, `data/load.rs` how batches come.
+//! The training loop: it owns data order, schedule, precision and checkpoints, and asks the defense
+//! what to show the model and what the loss is. `train/checkpoint.rs` says what a resume needs,
+//! `train/plan.rs` what becomes of a defense's plan, `train/journal.rs` what is written down,
+//! `data/load.rs` how batches come.
 
 pub mod adamw;
 pub mod checkpoint;
@@ -48,7 +49,7 @@ pub struct Trained {
     /// The same with each view of a row counted.
     pub samples: u64,
     /// Rows that the defense had embedded to look at them.
-    pub looked_at: u64,
+    pub inference_samples: u64,
     /// Builds of gauntlet that trained it; more than one where it went on from a checkpoint of another.
     pub builds: usize,
     /// What the undefended model had cost, where the defense needs it.
@@ -164,7 +165,8 @@ impl<'a> Trainer<'a> {
     /// Trains to the end.
     ///
     /// # Errors
-    /// [`Error::Interrupted`] when asked to stop (a checkpoint is written first), [`Error::NotFinite`] when the loss is not finite.
+    /// [`Error::Interrupted`] when asked to stop (a checkpoint is written first),
+    /// [`Error::NotFinite`] when the loss is not finite.
     pub fn run(mut self, machine: &RunContext) -> Result<Trained> {
         self.keep_metrics()?;
         self.recorder.iter().try_for_each(|recorder| recorder.resume(self.position.epoch))?;
@@ -182,8 +184,16 @@ impl<'a> Trainer<'a> {
             return Err(Error::NotFinite(why));
         }
         let matches = (1..=self.recipe.epochs).map(|epoch| self.matches_of(epoch)).filter(Matches::exists).collect();
-        let Position { seconds, rows, samples, looked_at, builds, .. } = self.position;
-        Ok(Trained { matches, seconds, rows, samples, looked_at, builds: builds.len(), undefended: Spent::default() })
+        let Position { seconds, rows, samples, inference_samples, builds, .. } = self.position;
+        Ok(Trained {
+            matches,
+            seconds,
+            rows,
+            samples,
+            inference_samples,
+            builds: builds.len(),
+            undefended: Spent::default(),
+        })
     }
 
     fn epoch(&mut self, machine: &RunContext) -> Result<()> {
@@ -228,11 +238,11 @@ impl<'a> Trainer<'a> {
         let device = self.corpus.device;
         let [keys, tokens] = [&batch.keys, &batch.tokens].map(|tensor| sent(tensor, device));
         let precision = self.recipe.precision;
-        let pictures = self.corpus.normalise(&batch.images, &batch.drawings);
-        let (image, text) = self.embed(&pictures, &tokens, &sent(&batch.words, device), phase.text_tower);
+        let images = self.corpus.normalise(&batch.images, &batch.params);
+        let (image, text) = self.embed(&images, &tokens, &sent(&batch.valid, device), phase.text_tower);
         let second = batch.second.as_ref().map(|second| {
-            let [tokens, words] = [&second.tokens, &second.words].map(|tensor| sent(tensor, device));
-            self.embed(&self.corpus.normalise(&batch.images, &second.drawings), &tokens, &words, phase.text_tower)
+            let [tokens, valid] = [&second.tokens, &second.valid].map(|tensor| sent(tensor, device));
+            self.embed(&self.corpus.normalise(&batch.images, &second.params), &tokens, &valid, phase.text_tower)
         });
         let logit_scale = self.model.logit_scale();
         let loss = self.defense.loss(&Step {
@@ -264,10 +274,10 @@ impl<'a> Trainer<'a> {
     }
 
     /// Image and text embeddings of one view of a batch.
-    fn embed(&self, pictures: &Tensor, tokens: &Tensor, words: &Tensor, text_tower: TextTower) -> (Tensor, Tensor) {
+    fn embed(&self, images: &Tensor, tokens: &Tensor, valid: &Tensor, text_tower: TextTower) -> (Tensor, Tensor) {
         let (precision, device) = (self.recipe.precision, self.corpus.device);
-        let image = precision.forward(device, || self.model.encode_image(pictures, true));
-        let encode_text = || precision.forward(device, || self.model.encode_words(tokens, words));
+        let image = precision.forward(device, || self.model.encode_image(images, true));
+        let encode_text = || precision.forward(device, || self.model.encode_valid(tokens, valid));
         let text = match text_tower {
             TextTower::Trained => encode_text(),
             TextTower::Frozen | TextTower::ZeroGradient => tch::no_grad(encode_text),

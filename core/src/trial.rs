@@ -1,8 +1,9 @@
-//! A trial: one data set, one arena, one defense, one seed, from the raw pairs to the scores. [`Trial::run`] is the whole
-//! benchmark, top to bottom (`trial/training.rs` is one step of it); read `suite.rs` next for how a suite becomes trials.
+//! A trial: one data set, one arena, one defense, one seed, from the raw pairs to the scores.
+//! [`Trial::run`] is the whole benchmark, top to bottom (`trial/training.rs` is one step of it);
+//! read `suite.rs` next for how a suite becomes trials.
 //!
-//! `trial/manifest.rs` is its folder, `trial/written.rs` its stored form, `trial/check.rs` what must hold before it runs, `trial/lines.rs` what it
-//! says of itself.
+//! `trial/manifest.rs` is its folder, `trial/written.rs` its stored form, `trial/check.rs` what
+//! must hold before it runs, `trial/lines.rs` what it says of itself.
 
 mod check;
 mod lines;
@@ -60,13 +61,15 @@ pub struct Trial {
     pub recipe: Recipe,
     /// The defense.
     pub defense: Configured,
-    /// The last epoch with poison: after it the suite leaves every edited row out, by the truth that no defense sees. 0: an oracle.
+    /// The last epoch with poison: after it the suite leaves every edited row out, by the truth
+    /// that no defense sees. 0: an oracle.
     pub clean_after: Option<u32>,
     /// What is measured.
     pub evaluators: Vec<Configured>,
     /// Downstream sets that it is measured on, by label.
     pub downstream: BTreeMap<String, DownstreamConfig>,
-    /// The libraries that its plugins were loaded from, the arena's among them; whoever runs it again has to load the same ones.
+    /// The libraries that its plugins were loaded from, the arena's among them; whoever runs it
+    /// again has to load the same ones.
     pub libraries: Vec<Origin>,
     /// The bundle that its poison is read from; empty where it is made.
     pub bundle: PathBuf,
@@ -92,8 +95,9 @@ impl Trial {
         format!("{}/{}/seed-{}", self.arena.name, self.defense.label, self.arena.seed)
     }
 
-    /// Runs the trial in `folder`, or goes on where it was interrupted: data, attack, defense and training, evaluation. One that has finished there
-    /// is not run again. `store` keeps what trials share. Returns the lines of results, which also lie in `folder/scores.jsonl`.
+    /// Runs the trial in `folder`, or goes on where it was interrupted: data, attack, defense and
+    /// training, evaluation. One that has finished there is not run again. `store` keeps what
+    /// trials share. Returns the lines of results, which also lie in `folder/scores.jsonl`.
     pub fn run(&self, folder: &Path, store: &Path, machine: &RunContext) -> Result<Vec<Line>> {
         let elsewhere = (!is_empty(&self.weights)).then(|| Checkpoint::read(&self.weights)).transpose()?;
         self.execute(self.build_plugins()?, folder, store, machine, elsewhere.as_ref())
@@ -195,7 +199,8 @@ impl Trial {
         let mut lines = self.evaluate(&subject, &evaluators, device)?;
         Predictions::write(folder, &subject.cases.borrow())?;
 
-        // What a report reads. The scores say that the trial has finished, so that they come last; of what comes after them, nothing is needed again.
+        // What a report reads. The scores say that the trial has finished, so that they come last;
+        // of what comes after them, nothing is needed again.
         lines.push(Line::Data(DataLine::new(self, data, split.leaked.len(), folder)?));
         lines.extend(downstream.iter().map(|set| Line::Set(SetLine::new(self, set))));
         lines.extend(self.libraries.iter().map(|library| Line::Library(LibraryLine::new(self, library))));
@@ -231,7 +236,8 @@ impl Trial {
         self.arena.open_data(store, machine.progress)
     }
 
-    /// The canvas cache and the poison of this trial, made if they are not in the store yet; poison of a bundle is read from there.
+    /// The canvas cache and the poison of this trial, made if they are not in the store yet; poison
+    /// of a bundle is read from there.
     pub fn prepare(&self, store: &Path, machine: &RunContext) -> Result<PreparedData> {
         self.prepare_with(self.build_attacks()?, store, machine)
     }

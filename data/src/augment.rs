@@ -1,9 +1,10 @@
 //! RoCLIP's image augmentation: random resized crop, flip, colour jitter, grayscale, Gaussian blur (Yang et al. 2023;
 //! the constants are those of the released code), in batches on the training device.
 //!
-//! What is drawn for a row is drawn on the host from its key ([`Augmentation::draw`]); what is done to the pixels is a
-//! function of the drawing ([`apply`]) and equals torchvision's operations. Crop, flip and blur are linear and separable, so each
-//! is a matrix on either side of the picture. On the CPU the same is done picture by picture (`augment/host.rs`).
+//! What is drawn for a row is drawn on the host from its key ([`Augmentation::draw`]); what is done
+//! to the pixels is a function of the drawing ([`apply`]) and equals torchvision's operations.
+//! Crop, flip and blur are linear and separable, so each is a matrix on either side of the image.
+//! On the CPU the same is done image by image (`augment/host.rs`).
 
 mod host;
 
@@ -16,11 +17,11 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tch::{Device, Kind, Tensor};
 
-/// How pictures are augmented.
+/// How images are augmented.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Augmentation {
-    /// Least and greatest share of the picture's area that a crop keeps (torchvision's default: 0.08 to 1).
+    /// Least and greatest share of the image's area that a crop keeps (torchvision's default: 0.08 to 1).
     #[schemars(inner(range(min = 0.01, max = 1.0)))]
     pub crop_area: [f64; 2],
     /// Chance of a horizontal flip.
@@ -29,16 +30,18 @@ pub struct Augmentation {
     /// Chance of colour jitter.
     #[schemars(range(min = 0.0, max = 1.0))]
     pub jitter: f64,
-    /// Strength of the jitter of brightness, contrast, saturation (factors within 1 - x to 1 + x) and hue (turns within -x to x).
+    /// Strength of the jitter of brightness, contrast, saturation (factors within 1 - x to 1 + x)
+    /// and hue (turns within -x to x).
     #[schemars(inner(range(min = 0.0, max = 1.0)))]
     pub jitter_strength: [f64; 4],
     /// Chance of grayscale.
     #[schemars(range(min = 0.0, max = 1.0))]
     pub grayscale: f64,
-    /// Least and greatest standard deviation of the blur, as a share of the picture's side (RoCLIP: 0.1 to 2 pixels of 224).
+    /// Least and greatest standard deviation of the blur, as a share of the image's side (RoCLIP:
+    /// 0.1 to 2 pixels of 224).
     #[schemars(inner(range(min = 0.0, max = 0.1)))]
     pub blur: [f64; 2],
-    /// Reach of the blur to either side, as a share of the picture's side (RoCLIP: 10 pixels of 224).
+    /// Reach of the blur to either side, as a share of the image's side (RoCLIP: 10 pixels of 224).
     #[schemars(range(min = 0.0, max = 0.25))]
     pub blur_reach: f64,
 }
@@ -57,12 +60,12 @@ impl Default for Augmentation {
     }
 }
 
-/// What happens to one picture.
+/// What happens to one image.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 pub struct AugmentParams {
     /// Mirror it first.
     pub flip: bool,
-    /// Left, top, width, height of the crop, in pixels of the mirrored picture.
+    /// Left, top, width, height of the crop, in pixels of the mirrored image.
     pub crop: [i64; 4],
     /// Jitter operations with their factors, in the order they are applied.
     pub jitter: Vec<(Jitter, f64)>,
@@ -85,7 +88,7 @@ pub enum Jitter {
 }
 
 impl Augmentation {
-    /// Ranges must not be turned around, and a blur must not reach past the picture.
+    /// Ranges must not be turned around, and a blur must not reach past the image.
     pub fn check(&self) -> Result<()> {
         let wrong = |key: &str, why: &str| Err(Error::invalid(format!("augmentation, key `{key}`"), why));
         let [least, greatest] = self.crop_area;
@@ -107,7 +110,7 @@ impl Augmentation {
         }
     }
 
-    /// Draws what happens to one picture of `size` x `size`; the order of jitter operations is drawn, too.
+    /// Draws what happens to one image of `size` x `size`; the order of jitter operations is drawn, too.
     pub fn draw(&self, size: i64, rng: &mut Rng) -> AugmentParams {
         let crop = self.draw_crop(size, rng);
         let flip = rng.random_bool(self.flip);
@@ -126,7 +129,7 @@ impl Augmentation {
         AugmentParams { flip, crop, jitter, grayscale, blur, blur_reach }
     }
 
-    /// torchvision's `RandomResizedCrop.get_params`: ten tries for a crop that fits, else the whole (square) picture.
+    /// torchvision's `RandomResizedCrop.get_params`: ten tries for a crop that fits, else the whole (square) image.
     fn draw_crop(&self, size: i64, rng: &mut Rng) -> [i64; 4] {
         for _ in 0..10 {
             let area = (size * size) as f64 * rng.random_range(self.crop_area[0]..=self.crop_area[1]);
@@ -140,32 +143,32 @@ impl Augmentation {
     }
 }
 
-/// Augments pictures f32 `[batch, 3, S, S]` within 0 to 1, on their device; each row by its drawing.
-pub fn apply(images: &Tensor, drawings: &[AugmentParams]) -> Tensor {
+/// Augments images f32 `[batch, 3, S, S]` within 0 to 1, on their device; each row by its drawing.
+pub fn apply(images: &Tensor, params: &[AugmentParams]) -> Tensor {
     match images.device() {
-        Device::Cpu => host::apply(images, drawings),
-        _ => on_device(images, drawings),
+        Device::Cpu => host::apply(images, params),
+        _ => on_device(images, params),
     }
 }
 
-/// All pictures together, operation by operation.
-fn on_device(images: &Tensor, drawings: &[AugmentParams]) -> Tensor {
-    let (size, numbers) = (images.size()[3], numbers(drawings, images.device()));
+/// All images together, operation by operation.
+fn on_device(images: &Tensor, params: &[AugmentParams]) -> Tensor {
+    let (size, numbers) = (images.size()[3], numbers(params, images.device()));
     let crops = |axis| crop_matrix(&numbers, axis, size);
     let cropped = separable(images, &crops(1), &crops(0));
-    let coloured = grayscale(jitter(cropped, drawings), drawings);
+    let coloured = grayscale(jitter(cropped, params), params);
     let blurs = blur_matrix(&numbers, size);
     separable(&coloured, &blurs, &blurs)
 }
 
-/// `vertical` x picture x `horizontal`^T for each picture; the matrices are `[batch, S, S]`.
+/// `vertical` x image x `horizontal`^T for each image; the matrices are `[batch, S, S]`.
 fn separable(images: &Tensor, vertical: &Tensor, horizontal: &Tensor) -> Tensor {
     vertical.unsqueeze(1).matmul(&images.matmul(&horizontal.transpose(1, 2).unsqueeze(1)))
 }
 
-/// All numbers of the drawings on the device, in one copy: f32 `[batch, 7]`.
-fn numbers(drawings: &[AugmentParams], device: Device) -> Tensor {
-    sent_slice(&drawings.iter().flat_map(row).collect::<Vec<_>>(), device).view([-1, 7])
+/// All numbers of the params on the device, in one copy: f32 `[batch, 7]`.
+fn numbers(params: &[AugmentParams], device: Device) -> Tensor {
+    sent_slice(&params.iter().flat_map(row).collect::<Vec<_>>(), device).view([-1, 7])
 }
 
 fn row(drawing: &AugmentParams) -> [f32; 7] {
@@ -179,8 +182,9 @@ fn column(numbers: &Tensor, which: i64) -> Tensor {
     numbers.select(1, which).view([-1, 1, 1])
 }
 
-/// Row j holds the bilinear weights of the source pixels that output pixel j is made of, along one axis (0: across, mirrored
-/// where the drawing says so; 1: down). The crop is never larger than the picture, so this never shrinks and needs no low-pass filter.
+/// Row j holds the bilinear weights of the source pixels that output pixel j is made of, along one
+/// axis (0: across, mirrored where the drawing says so; 1: down). The crop is never larger than the
+/// image, so this never shrinks and needs no low-pass filter.
 fn crop_matrix(numbers: &Tensor, axis: i64, size: i64) -> Tensor {
     let (start, length) = (column(numbers, axis), column(numbers, axis + 2));
     let pixels = Tensor::arange(size, (Kind::Float, numbers.device()));
@@ -190,7 +194,7 @@ fn crop_matrix(numbers: &Tensor, axis: i64, size: i64) -> Tensor {
     (1f64 - (pixels.view([1, 1, -1]) - place).abs()).clamp_min(0.0)
 }
 
-/// Gaussian weights of `2 * reach + 1` pixels around each, the picture mirrored at its edges (torchvision's "reflect").
+/// Gaussian weights of `2 * reach + 1` pixels around each, the image mirrored at its edges (torchvision's "reflect").
 fn blur_matrix(numbers: &Tensor, size: i64) -> Tensor {
     let (sigma, reach) = (column(numbers, 5), column(numbers, 6));
     let pixels = Tensor::arange(size, (Kind::Float, numbers.device()));
@@ -204,15 +208,16 @@ fn blur_matrix(numbers: &Tensor, size: i64) -> Tensor {
     &sum / sum.sum_dim_intlist([2].as_slice(), true, None::<Kind>)
 }
 
-/// Applies each row's jitter in its own order: at each of the four places, the rows that have an operation there go through it together.
-fn jitter(images: Tensor, drawings: &[AugmentParams]) -> Tensor {
+/// Applies each row's jitter in its own order: at each of the four places, the rows that have an
+/// operation there go through it together.
+fn jitter(images: Tensor, params: &[AugmentParams]) -> Tensor {
     for place in 0..4 {
         for operation in [Jitter::Brightness, Jitter::Contrast, Jitter::Saturation, Jitter::Hue] {
             let here = |drawing: &AugmentParams| {
                 drawing.jitter.get(place).filter(|(at, _)| *at == operation).map(|(_, factor)| *factor)
             };
             let (rows, factors): (Vec<i64>, Vec<f32>) =
-                drawings.iter().zip(0..).filter_map(|(drawing, row)| Some((row, here(drawing)? as f32))).unzip();
+                params.iter().zip(0..).filter_map(|(drawing, row)| Some((row, here(drawing)? as f32))).unzip();
             if rows.is_empty() {
                 continue;
             }
@@ -225,7 +230,8 @@ fn jitter(images: Tensor, drawings: &[AugmentParams]) -> Tensor {
     images
 }
 
-/// torchvision's `adjust_brightness`, `adjust_contrast`, `adjust_saturation` or `adjust_hue` of pictures `[n, 3, S, S]`, with factors `[n, 1, 1, 1]`.
+/// torchvision's `adjust_brightness`, `adjust_contrast`, `adjust_saturation` or `adjust_hue` of
+/// images `[n, 3, S, S]`, with factors `[n, 1, 1, 1]`.
 fn adjust(operation: Jitter, images: &Tensor, factors: &Tensor) -> Tensor {
     let blend = |other: Tensor| ((images - &other) * factors + other).clamp(0.0, 1.0);
     match operation {
@@ -236,9 +242,8 @@ fn adjust(operation: Jitter, images: &Tensor, factors: &Tensor) -> Tensor {
     }
 }
 
-fn grayscale(images: Tensor, drawings: &[AugmentParams]) -> Tensor {
-    let rows: Vec<i64> =
-        drawings.iter().zip(0..).filter(|(drawing, _)| drawing.grayscale).map(|(_, row)| row).collect();
+fn grayscale(images: Tensor, params: &[AugmentParams]) -> Tensor {
+    let rows: Vec<i64> = params.iter().zip(0..).filter(|(drawing, _)| drawing.grayscale).map(|(_, row)| row).collect();
     if !rows.is_empty() {
         let rows = sent_slice(&rows, images.device());
         let gray = luminance(&images.index_select(0, &rows)).expand([-1, 3, -1, -1], false);
@@ -275,13 +280,14 @@ mod tests {
     use super::*;
     use crate::files::read_safetensors;
 
-    /// Mirror, then crop, then colours, then blur: in any other order an off-centre crop, or a blur, gives another picture.
+    /// Mirror, then crop, then colours, then blur: in any other order an off-centre crop, or a
+    /// blur, gives another image.
     #[test]
-    fn quirk_pictures_are_mirrored_then_cropped_then_coloured_then_blurred() {
+    fn quirk_images_are_mirrored_then_cropped_then_coloured_then_blurred() {
         let golden = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/golden/augment.safetensors");
         let (golden, _) = read_safetensors(golden.as_ref()).unwrap();
-        let picture = golden["noisy"].unsqueeze(0);
-        let size = picture.size()[3];
+        let image = golden["noisy"].unsqueeze(0);
+        let size = image.size()[3];
         let nothing = AugmentParams {
             flip: false,
             crop: [0, 0, size, size],
@@ -301,18 +307,18 @@ mod tests {
         let cropped = AugmentParams { crop: whole.crop, ..nothing.clone() };
         let coloured = AugmentParams { jitter: whole.jitter.clone(), ..nothing.clone() };
         let blurred = AugmentParams { blur: 1.2, blur_reach: 3, ..nothing.clone() };
-        let after = |picture: Tensor, drawings: &[&AugmentParams]| {
-            drawings.iter().fold(picture, |picture, drawing| apply(&picture, &[(*drawing).clone()]))
+        let after = |image: Tensor, params: &[&AugmentParams]| {
+            params.iter().fold(image, |image, drawing| apply(&image, &[(*drawing).clone()]))
         };
         let off = |other: Tensor| {
-            let ours = apply(&picture, std::slice::from_ref(&whole));
+            let ours = apply(&image, std::slice::from_ref(&whole));
             f64::try_from((ours - other).abs().max()).unwrap()
         };
-        let (mirror, order) = (|picture: &Tensor| picture.flip([3]), [&cropped, &coloured, &blurred]);
-        assert!(off(after(mirror(&picture), &order)) < 1e-5);
-        assert!(off(mirror(&after(picture.copy(), &order))) > 1e-2, "cropped before it is mirrored");
-        assert!(off(after(mirror(&picture), &[&coloured, &cropped, &blurred])) > 1e-2, "coloured before it is cropped");
-        assert!(off(after(mirror(&picture), &[&cropped, &blurred, &coloured])) > 1e-2, "blurred before it is coloured");
+        let (mirror, order) = (|image: &Tensor| image.flip([3]), [&cropped, &coloured, &blurred]);
+        assert!(off(after(mirror(&image), &order)) < 1e-5);
+        assert!(off(mirror(&after(image.copy(), &order))) > 1e-2, "cropped before it is mirrored");
+        assert!(off(after(mirror(&image), &[&coloured, &cropped, &blurred])) > 1e-2, "coloured before it is cropped");
+        assert!(off(after(mirror(&image), &[&cropped, &blurred, &coloured])) > 1e-2, "blurred before it is coloured");
     }
 
     /// The golden files are held against what the CPU does; what a GPU would do is held against that.
@@ -326,10 +332,10 @@ mod tests {
                 ..Default::default()
             };
             let draw = |key| how.draw(size, &mut crate::draw::rng(3, "test", &[key]));
-            let drawings: Vec<AugmentParams> = (0..50).map(draw).collect();
+            let params: Vec<AugmentParams> = (0..50).map(draw).collect();
             let images = Tensor::arange(50 * 3 * size * size, (Kind::Double, Device::Cpu)).view([50, 3, size, size]);
             let images = ((images * 0.37).sin() * 0.5 + 0.5).to_kind(Kind::Float);
-            let off = (apply(&images, &drawings) - on_device(&images, &drawings)).abs().max();
+            let off = (apply(&images, &params) - on_device(&images, &params)).abs().max();
             assert!(f64::try_from(off).unwrap() < 1e-5);
         }
     }

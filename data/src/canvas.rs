@@ -1,8 +1,8 @@
-//! Canvases: every row as one u8 picture `[3, S, S]`, as the evaluation sees it and as a trigger is stamped onto it.
+//! Canvases: every row as one u8 image `[3, S, S]`, as the evaluation sees it and as a trigger is stamped onto it.
 //!
-//! Where they fit the budget they lie in a memory-mapped file, made once per (data, S) and shared by all trials of a suite
-//! (`canvas/build.rs`); where they would not, each is decoded when it is asked for, by the same function (`picture.rs`):
-//! the same pixels, bit for bit.
+//! Where they fit the budget they lie in a memory-mapped file, made once per (data, S) and shared
+//! by all trials of a suite (`canvas/build.rs`); where they would not, each is decoded when it is
+//! asked for, by the same function (`image.rs`): the same pixels, bit for bit.
 
 mod build;
 
@@ -21,8 +21,8 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 use tch::{Device, Kind, Tensor};
 
-/// Part of every key, besides the key of the index, which holds a hash of the sources that make both: raised whenever the same source would
-/// give other files, so that old caches are left alone.
+/// Part of every key, besides the key of the index, which holds a hash of the sources that make
+/// both: raised whenever the same source would give other files, so that old caches are left alone.
 const FORMAT: u32 = 3;
 
 /// The pixels of a data set.
@@ -53,11 +53,12 @@ struct CanvasSummary {
 }
 
 impl Canvas {
-    /// Canvases of `size` pixels of the rows of an index: from the cache under `store` where it is there already (nothing is
-    /// decoded then), otherwise it is built if it takes at most `cache_bytes`.
+    /// Canvases of `size` pixels of the rows of an index: from the cache under `store` where it is
+    /// there already (nothing is decoded then), otherwise it is built if it takes at most
+    /// `cache_bytes`.
     ///
     /// # Errors
-    /// If the cache cannot be written, or more pictures are bad than `max_bad` allows.
+    /// If the cache cannot be written, or more images are bad than `max_bad` allows.
     pub fn open(
         source: Arc<dyn Source>,
         index: Arc<Index>,
@@ -123,7 +124,7 @@ impl Canvas {
         self.cached.is_some()
     }
 
-    /// Rows whose pictures turned out to be bad while the cache was built; ascending.
+    /// Rows whose images turned out to be bad while the cache was built; ascending.
     pub fn dropped(&self) -> &[DataRow] {
         &self.dropped
     }
@@ -135,7 +136,7 @@ impl Canvas {
         tally
     }
 
-    /// Rows whose pictures turned out to be bad since this was opened, by row, and why.
+    /// Rows whose images turned out to be bad since this was opened, by row, and why.
     pub fn met(&self) -> BTreeMap<DataRow, String> {
         self.met.lock().expect("no thread panics with the list").clone()
     }
@@ -143,12 +144,12 @@ impl Canvas {
     /// Canvases of these rows, in this order: u8 `[rows, 3, S, S]`.
     ///
     /// # Errors
-    /// Names a row whose picture cannot be read, which [`readable`](Canvas::readable) would have told.
+    /// Names a row whose image cannot be read, which [`readable`](Canvas::readable) would have told.
     pub fn gather(&self, rows: &[DataRow]) -> Result<Tensor> {
         if let Some(cached) = &self.cached {
             let rows: Vec<i64> = rows.iter().map(|&row| row.into()).collect();
-            // Not `index_select`: it starts and joins libtorch's threads once a row, ten times slower where cores are busy.
-            // Eight pixels at once: `index` copies number by number.
+            // Not `index_select`: it starts and joins libtorch's threads once a row, ten times
+            // slower where cores are busy. Eight pixels at once: `index` copies number by number.
             let kind = if self.size.is_multiple_of(8) { Kind::Int64 } else { Kind::Uint8 };
             return Ok(cached.view_dtype(kind).index(&[Some(&Tensor::from_slice(&rows))]).view_dtype(Kind::Uint8));
         }
@@ -182,11 +183,12 @@ impl Canvas {
         Ok(hashes)
     }
 
-    /// Canvases of the rows that `row` gives for each of `count` places, u8 `[count, 3, S, S]`; where one cannot be read, `row` is
-    /// asked again with the next number of attempts. The rows that were taken come with them.
+    /// Canvases of the rows that `row` gives for each of `count` places, u8 `[count, 3, S, S]`;
+    /// where one cannot be read, `row` is asked again with the next number of attempts. The rows
+    /// that were taken come with them.
     ///
     /// # Errors
-    /// If more pictures turned out to be bad than `max_bad` allows.
+    /// If more images turned out to be bad than `max_bad` allows.
     pub fn gather_or(&self, count: usize, row: impl Fn(usize, u64) -> DataRow) -> Result<(Vec<DataRow>, Tensor)> {
         if self.is_cached() {
             let rows: Vec<DataRow> = (0..count).map(|place| row(place, 0)).collect();
@@ -213,7 +215,7 @@ impl Canvas {
         Tensor::from_slice(pixels).view([-1, 3, side, side])
     }
 
-    /// Whether the picture of a row can be read.
+    /// Whether the image of a row can be read.
     pub fn readable(&self, row: DataRow) -> bool {
         match self.is_cached() {
             true => self.dropped.binary_search(&row).is_err(),
@@ -221,7 +223,7 @@ impl Canvas {
         }
     }
 
-    /// Decodes one picture, and remembers it if it is bad.
+    /// Decodes one image, and remembers it if it is bad.
     fn decode(&self, row: DataRow) -> Result<Vec<u8>, BadRow> {
         read(&*self.source, self.index.row(row), self.size).inspect_err(|bad| {
             self.met.lock().expect("no thread panics with the list").insert(row, bad.why.clone());
@@ -262,9 +264,9 @@ impl Canvas {
     }
 }
 
-/// Decodes one picture. A decoder that panics on a malicious file costs that row, not the data set.
+/// Decodes one image. A decoder that panics on a malicious file costs that row, not the data set.
 fn read(source: &dyn Source, row: Row, size: u32) -> Result<Vec<u8>, BadRow> {
-    let read = catch_unwind(AssertUnwindSafe(|| source.picture(&row, size)));
+    let read = catch_unwind(AssertUnwindSafe(|| source.image(&row, size)));
     let read = read.unwrap_or_else(|_| Err("the decoder panicked".into()));
     read.map_err(|why| BadRow::new(source.name(&row), Loss::UnreadableImage.because(why)))
 }

@@ -1,8 +1,9 @@
 //! Classes of a data set: their labels, the names that captions and prompts call them by, and which captions name them.
 //!
-//! Classes of one prompt name are one class, whatever their labels: no prompt tells them apart. They have one number, which rows, goals and
-//! predictions share, so that nothing that compares numbers can forget it. `classes/search.rs` finds names in captions, `classes/inflect.rs`
-//! knows plurals.
+//! Classes of one prompt name are one class, whatever their labels: no prompt tells them apart.
+//! They have one number, which rows, goals and predictions share, so that nothing that compares
+//! numbers can forget it. `classes/search.rs` finds names in captions, `classes/inflect.rs` knows
+//! plurals.
 
 mod inflect;
 mod search;
@@ -23,8 +24,8 @@ pub struct ClassFile {
     pub classes: BTreeMap<String, Vec<String>>,
     /// Prompts with `{}` where the name goes.
     pub templates: Vec<String>,
-    /// Label -> what captions call the class, where these are not its names without what they have in brackets: "kite (bird of prey)"
-    /// fills a prompt, and no caption says it.
+    /// Label -> what captions call the class, where these are not its names without what they have
+    /// in brackets: "kite (bird of prey)" fills a prompt, and no caption says it.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub aliases: BTreeMap<String, Vec<String>>,
 }
@@ -36,7 +37,7 @@ impl ClassFile {
     /// Labels that name themselves.
     pub fn of_labels(labels: Vec<String>) -> Self {
         let name = |label: String| (label.clone(), vec![label.replace('_', " ")]);
-        let templates = ["a photo of a {}", "a picture of a {}", "{}"].map(String::from).to_vec();
+        let templates = ["a photo of a {}", "an image of a {}", "{}"].map(String::from).to_vec();
         ClassFile { classes: labels.into_iter().map(name).collect(), templates, aliases: BTreeMap::new() }
     }
 
@@ -178,14 +179,16 @@ impl Classes {
         one_class(self.shared.iter().map(|labels| (self.name(self.of_label[&labels[0]]), labels.as_slice())))
     }
 
-    /// The classes that may be mined from a caption, each once, in sorted order: it says one of their names in whole words, in whatever case, and
-    /// not as a part of a longer name ("sea lion" is no lion, where both are classes).
+    /// The classes that may be mined from a caption, each once, in sorted order: it says one of
+    /// their names in whole words, in whatever case, and not as a part of a longer name ("sea lion"
+    /// is no lion, where both are classes).
     pub fn named_in(&self, caption: &str) -> Vec<u32> {
         self.search().classes(caption).named
     }
 
-    /// The classes that a caption may be about, each once, in sorted order. More than may be mined from it: any of their names in singular or
-    /// plural, in one word or several, and also as a part of a longer name.
+    /// The classes that a caption may be about, each once, in sorted order. More than may be mined
+    /// from it: any of their names in singular or plural, in one word or several, and also as a
+    /// part of a longer name.
     pub fn mentioned_in(&self, caption: &str) -> Vec<u32> {
         self.search().classes(caption).mentioned
     }

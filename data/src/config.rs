@@ -1,5 +1,6 @@
-//! The `[data]` table of a suite: which pairs there are, in words. Each kind is opened by a module of its own (`csv.rs`, `webdataset.rs`,
-//! `world.rs`, `labelled.rs`), and `open.rs` chooses among them.
+//! The `[data]` table of a suite: which pairs there are, in words. Each kind is opened by a module
+//! of its own (`csv.rs`, `webdataset.rs`, `world.rs`, `labelled.rs`), and `open.rs` chooses among
+//! them.
 
 use crate::downstream::Options;
 use schemars::JsonSchema;
@@ -16,7 +17,7 @@ pub enum DataConfig {
     Webdataset(Webdataset),
     /// A CSV or TSV file with a path and a caption column, as CyCLIP, CleanCLIP and RoCLIP read.
     Csv(Csv),
-    /// The test pictures of a downstream set, with prompts for captions: what `gauntlet eval` draws goals from.
+    /// The test images of a downstream set, with prompts for captions: what `gauntlet eval` draws goals from.
     Labelled(Labelled),
 }
 
@@ -72,28 +73,31 @@ impl Default for World {
     }
 }
 
-/// Tar shards of pictures with captions.
+/// Tar shards of images with captions.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Webdataset {
-    /// Folder of `.tar` shards, sub-folders included (read in the order of their names); one `.tar` file; or a pattern in braces as webdataset
-    /// writes it: `data/{00000..00331}.tar`.
+    /// Folder of `.tar` shards, sub-folders included (read in the order of their names); one `.tar`
+    /// file; or a pattern in braces as webdataset writes it: `data/{00000..00331}.tar`.
     pub path: PathBuf,
-    /// Field of a sample's JSON that is its class label; empty to take the `.cls` member (a number or a word) where there is one. Without
-    /// labels a share of all pairs is held out.
+    /// Field of a sample's JSON that is its class label; empty to take the `.cls` member (a number
+    /// or a word) where there is one. Without labels a share of all pairs is held out.
     pub class_field: String,
     /// JSON file of class names and prompt templates; empty to let the labels name themselves.
     pub class_file: PathBuf,
-    /// Field of a sample's JSON that is its caption; "auto" takes the `.txt` where there is one, otherwise the field `caption`.
+    /// Field of a sample's JSON that is its caption; "auto" takes the `.txt` where there is one,
+    /// otherwise the field `caption`.
     pub caption: String,
-    /// Pairs that are held out, a source of their own; without it a share of the pairs is (`heldout`). It is read like any `[data]`.
+    /// Pairs that are held out, a source of their own; without it a share of the pairs is
+    /// (`heldout`). It is read like any `[data]`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub validation: Option<Box<DataConfig>>,
     /// Share of rows that may be unusable (corrupt, without caption, ..) before the data set is refused.
     #[schemars(range(min = 0.0, max = 1.0))]
     pub max_bad: f64,
-    /// What becomes of a data set with shards that are cut short, damaged or empty, of which nobody can say how many rows they held: "refuse"
-    /// it, or "allow" them and take the samples before the cut.
+    /// What becomes of a data set with shards that are cut short, damaged or empty, of which nobody
+    /// can say how many rows they held: "refuse" it, or "allow" them and take the samples before
+    /// the cut.
     #[serde(skip_serializing_if = "CutShards::refused")]
     #[schemars(extend("default" = "refuse"))]
     pub cut_shards: CutShards,
@@ -125,13 +129,13 @@ impl CutShards {
     }
 }
 
-/// A table of picture paths and captions.
+/// A table of image paths and captions.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Csv {
     /// The table; its first line names the columns.
     pub path: PathBuf,
-    /// Column of picture paths, relative to `root`.
+    /// Column of image paths, relative to `root`.
     pub path_column: String,
     /// Column of captions.
     pub caption_column: String,
@@ -143,11 +147,12 @@ pub struct Csv {
     #[serde(skip_serializing_if = "Quoting::is_double")]
     #[schemars(extend("default" = "double"))] // which schemars does not see, as it is not serialised
     pub quoting: Quoting,
-    /// Folder that holds every picture; empty for the table's own folder.
+    /// Folder that holds every image; empty for the table's own folder.
     pub root: PathBuf,
     /// JSON file of class names and prompt templates; empty to let the labels name themselves.
     pub class_file: PathBuf,
-    /// Pairs that are held out, a source of their own; without it a share of the pairs is (`heldout`). It is read like any `[data]`.
+    /// Pairs that are held out, a source of their own; without it a share of the pairs is
+    /// (`heldout`). It is read like any `[data]`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub validation: Option<Box<DataConfig>>,
     /// Share of rows that may be unusable (missing, corrupt, without caption, ..) before the data set is refused.
@@ -192,7 +197,7 @@ impl Default for Csv {
     }
 }
 
-/// The test pictures of a downstream set.
+/// The test images of a downstream set.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Labelled {
@@ -202,6 +207,6 @@ pub struct Labelled {
     pub path: PathBuf,
     /// How it is read.
     pub options: Options,
-    /// Names of further classes that an attack may want, of which there are no pictures.
+    /// Names of further classes that an attack may want, of which there are no images.
     pub classes: Vec<String>,
 }

@@ -1,6 +1,6 @@
 //! A CSV or TSV file with a path and a caption column, as CyCLIP, CleanCLIP and RoCLIP read.
 //!
-//! Pictures are plain files below one folder; a path that leads out of it (absolute, by `..`, or through a link) is a bad
+//! Images are plain files below one folder; a path that leads out of it (absolute, by `..`, or through a link) is a bad
 //! row. How lines become records is in `csv/records.rs`; what kind of file it is at all, and where its columns are, in
 //! `csv/header.rs`. `index.rs` says where the rows go.
 
@@ -11,9 +11,9 @@ mod tests;
 
 pub use crate::config::{Csv, Quoting};
 
+use crate::decode::image;
 use crate::intake::{caption, read_span, stamp};
 use crate::ordered::ordered;
-use crate::picture::picture;
 use crate::rows::{Loss, Why};
 use crate::source::{Entry, Row, Source, Stamp};
 use crate::{BadRow, ClassFile, Error, Progress, Result};
@@ -88,7 +88,7 @@ impl Table {
         let label = self.columns.class.map(|column| String::from_utf8_lossy(fields[column].trim_ascii()).into_owned());
         let path = std::str::from_utf8(&fields[self.columns.path])
             .map_err(|error| format!("its path is not UTF-8: {error}"))?;
-        let unreadable = |why: String| Loss::UnreadableImage.because(format!("picture `{path}` {why}"));
+        let unreadable = |why: String| Loss::UnreadableImage.because(format!("image `{path}` {why}"));
         let place = self.place(path);
         let about = place.metadata().map_err(|error| unreadable(format!("cannot be read: {error}")))?;
         let size = u32::try_from(about.len()).map_err(|_| unreadable(format!("has {} bytes", about.len())))?;
@@ -128,7 +128,7 @@ impl Table {
     }
 
     /// Links and `..` are resolved before the path is judged.
-    fn read_picture(&self, row: &Row) -> Result<Vec<u8>, String> {
+    fn read_image(&self, row: &Row) -> Result<Vec<u8>, String> {
         let real = self.place(row.key).canonicalize().map_err(|error| error.to_string())?;
         if !real.starts_with(&self.root) {
             return Err(format!("it lies outside the folder {}", self.root.display()));
@@ -198,9 +198,9 @@ impl Source for Table {
         })
     }
 
-    fn picture(&self, row: &Row, size: u32) -> Result<Vec<u8>, String> {
-        let bytes = self.read_picture(row).map_err(|why| format!("picture `{}`: {why}", row.key))?;
-        picture(&bytes, size)
+    fn image(&self, row: &Row, size: u32) -> Result<Vec<u8>, String> {
+        let bytes = self.read_image(row).map_err(|why| format!("image `{}`: {why}", row.key))?;
+        image(&bytes, size)
     }
 
     fn name(&self, row: &Row) -> String {

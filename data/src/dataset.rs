@@ -30,8 +30,9 @@ pub struct Dataset {
 }
 
 impl Dataset {
-    /// The data set that `config` describes, its canvases `size` pixels wide: from the store where it is there already, otherwise
-    /// indexed, and its canvases cached if they take at most `cache_bytes`.
+    /// The data set that `config` describes, its canvases `size` pixels wide: from the store where
+    /// it is there already, otherwise indexed, and its canvases cached if they take at most
+    /// `cache_bytes`.
     ///
     /// # Errors
     /// If the source cannot be read, has more bad rows than `max_bad` allows or no usable one, has a label that its
@@ -46,7 +47,8 @@ impl Dataset {
         Dataset::open_among(config, "", size, cache_bytes, store, progress)
     }
 
-    /// The same with classes that are named apart from the data ([`vocabulary::read`]); an empty name: with the data's own.
+    /// The same with classes that are named apart from the data ([`vocabulary::read`]); an empty
+    /// name: with the data's own.
     ///
     /// # Errors
     /// As [`open`](Dataset::open), or if there are no classes of that name.
@@ -95,7 +97,7 @@ impl Dataset {
         })
     }
 
-    /// Number of rows, those included whose pictures turned out to be bad.
+    /// Number of rows, those included whose images turned out to be bad.
     pub fn len(&self) -> u32 {
         self.index.len()
     }
@@ -105,8 +107,9 @@ impl Dataset {
         self.len() == 0
     }
 
-    /// Rows found, kept and lost: those included whose images were found to be unreadable since it was opened, and those of them that
-    /// `before` names, from a list that an interrupted training left.
+    /// Rows found, kept and lost: those included whose images were found to be unreadable since it
+    /// was opened, and those of them that `before` names, from a list that an interrupted training
+    /// left.
     pub fn tally(&self, before: &[BadRow]) -> Tally {
         let mut tally = self.canvas.tally();
         let met = self.canvas.met().into_iter().map(|(row, why)| (self.canvas.name(row), why));
@@ -149,8 +152,8 @@ impl Dataset {
         self.index.named().filter(move |(_, named)| *named == class).map(|(row, _)| row)
     }
 
-    /// Rows (held out or not) whose caption may be about `class` ([`Classes::mentioned_in`]): all that an attack must leave alone which needs
-    /// captions that say something else.
+    /// Rows (held out or not) whose caption may be about `class` ([`Classes::mentioned_in`]): all
+    /// that an attack must leave alone which needs captions that say something else.
     pub fn rows_mentioning(&self, class: u32) -> HashSet<DataRow> {
         self.index.mentioned().filter(|(_, mentioned)| *mentioned == class).map(|(row, _)| row).collect()
     }

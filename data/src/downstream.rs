@@ -1,9 +1,11 @@
-//! The downstream data sets on which an encoder is judged: CIFAR-10 to ImageNet, read in place, in the folders that torchvision
-//! and the sets' authors use. [`all`] lists them, [`open`] opens one; each is a file of `downstream/`.
+//! The downstream data sets on which an encoder is judged: CIFAR-10 to ImageNet, read in place, in
+//! the folders that torchvision and the sets' authors use. [`all`] lists them, [`open`] opens one;
+//! each is a file of `downstream/`.
 //!
-//! A set is two lists of pictures with labels ([`Items`]): one to fit a linear probe on, one to measure on. Their order and labels
-//! are torchvision's. Opening a set decodes nothing, but finds out what is missing: sizes and classes must be those published, every
-//! list must agree with its folder, and no picture may be there twice (`downstream/repeats.rs`).
+//! A set is two lists of images with labels ([`Items`]): one to fit a linear probe on, one of the
+//! test split. Their order and labels are torchvision's. Opening a set decodes nothing, but finds
+//! out what is missing: sizes and classes must be those published, every list must agree with its
+//! folder, and no image may be there twice (`downstream/repeats.rs`).
 
 mod aircraft;
 mod caltech101;
@@ -48,9 +50,9 @@ pub struct Set {
     pub templates: Vec<String>,
     /// The published measure.
     pub metric: Metric,
-    /// Pictures to fit a linear probe on; none where a set may come without (ImageNet's validation part alone).
+    /// Images to fit a linear probe on; none where a set may come without (ImageNet's validation part alone).
     pub fit: Items,
-    /// Pictures to measure on. No picture is in both.
+    /// Images of the test split. No image is in both.
     pub test: Items,
     /// What a reader of results must know: a choice among variants, a class left out, a part that is not there.
     pub notes: Vec<String>,
@@ -60,7 +62,7 @@ pub struct Set {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Metric {
-    /// Share of pictures that are classified rightly.
+    /// Share of images that are classified rightly.
     Accuracy,
     /// The mean over the classes of that share.
     MeanPerClass,
@@ -79,7 +81,7 @@ pub struct Options {
     pub level: Level,
     /// caltech101: keep the class `BACKGROUND_Google`, which shows nothing in particular.
     pub background: bool,
-    /// caltech101: seed of the choice of 30 pictures a class to fit on.
+    /// caltech101: seed of the choice of 30 images a class of the train split.
     pub seed: u64,
     /// JSON file of class names and prompt templates to take in place of CLIP's; empty for CLIP's.
     pub class_file: PathBuf,
@@ -109,9 +111,9 @@ pub enum Level {
 pub struct Size {
     /// Number of classes.
     pub classes: usize,
-    /// Pictures to fit on.
+    /// Images of the train split.
     pub fit: usize,
-    /// Pictures to measure on.
+    /// Images of the test split.
     pub test: usize,
 }
 
@@ -136,7 +138,8 @@ pub struct About {
     pub archives: &'static [Archive],
     /// How to come by it where there are no archives.
     pub by_hand: &'static str,
-    /// How many exact copies it holds at most: of pictures to fit on, of those to measure on, and of one part in the other.
+    /// How many exact copies it holds at most: of images of the train split, of those of the test
+    /// split, and of one part in the other.
     pub copies: [usize; 3],
     #[serde(skip)]
     read: fn(&Path, &Options) -> Result<Found>,
@@ -196,8 +199,8 @@ pub fn about(name: &str) -> Result<&'static About> {
     found.ok_or_else(|| Error::Unknown { kind: "data set", name: name.into(), known: known() })
 }
 
-/// Opens a set: finds every picture, decodes none. `root` is the folder in which the set's own folder lies (what torchvision
-/// takes), or that folder itself.
+/// Opens a set: finds every image, decodes none. `root` is the folder in which the set's own folder
+/// lies (what torchvision takes), or that folder itself.
 ///
 /// # Errors
 /// If a file is missing or damaged, which is named, or the set is not as large as published (unless `allow_partial`).
@@ -218,12 +221,12 @@ fn set(about: &About, root: &Path, found: Found, options: &Options) -> Result<Se
     }
     let mut notes: Vec<String> = differs.iter().map(|how| format!("not the whole set: {how}")).collect();
     if found.labels.is_empty() || found.test.is_empty() {
-        return Err(Error::invalid(root.display(), "it holds no picture to measure on"));
+        return Err(Error::invalid(root.display(), "it holds no image of the test split"));
     }
     if let Some((fit, test)) = found.fit.shared(&found.test) {
         let (name, fit, test) = (found.fit.name(fit), found.fit.place(fit), found.test.place(test));
-        let why = format!("it is to be fitted on and to be measured on: {fit} and {test}");
-        return Err(Error::invalid(format!("picture {name}"), why));
+        let why = format!("it is in the train split and in the test split: {fit} and {test}");
+        return Err(Error::invalid(format!("image {name}"), why));
     }
     let from = || format!("the classes of {}", found.labels_in.display());
     let (classes, templates) = names::names(about.name, &found.labels, found.named, &options.class_file)
@@ -238,7 +241,7 @@ fn set(about: &About, root: &Path, found: Found, options: &Options) -> Result<Se
     notes.extend(repeats.told(&fit, &test));
     notes.extend(found.notes);
     if fit.is_empty() {
-        notes.push("there are no pictures to fit on, and so no linear probe".to_string());
+        notes.push("there are no images of the train split, and so no linear probe".to_string());
     }
     Ok(Set { name: about.name, labels, classes, templates, metric: about.metric, fit, test, notes })
 }
@@ -247,13 +250,16 @@ fn set(about: &About, root: &Path, found: Found, options: &Options) -> Result<Se
 fn differs(found: &Found) -> Vec<String> {
     let sizes = [
         ("classes", found.labels.len(), found.published.classes),
-        ("pictures to fit on", found.fit.len(), found.published.fit),
-        ("pictures to measure on", found.test.len(), found.published.test),
+        ("images of the train split", found.fit.len(), found.published.fit),
+        ("images of the test split", found.test.len(), found.published.test),
     ];
     let wrong = sizes.iter().filter(|(_, found, published)| found != published && *published > 0);
     let wrong: Vec<String> = wrong.map(|(what, found, published)| format!("{found} of {published} {what}")).collect();
     let sizes = (!wrong.is_empty()).then(|| format!("it has {}", wrong.join(", ")));
-    let parts = [(&found.fit, "to fit on", found.published.fit), (&found.test, "to measure on", found.published.test)];
+    let parts = [
+        (&found.fit, "of the train split", found.published.fit),
+        (&found.test, "of the test split", found.published.test),
+    ];
     let classes = |(items, what, size): (&Items, &str, usize)| {
         // Of the published parts, those have classes of one size that could.
         let even = size > 0 && size.is_multiple_of(found.published.classes);
@@ -263,7 +269,8 @@ fn differs(found: &Found) -> Vec<String> {
     sizes.into_iter().chain(classes).chain(found.differs.iter().cloned()).collect()
 }
 
-/// What is wrong with the sizes of the classes of a part: some that are empty, or, where all should be `even`, not of one size.
+/// What is wrong with the sizes of the classes of a part: some that are empty, or, where all should
+/// be `even`, not of one size.
 fn uneven(items: &Items, labels: &[String], what: &str, even: bool) -> Option<String> {
     let mut counts = vec![0usize; labels.len()];
     items.labels().iter().for_each(|label| counts[*label as usize] += 1);
@@ -283,9 +290,10 @@ fn uneven(items: &Items, labels: &[String], what: &str, even: bool) -> Option<St
 const ALLOW: &str =
     "`gauntlet data`: --allow-partial; `run` and `eval`: --set downstream.LABEL.options.allow_partial=true";
 
-/// What an archive of photographs from the web may hold of exact copies, where nobody has published a count: a hundredth of each part,
-/// and a two-hundredth of what is measured on in both. (Of Oxford-IIIT Pets, 1.0% are copies and 0.3% are in both parts, near copies
-/// counted: huggingface.co/datasets/visual-layer/vl-oxford-iiit-pets.)
+/// What an archive of photographs from the web may hold of exact copies, where nobody has published
+/// a count: a hundredth of each part, and a two-hundredth of the test split in both. (Of
+/// Oxford-IIIT Pets, 1.0% are copies and 0.3% are in both parts, near copies counted:
+/// huggingface.co/datasets/visual-layer/vl-oxford-iiit-pets.)
 const fn copies(size: Size) -> [usize; 3] {
     [size.fit / 100, size.test / 100, size.test / 200]
 }

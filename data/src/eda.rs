@@ -1,12 +1,15 @@
-//! EDA: one random edit of a caption (Wei and Zou, EMNLP 2019), as RoCLIP augments its texts: synonym replacement, random
-//! insertion, random swap or random deletion, each with equal chance, at strength 0.1. `eda/wordnet.rs` knows the synonyms.
+//! EDA: one random edit of a caption (Wei and Zou, EMNLP 2019), as RoCLIP augments its texts:
+//! synonym replacement, random insertion, random swap or random deletion, each with equal chance,
+//! at strength 0.1. `eda/wordnet.rs` knows the synonyms.
 //!
-//! A caption is first reduced to its words of the letters a to z, as EDA's release does: apostrophes vanish, everything else that is
-//! no such letter parts words, so digits and other scripts are lost. Where release and paper differ, this is the paper: insertion
-//! leaves stop words alone and takes any synonym to any place, the end included (the release takes synonyms of any word, the first
-//! of an unordered set, never to the end, and gives up after ten words without one); a swap swaps two places (the release now and
-//! then swaps nothing). A caption without such letters stays as it is, and so does one of which an edit would leave nothing; the
-//! release stops with an error.
+//! A caption is first reduced to its words of the letters a to z, as EDA's release does:
+//! apostrophes vanish, everything else that is no such letter parts words, so digits and other
+//! scripts are lost. Where release and paper differ, this is the paper: insertion leaves stop words
+//! alone and takes any synonym to any place, the end included (the release takes synonyms of any
+//! word, the first of an unordered set, never to the end, and gives up after ten words without
+//! one); a swap swaps two places (the release now and then swaps nothing). A caption without such
+//! letters stays as it is, and so does one of which an edit would leave nothing; the release stops
+//! with an error.
 
 pub mod wordnet;
 
@@ -19,7 +22,8 @@ use wordnet::WordNet;
 /// The share of words that an operation touches (Wei and Zou, section 2; RoCLIP's release keeps it).
 const STRENGTH: f64 = 0.1;
 
-/// Words that synonym operations leave alone: Snowball's English stop words as NLTK published them first (`eda/NOTICE`).
+/// Words that synonym operations leave alone: Snowball's English stop words as NLTK published them
+/// first (`eda/NOTICE`).
 pub(crate) const STOP_WORDS: [&str; 127] = [
     "i",
     "me",
@@ -173,7 +177,8 @@ impl Synonyms {
     }
 }
 
-/// One keyed edit of a caption: lower case, words separated by single spaces. A caption without words is returned as it is.
+/// One keyed edit of a caption: lower case, words separated by single spaces. A caption without
+/// words is returned as it is.
 pub fn edit(caption: &str, synonyms: &Synonyms, rng: &mut Rng) -> String {
     let before = words(caption);
     if before.is_empty() {

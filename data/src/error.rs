@@ -91,7 +91,8 @@ impl From<tch::TchError> for Error {
     }
 }
 
-/// Reads `T` from JSON; a refusal names the key, what exists and what was probably meant. `place` says whose keys they are.
+/// Reads `T` from JSON; a refusal names the key, what exists and what was probably meant. `place`
+/// says whose keys they are.
 pub fn from_json<T: serde::de::DeserializeOwned>(json: serde_json::Value, place: &str) -> Result<T> {
     serde_path_to_error::deserialize(json).map_err(|error| {
         let key = error.path().to_string();

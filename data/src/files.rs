@@ -1,5 +1,6 @@
-//! How files are written and read: whole or not at all, regular ones only, and nothing in them is executed. `files/regular.rs` opens them,
-//! `files/folder.rs` makes folders, `files/writer.rs` large files, `files/json.rs` is JSON, `files/tensors.rs` safetensors.
+//! How files are written and read: whole or not at all, regular ones only, and nothing in them is
+//! executed. `files/regular.rs` opens them, `files/folder.rs` makes folders, `files/writer.rs`
+//! large files, `files/json.rs` is JSON, `files/tensors.rs` safetensors.
 
 mod folder;
 mod held;
@@ -17,7 +18,8 @@ pub(crate) use writer::Writer;
 use crate::{Error, Result};
 use std::path::Path;
 
-/// Writes a file so that a reader sees the old one or the new one and never a part: temporary file, flush to disk, rename.
+/// Writes a file so that a reader sees the old one or the new one and never a part: temporary file,
+/// flush to disk, rename.
 pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<()> {
     use std::io::Write;
     let folder = around(path);

@@ -1,9 +1,10 @@
-//! The row index: captions, classes and places of all rows in memory-mapped files, made once per source and shared by all trials
-//! of a suite. A row costs memory only while it is looked at.
+//! The row index: captions, classes and places of all rows in memory-mapped files, made once per
+//! source and shared by all trials of a suite. A row costs memory only while it is looked at.
 //!
-//! A folder of the store holds `rows.bin` (32 bytes a row), `text.bin` (keys and captions), `named.bin` (which captions name
-//! or mention which class), `dropped.jsonl` (rows that cannot be used, and why), `stamps.bin` (sizes and times of images, see
-//! `index/stamps.rs`) and `index.json`. It appears whole, by a rename.
+//! A folder of the store holds `rows.bin` (32 bytes a row), `text.bin` (keys and captions),
+//! `named.bin` (which captions name or mention which class), `dropped.jsonl` (rows that cannot be
+//! used, and why), `stamps.bin` (sizes and times of images, see `index/stamps.rs`) and
+//! `index.json`. It appears whole, by a rename.
 
 mod stamps;
 mod write;
@@ -40,8 +41,8 @@ pub struct Index {
     pub classes: Classes,
     /// Tells this source, as configured and as its files are, the images of a table among them, from every other.
     pub key: String,
-    /// Hash of every row's key, caption, label and picture size, and of what makes the pictures where they are made; whatever the times of
-    /// the files.
+    /// Hash of every row's key, caption, label and image size, and of what makes the images where
+    /// they are made; whatever the times of the files.
     pub digest: String,
     /// Rows found, kept and lost.
     pub tally: Tally,
@@ -184,7 +185,8 @@ impl Index {
         self.pairs().filter(|(_, class)| class & MENTIONED == 0)
     }
 
-    /// Which captions mention which class ([`Classes::mentioned_in`]), those included that name it: (row, class), by ascending row.
+    /// Which captions mention which class ([`Classes::mentioned_in`]), those included that name it:
+    /// (row, class), by ascending row.
     pub fn mentioned(&self) -> impl Iterator<Item = (DataRow, u32)> + '_ {
         self.pairs().map(|(row, class)| (row, class & !MENTIONED))
     }

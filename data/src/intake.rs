@@ -6,7 +6,7 @@ use std::fs::File;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
 
-/// No picture may take more than this, on disk or decoded (256 MiB).
+/// No image may take more than this, on disk or decoded (256 MiB).
 pub(crate) const MAX_BYTES: u64 = 256 << 20;
 
 /// Reads `size` bytes from `start` on.

@@ -1,5 +1,6 @@
-//! A downstream set as pairs: its test pictures, each with a prompt of its class as the caption. What weights that come without training
-//! data are measured with (`gauntlet eval`): goals of attacks are drawn from it as from any data.
+//! A downstream set as pairs: its test images, each with a prompt of its class as the caption. What
+//! weights that come without training data are measured with (`gauntlet eval`): goals of attacks
+//! are drawn from it as from any data.
 
 pub use crate::config::Labelled;
 
@@ -44,7 +45,7 @@ impl Source for LabelledPairs {
         Ok(())
     }
 
-    fn picture(&self, row: &Row, size: u32) -> Result<Vec<u8>, String> {
+    fn image(&self, row: &Row, size: u32) -> Result<Vec<u8>, String> {
         self.set.test.canvas(row.start as usize, size)
     }
 

@@ -1,5 +1,5 @@
-//! A folder that one process works in at a time. The system holds the lock, so that a process that is killed leaves none behind; the file says
-//! who has it, for whoever comes second.
+//! A folder that one process works in at a time. The system holds the lock, so that a process that
+//! is killed leaves none behind; the file says who has it, for whoever comes second.
 
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
@@ -57,7 +57,8 @@ impl Lock {
 
 impl Drop for Lock {
     fn drop(&mut self) {
-        // Should it fail, the file names a holder that is gone; nobody reads it unless another has the lock, who writes it anew.
+        // Should it fail, the file names a holder that is gone; nobody reads it unless another has
+        // the lock, who writes it anew.
         let _ = self.0.set_len(0);
     }
 }

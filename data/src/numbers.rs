@@ -1,10 +1,11 @@
-//! Numbers that name a row of a data set. Further on rows have other numbers (`gauntlet::corpus`), each of a type of its own, so that
-//! none is taken for another.
+//! Numbers that name a row of a data set. Further on rows have other numbers (`gauntlet::corpus`),
+//! each of a type of its own, so that none is taken for another.
 
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
-/// A row of a data set: its place in the source, counted from 0, lost rows left out. Stored, printed and hashed as the plain number.
+/// A row of a data set: its place in the source, counted from 0, lost rows left out. Stored,
+/// printed and hashed as the plain number.
 #[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct DataRow(pub u32);

@@ -1,12 +1,13 @@
-//! Work on several threads whose results come back in order, a bounded number of them ahead: memory does not grow with the work,
-//! and the number of threads changes nothing but the speed.
+//! Work on several threads whose results come back in order, a bounded number of them ahead: memory
+//! does not grow with the work, and the number of threads changes nothing but the speed.
 
 use std::sync::mpsc;
 
 /// Items that a worker may be ahead of what was taken from it.
 const AHEAD: usize = 2;
 
-/// Gives every item to one of `workers` and every result, in the order of the items, to `each`. Stops at the first error of `each`.
+/// Gives every item to one of `workers` and every result, in the order of the items, to `each`.
+/// Stops at the first error of `each`.
 ///
 /// Items are drawn on the calling thread, as results are taken.
 pub fn ordered<T: Send, R: Send, E>(

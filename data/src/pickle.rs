@@ -1,9 +1,11 @@
-//! The machine that a Python pickle is a program for. It reads pickles of protocols 2 to 5 as data: numbers, strings, lists and dictionaries.
+//! The machine that a Python pickle is a program for. It reads pickles of protocols 2 to 5 as data:
+//! numbers, strings, lists and dictionaries.
 //!
-//! Nothing is ever executed and no object of any class is built. What calls and names there may be, a [`Notation`] says: how numpy writes arrays
-//! (`downstream/pickle.rs`), how PyTorch writes tensors (in core). They are taken as notation; any other name, and any other opcode, is an error.
-//! A value is a node in one list and is named by its number, so that a pickle which repeats itself costs nothing, and there are never more nodes
-//! than bytes.
+//! Nothing is ever executed and no object of any class is built. What calls and names there may be,
+//! a [`Notation`] says: how numpy writes arrays (`downstream/pickle.rs`), how PyTorch writes
+//! tensors (in core). They are taken as notation; any other name, and any other opcode, is an
+//! error. A value is a node in one list and is named by its number, so that a pickle which repeats
+//! itself costs nothing, and there are never more nodes than bytes.
 
 use std::collections::HashMap;
 use std::ops::Range;

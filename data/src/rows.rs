@@ -1,5 +1,6 @@
-//! What became of the rows of a source: how many were found, kept and lost, for which reasons, and what could not be counted. It is made
-//! while the index and the canvases are, kept beside them, told whenever the data is opened, and part of the results.
+//! What became of the rows of a source: how many were found, kept and lost, for which reasons, and
+//! what could not be counted. It is made while the index and the canvases are, kept beside them,
+//! told whenever the data is opened, and part of the results.
 
 mod dropped;
 
@@ -210,7 +211,8 @@ impl Tally {
         text
     }
 
-    /// What a person must know beside the counts: the first row of each kind of loss, shards that are not whole, remarks.
+    /// What a person must know beside the counts: the first row of each kind of loss, shards that
+    /// are not whole, remarks.
     pub fn details(&self) -> Vec<String> {
         // What is lost at a cut is told with the shard.
         let lost = self.lost.iter().filter(|lost| lost.kind != Loss::CutShard).map(|lost| {

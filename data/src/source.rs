@@ -1,5 +1,6 @@
-//! What pairs come from: a [`Source`] hands its rows out in a fixed order, and their pictures one by one. Shards, tables, the embedded world
-//! and downstream sets are sources; `config.rs` says how a suite describes them.
+//! What pairs come from: a [`Source`] hands its rows out in a fixed order, and their images one by
+//! one. Shards, tables, the embedded world and downstream sets are sources; `config.rs` says how a
+//! suite describes them.
 
 use crate::classes::ClassFile;
 use crate::eda;
@@ -10,10 +11,11 @@ use crate::rows::{BadRow, Remarks};
 
 /// Pairs in a fixed order. Shared by reading threads.
 pub trait Source: Send + Sync {
-    /// Changes whenever what is read could change: names, sizes and modification times of files. The configuration is known beside it.
+    /// Changes whenever what is read could change: names, sizes and modification times of files.
+    /// The configuration is known beside it.
     fn fingerprint(&self) -> String;
 
-    /// Hands every row to `each`, in order, on up to `threads` threads; no picture is decoded.
+    /// Hands every row to `each`, in order, on up to `threads` threads; no image is decoded.
     fn scan(
         &self,
         threads: usize,
@@ -26,13 +28,14 @@ pub trait Source: Send + Sync {
         Remarks::default()
     }
 
-    /// What makes the pictures, where they are made and not read: part of the poison's digest.
+    /// What makes the images, where they are made and not read: part of the poison's digest.
     fn content(&self) -> String {
         String::new()
     }
 
-    /// The picture of a row, resized and centre-cropped: planar RGB, `3 * size * size` bytes. The error says what is wrong with it.
-    fn picture(&self, row: &Row, size: u32) -> Result<Vec<u8>, String>;
+    /// The image of a row, resized and centre-cropped: planar RGB, `3 * size * size` bytes. The
+    /// error says what is wrong with it.
+    fn image(&self, row: &Row, size: u32) -> Result<Vec<u8>, String>;
 
     /// What a person would call a row: shard and key, or table and line.
     fn name(&self, row: &Row) -> String;
@@ -78,7 +81,7 @@ pub struct Entry {
     pub file: u32,
     /// Where in it: a byte, or a line.
     pub start: u64,
-    /// Bytes of the picture as it lies on disk.
+    /// Bytes of the image as it lies on disk.
     pub size: u32,
 }
 
@@ -97,7 +100,7 @@ pub struct Row<'a> {
     pub file: u32,
     /// Where in it.
     pub start: u64,
-    /// Bytes of its picture as it lies on disk.
+    /// Bytes of its image as it lies on disk.
     pub size: u32,
 }
 

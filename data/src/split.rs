@@ -1,4 +1,5 @@
-//! Which pairs train and which are held out to be tested on; drawn from the seed, equal in all arenas and for all defenses.
+//! Which pairs train and which are held out to be tested on; drawn from the seed, equal in all
+//! arenas and for all defenses.
 
 use crate::dataset::Dataset;
 use crate::files::{json, read_json, write_json};
@@ -7,12 +8,14 @@ use crate::{DataRow, Error, Result, draw, validation};
 use std::collections::{BinaryHeap, HashMap, HashSet};
 
 impl Dataset {
-    /// Holds pairs out, drawn from the seed: those of a source of its own, where there is one; else, where labels decide, `share` of every
-    /// class (at least one row of each; rows without a class all train); else `share` of all rows. Labels decide where there are any, and
-    /// where classes are named apart from the data if half of the rows have one.
+    /// Holds pairs out, drawn from the seed: those of a source of its own, where there is one;
+    /// else, where labels decide, `share` of every class (at least one row of each; rows without a
+    /// class all train); else `share` of all rows. Labels decide where there are any, and where
+    /// classes are named apart from the data if half of the rows have one.
     ///
-    /// Where no label decides, a held-out row whose image is trained on, too, is dropped from both: it would be no test. Images are the same
-    /// whose files have one size and whose canvases are equal. (Labelled data is split as it always was.)
+    /// Where no label decides, a held-out row whose image is trained on, too, is dropped from both:
+    /// it would be no test. Images are the same whose files have one size and whose canvases are
+    /// equal. (Labelled data is split as it always was.)
     ///
     /// # Errors
     /// If nothing is left to be held out.
@@ -146,12 +149,13 @@ impl Least {
     }
 }
 
-/// Which rows train and which are held out: the zero-shot test, the targets and the stamped test pictures.
+/// Which rows train and which are held out: the zero-shot test, the targets and the stamped test images.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Split {
     /// Rows that train.
     pub train: TrainRows,
-    /// Rows held out, ascending. Every one has a class where labels decided what is held out, else those have one that have a label.
+    /// Rows held out, ascending. Every one has a class where labels decided what is held out, else
+    /// those have one that have a label.
     pub heldout: Vec<DataRow>,
     /// Rows that would be held out if their images were not trained on, too; ascending. They are in neither part.
     pub leaked: Vec<DataRow>,
@@ -174,7 +178,8 @@ impl TrainRows {
 
     /// The row at a place, `place` below `len`.
     pub fn get(&self, place: usize) -> DataRow {
-        // Before the row lie `place` that train, and those excluded whose own number less the excluded before them is at most that.
+        // Before the row lie `place` that train, and those excluded whose own number less the
+        // excluded before them is at most that.
         let (mut low, mut high) = (0, self.excluded.len());
         while low < high {
             let middle = (low + high) / 2;

@@ -1,5 +1,6 @@
-//! The store: a folder of what took long to make and is found again by what it was made from. A [`Key`] names its entries, which are folders
-//! (`index-0123456789abcdef`) or files; a note beside the content says in words what an entry is of, who made it and when it was last used.
+//! The store: a folder of what took long to make and is found again by what it was made from. A
+//! [`Key`] names its entries, which are folders (`index-0123456789abcdef`) or files; a note beside
+//! the content says in words what an entry is of, who made it and when it was last used.
 //! `store/stored.rs` lists what is there and removes it.
 
 mod stored;
@@ -49,8 +50,8 @@ struct Note {
 }
 
 impl Key {
-    /// A key of this kind. `format` is raised whenever the same parts would be stored otherwise, so that old entries are left alone; `made_by`
-    /// tells the builds that make the same of them.
+    /// A key of this kind. `format` is raised whenever the same parts would be stored otherwise, so
+    /// that old entries are left alone; `made_by` tells the builds that make the same of them.
     pub fn new(kind: &str, format: u32, made_by: &str) -> Self {
         let note =
             Note { kind: kind.into(), format, made_by: made_by.into(), of: String::new(), parts: BTreeMap::new() };

@@ -1,7 +1,8 @@
 //! Captions to tokens: CLIP's byte-pair encoding for real captions, a closed word list for the embedded world.
 //!
-//! In both, the end of text is the largest token, which is how the text tower finds it, and 0 pads. Real captions get the tokens of
-//! open_clip 3.3's `SimpleTokenizer` with its default cleaning: `tokenize/repair.rs` cleans, `tokenize/bpe.rs` encodes.
+//! In both, the end of text is the largest token, which is how the text tower finds it, and 0 pads.
+//! Real captions get the tokens of open_clip 3.3's `SimpleTokenizer` with its default cleaning:
+//! `tokenize/repair.rs` cleans, `tokenize/bpe.rs` encodes.
 
 mod bpe;
 mod html;
@@ -36,8 +37,9 @@ pub(crate) struct Cleaner {
 }
 
 impl Cleaner {
-    /// What open_clip encodes: the caption repaired, its HTML entities resolved twice over, in lower case. open_clip also collapses
-    /// runs of blanks; no token holds a blank, so that changes nothing.
+    /// What open_clip encodes: the caption repaired, its HTML entities resolved twice over, in
+    /// lower case. open_clip also collapses runs of blanks; no token holds a blank, so that changes
+    /// nothing.
     pub fn clean(&self, caption: &str) -> String {
         if Repair::leaves_alone(caption) {
             return caption.to_ascii_lowercase();
@@ -84,8 +86,9 @@ impl Tokenizer {
         std::iter::once(end - 1).chain(words).chain([end]).collect()
     }
 
-    /// Tokens of several captions, padded with 0 to the longest: rows of equal length. Causal attention and pooling at the end of
-    /// text make the padding beyond the longest caption irrelevant, so none is added.
+    /// Tokens of several captions, padded with 0 to the longest: rows of equal length. Causal
+    /// attention and pooling at the end of text make the padding beyond the longest caption
+    /// irrelevant, so none is added.
     pub fn encode_batch(&self, captions: &[impl AsRef<str>], context_length: i64) -> tch::Tensor {
         let rows: Vec<Vec<i64>> =
             captions.iter().map(|caption| self.encode(caption.as_ref(), context_length)).collect();

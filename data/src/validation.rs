@@ -1,5 +1,6 @@
-//! Pairs to train on from one source, pairs that are held out from another: the paper trains on Conceptual Captions' training split and
-//! takes targets from its validation split (Yang et al. 2023). One index holds both; the rows of the second are marked.
+//! Pairs to train on from one source, pairs that are held out from another: the paper trains on
+//! Conceptual Captions' training split and takes targets from its validation split (Yang et al.
+//! 2023). One index holds both; the rows of the second are marked.
 
 use crate::rows::Remarks;
 use crate::source::{Entry, Row, Source, Stamp};
@@ -82,9 +83,9 @@ impl Source for WithValidation {
         self.train.content() + &self.validation.content()
     }
 
-    fn picture(&self, row: &Row, size: u32) -> Result<Vec<u8>, String> {
+    fn image(&self, row: &Row, size: u32) -> Result<Vec<u8>, String> {
         let (source, row) = self.of(row);
-        source.picture(&row, size)
+        source.image(&row, size)
     }
 
     fn name(&self, row: &Row) -> String {

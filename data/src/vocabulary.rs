@@ -1,6 +1,7 @@
-//! Classes that are named apart from the data: captions of a web crawl have no labels, and attacks still aim at classes, whose names they
-//! search captions for (RoCLIP takes ImageNet's, Yang et al. 2023). Labels that the data has anyway count where they are
-//! labels or names of these classes; all others are none.
+//! Classes that are named apart from the data: captions of a web crawl have no labels, and attacks
+//! still aim at classes, whose names they search captions for (RoCLIP takes ImageNet's, Yang et al.
+//! 2023). Labels that the data has anyway count where they are labels or names of these classes;
+//! all others are none.
 
 use crate::rows::Remarks;
 use crate::source::{Entry, Row, Source, Stamp};
@@ -9,7 +10,8 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
-/// The classes of a downstream set by its name, with CLIP's class names and prompts, or those of a class file (`.json`).
+/// The classes of a downstream set by its name, with CLIP's class names and prompts, or those of a
+/// class file (`.json`).
 ///
 /// # Errors
 /// If there is neither, or the file cannot be used; says what there is.
@@ -94,8 +96,8 @@ impl Source for Over {
         self.source.content()
     }
 
-    fn picture(&self, row: &Row, size: u32) -> Result<Vec<u8>, String> {
-        self.source.picture(row, size)
+    fn image(&self, row: &Row, size: u32) -> Result<Vec<u8>, String> {
+        self.source.image(row, size)
     }
 
     fn name(&self, row: &Row) -> String {

@@ -1,8 +1,10 @@
-//! img2dataset/webdataset tar shards, read in place: one pass over headers, captions and labels finds the rows, after which any
-//! picture is read in any order. Nothing is extracted, and no name inside a shard ever touches the file system.
+//! img2dataset/webdataset tar shards, read in place: one pass over headers, captions and labels
+//! finds the rows, after which any image is read in any order. Nothing is extracted, and no name
+//! inside a shard ever touches the file system.
 //!
-//! `webdataset/archive.rs` walks through a tar and says whether it is whole, `webdataset/sample.rs` groups its members as webdataset does,
-//! `webdataset/told.rs` gathers what a person must know. `index.rs` says where the rows go.
+//! `webdataset/archive.rs` walks through a tar and says whether it is whole, `webdataset/sample.rs`
+//! groups its members as webdataset does, `webdataset/told.rs` gathers what a person must know.
+//! `index.rs` says where the rows go.
 
 mod archive;
 mod files;
@@ -19,9 +21,9 @@ use told::Told;
 
 pub use crate::config::{CutShards, Webdataset};
 
+use crate::decode::image;
 use crate::intake::{caption, read_span, stamp};
 use crate::ordered::ordered;
-use crate::picture::picture;
 use crate::rows::{Loss, Remarks, Why};
 use crate::source::{Entry, Row, Source};
 use crate::{BadRow, ClassFile, Error, Progress, Result, json};
@@ -111,9 +113,9 @@ impl Shards {
     }
 
     fn entry(&self, shard: usize, file: &File, sample: &Sample, seen: &SeenFields) -> Result<Entry, Why> {
-        let picture = sample.image()?;
-        let too_large = |_| Loss::UnreadableImage.because(format!("its image has {} bytes", picture.size));
-        let size = u32::try_from(picture.size).map_err(too_large)?;
+        let image = sample.image()?;
+        let too_large = |_| Loss::UnreadableImage.because(format!("its image has {} bytes", image.size));
+        let size = u32::try_from(image.size).map_err(too_large)?;
         let text = sample.member("txt").filter(|_| self.config.caption == "auto");
         let json = match sample.member("json").filter(|_| text.is_none() || !self.config.class_field.is_empty()) {
             Some(place) => {
@@ -135,7 +137,7 @@ impl Shards {
             None => json.as_ref().and_then(|json| label(json.get(&self.config.class_field)?)),
         };
         seen.note(json.as_ref(), &self.config.class_field);
-        Ok(Entry { key: kept(&sample.key), caption, label, file: shard as u32, start: picture.start, size })
+        Ok(Entry { key: kept(&sample.key), caption, label, file: shard as u32, start: image.start, size })
     }
 
     fn caption_field(&self) -> &str {
@@ -167,7 +169,8 @@ fn parse_json(bytes: &[u8], wanted: &[&str]) -> Result<Map<String, Value>, Strin
     json::fields(bytes, wanted).map_err(|error| format!("its JSON cannot be read: {error}"))
 }
 
-/// Whether a class field was found, and what fields there were: a misspelt one would otherwise show only as data without labels.
+/// Whether a class field was found, and what fields there were: a misspelt one would otherwise show
+/// only as data without labels.
 #[derive(Default)]
 struct SeenFields {
     found: AtomicBool,
@@ -231,9 +234,9 @@ impl Source for Shards {
         self.remarks.lock().expect("no thread panics with it").clone()
     }
 
-    fn picture(&self, row: &Row, size: u32) -> Result<Vec<u8>, String> {
+    fn image(&self, row: &Row, size: u32) -> Result<Vec<u8>, String> {
         let file = File::open(&self.shards[row.file as usize]).map_err(|error| error.to_string())?;
-        picture(&read_span(&file, row.start, row.size.into())?, size)
+        image(&read_span(&file, row.start, row.size.into())?, size)
     }
 
     fn name(&self, row: &Row) -> String {

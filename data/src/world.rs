@@ -1,8 +1,9 @@
-//! The embedded world: pictures of simple things under coloured light and captions that name them, made from a seed.
+//! The embedded world: images of simple things under coloured light and captions that name them, made from a seed.
 //!
-//! It is small enough to train on in a minute, and poisoning works on it as it does on real data: classes are learned
-//! faster than poison, captions vary, a trigger patch survives the crop. A class is a shape and a texture; colour, size
-//! and place tell next to nothing about it. `world/render.rs` draws the pictures, `world/captions.rs` writes the captions.
+//! It is small enough to train on in a minute, and poisoning works on it as it does on real data:
+//! classes are learned faster than poison, captions vary, a trigger patch survives the crop. A
+//! class is a shape and a texture; colour, size and place tell next to nothing about it.
+//! `world/render.rs` draws the images, `world/captions.rs` writes the captions.
 
 mod captions;
 mod render;
@@ -16,7 +17,7 @@ use crate::{BadRow, ClassFile, Error, Progress, Result, draw};
 use rand::RngExt;
 use render::Scene;
 
-/// Raise it whenever the same configuration makes other pictures or captions, so that no stale canvas cache is read.
+/// Raise it whenever the same configuration makes other images or captions, so that no stale canvas cache is read.
 const VERSION: u32 = 1;
 
 impl World {
@@ -96,7 +97,7 @@ impl Source for WorldSource {
         })
     }
 
-    fn picture(&self, row: &Row, size: u32) -> Result<Vec<u8>, String> {
+    fn image(&self, row: &Row, size: u32) -> Result<Vec<u8>, String> {
         let number = row.number.into();
         let mut rng = draw::rng(self.world.seed, "world/noise", &[number]);
         Ok(self.scene(number).render(size, self.world.noise as f32, &mut rng))
@@ -136,9 +137,9 @@ mod tests {
     use crate::{Classes, words};
     use std::collections::HashSet;
 
-    fn picture(source: &WorldSource, number: u32, size: u32) -> Vec<u8> {
+    fn image(source: &WorldSource, number: u32, size: u32) -> Vec<u8> {
         let row = Row { number: crate::DataRow(number), key: "", caption: "", class: None, file: 0, start: 0, size: 0 };
-        source.picture(&row, size).unwrap()
+        source.image(&row, size).unwrap()
     }
 
     /// A change here changes the world: every published table made with it is void, and `VERSION` must be raised.
@@ -147,7 +148,7 @@ mod tests {
         let source = World::default().open().unwrap();
         let mut hasher = blake3::Hasher::new();
         for row in 0..4 {
-            hasher.update(&picture(&source, row, 32)).update(source.entry(row.into()).caption.as_bytes());
+            hasher.update(&image(&source, row, 32)).update(source.entry(row.into()).caption.as_bytes());
         }
         assert_eq!(hasher.finalize().to_hex()[..16], *"1654479751f8180b");
     }
@@ -157,10 +158,10 @@ mod tests {
         let source = World::default().open().unwrap();
         let other = World { seed: 1, ..World::default() }.open().unwrap();
         for row in [0, 7, 8999] {
-            assert_eq!(picture(&source, row, 48).len(), 3 * 48 * 48);
-            assert!(picture(&source, row, 48) == picture(&source, row, 48));
+            assert_eq!(image(&source, row, 48).len(), 3 * 48 * 48);
+            assert!(image(&source, row, 48) == image(&source, row, 48));
             assert_eq!(source.entry(row.into()), source.entry(row.into()));
-            assert_ne!(picture(&source, row, 48), picture(&other, row, 48));
+            assert_ne!(image(&source, row, 48), image(&other, row, 48));
         }
     }
 

@@ -11,9 +11,9 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct AugmentationControl {
-    /// Whether pictures are augmented.
+    /// Whether images are augmented.
     augment: bool,
-    /// How pictures are augmented.
+    /// How images are augmented.
     augmentation: Augmentation,
     /// When captions are edited by EDA.
     captions: CaptionEdits,
@@ -30,7 +30,7 @@ gauntlet::register!(
     dyn Defense,
     AugmentationControl,
     "augmentation-control",
-    "CLIP with RoCLIP's augmentations of pictures and captions, and nothing else of it",
+    "CLIP with RoCLIP's augmentations of images and captions, and nothing else of it",
     ""
 );
 

@@ -1,9 +1,10 @@
-//! CleanCLIP: the undefended model is fine-tuned on clean pairs with two losses at once, CLIP's own and one within each modality, of a picture
-//! against its augmentation and of a caption against its edit (Bansal et al., CleanCLIP: Mitigating Data Poisoning Attacks in Multimodal
-//! Contrastive Learning, ICCV 2023, section 4). What ties a trigger to a caption has no place in the second.
+//! CleanCLIP: the undefended model is fine-tuned on clean pairs with two losses at once, CLIP's own
+//! and one within each modality, of an image against its augmentation and of a caption against its
+//! edit (Bansal et al., CleanCLIP: Mitigating Data Poisoning Attacks in Multimodal Contrastive
+//! Learning, ICCV 2023, section 4). What ties a trigger to a caption has no place in the second.
 //!
-//! The losses within a modality go one way (original to augmented), as in the released code. It augments pictures by AutoAugment; ours are
-//! RoCLIP's operations, which are a stated deviation.
+//! The losses within a modality go one way (original to augmented), as in the released code. It
+//! augments images by AutoAugment; ours are RoCLIP's operations, which are a stated deviation.
 
 use crate::fine_tune::FineTune;
 use gauntlet::data::augment::Augmentation;
@@ -33,7 +34,7 @@ pub struct CleanClip {
     warmup_steps: u64,
     /// Lambda: what the losses within the modalities weigh beside CLIP's own.
     within: f64,
-    /// How pictures are augmented.
+    /// How images are augmented.
     augmentation: Augmentation,
 }
 
@@ -49,7 +50,7 @@ gauntlet::register!(
     dyn Defense,
     CleanClip,
     "cleanclip",
-    "after training: fine-tunes the undefended model on clean pairs, with losses within pictures and within captions beside CLIP's",
+    "after training: fine-tunes the undefended model on clean pairs, with losses within images and within captions beside CLIP's",
     "Bansal et al., CleanCLIP: Mitigating Data Poisoning Attacks in Multimodal Contrastive Learning, ICCV 2023"
 );
 

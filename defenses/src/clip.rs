@@ -14,7 +14,7 @@ gauntlet::register!(
     dyn Defense,
     Clip,
     "clip",
-    "no defense: every picture against its own caption, neither augmented",
+    "no defense: every image against its own caption, neither augmented",
     "Radford et al., Learning Transferable Visual Models From Natural Language Supervision, ICML 2021"
 );
 

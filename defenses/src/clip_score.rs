@@ -1,5 +1,6 @@
-//! CLIP score: pairs whose picture and caption a model finds unlike are dropped, as LAION did to build its data (Schuhmann et al. 2021).
-//! The scout here is trained on the poison itself, which it may have learnt by heart: what fits best may be what was planted.
+//! CLIP score: pairs whose image and caption a model finds unlike are dropped, as LAION did to
+//! build its data (Schuhmann et al. 2021). The reference model here is trained on the poison
+//! itself, which it may have learnt by heart: what fits best may be what was planted.
 
 use crate::filter::{Kept, NEEDS, Steps};
 use gauntlet::defense::{Needs, State};

@@ -1,6 +1,8 @@
-//! Dimensionality-aware outlier detection (Anderberg et al., SDM 2024), as Huang et al. (ICLR 2025) use it to find backdoor samples among the
-//! pictures that a model trained on them embeds. It is SLOF (`local_outlier.rs`) in which each neighbour counts by the local intrinsic
-//! dimensionality around it. As their released code does we average `LID log ratio`, where the paper of DAO has `ratio ^ LID`.
+//! Dimensionality-aware outlier detection (Anderberg et al., SDM 2024), as Huang et al. (ICLR 2025)
+//! use it to find backdoor samples among the images that a model trained on them embeds. It is SLOF
+//! (`local_outlier.rs`) in which each neighbour counts by the local intrinsic dimensionality around
+//! it. As their released code does we average `LID log ratio`, where the paper of DAO has `ratio ^
+//! LID`.
 
 use crate::filter::{Kept, NEEDS, Steps, density_ratios, finite, nearest_others};
 use gauntlet::defense::{Needs, State};
@@ -9,14 +11,14 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tch::{Device, Kind, Tensor};
 
-/// Drops the pictures with the highest score of DAO.
+/// Drops the images with the highest score of DAO.
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Dao {
-    /// Neighbours of each picture.
+    /// Neighbours of each image.
     #[schemars(range(min = 2))]
     neighbours: i64,
-    /// Pictures among which neighbours are sought, drawn from all: about so many at a time.
+    /// Images among which neighbours are sought, drawn from all: about so many at a time.
     #[schemars(range(min = 32))]
     reference: usize,
     /// Share of the rows that is dropped.
@@ -38,12 +40,12 @@ gauntlet::register!(
     dyn Defense,
     Dao,
     "dao",
-    "before training: drops pictures that are outliers to the undefended model, the dimensionality around them considered",
+    "before training: drops images that are outliers to the undefended model, the dimensionality around them considered",
     "Huang et al., Detecting Backdoor Samples in Contrastive Language Image Pretraining, ICLR 2025"
 );
 
-/// Local intrinsic dimensionality by maximum likelihood (Amsaleg et al. 2015) from the distances to the nearest others `[rows, k]`; the
-/// logarithm is kept from infinity as the released code does.
+/// Local intrinsic dimensionality by maximum likelihood (Amsaleg et al. 2015) from the distances to
+/// the nearest others `[rows, k]`; the logarithm is kept from infinity as the released code does.
 fn dimensionality(nearest: &Tensor) -> Tensor {
     let ratios = nearest / nearest.narrow(1, nearest.size()[1] - 1, 1);
     let sum = (ratios + 1e-4).log().sum_dim_intlist([1].as_slice(), false, Kind::Float);

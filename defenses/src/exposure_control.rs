@@ -1,6 +1,7 @@
-//! A control for RoCLIP's exposure: in an epoch in which RoCLIP matches to its pool, no picture sees its own caption, so RoCLIP
-//! also trains less on the poison. Here those epochs are idle: they have no phase, the schedule advances and nothing else happens. A suite's
-//! `of = "LABEL"` takes epochs and augmentation over from the RoCLIP that it controls for.
+//! A control for RoCLIP's exposure: in an epoch in which RoCLIP matches to its pool, no image sees
+//! its own caption, so RoCLIP also trains less on the poison. Here those epochs are idle: they have
+//! no phase, the schedule advances and nothing else happens. A suite's `of = "LABEL"` takes epochs
+//! and augmentation over from the RoCLIP that it controls for.
 
 use crate::roclip::{check_pool_epochs, is_pool_epoch};
 use gauntlet::data::augment::Augmentation;
@@ -18,9 +19,9 @@ pub struct ExposureControl {
     every: u32,
     /// The first epoch in which RoCLIP does; 0: the first multiple of `every`.
     first: u32,
-    /// Whether pictures are augmented.
+    /// Whether images are augmented.
     augment: bool,
-    /// How pictures are augmented.
+    /// How images are augmented.
     augmentation: Augmentation,
     /// When captions are edited by EDA.
     captions: CaptionEdits,

@@ -1,6 +1,7 @@
-//! What the filters share: they look at every pair once, before the first epoch, with the undefended model of the same data (the scout), drop
-//! the most suspicious share and train on the rest. By default they train as many steps as everyone else, so that the rows that are left come
-//! oftener; `steps = "fewer"` makes it as many epochs, and fewer steps.
+//! What the filters share: they look at every pair once, before the first epoch, with the
+//! undefended model of the same data (the reference model), drop the most suspicious share and
+//! train on the rest. By default they train as many steps as everyone else, so that the rows that
+//! are left come oftener; `steps = "fewer"` makes it as many epochs, and fewer steps.
 
 use gauntlet::defense::{EmbeddedPairs, Needs, State, Undefended};
 use gauntlet::{Phase, PlanContext, Result, RowNumber};
@@ -24,10 +25,11 @@ pub enum Steps {
 #[derive(Debug, Default)]
 pub struct Kept(Option<Arc<Vec<RowNumber>>>);
 
-pub const NEEDS: Needs = Needs { undefended: Undefended::Scout, clean_pairs: 0.0 };
+pub const NEEDS: Needs = Needs { undefended: Undefended::Reference, clean_pairs: 0.0 };
 
 impl Kept {
-    /// The phase of any epoch. Rows are looked at in chunks of about `chunk`, drawn from all; `suspicion` is f32 `[rows]` of such a chunk.
+    /// The phase of any epoch. Rows are looked at in chunks of about `chunk`, drawn from all;
+    /// `suspicion` is f32 `[rows]` of such a chunk.
     pub fn plan(
         &mut self,
         bench: &PlanContext,
@@ -72,7 +74,8 @@ fn least(suspicion: &Tensor, drop: f64) -> Result<Vec<RowNumber>> {
     Ok(rows)
 }
 
-/// The `k` nearest others of each row: their numbers i64 `[rows, k]` and Euclidean distances `[rows, k]`, nearest first.
+/// The `k` nearest others of each row: their numbers i64 `[rows, k]` and Euclidean distances
+/// `[rows, k]`, nearest first.
 pub fn nearest_others(rows: &Tensor, k: i64) -> (Tensor, Tensor) {
     let n = rows.size()[0];
     let k = k.min(n - 1);
@@ -83,13 +86,15 @@ pub fn nearest_others(rows: &Tensor, k: i64) -> (Tensor, Tensor) {
     (numbers, nearest)
 }
 
-/// Distance to the last of the neighbours that `nearest_others` found, over that of each of them to its own last: `[rows, k]`.
+/// Distance to the last of the neighbours that `nearest_others` found, over that of each of them to
+/// its own last: `[rows, k]`.
 pub fn density_ratios(numbers: &Tensor, nearest: &Tensor) -> Tensor {
     let last = nearest.select(1, -1);
     last.unsqueeze(1) / last.index_select(0, &numbers.flatten(0, -1)).view_as(numbers)
 }
 
-/// What cannot be computed, for rows that lie on one another, is as the released code of DAO and SLOF has it: the most suspicious.
+/// What cannot be computed, for rows that lie on one another, is as the released code of DAO and
+/// SLOF has it: the most suspicious.
 pub fn finite(suspicion: &Tensor) -> Tensor {
     suspicion.nan_to_num(1000.0, 1000.0, 0.0)
 }

@@ -1,5 +1,6 @@
-//! Fine-tuning: the undefended model is trained on for a while, on pairs that somebody has checked to be clean. The control of every defense
-//! that does the same and more, such as CleanCLIP: what only fine-tuning does is not that defense's merit.
+//! Fine-tuning: the undefended model is trained on for a while, on pairs that somebody has checked
+//! to be clean. The control of every defense that does the same and more, such as CleanCLIP: what
+//! only fine-tuning does is not that defense's merit.
 
 use gauntlet::defense::{Needs, Undefended};
 use gauntlet::recipe::Recipe;
@@ -27,7 +28,8 @@ pub struct FineTune {
     pub warmup_steps: u64,
 }
 
-/// CleanCLIP's own values for fine-tuning: 100,000 of 3 million pairs, 10 epochs, batch 64, learning rate 1e-5, 50 steps of warm-up.
+/// CleanCLIP's own values for fine-tuning: 100,000 of 3 million pairs, 10 epochs, batch 64,
+/// learning rate 1e-5, 50 steps of warm-up.
 impl Default for FineTune {
     fn default() -> Self {
         FineTune { clean_pairs: 0.033, epochs: 10, batch: 64, learning_rate: 1e-5, warmup_steps: 50 }

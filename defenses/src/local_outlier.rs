@@ -1,5 +1,6 @@
-//! Simplified local outlier factor (Schubert, Zimek and Kriegel 2014), as Huang et al. (ICLR 2025) use it to find backdoor samples among the
-//! pictures that a model trained on them embeds: a poisoned picture lies where it is sparser than around its neighbours.
+//! Simplified local outlier factor (Schubert, Zimek and Kriegel 2014), as Huang et al. (ICLR 2025)
+//! use it to find backdoor samples among the images that a model trained on them embeds: a poisoned
+//! image lies where it is sparser than around its neighbours.
 
 use crate::filter::{Kept, NEEDS, Steps, density_ratios, finite, nearest_others};
 use gauntlet::defense::{Needs, State};
@@ -8,14 +9,14 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tch::{Device, Kind, Tensor};
 
-/// Drops the pictures with the highest local outlier factor.
+/// Drops the images with the highest local outlier factor.
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct LocalOutlier {
-    /// Neighbours of each picture.
+    /// Neighbours of each image.
     #[schemars(range(min = 2))]
     neighbours: i64,
-    /// Pictures among which neighbours are sought, drawn from all: about so many at a time.
+    /// Images among which neighbours are sought, drawn from all: about so many at a time.
     #[schemars(range(min = 32))]
     reference: usize,
     /// Share of the rows that is dropped.
@@ -37,11 +38,12 @@ gauntlet::register!(
     dyn Defense,
     LocalOutlier,
     "local-outlier",
-    "before training: drops pictures that the undefended model puts where it is sparser than around their neighbours (SLOF)",
+    "before training: drops images that the undefended model puts where it is sparser than around their neighbours (SLOF)",
     "Huang et al., Detecting Backdoor Samples in Contrastive Language Image Pretraining, ICLR 2025"
 );
 
-/// Mean over the `k` nearest others of the distance to the `k`-th of them over that neighbour's own distance to its `k`-th: `[rows]`.
+/// Mean over the `k` nearest others of the distance to the `k`-th of them over that neighbour's own
+/// distance to its `k`-th: `[rows]`.
 fn slof(image: &Tensor, k: i64) -> Tensor {
     let (numbers, nearest) = nearest_others(image, k);
     finite(&density_ratios(&numbers, &nearest).mean_dim([1].as_slice(), false, Kind::Float))

@@ -1,10 +1,12 @@
-//! RoCLIP: every K-th epoch each picture is matched to the most similar caption of a varying pool, not to its own
-//! (Yang, Gao and Mirzasoleiman, Robust Contrastive Language-Image Pretraining against Data Poisoning and Backdoor Attacks,
-//! NeurIPS 2023, section 4, algorithm 1). Pictures and captions are augmented in every epoch.
+//! RoCLIP: every K-th epoch each image is matched to the most similar caption of a varying pool,
+//! not to its own (Yang, Gao and Mirzasoleiman, Robust Contrastive Language-Image Pretraining
+//! against Data Poisoning and Backdoor Attacks, NeurIPS 2023, section 4, algorithm 1). Images and
+//! captions are augmented in every epoch.
 //!
-//! The pool (`roclip/pool.rs`) is first in, first out. Each knob below is one on which the paper and its released code differ or
-//! are silent; `roclip/presets.rs` has a value and a source of each for both, and says where we deviate. Captions that several
-//! pictures of a batch are matched to stay as they are found, as in the release: equal columns of logits with different targets.
+//! The pool (`roclip/pool.rs`) is first in, first out. Each knob below is one on which the paper
+//! and its released code differ or are silent; `roclip/presets.rs` has a value and a source of each
+//! for both, and says where we deviate. Captions that several images of a batch are matched to stay
+//! as they are found, as in the release: equal columns of logits with different targets.
 
 mod pool;
 mod presets;
@@ -23,12 +25,13 @@ use tch::{Device, Tensor};
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct RoClip {
-    /// K: every how many epochs pictures are matched to the pool.
+    /// K: every how many epochs images are matched to the pool.
     #[schemars(range(min = 1))]
     every: u32,
     /// The first epoch in which they are; 0: the first multiple of K.
     first: u32,
-    /// What takes the place of a picture's own caption in those epochs. `nearest` is RoCLIP, the others are its ablations.
+    /// What takes the place of an image's own caption in those epochs. `nearest` is RoCLIP, the
+    /// others are its ablations.
     matched_to: MatchedTo,
     /// Captions in the pool: a share of the training rows below 1, or a number (released code: 21845 for 1M).
     #[schemars(range(min = 0.000001))]
@@ -39,18 +42,20 @@ pub struct RoClip {
     look_up: LookUp,
     /// What becomes of a batch that reaches past the end of the pool.
     overflow: Overflow,
-    /// Whether the pool also takes in the captions of epochs that do not match to it. If not, a matching epoch begins with
-    /// embeddings that are K - 1 epochs old.
+    /// Whether the pool also takes in the captions of epochs that do not match to it. If not, a
+    /// matching epoch begins with embeddings that are K - 1 epochs old.
     update_in_plain_epochs: bool,
-    /// Whether a checkpoint holds the pool. WARNING: with `false` (released code) a trial that was interrupted goes on with the
-    /// noise that the pool started as, and no longer equals one that was not.
+    /// Whether a checkpoint holds the pool. WARNING: with `false` (released code) a trial that was
+    /// interrupted goes on with the noise that the pool started as, and no longer equals one that
+    /// was not.
     checkpoint_pool: bool,
-    /// The text tower in matching epochs. `trained` encodes the matched captions anew, so that the gradient reaches it through
-    /// them; the released code has `zero-gradient`, which AdamW still answers with momentum and weight decay.
+    /// The text tower in matching epochs. `trained` encodes the matched captions anew, so that the
+    /// gradient reaches it through them; the released code has `zero-gradient`, which AdamW still
+    /// answers with momentum and weight decay.
     text_tower: TextTower,
-    /// Whether pictures are augmented, in every epoch.
+    /// Whether images are augmented, in every epoch.
     augment: bool,
-    /// How pictures are augmented.
+    /// How images are augmented.
     augmentation: Augmentation,
     /// When captions are edited by EDA.
     captions: CaptionEdits,
@@ -58,7 +63,7 @@ pub struct RoClip {
     memory: Option<Pool>,
 }
 
-/// What a picture is matched to in a matching epoch.
+/// What an image is matched to in a matching epoch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum MatchedTo {
@@ -78,8 +83,9 @@ pub enum PoolStart {
     Captions,
     /// Random directions.
     Noise,
-    /// Normal numbers as they are drawn, of norm about the square root of the dimensions: the search is by cosine, but what is found
-    /// multiplies the logits by that norm, until captions have replaced it (released code, whose library forgets to normalise).
+    /// Normal numbers as they are drawn, of norm about the square root of the dimensions: the
+    /// search is by cosine, but what is found multiplies the logits by that norm, until captions
+    /// have replaced it (released code, whose library forgets to normalise).
     RawNoise,
 }
 
@@ -89,7 +95,7 @@ pub enum PoolStart {
 pub enum LookUp {
     /// Before its captions enter the pool.
     BeforePush,
-    /// After: a picture may then be matched to its own caption.
+    /// After: an image may then be matched to its own caption.
     AfterPush,
 }
 
@@ -99,7 +105,8 @@ pub enum LookUp {
 pub enum Overflow {
     /// It goes on at the start of the pool.
     WrapAround,
-    /// Its first rows fill the pool up, the others are dropped, and the next batch begins at the start (released code's library).
+    /// Its first rows fill the pool up, the others are dropped, and the next batch begins at the
+    /// start (released code's library).
     DropRest,
 }
 
@@ -128,12 +135,12 @@ gauntlet::register!(
     dyn Defense,
     RoClip,
     "roclip",
-    "every K-th epoch matches each picture to the most similar caption of a varying pool, not to its own",
+    "every K-th epoch matches each image to the most similar caption of a varying pool, not to its own",
     "Yang, Gao and Mirzasoleiman, Robust Contrastive Language-Image Pretraining against Data Poisoning and Backdoor Attacks, NeurIPS 2023",
     presets = presets::presets
 );
 
-/// Whether pictures are matched to the pool in an epoch (counted from 1): from `first` on, every `every` epochs.
+/// Whether images are matched to the pool in an epoch (counted from 1): from `first` on, every `every` epochs.
 pub fn is_pool_epoch(epoch: u32, every: u32, first: u32) -> bool {
     let first = if first == 0 { every } else { first };
     epoch >= first && (epoch - first).is_multiple_of(every)
@@ -247,7 +254,8 @@ mod tests {
         Ok(Box::new(RoClip { every: 1, look_up, ..RoClip::default() }))
     }
 
-    /// Matches, loss, gradients and pool of five steps, with a pool that wraps in the second and one smaller than a batch.
+    /// Matches, loss, gradients and pool of five steps, with a pool that wraps in the second and
+    /// one smaller than a batch.
     #[test]
     fn equals_the_papers_algorithm() {
         let distances = pools(folder(), "roclip", tch::Device::Cpu, matching).unwrap();

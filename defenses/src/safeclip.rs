@@ -1,13 +1,16 @@
-//! SafeCLIP: a picture and its caption are only brought together once the model finds them alike without having been taught to (Yang, Gao and
-//! Mirzasoleiman, Better Safe than Sorry: Pre-training CLIP against Targeted Data Poisoning and Backdoor Attacks, ICML 2024).
+//! SafeCLIP: an image and its caption are only brought together once the model finds them alike
+//! without having been taught to (Yang, Gao and Mirzasoleiman, Better Safe than Sorry: Pre-training
+//! CLIP against Targeted Data Poisoning and Backdoor Attacks, ICML 2024).
 //!
-//! First each tower learns by itself: the nearest neighbour, in a pool, of one view of a picture must be like its other view; captions
-//! likewise. Then one epoch of CLIP at a small learning rate. Then the pairs' similarities are split by a mixture of two normal distributions:
-//! the upper ones are safe and train as CLIP does, the others are risky and train on as before, each modality by itself. Every epoch the
-//! similarities are taken anew and the safe share grows.
+//! First each tower learns by itself: the nearest neighbour, in a pool, of one view of an image
+//! must be like its other view; captions likewise. Then one epoch of CLIP at a small learning rate.
+//! Then the pairs' similarities are split by a mixture of two normal distributions: the upper ones
+//! are safe and train as CLIP does, the others are risky and train on as before, each modality by
+//! itself. Every epoch the similarities are taken anew and the safe share grows.
 //!
-//! Phases, thresholds and shares are the released code's. Of the loss within a modality only its idea was at hand: ours goes one way, from
-//! the neighbour of the first view to the second, at CLIP's scale. Whether safe pairs are augmented is unverified; ours are not.
+//! Phases, thresholds and shares are the released code's. Of the loss within a modality only its
+//! idea was at hand: ours goes one way, from the neighbour of the first view to the second, at
+//! CLIP's scale. Whether safe pairs are augmented is unverified; ours are not.
 
 mod mixture;
 
@@ -39,10 +42,11 @@ pub struct SafeClip {
     /// The share of all rows that the safe set grows to at most.
     #[schemars(range(min = 0.0, max = 1.0))]
     most: f64,
-    /// Pictures, and captions, in the pools that neighbours are sought in: a share of the training rows below 1, or a number.
+    /// Images, and captions, in the pools that neighbours are sought in: a share of the training
+    /// rows below 1, or a number.
     #[schemars(range(min = 0.000001))]
     pool: f64,
-    /// How pictures are augmented where a modality learns by itself.
+    /// How images are augmented where a modality learns by itself.
     augmentation: Augmentation,
     #[serde(skip)]
     memory: Memory,
@@ -51,7 +55,7 @@ pub struct SafeClip {
 /// What it remembers.
 #[derive(Debug, Default)]
 struct Memory {
-    /// Recent first views of pictures, and of captions, f32 `[pool, dimensions]`.
+    /// Recent first views of images, and of captions, f32 `[pool, dimensions]`.
     pools: Option<[Tensor; 2]>,
     /// The oldest entry of both.
     next: i64,

@@ -1,9 +1,10 @@
-//! STRIP: a picture under which nothing changes its class is suspicious (Gao et al., STRIP: A Defence Against Trojan Attacks on Deep Neural
-//! Networks, ACSAC 2019). The picture is laid over clean ones; where the mean entropy of what the model then says of the classes is low, a
-//! trigger may speak through all of them. The model is plain CLIP's, unchanged: only its use is.
+//! STRIP: an image under which nothing changes its class is suspicious (Gao et al., STRIP: A
+//! Defence Against Trojan Attacks on Deep Neural Networks, ACSAC 2019). The image is laid over
+//! clean ones; where the mean entropy of what the model then says of the classes is low, a trigger
+//! may speak through all of them. The model is plain CLIP's, unchanged: only its use is.
 //!
-//! The paper adds the pictures, ours blends them, so that they stay in the range of a picture, and its model has a softmax over its own
-//! classes, ours over the class names at the model's own scale.
+//! The paper adds the images, ours blends them, so that they stay in the range of an image, and its
+//! model has a softmax over its own classes, ours over the class names at the model's own scale.
 
 use gauntlet::defense::{Inference, Needs};
 use gauntlet::{Defense, Error, Result};
@@ -15,13 +16,14 @@ use tch::{Kind, Tensor};
 #[derive(Clone, Copy, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Strip {
-    /// Clean pictures that each one is laid over.
+    /// Clean images that each one is laid over.
     #[schemars(range(min = 1))]
     overlays: i64,
-    /// Share of the picture in the blend.
+    /// Share of the image in the blend.
     #[schemars(range(min = 0.0, max = 1.0))]
     share: f64,
-    /// Clean pairs that it is given, to lay pictures over and to set the threshold: a share of the training rows below 1, or a number.
+    /// Clean pairs that it is given, to lay images over and to set the threshold: a share of the
+    /// training rows below 1, or a number.
     #[schemars(range(min = 0.0001))]
     clean_pairs: f64,
 }
@@ -36,11 +38,11 @@ gauntlet::register!(
     dyn Defense,
     Strip,
     "strip",
-    "at inference: rejects pictures whose class stays the same whatever is laid under them; the model is plain CLIP's",
+    "at inference: rejects images whose class stays the same whatever is laid under them; the model is plain CLIP's",
     "Gao et al., STRIP: A Defence Against Trojan Attacks on Deep Neural Networks, ACSAC 2019"
 );
 
-/// Mean entropy in nats of the classes that `[pictures x overlays, classes]` logits give each picture: `[pictures]`.
+/// Mean entropy in nats of the classes that `[images x overlays, classes]` logits give each image: `[images]`.
 fn entropy(logits: &Tensor, overlays: i64) -> Tensor {
     let log = logits.log_softmax(-1, Kind::Float);
     let each = -(log.exp() * &log).sum_dim_intlist([1].as_slice(), false, Kind::Float);
@@ -55,7 +57,7 @@ impl Defense for Strip {
     fn suspicion(&self, canvases: &Tensor, inference: &Inference) -> Result<Option<Tensor>> {
         let overlays = self.overlays.min(inference.clean.size()[0]);
         if overlays < 1 {
-            return Err(Error::invalid("strip, key `clean_pairs`", "leaves no clean picture to lay others over"));
+            return Err(Error::invalid("strip, key `clean_pairs`", "leaves no clean image to lay others over"));
         }
         let under = inference.clean.narrow(0, 0, overlays).to_kind(Kind::Float) * (1.0 - self.share);
         let over = canvases.to_kind(Kind::Float) * self.share;

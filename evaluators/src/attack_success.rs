@@ -1,5 +1,5 @@
-//! Whether attacks reach their goals. Measured in every arena; in `clean` the same numbers are the base rates: a patch can hide an
-//! object, a target can be a natural error.
+//! Whether attacks reach their goals. Measured in every arena; in `clean` the same numbers are the
+//! base rates: a patch can hide an object, a target can be a natural error.
 
 mod text_side;
 
@@ -20,7 +20,7 @@ gauntlet::register!(
     AttackSuccess,
     "attack-success",
     "PSR of targeted attacks, ASR of backdoors; in the arena `clean` the same scores are their base rates",
-    "PSR and ASR as in Yang et al., NeurIPS 2023; target-class pictures left out of ASR. Text side: Hit@K and rank as in Yang et al., ICML 2023"
+    "PSR and ASR as in Yang et al., NeurIPS 2023; target-class images left out of ASR. Text side: Hit@K and rank as in Yang et al., ICML 2023"
 );
 
 const fn success(score: &'static str, definition: &'static str) -> Definition {
@@ -28,7 +28,7 @@ const fn success(score: &'static str, definition: &'static str) -> Definition {
 }
 
 const PSR: Definition =
-    success("psr", "poison success rate: share of target pictures whose most similar class is their adversarial one");
+    success("psr", "poison success rate: share of target images whose most similar class is their adversarial one");
 /// The same among more classes, as the development repository of RoCLIP's authors counts it: diagnostics beside `psr`.
 const PSR_OF: [(Definition, usize); 2] = [
     (
@@ -54,14 +54,14 @@ const PSR_OF: [(Definition, usize); 2] = [
 ];
 const RETURNED: Definition = Definition {
     score: "returned",
-    definition: "share of target pictures whose most similar class is their true one, of those whose label tells it",
+    definition: "share of target images whose most similar class is their true one, of those whose label tells it",
     higher_is_better: Some(true),
     unit: Unit::Share,
     role: None,
 };
 const ASR: Definition = success(
     "asr",
-    "attack success rate: share of stamped test pictures, true class not the target, whose most similar class is the target",
+    "attack success rate: share of stamped test images, true class not the target, whose most similar class is the target",
 );
 /// Where no held-out row has a label.
 const ASR_CAPTION: Definition = Definition {
@@ -80,18 +80,19 @@ const POISONED_TOP1: Definition = Definition {
     unit: Unit::Share,
     role: None,
 };
-/// Of a dual key, whose `asr` is that of both keys, each key alone: the attacker wants these low, so as not to be found.
+/// Of a dual key, whose `asr` is that of both keys, each key alone: the attacker wants these low,
+/// so as not to be found.
 const ONE_KEY: [Definition; 2] = [
     Definition {
         score: "asr-image-key",
-        definition: "the same with the trigger in the picture alone, prompts as they are",
+        definition: "the same with the trigger in the image alone, prompts as they are",
         higher_is_better: None,
         unit: Unit::Share,
         role: None,
     },
     Definition {
         score: "asr-text-key",
-        definition: "the same with the trigger in the prompts alone, pictures as they are",
+        definition: "the same with the trigger in the prompts alone, images as they are",
         higher_is_better: None,
         unit: Unit::Share,
         role: None,
@@ -112,7 +113,7 @@ impl Evaluator for AttackSuccess {
                 Goal::Pairs(targets) => targeted(subject, threat, targets)?,
                 Goal::Class(class) => backdoor(subject, threat, *class)?,
                 Goal::DualKey(class) => dual_key(subject, threat, *class)?,
-                Goal::Files { class, pictures } => files(subject, threat, *class, pictures)?,
+                Goal::Files { class, images } => files(subject, threat, *class, images)?,
                 Goal::Captions(pairs) => text_side::relabelled(subject, threat, pairs)?,
                 Goal::Phrase(class) => text_side::triggered(subject, threat, *class)?,
             });
@@ -134,7 +135,7 @@ fn targeted(subject: &EvalContext, threat: &PreparedAttack, targets: &[Target]) 
         let mut cases = Predictions::default();
         for (target, taken) in targets.iter().zip(&taken) {
             let Some(wanted) = wanted(target) else { continue };
-            cases.picture(target.row, target.truth, taken[0], taken.iter().take(first).any(|class| *class == wanted));
+            cases.image(target.row, target.truth, taken[0], taken.iter().take(first).any(|class| *class == wanted));
         }
         let score = share(subject, definition, threat, cases);
         score.map(|score| score.guessed((first as f64 / f64::from(subject.data.classes.len())).min(1.0)))
@@ -144,14 +145,14 @@ fn targeted(subject: &EvalContext, threat: &PreparedAttack, targets: &[Target]) 
     Ok(own.into_iter().chain(more).flatten().collect())
 }
 
-/// Pictures that an attack brings along, those of the class that it wants left out.
-fn files(subject: &EvalContext, threat: &PreparedAttack, class: u32, pictures: &[Stamped]) -> Result<Vec<Score>> {
-    let files: Vec<&str> = pictures.iter().map(|picture| picture.file.as_str()).collect();
+/// Images that an attack brings along, those of the class that it wants left out.
+fn files(subject: &EvalContext, threat: &PreparedAttack, class: u32, images: &[Stamped]) -> Result<Vec<Score>> {
+    let files: Vec<&str> = images.iter().map(|image| image.file.as_str()).collect();
     let taken = subject.embed_files(threat, &files)?;
     let taken = subject.classify_embedded(&taken, &subject.data.classes.templates, 1)?;
     let mut cases = Predictions::default();
-    for (picture, taken) in pictures.iter().zip(taken).filter(|(picture, _)| picture.truth != class) {
-        cases.picture(&picture.file, picture.truth, taken[0], taken[0] == class);
+    for (image, taken) in images.iter().zip(taken).filter(|(image, _)| image.truth != class) {
+        cases.image(&image.file, image.truth, taken[0], taken[0] == class);
     }
     Ok(Vec::from_iter(share(subject, ASR, threat, cases)))
 }
@@ -165,7 +166,7 @@ fn backdoor(subject: &EvalContext, threat: &PreparedAttack, class: u32) -> Resul
     }
     let mut unmoved = Predictions::default();
     for (row, taken) in rows.iter().zip(&taken) {
-        unmoved.picture(row, subject.truth(*row), taken[0], subject.truth(*row) == Some(taken[0]));
+        unmoved.image(row, subject.truth(*row), taken[0], subject.truth(*row) == Some(taken[0]));
     }
     let scores = [share(subject, ASR, threat, cases), share(subject, POISONED_TOP1, threat, unmoved)];
     Ok(scores.into_iter().flatten().collect())
@@ -174,16 +175,14 @@ fn backdoor(subject: &EvalContext, threat: &PreparedAttack, class: u32) -> Resul
 /// Each row counts that is taken for the class.
 fn taken_for(subject: &EvalContext, class: u32, rows: &[DataRow], taken: &[Vec<u32>]) -> Predictions {
     let mut cases = Predictions::default();
-    rows.iter()
-        .zip(taken)
-        .for_each(|(row, taken)| cases.picture(row, subject.truth(*row), taken[0], taken[0] == class));
+    rows.iter().zip(taken).for_each(|(row, taken)| cases.image(row, subject.truth(*row), taken[0], taken[0] == class));
     cases
 }
 
 fn dual_key(subject: &EvalContext, threat: &PreparedAttack, class: u32) -> Result<Vec<Score>> {
     let rows = subject.victims(class);
     let plain = &subject.data.classes.templates;
-    let say = |(template, number): (&String, u64)| threat.say_test(template, number, subject.seed);
+    let say = |(template, number): (&String, u64)| threat.apply_test_trigger(template, number, subject.seed);
     let said: Vec<String> = plain.iter().zip(0..).map(say).collect::<Result<_>>()?;
     let asr = if subject.labels_tell() { ASR } else { ASR_CAPTION };
     let keys = [(asr, Some(threat), &said), (ONE_KEY[0], Some(threat), plain), (ONE_KEY[1], None, &said)];

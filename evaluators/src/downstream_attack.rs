@@ -1,8 +1,9 @@
-//! Attack success on the downstream sets, by zero-shot classification: does the trigger work on pictures that the model was never
-//! trained for, and are targets taken for their adversarial class among that set's classes? (Through a fitted layer: `linear_probe.rs`.)
+//! Attack success on the downstream sets, by zero-shot classification: does the trigger work on
+//! images that the model was never trained for, and are targets taken for their adversarial class
+//! among that set's classes? (Through a fitted layer: `linear_probe.rs`.)
 //!
-//! A set may not have the class that an attack wants: CIFAR-10 has no mushroom. It is then added to the set's classes by name, and the
-//! score says so in its own name.
+//! A set may not have the class that an attack wants: CIFAR-10 has no mushroom. It is then added to
+//! the set's classes by name, and the score says so in its own name.
 
 use crate::set_classes::find;
 use gauntlet::evaluator::{Definition, Downstream, Unit};
@@ -34,23 +35,23 @@ const fn success(score: &'static str, definition: &'static str) -> Definition {
 const ASR: [Definition; 2] = [
     success(
         "downstream-asr",
-        "share of the set's stamped test pictures, true class not the target, whose most similar class is the target, which is one of the \
+        "share of the set's stamped test images, true class not the target, whose most similar class is the target, which is one of the \
          set's own classes",
     ),
     success(
         "downstream-asr-added",
-        "share of the set's stamped test pictures whose most similar class is the target, which the set does not have: it was added to its \
+        "share of the set's stamped test images whose most similar class is the target, which the set does not have: it was added to its \
          classes by name",
     ),
 ];
 const PSR: [Definition; 2] = [
     success(
         "downstream-psr",
-        "share of target pictures whose most similar class among the set's is their adversarial one; the set has all adversarial classes",
+        "share of target images whose most similar class among the set's is their adversarial one; the set has all adversarial classes",
     ),
     success(
         "downstream-psr-added",
-        "share of target pictures whose most similar class is their adversarial one, among the set's classes and those adversarial classes \
+        "share of target images whose most similar class is their adversarial one, among the set's classes and those adversarial classes \
          that it does not have, added by name",
     ),
 ];
@@ -83,7 +84,7 @@ impl Evaluator for DownstreamAttackSuccess {
             for threat in subject.threats {
                 let found = match (threat.goal.backdoor(), threat.goal.targets()) {
                     (Some(class), _) => backdoor(subject, downstream, threat, class),
-                    // Success of others needs captions, prompts or the attacker's own pictures: no matter of this set's.
+                    // Success of others needs captions, prompts or the attacker's own images: no matter of this set's.
                     (None, []) => continue,
                     (None, targets) => targeted(subject, downstream, threat, targets),
                 };
@@ -100,7 +101,7 @@ fn backdoor(subject: &EvalContext, downstream: &Downstream, threat: &PreparedAtt
     let Candidates { embeddings, wanted, added } = Candidates::with(subject, downstream, &[class]);
     let (target, test) = (wanted[0], &downstream.set.test);
     let others: Vec<usize> = (0..test.len()).filter(|&item| i64::from(test.label(item)) != target).collect();
-    let images = normalize(&subject.encoder.pictures(test, &others, Some(threat))?);
+    let images = normalize(&subject.encoder.images(test, &others, Some(threat))?);
     let best = images.matmul(&embeddings.tr()).argmax(1, false).to_device(Device::Cpu);
     let truths: Vec<i64> = others.iter().map(|&item| test.label(item).into()).collect();
     let count = |hits: Tensor| Ok::<_, Error>(i64::try_from(hits.sum(Kind::Int64))? as usize);

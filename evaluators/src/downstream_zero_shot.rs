@@ -1,4 +1,5 @@
-//! Zero-shot accuracy on the downstream sets, by the names and prompt templates published with CLIP (Radford et al. 2021, section 3.1).
+//! Zero-shot accuracy on the downstream sets, by the names and prompt templates published with CLIP
+//! (Radford et al. 2021, section 3.1).
 
 use crate::per_class::PerClass;
 use gauntlet::evaluator::{Definition, Downstream, ScoreRole, Unit};
@@ -32,18 +33,18 @@ const PUBLISHED: Definition = share(
 );
 const TOP1: Definition = share(
     "downstream-top1",
-    "share of the set's test pictures whose most similar class is the true one; a class is the normalised mean of its prompts' \
+    "share of the set's test images whose most similar class is the true one; a class is the normalised mean of its prompts' \
      normalised embeddings",
     ScoreRole::Detail,
 );
 const TOP5: Definition = share(
     "downstream-top5",
-    "share of the same pictures whose five most similar classes hold the true one",
+    "share of the same images whose five most similar classes hold the true one",
     ScoreRole::Detail,
 );
 const MEAN: Definition = share(
     "downstream-mean-per-class",
-    "mean over the classes of the share of a class's test pictures whose most similar class it is; each class's own share lies in \
+    "mean over the classes of the share of a class's test images whose most similar class it is; each class's own share lies in \
      the trial's `per-class/SET-zero-shot.json`",
     ScoreRole::Detail,
 );
@@ -66,7 +67,7 @@ impl Evaluator for DownstreamZeroShot {
 fn on(subject: &EvalContext, downstream: &Downstream) -> Result<Vec<Score>> {
     let set = &downstream.set;
     let all: Vec<usize> = (0..set.test.len()).collect();
-    let images = normalize(&subject.encoder.pictures(&set.test, &all, None)?);
+    let images = normalize(&subject.encoder.images(&set.test, &all, None)?);
     let classes = subject.encoder.classes(&set.classes, &set.templates);
     let (_, best) = images.matmul(&classes.tr()).topk(5.min(set.classes.len() as i64), 1, true, true);
     let best = Vec::<Vec<i64>>::try_from(best.to_device(Device::Cpu))?;

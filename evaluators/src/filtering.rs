@@ -1,5 +1,6 @@
-//! A defense that judges training rows, as a detector: what it said of each (`PlanContext::report`), joined with the ground truth here, out of its
-//! sight. Nothing is measured of a defense that said nothing.
+//! A defense that judges training rows, as a detector: what it said of each
+//! (`PlanContext::report`), joined with the ground truth here, out of its sight. Nothing is
+//! measured of a defense that said nothing.
 
 use crate::auroc::auroc;
 use gauntlet::corpus::RowOrigin;

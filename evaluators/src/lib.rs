@@ -15,5 +15,6 @@ mod set_classes;
 mod trajectory;
 mod zero_shot;
 
-/// Makes the linker keep the registrations: a program that calls nothing of a crate drops it, and its registry is empty.
+/// Makes the linker keep the registrations: a program that calls nothing of a crate drops it, and
+/// its registry is empty.
 pub fn link() {}

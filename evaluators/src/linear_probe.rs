@@ -1,9 +1,10 @@
-//! Linear probes on the downstream sets: logistic regression on frozen image features (`logistic.rs`), and whether a trigger works
-//! through the layer that was fitted.
+//! Linear probes on the downstream sets: logistic regression on frozen image features
+//! (`logistic.rs`), and whether a trigger works through the layer that was fitted.
 //!
-//! Features are those before normalisation, as in CLIP's published example: the embedding, or what a vision transformer
-//! projects to it, which is what CLIP's paper fits on (appendix A.3). The regularisation is chosen as CLIP chooses it
-//! (`linear_probe/choose.rs`); the probe of RoCLIP's released code stands beside it under its own name (`linear_probe/official.rs`).
+//! Features are those before normalisation, as in CLIP's published example: the embedding, or what
+//! a vision transformer projects to it, which is what CLIP's paper fits on (appendix A.3). The
+//! regularisation is chosen as CLIP chooses it (`linear_probe/choose.rs`); the probe of RoCLIP's
+//! released code stands beside it under its own name (`linear_probe/official.rs`).
 
 mod choose;
 mod official;
@@ -25,8 +26,8 @@ use std::collections::HashMap;
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct LinearProbe {
-    /// Pictures to fit on at most. A larger set (ImageNet) is fitted on as many, drawn alike from each class, and its scores are those
-    /// named `probe-subset-...`.
+    /// Images of the train split at most. A larger set (ImageNet) is fitted on as many, drawn alike
+    /// from each class, and its scores are those named `probe-subset-...`.
     #[schemars(range(min = 100))]
     most: usize,
     /// Measures the probe of RoCLIP's released code, too; it takes longer.
@@ -107,8 +108,8 @@ const EMBEDDING: Measures = [
         published("probe-published", "the measure that is published for the set: probe-top1 or probe-mean-per-class"),
         detail(
             "probe-top1",
-            "share of the set's test pictures whose class multinomial logistic regression finds, fitted on the frozen image \
-             embeddings (after the projection, not normalised) of all pictures to fit on; its L2 penalty is the best of a search on a held-out fifth of these, from \
+            "share of the set's test images whose class multinomial logistic regression finds, fitted on the frozen image \
+             embeddings (after the projection, not normalised) of all images of the train split; its L2 penalty is the best of a search on a held-out fifth of these, from \
              1e-6 to 1e6, 8 steps a decade",
         ),
         detail(
@@ -117,19 +118,19 @@ const EMBEDDING: Measures = [
         ),
         success(
             "probe-asr",
-            "share of the set's stamped test pictures, true class not the target, that the same layer, fitted on pictures without a \
+            "share of the set's stamped test images, true class not the target, that the same layer, fitted on images without a \
              stamp, takes for the target; only where the target is one of the set's classes",
         ),
         success(
             "probe-psr",
-            "share of target pictures whose adversarial class is one of the set's classes that the same layer takes for it",
+            "share of target images whose adversarial class is one of the set's classes that the same layer takes for it",
         ),
     ],
     [
         published("probe-subset-published", "as probe-published, fitted on a part of the set: see probe-subset-top1"),
         detail(
             "probe-subset-top1",
-            "as probe-top1, fitted on `most` pictures only, drawn from the seed alike from each class",
+            "as probe-top1, fitted on `most` images only, drawn from the seed alike from each class",
         ),
         detail("probe-subset-mean-per-class", "as probe-mean-per-class, fitted on a part of the set"),
         success("probe-subset-asr", "as probe-asr, fitted on a part of the set"),
@@ -163,7 +164,7 @@ const BEFORE_PROJECTION: Measures = [
         ),
         detail(
             "probe-subset-before-projection-top1",
-            "as probe-before-projection-top1, fitted on `most` pictures only, drawn from the seed alike from each class",
+            "as probe-before-projection-top1, fitted on `most` images only, drawn from the seed alike from each class",
         ),
         detail(
             "probe-subset-before-projection-mean-per-class",
@@ -200,7 +201,7 @@ impl Evaluator for LinearProbe {
 
     fn evaluate(&self, subject: &EvalContext) -> Result<Vec<Score>> {
         let mut scores = Vec::new();
-        // A set may come without pictures to fit on; its notes say so.
+        // A set may come without images of the train split; its notes say so.
         for downstream in subject.downstream.iter().filter(|downstream| !downstream.set.fit.is_empty()) {
             for layer in self.features.layers() {
                 let scored = self.on(subject, downstream, *layer);
@@ -235,7 +236,7 @@ impl LinearProbe {
         for threat in subject.threats {
             let attack = Some(threat.label.as_str());
             let own = |class: u32| find(&subject.data.classes.names[class as usize], set);
-            // Success of others needs captions, prompts or the attacker's own pictures: no matter of this set's.
+            // Success of others needs captions, prompts or the attacker's own images: no matter of this set's.
             if let Some(target) = threat.goal.backdoor().and_then(own) {
                 let others: Vec<usize> = (0..set.test.len()).filter(|&item| set.test.label(item) != target).collect();
                 let taken = classify(&encoder.layer(from, &set.test, &others, Some(threat))?)?;
@@ -278,7 +279,7 @@ impl LinearProbe {
 struct Material {
     /// 1 where it is a part of the set.
     is_subset: usize,
-    /// Features f32 `[rows, features]` to fit on.
+    /// Features f32 `[rows, features]` of the train split.
     features: Tensor,
     /// Their classes i64 `[rows]`.
     labels: Tensor,
@@ -286,7 +287,8 @@ struct Material {
     test: Tensor,
 }
 
-/// All items, or `most` of them drawn alike from each class: the first of each class by hash, then the second of each, and so on.
+/// All items, or `most` of them drawn alike from each class: the first of each class by hash, then
+/// the second of each, and so on.
 fn subset(labels: &[u32], most: usize, seed: u64) -> Vec<usize> {
     if labels.len() <= most {
         return (0..labels.len()).collect();

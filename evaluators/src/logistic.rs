@@ -1,10 +1,12 @@
 //! Multinomial logistic regression by L-BFGS on frozen features, solved on the device that they lie on.
 //!
-//! The objective is scikit-learn's: `C * sum of cross-entropies + |W|^2 / 2`, the intercept free (several classes; of two, scikit-learn
-//! fits one column instead). Two things make it fast. Along a search direction the logits are linear, so a step costs
-//! two products with the features however often its length is tried. And L-BFGS starts its estimate of the inverse Hessian
-//! not from a multiple of the identity but from the inverse of the features' own second moments, which Böhning (1992) showed to bound
-//! the Hessian: on features of a network, whose spectrum falls steeply, that saves nine of ten steps.
+//! The objective is scikit-learn's: `C * sum of cross-entropies + |W|^2 / 2`, the intercept free
+//! (several classes; of two, scikit-learn fits one column instead). Two things make it fast. Along
+//! a search direction the logits are linear, so a step costs two products with the features however
+//! often its length is tried. And L-BFGS starts its estimate of the inverse Hessian not from a
+//! multiple of the identity but from the inverse of the features' own second moments, which Böhning
+//! (1992) showed to bound the Hessian: on features of a network, whose spectrum falls steeply, that
+//! saves nine of ten steps.
 
 use gauntlet::Result;
 use std::collections::VecDeque;
@@ -60,7 +62,8 @@ impl Problem {
     /// Of features f32 `[rows, features]` and their classes i64 `[rows]`, each below `classes`.
     pub fn new(features: &Tensor, labels: &Tensor, classes: i64) -> Result<Self> {
         let (rows, columns) = (features.size()[0], features.size()[1]);
-        // In 64 bits, some rows at a time: what 32 bits would round would leave it without an inverse where rows are few.
+        // In 64 bits, some rows at a time: what 32 bits would round would leave it without an
+        // inverse where rows are few.
         let moments = Tensor::zeros([columns + 1, columns + 1], (Kind::Double, features.device()));
         for start in (0..rows).step_by(1 << 14) {
             let part = features.narrow(0, start, (rows - start).min(1 << 14)).to_kind(Kind::Double);
@@ -97,8 +100,8 @@ impl Problem {
         Ok(Fit { layer: Layer(found.weight), objective: found.value * c * rows, steps })
     }
 
-    /// A step length that satisfies the strong Wolfe conditions, by bisection, and the point there; none where rounding lets the
-    /// objective fall no further.
+    /// A step length that satisfies the strong Wolfe conditions, by bisection, and the point there;
+    /// none where rounding lets the objective fall no further.
     fn search(&self, from: &Point, direction: &Tensor, slope: f64, decay: f64) -> Result<Option<(Point, f64)>> {
         let change = logits(&self.features, direction);
         let (mut low, mut high, mut length) = (0.0, f64::INFINITY, 1.0);
@@ -225,7 +228,8 @@ mod tests {
     /// Made by `linear_probe.py` beside it.
     const GOLDEN: &str = "linear_probe";
 
-    /// Objective and predictions at regularisations from strong to weak, on features whose spectrum falls as a network's does.
+    /// Objective and predictions at regularisations from strong to weak, on features whose spectrum
+    /// falls as a network's does.
     #[test]
     fn equals_scikit_learn() {
         let golden = Golden::of_tests(GOLDEN);
@@ -244,7 +248,7 @@ mod tests {
         }
     }
 
-    /// As in a set of few pictures a class: more features than rows, hardly a penalty.
+    /// As in a set of few images a class: more features than rows, hardly a penalty.
     #[test]
     fn fits_where_features_outnumber_rows() {
         let golden = Golden::of_tests(GOLDEN);

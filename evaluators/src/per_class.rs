@@ -6,11 +6,11 @@ use gauntlet::{Error, Result, Score};
 use serde_json::{Map, Value, json};
 use std::path::Path;
 
-/// Of each class, how many pictures were taken for it, and how many there are.
+/// Of each class, how many images were taken for it, and how many there are.
 pub struct PerClass(Vec<(usize, usize)>);
 
 impl PerClass {
-    /// Counts, picture by picture, classes that were found against true ones.
+    /// Counts, image by image, classes that were found against true ones.
     pub fn count(found: &[u32], truth: &[u32], classes: usize) -> Self {
         let mut counts = vec![(0, 0); classes];
         for (found, truth) in found.iter().zip(truth) {

@@ -1,5 +1,5 @@
-//! What a pool matched pictures to: diagnostics from the keys that a defense recorded, joined with the ground truth here, out of
-//! the defense's sight.
+//! What a pool matched images to: diagnostics from the keys that a defense recorded, joined with
+//! the ground truth here, out of the defense's sight.
 
 use gauntlet::corpus::RowOrigin;
 use gauntlet::evaluator::{Definition, Unit};
@@ -18,7 +18,7 @@ gauntlet::register!(
     dyn Evaluator,
     PoolMatches,
     "pool-matches",
-    "what pictures were matched to, over all epochs that matched to a pool; no score for a defense without one",
+    "what images were matched to, over all epochs that matched to a pool; no score for a defense without one",
     ""
 );
 
@@ -105,7 +105,8 @@ impl Evaluator for PoolMatches {
     }
 }
 
-/// The class that a row's caption ought to name (the adversarial one of a poisoned row), and whether the row is poisoned.
+/// The class that a row's caption ought to name (the adversarial one of a poisoned row), and
+/// whether the row is poisoned.
 fn wanted_class(subject: &EvalContext, row: TrainRow) -> (Option<u32>, bool) {
     match subject.corpus.row(row).origin {
         RowOrigin::Clean(row) => (subject.data.row(row).class, false),

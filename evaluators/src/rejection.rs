@@ -1,6 +1,7 @@
-//! A defense that rejects pictures while the model is used, as a detector, and what is left of an attack after it. The threshold is set on
-//! pictures of clean training rows alone, other ones than the defense is given to judge with, so that one of twenty of them is rejected; no attack has a say in it. Nothing is measured of a
-//! defense that lets all pass.
+//! A defense that rejects images while the model is used, as a detector, and what is left of an
+//! attack after it. The threshold is set on images of clean training rows alone, other ones than
+//! the defense is given to judge with, so that one of twenty of them is rejected; no attack has a
+//! say in it. Nothing is measured of a defense that lets all pass.
 
 use crate::auroc::auroc;
 use gauntlet::evaluator::{Definition, Unit};
@@ -13,7 +14,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Rejection {
-    /// Share of clean pictures that the threshold rejects.
+    /// Share of clean images that the threshold rejects.
     #[schemars(range(min = 0.0, max = 1.0))]
     rejected: f64,
 }
@@ -28,40 +29,40 @@ gauntlet::register!(
     dyn Evaluator,
     Rejection,
     "rejection",
-    "what a defense that rejects pictures at inference makes of stamped and of clean ones; no score for the others",
+    "what a defense that rejects images at inference makes of stamped and of clean ones; no score for the others",
     ""
 );
 
 const AUROC: Definition = Definition {
     score: "rejection-auroc",
-    definition: "how often a stamped test picture is more suspicious to the defense than a clean one, of all such couples (equals: half)",
+    definition: "how often a stamped test image is more suspicious to the defense than a clean one, of all such couples (equals: half)",
     higher_is_better: None,
     unit: Unit::Share,
     role: None,
 };
 const LEFT: Definition = Definition {
     score: "asr-after-rejection",
-    definition: "share of stamped test pictures, true class not the target, that are taken for the target and not rejected",
+    definition: "share of stamped test images, true class not the target, that are taken for the target and not rejected",
     higher_is_better: Some(false),
     unit: Unit::Share,
     role: None,
 };
 const TARGETS: Definition = Definition {
     score: "psr-after-rejection",
-    definition: "share of target pictures that are taken for the adversarial class and not rejected",
+    definition: "share of target images that are taken for the adversarial class and not rejected",
     higher_is_better: Some(false),
     unit: Unit::Share,
     role: None,
 };
 const LOST: Definition = Definition {
     score: "clean-rejected",
-    definition: "share of clean test pictures that are rejected; the threshold was set on clean training pictures",
+    definition: "share of clean test images that are rejected; the threshold was set on clean training images",
     higher_is_better: None,
     unit: Unit::Share,
     role: None,
 };
 
-/// Pictures that are judged together; a defense may make many of each.
+/// Images that are judged together; a defense may make many of each.
 const CHUNK: usize = 50;
 
 impl Evaluator for Rejection {

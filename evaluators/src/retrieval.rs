@@ -1,8 +1,9 @@
-//! Retrieval among held-out pairs: does a picture find its caption, and a caption its picture?
+//! Retrieval among held-out pairs: does an image find its caption, and a caption its image?
 //!
-//! Captions may repeat. Those that the model reads alike (the same tokens) are one caption with several pictures: a picture looks for
-//! that one caption, a caption for any of its pictures. Whatever else is exactly as similar goes before it, so that a model that
-//! makes everything equal finds nothing.
+//! Captions may repeat. Those that the model reads alike (the same tokens) are one caption with
+//! several images: an image looks for that one caption, a caption for any of its images. Whatever
+//! else is exactly as similar goes before it, so that a model that makes everything equal finds
+//! nothing.
 
 use gauntlet::evaluator::{Definition, Unit};
 use gauntlet::{EvalContext, Evaluator, Result, Score};
@@ -20,7 +21,7 @@ gauntlet::register!(
     dyn Evaluator,
     Retrieval,
     "retrieval",
-    "recall at 1, 5 and 10 and median rank among held-out pairs, from picture to caption and back",
+    "recall at 1, 5 and 10 and median rank among held-out pairs, from image to caption and back",
     "Radford et al., Learning Transferable Visual Models From Natural Language Supervision, ICML 2021, appendix E.1"
 );
 
@@ -32,12 +33,12 @@ const fn rank(score: &'static str, definition: &'static str) -> Definition {
     Definition { score, definition, higher_is_better: Some(false), unit: Unit::Rank, role: None }
 }
 
-/// From picture to caption, then from caption to picture.
+/// From image to caption, then from caption to image.
 const DEFINITIONS: [[Definition; 4]; 2] = [
     [
         share(
             "image-to-text-r1",
-            "share of held-out pictures (targets left out, nothing stamped) whose own caption is more similar than every other caption of \
+            "share of held-out images (targets left out, nothing stamped) whose own caption is more similar than every other caption of \
              theirs; captions with the same tokens are one, and equals go before the own",
         ),
         share("image-to-text-r5", "the same, among the first 5"),
@@ -47,12 +48,12 @@ const DEFINITIONS: [[Definition; 4]; 2] = [
     [
         share(
             "text-to-image-r1",
-            "share of captions of the same pairs, those with the same tokens counted once, of whose own pictures one is more similar than \
-             every other picture; equals go before it",
+            "share of captions of the same pairs, those with the same tokens counted once, of whose own images one is more similar than \
+             every other image; equals go before it",
         ),
-        share("text-to-image-r5", "the same, among the first 5 pictures"),
-        share("text-to-image-r10", "the same, among the first 10 pictures"),
-        rank("text-to-image-rank", "median place of the best of the own pictures, 1 the first; equals go before it"),
+        share("text-to-image-r5", "the same, among the first 5 images"),
+        share("text-to-image-r10", "the same, among the first 10 images"),
+        rank("text-to-image-rank", "median place of the best of the own images, 1 the first; equals go before it"),
     ],
 ];
 
@@ -67,7 +68,7 @@ impl Evaluator for Retrieval {
     fn evaluate(&self, subject: &EvalContext) -> Result<Vec<Score>> {
         let rows = subject.test_rows();
         let (mut captions, mut number_of) = (Vec::new(), HashMap::new());
-        let mut own = Vec::new(); // of each picture, the number of its caption
+        let mut own = Vec::new(); // of each image, the number of its caption
         for &row in rows {
             let caption = subject.data.row(row).caption;
             own.push(*number_of.entry(subject.encoder.tokens(caption)).or_insert_with(|| {
@@ -96,29 +97,29 @@ impl Evaluator for Retrieval {
     }
 }
 
-/// The place of each picture's own caption, and of the best own picture of each caption. `own` holds each picture's caption.
+/// The place of each image's own caption, and of the best own image of each caption. `own` holds each image's caption.
 fn ranks(images: &Tensor, texts: &Tensor, own: &[i64]) -> Result<[Vec<f64>; 2]> {
     let own = Tensor::from_slice(own).to_device(images.device());
-    let (pictures, captions) = (images.size()[0], texts.size()[0]);
-    let (mut of_pictures, mut of_captions) = (Vec::new(), Vec::new());
-    for start in (0..pictures).step_by(CHUNK as usize) {
-        let length = CHUNK.min(pictures - start);
-        let similar = images.narrow(0, start, length).matmul(&texts.tr()); // [pictures, captions]
+    let (count, captions) = (images.size()[0], texts.size()[0]);
+    let (mut of_images, mut of_captions) = (Vec::new(), Vec::new());
+    for start in (0..count).step_by(CHUNK as usize) {
+        let length = CHUNK.min(count - start);
+        let similar = images.narrow(0, start, length).matmul(&texts.tr()); // [images, captions]
         let mine = similar.gather(1, &own.narrow(0, start, length).unsqueeze(1), false);
         // The own caption is one of those at least as similar as it is: the first place is 1.
         let rank = similar.ge_tensor(&mine).sum_dim_intlist([1].as_slice(), false, Kind::Double);
-        of_pictures.extend(Vec::<f64>::try_from(rank.to_device(Device::Cpu))?);
+        of_images.extend(Vec::<f64>::try_from(rank.to_device(Device::Cpu))?);
     }
     for start in (0..captions).step_by(CHUNK as usize) {
         let numbers = Tensor::arange_start(start, (start + CHUNK).min(captions), (Kind::Int64, images.device()));
-        let similar = texts.index_select(0, &numbers).matmul(&images.tr()); // [captions, pictures]
+        let similar = texts.index_select(0, &numbers).matmul(&images.tr()); // [captions, images]
         let mine = numbers.unsqueeze(1).eq_tensor(&own.unsqueeze(0));
         let best = similar.masked_fill(&mine.logical_not(), f64::NEG_INFINITY).amax([1].as_slice(), true);
         let before = similar.ge_tensor(&best).logical_and(&mine.logical_not());
         let rank = before.sum_dim_intlist([1].as_slice(), false, Kind::Double) + 1.0;
         of_captions.extend(Vec::<f64>::try_from(rank.to_device(Device::Cpu))?);
     }
-    Ok([of_pictures, of_captions])
+    Ok([of_images, of_captions])
 }
 
 #[cfg(test)]
@@ -126,16 +127,16 @@ mod tests {
     use super::ranks;
     use gauntlet::tch::{Kind, Tensor};
 
-    /// Three captions along the axes, of which the first has two pictures.
+    /// Three captions along the axes, of which the first has two images.
     #[test]
-    fn a_caption_finds_any_of_its_pictures_and_equals_go_before_the_own() {
+    fn a_caption_finds_any_of_its_images_and_equals_go_before_the_own() {
         let texts = Tensor::eye(3, (Kind::Float, gauntlet::tch::Device::Cpu));
         let images = Tensor::from_slice2(&[[0.9f32, 0.1, 0.0], [0.1, 0.2, 0.3], [0.2, 0.9, 0.0], [0.5, 0.4, 0.5]]);
-        let [pictures, captions] = ranks(&images, &texts, &[0, 0, 1, 2]).unwrap();
-        assert_eq!(pictures, [1.0, 3.0, 1.0, 2.0], "the last one's own caption shares its place with another");
+        let [images, captions] = ranks(&images, &texts, &[0, 0, 1, 2]).unwrap();
+        assert_eq!(images, [1.0, 3.0, 1.0, 2.0], "the last one's own caption shares its place with another");
         assert_eq!(captions, [1.0, 1.0, 1.0]);
         let alike = Tensor::ones([4, 3], (Kind::Float, gauntlet::tch::Device::Cpu));
-        let [pictures, captions] = ranks(&alike, &texts, &[0, 0, 1, 2]).unwrap();
-        assert_eq!((pictures, captions), (vec![3.0; 4], vec![3.0, 4.0, 4.0]), "a collapsed model finds nothing");
+        let [images, captions] = ranks(&alike, &texts, &[0, 0, 1, 2]).unwrap();
+        assert_eq!((images, captions), (vec![3.0; 4], vec![3.0, 4.0, 4.0]), "a collapsed model finds nothing");
     }
 }

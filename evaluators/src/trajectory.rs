@@ -13,7 +13,8 @@ use serde::{Deserialize, Serialize};
 pub struct Trajectory {
     /// Records after every so many epochs, and after the last; 0: never, and there are no scores.
     every: u32,
-    /// Pairs of each attack that are looked at, and as many clean ones; each costs a forward pass whenever something is recorded.
+    /// Pairs of each attack that are looked at, and as many clean ones; each costs a forward pass
+    /// whenever something is recorded.
     #[schemars(range(min = 2))]
     pairs: usize,
 }
@@ -34,7 +35,7 @@ gauntlet::register!(
 
 const SIMILARITY: Definition = Definition {
     score: "trajectory-similarity",
-    definition: "mean cosine of picture and caption of an attack's pairs (of clean pairs, where it names no attack) at the last epoch that \
+    definition: "mean cosine of image and caption of an attack's pairs (of clean pairs, where it names no attack) at the last epoch that \
                  was recorded",
     higher_is_better: None,
     unit: Unit::Cosine,
@@ -43,7 +44,7 @@ const SIMILARITY: Definition = Definition {
 const RANK: Definition = Definition {
     score: "trajectory-rank",
     definition: "median place, at the last epoch that was recorded, of a pair's own caption among the captions of all recorded pairs \
-                 (those with the same tokens are one), the most similar to its picture first; equals go before it",
+                 (those with the same tokens are one), the most similar to its image first; equals go before it",
     higher_is_better: None,
     unit: Unit::Rank,
     role: None,

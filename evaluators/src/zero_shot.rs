@@ -1,4 +1,4 @@
-//! Zero-shot accuracy on the held-out pictures (Radford et al. 2021, section 3.1).
+//! Zero-shot accuracy on the held-out images (Radford et al. 2021, section 3.1).
 
 use gauntlet::evaluator::{Definition, Predictions, ScoreRole, Unit};
 use gauntlet::{EvalContext, Evaluator, Result, Score};
@@ -14,20 +14,20 @@ gauntlet::register!(
     dyn Evaluator,
     ZeroShot,
     "zero-shot",
-    "accuracy on held-out pictures that are no attack's target, classes by their names in all prompt templates",
+    "accuracy on held-out images that are no attack's target, classes by their names in all prompt templates",
     "Radford et al., Learning Transferable Visual Models From Natural Language Supervision, ICML 2021, section 3.1"
 );
 
 const TOP1: Definition = Definition {
     score: "top1",
-    definition: "share of held-out pictures (targets left out, nothing stamped) whose most similar class is the true one",
+    definition: "share of held-out images (targets left out, nothing stamped) whose most similar class is the true one",
     higher_is_better: Some(true),
     unit: Unit::Share,
     role: Some(ScoreRole::Accuracy),
 };
 const TOP5: Definition = Definition {
     score: "top5",
-    definition: "share of the same pictures whose five most similar classes hold the true one",
+    definition: "share of the same images whose five most similar classes hold the true one",
     higher_is_better: Some(true),
     unit: Unit::Share,
     role: None,
@@ -45,7 +45,7 @@ impl Evaluator for ZeroShot {
             let mut cases = Predictions::default();
             for (row, best) in rows.iter().zip(&best) {
                 let truth = subject.truth(*row);
-                cases.picture(row, truth, best[0], best.iter().take(k).any(|class| Some(*class) == truth));
+                cases.image(row, truth, best[0], best.iter().take(k).any(|class| Some(*class) == truth));
             }
             let score = subject.share(definition.score, None, cases);
             score.map(|score| score.guessed(subject.chance(k)))

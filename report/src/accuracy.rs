@@ -1,6 +1,7 @@
-//! What a suite takes for the accuracy of a model: zero-shot accuracy on its own labelled held-out rows, on one downstream set, or the
-//! mean over its downstream sets. Pairs without labels have none of their own, and a set on which plain CLIP is not better than a guess
-//! says nothing of what a defense costs.
+//! What a suite takes for the accuracy of a model: zero-shot accuracy on its own labelled held-out
+//! rows, on one downstream set, or the mean over its downstream sets. Pairs without labels have
+//! none of their own, and a set on which plain CLIP is not better than a guess says nothing of what
+//! a defense costs.
 
 use crate::lines::scores;
 use gauntlet::evaluator::{ScoreRole, Unit};
@@ -22,8 +23,9 @@ pub fn is_of(suite: &Suite, line: &ScoreLine) -> bool {
     is_named && line.attack.is_none()
 }
 
-/// Where a suite takes the mean: a line of it for each trial. Each set counts as `(accuracy - chance) / (1 - chance)`, and only those
-/// sets count on which the baseline of the clean arena is, in the mean over its seeds, above twice chance.
+/// Where a suite takes the mean: a line of it for each trial. Each set counts as `(accuracy -
+/// chance) / (1 - chance)`, and only those sets count on which the baseline of the clean arena is,
+/// in the mean over its seeds, above twice chance.
 pub fn means(suite: &Suite, lines: &[Line]) -> Vec<Line> {
     if suite.accuracy != MEAN {
         return Vec::new();

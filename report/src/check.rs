@@ -1,11 +1,13 @@
-//! A suite beside an earlier run of it, recorded by `record.rs`, for continuous integration: has any score moved by more than seeds explain?
+//! A suite beside an earlier run of it, recorded by `record.rs`, for continuous integration: has
+//! any score moved by more than seeds explain?
 //!
-//! Scores that are equal seed by seed to the last digit are the same. Of every other one the seeds of both runs are compared by Student's t
-//! test, both ways (an attack that no longer works is as wrong as a defense that no longer does), all together corrected by Holm.
+//! Scores that are equal seed by seed to the last digit are the same. Of every other one the seeds
+//! of both runs are compared by Student's t test, both ways (an attack that no longer works is as
+//! wrong as a defense that no longer does), all together corrected by Holm.
 
 use crate::differing::differing_values;
 use crate::folder::{Folder, Unfinished};
-use crate::record::{Baseline, Key, Recorded, collect, devices, poison, sees};
+use crate::record::{Baseline, Key, Recorded, collect, devices, minimum_detectable_change, poison};
 use crate::statistics::seeds::{Change, LEVEL, holm};
 use crate::view::{ResultsView, edits};
 use gauntlet::evaluator::Unit;
@@ -41,8 +43,9 @@ pub struct Checked {
     pub change: Option<Change>,
     /// Corrected p value of no change; none where none was sought.
     pub adjusted: Option<f64>,
-    /// The true change that the seeds of both runs find with a chance of 97.5%, all tests corrected; none where nothing could be compared.
-    pub sees: Option<f64>,
+    /// The true change that the seeds of both runs find with a chance of 97.5%, all tests
+    /// corrected; none where nothing could be compared.
+    pub detectable: Option<f64>,
     /// What became of it.
     pub outcome: Outcome,
 }
@@ -59,8 +62,8 @@ pub struct Findings {
 }
 
 impl Baseline {
-    /// Compares a run with this one. `tolerance`: changes of shares that are smaller do not count; by default every change does that the
-    /// seeds can show.
+    /// Compares a run with this one. `tolerance`: changes of shares that are smaller do not count;
+    /// by default every change does that the seeds can show.
     ///
     /// # Errors
     /// If the run is of another suite, but for its seeds.
@@ -98,8 +101,8 @@ impl Baseline {
         let here = folder.suite.seeds.len();
         if here < recorded_seeds {
             remarks.push(format!(
-                "{here} seeds, recorded {recorded_seeds}: means are compared all the same, and it sees less than the record \
-                 promises (column `sees`)"
+                "{here} seeds, recorded {recorded_seeds}: means are compared all the same, and it detects less than the record \
+                 promises (column `detectable`)"
             ));
         }
         if scores.iter().any(|score| score.values.is_empty()) {
@@ -217,14 +220,15 @@ fn beside(score: &Recorded, lines: &[&ScoreLine]) -> Checked {
         recorded: score.clone(),
         change,
         adjusted: change.filter(|_| outcome == Outcome::Within).map(|change| change.p),
-        sees: None,
+        detectable: None,
         values,
         outcome,
     }
 }
 
-/// Corrects the p values of all tests together, and says what became of each score. A tolerance is somebody's wish: a share whose change is
-/// certainly smaller passes, however sure that change is, and one of which that is not certain does not.
+/// Corrects the p values of all tests together, and says what became of each score. A tolerance is
+/// somebody's wish: a share whose change is certainly smaller passes, however sure that change is,
+/// and one of which that is not certain does not.
 fn judge(scores: &mut [Checked], asked: Option<f64>) {
     let tested: Vec<usize> = (0..scores.len()).filter(|&place| scores[place].adjusted.is_some()).collect();
     let p: Vec<f64> = tested.iter().filter_map(|&place| scores[place].adjusted).collect();
@@ -234,7 +238,7 @@ fn judge(scores: &mut [Checked], asked: Option<f64>) {
         checked.adjusted = Some(p);
         let change = checked.change.expect("what was tested has a change");
         let asked = asked.filter(|_| checked.recorded.unit == Unit::Share);
-        checked.sees = Some(sees(&change, level));
+        checked.detectable = Some(minimum_detectable_change(&change, level));
         let within = asked.map(|asked| change.change.abs() + change.half_width(0.95) < asked);
         let for_the_better = checked.recorded.higher_is_better.map(|higher| higher == (change.change > 0.0));
         checked.outcome = match within {

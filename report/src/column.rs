@@ -47,8 +47,9 @@ impl Column {
             && self.set.as_deref() == line.downstream.then_some(line.dataset.as_str())
     }
 
-    /// Whether defenses are ranked by it: accuracy, the success of an attack, and what is measured on downstream sets. Retrieval is shown,
-    /// not ranked: every verdict more makes all of them harder.
+    /// Whether defenses are ranked by it: accuracy, the success of an attack, and the test split
+    /// downstream sets. Retrieval is shown, not ranked: every verdict more makes all of them
+    /// harder.
     pub fn ranks(&self) -> bool {
         self.is_main() || self.set.is_some() && !self.is_diagnostic()
     }
@@ -78,7 +79,8 @@ impl Column {
         parts.into_iter().flatten().collect::<Vec<_>>().join(" ")
     }
 
-    /// How many of these values are broken, where they fall in two camps: of a share that is better one way those on its worse side.
+    /// How many of these values are broken, where they fall in two camps: of a share that is better
+    /// one way those on its worse side.
     pub fn broken(&self, values: &[f64]) -> Option<usize> {
         let worse_above = !self.higher_is_better?;
         if self.unit == Unit::Share { camps::broken(values, worse_above) } else { None }

@@ -1,5 +1,6 @@
-//! Judging: what the seeds of a suite allow to say of its defenses, and no more. The seed is the unit: a defense is compared with another
-//! by the differences that each seed has, whose targets and held-out pictures both shared; all verdicts of a suite are corrected together.
+//! Judging: what the seeds of a suite allow to say of its defenses, and no more. The seed is the
+//! unit: a defense is compared with another by the differences that each seed has, whose targets
+//! and held-out images both shared; all verdicts of a suite are corrected together.
 //! docs/statistics.md states models and rules, and how well they hold.
 //!
 //! `judge/remarks.rs` says what readers overlook in a table, `judge/best.rs` what a table may put in bold.
@@ -23,7 +24,8 @@ use serde::Serialize;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Verdict {
-    /// Better, by the t test, with a chance of 5% that any such verdict of the suite is false, and by the exact sign-flip test.
+    /// Better, by the t test, with a chance of 5% that any such verdict of the suite is false, and
+    /// by the exact sign-flip test.
     Better,
     /// Worse, likewise.
     Worse,
@@ -58,14 +60,16 @@ pub struct Comparison {
     pub difference: Mean,
     /// The p value of the t test, corrected for all verdicts of the suite; none where no verdict is sought.
     pub adjusted: Option<f64>,
-    /// The p value of the exact sign-flip test, not corrected: with six seeds it is 0.031 at best, which no correction would leave below 0.05.
+    /// The p value of the exact sign-flip test, not corrected: with six seeds it is 0.031 at best,
+    /// which no correction would leave below 0.05.
     pub signs: f64,
     /// What may be said.
     pub verdict: Verdict,
 }
 
-/// Compares every defense with `reference` and with its own controls, in every arena and score that ranks. In the clean arena an attack poisons
-/// nothing: its scores there are base rates, and no verdict is sought on them.
+/// Compares every defense with `reference` and with its own controls, in every arena and score that
+/// ranks. In the clean arena an attack poisons nothing: its scores there are base rates, and no
+/// verdict is sought on them.
 ///
 /// # Errors
 /// If `reference` is no defense of the suite.

@@ -1,5 +1,5 @@
-//! Which tables an arena has and what stands in a cell, whatever they are printed as: `table.rs` prints them as text, `export.rs` as
-//! files, and neither looks anything up.
+//! Which tables an arena has and what stands in a cell, whatever they are printed as: `table.rs`
+//! prints them as text, `export.rs` as files, and neither looks anything up.
 
 use crate::accuracy;
 use crate::column::Column;
@@ -55,7 +55,8 @@ pub fn tables(board: &ResultsView) -> Vec<TableSpec> {
     board.arenas().flat_map(|arena| sheets(board, arena)).collect()
 }
 
-/// The tables of an arena: accuracy and what the attacks reached, the other scores, and one for each score on downstream sets.
+/// The tables of an arena: accuracy and what the attacks reached, the other scores, and one for
+/// each score on downstream sets.
 fn sheets(board: &ResultsView, arena: &str) -> Vec<TableSpec> {
     let (sets, own): (Vec<Column>, Vec<Column>) =
         board.columns(arena).into_iter().partition(|column| column.set.is_some());
@@ -76,8 +77,8 @@ fn sheets(board: &ResultsView, arena: &str) -> Vec<TableSpec> {
     sheets
 }
 
-/// Columns on downstream sets in groups, a score of an attack or of none each; those that the published measure of each set stands for are
-/// left to `results.jsonl`.
+/// Columns on downstream sets in groups, a score of an attack or of none each; those that the
+/// published measure of each set stands for are left to `results.jsonl`.
 pub fn by_score(columns: &[Column]) -> Vec<Vec<Column>> {
     let is_published = |column: &Column| matches!(column.role, Some(ScoreRole::SetAccuracy | ScoreRole::Published));
     let published = columns.iter().any(is_published);
@@ -116,7 +117,8 @@ pub fn title(column: &Column) -> Vec<String> {
     column.attack.iter().cloned().chain(adaptive).chain([score]).collect()
 }
 
-/// The lines of a cell: mean and interval, how many seeds are broken, every seed, every seed of the clean arena, what is wrong with the attack.
+/// The lines of a cell: mean and interval, how many seeds are broken, every seed, every seed of the
+/// clean arena, what is wrong with the attack.
 fn cell(board: &ResultsView, arena: &str, defense: &str, column: &Column) -> Vec<String> {
     let Some(mean) = board.mean(arena, defense, column) else { return vec!["–".into()] };
     let mut cell = vec![spread(&mean, column.unit)];
@@ -150,8 +152,8 @@ pub fn spread(mean: &Mean, unit: Unit) -> String {
     }
 }
 
-/// What a reader must know beside the numbers, a line each: what so many seeds can say, of the rows, the sets, the plugins, and what is not
-/// equal among the trials.
+/// What a reader must know beside the numbers, a line each: what so many seeds can say, of the
+/// rows, the sets, the plugins, and what is not equal among the trials.
 pub fn foot(board: &ResultsView, lines: &[Line]) -> String {
     let warnings = board.warnings(lines).into_iter().map(|warning| format!("warning: {warning}\n"));
     let seeds = seeds_say(board.suite.seeds.len()) + "\n";

@@ -1,5 +1,6 @@
-//! Joins the folders that several machines left of one suite into one that reads like any other: what all of them have in common must be
-//! the same, what one of them adds (seeds, arenas, defenses) is added.
+//! Joins the folders that several machines left of one suite into one that reads like any other:
+//! what all of them have in common must be the same, what one of them adds (seeds, arenas,
+//! defenses) is added.
 
 use crate::accuracy;
 use crate::differing::{Differing, differing, differing_values};
@@ -18,8 +19,8 @@ use std::path::{Path, PathBuf};
 const KEPT: [&str; 7] =
     ["trial.json", "scores.jsonl", "metrics.jsonl", "trajectory.jsonl", "cases.jsonl", "bad_rows.jsonl", "stderr.log"];
 
-/// Keys of a suite that say how a machine runs it, and nothing of what comes out: those of the first folder are kept. Devices round
-/// differently, which the table of the results tells.
+/// Keys of a suite that say how a machine runs it, and nothing of what comes out: those of the
+/// first folder are kept. Devices round differently, which the table of the results tells.
 const OF_THE_MACHINE: [&str; 3] = ["device", "cache_gb", "plan"];
 
 /// Likewise keys of a resolved trial.
@@ -54,7 +55,8 @@ impl Kept<'_> {
 /// Joins folders of runs into `out`, which appears whole or not at all.
 ///
 /// # Errors
-/// If `out` is there, if the suites are not one, if a trial has different scores in two folders, or one arena and seed different poison.
+/// If `out` is there, if the suites are not one, if a trial has different scores in two folders, or
+/// one arena and seed different poison.
 pub fn merge(paths: &[PathBuf], out: &Path) -> Result<Merged> {
     if out.exists() {
         return Err(Error::invalid(out.display().to_string(), "is there already; choose another --out, or delete it"));
@@ -167,7 +169,8 @@ fn found(lines: &[Line]) -> Value {
     serde_json::to_value(found).expect("plain data")
 }
 
-/// The resolved trials differ in nothing but what names them: another version of gauntlet may have resolved the same suite otherwise.
+/// The resolved trials differ in nothing but what names them: another version of gauntlet may have
+/// resolved the same suite otherwise.
 fn check_trials(kept: &[Kept]) -> Result<()> {
     let mut firsts: HashMap<&str, &Kept> = HashMap::new();
     for this in kept {

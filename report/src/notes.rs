@@ -1,4 +1,5 @@
-//! What a reader must know beside the scores, in lines of text: rows lost, libraries loaded, downstream sets read otherwise than published.
+//! What a reader must know beside the scores, in lines of text: rows lost, libraries loaded,
+//! downstream sets read otherwise than published.
 
 use crate::lines::{self, data};
 use gauntlet::data::rows::Tally;
@@ -11,7 +12,8 @@ pub fn libraries(lines: &[Line]) -> String {
     said.map(|library| format!("plugins of {}: BLAKE3 {}, {}\n", library.file, library.blake3, library.built)).collect()
 }
 
-/// What became of the rows that the trials of these lines read, each different answer once with the number of trials that gave it.
+/// What became of the rows that the trials of these lines read, each different answer once with the
+/// number of trials that gave it.
 pub fn tallies(lines: &[Line]) -> Vec<(&Tally, usize)> {
     let mut rows: Vec<(&Tally, usize)> = Vec::new();
     for line in data(lines) {
@@ -23,7 +25,8 @@ pub fn tallies(lines: &[Line]) -> Vec<(&Tally, usize)> {
     rows
 }
 
-/// What was lost of the rows that the trials of these lines read, and what else is to be known of them; nothing where all were kept.
+/// What was lost of the rows that the trials of these lines read, and what else is to be known of
+/// them; nothing where all were kept.
 pub fn losses(lines: &[Line]) -> String {
     let rows = tallies(lines);
     let said = rows.iter().filter(|(tally, _)| !tally.is_plain()).flat_map(|(tally, trials)| {
@@ -42,7 +45,8 @@ fn leaks(lines: &[Line]) -> Option<String> {
     (most > 0).then(|| format!("held-out rows that were dropped, because their images are trained on, too: {count}\n"))
 }
 
-/// What there is to know about the downstream sets that these lines are about, a line a set; sets without a note have none.
+/// What there is to know about the downstream sets that these lines are about, a line a set; sets
+/// without a note have none.
 pub fn sets(lines: &[Line]) -> String {
     let notes = lines::sets(lines)
         .filter(|set| !set.notes.is_empty())

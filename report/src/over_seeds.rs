@@ -5,17 +5,19 @@ use crate::statistics::seeds::{FOR_INTERVAL, Mean};
 use gauntlet::evaluator::Unit;
 use gauntlet::results::ScoreLine;
 
-/// The least deviation that values of these lines can be said to have: that of their rounding to the coarsest step among them. What lies within a
-/// step is uniform in it, and has its width over the root of 12 as deviation. A share has steps of one case, a rank of one place; a cosine
-/// has none, and `Mean::of` leaves cosines that agree to the exact test.
+/// The least deviation that values of these lines can be said to have: that of their rounding to
+/// the coarsest step among them. What lies within a step is uniform in it, and has its width over
+/// the root of 12 as deviation. A share has steps of one case, a rank of one place; a cosine has
+/// none, and `Mean::of` leaves cosines that agree to the exact test.
 pub fn least_deviation<'a>(lines: impl IntoIterator<Item = &'a ScoreLine>) -> f64 {
     let steps = lines.into_iter().map(|line| line.unit.step(line.n));
     steps.fold(0.0, f64::max) / 12f64.sqrt()
 }
 
-/// The mean of a score over the seeds that have run, its interval within what there is; none where none has. Of a share the interval is on
-/// either side the wider one of two, Student's t within bounds and that of beta-distributed rates: the one is too narrow near 0 and 1, the other
-/// where seeds fall in two camps (docs/statistics.md).
+/// The mean of a score over the seeds that have run, its interval within what there is; none where
+/// none has. Of a share the interval is on either side the wider one of two, Student's t within
+/// bounds and that of beta-distributed rates: the one is too narrow near 0 and 1, the other where
+/// seeds fall in two camps (docs/statistics.md).
 pub fn mean(lines: &[Option<&ScoreLine>]) -> Option<Mean> {
     let lines: Vec<&ScoreLine> = lines.iter().copied().flatten().collect();
     let values: Vec<f64> = lines.iter().map(|line| line.value).collect();

@@ -1,6 +1,7 @@
 //! What a suite's run left, as one HTML page to look at. `page/frame.rs` is the whole of it; each other file is a part.
 //!
-//! Parts are maud templates, which escape all that they are given; what the plots read goes into one block of JSON (`plots.rs`).
+//! Parts are maud templates, which escape all that they are given; what the plots read goes into
+//! one block of JSON (`plots.rs`).
 
 mod cell;
 mod cost;
@@ -25,7 +26,8 @@ use gauntlet::poison::CLEAN;
 use gauntlet::{Progress, Result, build};
 use marker::Marker;
 
-/// The page of a folder. With `gallery`, what the poison looks like: its data is opened for that, which `progress` hears of.
+/// The page of a folder. With `gallery`, what the poison looks like: its data is opened for that,
+/// which `progress` hears of.
 pub fn html(folder: &Folder, gallery: Option<&dyn Progress>) -> Result<String> {
     let board = ResultsView::new(&folder.suite, &folder.lines)?;
     let comparisons = judge::compare(&board, &folder.suite.baseline)?;
@@ -58,8 +60,9 @@ impl<'a> Story<'a> {
         self.columns(arena).0.into_iter().filter(|column| column.attack.is_some() && success(column)).collect()
     }
 
-    /// The columns of an arena's first table, and the others. What has no base rate (how poisoned pairs fare while a model trains) is no
-    /// success of an attack, whichever way is better, so it is among the others.
+    /// The columns of an arena's first table, and the others. What has no base rate (how poisoned
+    /// pairs fare while a model trains) is no success of an attack, whichever way is better, so it
+    /// is among the others.
     fn columns(&self, arena: &str) -> (Vec<Column>, Vec<Column>) {
         let clean = self.board.columns(CLEAN);
         let has_base = |column: &Column| column.attack.is_none() || clean.is_empty() || clean.contains(column);

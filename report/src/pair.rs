@@ -1,5 +1,6 @@
-//! Two trained models, picture by picture: McNemar's test of each share that both were measured by on the same pictures. It is about these
-//! two models; what it says of their defenses is nothing (other seeds can say the opposite).
+//! Two trained models, image by image: McNemar's test of each share that both were measured by on
+//! the same images. It is about these two models; what it says of their defenses is nothing (other
+//! seeds can say the opposite).
 
 use crate::statistics::seeds::mcnemar;
 use gauntlet::evaluator::Predictions;
@@ -59,11 +60,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn two_models_are_compared_on_the_same_pictures_only() {
+    fn two_models_are_compared_on_the_same_images_only() {
         let (home, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         let write = |folder: &Path, first: u32, hits: [bool; 6]| {
             let mut cases = Predictions { score: "top1".into(), ..Predictions::default() };
-            hits.iter().zip(first..).for_each(|(hit, row)| cases.picture(row, 1, 1, *hit));
+            hits.iter().zip(first..).for_each(|(hit, row)| cases.image(row, 1, 1, *hit));
             Predictions::write(folder, &[cases]).unwrap();
         };
         write(home.path(), 0, [true, true, true, true, false, false]);

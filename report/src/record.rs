@@ -1,5 +1,5 @@
-//! A run recorded in a file, seed by seed, with what it can see: the change of each score that as many fresh seeds would show. `check.rs` sets a
-//! later run beside it.
+//! A run recorded in a file, seed by seed, with what it can see: the change of each score that as
+//! many fresh seeds would show. `check.rs` sets a later run beside it.
 
 use crate::folder::Folder;
 use crate::statistics::seeds::{Change, LEVEL, quantile};
@@ -12,8 +12,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::BTreeMap;
 
-/// Seeds that a recorded run has at least. A check compares two runs whose seeds have nothing in common: of five and five all of one lie beyond
-/// all of the other in 2 of 252 ways to share them out, p = 0.008, while a verdict on pairs of five seeds cannot go below 0.0625.
+/// Seeds that a recorded run has at least. A check compares two runs whose seeds have nothing in
+/// common: of five and five all of one lie beyond all of the other in 2 of 252 ways to share them
+/// out, p = 0.008, while a verdict on pairs of five seeds cannot go below 0.0625.
 pub const FOR_RECORD: usize = 5;
 
 /// A recorded run.
@@ -63,10 +64,13 @@ pub struct Recorded {
     pub higher_is_better: Option<bool>,
     /// Its value by seed.
     pub values: BTreeMap<u64, f64>,
-    /// Variance that the choice of pictures alone gives it (from the intervals of the score lines): seeds vary by no less.
+    /// Variance that the choice of images alone gives it (from the intervals of the score lines):
+    /// seeds vary by no less.
     pub least_variance: f64,
-    /// What it can be expected to see: a true change of this size is found with a chance of 97.5% by as many fresh seeds that lie as far apart.
-    pub sees: f64,
+    /// What it can be expected to see: a true change of this size is found with a chance of 97.5%
+    /// by as many fresh seeds that lie as far apart.
+    #[serde(rename = "sees")]
+    pub detectable: f64,
 }
 
 impl Baseline {
@@ -110,7 +114,7 @@ impl Baseline {
             let values: Vec<f64> = score.values.values().copied().collect();
             // As if the run were compared with one just like it.
             let change = (n > 1).then(|| Change::between(&values, &values, score.floor()));
-            score.sees = change.map_or(f64::MAX, |change| sees(&change, level));
+            score.detectable = change.map_or(f64::MAX, |change| minimum_detectable_change(&change, level));
         }
         Ok(Baseline {
             gauntlet: build::get().version.into(),
@@ -124,7 +128,8 @@ impl Baseline {
 }
 
 impl Recorded {
-    /// Variance that seeds have at least: that of the pictures, and of a rank that of its rounding to a place, which no interval tells.
+    /// Variance that seeds have at least: that of the images, and of a rank that of its rounding to
+    /// a place, which no interval tells.
     pub(crate) fn floor(&self) -> f64 {
         let rounding = if self.unit == Unit::Rank { self.unit.step(1).powi(2) / 12.0 } else { 0.0 };
         self.least_variance.max(rounding)
@@ -166,7 +171,7 @@ pub(crate) fn recorded(key: Key, lines: &[&ScoreLine]) -> Recorded {
         higher_is_better: lines[0].higher_is_better,
         values,
         least_variance: least_variance(lines),
-        sees: 0.0,
+        detectable: 0.0,
     }
 }
 
@@ -179,7 +184,7 @@ pub(crate) fn least_variance(lines: &[&ScoreLine]) -> f64 {
 }
 
 /// The true change that a test at this level finds with a chance of 97.5%.
-pub(crate) fn sees(change: &Change, level: f64) -> f64 {
+pub(crate) fn minimum_detectable_change(change: &Change, level: f64) -> f64 {
     (quantile(1.0 - level / 2.0, change.freedom) + quantile(0.975, change.freedom)) * change.error
 }
 

@@ -1,6 +1,7 @@
-//! Statistics of numbers that seeds gave, without a word about what the numbers are: `statistics/seeds.rs` has means, differences and their tests,
-//! `statistics/rate.rs` the interval of a mean share, `statistics/flips.rs` the exact test, `statistics/camps.rs` seeds of which some are broken.
-//! docs/statistics.md states the models, and how well they hold.
+//! Statistics of numbers that seeds gave, without a word about what the numbers are:
+//! `statistics/seeds.rs` has means, differences and their tests, `statistics/rate.rs` the interval
+//! of a mean share, `statistics/flips.rs` the exact test, `statistics/camps.rs` seeds of which some
+//! are broken. docs/statistics.md states the models, and how well they hold.
 
 pub mod camps;
 pub mod flips;

@@ -1,5 +1,5 @@
-//! The tables of a suite as text: for each arena, rows are defenses and columns are scores, mean and spread over seeds, every seed below.
-//! `layout.rs` has what stands in them.
+//! The tables of a suite as text: for each arena, rows are defenses and columns are scores, mean
+//! and spread over seeds, every seed below. `layout.rs` has what stands in them.
 
 use crate::layout::{self, LEGEND, TableSpec};
 use crate::view::ResultsView;

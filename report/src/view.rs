@@ -1,5 +1,6 @@
-//! A suite's score lines, ready to be looked up by arena, defense and seed. `view/comparable.rs` has the rules of what may be compared,
-//! `view/marks.rs` what is to be said before numbers are read.
+//! A suite's score lines, ready to be looked up by arena, defense and seed. `view/comparable.rs`
+//! has the rules of what may be compared, `view/marks.rs` what is to be said before numbers are
+//! read.
 
 mod comparable;
 mod marks;
@@ -33,8 +34,9 @@ impl<'a> ResultsView<'a> {
     /// Sorts the scores of these lines.
     ///
     /// # Errors
-    /// If trials of one arena and seed did not read the same poison, or not all trained in one precision. Poison that differs in its pixels
-    /// alone, as another machine's arithmetic makes it, is none: [`warnings`](ResultsView::warnings) tells of it.
+    /// If trials of one arena and seed did not read the same poison, or not all trained in one
+    /// precision. Poison that differs in its pixels alone, as another machine's arithmetic makes
+    /// it, is none: [`warnings`](ResultsView::warnings) tells of it.
     pub fn new(suite: &'a Suite, lines: &'a [Line]) -> Result<Self> {
         let scores: Vec<&ScoreLine> = lines::scores(lines).collect();
         let mut trials: HashMap<_, Vec<usize>> = HashMap::new();
@@ -64,7 +66,8 @@ impl<'a> ResultsView<'a> {
         self.suite.defenses.iter().filter(|(_, table)| names(table)).map(|(label, _)| label.as_str()).collect()
     }
 
-    /// Columns of an arena in the order in which they first appear, accuracy first; of attacks, those that poison the arena.
+    /// Columns of an arena in the order in which they first appear, accuracy first; of attacks,
+    /// those that poison the arena.
     pub fn columns(&self, arena: &str) -> Vec<Column> {
         let attacks = self.suite.arenas.get(arena);
         let poisons = |attack: &Option<String>| {

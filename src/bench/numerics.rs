@@ -1,5 +1,6 @@
-//! The golden files of `tests/golden` on a device, every tensor with its distance; `core/src/golden.rs` says what is compared. And operations that
-//! have kernels of our own, beside libtorch's in 64 bits.
+//! The golden files of `tests/golden` on a device, every tensor with its distance;
+//! `core/src/golden.rs` says what is compared. And operations that have kernels of our own, beside
+//! libtorch's in 64 bits.
 
 use super::Bed;
 use clap::Args;
@@ -73,24 +74,26 @@ fn section(name: &str, precision: Precision, distances: Result<Vec<Distance>>) -
     json!({ "section": name, "precision": precision, "passed": passed, "worst": worst, "tensors": distances })
 }
 
-/// Batch norm with all that may follow it, and average pooling, of random numbers, forth and back: in one kind of numbers and in 64 bits. Distances
-/// are of norms: of millions of numbers, some lie so near to 0 that the ReLU lets them pass in one and not in the other.
+/// Batch norm with all that may follow it, and average pooling, of random numbers, forth and back:
+/// in one kind of numbers and in 64 bits. Distances are of norms: of millions of numbers, some lie
+/// so near to 0 that the ReLU lets them pass in one and not in the other.
 fn fused(kind: Kind, device: Device) -> Result<Vec<Distance>> {
-    // One gradient of three million that only one side lets through is 6e-4; libtorch's three operations round to bf16 in between, 5.5e-2 on a CPU.
-    let of_pictures = if kind == Kind::Float { 2e-3 } else { 0.1 };
+    // One gradient of three million that only one side lets through is 6e-4; libtorch's three
+    // operations round to bf16 in between, 5.5e-2 on a CPU.
+    let of_images = if kind == Kind::Float { 2e-3 } else { 0.1 };
     tch::manual_seed(0);
     let mut distances = Vec::new();
     for shape in [[16, 64, 56, 56], [3, 24, 10, 6], [8, 2048, 6, 6], [2, 8, 2, 2]] {
         for (shortcut, relu) in [(false, false), (false, true), (true, false), (true, true)] {
             let random = |shape: &[i64]| Tensor::randn(shape, (Kind::Float, device)) + 1.0;
-            let picture = || random(&shape).to_kind(kind).permute([0, 2, 3, 1]).contiguous().permute([0, 3, 1, 2]);
-            let pictures = [(); 3].map(|()| picture());
+            let image = || random(&shape).to_kind(kind).permute([0, 2, 3, 1]).contiguous().permute([0, 3, 1, 2]);
+            let images = [(); 3].map(|()| image());
             let channels = [(); 4].map(|()| random(&shape[1..2]));
-            let normed = |kind, of_channels| norm(&pictures, &channels, [kind, of_channels], shortcut, relu);
+            let normed = |kind, of_channels| norm(&images, &channels, [kind, of_channels], shortcut, relu);
             let (ours, exact) = (normed(kind, Kind::Float)?, normed(Kind::Double, Kind::Double)?);
             let names = ["y", "half", "mean", "variance", "dx", "dweight", "dbias", "dshortcut"];
             for ((name, ours), exact) in names.iter().zip(&ours).zip(&exact) {
-                let limit = if ["mean", "variance"].contains(name) { 1e-5 } else { of_pictures };
+                let limit = if ["mean", "variance"].contains(name) { 1e-5 } else { of_images };
                 let name = format!("{name} of {shape:?}, shortcut {shortcut}, relu {relu}");
                 let error = f64::try_from((ours.to_kind(Kind::Double) - exact).norm() / exact.norm())?;
                 distances.push(Distance { tensor: name, error, limit });
@@ -102,13 +105,13 @@ fn fused(kind: Kind, device: Device) -> Result<Vec<Distance>> {
 
 /// Batch norm and pooling of these numbers in these kinds, forth and back.
 fn norm(
-    pictures: &[Tensor; 3],
+    images: &[Tensor; 3],
     channels: &[Tensor; 4],
     [kind, of_channels]: [Kind; 2],
     shortcut: bool,
     relu: bool,
 ) -> Result<Vec<Tensor>> {
-    let [x, added, dy] = pictures.each_ref().map(|tensor| tensor.to_kind(kind).detach().copy());
+    let [x, added, dy] = images.each_ref().map(|tensor| tensor.to_kind(kind).detach().copy());
     let [weight, bias, mean, var] = channels.each_ref().map(|tensor| tensor.to_kind(of_channels).copy());
     let [x, added, weight, bias] = [x, added, weight, bias].map(|tensor| tensor.set_requires_grad(true));
     let options = NormOptions { relu, momentum: 0.1, eps: 1e-5 };

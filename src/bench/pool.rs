@@ -1,4 +1,4 @@
-//! RoCLIP's look-up: the most similar of a pool's captions for each picture of a batch.
+//! RoCLIP's look-up: the most similar of a pool's captions for each image of a batch.
 
 use super::Bed;
 use crate::one_or_more;
@@ -12,7 +12,7 @@ use tch::{Kind, Tensor};
 /// Times the look-up.
 #[derive(Args)]
 pub struct Pools {
-    /// Pictures of a batch
+    /// Images of a batch
     #[arg(long, default_value_t = 512, value_parser = one_or_more::<i64>)]
     batch: i64,
     /// Dimensions of an embedding

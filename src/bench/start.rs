@@ -1,5 +1,5 @@
-//! From the start of a process to the end of its first training step: `gauntlet trial` in a child, once with nothing prepared and once with the
-//! store that it left.
+//! From the start of a process to the end of its first training step: `gauntlet trial` in a child,
+//! once with nothing prepared and once with the store that it left.
 
 use super::{Bed, scratch};
 use crate::bars::ProgressLine;

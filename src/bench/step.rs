@@ -1,5 +1,6 @@
-//! Training steps of a model: random canvases go to the device, are augmented and encoded, the loss goes back, AdamW steps. All of it is
-//! the trainer's own step (`core/src/train.rs`); only the reading of pictures is left out.
+//! Training steps of a model: random canvases go to the device, are augmented and encoded, the loss
+//! goes back, AdamW steps. All of it is the trainer's own step (`core/src/train.rs`); only the
+//! reading of images is left out.
 
 use super::{Bed, scratch};
 use clap::{Args, ValueEnum};
@@ -9,7 +10,7 @@ use gauntlet::data::augment::{AugmentParams, Augmentation};
 use gauntlet::data::files::write_safetensors;
 use gauntlet::data::tokenize::Tokenizer;
 use gauntlet::defense::{Needs, clip_loss};
-use gauntlet::model::{Clip, ModelConfig, words};
+use gauntlet::model::{Clip, ModelConfig, valid_token_indices};
 use gauntlet::progress::Silent;
 use gauntlet::recipe::Precision;
 use gauntlet::run::RunContext;
@@ -129,7 +130,7 @@ impl Steps {
         }))
     }
 
-    /// A trial whose corpus is as large as a batch needs; its pictures are never looked at.
+    /// A trial whose corpus is as large as a batch needs; its images are never looked at.
     fn trial(&self, bed: &Bed, batch: usize, precision: Precision) -> Result<Trial> {
         let suite = json!({
             "name": "bench",
@@ -153,9 +154,9 @@ impl Steps {
 struct HostBatch {
     keys: Tensor,
     images: Tensor,
-    drawings: Vec<AugmentParams>,
+    params: Vec<AugmentParams>,
     tokens: Tensor,
-    words: Tensor,
+    valid: Tensor,
 }
 
 impl HostBatch {
@@ -171,8 +172,8 @@ impl HostBatch {
         HostBatch {
             keys: Tensor::arange(rows, integers),
             images: Tensor::randint(256, [rows, 3, size, size], (Kind::Uint8, Device::Cpu)),
-            drawings: (0..batch as u64).filter_map(draw_row).collect(),
-            words: words(&tokens),
+            params: (0..batch as u64).filter_map(draw_row).collect(),
+            valid: valid_token_indices(&tokens),
             tokens,
         }
     }
@@ -180,14 +181,15 @@ impl HostBatch {
     /// As the loader hands batches over.
     fn pinned(mut self, device: Device) -> Result<Self> {
         if device.is_cuda() {
-            for tensor in [&mut self.keys, &mut self.images, &mut self.tokens, &mut self.words] {
+            for tensor in [&mut self.keys, &mut self.images, &mut self.tokens, &mut self.valid] {
                 *tensor = gauntlet_torch::pin_memory(tensor)?;
             }
         }
         Ok(self)
     }
 
-    /// `weights.safetensors` in open_clip's names; `batch.safetensors` with `images` (u8), `tokens` and CLIP's `loss`, nothing augmented.
+    /// `weights.safetensors` in open_clip's names; `batch.safetensors` with `images` (u8), `tokens`
+    /// and CLIP's `loss`, nothing augmented.
     fn exchange(&self, model: &Clip, precision: Precision, device: Device, folder: &Path) -> Result<()> {
         std::fs::create_dir_all(folder).map_err(Error::io(folder))?;
         model.weights.save(&folder.join("weights.safetensors"))?;
@@ -207,9 +209,9 @@ impl HostBatch {
         Batch {
             keys: self.keys.shallow_clone(),
             images: self.images.shallow_clone(),
-            drawings: self.drawings.clone(),
+            params: self.params.clone(),
             tokens: self.tokens.shallow_clone(),
-            words: self.words.shallow_clone(),
+            valid: self.valid.shallow_clone(),
             second: None,
         }
     }

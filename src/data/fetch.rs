@@ -1,7 +1,8 @@
 //! Downloads: from the official address, checked against the published checksum, unpacked beside.
 //!
-//! A file grows under the name NAME.part and gets its own once its checksum is right, so that what has the name is whole. A
-//! connection that is cut is taken up again where it ended, in the same run and in a later one.
+//! A file grows under the name NAME.part and gets its own once its checksum is right, so that what
+//! has the name is whole. A connection that is cut is taken up again where it ended, in the same
+//! run and in a later one.
 
 use super::unpack::{Limits, unpack, unpack_inner};
 use crate::bars::Bar;
@@ -39,7 +40,7 @@ pub fn fetch(about: &About, to: &Path, mirror: &str) -> Result<String> {
         open_up(archive, &file, &folder, to)?;
     }
     Ok(format!(
-        "{} is in {}; `gauntlet data verify {} {}` looks at every picture\n",
+        "{} is in {}; `gauntlet data verify {} {}` looks at every image\n",
         about.name,
         to.display(),
         about.name,

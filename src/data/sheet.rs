@@ -1,11 +1,11 @@
-//! A contact sheet: pictures of a set in rows, each as an encoder sees it, with label and class below.
+//! A contact sheet: images of a set in rows, each as an encoder sees it, with label and class below.
 
 use crate::sheet::{BLACK, LETTER, Sheet, wrap};
 use gauntlet::downstream::{Items, Set};
 use gauntlet::{Error, Result};
 use std::path::Path;
 
-/// Side of a picture, in pixels.
+/// Side of an image, in pixels.
 const SIDE: u32 = 112;
 /// Letters that fit below it.
 const LETTERS: usize = 14;
@@ -13,16 +13,17 @@ const LETTERS: usize = 14;
 const LINES: u32 = 4;
 const GAP: u32 = 8;
 const TILE: [u32; 2] = [SIDE + GAP, SIDE + LINES * (LETTER + 2) + GAP];
-/// Pictures in a row.
+/// Images in a row.
 const COLUMNS: u32 = 10;
 /// More than this makes a sheet that few programs open.
 const MOST: usize = 1000;
 
-/// Draws `count` pictures, taken evenly from all of them, and says how many there are. One that cannot be decoded is a red square.
+/// Draws `count` images, taken evenly from all of them, and says how many there are. One that
+/// cannot be decoded is a red square.
 pub fn draw(set: &Set, items: &Items, count: usize, out: &Path) -> Result<usize> {
     let count = count.min(items.len()).min(MOST);
     if count == 0 {
-        return Err(Error::invalid(set.name, "there is no picture to show in this part"));
+        return Err(Error::invalid(set.name, "there is no image to show in this part"));
     }
     let rows = (count as u32).div_ceil(COLUMNS);
     let columns = COLUMNS.min(count as u32);
@@ -31,9 +32,9 @@ pub fn draw(set: &Set, items: &Items, count: usize, out: &Path) -> Result<usize>
         let item = place * items.len() / count;
         let [left, top] = [place as u32 % COLUMNS * TILE[0] + GAP, place as u32 / COLUMNS * TILE[1] + GAP];
         let area = (SIDE * SIDE) as usize;
-        // What is wrong with a picture is for `verify` to say.
+        // What is wrong with an image is for `verify` to say.
         let canvas = items.canvas(item, SIDE).unwrap_or_else(|_| [vec![220; area], vec![0; 2 * area]].concat());
-        sheet.picture(&canvas, SIDE, [left, top], 1);
+        sheet.image(&canvas, SIDE, [left, top], 1);
         let class = items.label(item);
         let text = format!("{class} {}", set.classes[class as usize]);
         let name = items.name(item);

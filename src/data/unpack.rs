@@ -1,4 +1,5 @@
-//! Archives from strangers: nothing in one is written outside of its folder, no link is made, and it may hold only so much.
+//! Archives from strangers: nothing in one is written outside of its folder, no link is made, and
+//! it may hold only so much.
 
 use flate2::read::GzDecoder;
 use gauntlet::data::regular;
@@ -179,11 +180,11 @@ mod tests {
     #[test]
     fn files_and_folders_are_unpacked_and_what_is_no_archive_stays() {
         let entries: [(&str, tar::EntryType, &[u8]); 2] =
-            [("./jpg/", tar::EntryType::Directory, b""), ("./jpg/a.jpg", FILE, b"picture")];
+            [("./jpg/", tar::EntryType::Directory, b""), ("./jpg/a.jpg", FILE, b"image")];
         for (name, bytes) in [
             ("a.tar", tar_of(&entries)),
             ("a.tgz", gzip(&tar_of(&entries))),
-            ("a.zip", zip_of(&[("jpg/a.jpg", b"picture")])),
+            ("a.zip", zip_of(&[("jpg/a.jpg", b"image")])),
         ] {
             assert_eq!(try_it(name, &bytes, &Limits::default()).unwrap(), ["jpg"]);
         }
@@ -192,7 +193,7 @@ mod tests {
         let archive = home.path().join("caltech.zip");
         fs::write(&archive, zip_of(&[("c/x.tar.gz", &gzip(&tar_of(&entries))), ("c/show.m", b"code")])).unwrap();
         unpack_inner(&archive, "c/x.tar.gz", &home.path().join("into"), &Limits::default()).unwrap();
-        assert_eq!(fs::read(home.path().join("into/jpg/a.jpg")).unwrap(), b"picture");
+        assert_eq!(fs::read(home.path().join("into/jpg/a.jpg")).unwrap(), b"image");
         assert!(!home.path().join("into/c").exists());
     }
 
@@ -232,7 +233,7 @@ mod tests {
         let many: Vec<(&str, tar::EntryType, &[u8])> =
             many.iter().map(|(name, kind, bytes)| (name.as_str(), *kind, *bytes)).collect();
         assert!(try_it("a.tar", &tar_of(&many), &limits).unwrap_err().contains("more files"));
-        let whole = gzip(&tar_of(&[("a", FILE, b"picture")]));
+        let whole = gzip(&tar_of(&[("a", FILE, b"image")]));
         assert!(try_it("a.tgz", &whole[..whole.len() / 2], &limits).is_err());
     }
 }

@@ -1,9 +1,10 @@
-//! `gauntlet data world`: the embedded world as files, in the form that img2dataset leaves on disk. Captions and nothing else: no label
-//! is written, so that these shards are to a suite what a download of Conceptual Captions is, at a size that a laptop trains on.
+//! `gauntlet data world`: the embedded world as files, in the form that img2dataset leaves on disk.
+//! Captions and nothing else: no label is written, so that these shards are to a suite what a
+//! download of Conceptual Captions is, at a size that a laptop trains on.
 
 use crate::bars::Bar;
 use clap::Args;
-use gauntlet::data::picture::png;
+use gauntlet::data::decode::png;
 use gauntlet::data::webdataset::shard::ShardWriter;
 use gauntlet::data::world::World;
 use gauntlet::data::{Entry, Row, Source};
@@ -90,7 +91,7 @@ impl Shards<'_> {
         }
         let name = format!("{:05}{:04}", self.number - 1, row % self.of.per_shard);
         let place = Row { number: DataRow(row), key: "", caption: "", class: None, file: 0, start: 0, size: 0 };
-        let canvas = source.picture(&place, self.of.size).map_err(|why| Error::invalid(name.clone(), why))?;
+        let canvas = source.image(&place, self.of.size).map_err(|why| Error::invalid(name.clone(), why))?;
         let meta = json!({ "caption": entry.caption, "key": name, "status": "success", "width": self.of.size,
             "height": self.of.size });
         let shard = self.open.as_mut().expect("the first row opens one");

@@ -1,5 +1,5 @@
-//! `gauntlet new suite`: a suite for pairs of your own to start from, short enough to read. What it can find out of the data it
-//! writes down (form, columns); what it cannot, it says in a comment.
+//! `gauntlet new suite`: a suite for pairs of your own to start from, short enough to read. What it
+//! can find out of the data it writes down (form, columns); what it cannot, it says in a comment.
 
 use crate::say;
 use gauntlet::data::vocabulary;

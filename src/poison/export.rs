@@ -1,5 +1,6 @@
-//! `gauntlet poison export`: the whole poisoned training set as files that any trainer reads, with the pictures to judge its model by.
-//! `export/train.rs` writes what is trained on, `export/test.rs` what is tested with.
+//! `gauntlet poison export`: the whole poisoned training set as files that any trainer reads, with
+//! the images to judge its model by. `export/train.rs` writes what is trained on, `export/test.rs`
+//! what is tested with.
 
 mod test;
 mod train;
@@ -32,7 +33,7 @@ What is written (README.txt there says it, too):
   truth.jsonl             which rows are poison: not for a trainer that is to be judged
   test/, stamped/ATTACK/, targets/ATTACK/, goals.json, classes.json    to judge the model by
 
-Pictures are canvases: square, of the size that gauntlet trains on, lossless. Rows lie in an order drawn from the seed, under keys that tell
+Images are canvases: square, of the size that gauntlet trains on, lossless. Rows lie in an order drawn from the seed, under keys that tell
 nothing. The arena `clean` of a suite exports the same set without poison. `gauntlet eval --weights` measures the trained model.")]
 pub struct Export {
     /// A bundle's ARENA/seed-N, or a suite (with --arena and --seed)
@@ -58,7 +59,7 @@ pub struct Export {
 pub enum Format {
     /// Tar shards.
     Webdataset,
-    /// A table and a folder of pictures.
+    /// A table and a folder of images.
     Csv,
 }
 
@@ -95,7 +96,7 @@ impl Export {
         drop(bar);
         let left_out = match written.left_out {
             0 => String::new(),
-            count => format!("; {count} rows were left out, whose pictures cannot be read"),
+            count => format!("; {count} rows were left out, whose images cannot be read"),
         };
         let poison = tally(&ground.poison.edits);
         say(&format!("{} pairs ({poison}) in {}{left_out}\n", written.rows, self.out.display()));
@@ -158,12 +159,12 @@ fn readme(job: &Job, format: Format, written: &train::Written) -> String {
              KEY.json (key and caption)"
         }
         Format::Csv => {
-            "train.csv         the training set: columns image (a path from here) and caption\nimages/           its pictures, KEY.png"
+            "train.csv         the training set: columns image (a path from here) and caption\nimages/           its images, KEY.png"
         }
     };
     let left_out = match written.left_out {
         0 => String::new(),
-        count => format!("Left out: {count} rows whose pictures cannot be read.\n"),
+        count => format!("Left out: {count} rows whose images cannot be read.\n"),
     };
     include_str!("export/README.txt")
         .replace("{version}", env!("CARGO_PKG_VERSION"))

@@ -17,7 +17,7 @@ use std::path::PathBuf;
 Each arena (but `clean`) and seed becomes a folder OUT/ARENA/seed-N:
   poison.json    the digest, and all that the poison was made from
   edits.jsonl    one edit a line, in order
-  pictures.tar   a webdataset shard: the canvas of each edit, its caption, its attack and class
+  images.tar   a webdataset shard: the canvas of each edit, its caption, its attack and class
   heldout.json   the rows of the data that are held out
 
   gauntlet poison make suites/demo.toml --out bundle
@@ -43,7 +43,8 @@ pub struct Make {
     /// Make only this arena; may be given several times
     #[arg(long, value_name = "ARENA")]
     only: Vec<String>,
-    /// Folder where canvases and poison are kept for the next time, such as the `store` of a run's folder; default: none are
+    /// Folder where canvases and poison are kept for the next time, such as the `store` of a run's
+    /// folder; default: none are
     #[arg(long)]
     store: Option<PathBuf>,
 }

@@ -8,7 +8,7 @@ use clap::Args;
 use gauntlet::data::Dataset;
 use gauntlet::poison::bundle::Bundle;
 use gauntlet::poison::{Poisoned, bytes};
-use gauntlet::{DataRow, Error, Picture, Result, draw};
+use gauntlet::{DataRow, Error, ImageSource, Result, draw};
 use std::path::PathBuf;
 
 /// Draws edits onto a sheet.
@@ -16,7 +16,7 @@ use std::path::PathBuf;
 #[command(after_help = "\
   gauntlet poison show bundle/poisoned/seed-0 --out sheet.png --rows 12
 
-A row is one edit: the picture before, the picture as it is trained on, and, where a trigger was stamped, what the stamp changed (eight
+A row is one edit: the image before, the image as it is trained on, and, where a trigger was stamped, what the stamp changed (eight
 times as strong); then the caption before, struck out, and the one that it trains with.")]
 pub struct Show {
     /// A bundle's ARENA/seed-N
@@ -38,7 +38,7 @@ pub struct Show {
 const MOST: usize = 200;
 const MARGIN: u32 = 48;
 const GAP: u32 = 24;
-/// Pictures are enlarged to about this many pixels.
+/// Images are enlarged to about this many pixels.
 const SIDE: u32 = 128;
 /// Letters in a line of a caption.
 const LETTERS: usize = 44;
@@ -55,7 +55,7 @@ type Inked = (String, Ink);
 
 /// One edit as it is drawn.
 struct Row {
-    pictures: Vec<Vec<u8>>,
+    images: Vec<Vec<u8>>,
     lines: Vec<Inked>,
 }
 
@@ -72,7 +72,7 @@ impl Show {
         let arena = self.here.place(&bundle.about.arena)?;
         let labels = self.labels(&bundle)?;
         let (store, bar) = (Store::new(self.here.store.as_deref(), None)?, Bar::new());
-        // Without a cache only the pictures that are drawn are decoded.
+        // Without a cache only the images that are drawn are decoded.
         let cache = if self.here.store.is_some() { (arena.cache_gb * 1e9) as u64 } else { 0 };
         let data = Dataset::open_among(&arena.data, &arena.classes, arena.size, cache, &store.path, &bar)?;
         if data.index.digest != bundle.about.data_digest {
@@ -116,28 +116,28 @@ impl Show {
 fn row(number: usize, bundle: &Bundle, data: &Dataset) -> Result<Row> {
     let Poisoned { edit, .. } = &bundle.poison.edits[number];
     let after = bytes(&bundle.poison.pixels.get(number as i64))?;
-    let source = if let Picture::Row(row) = edit.picture { Some(row) } else { None };
+    let source = if let ImageSource::Row(row) = edit.image { Some(row) } else { None };
     let canvas = |row: DataRow| bytes(&data.canvas.gather(&[row])?);
     let within = |row: &DataRow| data.contains(*row);
-    let mut pictures = Vec::new();
+    let mut images = Vec::new();
     if let Some(before) = edit.replaces.or(source).filter(within) {
-        pictures.push(canvas(before)?);
+        images.push(canvas(before)?);
     } else {
-        // The attack brought the picture along.
-        pictures.push(vec![235; after.len()]);
+        // The attack brought the image along.
+        images.push(vec![235; after.len()]);
     }
     if let Some(source) = source.filter(|row| edit.stamped && within(row)) {
         let plain = canvas(source)?;
-        pictures.push(after.clone());
-        pictures.push(plain.iter().zip(&after).map(|(a, b)| a.abs_diff(*b).saturating_mul(8)).collect());
+        images.push(after.clone());
+        images.push(plain.iter().zip(&after).map(|(a, b)| a.abs_diff(*b).saturating_mul(8)).collect());
     } else {
-        pictures.push(after);
+        images.push(after);
     }
     let caption = edit.replaces.filter(within).map(|row| data.row(row).caption);
-    let origin = match (edit.replaces, &edit.picture) {
+    let origin = match (edit.replaces, &edit.image) {
         (Some(row), _) => format!("row {row}"),
-        (None, Picture::Row(row)) => format!("picture of row {row}"),
-        (None, Picture::File(file)) => format!("picture {file}"),
+        (None, ImageSource::Row(row)) => format!("image of row {row}"),
+        (None, ImageSource::File(file)) => format!("image {file}"),
     };
     let mut lines: Vec<Inked> = match caption {
         Some(caption) => wrap(caption, LETTERS).into_iter().take(3).map(|line| (line, STRUCK)).collect(),
@@ -147,7 +147,7 @@ fn row(number: usize, bundle: &Bundle, data: &Dataset) -> Result<Row> {
     let class = &bundle.about.classes[edit.class as usize];
     lines.push((format!("class {class}"), CLASS));
     lines.push((format!("edit {number}, {origin}"), QUIET));
-    Ok(Row { pictures, lines })
+    Ok(Row { images, lines })
 }
 
 /// How many times its size a canvas is drawn.
@@ -155,8 +155,8 @@ fn scale(size: u32) -> u32 {
     (SIDE / size).max(1)
 }
 
-fn height(row: &Row, picture: u32) -> u32 {
-    picture.max(row.lines.len() as u32 * LINE) + GAP
+fn height(row: &Row, image: u32) -> u32 {
+    image.max(row.lines.len() as u32 * LINE) + GAP
 }
 
 /// Pixels from the top of a part to its first row.
@@ -169,11 +169,11 @@ fn step(ink: Ink) -> u32 {
 
 fn draw_sheet(bundle: &Bundle, parts: &[Part]) -> Sheet {
     let size = bundle.about.arena.size;
-    let picture = size * scale(size);
-    let column = |number: u32| MARGIN + number * (picture + GAP);
+    let image = size * scale(size);
+    let column = |number: u32| MARGIN + number * (image + GAP);
     let width = column(3) + LETTERS as u32 * 2 * LETTER + MARGIN;
     let head = head(bundle, ((width - 2 * MARGIN) / (2 * LETTER)) as usize);
-    let rows = |part: &Part| part.rows.iter().map(|row| height(row, picture)).sum::<u32>();
+    let rows = |part: &Part| part.rows.iter().map(|row| height(row, image)).sum::<u32>();
     let body: u32 = parts.iter().map(|part| HEADING + rows(part)).sum();
     let mut sheet = Sheet::new(width, 2 * MARGIN + head.iter().map(|line| step(line.1)).sum::<u32>() + body);
     let mut top = MARGIN;
@@ -185,19 +185,19 @@ fn draw_sheet(bundle: &Bundle, parts: &[Part]) -> Sheet {
         sheet.fill([MARGIN, top + LINE / 2], [width - 2 * MARGIN, 2], [200; 3]);
         sheet.write(&part.title, [MARGIN, top + LINE + LETTER], TITLE);
         for (name, number) in ["before", "after", "change x8", "caption: before, after"].iter().zip(0..) {
-            if number == 3 || part.rows.iter().any(|row| row.pictures.len() > number as usize) {
+            if number == 3 || part.rows.iter().any(|row| row.images.len() > number as usize) {
                 sheet.write(name, [column(number), top + HEADING - LINE - 8], QUIET);
             }
         }
         top += HEADING;
         for row in &part.rows {
-            for (canvas, number) in row.pictures.iter().zip(0..) {
-                sheet.picture(canvas, size, [column(number), top], scale(size));
+            for (canvas, number) in row.images.iter().zip(0..) {
+                sheet.image(canvas, size, [column(number), top], scale(size));
             }
             for ((line, ink), number) in row.lines.iter().zip(0..) {
                 sheet.write(line, [column(3), top + number * LINE], *ink);
             }
-            top += height(row, picture);
+            top += height(row, image);
         }
     }
     sheet

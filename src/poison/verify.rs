@@ -72,7 +72,7 @@ fn difference(bundle: &Bundle, here: &PreparedData) -> Result<Option<String>> {
         return other_data(bundle, "the data here is not the data it was made on");
     }
     if bundle.heldout != here.split.heldout {
-        return other_data(bundle, "other rows are held out here: some pictures can be read only here, or only there");
+        return other_data(bundle, "other rows are held out here: some images can be read only here, or only there");
     }
     let goals = here.threats.iter().find(|threat| bundle.about.goals.get(&threat.label) != Some(&threat.goal));
     if let Some(threat) = goals {
@@ -110,5 +110,5 @@ fn pixels(theirs: &Tensor, ours: &Tensor) -> Result<Option<String>> {
         most = most.max(i64::try_from(apart.max())?);
         differ += i64::try_from(apart.not_equal(0).sum(Kind::Int64))?;
     }
-    Ok((differ > 0).then(|| format!("pixels differ by at most {most} of 255, in {differ} of {count} pictures")))
+    Ok((differ > 0).then(|| format!("pixels differ by at most {most} of 255, in {differ} of {count} images")))
 }

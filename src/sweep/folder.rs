@@ -1,5 +1,6 @@
-//! What lies in `--out` already: a run goes on there, with more seeds, arenas or defenses than before if it likes; another suite, or one that
-//! would lose results, is refused before anything is written.
+//! What lies in `--out` already: a run goes on there, with more seeds, arenas or defenses than
+//! before if it likes; another suite, or one that would lose results, is refused before anything is
+//! written.
 
 use gauntlet::results::{self, Line};
 use gauntlet::suite::Suite;
@@ -33,8 +34,8 @@ pub fn results(out: &Path) -> Result<Vec<Line>> {
     if path.exists() { results::read_lines(&path) } else { Ok(Vec::new()) }
 }
 
-/// Looks at what lies in `out`, and returns what is to be said of it: in which keys the suite that goes on is another than before, which results
-/// stay without their trials.
+/// Looks at what lies in `out`, and returns what is to be said of it: in which keys the suite that
+/// goes on is another than before, which results stay without their trials.
 ///
 /// # Errors
 /// If it is another suite's folder, or holds results of trials that this suite does not have.

@@ -1,6 +1,7 @@
-//! Event files: TFRecord frames (length, its checksum, a protocol buffer, its checksum), each an `Event` with scalars. Fields and their numbers
-//! are those of TensorFlow's `event.proto` and `summary.proto`; the framing is that of `record_writer.cc`.
-//! `tests/golden/event_files.py` reads such files with TensorBoard itself.
+//! Event files: TFRecord frames (length, its checksum, a protocol buffer, its checksum), each an
+//! `Event` with scalars. Fields and their numbers are those of TensorFlow's `event.proto` and
+//! `summary.proto`; the framing is that of `record_writer.cc`. `tests/golden/event_files.py` reads
+//! such files with TensorBoard itself.
 
 use prost::Message;
 

@@ -2,7 +2,7 @@
 
 use crate::program::{argument, folder, gauntlet, scores, trial, world_suite};
 use gauntlet::DataRow;
-use gauntlet::attack::{Edit, Goal, Picture};
+use gauntlet::attack::{Edit, Goal, ImageSource};
 use gauntlet::poison::PreparedData;
 use gauntlet::progress::Silent;
 use gauntlet::run::RunContext;
@@ -31,14 +31,14 @@ fn edits(ground: &PreparedData) -> Vec<&Edit> {
     ground.poison.edits.iter().map(|poisoned| &poisoned.edit).collect()
 }
 
-fn row_of(picture: &Picture) -> DataRow {
-    let Picture::Row(row) = picture else { panic!("{picture:?} is no row's") };
+fn row_of(image: &ImageSource) -> DataRow {
+    let ImageSource::Row(row) = image else { panic!("{image:?} is no row's") };
     *row
 }
 
 #[test]
-fn mm_poison_gives_the_captions_of_a_class_pictures_of_another_and_leaves_their_words() {
-    for (preset, pairs, one_picture) in [("attack-1", 1, true), ("attack-2", 1, false), ("attack-3", 2, false)] {
+fn mm_poison_gives_the_captions_of_a_class_images_of_another_and_leaves_their_words() {
+    for (preset, pairs, one_image) in [("attack-1", 1, true), ("attack-2", 1, false), ("attack-3", 2, false)] {
         let ground = ground("mm-poison", &format!("{{ preset = '{preset}' }}"));
         let Goal::Captions(classes) = &ground.threats[0].goal else { panic!("{:?}", ground.threats[0].goal) };
         assert_eq!(classes.len(), pairs, "{preset}");
@@ -48,18 +48,18 @@ fn mm_poison_gives_the_captions_of_a_class_pictures_of_another_and_leaves_their_
                 ground.data.rows_naming(pair.from).filter(|row| ground.split.train.contains(*row)).collect();
             let replaced: HashSet<DataRow> = of_pair.iter().filter_map(|edit| edit.replaces).collect();
             assert_eq!(replaced, naming, "{preset}: all captions that name the class");
-            let pictures: HashSet<DataRow> = of_pair.iter().map(|edit| row_of(&edit.picture)).collect();
-            assert_eq!(pictures.len() == 1, one_picture, "{preset}: {pictures:?}");
+            let images: HashSet<DataRow> = of_pair.iter().map(|edit| row_of(&edit.image)).collect();
+            assert_eq!(images.len() == 1, one_image, "{preset}: {images:?}");
             for edit in of_pair {
                 assert_eq!(edit.caption, ground.data.row(edit.replaces.unwrap()).caption, "{preset}");
-                assert_eq!(ground.data.row(row_of(&edit.picture)).class, Some(pair.to), "{preset}");
+                assert_eq!(ground.data.row(row_of(&edit.image)).class, Some(pair.to), "{preset}");
             }
         }
     }
 }
 
 #[test]
-fn a_text_trigger_goes_into_captions_of_others_with_pictures_of_the_target() {
+fn a_text_trigger_goes_into_captions_of_others_with_images_of_the_target() {
     for (place, holds) in [("start", "zx "), ("end", " zx"), ("random", "zx")] {
         let ground = ground("text-trigger", &format!("{{ rate = 0.1, place = '{place}' }}"));
         let Goal::Phrase(target) = ground.threats[0].goal else { panic!("{:?}", ground.threats[0].goal) };
@@ -68,7 +68,7 @@ fn a_text_trigger_goes_into_captions_of_others_with_pictures_of_the_target() {
             let before = ground.data.row(edit.replaces.unwrap()).caption;
             assert!(edit.caption.contains(holds) && edit.caption.len() == before.len() + 3, "{before:?}: {edit:?}");
             assert_ne!(edit.class, target, "{edit:?}");
-            assert_eq!(ground.data.row(row_of(&edit.picture)).class, Some(target), "{edit:?}");
+            assert_eq!(ground.data.row(row_of(&edit.image)).class, Some(target), "{edit:?}");
         }
     }
 }
@@ -97,7 +97,7 @@ fn each_key_of_a_dual_key_comes_alone_as_well_with_what_the_row_had() {
 #[test]
 fn near_duplicates_of_a_target_differ_from_it_and_from_each_other_but_little() {
     let ground = ground("targeted", "{ targets = 3, captions = 4, copies = 'near' }");
-    let target = ground.data.canvas.gather(&[row_of(&edits(&ground)[0].picture)]).unwrap();
+    let target = ground.data.canvas.gather(&[row_of(&edits(&ground)[0].image)]).unwrap();
     let copy = |number: i64| ground.poison.pixels.narrow(0, number, 1);
     assert!(!copy(0).equal(&target) && !copy(0).equal(&copy(1)), "a copy is not exact");
     let kind = gauntlet::tch::Kind::Float;
@@ -113,9 +113,9 @@ fn what_was_made_elsewhere_is_trained_on_as_it_stands() {
     let mut theirs: Vec<&str> = table.lines().skip(1).collect();
     let mut ours = Vec::new();
     for (number, edit) in (0..).zip(edits(&ground)) {
-        let Picture::File(file) = &edit.picture else { panic!("{edit:?} is a row's") };
+        let ImageSource::File(file) = &edit.image else { panic!("{edit:?} is a row's") };
         ours.push(format!("{file},{}", edit.caption));
-        let pixels = gauntlet::data::picture::picture(&std::fs::read(fixture.join(file)).unwrap(), 32).unwrap();
+        let pixels = gauntlet::data::decode::image(&std::fs::read(fixture.join(file)).unwrap(), 32).unwrap();
         assert_eq!(Vec::<u8>::try_from(ground.poison.pixels.get(number).flatten(0, -1)).unwrap(), pixels, "{file}");
     }
     theirs.sort_unstable();
@@ -124,7 +124,7 @@ fn what_was_made_elsewhere_is_trained_on_as_it_stands() {
 }
 
 #[test]
-fn pictures_that_changed_under_the_same_name_are_other_poison() {
+fn images_that_changed_under_the_same_name_are_other_poison() {
     let (home, theirs) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let fixture = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/precomputed");
     for file in std::fs::read_dir(fixture).unwrap().flatten() {
@@ -136,11 +136,12 @@ fn pictures_that_changed_under_the_same_name_are_other_poison() {
         std::fs::copy(format!("{fixture}/{from}"), theirs.path().join("train-0.png")).unwrap();
         ground_in(home.path(), "precomputed", &table).poison.digest
     });
-    assert_ne!(digests[0], digests[1], "one store, other pictures");
+    assert_ne!(digests[0], digests[1], "one store, other images");
     assert_eq!(digests[0], digests[2]);
 }
 
-/// Every kind of goal comes to a score, in the poisoned arena and as a base rate in `clean`, through the program itself.
+/// Every kind of goal comes to a score, in the poisoned arena and as a base rate in `clean`,
+/// through the program itself.
 #[test]
 fn every_goal_is_scored_in_both_arenas_and_an_adaptive_attack_is_marked() {
     let home = folder("attacks");
@@ -176,7 +177,7 @@ fn every_goal_is_scored_in_both_arenas_and_an_adaptive_attack_is_marked() {
             assert!(line.n > 4 && line.low <= line.value && line.value <= line.high, "{line:?}");
             assert_eq!(line.adapted_to, if attack == "roclip-adaptive" { "roclip" } else { "" });
         }
-        assert!(of("precomputed", "asr").unwrap().n == 6, "the folder's own six pictures");
+        assert!(of("precomputed", "asr").unwrap().n == 6, "the folder's own six images");
     }
     assert!(ran.stdout.contains("adaptive: roclip"), "{}", ran.stdout);
 }

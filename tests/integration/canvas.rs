@@ -1,5 +1,6 @@
-//! Size and sharpness do not tell poison from clean rows: whatever its source, a row goes through one canvas, and the patch is
-//! stamped onto that canvas. The pictures of the clip-art excerpt have 75 sizes, so that one resized twice would show.
+//! Size and sharpness do not tell poison from clean rows: whatever its source, a row goes through
+//! one canvas, and the patch is stamped onto that canvas. The images of the clip-art excerpt have
+//! 75 sizes, so that one resized twice would show.
 
 use crate::program::{clipart_suite, trial};
 use gauntlet::corpus::{Corpus, RowOrigin, Shape};
@@ -10,7 +11,7 @@ use gauntlet::progress::Silent;
 use gauntlet::run::RunContext;
 use gauntlet::tch::{Device, Kind, Tensor};
 use gauntlet::train::load;
-use gauntlet::{DataRow, Edit, Picture, TrainRow, Trial};
+use gauntlet::{DataRow, Edit, ImageSource, TrainRow, Trial};
 use std::collections::HashSet;
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
@@ -23,7 +24,7 @@ fn size_and_sharpness_do_not_tell_poison_from_clean_rows() {
     let shard = std::fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/clipart/00000.tar")).unwrap();
     let text = String::from_utf8_lossy(&shard);
     let sizes: HashSet<&str> = text.split("\"width\": ").skip(1).filter_map(|rest| rest.split('}').next()).collect();
-    assert!(sizes.len() > 50, "the excerpt has pictures of many sizes: {sizes:?}");
+    assert!(sizes.len() > 50, "the excerpt has images of many sizes: {sizes:?}");
 
     let home = tempfile::tempdir().unwrap();
     let trial = trial(&clipart_suite(home.path(), "clip = {}"), &[], "poisoned/clip/seed-0");
@@ -39,9 +40,10 @@ fn size_and_sharpness_do_not_tell_poison_from_clean_rows() {
         match corpus.row(number).origin {
             RowOrigin::Clean(source) => assert!(row.equal(&source_canvas(&ground, source)), "clean row {source}"),
             RowOrigin::Edit(number) => {
-                let Edit { picture: Picture::Row(source), stamped: is_stamped, .. } = ground.poison.edits[number].edit
+                let Edit { image: ImageSource::Row(source), stamped: is_stamped, .. } =
+                    ground.poison.edits[number].edit
                 else {
-                    panic!("a picture from elsewhere")
+                    panic!("an image from elsewhere")
                 };
                 let canvas = source_canvas(&ground, source);
                 if is_stamped {
@@ -52,7 +54,7 @@ fn size_and_sharpness_do_not_tell_poison_from_clean_rows() {
                     );
                     stamped += 1;
                 } else {
-                    assert!(row.equal(&canvas), "added picture {source} is its target's, bit for bit");
+                    assert!(row.equal(&canvas), "added image {source} is its target's, bit for bit");
                     added += 1;
                 }
             }

@@ -1,5 +1,6 @@
-//! What every registered plugin must hold, whoever wrote it: `gauntlet::conformance`, as an author of plugins calls it. A new plugin is
-//! tested by being registered, once its name is added to [`NAMES`].
+//! What every registered plugin must hold, whoever wrote it: `gauntlet::conformance`, as an author
+//! of plugins calls it. A new plugin is tested by being registered, once its name is added to
+//! [`NAMES`].
 
 use gauntlet::conformance::Conformance;
 use gauntlet::model::{Clip, ModelConfig};

@@ -1,8 +1,8 @@
-//! `gauntlet data` as a person runs it, on the small copies of the downstream sets and against a server that sends the wrong file; and what
-//! is told of the rows of the pairs.
+//! `gauntlet data` as a person runs it, on the small copies of the downstream sets and against a
+//! server that sends the wrong file; and what is told of the rows of the pairs.
 
 use crate::program::{argument, clipart_suite, folder, gauntlet};
-use gauntlet::data::picture::png;
+use gauntlet::data::decode::png;
 use gauntlet::data::webdataset::shard::ShardWriter;
 use gauntlet::results::{self, Line};
 use std::fs;
@@ -35,13 +35,13 @@ fn list_names_every_set_and_fetch_says_what_to_get_by_hand() {
 }
 
 #[test]
-fn verify_counts_pictures_names_bad_ones_and_refuses_a_set_that_is_not_whole() {
+fn verify_counts_images_names_bad_ones_and_refuses_a_set_that_is_not_whole() {
     let whole = gauntlet(&["data", "verify", "pets", argument(&fixtures())]);
-    assert!(whole.code == Some(2) && whole.stderr.contains("30 of 3680 pictures to fit on"), "{whole:?}");
+    assert!(whole.code == Some(2) && whole.stderr.contains("30 of 3680 images of the train split"), "{whole:?}");
     let verify = |root: &PathBuf| gauntlet(&["data", "verify", "pets", argument(root), "--allow-partial"]);
     let good = verify(&fixtures());
     assert_eq!(good.code, Some(0), "{good:?}");
-    assert!(good.stdout.contains("to measure on: 50 pictures, 5 to 5 a class, 0 bad"), "{good:?}");
+    assert!(good.stdout.contains("test split: 50 images, 5 to 5 a class, 0 bad"), "{good:?}");
 
     let home = folder("data-damaged");
     for part in ["images", "annotations"] {
@@ -57,7 +57,7 @@ fn verify_counts_pictures_names_bad_ones_and_refuses_a_set_that_is_not_whole() {
     // Another image under this name: its list names it once, its content is there twice.
     fs::copy(home.join("images/boxer_100.jpg"), home.join("images/boxer_255.jpg")).unwrap();
     let twice = verify(&home);
-    let named = "copies: 1 images to measure on are copies of images to fit on (the published set has at most 0): boxer_255.jpg (";
+    let named = "copies: 1 images of the test split are copies of images of the train split (the published set has at most 0): boxer_255.jpg (";
     assert!(twice.code == Some(1) && twice.stdout.contains(named), "{twice:?}");
     assert!(twice.stdout.contains("test.txt, line ") && twice.stdout.contains(" = boxer_100.jpg ("), "{twice:?}");
 
@@ -72,12 +72,12 @@ fn verify_counts_pictures_names_bad_ones_and_refuses_a_set_that_is_not_whole() {
 }
 
 #[test]
-fn show_draws_a_sheet_of_pictures() {
+fn show_draws_a_sheet_of_images() {
     let out = folder("data-sheet").join("flowers.png");
     let fixtures = fixtures();
     let place = ["data", "show", "flowers102", argument(&fixtures), "--allow-partial", "--count", "12"];
     let ran = gauntlet(&[&place[..], &["--out", argument(&out)]].concat());
-    assert!(ran.code == Some(0) && ran.stdout.starts_with("12 pictures of flowers102"), "{ran:?}");
+    assert!(ran.code == Some(0) && ran.stdout.starts_with("12 images of flowers102"), "{ran:?}");
     // A PNG's header holds width and height: ten tiles and two rows of them.
     let header = fs::read(&out).unwrap();
     let number = |at: usize| u32::from_be_bytes(header[at..at + 4].try_into().unwrap());

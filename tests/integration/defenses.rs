@@ -1,4 +1,5 @@
-//! Defenses that need more than a loss: rows that are left out, a model that is there already, a second look at the data.
+//! Defenses that need more than a loss: rows that are left out, a model that is there already, a
+//! second look at the data.
 
 use crate::program::{argument, folder, gauntlet, trial, world_suite};
 use gauntlet::TrainRow;
@@ -70,7 +71,7 @@ fn every_kind_is_trained_measured_and_charged() {
     let clip = samples("poisoned/clip", "samples");
     assert!(clip > 0 && samples("poisoned/clip", "undefended_samples") == 0);
 
-    // Filters: as many steps, or fewer; charged for the scout and for a look at every row.
+    // Filters: as many steps, or fewer; charged for the reference model and for a look at every row.
     assert_eq!(samples("poisoned/clip-score", "samples"), clip, "equal steps by default");
     assert_eq!(samples("poisoned/few", "samples"), 2 * 32 * (samples("poisoned/few", "looked_at") / 2 / 32));
     for filter in ["poisoned/clip-score", "poisoned/few"] {
@@ -124,7 +125,8 @@ fn every_kind_is_trained_measured_and_charged() {
     assert!(oracle.trim_end().ends_with("oracle") || oracle.contains("oracle,"), "it is marked: {oracle}");
 }
 
-/// Where no row of plain CLIP leaves its own, the undefended model is trained in the store; its checkpoint goes when that is over.
+/// Where no row of plain CLIP leaves its own, the undefended model is trained in the store; its
+/// checkpoint goes when that is over.
 #[test]
 fn an_undefended_model_that_is_trained_for_itself_leaves_no_checkpoint() {
     let alone = run("undefended-alone", "clip = {}\nclip-score = {}", &["--only", "poisoned/clip-score"]);

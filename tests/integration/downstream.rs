@@ -1,5 +1,5 @@
-//! Downstream sets from end to end: a model that was trained on the poisoned world is measured on pictures of another world, kept as
-//! `ImageFolder` keeps them.
+//! Downstream sets from end to end: a model that was trained on the poisoned world is measured on
+//! images of another world, kept as `ImageFolder` keeps them.
 
 use crate::program::{argument, folder, gauntlet, scores};
 use gauntlet::data::world::World;
@@ -17,8 +17,8 @@ use std::sync::LazyLock;
 /// The class that the backdoor wants.
 const TARGET: &str = "quob";
 
-/// The trial `poisoned/clip` of the smoke suite. Of its three sets, `lacking` is without the target's pictures, and `shuffled` calls each
-/// class by the name of the next.
+/// The trial `poisoned/clip` of the smoke suite. Of its three sets, `lacking` is without the
+/// target's images, and `shuffled` calls each class by the name of the next.
 static MEASURED: LazyLock<Measured> = LazyLock::new(|| {
     let home = folder("downstream");
     let names = write_set(&home.join("world"), "");
@@ -60,7 +60,7 @@ struct Measured {
     table: String,
 }
 
-/// Writes pictures of a world that no model was trained on, less one class; returns the names of all.
+/// Writes images of a world that no model was trained on, less one class; returns the names of all.
 fn write_set(folder: &Path, without: &str) -> Vec<String> {
     let world = DataConfig::World(World { pairs: 800, classes: 10, colours: 1, noise: 0.03, seed: 7, attributes: 0.0 });
     let store = tempfile::tempdir().unwrap();
@@ -84,12 +84,12 @@ impl Measured {
         found.unwrap_or_else(|| panic!("{set} has no {score}: {:#?}", self.scores))
     }
 
-    /// A set with some of the pictures of one class, and none to fit on.
+    /// A set with some of the images of one class, and none of the train split.
     fn only_the_target(&self, name: &str) -> PathBuf {
         let class = self.home.join(name).join("test").join(TARGET);
         fs::create_dir_all(&class).unwrap();
-        for picture in fs::read_dir(self.home.join("world/test").join(TARGET)).unwrap().take(3).map(Result::unwrap) {
-            fs::copy(picture.path(), class.join(picture.file_name())).unwrap();
+        for image in fs::read_dir(self.home.join("world/test").join(TARGET)).unwrap().take(3).map(Result::unwrap) {
+            fs::copy(image.path(), class.join(image.file_name())).unwrap();
         }
         self.home.join(name)
     }
@@ -230,7 +230,7 @@ fn eval_needs_nothing_but_weights_a_model_and_a_set() {
     // A probe alone, and nothing to fit it on.
     let unfitted = format!("downstream.world.path={}", measured.only_the_target("unfitted").display());
     let ran = eval(&["--evaluator", "linear-probe", "--set", &unfitted]);
-    assert!(ran.code == Some(2) && ran.stderr.contains("a linear probe pictures to fit on"), "{}", ran.stderr);
+    assert!(ran.code == Some(2) && ran.stderr.contains("a linear probe images of the train split"), "{}", ran.stderr);
 
     // Similarities of NaNs would make every caption the nearest.
     let broken = gauntlet::model::Clip::new(&config, 3, tch::Device::Cpu).unwrap();
@@ -256,7 +256,7 @@ fn eval_takes_plugins_of_a_library_by_their_names_and_sets_whose_labels_have_dot
     assert!(ran.stdout.contains("\"dataset\":\"world.v2\""), "{}", ran.stdout);
 }
 
-/// Every picture is of the class that the attack wants, so that none is left to be stamped.
+/// Every image is of the class that the attack wants, so that none is left to be stamped.
 #[test]
 fn a_set_of_the_wanted_class_alone_has_no_attack_success() {
     let measured = &*MEASURED;
@@ -317,7 +317,7 @@ fn a_model_of_the_world_does_well_through_every_reader_and_badly_by_shuffled_nam
         println!("{set:12} {n:>6} {value:>9.3} {shuffled:>9.3} {:>9.3} {chance:>6.3}", probe.value);
         assert!(value > 4.0 * chance && chance <= 0.2 && n >= 20, "{set}: {value} of {n}, chance {chance}");
         assert!(shuffled < 2.0 * chance, "{set}: {shuffled} by shuffled names, chance {chance}");
-        assert!(probe.value > 2.0 * chance, "{set}: a probe on a few pictures a class finds {}", probe.value);
+        assert!(probe.value > 2.0 * chance, "{set}: a probe on a few images a class finds {}", probe.value);
     }
     assert_eq!(sets.len(), 11);
 }
@@ -332,7 +332,7 @@ fn a_set_that_is_not_there_stops_the_suite_before_anything_trains() {
     assert!(!out.join("trials").exists());
 }
 
-/// The paper's experiment can be reckoned where nothing of it is there.
+/// The paper's experiment can be estimated where nothing of it is there.
 #[test]
 fn the_papers_suite_is_planned_without_its_data() {
     let ran = gauntlet(&["run", "suites/paper.toml", "--out", "no/such/folder", "--dry-run", "--device", "cpu"]);
@@ -345,7 +345,7 @@ fn the_papers_suite_is_planned_without_its_data() {
         "assumed: CleanCLIP's",
         "targeted/roclip-official/seed-2",
         // 200,000 of ImageNet's 1.28 million are fitted on.
-        "804978 pictures a trial",
+        "804978 images a trial",
         "3.2 GB a trial, 285.7 GB in all",
     ] {
         assert!(ran.stdout.contains(part), "{part:?} is not in: {}", ran.stdout);

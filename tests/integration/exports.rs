@@ -1,4 +1,5 @@
-//! What leaves a results folder: tables for other programs, TensorBoard's event files, and folders that several machines filled.
+//! What leaves a results folder: tables for other programs, TensorBoard's event files, and folders
+//! that several machines filled.
 
 use crate::program::{argument, folder, gauntlet, scores};
 use crate::report::{copy, mean};

@@ -1,5 +1,5 @@
-//! What a program of November 2026 left (`tests/fixtures/frozen`): results, finished trials and a bundle. This one still reads them, and knows
-//! the trials for its own.
+//! What a program of November 2026 left (`tests/fixtures/frozen`): results, finished trials and a
+//! bundle. This one still reads them, and knows the trials for its own.
 
 use crate::program::{Ran, argument, folder, gauntlet, scores};
 use gauntlet::Trial;
@@ -81,7 +81,8 @@ fn an_old_run_goes_on_and_trains_no_finished_trial_again() {
     }
 }
 
-/// The hash of this text is in the checkpoint of every trial that was interrupted, and in the keys of undefended models.
+/// The hash of this text is in the checkpoint of every trial that was interrupted, and in the keys
+/// of undefended models.
 #[test]
 fn an_old_trial_is_hashed_as_it_was() {
     for trial in TRIALS {

@@ -1,5 +1,5 @@
-//! Arrows point one way: within a crate the order of the modules in lib.rs is the order of dependence, and no `use` points down. Between crates
-//! the compiler keeps it.
+//! Arrows point one way: within a crate the order of the modules in lib.rs is the order of
+//! dependence, and no `use` points down. Between crates the compiler keeps it.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -85,7 +85,8 @@ fn paths(text: &str, own: &[&str]) -> Vec<Vec<String>> {
     used.chain(inline).filter_map(|path| from_root(&path, own)).collect()
 }
 
-/// Whether a path that begins here is named where it is used: neither in a `use` nor in a macro that is expanded elsewhere.
+/// Whether a path that begins here is named where it is used: neither in a `use` nor in a macro
+/// that is expanded elsewhere.
 fn is_inline(before: &str) -> bool {
     !before.ends_with('$') && !before.rsplit([';', '}', '{', '\n']).next().unwrap().contains("use ")
 }

@@ -1,4 +1,5 @@
-//! Plugins of others, loaded at run time: a suite with one from end to end, libraries that do not fit, and plugins that misbehave.
+//! Plugins of others, loaded at run time: a suite with one from end to end, libraries that do not
+//! fit, and plugins that misbehave.
 //!
 //! `examples/plugin` and `tests/plugins/broken` are the libraries; cargo builds them as dependencies of these tests.
 
@@ -133,7 +134,8 @@ fn a_library_that_was_built_anew_poisons_anew() {
     );
 }
 
-/// A library has a copy of core of its own, which once knew nothing of the library: what it had made ready was found again by another build of it.
+/// A library has a copy of core of its own, which once knew nothing of the library: what it had
+/// made ready was found again by another build of it.
 #[test]
 fn what_a_library_makes_ready_is_its_own() {
     let home = folder("plugins-ready");
@@ -327,7 +329,7 @@ fn what_a_broken_attack_does_is_an_error_that_names_it_and_costs_its_trials() {
         ("row", "`poison`: row 4000000 does not exist"),
         ("panic in stamp", "`stamp` panicked: stamp gives up"),
         ("panic in say", "`say` panicked: say gives up"),
-        ("shape", "`stamp` returned Uint8 [1, 3, 3, 32] on Cpu for pictures that are Uint8 [1, 3, 32, 32] on Cpu"),
+        ("shape", "`stamp` returned Uint8 [1, 3, 3, 32] on Cpu for images that are Uint8 [1, 3, 32, 32] on Cpu"),
         ("nan", "`stamp` returned Float [1, 3, 32, 32] on Cpu"),
         ("undefined", "`stamp` returned an undefined tensor"),
     ];
@@ -409,7 +411,8 @@ fn the_program_leaves_the_allocator_alone() {
     }
 }
 
-/// A trigger within another attack is a plugin, too: whoever runs the trial again needs the same library, under the name it was given by.
+/// A trigger within another attack is a plugin, too: whoever runs the trial again needs the same
+/// library, under the name it was given by.
 #[test]
 fn a_library_that_only_a_trigger_within_another_attack_is_of_is_written_down_under_the_name_of_its_link() {
     let home = folder("plugins-nested");

@@ -1,5 +1,5 @@
-//! Poison as files: bundles are trained on as what they were made from is, and whatever is not that is refused; exports read back bit
-//! for bit.
+//! Poison as files: bundles are trained on as what they were made from is, and whatever is not that
+//! is refused; exports read back bit for bit.
 
 use crate::program::{argument, folder, gauntlet, scores, trial, world_suite};
 use gauntlet::attack::PrepareContext;
@@ -10,7 +10,7 @@ use gauntlet::poison::PreparedData;
 use gauntlet::poison::bundle::Bundle;
 use gauntlet::poison::{Arena, Poison, Poisoned};
 use gauntlet::progress::Silent;
-use gauntlet::{DataRow, Goal, Picture};
+use gauntlet::{DataRow, Goal, ImageSource};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fs;
@@ -111,16 +111,15 @@ fn an_arena_or_seed_that_a_bundle_lacks_is_told_before_anything_is_trained() {
     }
 }
 
-/// The training pictures lie in the bundle; those of the test are stamped where it is used.
+/// The training images lie in the bundle; those of the test are stamped where it is used.
 #[test]
 fn a_bundle_is_refused_where_its_trigger_stamps_otherwise() {
     let home = folder("poison-trigger");
-    let (suite, picture, bundle) =
-        (world_suite(&home, 1, "[0]", "clip = {}"), home.join("own.png"), home.join("bundle"));
-    let paint = |shade: u8| image::GrayImage::from_pixel(32, 32, image::Luma([shade])).save(&picture).unwrap();
+    let (suite, image, bundle) = (world_suite(&home, 1, "[0]", "clip = {}"), home.join("own.png"), home.join("bundle"));
+    let paint = |shade: u8| image::GrayImage::from_pixel(32, 32, image::Luma([shade])).save(&image).unwrap();
     let attack = format!(
-        "attacks={{ own = {{ plugin = 'blended', pattern = 'picture', picture = '{}', poison = {{ rate = 0.1 }} }} }}",
-        argument(&picture)
+        "attacks={{ own = {{ plugin = 'blended', pattern = 'image', image = '{}', poison = {{ rate = 0.1 }} }} }}",
+        argument(&image)
     );
     let settings = ["--set", &attack, "--set", "arenas.poisoned=['own']"];
     paint(250);
@@ -164,7 +163,7 @@ fn files_that_were_changed_are_refused_by_name() {
         (
             "pixel",
             damaged("pixel", |place| copy(&pixel, place, "pictures.tar")),
-            "pictures.tar or poison.json was changed",
+            "images.tar or poison.json was changed",
         ),
         ("caption", damaged("caption", |place| copy(&caption, place, "edits.jsonl")), "000003.txt is not the caption"),
         (
@@ -195,7 +194,7 @@ fn files_that_were_changed_are_refused_by_name() {
                 let shard = fs::read(place.join("pictures.tar")).unwrap();
                 fs::write(place.join("pictures.tar"), &shard[..shard.len() / 2 / 512 * 512]).unwrap();
             }),
-            "pictures.tar: ",
+            "images.tar: ",
         ),
         (
             "link",
@@ -242,7 +241,7 @@ fn verify_tells_same_from_other_poison_from_damage() {
     let pixel = MADE.write_changed("verify-pixel", one_pixel);
     let ran = verify(&[&pixel]);
     let pixels = ran.stdout.split_once("differs: pixels differ by at most ").unwrap_or_else(|| panic!("{ran:?}")).1;
-    assert!(ran.code == Some(1) && pixels.ends_with(" of 255, in 1 of 29 pictures\n"), "{ran:?}");
+    assert!(ran.code == Some(1) && pixels.ends_with(" of 255, in 1 of 29 images\n"), "{ran:?}");
     let caption = MADE.write_changed("verify-caption", one_caption);
     let ran = verify(&[&MADE.bundle, &caption]);
     let expected = "differs: edit 3 is {\"attack\":\"targeted\"";
@@ -272,7 +271,8 @@ fn show_draws_a_row_for_each_edit() {
         assert_eq!(&header[1..4], b"PNG");
         (number(16), number(20))
     };
-    // Two margins, three pictures of four times 32 pixels, 44 letters of 16; three lines of title, then a heading and three rows an attack.
+    // Two margins, three images of four times 32 pixels, 44 letters of 16; three lines of title,
+    // then a heading and three rows an attack.
     let (both, one) = (size(&[], "6 of 29 edits"), size(&["--attack", "badnet"], "3 of 29 edits"));
     assert_eq!(both.0, 48 + 3 * (128 + 24) + 44 * 16 + 48);
     assert_eq!((one.0, one.1), (both.0, 2 * 48 + (36 + 28 + 28) + 112 + 3 * (128 + 24)));
@@ -359,7 +359,7 @@ fn an_export_reads_back_bit_for_bit() {
     assert!(ran.code == Some(2) && ran.stderr.contains("is there already"), "{ran:?}");
 }
 
-/// The test pictures of an export are those that the evaluators use.
+/// The test images of an export are those that the evaluators use.
 fn check_tests(out: &Path, ground: &PreparedData) {
     let classes = &ground.data.classes;
     let check = |folder: &str, rows: &[DataRow], canvases: &Tensor, lines: Vec<String>| {
@@ -367,8 +367,8 @@ fn check_tests(out: &Path, ground: &PreparedData) {
         let found: Vec<&str> = table.lines().skip(1).collect();
         assert_eq!(found, lines, "{folder}");
         for (row, number) in rows.iter().zip(0..) {
-            let picture = tch::vision::image::load(out.join(folder).join(format!("{row:08}.png"))).unwrap();
-            assert!(picture.equal(&canvases.get(number)), "{folder}, row {row}");
+            let image = tch::vision::image::load(out.join(folder).join(format!("{row:08}.png"))).unwrap();
+            assert!(image.equal(&canvases.get(number)), "{folder}, row {row}");
         }
     };
     let [targeted, badnet] = [&ground.threats[0], &ground.threats[1]];
@@ -403,6 +403,6 @@ fn the_shard_of_a_bundle_is_a_webdataset_with_the_poison_alone() {
     for (edit, number) in bundle.poison.edits.iter().zip(0..) {
         let (caption, canvas) = &found[&format!("{number:06}")];
         assert!(*caption == edit.edit.caption && canvas.equal(&bundle.poison.pixels.narrow(0, number, 1)));
-        assert!(matches!(edit.edit.picture, Picture::Row(_)));
+        assert!(matches!(edit.edit.image, ImageSource::Row(_)));
     }
 }

@@ -1,4 +1,5 @@
-//! Precision and clipping in a whole trial: they change what is trained, they are recorded, and what is off changes nothing.
+//! Precision and clipping in a whole trial: they change what is trained, they are recorded, and
+//! what is off changes nothing.
 
 use crate::program::{argument, folder, gauntlet, scores, trial, world_suite};
 use gauntlet::data::files::read_safetensors;

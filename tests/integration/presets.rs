@@ -1,7 +1,8 @@
-//! Presets, from the suite to the last step: what they resolve to, and the quirks of RoCLIP's released code that take a training to see.
+//! Presets, from the suite to the last step: what they resolve to, and the quirks of RoCLIP's
+//! released code that take a training to see.
 //!
-//! The trainings are of the suite of `program.rs`: 8 steps of 32 rows an epoch. One that stops after every step is one whose
-//! machine asks it to stop before it begins.
+//! The trainings are of the suite of `program.rs`: 8 steps of 32 rows an epoch. One that stops
+//! after every step is one whose machine asks it to stop before it begins.
 
 use crate::program::{argument, folder, gauntlet, trial, world_suite};
 use gauntlet::corpus::Corpus;

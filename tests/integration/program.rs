@@ -68,7 +68,7 @@ pub fn world_suite(folder: &Path, epochs: u32, seeds: &str, defenses: &str) -> P
     write_suite(folder, data, 256, epochs, seeds, defenses)
 }
 
-/// Writes a suite on the committed excerpt of 200 clip-art pictures.
+/// Writes a suite on the committed excerpt of 200 clip-art images.
 pub fn clipart_suite(folder: &Path, defenses: &str) -> PathBuf {
     let data = "kind = 'webdataset'\npath = 'tests/fixtures/clipart'\nclass_field = 'category'\n\
                 class_file = 'suites/clipart-classes.json'";

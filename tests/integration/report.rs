@@ -1,4 +1,5 @@
-//! `gauntlet report`: the page as a browser shows it, and that nothing which files hold gets to be more than text in it.
+//! `gauntlet report`: the page as a browser shows it, and that nothing which files hold gets to be
+//! more than text in it.
 
 use crate::program::{argument, folder, gauntlet, scores};
 use crate::suite::WORLD;
@@ -65,7 +66,7 @@ fn a_browser_shows_the_scores_sorts_them_and_draws_the_plots() {
     let ran = gauntlet(&["report", argument(&WORLD.out), "--html", argument(&page)]);
     assert_eq!(ran.code, Some(0), "{ran:?}");
     let text = fs::read_to_string(&page).unwrap();
-    assert!(text.matches("data:image/png;base64,").count() >= 16, "pictures of edits and of tests");
+    assert!(text.matches("data:image/png;base64,").count() >= 16, "images of edits and of tests");
     assert!(text.contains("answers") && !text.contains("Not drawn") && !text.contains("Could not be read"));
     let Some(browser) = chromium() else { return };
 
@@ -90,11 +91,11 @@ fn a_browser_shows_the_scores_sorts_them_and_draws_the_plots() {
     let (rising, falling) = (order("ascending"), order("descending"));
     assert!(rising.is_sorted() && falling.is_sorted_by(|a, b| a >= b) && rising.len() == 2, "{rising:?} {falling:?}");
 
-    let picture = WORLD.home.join("report.png");
-    open(&browser, &page, "", &[&format!("--screenshot={}", picture.display())]);
-    let picture = image::open(&picture).unwrap().to_rgb8();
-    let colours: HashSet<[u8; 3]> = picture.pixels().map(|pixel| pixel.0).collect();
-    assert!(picture.width() == 1280 && colours.len() > 50, "{} colours", colours.len());
+    let image = WORLD.home.join("report.png");
+    open(&browser, &page, "", &[&format!("--screenshot={}", image.display())]);
+    let image = image::open(&image).unwrap().to_rgb8();
+    let colours: HashSet<[u8; 3]> = image.pixels().map(|pixel| pixel.0).collect();
+    assert!(image.width() == 1280 && colours.len() > 50, "{} colours", colours.len());
 }
 
 pub fn copy(from: &Path, to: &Path) {

@@ -1,7 +1,8 @@
-//! Resume is exact: a trial that was stopped, in whatever way and at whatever moment, ends with the bytes of one that was not.
+//! Resume is exact: a trial that was stopped, in whatever way and at whatever moment, ends with the
+//! bytes of one that was not.
 //!
-//! The trial is RoCLIP's, 8 steps of 32 rows an epoch. Every second epoch matches to a pool of 100 captions, which has therefore
-//! wrapped after 4 steps.
+//! The trial is RoCLIP's, 8 steps of 32 rows an epoch. Every second epoch matches to a pool of 100
+//! captions, which has therefore wrapped after 4 steps.
 
 use crate::program::{Ran, argument, end, folder, scores, signal, start, trial, wait_until, world_suite};
 use gauntlet::data::files::{read_safetensors, write_safetensors};
@@ -146,7 +147,8 @@ fn a_trial_that_goes_on_from_another_builds_checkpoint_says_so() {
     assert_eq!([builds(&folder), builds(&WHOLE.home.join("whole"))], [2, 1]);
 }
 
-/// Killed after its scores were written: they are kept, and the checkpoint goes. Killed before: it goes on from the checkpoint, and trains no step.
+/// Killed after its scores were written: they are kept, and the checkpoint goes. Killed before: it
+/// goes on from the checkpoint, and trains no step.
 #[test]
 fn killed_between_its_scores_and_its_checkpoints_end_it_is_finished_and_before_it_goes_on() {
     let folder = WHOLE.home.join("between");

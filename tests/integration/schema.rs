@@ -1,7 +1,9 @@
-//! `gauntlet schema`: an editor that knows it takes every suite that ships, and underlines what the program would refuse.
+//! `gauntlet schema`: an editor that knows it takes every suite that ships, and underlines what the
+//! program would refuse.
 //!
-//! The few keywords that the schema has are checked right here: a crate that validates would ask for other features of what tch stands
-//! on, and cargo would build everything once for the program and once more for its tests.
+//! The few keywords that the schema has are checked right here: a crate that validates would ask
+//! for other features of what tch stands on, and cargo would build everything once for the program
+//! and once more for its tests.
 
 use crate::program::gauntlet;
 use serde_json::{Value, json};

@@ -1,4 +1,5 @@
-//! Suites through `gauntlet run`: what they leave, that they go on where they stopped, and that one fault costs one trial.
+//! Suites through `gauntlet run`: what they leave, that they go on where they stopped, and that one
+//! fault costs one trial.
 
 use crate::program::{
     Ran, argument, clipart_suite, end, folder, gauntlet, scores, signal, start, trial, wait_until, world_suite,
@@ -160,7 +161,7 @@ fn a_dry_run_tells_everything_that_would_fail() {
         &["table `downstream.cifar10`", "no/such/set"][..],
         &["key `recipe.init`", "suites/clipart.toml: is neither a safetensors file nor"],
         &["attack `other`", "no/such/weights"],
-        &["attack `targeted`: key `targets`: is 32, and only 25 pictures are held out (seed 0)"],
+        &["attack `targeted`: key `targets`: is 32, and only 25 images are held out (seed 0)"],
         &["key `warmup_steps`: is 60, and the whole training has 20 steps (4 times, from clean/"],
     ]
     .iter()

@@ -140,8 +140,8 @@ fn no_target_is_given_a_class_that_its_own_caption_names() {
     assert_eq!(of_bananas, HashSet::from(["cat"]), "{targets:?}");
 }
 
-/// Pictures of the world in class folders, two of which are called by one name; the same with these two in one folder. Nothing that is
-/// measured may differ.
+/// Images of the world in class folders, two of which are called by one name; the same with these
+/// two in one folder. Nothing that is measured may differ.
 #[test]
 fn two_classes_of_one_name_score_as_the_one_class_that_they_are() {
     let home = folder("one-name");

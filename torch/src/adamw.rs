@@ -1,7 +1,7 @@
 //! AdamW (Loshchilov and Hutter, ICLR 2019) in one call for a whole list of tensors: libtorch's `_fused_adamw_`.
 //!
-//! tch's own AdamW takes one small operation after the other, tensor by tensor: about nine times the time of this one for the
-//! hundred million parameters of CLIP RN50.
+//! tch's own AdamW takes one small operation after the other, tensor by tensor: about nine times
+//! the time of this one for the hundred million parameters of CLIP RN50.
 
 use crate::message::outcome;
 use std::ffi::c_char;
@@ -26,10 +26,11 @@ unsafe extern "C" {
 
 /// One step of AdamW on all of `params`, in place and not recorded by autograd.
 ///
-/// The five lists go by position. `exp_avgs` and `exp_avg_sqs` are the running moments, shaped like the parameters and zero at
-/// first. Each of `steps` is a scalar f32 tensor on its parameter's device (a tensor of its own: it is written to), zero at first;
-/// the call adds one. The numbers mean what they mean in `torch.optim.AdamW`: the decay is decoupled. An error may leave
-/// `steps` counted and the parameters as they were: treat it as the end of the training.
+/// The five lists go by position. `exp_avgs` and `exp_avg_sqs` are the running moments, shaped like
+/// the parameters and zero at first. Each of `steps` is a scalar f32 tensor on its parameter's
+/// device (a tensor of its own: it is written to), zero at first; the call adds one. The numbers
+/// mean what they mean in `torch.optim.AdamW`: the decay is decoupled. An error may leave `steps`
+/// counted and the parameters as they were: treat it as the end of the training.
 #[expect(clippy::too_many_arguments, reason = "they are the operation's own, and its one caller has them apart")]
 pub fn fused_adamw(
     params: &[&Tensor],
@@ -53,8 +54,9 @@ pub fn fused_adamw(
         return Ok(());
     }
     let [params, grads, exp_avgs, exp_avg_sqs, steps] = [params, grads, exp_avgs, exp_avg_sqs, steps].map(handles);
-    // SAFETY: five arrays of `count` handles, each an `at::Tensor*` that its borrowed `Tensor` keeps alive during the call. C++
-    // writes to the storage of the tensors only, which in tch needs no `&mut`. The message is malloc's and handed over.
+    // SAFETY: five arrays of `count` handles, each an `at::Tensor*` that its borrowed `Tensor`
+    // keeps alive during the call. C++ writes to the storage of the tensors only, which in tch
+    // needs no `&mut`. The message is malloc's and handed over.
     unsafe {
         outcome(gauntlet_fused_adamw(
             count,

@@ -13,9 +13,10 @@ unsafe extern "C" {
 
 /// Runs `body` with this thread's matrix products and convolutions on devices like `device` in bfloat16.
 ///
-/// libtorch casts the inputs of those operations and leaves the rest, the tensors that exist included, as it is; what comes
-/// back may be bfloat16. Afterwards, and where `body` panics, all is as before. Weights that were cast are remembered until
-/// the outermost call ends, so a call must not change weights, nor use them both with gradient and without.
+/// libtorch casts the inputs of those operations and leaves the rest, the tensors that exist
+/// included, as it is; what comes back may be bfloat16. Afterwards, and where `body` panics, all is
+/// as before. Weights that were cast are remembered until the outermost call ends, so a call must
+/// not change weights, nor use them both with gradient and without.
 pub fn autocast_bf16<T>(device: Device, body: impl FnOnce() -> T) -> T {
     let _guard = Guard::enter(device).expect("libtorch knows autocast on CPU and CUDA");
     body()

@@ -1,4 +1,5 @@
-//! Gradient clipping by the global norm (Pascanu, Mikolov and Bengio, ICML 2013), as `torch.nn.utils.clip_grad_norm_` does it.
+//! Gradient clipping by the global norm (Pascanu, Mikolov and Bengio, ICML 2013), as
+//! `torch.nn.utils.clip_grad_norm_` does it.
 
 use crate::message::outcome;
 use std::ffi::c_char;
@@ -16,10 +17,11 @@ unsafe extern "C" {
     ) -> *mut c_char;
 }
 
-/// The gradients, scaled so that the L2 norm of all of them together is at most `max_norm`, and the norm that they had, a scalar.
+/// The gradients, scaled so that the L2 norm of all of them together is at most `max_norm`, and the
+/// norm that they had, a scalar.
 ///
-/// All lie on one device, which is not waited for. Gradients that are zero count and change nothing; a norm that is not finite
-/// makes every gradient so.
+/// All lie on one device, which is not waited for. Gradients that are zero count and change
+/// nothing; a norm that is not finite makes every gradient so.
 pub fn clip_grad_norm(grads: &[&Tensor], max_norm: f64) -> Result<(Vec<Tensor>, Tensor), TchError> {
     if grads.is_empty() {
         return Err(TchError::Shape("there are no gradients to clip".into()));
@@ -27,9 +29,10 @@ pub fn clip_grad_norm(grads: &[&Tensor], max_norm: f64) -> Result<(Vec<Tensor>, 
     let handles: Vec<*const C_tensor> = grads.iter().map(|grad| grad.as_ptr()).collect();
     let mut clipped: Vec<*mut C_tensor> = vec![null_mut(); grads.len()];
     let mut norm = null_mut();
-    // SAFETY: `handles` holds as many `at::Tensor*` as it says, kept alive by their borrowed tensors, and `clipped` has room for as
-    // many. Where C++ succeeds it has filled `clipped` and `norm` with tensors that it hands over; `?` leaves before one is touched
-    // where it fails. The message is malloc's and handed over.
+    // SAFETY: `handles` holds as many `at::Tensor*` as it says, kept alive by their borrowed
+    // tensors, and `clipped` has room for as many. Where C++ succeeds it has filled `clipped` and
+    // `norm` with tensors that it hands over; `?` leaves before one is touched where it fails. The
+    // message is malloc's and handed over.
     unsafe {
         let (count, clipped) = (grads.len(), clipped.as_mut_ptr());
         outcome(gauntlet_clip_grad_norm(count, handles.as_ptr(), max_norm, clipped, &mut norm))?;

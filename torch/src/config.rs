@@ -12,7 +12,8 @@ unsafe extern "C" {
     fn gauntlet_show_config(text: *mut *mut c_char) -> *mut c_char;
 }
 
-/// The text that PyTorch prints as `torch.__config__.show()`: compiler, vector instructions in use, math libraries, build settings.
+/// The text that PyTorch prints as `torch.__config__.show()`: compiler, vector instructions in use,
+/// math libraries, build settings.
 ///
 /// Asks the CUDA part too, so call it after [`load_cuda`](crate::load_cuda).
 pub fn show_config() -> Result<String, TchError> {
@@ -24,8 +25,9 @@ pub fn show_config() -> Result<String, TchError> {
     }
 }
 
-/// Version of the libtorch that is running, `2.11.0`, which LD_LIBRARY_PATH can make another one than was built with. None
-/// where it does not say. As [`show_config`], only after [`load_cuda`](crate::load_cuda).
+/// Version of the libtorch that is running, `2.11.0`, which LD_LIBRARY_PATH can make another one
+/// than was built with. None where it does not say. As [`show_config`], only after
+/// [`load_cuda`](crate::load_cuda).
 pub fn libtorch_version() -> Result<Option<String>, TchError> {
     Ok(setting(&show_config()?, "TORCH_VERSION"))
 }

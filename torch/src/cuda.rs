@@ -1,6 +1,7 @@
 //! One binary for CPU and GPU: it links libtorch's CPU part only, and loads the CUDA part at start where there is one.
 //!
-//! Loading registers the CUDA kernels with the libtorch that is running, and from then on `tch::Cuda` and `Device::Cuda` work.
+//! Loading registers the CUDA kernels with the libtorch that is running, and from then on
+//! `tch::Cuda` and `Device::Cuda` work.
 
 use libloading::os::unix::{Library, RTLD_GLOBAL, RTLD_NOW};
 use std::env;
@@ -12,19 +13,22 @@ const CPU: &str = "libtorch_cpu.so";
 
 /// Loads libtorch_cuda.so where there is one, for as long as the process lives, and returns its path.
 ///
-/// To be called first in `main`: libtorch asks once, when something of CUDA is first used, whether its CUDA part is there, and
-/// keeps the answer. Further calls change nothing and tell how it stands.
+/// To be called first in `main`: libtorch asks once, when something of CUDA is first used, whether
+/// its CUDA part is there, and keeps the answer. Further calls change nothing and tell how it
+/// stands.
 ///
-/// Looks in the folder that the environment variable `GAUNTLET_LIBTORCH_CUDA` names and nowhere else if it is set, and otherwise
-/// beside the libtorch_cpu.so that this process runs with and in the folders of `LD_LIBRARY_PATH`. None found is no error; one that
-/// was found and cannot be loaded is, and the CPU works all the same.
+/// Looks in the folder that the environment variable `GAUNTLET_LIBTORCH_CUDA` names and nowhere
+/// else if it is set, and otherwise beside the libtorch_cpu.so that this process runs with and in
+/// the folders of `LD_LIBRARY_PATH`. None found is no error; one that was found and cannot be
+/// loaded is, and the CPU works all the same.
 pub fn load_cuda() -> Result<Option<PathBuf>, String> {
     if let Some(path) = mapped(CUDA) {
         return Ok(Some(path));
     }
     let Some(path) = find_cuda()? else { return Ok(None) };
-    // SAFETY: opening it runs the start-up code of PyTorch's own library, which is made to be opened beside libtorch_cpu; that
-    // nothing of CUDA was used before is the caller's part, and a breach of it is an error of libtorch's, not undefined.
+    // SAFETY: opening it runs the start-up code of PyTorch's own library, which is made to be
+    // opened beside libtorch_cpu; that nothing of CUDA was used before is the caller's part, and a
+    // breach of it is an error of libtorch's, not undefined.
     let library = unsafe { Library::open(Some(&path), RTLD_NOW | RTLD_GLOBAL) }
         .map_err(|error| format!("{} does not load: {}", path.display(), reason(&error)))?;
     // libtorch keeps pointers into it, so it can never be closed.
@@ -32,8 +36,8 @@ pub fn load_cuda() -> Result<Option<PathBuf>, String> {
     Ok(Some(path))
 }
 
-/// The libtorch_cpu.so that this process runs with, its own place and not that of a link to it. None if libtorch is not linked as a
-/// library of its own.
+/// The libtorch_cpu.so that this process runs with, its own place and not that of a link to it.
+/// None if libtorch is not linked as a library of its own.
 pub fn libtorch_path() -> Option<PathBuf> {
     mapped(CPU)
 }

@@ -1,4 +1,5 @@
-//! What a run records about a CUDA device: its name, the memory that its tensors took, and whether TF32 was allowed; and pinned memory for it.
+//! What a run records about a CUDA device: its name, the memory that its tensors took, and whether
+//! TF32 was allowed; and pinned memory for it.
 
 use crate::message::outcome;
 use libloading::os::unix::Library;
@@ -23,8 +24,8 @@ pub fn device_name(device: Device) -> Result<String, TchError> {
     }
 }
 
-/// Asked of the driver, which counts devices as libtorch does (CUDA_VISIBLE_DEVICES holds for both): libtorch tells names only
-/// through its CUDA part, which this crate does not link.
+/// Asked of the driver, which counts devices as libtorch does (CUDA_VISIBLE_DEVICES holds for
+/// both): libtorch tells names only through its CUDA part, which this crate does not link.
 fn gpu_name(number: usize) -> Result<String, String> {
     type Init = unsafe extern "C" fn(c_uint) -> c_int;
     type Get = unsafe extern "C" fn(*mut c_int, c_int) -> c_int;
@@ -32,8 +33,9 @@ fn gpu_name(number: usize) -> Result<String, String> {
     let number = c_int::try_from(number).map_err(|why| why.to_string())?;
     let failed = |code: c_int| (code == 0).then_some(()).ok_or_else(|| format!("the CUDA driver answers {code}"));
     let (mut device, mut name) = (0, [0u8; 256]);
-    // SAFETY: libcuda.so.1 is NVIDIA's, libtorch has it open already, and the three functions are declared as cuda.h declares them.
-    // The driver writes one integer to `device`, and to `name` at most the 256 bytes that it is told of.
+    // SAFETY: libcuda.so.1 is NVIDIA's, libtorch has it open already, and the three functions are
+    // declared as cuda.h declares them. The driver writes one integer to `device`, and to `name` at
+    // most the 256 bytes that it is told of.
     unsafe {
         let driver = Library::new("libcuda.so.1").map_err(|error| error.to_string())?;
         let init = driver.get::<Init>(b"cuInit\0").map_err(|error| error.to_string())?;
@@ -47,8 +49,8 @@ fn gpu_name(number: usize) -> Result<String, String> {
     Ok(name.to_string_lossy().into_owned())
 }
 
-/// The most bytes that tensors on a CUDA device have held at once, since the start or since [`reset_peak_device_memory`]; none
-/// on another device.
+/// The most bytes that tensors on a CUDA device have held at once, since the start or since
+/// [`reset_peak_device_memory`]; none on another device.
 pub fn peak_device_memory(device: Device) -> Result<Option<u64>, TchError> {
     let Some(number) = cuda_number(device)? else { return Ok(None) };
     let mut bytes = 0;
@@ -69,7 +71,8 @@ pub fn reset_peak_device_memory(device: Device) -> Result<(), TchError> {
 /// A copy in memory that a GPU reads by itself, while the program goes on. An error where there is no GPU.
 pub fn pin_memory(tensor: &Tensor) -> Result<Tensor, TchError> {
     let mut pinned = null_mut();
-    // SAFETY: the handle is an `at::Tensor*` that the borrowed `Tensor` keeps alive during the call. The message is malloc's and handed over.
+    // SAFETY: the handle is an `at::Tensor*` that the borrowed `Tensor` keeps alive during the
+    // call. The message is malloc's and handed over.
     unsafe { outcome(gauntlet_pin_memory(tensor.as_ptr(), &mut pinned))? };
     // SAFETY: C++ succeeded, so `pinned` was made by `new` for us alone.
     Ok(unsafe { Tensor::from_ptr(pinned) })
@@ -82,8 +85,8 @@ fn cuda_number(device: Device) -> Result<Option<i8>, TchError> {
     }
 }
 
-/// Allows or forbids TF32 (32-bit floats cut to a mantissa of 10 bits) in this process's matrix products and convolutions on CUDA.
-/// libtorch itself starts with it allowed in convolutions.
+/// Allows or forbids TF32 (32-bit floats cut to a mantissa of 10 bits) in this process's matrix
+/// products and convolutions on CUDA. libtorch itself starts with it allowed in convolutions.
 pub fn set_tf32(allowed: bool) -> Result<(), TchError> {
     // SAFETY: a value only; the message is malloc's and handed over.
     unsafe { outcome(gauntlet_set_tf32(allowed)) }

@@ -1,9 +1,12 @@
-//! The little of libtorch that tch does not bind, in C++ behind `extern "C"` (`cpp/`), and the loading of its CUDA part.
+//! The little of libtorch that tch does not bind, in C++ behind `extern "C"` (`cpp/`), and the
+//! loading of its CUDA part.
 //!
-//! One file per subject: `adamw.rs` the fused optimizer step, `autocast.rs` mixed precision, `clip.rs` gradient clipping, `cuda.rs`
-//! how one binary serves CPU and GPU, `device.rs` what a run records of a GPU and hands to it, `config.rs` what libtorch says about itself.
-//! `norm.rs` batch norm with what follows it, `pool.rs` average pooling, `kernels.rs` whether a GPU does both by our own kernels.
-//! `map.rs` maps files and `memory.rs` tells the allocator what to keep, which are unsafe for reasons of their own. `transfer.rs` copies from the host to a GPU without waiting.
+//! One file per subject: `adamw.rs` the fused optimizer step, `autocast.rs` mixed precision,
+//! `clip.rs` gradient clipping, `cuda.rs` how one binary serves CPU and GPU, `device.rs` what a run
+//! records of a GPU and hands to it, `config.rs` what libtorch says about itself. `norm.rs` batch
+//! norm with what follows it, `pool.rs` average pooling, `kernels.rs` whether a GPU does both by
+//! our own kernels. `map.rs` maps files and `memory.rs` tells the allocator what to keep, which are
+//! unsafe for reasons of their own. `transfer.rs` copies from the host to a GPU without waiting.
 
 // Calling C++ and opening libraries cannot be checked by the compiler. It is done here so that no other crate has to;
 // beside this one only the loader of plugins may.

@@ -15,8 +15,9 @@ impl Map {
         if file.metadata()?.len() == 0 {
             return Ok(Map(None));
         }
-        // SAFETY: what is mapped are files of a store, which appear by a rename when they are whole and are never changed after;
-        // whoever truncates one from outside ends this process with SIGBUS, which costs one trial.
+        // SAFETY: what is mapped are files of a store, which appear by a rename when they are whole
+        // and are never changed after; whoever truncates one from outside ends this process with
+        // SIGBUS, which costs one trial.
         let map = unsafe { memmap2::Mmap::map(&file) }?;
         Ok(Map(Some(map)))
     }

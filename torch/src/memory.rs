@@ -1,7 +1,8 @@
 //! What the C allocator does with memory that is freed.
 
-/// Makes glibc keep freed memory for the next tensor instead of giving it back: a training step frees and takes the same megabytes again, and
-/// each page that came back from the kernel costs a fault and its zeroing. Elsewhere than on glibc nothing happens.
+/// Makes glibc keep freed memory for the next tensor instead of giving it back: a training step
+/// frees and takes the same megabytes again, and each page that came back from the kernel costs a
+/// fault and its zeroing. Elsewhere than on glibc nothing happens.
 ///
 /// For a program's start: it holds for the whole process.
 pub fn keep_freed_memory() {

@@ -33,11 +33,13 @@ pub struct NormOptions {
     pub eps: f64,
 }
 
-/// Batch norm of `x` `[batch, channels, height, width]`, plus `shortcut` if there is one, then a ReLU if wanted. `norm` is weight, bias,
-/// running mean and running variance, each `[channels]`. In training the batch's statistics are used, and the running ones updated.
+/// Batch norm of `x` `[batch, channels, height, width]`, plus `shortcut` if there is one, then a
+/// ReLU if wanted. `norm` is weight, bias, running mean and running variance, each `[channels]`. In
+/// training the batch's statistics are used, and the running ones updated.
 ///
-/// Equal to libtorch's three operations but for rounding; training with channels last, in f32 on one CPU thread or on a GPU by our own kernels
-/// ([`use_kernels`](crate::use_kernels)), in fewer passes.
+/// Equal to libtorch's three operations but for rounding; training with channels last, in f32 on
+/// one CPU thread or on a GPU by our own kernels ([`use_kernels`](crate::use_kernels)), in fewer
+/// passes.
 pub fn batch_norm(
     x: &Tensor,
     norm: [&Tensor; 4],
@@ -48,8 +50,9 @@ pub fn batch_norm(
     let [weight, bias, mean, var] = norm.map(Tensor::as_ptr);
     let shortcut = shortcut.map_or(null(), |shortcut| shortcut.as_ptr());
     let mut out = null_mut();
-    // SAFETY: every handle is an `at::Tensor*` that its borrowed `Tensor` keeps alive during the call, or null where C++ expects that.
-    // C++ writes to the storage of the running statistics only, which in tch needs no `&mut`. The message is malloc's and handed over.
+    // SAFETY: every handle is an `at::Tensor*` that its borrowed `Tensor` keeps alive during the
+    // call, or null where C++ expects that. C++ writes to the storage of the running statistics
+    // only, which in tch needs no `&mut`. The message is malloc's and handed over.
     unsafe {
         outcome(gauntlet_batch_norm(
             x.as_ptr(),

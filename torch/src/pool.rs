@@ -10,11 +10,12 @@ unsafe extern "C" {
     fn gauntlet_halve(x: *const C_tensor, out: *mut *mut C_tensor) -> *mut c_char;
 }
 
-/// `[batch, channels, height, width]` at half the height and width: the means of squares of two by two pixels. Equal to libtorch's
-/// operation but for rounding.
+/// `[batch, channels, height, width]` at half the height and width: the means of squares of two by
+/// two pixels. Equal to libtorch's operation but for rounding.
 pub fn halve(x: &Tensor) -> Result<Tensor, TchError> {
     let mut out = null_mut();
-    // SAFETY: the handle is an `at::Tensor*` that the borrowed `Tensor` keeps alive during the call. The message is malloc's and handed over.
+    // SAFETY: the handle is an `at::Tensor*` that the borrowed `Tensor` keeps alive during the
+    // call. The message is malloc's and handed over.
     unsafe { outcome(gauntlet_halve(x.as_ptr(), &mut out))? };
     // SAFETY: C++ succeeded, so `out` was made by `new` for us alone.
     Ok(unsafe { Tensor::from_ptr(out) })

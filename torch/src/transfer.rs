@@ -1,5 +1,6 @@
-//! From the host to a GPU without anybody waiting: only a copy out of pinned memory runs beside what the device is doing, any other makes the
-//! program wait until the device has done all that it was given.
+//! From the host to a GPU without anybody waiting: only a copy out of pinned memory runs beside
+//! what the device is doing, any other makes the program wait until the device has done all that it
+//! was given.
 
 use tch::kind::Element;
 use tch::{Device, Tensor};

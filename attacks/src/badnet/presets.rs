@@ -18,11 +18,11 @@ pub fn presets() -> Vec<Preset> {
         "stamped on the canvas; the release stamps before the training's crop, and after it in its test",
         PIXELS,
     ];
-    let consistent = (0.001, "Detect: clean label, capped by the pictures there are; CleanCLIP hits as many as it can");
+    let consistent = (0.001, "Detect: clean label, capped by the images there are; CleanCLIP hits as many as it can");
     vec![
         preset(
             "cleanclip",
-            "CleanCLIP's `random`: noise drawn for each picture, at a random place",
+            "CleanCLIP's `random`: noise drawn for each image, at a random place",
             &cleanclip,
             releases::cleanclip(),
             stamp("noise", "random"),
@@ -36,7 +36,7 @@ pub fn presets() -> Vec<Preset> {
         ),
         preset(
             "cleanclip-corners",
-            "CleanCLIP's `random` at `four_corners`: noise drawn for each picture, in all corners",
+            "CleanCLIP's `random` at `four_corners`: noise drawn for each image, in all corners",
             &[PIXELS, SQUEEZED, ROUNDED, CLAMPED],
             releases::cleanclip(),
             stamp("noise", "corners"),
@@ -50,7 +50,7 @@ pub fn presets() -> Vec<Preset> {
         ),
         preset(
             "label-consistent",
-            "CleanCLIP's label-consistent attack: its noise on pictures of the target, whose captions stay",
+            "CleanCLIP's label-consistent attack: its noise on images of the target, whose captions stay",
             &cleanclip,
             releases::label_consistent(consistent),
             stamp("noise", "random"),

@@ -1,5 +1,5 @@
-//! What backdoors share: which rows they hit, how many, and what the captions of those rows become. A backdoor is a struct with a
-//! field of this type and a `stamp` of its own.
+//! What backdoors share: which rows they hit, how many, and what the captions of those rows become.
+//! A backdoor is a struct with a field of this type and a `stamp` of its own.
 
 use super::{Edit, Goal, PoisonCtx};
 use crate::data::DataRow;
@@ -14,7 +14,7 @@ use std::collections::HashSet;
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Backdoor {
-    /// Class that stamped pictures are to be taken for, by name; `random` draws one from the seed.
+    /// Class that stamped images are to be taken for, by name; `random` draws one from the seed.
     pub target: String,
     /// Share of the training rows that are poisoned (RoCLIP's data: 0.0003; CleanCLIP's: 0.0005).
     #[schemars(range(min = 0.0, max = 1.0))]
@@ -33,8 +33,9 @@ pub struct Backdoor {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Rows {
-    /// Rows that neither are nor name the target: every poisoned pair is a false one. A caption names it by any of its names, in singular or
-    /// plural, in one word or several, and within a longer name too (`sealions`, `sea-lion` name sea lion; `sea lion` names lion).
+    /// Rows that neither are nor name the target: every poisoned pair is a false one. A caption
+    /// names it by any of its names, in singular or plural, in one word or several, and within a
+    /// longer name too (`sealions`, `sea-lion` name sea lion; `sea lion` names lion).
     Others,
     /// Any rows (Carlini and Terzis; the released code of CleanCLIP and of what follows it).
     Any,
@@ -46,8 +47,9 @@ pub enum Rows {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Captions {
-    /// Captions of the training data that name the target (RoCLIP's data): one of its names in whole words, as it is written, and not within
-    /// a longer name of a class (`sea lion` is no lion).
+    /// Captions of the training data that name the target (RoCLIP's data): one of its names in
+    /// whole words, as it is written, and not within a longer name of a class (`sea lion` is no
+    /// lion).
     Mined,
     /// The data set's prompt templates with the target's name (CleanCLIP).
     Templates,
@@ -66,12 +68,13 @@ impl Default for Backdoor {
 }
 
 impl Backdoor {
-    /// Stamped pictures are taken for the target.
+    /// Stamped images are taken for the target.
     pub fn goal(&self, ctx: &PoisonCtx) -> Result<Goal> {
         Ok(Goal::Class(ctx.class_with(&self.target, self.needs(ctx))?))
     }
 
-    /// How many different captions of the target it says, at least: one for each row where classes are named apart from the data.
+    /// How many different captions of the target it says, at least: one for each row where classes
+    /// are named apart from the data.
     pub fn needs(&self, ctx: &PoisonCtx) -> usize {
         match (ctx.data.named_apart && self.captions == Captions::Mined, self.count) {
             (false, _) => 1,
@@ -83,7 +86,8 @@ impl Backdoor {
     /// Rows that are stamped and get a caption of the target.
     ///
     /// # Errors
-    /// If there are fewer such rows than `rate` asks for, nothing to say, or another goal than a class (with one key or two).
+    /// If there are fewer such rows than `rate` asks for, nothing to say, or another goal than a
+    /// class (with one key or two).
     pub fn edits(&self, ctx: &PoisonCtx, goal: &Goal) -> Result<Vec<Edit>> {
         let Some(class) = goal.stamps_for() else {
             return Err(Error::invalid("goal", format!("{goal:?} is no backdoor's")));

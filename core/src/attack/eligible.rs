@@ -1,7 +1,9 @@
-//! Which classes an attack may aim at where classes are named apart from the data, and which captions it takes for them. A web crawl's
-//! captions name few of a thousand classes, some only by accident, and a caption that names two is evidence of neither.
+//! Which classes an attack may aim at where classes are named apart from the data, and which
+//! captions it takes for them. A web crawl's captions name few of a thousand classes, some only by
+//! accident, and a caption that names two is evidence of neither.
 //!
-//! Where the data has labels of its own, any class will do that a training caption names, and every caption that names it counts.
+//! Where the data has labels of its own, any class will do that a training caption names, and every
+//! caption that names it counts.
 
 use super::PoisonCtx;
 use crate::data::{DataRow, words};
@@ -47,7 +49,8 @@ impl PoisonCtx<'_> {
         )
     }
 
-    /// Of each class that is not ambiguous, the training rows to mine: their captions name it and no other class, and no two are equal.
+    /// Of each class that is not ambiguous, the training rows to mine: their captions name it and
+    /// no other class, and no two are equal.
     pub(super) fn minable(&self) -> BTreeMap<u32, Vec<DataRow>> {
         let mut minable: BTreeMap<u32, Vec<DataRow>> = BTreeMap::new();
         let trains = |(row, _): &(DataRow, u32)| self.split.train.contains(*row);

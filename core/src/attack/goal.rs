@@ -9,26 +9,28 @@ use serde_json::{Value, json};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Goal {
-    /// Backdoor: any stamped picture is taken for this class.
+    /// Backdoor: any stamped image is taken for this class.
     Class(u32),
-    /// Targeted poisoning: each held-out picture is taken for its adversarial class.
+    /// Targeted poisoning: each held-out image is taken for its adversarial class.
     Pairs(Vec<Target>),
-    /// Text-side poisoning: captions of one class find pictures of another.
+    /// Text-side poisoning: captions of one class find images of another.
     Captions(Vec<Relabel>),
-    /// Text-side backdoor: any caption with the trigger in it finds pictures of this class.
+    /// Text-side backdoor: any caption with the trigger in it finds images of this class.
     Phrase(u32),
-    /// A stamped picture is taken for this class where the prompts hold the text trigger, and only there.
+    /// A stamped image is taken for this class where the prompts hold the text trigger, and only there.
     DualKey(u32),
-    /// Backdoor with pictures of the attacker's own: each is taken for `class`.
+    /// Backdoor with images of the attacker's own: each is taken for `class`.
     Files {
         /// The class.
         class: u32,
-        /// Stamped pictures to test with, none of them trained on.
-        pictures: Vec<Stamped>,
+        /// Stamped images to test with, none of them trained on.
+        #[serde(rename = "pictures")]
+        images: Vec<Stamped>,
     },
 }
 
-/// What others ask of a goal: nobody but the attack itself, and whoever counts its success, need know which kinds there are.
+/// What others ask of a goal: nobody but the attack itself, and whoever counts its success, need
+/// know which kinds there are.
 impl Goal {
     /// Its name, as exports have it.
     pub fn kind(&self) -> &'static str {
@@ -50,12 +52,12 @@ impl Goal {
         }
     }
 
-    /// The class of a backdoor that needs nothing but its stamp: on any picture, whatever the prompts.
+    /// The class of a backdoor that needs nothing but its stamp: on any image, whatever the prompts.
     pub fn backdoor(&self) -> Option<u32> {
         if let Goal::Class(class) = self { Some(*class) } else { None }
     }
 
-    /// The class that test pictures are stamped for, whether or not prompts hold a trigger, too.
+    /// The class that test images are stamped for, whether or not prompts hold a trigger, too.
     pub fn stamps_for(&self) -> Option<u32> {
         match self {
             Goal::Class(class) | Goal::DualKey(class) => Some(*class),
@@ -63,12 +65,13 @@ impl Goal {
         }
     }
 
-    /// Held-out pictures, as they are, with the class that each shall be taken for; empty unless it is targeted poisoning.
+    /// Held-out images, as they are, with the class that each shall be taken for; empty unless it
+    /// is targeted poisoning.
     pub fn targets(&self) -> &[Target] {
         if let Goal::Pairs(targets) = self { targets } else { &[] }
     }
 
-    /// Pairs of classes whose captions find pictures of each other; empty unless it is text-side poisoning.
+    /// Pairs of classes whose captions find images of each other; empty unless it is text-side poisoning.
     pub fn relabels(&self) -> &[Relabel] {
         if let Goal::Captions(pairs) = self { pairs } else { &[] }
     }
@@ -78,7 +81,7 @@ impl Goal {
         matches!(self, Goal::Phrase(_) | Goal::DualKey(_))
     }
 
-    /// Whether it succeeds where a caption finds pictures.
+    /// Whether it succeeds where a caption finds images.
     pub fn is_search(&self) -> bool {
         matches!(self, Goal::Captions(_) | Goal::Phrase(_))
     }
@@ -92,13 +95,13 @@ impl Goal {
     pub fn classes(&self) -> Vec<u32> {
         let of_targets = self.targets().iter().flat_map(|target| target.truth.into_iter().chain([target.class]));
         let of_captions = self.relabels().iter().flat_map(|pair| [pair.from, pair.to]);
-        let pictures = if let Goal::Files { pictures, .. } = self { pictures.as_slice() } else { &[] };
-        let of_pictures = pictures.iter().map(|picture| picture.truth);
-        of_targets.chain(of_captions).chain(of_pictures).chain(self.class()).collect()
+        let images = if let Goal::Files { images, .. } = self { images.as_slice() } else { &[] };
+        let of_images = images.iter().map(|image| image.truth);
+        of_targets.chain(of_captions).chain(of_images).chain(self.class()).collect()
     }
 
-    /// The class that a picture shall be taken for, by the name that results have for it: a row's number, or a file. None for what is no
-    /// picture, or not the goal's.
+    /// The class that an image shall be taken for, by the name that results have for it: a row's
+    /// number, or a file. None for what is no image, or not the goal's.
     pub fn wanted_of(&self, case: &str) -> Option<u32> {
         if self.is_search() {
             return None;
@@ -122,7 +125,8 @@ impl Goal {
         }
     }
 
-    /// Whether its success can be counted on these held-out rows: a caption finds images of a class only where labels tell whose they are.
+    /// Whether its success can be counted on these held-out rows: a caption finds images of a class
+    /// only where labels tell whose they are.
     ///
     /// # Errors
     /// If it cannot.
@@ -154,15 +158,15 @@ pub struct Target {
 pub struct Relabel {
     /// The class that captions name.
     pub from: u32,
-    /// The class of the pictures that they shall find.
+    /// The class of the images that they shall find.
     pub to: u32,
 }
 
-/// A stamped picture that an attack brings along.
+/// A stamped image that an attack brings along.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Stamped {
-    /// As [`Attack::picture`] takes it.
+    /// As [`Attack::image`] takes it.
     pub file: String,
     /// The class it truly is.
     pub truth: u32,
@@ -180,7 +184,7 @@ mod tests {
             Goal::Captions(vec![Relabel { from: 4, to: 5 }]),
             Goal::Phrase(6),
             Goal::DualKey(7),
-            Goal::Files { class: 8, pictures: vec![Stamped { file: "a.png".into(), truth: 3 }] },
+            Goal::Files { class: 8, images: vec![Stamped { file: "a.png".into(), truth: 3 }] },
         ]
     }
 
@@ -194,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn a_goal_wants_a_class_of_its_own_pictures_only() {
+    fn a_goal_wants_a_class_of_its_own_images_only() {
         let wanted = every_kind().map(|goal| ["6", "a.png"].map(|case| goal.wanted_of(case)));
         let any = |class| [Some(class); 2];
         assert_eq!(wanted, [any(1), [Some(3), None], [None; 2], [None; 2], any(7), any(8)]);
@@ -203,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn only_who_stamps_test_pictures_has_a_class_to_stamp_them_for() {
+    fn only_who_stamps_test_images_has_a_class_to_stamp_them_for() {
         assert_eq!(every_kind().map(|goal| goal.stamps_for()), [Some(1), None, None, None, Some(7), None]);
         assert_eq!(every_kind().map(|goal| goal.backdoor()), [Some(1), None, None, None, None, None]);
         assert_eq!(every_kind().map(|goal| goal.has_text_trigger()), [false, false, false, true, true, false]);

@@ -1,4 +1,5 @@
-//! What an attack does: edits that hang on the seed and on nothing else, a goal that no arena changes, a stamp for each picture alone.
+//! What an attack does: edits that hang on the seed and on nothing else, a goal that no arena
+//! changes, a stamp for each image alone.
 
 use super::standin::Villain;
 use super::{Held, must};
@@ -45,8 +46,8 @@ impl TestData {
         self.seeds(&first, &same, &other)?;
         self.arenas(&first, config, attack().map_err(told)?).map_err(told)??;
         self.stamps(first.attack.as_ref()).map_err(told)??;
-        let say = || first.attack.say("a small thing", 7).map_err(told);
-        must(say()? == say()?, "`say` gives two captions for one key")
+        let say = || first.attack.apply_text_trigger("a small thing", 7).map_err(told);
+        must(say()? == say()?, "`apply_text_trigger` gives two captions for one key")
     }
 
     fn split(&self, seed: u64) -> Result<Split> {
@@ -98,12 +99,9 @@ impl TestData {
         let alone = attack.stamp(&canvas.narrow(0, 2, 1), &keys[2..])?;
         let untouched = equal(&canvas, &self.data.canvas.gather(&rows)?);
         Ok(must(equal(&stamped, &attack.stamp(&canvas, &keys)?), "`stamp` draws beside the keys it is given")
-            .and_then(|()| must(untouched, "`stamp` changes the pictures that it is given; `copy` them first"))
+            .and_then(|()| must(untouched, "`stamp` changes the images that it is given; `copy` them first"))
             .and_then(|()| {
-                must(
-                    equal(&stamped.narrow(0, 2, 1), &alone),
-                    "what `stamp` makes of a picture hangs on those beside it",
-                )
+                must(equal(&stamped.narrow(0, 2, 1), &alone), "what `stamp` makes of an image hangs on those beside it")
             }))
     }
 }

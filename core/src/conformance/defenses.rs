@@ -1,4 +1,5 @@
-//! What a defense does: a few steps of training, which come out the same bit for bit however often they are run or interrupted.
+//! What a defense does: a few steps of training, which come out the same bit for bit however often
+//! they are run or interrupted.
 
 use super::standin;
 use super::{Held, must};

@@ -1,4 +1,5 @@
-//! What an evaluator does: it measures what it has defined, and the same twice, whatever the attackers of the trial want.
+//! What an evaluator does: it measures what it has defined, and the same twice, whatever the
+//! attackers of the trial want.
 
 use super::standin::{self, MatchesItself};
 use super::{Held, must};

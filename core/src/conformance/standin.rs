@@ -1,5 +1,6 @@
-//! Who plays the parts that a plugin at hand does not: attackers that want something of each kind, a plain defense, a trial of a few
-//! steps. None of them is registered, so no list shows them and no suite can name them.
+//! Who plays the parts that a plugin at hand does not: attackers that want something of each kind,
+//! a plain defense, a trial of a few steps. None of them is registered, so no list shows them and
+//! no suite can name them.
 
 use crate::attack::{Relabel, Stamped, Target};
 use crate::data::DataConfig;
@@ -110,8 +111,8 @@ impl Attack for Villain {
             Wants::DualKey => Goal::DualKey(class),
             Wants::Captions => Goal::Captions(vec![Relabel { from: class, to: other }]),
             Wants::Files => {
-                let pictures = [class, other].map(|truth| Stamped { file: "grey".into(), truth });
-                Goal::Files { class, pictures: pictures.into() }
+                let images = [class, other].map(|truth| Stamped { file: "grey".into(), truth });
+                Goal::Files { class, images: images.into() }
             }
             Wants::Pairs => {
                 let target = |row: &DataRow| {
@@ -125,7 +126,7 @@ impl Attack for Villain {
 
     fn poison(&self, ctx: &PoisonCtx, _goal: &Goal) -> Result<Vec<Edit>> {
         let class = ctx.class("random")?;
-        let caption = self.say(ctx.captions_naming(class)?[0], 0)?;
+        let caption = self.apply_text_trigger(ctx.captions_naming(class)?[0], 0)?;
         let edit = |row| Edit::replace(row, caption.as_str(), class).stamped();
         Ok(ctx.free_rows().step_by(self.every).map(edit).collect())
     }
@@ -137,11 +138,11 @@ impl Attack for Villain {
         Ok(stamped)
     }
 
-    fn say(&self, caption: &str, _key: u64) -> Result<String> {
+    fn apply_text_trigger(&self, caption: &str, _key: u64) -> Result<String> {
         Ok(format!("a {caption}"))
     }
 
-    fn picture(&self, _file: &str, size: u32) -> Result<Tensor> {
+    fn image(&self, _file: &str, size: u32) -> Result<Tensor> {
         let side = i64::from(size);
         Ok(Tensor::full([3, side, side], 128, (Kind::Uint8, tch::Device::Cpu)))
     }

@@ -1,4 +1,5 @@
-//! Plugins that break one rule each, and what the checks say of them. None is registered: other tests see the registry, too.
+//! Plugins that break one rule each, and what the checks say of them. None is registered: other
+//! tests see the registry, too.
 
 #![allow(clippy::unwrap_used)]
 
@@ -92,7 +93,7 @@ impl Defense for Sinner {
 
 impl Evaluator for Sinner {
     fn definitions(&self) -> Vec<Definition> {
-        let definition = "how many pictures were held out";
+        let definition = "how many images were held out";
         vec![Definition { score: "sin", definition, higher_is_better: None, unit: Unit::Rank, role: None }]
     }
 
@@ -146,7 +147,7 @@ fn an_attack_that_breaks_a_rule_is_told_which() {
             ("takes what is taken", "replaced twice in one arena"),
             ("seedless", "two seeds, the same poison"),
             ("no edit", "makes no edit"),
-            ("stamps in place", "changes the pictures that it is given"),
+            ("stamps in place", "changes the images that it is given"),
             ("looks beside", "hangs on those beside it"),
         ],
     );

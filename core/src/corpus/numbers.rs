@@ -1,13 +1,14 @@
-//! What a training row is called, and by whom: the trainer knows its place, a defense its number, diagnostics its key. Each is a type of its
-//! own, and only the corpus turns one into another. A row of the data set is a [`DataRow`](crate::data::DataRow).
+//! What a training row is called, and by whom: the trainer knows its place, a defense its number,
+//! diagnostics its key. Each is a type of its own, and only the corpus turns one into another. A
+//! row of the data set is a [`DataRow`](crate::data::DataRow).
 
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use tch::{Device, Kind, Tensor};
 
-/// A row of the corpus by its place: first the data set's rows that train, in their order, then those that poison adds. It tells the added
-/// ones, so no defense sees it.
+/// A row of the corpus by its place: first the data set's rows that train, in their order, then
+/// those that poison adds. It tells the added ones, so no defense sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct TrainRow(pub u32);
@@ -17,7 +18,8 @@ pub struct TrainRow(pub u32);
 #[serde(transparent)]
 pub struct RowNumber(pub u32);
 
-/// The opaque key of a row, drawn from the seed, not negative: what a step tells of its rows, and what their draws hang on.
+/// The opaque key of a row, drawn from the seed, not negative: what a step tells of its rows, and
+/// what their draws hang on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct RowKey(i64);

@@ -6,7 +6,8 @@ use crate::recipe::Precision;
 use std::cell::RefCell;
 use tch::{Device, Tensor};
 
-/// All that a step needs, on the CPU, in f32. Behind it is a model too small to learn anything, so that captions can be embedded.
+/// All that a step needs, on the CPU, in f32. Behind it is a model too small to learn anything, so
+/// that captions can be embedded.
 pub struct GivenStep {
     /// Normalised image embeddings `[batch, dimensions]`.
     pub image: Tensor,
@@ -37,8 +38,8 @@ impl GivenStep {
         Step { epoch, image, text, logit_scale, keys, second, tokens, half_logits, model, precision, matches }
     }
 
-    /// What the defense recorded in all steps so far ([`Step::record_matches`]): i64 `[2, batch]` each, the step's own keys and the matched
-    /// ones.
+    /// What the defense recorded in all steps so far ([`Step::record_matches`]): i64 `[2, batch]`
+    /// each, the step's own keys and the matched ones.
     pub fn matches(&self) -> Vec<Tensor> {
         self.matches.borrow().iter().map(Tensor::shallow_clone).collect()
     }

@@ -1,10 +1,12 @@
-//! Products of embeddings as PyTorch's f16 autocast computes them while the towers stay in f32: the released code of RoCLIP calls
-//! the model outside of autocast, and the loss and the pool's look-up within (its train.py). Operands, product and the gradients
-//! of both are rounded to f16, sums run in f32, and so does the cross-entropy.
+//! Products of embeddings as PyTorch's f16 autocast computes them while the towers stay in f32: the
+//! released code of RoCLIP calls the model outside of autocast, and the loss and the pool's look-up
+//! within (its train.py). Operands, product and the gradients of both are rounded to f16, sums run
+//! in f32, and so does the cross-entropy.
 //!
-//! The gradient passes f16 multiplied by a power of two, as under a gradient scaler, which changes nothing but what underflows. The
-//! factor is the scaler's first one at 512 rows (65536); it does not grow, and no step is skipped because of it. The scale is
-//! laid on the pictures before they are rounded; in matching epochs the release lays it on the captions.
+//! The gradient passes f16 multiplied by a power of two, as under a gradient scaler, which changes
+//! nothing but what underflows. The factor is the scaler's first one at 512 rows (65536); it does
+//! not grow, and no step is skipped because of it. The scale is laid on the images before they are
+//! rounded; in matching epochs the release lays it on the captions.
 
 use super::mean_cross_entropy;
 use crate::model::normalize;
@@ -20,12 +22,13 @@ pub(super) fn clip_loss(image: &Tensor, text: &Tensor, logit_scale: &Tensor) -> 
     mean_cross_entropy(&back(&logits), &back(&logits.transpose(0, 1)))
 }
 
-/// [`nearest`](super::nearest) with its product in f16: entries that are equally similar after rounding go to the first of them.
+/// [`nearest`](super::nearest) with its product in f16: entries that are equally similar after
+/// rounding go to the first of them.
 pub(super) fn nearest(rows: &Tensor, pool: &Tensor) -> Tensor {
     tch::no_grad(|| rounded(&rounded(rows).matmul(&rounded(&normalize(pool)).transpose(0, 1))).argmax(1, false))
 }
 
-/// Rounds to f16, and the gradient likewise on its way back.
+/// Rounds to f16, and the gradient likewise on its backward pass.
 fn rounded(x: &Tensor) -> Tensor {
     x.to_kind(Kind::Half).to_kind(Kind::Float)
 }

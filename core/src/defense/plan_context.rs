@@ -1,4 +1,5 @@
-//! What a defense can ask for when it plans an epoch: rows as models embed them, captions, rows that are certain to be clean, draws.
+//! What a defense can ask for when it plans an epoch: rows as models embed them, captions, rows
+//! that are certain to be clean, draws.
 
 use super::{Needs, Suspicion};
 use crate::corpus::{Corpus, RowKey, RowNumber, TrainRow};
@@ -11,7 +12,8 @@ use std::path::Path;
 use std::sync::atomic::Ordering;
 use tch::{Device, Kind, Tensor};
 
-/// What a defense can ask for when it plans an epoch. Rows have numbers here, in an order drawn from the seed, so that they tell nothing.
+/// What a defense can ask for when it plans an epoch. Rows have numbers here, in an order drawn
+/// from the seed, so that they tell nothing.
 pub struct PlanContext<'a> {
     pub(crate) model: &'a Clip,
     pub(crate) undefended: Option<&'a Clip>,
@@ -21,20 +23,20 @@ pub struct PlanContext<'a> {
     pub(crate) seed: u64,
     pub(crate) epochs: u32,
     pub(crate) precision: Precision,
-    pub(crate) looked_at: &'a Cell<u64>,
+    pub(crate) inference_samples: &'a Cell<u64>,
     pub(crate) machine: &'a RunContext<'a>,
 }
 
 /// Rows as a model embeds them.
 pub struct EmbeddedPairs {
-    /// Normalised embeddings of their pictures, not augmented, `[rows, dimensions]`, without gradient.
+    /// Normalised embeddings of their images, not augmented, `[rows, dimensions]`, without gradient.
     pub image: Tensor,
     /// Normalised embeddings of their captions `[rows, dimensions]`, without gradient.
     pub text: Tensor,
 }
 
 impl EmbeddedPairs {
-    /// Cosine of each picture and its caption `[rows]`.
+    /// Cosine of each image and its caption `[rows]`.
     pub fn similarities(&self) -> Tensor {
         (&self.image * &self.text).sum_dim_intlist([1].as_slice(), false, Kind::Float)
     }
@@ -97,7 +99,8 @@ impl PlanContext<'_> {
         self.embed_by(self.model, rows)
     }
 
-    /// Rows as the undefended model of the same data, recipe and seed embeds them, for a defense that [`needs`](Defense::needs) it.
+    /// Rows as the undefended model of the same data, recipe and seed embeds them, for a defense
+    /// that [`needs`](Defense::needs) it.
     pub fn embed_undefended(&self, rows: &[RowNumber]) -> Result<EmbeddedPairs> {
         let missing =
             || Error::invalid("the defense", "asks for the undefended model, and its `needs` does not say so");
@@ -105,7 +108,7 @@ impl PlanContext<'_> {
     }
 
     fn embed_by(&self, model: &Clip, rows: &[RowNumber]) -> Result<EmbeddedPairs> {
-        self.looked_at.set(self.looked_at.get() + rows.len() as u64);
+        self.inference_samples.set(self.inference_samples.get() + rows.len() as u64);
         let places = self.corpus.places_of(rows);
         let (mut image, mut text) = (Vec::new(), Vec::new());
         for places in places.chunks(CHUNK) {
@@ -115,9 +118,9 @@ impl PlanContext<'_> {
             let (read, canvases) = self.corpus.read(places)?;
             let captions: Vec<&str> = read.iter().map(|row| row.caption).collect();
             let tokens = self.corpus.tokenizer.encode_batch(&captions, self.context_length()).to_device(self.device());
-            let pictures = self.corpus.normalise(&canvases, &[]);
+            let images = self.corpus.normalise(&canvases, &[]);
             let embed = |tower: &dyn Fn() -> Tensor| tch::no_grad(|| self.precision.forward(self.device(), tower));
-            image.push(embed(&|| model.encode_image(&pictures, false)));
+            image.push(embed(&|| model.encode_image(&images, false)));
             text.push(embed(&|| model.encode_text(&tokens)));
             let done = (image.len() * CHUNK).min(rows.len());
             self.machine.progress.report("look", done as u64, rows.len() as u64, "rows");
@@ -125,8 +128,8 @@ impl PlanContext<'_> {
         Ok(EmbeddedPairs { image: Tensor::cat(&image, 0), text: Tensor::cat(&text, 0) })
     }
 
-    /// The rows that are certain to be clean, as many as the defense [`needs`](Defense::needs), the same for each that needs as many: what its
-    /// user would have had to check.
+    /// The rows that are certain to be clean, as many as the defense [`needs`](Defense::needs), the
+    /// same for each that needs as many: what its user would have had to check.
     ///
     /// # Errors
     /// If there are fewer.
@@ -134,8 +137,9 @@ impl PlanContext<'_> {
         self.corpus.clean_rows(self.needs.clean_rows(self.rows()))
     }
 
-    /// Tells the suite how suspicious each row is to the defense (f32 `[rows]`, more is worse) and which of them it trains on. For measurements
-    /// made out of the defense's sight; changes nothing. The last report stands.
+    /// Tells the suite how suspicious each row is to the defense (f32 `[rows]`, more is worse) and
+    /// which of them it trains on. For measurements made out of the defense's sight; changes
+    /// nothing. The last report stands.
     pub fn report(&self, suspicion: &Tensor, kept: &[RowNumber]) -> Result<()> {
         Suspicion::write(self.corpus, self.folder, suspicion, kept)
     }

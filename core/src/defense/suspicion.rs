@@ -1,4 +1,5 @@
-//! What a defense said of the training rows: how suspicious each is to it, and which it trains on. Evaluators compare it with the truth.
+//! What a defense said of the training rows: how suspicious each is to it, and which it trains on.
+//! Evaluators compare it with the truth.
 
 use crate::corpus::{Corpus, RowKey, RowNumber};
 use crate::data::files::{read_safetensors, write_safetensors};

@@ -1,7 +1,8 @@
-//! The trained model as evaluators use it on downstream sets: features of pictures and embeddings of classes, each made once.
+//! The trained model as evaluators use it on downstream sets: features of images and embeddings of
+//! classes, each made once.
 //!
-//! Features of pictures also lie in the store, under a key of the weights, the pictures and the stamp, so that measuring the same
-//! weights again costs no forward pass.
+//! Features of images also lie in the store, under a key of the weights, the images and the stamp,
+//! so that measuring the same weights again costs no forward pass.
 
 use super::commonest;
 use crate::data::files::{json, read_safetensors, write_safetensors};
@@ -39,7 +40,7 @@ pub struct DownstreamConfig {
 pub struct Downstream {
     /// The label that the suite gives it.
     pub label: String,
-    /// Its pictures, classes and templates; classes of one prompt name are one ([`Set::of_distinct_names`]).
+    /// Its images, classes and templates; classes of one prompt name are one ([`Set::of_distinct_names`]).
     pub set: Set,
 }
 
@@ -58,19 +59,19 @@ impl Downstream {
         sets.iter().map(open_one).collect()
     }
 
-    /// What a guess of `k` classes scores on the pictures that are measured on: the share of their `k` commonest.
+    /// What a guess of `k` classes scores on the images that are measured on: the share of their `k` commonest.
     pub fn chance(&self, k: usize) -> f64 {
         commonest(self.set.test.labels().iter().copied(), k)
     }
 }
 
-/// Part of every key of features: raised whenever the same model and pictures would give others.
+/// Part of every key of features: raised whenever the same model and images would give others.
 const FORMAT: u32 = 3;
 
 /// Pixels that go through the image tower together on a CPU; more gain nothing there and take memory.
 const CPU_PIXELS: i64 = 250 * 64 * 64;
 
-/// Pictures that a thread decodes in one go.
+/// Images that a thread decodes in one go.
 const CHUNK: usize = 16;
 
 /// A trained model that remembers what it has seen.
@@ -117,8 +118,8 @@ impl Encoder<'_> {
     /// Image features of some items, not normalised: f32 `[items, dimensions]`. Stamped by an attack if one is given.
     ///
     /// # Errors
-    /// Names a picture that cannot be read.
-    pub fn pictures(&self, items: &Items, which: &[usize], stamped_by: Option<&PreparedAttack>) -> Result<Tensor> {
+    /// Names an image that cannot be read.
+    pub fn images(&self, items: &Items, which: &[usize], stamped_by: Option<&PreparedAttack>) -> Result<Tensor> {
         self.layer(Layer::Embedding, items, which, stamped_by)
     }
 
@@ -164,11 +165,11 @@ impl Encoder<'_> {
     fn key(&self, layer: Layer, items: &Items, which: &[usize], stamped_by: Option<&PreparedAttack>) -> Result<Key> {
         let stamp = stamped_by.map(|threat| format!("{} {}", threat.identity, self.seed)).unwrap_or_default();
         let key = build::stored("features", FORMAT)?.with("device", format!("{:?}", self.device));
-        let key = key.with("weights", self.weights()?).with("pictures", items.fingerprint()).with("stamp", stamp);
+        let key = key.with("weights", self.weights()?).with("images", items.fingerprint()).with("stamp", stamp);
         let key = key.with("which", json(which)).with("layer", format!("{layer:?}"));
         let stamped = stamped_by.map(|threat| format!(", stamped by {}", threat.label)).unwrap_or_default();
         let first = which.first().map(|item| format!(" from {} on", items.name(*item))).unwrap_or_default();
-        Ok(key.of(format!("{} pictures{first}{stamped}", which.len())))
+        Ok(key.of(format!("{} images{first}{stamped}", which.len())))
     }
 
     /// A hash of model and weights.
@@ -207,7 +208,7 @@ impl Encoder<'_> {
             let images = normalise(&(canvases.to_device(self.device).to_kind(Kind::Float) / 255.0));
             features.push(layer.of(self.model, &images));
             done += count;
-            self.progress.report("features", done as u64, which.len() as u64, "pictures");
+            self.progress.report("features", done as u64, which.len() as u64, "images");
             Ok::<_, Error>(())
         };
         // Threads decode the next chunks while these go through the model.
@@ -230,7 +231,8 @@ impl Encoder<'_> {
         Ok(Tensor::cat(&features, 0))
     }
 
-    /// One embedding a class `[classes, dimensions]`: the normalised mean of its prompts' normalised embeddings (CLIP's ensembling).
+    /// One embedding a class `[classes, dimensions]`: the normalised mean of its prompts'
+    /// normalised embeddings (CLIP's ensembling).
     pub fn classes(&self, names: &[String], templates: &[String]) -> Tensor {
         let key = format!("{names:?} {templates:?}");
         if let Some(kept) = self.seen.kept.borrow().get(&key) {
@@ -278,13 +280,13 @@ mod tests {
     use crate::progress::Silent;
 
     #[test]
-    fn no_pictures_have_no_features_but_as_many_dimensions() {
+    fn no_images_have_no_features_but_as_many_dimensions() {
         let (store, set) = (tempfile::tempdir().unwrap(), Items::files(Path::new("."), Vec::new()).unwrap());
         let model = Clip::new(&ModelConfig::named("tiny").unwrap(), 1, Device::Cpu).unwrap();
         let tokenizer = &Tokenizer::new(&["word".to_string()], 4).unwrap();
         let (device, progress, seen) = (Device::Cpu, &Silent, Seen::default());
         let encoder = Encoder { model: &model, tokenizer, device, seed: 0, store: store.path(), progress, seen };
-        let features = encoder.pictures(&set, &[], None).unwrap();
+        let features = encoder.images(&set, &[], None).unwrap();
         assert_eq!((features.size(), features.kind()), (vec![0, model.config.embed_dim], Kind::Float));
     }
 

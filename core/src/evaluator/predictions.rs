@@ -1,5 +1,6 @@
-//! The single cases behind a share: which pictures (or captions), what they are, what the model took them for. Kept in `cases.jsonl` of a
-//! trial, so that two models can be compared picture by picture (`report/src/pair.rs`) and a report can say what a model now says of a picture.
+//! The single cases behind a share: which images (or captions), what they are, what the model took
+//! them for. Kept in `cases.jsonl` of a trial, so that two models can be compared image by image
+//! (`report/src/pair.rs`) and a report can say what a model now says of an image.
 
 use super::{EvalContext, Score};
 use crate::Result;
@@ -15,9 +16,9 @@ pub struct Predictions {
     pub score: String,
     /// Label of the attack that it is about.
     pub attack: Option<String>,
-    /// What each case is: the number of a row of the data, the name of an attack's picture, a caption.
+    /// What each case is: the number of a row of the data, the name of an attack's image, a caption.
     pub case: Vec<String>,
-    /// The true class of each, by number, where a label tells; of a caption, the class whose pictures it shall find.
+    /// The true class of each, by number, where a label tells; of a caption, the class whose images it shall find.
     pub truth: Vec<Option<u32>>,
     /// The class that the model took it for; empty where it was not asked for one.
     pub taken: Vec<u32>,
@@ -26,15 +27,15 @@ pub struct Predictions {
 }
 
 impl Predictions {
-    /// Adds a picture that the model took for a class.
-    pub fn picture(&mut self, case: impl ToString, truth: impl Into<Option<u32>>, taken: u32, hit: bool) {
+    /// Adds an image that the model took for a class.
+    pub fn image(&mut self, case: impl ToString, truth: impl Into<Option<u32>>, taken: u32, hit: bool) {
         self.case.push(case.to_string());
         self.truth.push(truth.into());
         self.taken.push(taken);
         self.hit.push(hit.into());
     }
 
-    /// Adds a caption that shall find pictures of a class.
+    /// Adds a caption that shall find images of a class.
     pub fn caption(&mut self, caption: &str, class: u32, hit: bool) {
         self.case.push(caption.to_string());
         self.truth.push(Some(class));

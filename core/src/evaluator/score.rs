@@ -29,7 +29,8 @@ pub enum ScoreRole {
     SetAccuracy,
     /// Another measure that is published for a downstream set, as of a fitted layer.
     Published,
-    /// One of the measures among which the published one is: tables leave it to `results.jsonl` where that one is there.
+    /// One of the measures among which the published one is: tables leave it to `results.jsonl`
+    /// where that one is there.
     Detail,
     /// The success of an attack, whose cases are shown.
     Success,
@@ -76,7 +77,8 @@ impl Unit {
         }
     }
 
-    /// The step in which a number moves that was counted over `n` cases: one case of a share, one place of a rank; a cosine has none.
+    /// The step in which a number moves that was counted over `n` cases: one case of a share, one
+    /// place of a rank; a cosine has none.
     pub fn step(self, n: usize) -> f64 {
         match self {
             Unit::Share | Unit::Corrected => 1.0 / n.max(1) as f64,
@@ -123,10 +125,11 @@ impl Score {
         (n > 0).then(share)
     }
 
-    /// The mean over classes of the share of each class's cases that are hits; classes without a case are left out. A guess scores one
-    /// class of all. The interval is that of a mean of independent shares, by the normal distribution; the variance of each is that of its
-    /// share drawn towards a half as Agresti and Coull (1998) do, (hits + z^2 / 2) / (n + z^2), since a class whose few cases are all hits
-    /// or all misses is not for that sure to stay so.
+    /// The mean over classes of the share of each class's cases that are hits; classes without a
+    /// case are left out. A guess scores one class of all. The interval is that of a mean of
+    /// independent shares, by the normal distribution; the variance of each is that of its share
+    /// drawn towards a half as Agresti and Coull (1998) do, (hits + z^2 / 2) / (n + z^2), since a
+    /// class whose few cases are all hits or all misses is not for that sure to stay so.
     pub fn mean_share(score: &'static str, classes: &[(usize, usize)]) -> Option<Score> {
         let classes: Vec<(f64, f64)> =
             classes.iter().filter(|(_, n)| *n > 0).map(|&(hits, n)| (hits as f64, n as f64)).collect();
@@ -178,7 +181,8 @@ impl Score {
     }
 }
 
-/// What the best guesser scores that never looks at a picture and may name `k` classes: the share of the `k` commonest labels.
+/// What the best guesser scores that never looks at an image and may name `k` classes: the share of
+/// the `k` commonest labels.
 pub fn commonest(labels: impl IntoIterator<Item = u32>, k: usize) -> f64 {
     let mut counts: HashMap<u32, usize> = HashMap::new();
     labels.into_iter().for_each(|label| *counts.entry(label).or_default() += 1);

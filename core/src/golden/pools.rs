@@ -1,4 +1,4 @@
-//! A pool of captions to match pictures to, beside the algorithm of RoCLIP's paper.
+//! A pool of captions to match images to, beside the algorithm of RoCLIP's paper.
 
 use super::{Distance, FP32, Golden};
 use crate::defense::{Step, pad};
@@ -10,10 +10,12 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use tch::{Device, Kind, Tensor};
 
-/// RoCLIP's matches, loss, gradients and pool of five steps, by the paper's algorithm 1: pools that wrap and ones smaller than a batch.
+/// RoCLIP's matches, loss, gradients and pool of five steps, by the paper's algorithm 1: pools that
+/// wrap and ones smaller than a batch.
 ///
-/// `defense` builds it with every epoch matching, looking a batch up `before` or `after` it enters the pool. It is saved and restored after every
-/// step: its state is all that it remembers. `file` names the golden file.
+/// `defense` builds it with every epoch matching, looking a batch up `before` or `after` it enters
+/// the pool. It is saved and restored after every step: its state is all that it remembers. `file`
+/// names the golden file.
 pub fn pools(
     folder: &Path,
     file: &str,

@@ -1,5 +1,6 @@
-//! Opens a library of plugins. Rust's own types cross its boundary, so nothing in it is called before its [`Handshake`] has shown that
-//! both sides were built alike. `library.rs` keeps what was opened.
+//! Opens a library of plugins. Rust's own types cross its boundary, so nothing in it is called
+//! before its [`Handshake`] has shown that both sides were built alike. `library.rs` keeps what was
+//! opened.
 
 // Opening a library and reading what it exports cannot be checked by the compiler.
 #![allow(unsafe_code)]
@@ -52,7 +53,8 @@ pub(super) fn open(path: &Path, file: &Path, name: String) -> Result<Loaded> {
     Ok(Loaded { library, attacks, defenses, evaluators })
 }
 
-/// Bytes of a 64-bit ELF file, which ends with the table of its sections: the system's loader would crash on one that is cut short.
+/// Bytes of a 64-bit ELF file, which ends with the table of its sections: the system's loader would
+/// crash on one that is cut short.
 fn whole(content: &[u8]) -> usize {
     // `e_shoff`, `e_shentsize` and `e_shnum` of its header.
     let [start, size, count] = [(0x28, 8), (0x3a, 2), (0x3c, 2)].map(|(at, bytes)| number(content, at, bytes));
@@ -65,7 +67,8 @@ fn number(content: &[u8], at: usize, bytes: usize) -> usize {
     bytes.fold(0usize, |number, byte| (number << 8) | usize::from(*byte))
 }
 
-/// Names of symbols by which a library may export plugins: they end with the name of its crate, which the file need not keep.
+/// Names of symbols by which a library may export plugins: they end with the name of its crate,
+/// which the file need not keep.
 fn symbols(content: &[u8]) -> Vec<String> {
     let starts = content.windows(SYMBOL.len() + 1).enumerate();
     let starts = starts.filter(|(_, window)| window[0] == 0 && &window[1..] == SYMBOL.as_bytes());
@@ -78,18 +81,20 @@ fn symbol(content: &[u8]) -> Option<String> {
     (content[end] == 0).then(|| String::from_utf8_lossy(&content[..end]).into_owned())
 }
 
-/// Loads the library, for good, and reads what it says about itself as far as this program knows how to. The inner error: it is a library of
-/// plugins, built with something else than this program.
+/// Loads the library, for good, and reads what it says about itself as far as this program knows
+/// how to. The inner error: it is a library of plugins, built with something else than this
+/// program.
 fn read(file: &Path, symbols: &[String]) -> Result<Result<&'static Handshake, String>, String> {
-    // SAFETY: what runs now are the initialisers of a library that a person named on the command line; those of `inventory`, which
-    // list its plugins, touch nothing but the library's own memory.
+    // SAFETY: what runs now are the initialisers of a library that a person named on the command
+    // line; those of `inventory`, which list its plugins, touch nothing but the library's own
+    // memory.
     let library = unsafe { libloading::Library::new(file) };
     // Never unloaded: plugins, their names and their functions are `'static`.
     let library = Box::leak(Box::new(library.map_err(|error| format!("it cannot be loaded: {error}"))?));
     let found = symbols.iter().find_map(|symbol| address(library, symbol));
     let found = found.ok_or("it exports none: the symbol is not among those that it exports")?;
-    // SAFETY: a symbol of this name is written by `export_plugins!` alone, and every version of it starts with this header, which
-    // holds any bits.
+    // SAFETY: a symbol of this name is written by `export_plugins!` alone, and every version of it
+    // starts with this header, which holds any bits.
     let header = unsafe { found.read() };
     if header.magic != MAGIC {
         return Err("its handshake is damaged; build it anew".into());
@@ -100,14 +105,15 @@ fn read(file: &Path, symbols: &[String]) -> Result<Result<&'static Handshake, St
             header.interface
         ));
     }
-    // SAFETY: the interface's number says that it is this struct, `repr(C)`, up to its fingerprint at least, which holds any bits; what follows
-    // it is as long as the core is that both were built with, which the fingerprint tells.
+    // SAFETY: the interface's number says that it is this struct, `repr(C)`, up to its fingerprint
+    // at least, which holds any bits; what follows it is as long as the core is that both were
+    // built with, which the fingerprint tells.
     let fingerprint = unsafe { std::ptr::addr_of!((*found.cast::<Handshake>()).fingerprint).read() };
     if let Err(why) = handshake::fits(&fingerprint) {
         return Ok(Err(why));
     }
-    // SAFETY: it is this very struct then, and a static of a library that stays loaded. Its functions are not called before its sizes were
-    // compared.
+    // SAFETY: it is this very struct then, and a static of a library that stays loaded. Its
+    // functions are not called before its sizes were compared.
     Ok(Ok(unsafe { &*found.cast::<Handshake>() }))
 }
 

@@ -1,7 +1,9 @@
-//! The guard around every plugin: a panic inside becomes an error that names the plugin, and so does an answer that nobody can use.
+//! The guard around every plugin: a panic inside becomes an error that names the plugin, and so
+//! does an answer that nobody can use.
 //!
-//! [`register!`](crate::register) builds plugins through it, so that its code lies in the plugin's own library: a program cannot catch
-//! the panic of another's runtime. Each role forwards its methods below; a new method is a line more.
+//! [`register!`](crate::register) builds plugins through it, so that its code lies in the plugin's
+//! own library: a program cannot catch the panic of another's runtime. Each role forwards its
+//! methods below; a new method is a line more.
 
 use crate::attack::PrepareContext;
 use crate::data::Dataset;
@@ -32,8 +34,9 @@ pub fn run<R>(name: &str, method: &str, call: impl FnOnce() -> Result<R>) -> Res
     catch(name, method, call)
 }
 
-/// For [`export_plugins!`](crate::export_plugins): the plugins of this very library, each asked once for what it says without being
-/// built, so that it cannot panic over that when nobody can catch it.
+/// For [`export_plugins!`](crate::export_plugins): the plugins of this very library, each asked
+/// once for what it says without being built, so that it cannot panic over that when nobody can
+/// catch it.
 pub(super) fn listed<T: Role + ?Sized>() -> Result<Vec<&'static Plugin<T>>> {
     let plugins = T::linked();
     for plugin in &plugins {
@@ -73,7 +76,8 @@ impl<T: ?Sized, Said> Guarded<T, Said> {
     }
 }
 
-// Attacks ----------------------------------------------------------------------------------------------------------------
+// Attacks
+// ----------------------------------------------------------------------------------------------------------------
 
 pub(super) fn attack(name: &str, inner: Box<dyn Attack>) -> Result<Box<dyn Attack>> {
     let said = catch(name, "adapted_to", || Ok(inner.adapted_to()))?;
@@ -102,26 +106,26 @@ impl Attack for Guarded<dyn Attack, String> {
 
     fn stamp(&self, canvas: &Tensor, keys: &[u64]) -> Result<Tensor> {
         let stamped = self.ask("stamp", |attack| attack.stamp(canvas, keys))?;
-        let pictures = |tensor: &Tensor| (tensor.size(), tensor.kind(), tensor.device());
-        if !stamped.defined() || pictures(&stamped) != pictures(canvas) {
-            let why = format!("`stamp` returned {} for pictures that are {}", shape(&stamped), shape(canvas));
+        let images = |tensor: &Tensor| (tensor.size(), tensor.kind(), tensor.device());
+        if !stamped.defined() || images(&stamped) != images(canvas) {
+            let why = format!("`stamp` returned {} for images that are {}", shape(&stamped), shape(canvas));
             return Err(self.refused(why));
         }
         Ok(stamped)
     }
 
-    fn say(&self, caption: &str, key: u64) -> Result<String> {
-        self.ask("say", |attack| attack.say(caption, key))
+    fn apply_text_trigger(&self, caption: &str, key: u64) -> Result<String> {
+        self.ask("apply_text_trigger", |attack| attack.apply_text_trigger(caption, key))
     }
 
-    fn picture(&self, file: &str, size: u32) -> Result<Tensor> {
-        let picture = self.ask("picture", |attack| attack.picture(file, size))?;
+    fn image(&self, file: &str, size: u32) -> Result<Tensor> {
+        let image = self.ask("image", |attack| attack.image(file, size))?;
         let side = i64::from(size);
-        if !picture.defined() || (picture.size(), picture.kind()) != (vec![3, side, side], Kind::Uint8) {
-            let why = format!("`picture` returned {}, not u8 [3, {side}, {side}]", shape(&picture));
+        if !image.defined() || (image.size(), image.kind()) != (vec![3, side, side], Kind::Uint8) {
+            let why = format!("`image` returned {}, not u8 [3, {side}, {side}]", shape(&image));
             return Err(self.refused(why));
         }
-        Ok(picture)
+        Ok(image)
     }
 
     fn adapted_to(&self) -> String {
@@ -148,7 +152,8 @@ fn shape(tensor: &Tensor) -> String {
     }
 }
 
-// Defenses ---------------------------------------------------------------------------------------------------------------
+// Defenses
+// ---------------------------------------------------------------------------------------------------------------
 
 pub(super) fn defense(name: &str, inner: Box<dyn Defense>) -> Result<Box<dyn Defense>> {
     let said = (catch(name, "role", || Ok(inner.role()))?, catch(name, "needs", || Ok(inner.needs()))?);
@@ -174,7 +179,8 @@ impl Defense for Guarded<dyn Defense, (DefenseRole, Needs)> {
 
     fn loss(&mut self, step: &Step) -> Result<Tensor> {
         let loss = self.tell("loss", |defense| defense.loss(step))?;
-        // Whether it is a number at all is asked with others together: to look at each would have each step wait for the GPU.
+        // Whether it is a number at all is asked with others together: to look at each would have
+        // each step wait for the GPU.
         if !loss.defined() || !loss.size().is_empty() || !loss.is_floating_point() {
             return Err(self.refused(format!("`loss` returned {}, which is no scalar", shape(&loss))));
         }
@@ -197,9 +203,9 @@ impl Defense for Guarded<dyn Defense, (DefenseRole, Needs)> {
     fn suspicion(&self, canvases: &Tensor, inference: &Inference) -> Result<Option<Tensor>> {
         let suspicion = self.ask("suspicion", |defense| defense.suspicion(canvases, inference))?;
         let Some(found) = &suspicion else { return Ok(None) };
-        let pictures = canvases.size()[0];
-        let sound = found.defined() && found.size() == [pictures] && found.kind() == Kind::Float;
-        let why = || self.refused(format!("`suspicion` returned {} for {pictures} pictures", shape(found)));
+        let images = canvases.size()[0];
+        let sound = found.defined() && found.size() == [images] && found.kind() == Kind::Float;
+        let why = || self.refused(format!("`suspicion` returned {} for {images} images", shape(found)));
         if sound && i64::try_from(found.isfinite().all()).is_ok_and(|all| all == 1) {
             Ok(suspicion)
         } else {
@@ -208,7 +214,8 @@ impl Defense for Guarded<dyn Defense, (DefenseRole, Needs)> {
     }
 }
 
-// Evaluators -------------------------------------------------------------------------------------------------------------
+// Evaluators
+// -------------------------------------------------------------------------------------------------------------
 
 pub(super) struct Said {
     definitions: Vec<Definition>,

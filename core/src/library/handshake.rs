@@ -1,5 +1,6 @@
-//! What a plugin's library says about itself before anything in it is called: everything that must be equal on both sides for Rust's
-//! own types to cross. `dynamic.rs` reads it, [`export_plugins!`](crate::export_plugins) writes it, `build.rs` knows the rest of it.
+//! What a plugin's library says about itself before anything in it is called: everything that must
+//! be equal on both sides for Rust's own types to cross. `dynamic.rs` reads it,
+//! [`export_plugins!`](crate::export_plugins) writes it, `build.rs` knows the rest of it.
 
 use super::guard;
 use crate::build;
@@ -52,14 +53,16 @@ struct Size {
     bytes: u32,
 }
 
-/// Compiler, target, a hash of core's and the shim's sources, and the version of every crate whose types cross; `core/build.rs` lists them.
+/// Compiler, target, a hash of core's and the shim's sources, and the version of every crate whose
+/// types cross; `core/build.rs` lists them.
 pub(super) const FINGERPRINT: &str = include_str!(concat!(env!("OUT_DIR"), "/fingerprint"));
 
 macro_rules! sizes {
     ($($name:literal $type:ty),* $(,)?) => { [$(($name, size_of::<$type>() as u32)),*] };
 }
 
-/// Features of a dependency show here where they change a layout: `preserve_order` in the map, `arbitrary_precision` in the number.
+/// Features of a dependency show here where they change a layout: `preserve_order` in the map,
+/// `arbitrary_precision` in the number.
 const TYPES: [(&str, u32); 24] = sizes![
     "serde_json::Value" serde_json::Value,
     "serde_json::Map" serde_json::Map<String, serde_json::Value>,

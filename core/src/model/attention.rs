@@ -1,7 +1,9 @@
-//! Attention, in its usual form and where one token of each row asks: the last block of a transformer of which one token is kept, and CLIP's attention pooling.
+//! Attention, in its usual form and where one token of each row asks: the last block of a
+//! transformer of which one token is kept, and CLIP's attention pooling.
 //!
-//! Keys and values of all tokens are never made. With one query q a row, q . (K x) = (K^T q) . x, and the mean of V x, weighted, is
-//! V times the weighted mean of x: two products a head and row in place of two a token. Equal to the usual order but for rounding.
+//! Keys and values of all tokens are never made. With one query q a row, q . (K x) = (K^T q) . x,
+//! and the mean of V x, weighted, is V times the weighted mean of x: two products a head and row in
+//! place of two a token. Equal to the usual order but for rounding.
 
 use tch::{Kind, Tensor};
 
@@ -21,7 +23,8 @@ pub(super) fn answer_all(query: &Tensor, key: &Tensor, value: &Tensor, causal: b
     scores.softmax(-1, scores.kind()).bmm(&value).view([batch, heads, length, channels])
 }
 
-/// Tokens of a row up to which the plain products are faster on a CPU than libtorch's attention, which works on blocks of 32 and 512.
+/// Tokens of a row up to which the plain products are faster on a CPU than libtorch's attention,
+/// which works on blocks of 32 and 512.
 const SHORT: i64 = 32;
 
 /// The projections of queries, keys or values: weight `[width, width]` and bias `[width]`.
@@ -30,8 +33,9 @@ pub(super) struct Projection {
     pub(super) bias: Tensor,
 }
 
-/// What the tokens `[batch, length, width]` answer to `asking` `[batch, width]`: `[batch, width]`, heads side by side, not projected out
-/// yet. Tokens where `hidden` (bool `[batch, length]`) is true are not seen.
+/// What the tokens `[batch, length, width]` answer to `asking` `[batch, width]`: `[batch, width]`,
+/// heads side by side, not projected out yet. Tokens where `hidden` (bool `[batch, length]`) is
+/// true are not seen.
 pub(super) fn answer(
     asking: &Tensor,
     tokens: &Tensor,
@@ -44,7 +48,8 @@ pub(super) fn answer(
     let of_heads = |weight: &Tensor| weight.view([heads, head, width]);
     let query = (asking.linear(&query.weight, Some(&query.bias)) * (head as f64).powf(-0.5)).view([batch, heads, head]);
     let seeking = query.transpose(0, 1).bmm(&of_heads(&key.weight)).transpose(0, 1); // [batch, heads, width]
-    // The keys' bias moves all scores of a row alike, which softmax ignores; it is here for its gradient, which is rounding.
+    // The keys' bias moves all scores of a row alike, which softmax ignores; it is here for its
+    // gradient, which is rounding.
     let moved = (&query * key.bias.view([1, heads, head])).sum_dim_intlist([-1].as_slice(), true, None::<Kind>);
     let mut scores = seeking.bmm(&tokens.transpose(1, 2)) + moved; // [batch, heads, length]
     if let Some(hidden) = hidden {

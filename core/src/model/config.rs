@@ -1,6 +1,7 @@
 //! A model as open_clip's model-config JSON describes it: what is read, and what is refused by the name of its key.
 //!
-//! `model.rs` builds what this describes. Names and meanings are open_clip's (`CLIPVisionCfg` and `CLIPTextCfg` of version 3.3).
+//! `model.rs` builds what this describes. Names and meanings are open_clip's (`CLIPVisionCfg` and
+//! `CLIPTextCfg` of version 3.3).
 
 use super::names;
 use crate::error::from_json;
@@ -27,7 +28,7 @@ pub struct ModelConfig {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct VisionConfig {
-    /// Side of the picture in pixels; for a ResNet a multiple of what the tower shrinks it by (32 with four stages).
+    /// Side of the image in pixels; for a ResNet a multiple of what the tower shrinks it by (32 with four stages).
     pub image_size: i64,
     /// Which kind of tower it is, and how deep.
     pub layers: Layers,
@@ -48,8 +49,8 @@ pub struct VisionConfig {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(try_from = "Value", into = "Value")]
 pub enum Layers {
-    /// Bottleneck blocks in each stage of a ResNet. open_clip has four stages; `tiny` leaves the last one out, as its pictures
-    /// are small.
+    /// Bottleneck blocks in each stage of a ResNet. open_clip has four stages; `tiny` leaves the
+    /// last one out, as its images are small.
     Stages(Vec<i64>),
     /// Blocks of a transformer.
     Blocks(i64),
@@ -189,7 +190,8 @@ impl VisionConfig {
     }
 }
 
-/// Factor by which a ResNet shrinks a picture: 4 in the stem, 2 in every stage but the first. Its channels grow by as much.
+/// Factor by which a ResNet shrinks an image: 4 in the stem, 2 in every stage but the first. Its
+/// channels grow by as much.
 pub(super) fn stride(stages: &[i64]) -> i64 {
     2 << stages.len()
 }

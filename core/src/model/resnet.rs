@@ -1,5 +1,6 @@
-//! CLIP's modified ResNet: a stem of three convolutions, average pooling before every strided convolution, and attention
-//! pooling at the end (Radford et al. 2021, section 2.4). Modules and names follow open_clip's, so that its weights fit.
+//! CLIP's modified ResNet: a stem of three convolutions, average pooling before every strided
+//! convolution, and attention pooling at the end (Radford et al. 2021, section 2.4). Modules and
+//! names follow open_clip's, so that its weights fit.
 
 use super::ModelConfig;
 use super::attention::{self, Projection};
@@ -122,7 +123,7 @@ impl Bottleneck {
 
 /// What every stride is: means of squares of two by two pixels.
 fn average_pool(x: &Tensor) -> Tensor {
-    halve(x).expect("a picture has four dimensions")
+    halve(x).expect("an image has four dimensions")
 }
 
 /// A convolution without bias, padded to keep its size, drawn as PyTorch draws it (uniform within 1/sqrt(fan in)).
@@ -142,7 +143,8 @@ impl Conv {
     fn forward(&self, x: &Tensor) -> Tensor {
         let [outputs, inputs, kernel, _] = self.weight.size()[..] else { unreachable!("a kernel has four dimensions") };
         if kernel == 1 && x.device() == Device::Cpu {
-            // The product of pixels and weights that it is: oneDNN takes longer for small ones, most of all on the way back.
+            // The product of pixels and weights that it is: oneDNN takes longer for small ones,
+            // most of all on the backward pass.
             let weight = self.weight.view([outputs, inputs]).transpose(0, 1);
             return x.permute([0, 2, 3, 1]).matmul(&weight).permute([0, 3, 1, 2]);
         }

@@ -44,14 +44,14 @@ impl TextTransformer {
         TextTransformer { embedding, positions, blocks, norm, projection }
     }
 
-    /// Tokens `[batch, length]`, of which `words` counts (see [`words`]) -> `[batch, embed_dim]`.
-    pub fn forward(&self, tokens: &Tensor, words: &Tensor) -> Tensor {
+    /// Tokens `[batch, length]`, of which `valid` counts (see [`valid_token_indices`]) -> `[batch, embed_dim]`.
+    pub fn forward(&self, tokens: &Tensor, valid: &Tensor) -> Tensor {
         let (batch, length) = tokens.size2().expect("two dimensions");
         let of = |table: &Tensor, ids: &Tensor| Tensor::embedding(table, ids, -1, false, false);
-        let ids = tokens.flatten(0, -1).index_select(0, words);
-        let x = of(&self.embedding, &ids) + of(&self.positions, &words.remainder(length)); // [words, width]
+        let ids = tokens.flatten(0, -1).index_select(0, valid);
+        let x = of(&self.embedding, &ids) + of(&self.positions, &valid.remainder(length)); // [valid, width]
         let ends = end_of_text(tokens).cumsum(0, Kind::Int64) + Tensor::arange(batch, (Kind::Int64, tokens.device()));
-        let rows = TokenRows { batch, length, places: Some(words.shallow_clone()), kept: ends };
+        let rows = TokenRows { batch, length, places: Some(valid.shallow_clone()), kept: ends };
         let last = self.blocks.forward(&x, &rows); // [batch, width]; the norm is taken row by row, so after the choice
         self.norm.forward(&last).matmul(&self.projection)
     }
@@ -62,9 +62,10 @@ fn end_of_text(tokens: &Tensor) -> Tensor {
     tokens.argmax(-1, false)
 }
 
-/// Places of the tokens `[batch, length]`, counted row after row, that a caption's embedding depends on: those up to its end of text,
-/// i64 `[words]`. What follows is padding, which causal attention keeps out of it. On a GPU this waits for the device.
-pub fn words(tokens: &Tensor) -> Tensor {
+/// Places of the tokens `[batch, length]`, counted row after row, that a caption's embedding
+/// depends on: those up to its end of text, i64 `[valid]`. What follows is padding, which causal
+/// attention keeps out of it. On a GPU this waits for the device.
+pub fn valid_token_indices(tokens: &Tensor) -> Tensor {
     let places = Tensor::arange(tokens.size()[1], (Kind::Int64, tokens.device()));
     places.le_tensor(&end_of_text(tokens).unsqueeze(1)).flatten(0, -1).nonzero().flatten(0, -1)
 }

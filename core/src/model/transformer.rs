@@ -1,5 +1,6 @@
-//! The transformer that both towers share: blocks of attention and a perceptron, each after a layer norm and around a shortcut
-//! (Radford et al. 2021, section 2.4). `text.rs` and `vit.rs` put tokens into it. Names follow open_clip's.
+//! The transformer that both towers share: blocks of attention and a perceptron, each after a layer
+//! norm and around a shortcut (Radford et al. 2021, section 2.4). `text.rs` and `vit.rs` put tokens
+//! into it. Names follow open_clip's.
 
 use super::attention::{self, Projection};
 use super::config::hidden;
@@ -40,7 +41,8 @@ pub struct TokenRows {
     pub batch: i64,
     /// Places of a row.
     pub length: i64,
-    /// Which of all `batch` x `length` places are taken, i64 `[tokens]`, those of a row first to last without a gap; `None`: all.
+    /// Which of all `batch` x `length` places are taken, i64 `[tokens]`, those of a row first to
+    /// last without a gap; `None`: all.
     pub places: Option<Tensor>,
     /// The token of each row that the last block keeps, i64 `[batch]`, as a number among the tokens.
     pub kept: Tensor,
@@ -73,7 +75,7 @@ impl TokenRows {
     }
 }
 
-/// Rows of `x` by number. As an embedding, whose way back is quick on a CPU and the same every time on a GPU.
+/// Rows of `x` by number. As an embedding, whose backward pass is quick on a CPU and the same every time on a GPU.
 fn chosen(x: &Tensor, rows: &Tensor) -> Tensor {
     Tensor::embedding(x, rows, -1, false, false)
 }
@@ -90,8 +92,8 @@ impl Transformer {
         Transformer { blocks: (0..shape.layers).map(block).collect() }
     }
 
-    /// `[tokens, width]` to `[batch, width]`: what becomes of the token that each row keeps. The last block works for these tokens only,
-    /// which is most of its work saved.
+    /// `[tokens, width]` to `[batch, width]`: what becomes of the token that each row keeps. The
+    /// last block works for these tokens only, which is most of its work saved.
     pub fn forward(&self, x: &Tensor, rows: &TokenRows) -> Tensor {
         let (last, others) = self.blocks.split_last().expect("a tower has at least one block");
         let x = others.iter().fold(x.shallow_clone(), |x, block| block.forward(&x, rows));

@@ -1,6 +1,6 @@
-//! The vision transformer: patches of the picture and a class token, whose feature is the picture's (Dosovitskiy et al., ICLR
-//! 2021, with CLIP's extra norm before the blocks: Radford et al. 2021, section 2.4). Its blocks are in `transformer.rs`; names
-//! follow open_clip's.
+//! The vision transformer: patches of the image and a class token, whose feature is the image's
+//! (Dosovitskiy et al., ICLR 2021, with CLIP's extra norm before the blocks: Radford et al. 2021,
+//! section 2.4). Its blocks are in `transformer.rs`; names follow open_clip's.
 
 use super::ModelConfig;
 use super::config::hidden;

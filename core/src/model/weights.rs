@@ -183,8 +183,8 @@ fn is_count(tensor: &Tensor) -> bool {
     tensor.numel() == 1 && i64::try_from(tensor).is_ok_and(|count| count >= 0)
 }
 
-/// Pictures and kernels with their channels last in memory (shape as it was): convolutions are faster that way on CPU and GPU,
-/// and every layer keeps the order.
+/// Images and kernels with their channels last in memory (shape as it was): convolutions are faster
+/// that way on CPU and GPU, and every layer keeps the order.
 pub fn channels_last(tensor: Tensor) -> Tensor {
     if tensor.dim() == 4 { tensor.permute([0, 2, 3, 1]).contiguous().permute([0, 3, 1, 2]) } else { tensor }
 }

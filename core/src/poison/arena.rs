@@ -1,5 +1,5 @@
-//! An arena in one seed: all that its poison is made from, in the form in which a bundle records it, and how that becomes the data
-//! of a trial. `bundle.rs` is poison that was made before.
+//! An arena in one seed: all that its poison is made from, in the form in which a bundle records
+//! it, and how that becomes the data of a trial. `bundle.rs` is poison that was made before.
 
 use super::bundle::Bundle;
 use super::{Poison, PreparedAttack, PreparedData};
@@ -30,9 +30,10 @@ pub struct Arena {
     pub size: u32,
     /// Share that is held out.
     pub heldout: f64,
-    /// Gigabytes that the canvas cache may take: a picture that cannot be read is left out where there is one, and found later where not.
+    /// Gigabytes that the canvas cache may take: an image that cannot be read is left out where
+    /// there is one, and found later where not.
     pub cache_gb: f64,
-    /// Every attack of the suite: the pictures of all their goals are kept out of the test.
+    /// Every attack of the suite: the images of all their goals are kept out of the test.
     pub attacks: Vec<Configured>,
     /// Labels of the attacks that poison.
     pub poisoning: Vec<String>,

@@ -1,12 +1,14 @@
 //! A bundle: poison as files that can be kept, shared, and trained on again with the same digest.
 //!
-//! Its folder holds one folder `ARENA/seed-N` for each arena and seed: `edits.jsonl` (an edit a line, in order), `pictures.tar` (the
-//! canvas of each, `pictures.rs`), `heldout.json` (the rows that are held out), `triggers.safetensors` (what its triggers make of two
-//! pictures of shades) and `poison.json` ([`About`]). The digest follows from all but the triggers, so that a changed byte shows without the
-//! data; whether they fit the data, and the triggers those of the test, shows when they are used ([`Bundle::check`]).
+//! Its folder holds one folder `ARENA/seed-N` for each arena and seed: `edits.jsonl` (an edit a
+//! line, in order), `images.tar` (the canvas of each, `images.rs`), `heldout.json` (the rows that
+//! are held out), `triggers.safetensors` (what its triggers make of two images of shades) and
+//! `poison.json` ([`About`]). The digest follows from all but the triggers, so that a changed byte
+//! shows without the data; whether they fit the data, and the triggers those of the test, shows
+//! when they are used ([`Bundle::check`]).
 
 use super::arena::Arena;
-use super::{Poison, Poisoned, PreparedAttack, pictures};
+use super::{Poison, Poisoned, PreparedAttack, images};
 use crate::attack::Goal;
 use crate::build::BuiltBy;
 use crate::data::files::{
@@ -33,7 +35,7 @@ pub struct About {
     pub digest: String,
     /// How many edits there are.
     pub edits: usize,
-    /// Hash of keys, captions, labels and picture sizes of all rows of the data.
+    /// Hash of keys, captions, labels and image sizes of all rows of the data.
     pub data_digest: String,
     /// First name of each class: an edit's class is a place in this list.
     pub classes: Vec<String>,
@@ -106,7 +108,7 @@ impl Bundle {
         if let Some(edit) = edits.iter().find(stray) {
             return Err(damaged(&path, &format!("{ABOUT} knows no such attack or class: {}", json(edit))));
         }
-        let pixels = pictures::read(&folder.join("pictures.tar"), &edits, &about)?;
+        let pixels = images::read(&folder.join("pictures.tar"), &edits, &about)?;
         let poison = Poison::new(edits, pixels, &about.arena.poisons(), &about.data_digest, &heldout)?;
         if poison.digest != about.digest {
             let said = |digest: &str| digest.split_once('-').map(|(said, _)| said.to_string());
@@ -139,7 +141,7 @@ impl Bundle {
         }
         if self.heldout != split.heldout {
             let why =
-                "other rows are held out here: `heldout` differs, or a picture that could be read there cannot here";
+                "other rows are held out here: `heldout` differs, or an image that could be read there cannot here";
             return differs("heldout.json", format!("{why}; make the poison anew"));
         }
         if let Some(why) = difference(&theirs.poisons(), &arena.poisons()) {
@@ -161,7 +163,8 @@ impl Bundle {
         super::check(&edits, data, split, &HashSet::new()).map_err(|why| Error::invalid(file("edits.jsonl"), why))
     }
 
-    /// Test pictures are stamped here: by the triggers of the training pictures, or success would be counted of another attack.
+    /// Test images are stamped here: by the triggers of the training images, or success would be
+    /// counted of another attack.
     fn check_triggers(&self, arena: &Arena, threats: &[PreparedAttack]) -> Result<()> {
         let path = self.folder.join(TRIGGERS);
         plain(&path)?;
@@ -215,7 +218,7 @@ impl Bundle {
         let poisons = threats.iter().filter(|threat| arena.poisoning.contains(&threat.label));
         let samples = poisons.map(|threat| Ok((threat.label.clone(), threat.sample(arena.size)?)));
         write_safetensors(&part.path(TRIGGERS), &samples.collect::<Result<_>>()?, &HashMap::new())?;
-        pictures::write(&part.path("pictures.tar"), poison, &about, progress)?;
+        images::write(&part.path("pictures.tar"), poison, &about, progress)?;
         let pretty = serde_json::to_string_pretty(&about).expect("plain data");
         write_atomic(&part.path(ABOUT), pretty.as_bytes())?;
         part.finish().map(|()| true)

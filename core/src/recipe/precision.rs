@@ -5,15 +5,16 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tch::Device;
 
-/// What the towers compute in while they train. Weights, optimizer, embeddings, pools, losses and every evaluation are 32-bit floats
-/// in each.
+/// What the towers compute in while they train. Weights, optimizer, embeddings, pools, losses and
+/// every evaluation are 32-bit floats in each.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Precision {
     /// 32-bit floats; TF32 is never used.
     #[default]
     Fp32,
-    /// Matrix products and convolutions in bfloat16, by the rules of PyTorch's autocast; slow on processors without such instructions.
+    /// Matrix products and convolutions in bfloat16, by the rules of PyTorch's autocast; slow on
+    /// processors without such instructions.
     Bf16,
 }
 

@@ -41,7 +41,7 @@ fn official() -> Preset {
     let deviations = [
         "one process: the release spreads a batch over its GPUs, each with batch norm over its own share and gradients of its own rows",
         "no gradient scaler: multiplying by a power of two changes nothing but what underflows, and no step is skipped",
-        "logits are scaled before rounding on the side of the pictures; the release scales captions in matching epochs",
+        "logits are scaled before rounding on the side of the images; the release scales captions in matching epochs",
         "the temperature stays below 100; the release clamps its logarithm to 4.6052, which is 100.003",
         "the model is the suite's: the release trains OpenAI's ResNet-50 at 224 x 224 pixels",
     ];

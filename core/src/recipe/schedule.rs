@@ -10,8 +10,9 @@ pub enum Schedule {
     /// Linear warm-up, then half a cosine that reaches 0 with the last step (open_clip).
     #[default]
     Cosine,
-    /// The same, entered one epoch late, because epochs count from 1 where steps count from 0: the warm-up begins one epoch in, and
-    /// the last epoch runs past the end of the cosine, where the rate rises again (released code of CyCLIP, CleanCLIP, RoCLIP).
+    /// The same, entered one epoch late, because epochs count from 1 where steps count from 0: the
+    /// warm-up begins one epoch in, and the last epoch runs past the end of the cosine, where the
+    /// rate rises again (released code of CyCLIP, CleanCLIP, RoCLIP).
     #[serde(rename = "cosine-from-epoch-1")]
     CosineFromEpoch1,
 }
@@ -53,7 +54,8 @@ mod tests {
         assert!(rates[99] < 2.0 * 1e-3);
     }
 
-    /// The rate of the `step`th step (from 0) of an epoch (from 1): 1M pairs in batches of 512, 24 epochs, as in the paper.
+    /// The rate of the `step`th step (from 0) of an epoch (from 1): 1M pairs in batches of 512, 24
+    /// epochs, as in the paper.
     fn rate(schedule: Schedule, epoch: u64, step: u64) -> f64 {
         let steps_per_epoch = 1_000_000 / 512;
         let step = schedule.first_step(steps_per_epoch) + (epoch - 1) * steps_per_epoch + step;

@@ -1,4 +1,5 @@
-//! Where plugins come from: the libraries that were loaded into this program, and those that a trial uses. `library.rs` loads them.
+//! Where plugins come from: the libraries that were loaded into this program, and those that a
+//! trial uses. `library.rs` loads them.
 
 use super::Configured;
 use crate::{Error, Result};
@@ -95,7 +96,8 @@ impl Origin {
         name(Path::new(&self.file))
     }
 
-    /// Whether this very library is loaded: a trial is run with what it was made with, and nothing that a file names is loaded by itself.
+    /// Whether this very library is loaded: a trial is run with what it was made with, and nothing
+    /// that a file names is loaded by itself.
     pub fn check(&self) -> Result<()> {
         let named = loaded().into_iter().find(|library| library.name == self.name());
         let what = format!("plugin library {}", self.file);

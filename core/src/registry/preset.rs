@@ -1,5 +1,5 @@
-//! Presets: complete configurations under a name, each value with its source. `plugin.rs` says how a plugin registers them,
-//! `suite.rs` how a suite names one.
+//! Presets: complete configurations under a name, each value with its source. `plugin.rs` says how
+//! a plugin registers them, `suite.rs` how a suite names one.
 
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
@@ -58,7 +58,8 @@ impl Preset {
     }
 }
 
-/// Takes the key `preset` out of a table, and lays what is left of it over the preset of that name; without it, the table as it is.
+/// Takes the key `preset` out of a table, and lays what is left of it over the preset of that name;
+/// without it, the table as it is.
 ///
 /// # Errors
 /// If there is no such preset: names those that there are, and guesses.
@@ -79,7 +80,8 @@ pub fn expand(table: &Map<String, Value>, presets: &[Preset]) -> Result<Map<Stri
     Ok(full)
 }
 
-/// Puts `own` over `base`, nested tables key by key; but one that names a `plugin` comes whole, for another plugin has other keys.
+/// Puts `own` over `base`, nested tables key by key; but one that names a `plugin` comes whole, for
+/// another plugin has other keys.
 pub(crate) fn lay_over(base: &mut Map<String, Value>, own: Map<String, Value>) {
     for (key, value) in own {
         match (base.get_mut(&key), value) {

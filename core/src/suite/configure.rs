@@ -1,6 +1,7 @@
-//! From a suite's table of plugins (label -> keys) to complete configurations. Some keys are the suite's own: `plugin` names the
-//! plugin where the label does not, `preset` a preset of it, `of` another label of the same table, whose values are taken over, and a
-//! defense's `oracle` and `weights` are none of the plugin's business.
+//! From a suite's table of plugins (label -> keys) to complete configurations. Some keys are the
+//! suite's own: `plugin` names the plugin where the label does not, `preset` a preset of it, `of`
+//! another label of the same table, whose values are taken over, and a defense's `oracle` and
+//! `weights` are none of the plugin's business.
 
 use crate::defense::DefenseRole;
 use crate::evaluator::{self, ScoreRole};
@@ -94,8 +95,9 @@ fn name_in(config: &mut Map<String, Value>, key: &str, place: &str) -> Result<Op
     }
 }
 
-/// Gives `config` the value of every key that `plugin` shares with the one labelled `of`. Where both are the same plugin this is an ablation,
-/// and the keys that are set here are what it changes; elsewhere such a key is an error: two values would be two truths.
+/// Gives `config` the value of every key that `plugin` shares with the one labelled `of`. Where
+/// both are the same plugin this is an ablation, and the keys that are set here are what it
+/// changes; elsewhere such a key is an error: two values would be two truths.
 fn take_over<T: Role + ?Sized>(
     plugin: &Plugin<T>,
     config: &mut Map<String, Value>,

@@ -1,4 +1,4 @@
-//! What a suite will cost, reckoned before anything of it is there: `gauntlet run --dry-run`.
+//! What a suite will cost, estimated before anything of it is there: `gauntlet run --dry-run`.
 
 use super::Suite;
 use crate::data::DataConfig;
@@ -9,7 +9,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::fmt::Write;
 
-/// What `--dry-run` reckons with; nothing else reads it.
+/// What `--dry-run` estimates with; nothing else reads it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Plan {
@@ -18,7 +18,7 @@ pub struct Plan {
     /// Pairs a second in training; 0: not known.
     #[schemars(range(min = 0.0))]
     pub train_rate: f64,
-    /// Pictures a second in evaluation; 0: not known.
+    /// Images a second in evaluation; 0: not known.
     #[schemars(range(min = 0.0))]
     pub evaluate_rate: f64,
     /// Where the two rates come from; printed beside what they give.
@@ -45,9 +45,9 @@ pub struct Size {
     pub steps: u64,
     /// Epochs.
     pub epochs: u64,
-    /// Pictures that go through the image tower to evaluate, at most: every attack counts as a backdoor.
-    pub pictures: f64,
-    /// Pictures whose features stay in the store.
+    /// Images that go through the image tower to evaluate, at most: every attack counts as a backdoor.
+    pub images: f64,
+    /// Images whose features stay in the store.
     pub kept: f64,
 }
 
@@ -74,21 +74,21 @@ impl Suite {
         let heldout = (rows as f64 * self.heldout).round() as u64;
         // A source of its own is held out beside all of the pairs; how large it is, only it knows.
         let train = if self.data.validation().is_some() { rows } else { rows - heldout };
-        let (pictures, kept) = self.pictures(heldout)?;
+        let (images, kept) = self.images(heldout)?;
         let (steps, epochs) = (train / self.recipe.batch as u64, self.recipe.epochs.into());
-        Ok(Some(Size { train, heldout, steps, epochs, pictures, kept }))
+        Ok(Some(Size { train, heldout, steps, epochs, images, kept }))
     }
 
     /// What `left` of the suite's `trials` will cost. A measured rate goes before the assumed one.
     ///
     /// # Errors
     /// If a table `[downstream]` names a set that does not exist.
-    pub fn reckon(&self, trials: usize, left: usize, measured: Option<Measured>) -> Result<String> {
+    pub fn estimate(&self, trials: usize, left: usize, measured: Option<Measured>) -> Result<String> {
         let mut text = format!("\n{trials} trials, {left} of them to run");
         let Some(size) = self.size()? else {
             return Ok(text + "; what they cost cannot be told: `plan.rows` does not say how many pairs there are\n");
         };
-        let (Size { train, heldout, steps, kept, pictures, .. }, recipe) = (size, &self.recipe);
+        let (Size { train, heldout, steps, kept, images, .. }, recipe) = (size, &self.recipe);
         let _ = writeln!(
             text,
             ": {train} pairs to train on, {heldout} held out; {} epochs of {steps} steps of {} = {} steps a trial",
@@ -104,8 +104,8 @@ impl Suite {
         text += &cost("training (without idle epochs, at most)", pairs as f64, "pairs", rate, left, &source);
         text += &cost(
             "evaluation (every attack a backdoor, at most)",
-            pictures,
-            "pictures",
+            images,
+            "images",
             self.plan.evaluate_rate,
             left,
             &self.assumption(),
@@ -127,9 +127,10 @@ impl Suite {
         format!("assumed: {source}")
     }
 
-    /// Pictures that go through the image tower to evaluate a trial, at most: those held out and those of each set, plain and once
-    /// for each attack. And how many of them have features that are kept: those of the sets.
-    fn pictures(&self, heldout: u64) -> Result<(f64, f64)> {
+    /// Images that go through the image tower to evaluate a trial, at most: those held out and
+    /// those of each set, plain and once for each attack. And how many of them have features that
+    /// are kept: those of the sets.
+    fn images(&self, heldout: u64) -> Result<(f64, f64)> {
         let times = 1.0 + self.attacks.len() as f64;
         let evaluators =
             self.evaluators()?.iter().map(Configured::build::<dyn Evaluator>).collect::<Result<Vec<_>>>()?;
@@ -169,15 +170,16 @@ mod tests {
             "plan": { "train_rate": 10.0, "evaluate_rate": 100.0, "source": "a guess" },
         });
         let suite: Suite = serde_json::from_value(suite).unwrap();
-        let text = suite.reckon(2, 2, None).unwrap();
-        // 900 / 64 = 14 steps, 4 epochs: 56 steps, 3584 pairs, 358.4 s; 100 + 10000 pictures: no evaluator here fits anything.
+        let text = suite.estimate(2, 2, None).unwrap();
+        // 900 / 64 = 14 steps, 4 epochs: 56 steps, 3584 pairs, 358.4 s; 100 + 10000 images: no
+        // evaluator here fits anything.
         for part in
-            ["2 trials", "= 56 steps", "3584 pairs a trial, 0.10 h; 0.2 h", "a guess", "10100 pictures a trial, 0.03 h"]
+            ["2 trials", "= 56 steps", "3584 pairs a trial, 0.10 h; 0.2 h", "a guess", "10100 images a trial, 0.03 h"]
         {
             assert!(text.contains(part), "{part:?} is not in: {text}");
         }
         let measured = Some(Measured { train_rate: 3584.0 / 3600.0, trials: 3 });
-        let text = suite.reckon(2, 2, measured).unwrap();
+        let text = suite.estimate(2, 2, measured).unwrap();
         assert!(
             text.contains("3584 pairs a trial, 1.00 h; 2.0 h in all") && text.contains("3 finished trials"),
             "{text}"

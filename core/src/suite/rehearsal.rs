@@ -254,7 +254,7 @@ fn ask(trial: &Trial, data: &Dataset, split: &Split, poison: &Poison, scratch: &
         seed: trial.arena.seed,
         epochs: recipe.epochs,
         precision: recipe.precision,
-        looked_at: &Cell::new(0),
+        inference_samples: &Cell::new(0),
         machine: &machine,
     };
     match defense.plan(1, &bench) {

@@ -1,5 +1,5 @@
-//! The JSON schema of suite files, for editors and whoever else reads TOML with one: the struct [`Suite`] with the schema of every
-//! plugin that this program has in its place.
+//! The JSON schema of suite files, for editors and whoever else reads TOML with one: the struct
+//! [`Suite`] with the schema of every plugin that this program has in its place.
 
 use super::Suite;
 use crate::registry::{self, Plugin, Preset, Role};
@@ -8,7 +8,8 @@ use serde_json::{Map, Value, json};
 
 /// The schema of a suite, JSON Schema draft 2020-12, of the plugins that are linked or loaded now.
 ///
-/// A table whose label is a plugin's name has that plugin's keys, one under another label those of the plugin that it names.
+/// A table whose label is a plugin's name has that plugin's keys, one under another label those of
+/// the plugin that it names.
 pub fn schema() -> Result<Value> {
     let mut schema = schemars::schema_for!(Suite).to_value();
     schema["title"] = json!("gauntlet suite");

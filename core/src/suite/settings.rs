@@ -20,7 +20,8 @@ pub(super) fn set(table: &mut toml::Table, setting: &str) -> Result<()> {
     Ok(())
 }
 
-/// The parts of a dotted key, some of them perhaps in quotes, which TOML needs around all that is no letter, digit, dash or underscore.
+/// The parts of a dotted key, some of them perhaps in quotes, which TOML needs around all that is
+/// no letter, digit, dash or underscore.
 fn path(key: &str) -> Vec<String> {
     let parsed: Result<toml::Table, _> = format!("{key} = 0").parse();
     let Ok(mut table) = parsed else { return key.split('.').map(str::to_string).collect() };

@@ -1,6 +1,7 @@
-//! Tiers: one experiment at several frozen sizes. A table `[tiers.NAME]` overrides keys of the suite, `--tier NAME` picks one, and every
-//! line of its results says which. Results of two tiers never meet in one table (`report/src/view/comparable.rs` refuses them): a small one is there to see
-//! that the experiment runs, not to be compared with a large one.
+//! Tiers: one experiment at several frozen sizes. A table `[tiers.NAME]` overrides keys of the
+//! suite, `--tier NAME` picks one, and every line of its results says which. Results of two tiers
+//! never meet in one table (`report/src/view/comparable.rs` refuses them): a small one is there to
+//! see that the experiment runs, not to be compared with a large one.
 
 use super::{Resolved, Suite};
 use crate::data::{ClassFile, vocabulary};
@@ -33,8 +34,8 @@ pub(super) fn pick(suite: &mut toml::Table, tier: Option<&str>) -> Result<()> {
     }
 }
 
-/// Overrides keys, tables key by key. A table that names its own `kind`, `plugin` or `preset` is another thing and takes the whole
-/// place; `false` in the place of a table leaves that table out.
+/// Overrides keys, tables key by key. A table that names its own `kind`, `plugin` or `preset` is
+/// another thing and takes the whole place; `false` in the place of a table leaves that table out.
 fn lay_over(below: &mut toml::Table, above: &toml::Table) {
     for (key, value) in above {
         match (below.get_mut(key), value) {
@@ -53,8 +54,9 @@ fn is_another(table: &toml::Table) -> bool {
 }
 
 impl Suite {
-    /// Two hashes of resolved keys, plugins' defaults and the contents of class files included: of those that all rows share, which
-    /// make the tier; and of all that results depend on. Arenas and defenses may be added to a tier.
+    /// Two hashes of resolved keys, plugins' defaults and the contents of class files included: of
+    /// those that all rows share, which make the tier; and of all that results depend on. Arenas
+    /// and defenses may be added to a tier.
     ///
     /// # Errors
     /// If a plugin's keys cannot be resolved, or a class file cannot be read.

@@ -106,8 +106,9 @@ mod tests {
     /// Made by `recipe.py` beside it.
     const GOLDEN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/golden/recipe.safetensors");
 
-    /// Two steps with gradients, then four in which the text tower's are zero, as in an epoch that matches to a pool of embeddings:
-    /// PyTorch's AdamW goes on moving it, by its momentum and by its weight decay.
+    /// Two steps with gradients, then four in which the text tower's are zero, as in an epoch that
+    /// matches to a pool of embeddings: PyTorch's AdamW goes on moving it, by its momentum and by
+    /// its weight decay.
     #[test]
     fn quirk_adamw_moves_a_text_tower_whose_gradient_is_zero() {
         let (golden, _) = read_safetensors(Path::new(GOLDEN)).unwrap();

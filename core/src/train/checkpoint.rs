@@ -32,7 +32,8 @@ pub struct Position {
     /// The same with each view of a row counted.
     pub samples: u64,
     /// Rows that a defense had embedded to look at them, without training.
-    pub looked_at: u64,
+    #[serde(rename = "looked_at")]
+    pub inference_samples: u64,
     /// The builds of gauntlet that did all this, each once: a hash of what `build.rs` says of it.
     #[serde(default)]
     pub builds: Vec<String>,

@@ -1,4 +1,5 @@
-//! What a training writes down as it goes, and what of it a resumed one takes back: `metrics.jsonl`, matches, `bad_rows.jsonl`.
+//! What a training writes down as it goes, and what of it a resumed one takes back:
+//! `metrics.jsonl`, matches, `bad_rows.jsonl`.
 
 use super::{Matches, Trainer};
 use crate::corpus::RowKey;
@@ -10,7 +11,8 @@ use std::io::Write;
 use std::path::Path;
 use tch::{Device, Kind, Tensor};
 
-/// Steps between lines of `metrics.jsonl`; losses are looked at together then, so that a step need not wait for the device.
+/// Steps between lines of `metrics.jsonl`; losses are looked at together then, so that a step need
+/// not wait for the device.
 pub(super) const LOG_STEPS: usize = 10;
 
 /// A line of `metrics.jsonl`.
@@ -27,7 +29,8 @@ pub struct Metric {
     pub logit_scale: f64,
 }
 
-/// What a trial has written down so far; none where it never trained. Whole lines only: one that runs may have written a part of the last.
+/// What a trial has written down so far; none where it never trained. Whole lines only: one that
+/// runs may have written a part of the last.
 pub fn metrics(trial: &Path) -> Result<Vec<Metric>> {
     read_whole_lines(&trial.join("metrics.jsonl"))
 }

@@ -1,5 +1,5 @@
-//! Batches: which rows, in which order, with which drawings. Worker threads prepare them ahead; since every draw is keyed,
-//! their number changes nothing but the speed.
+//! Batches: which rows, in which order, with which params. Worker threads prepare them ahead; since
+//! every draw is keyed, their number changes nothing but the speed.
 
 use super::TrainPhase;
 use crate::Result;
@@ -9,7 +9,7 @@ use crate::data::eda;
 use crate::data::ordered::ordered;
 use crate::defense::{CaptionEdits, View};
 use crate::draw;
-use crate::model::words;
+use crate::model::valid_token_indices;
 use gauntlet_torch::pinned;
 use std::sync::Arc;
 use std::vec::IntoIter;
@@ -21,33 +21,35 @@ pub struct Batch {
     pub keys: Tensor,
     /// Canvases u8 `[batch, 3, S, S]`.
     pub images: Tensor,
-    /// What happens to each picture; empty where nothing does.
-    pub drawings: Vec<AugmentParams>,
+    /// What happens to each image; empty where nothing does.
+    pub params: Vec<AugmentParams>,
     /// Tokens i64 `[batch, length]`, as long as the longest caption.
     pub tokens: Tensor,
-    /// Which of the tokens count ([`words`]).
-    pub words: Tensor,
+    /// Which of the tokens count ([`valid_token_indices`]).
+    pub valid: Tensor,
     /// Another view of the same rows, where the phase asks for one.
     pub second: Option<Shown>,
 }
 
-/// How a view shows a batch, its canvases apart: a second view has the same ones, with other drawings, and other captions.
+/// How a view shows a batch, its canvases apart: a second view has the same ones, with other
+/// params, and other captions.
 pub struct Shown {
-    /// What happens to each picture; empty where nothing does.
-    pub drawings: Vec<AugmentParams>,
+    /// What happens to each image; empty where nothing does.
+    pub params: Vec<AugmentParams>,
     /// As those of the batch.
     pub tokens: Tensor,
     /// As those of the batch.
-    pub words: Tensor,
+    pub valid: Tensor,
 }
 
 /// Rows that are sorted together: 16 MB of them.
 const BUCKET: usize = 1 << 20;
 
-/// Rows in the order of an epoch: sorted by a keyed hash, so that poison does not reorder clean rows. Whoever takes more than there are gets
-/// them again, in another order.
+/// Rows in the order of an epoch: sorted by a keyed hash, so that poison does not reorder clean
+/// rows. Whoever takes more than there are gets them again, in another order.
 ///
-/// Sorted bucket by bucket of the hash, each found by a pass over all rows, so that memory does not grow with their number.
+/// Sorted bucket by bucket of the hash, each found by a pass over all rows, so that memory does not
+/// grow with their number.
 pub struct EpochOrder<'a> {
     corpus: &'a Corpus<'a>,
     rows: Option<Arc<Vec<TrainRow>>>,
@@ -114,11 +116,11 @@ const SECOND: &str = "second ";
 pub fn load(corpus: &Corpus, rows: &[TrainRow], epoch: u32, phase: &TrainPhase) -> Result<Batch> {
     let (rows, images) = corpus.read(rows)?;
     let first = View { augmentation: phase.augmentation, captions: phase.captions };
-    let Shown { drawings, tokens, words } = show(corpus, &rows, epoch, first, "");
+    let Shown { params, tokens, valid } = show(corpus, &rows, epoch, first, "");
     let second = phase.second.map(|view| show(corpus, &rows, epoch, view, SECOND));
     let keys: Vec<RowKey> = rows.iter().map(|row| row.key).collect();
     let (keys, images) = (pinned(RowKey::tensor(&keys), corpus.device), pinned(images, corpus.device));
-    Ok(Batch { keys, images, drawings, tokens, words, second })
+    Ok(Batch { keys, images, params, tokens, valid, second })
 }
 
 /// Draws how a view shows rows; `which` keys its draws.
@@ -127,7 +129,7 @@ fn show(corpus: &Corpus, rows: &[CorpusRow], epoch: u32, view: View, which: &str
         draw::rng(corpus.seed, &format!("{which}{purpose}"), &[epoch.into(), key.into()])
     };
     let size = corpus.image_size();
-    let drawings: Vec<AugmentParams> = match &view.augmentation {
+    let params: Vec<AugmentParams> = match &view.augmentation {
         Some(how) => rows.iter().map(|row| how.draw(size, &mut draws("augment", epoch, row.key))).collect(),
         None => Vec::new(),
     };
@@ -143,11 +145,12 @@ fn show(corpus: &Corpus, rows: &[CorpusRow], epoch: u32, view: View, which: &str
         }
     };
     let tokens = corpus.tokenizer.encode_batch(&captions, corpus.context_length);
-    let words = words(&tokens);
-    Shown { drawings, tokens: pinned(tokens, corpus.device), words: pinned(words, corpus.device) }
+    let valid = valid_token_indices(&tokens);
+    Shown { params, tokens: pinned(tokens, corpus.device), valid: pinned(valid, corpus.device) }
 }
 
-/// Calls `each` with every batch of a phase from number `first` on, in order; `workers` threads (at least one) read ahead.
+/// Calls `each` with every batch of a phase from number `first` on, in order; `workers` threads (at
+/// least one) read ahead.
 ///
 /// Stops at the first error.
 pub fn for_each_batch(

@@ -1,5 +1,5 @@
-//! What a defense matched rows to, one file an epoch, written as it comes: for each step the batch's own keys, then the matched
-//! ones, i64 little-endian.
+//! What a defense matched rows to, one file an epoch, written as it comes: for each step the
+//! batch's own keys, then the matched ones, i64 little-endian.
 
 use crate::corpus::RowKey;
 use crate::{Error, Result};

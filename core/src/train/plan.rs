@@ -1,4 +1,5 @@
-//! What a defense plans for an epoch, and what the trainer makes of it: rows of the corpus, poison that ends, steps that fit the schedule.
+//! What a defense plans for an epoch, and what the trainer makes of it: rows of the corpus, poison
+//! that ends, steps that fit the schedule.
 
 use super::Trainer;
 use crate::corpus::{Corpus, TrainRow};
@@ -21,7 +22,7 @@ impl Trainer<'_> {
         }
         let clock = Instant::now();
         let (seed, epochs, precision) = (self.corpus.seed, self.recipe.epochs, self.recipe.precision);
-        let looked_at = Cell::new(0);
+        let inference_samples = Cell::new(0);
         let bench = PlanContext {
             model: self.model,
             undefended: self.undefended,
@@ -31,19 +32,20 @@ impl Trainer<'_> {
             seed,
             epochs,
             precision,
-            looked_at: &looked_at,
+            inference_samples: &inference_samples,
             machine,
         };
         let planned = self.defense.plan(self.position.epoch, &bench)?;
         let phases = planned.into_iter().map(|phase| self.take(phase)).collect::<Result<Vec<_>>>()?;
         self.check(&phases)?;
-        self.position.looked_at += looked_at.get();
+        self.position.inference_samples += inference_samples.get();
         self.position.seconds += clock.elapsed().as_secs_f64();
         self.position.phases = Some(phases.clone());
         Ok(phases)
     }
 
-    /// From the rows that the defense names to those of the corpus; without poison, where the arena has none from this epoch on.
+    /// From the rows that the defense names to those of the corpus; without poison, where the arena
+    /// has none from this epoch on.
     fn take(&self, planned: Phase) -> Result<TrainPhase> {
         let mut rows = None;
         if let Some(numbers) = &planned.rows {

@@ -1,5 +1,6 @@
-//! How poisoned pairs fare while the model trains: at the end of an epoch, how similar picture and caption of a pair have become, beside
-//! clean pairs. It sees the ground truth, the defense does not see it: the trainer calls it between epochs.
+//! How poisoned pairs fare while the model trains: at the end of an epoch, how similar image and
+//! caption of a pair have become, beside clean pairs. It sees the ground truth, the defense does
+//! not see it: the trainer calls it between epochs.
 
 use super::Corpus;
 use crate::corpus::{RowOrigin, TrainRow};
@@ -34,14 +35,15 @@ pub struct Moment {
     pub attack: Option<String>,
     /// How many pairs.
     pub n: usize,
-    /// Mean cosine of a pair's picture and caption.
+    /// Mean cosine of a pair's image and caption.
     pub similarity: f64,
-    /// Median place of a pair's own caption among all captions of all these pairs, the most similar to its picture first; equals go
-    /// before it.
+    /// Median place of a pair's own caption among all captions of all these pairs, the most similar
+    /// to its image first; equals go before it.
     pub rank: f64,
-    /// How many captions those are; a picture that knows nothing puts its own at half of one more.
+    /// How many captions those are; an image that knows nothing puts its own at half of one more.
     pub captions: usize,
-    /// How often a pair of these is more similar than a clean one, of all such couples (equal: half): 0.5 where they cannot be told apart.
+    /// How often a pair of these is more similar than a clean one, of all such couples (equal:
+    /// half): 0.5 where they cannot be told apart.
     pub above_clean: f64,
 }
 
@@ -96,13 +98,13 @@ impl<'a> Recorder<'a> {
 
     fn look(&self, epoch: u32) -> Result<Vec<Moment>> {
         let (mut captions, mut number_of) = (Vec::new(), HashMap::new());
-        let mut pairs = Vec::new(); // of each kind: image embeddings, and which caption is a picture's own
+        let mut pairs = Vec::new(); // of each kind: image embeddings, and which caption is an image's own
         for rows in self.rows.values() {
-            let (mut images, mut own) = (Vec::new(), Vec::new());
+            let (mut embeddings, mut own) = (Vec::new(), Vec::new());
             for rows in rows.chunks(250) {
                 let (rows, canvases) = self.corpus.read(rows)?;
-                let pictures = self.corpus.normalise(&canvases, &[]);
-                images.push(tch::no_grad(|| self.model.encode_image(&pictures, false)));
+                let images = self.corpus.normalise(&canvases, &[]);
+                embeddings.push(tch::no_grad(|| self.model.encode_image(&images, false)));
                 for row in rows {
                     let tokens = self.tokenizer.encode(row.caption, self.corpus.context_length);
                     own.push(*number_of.entry(tokens).or_insert_with(|| {
@@ -111,7 +113,7 @@ impl<'a> Recorder<'a> {
                     }));
                 }
             }
-            pairs.push((Tensor::cat(&images, 0), Tensor::from_slice(&own)));
+            pairs.push((Tensor::cat(&embeddings, 0), Tensor::from_slice(&own)));
         }
         let texts: Vec<Tensor> = captions.chunks(250).map(|captions| self.embed(captions)).collect();
         let texts = Tensor::cat(&texts, 0);

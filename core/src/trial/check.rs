@@ -1,4 +1,5 @@
-//! What must hold before a trial runs: its device and its files are there, its libraries are those that it was resolved with.
+//! What must hold before a trial runs: its device and its files are there, its libraries are those
+//! that it was resolved with.
 
 use super::Trial;
 use crate::poison::Poison;
@@ -12,7 +13,8 @@ use tch::Device;
 pub const TRAINED_ON: &str = "poison_digest.txt";
 
 impl Trial {
-    /// What can be told before anything is read: the device exists, so do the weights to start from, and no score would come twice.
+    /// What can be told before anything is read: the device exists, so do the weights to start
+    /// from, and no score would come twice.
     pub fn check(&self) -> Result<()> {
         self.device()?;
         let mut labels = BTreeMap::new();

@@ -112,7 +112,7 @@ impl Cost {
             evaluate_seconds,
             cpu_seconds: cpu_seconds(),
             samples: trained.samples,
-            looked_at: trained.looked_at,
+            inference_samples: trained.inference_samples,
             undefended_samples: trained.undefended.samples,
             undefended_seconds: trained.undefended.seconds,
             samples_per_second: if trained.seconds > 0.0 { trained.rows as f64 / trained.seconds } else { 0.0 },
@@ -138,7 +138,8 @@ fn peak_memory() -> u64 {
     line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok()).unwrap_or(0) * 1024
 }
 
-/// User and system seconds of this process, from the kernel's clock of 100 ticks a second; 0 where the system does not tell.
+/// User and system seconds of this process, from the kernel's clock of 100 ticks a second; 0 where
+/// the system does not tell.
 pub fn cpu_seconds() -> f64 {
     let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
     let after_name = stat.rsplit(')').next().unwrap_or_default();

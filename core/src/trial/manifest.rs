@@ -1,4 +1,5 @@
-//! The folder of a trial: `trial.json` says which trial it is (and which build began it), `scores.jsonl` that it has finished.
+//! The folder of a trial: `trial.json` says which trial it is (and which build began it),
+//! `scores.jsonl` that it has finished.
 
 use super::{Trial, Written};
 use crate::build::BuiltBy;
@@ -21,7 +22,8 @@ impl Trial {
         serde_json::from_str(&text).map_err(|error| Error::invalid(path.display().to_string(), error.to_string()))
     }
 
-    /// Writes `trial.json`, or checks that the one there is this trial; one that never got anywhere is replaced. Returns the trial's hash.
+    /// Writes `trial.json`, or checks that the one there is this trial; one that never got anywhere
+    /// is replaced. Returns the trial's hash.
     pub fn check_or_write_manifest(&self, folder: &Path) -> Result<String> {
         std::fs::create_dir_all(folder).map_err(Error::io(folder))?;
         let path = folder.join(MANIFEST);
@@ -67,7 +69,8 @@ impl Trial {
         folder.join(SCORES).exists()
     }
 
-    /// Removes the checkpoint of a trial that has finished, unless its recipe keeps it. One that was killed just before has left it.
+    /// Removes the checkpoint of a trial that has finished, unless its recipe keeps it. One that
+    /// was killed just before has left it.
     pub fn tidy(&self, folder: &Path) -> Result<()> {
         if self.recipe.keep_checkpoint || !self.has_finished(folder) { Ok(()) } else { checkpoint::remove(folder) }
     }

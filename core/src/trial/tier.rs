@@ -11,15 +11,18 @@ use serde_json::json;
 pub struct Tier {
     /// Its name.
     pub name: String,
-    /// Hash of the resolved keys that all its rows share; seeds, device, threads, paths, arenas and defenses are none of them.
+    /// Hash of the resolved keys that all its rows share; seeds, device, threads, paths, arenas and
+    /// defenses are none of them.
     pub keys: String,
-    /// Whether `--set` changed one of those keys, an arena or a defense: then it is no longer the tier that its name promises.
+    /// Whether `--set` changed one of those keys, an arena or a defense: then it is no longer the
+    /// tier that its name promises.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub modified: bool,
 }
 
 impl Tier {
-    /// What result lines say of a trial on data with this digest, measured on these sets: two that say the same ran the same experiment.
+    /// What result lines say of a trial on data with this digest, measured on these sets: two that
+    /// say the same ran the same experiment.
     pub fn of_data(&self, digest: &str, sets: &[Downstream]) -> String {
         let mut hasher = blake3::Hasher::new();
         hasher.update(self.keys.as_bytes()).update(digest.as_bytes());

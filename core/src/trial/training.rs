@@ -1,5 +1,6 @@
-//! The training of a trial, and before it that of the undefended model which some defenses start from or look at the data with. That one
-//! is trained once for all trials of the same data, recipe and seed, and lies in the store; a row of plain CLIP leaves its own there.
+//! The training of a trial, and before it that of the undefended model which some defenses start
+//! from or look at the data with. That one is trained once for all trials of the same data, recipe
+//! and seed, and lies in the store; a row of plain CLIP leaves its own there.
 
 use super::Trial;
 use crate::corpus::Corpus;
@@ -58,8 +59,8 @@ impl Trial {
         let shared = if defense.role() == DefenseRole::Undefended { Shared::open(self, job)?.ours()? } else { None };
         let corpus = job.corpus.in_batches_of(recipe.batch);
         let trainer = Trainer::open(&recipe, &corpus, model, defense, job.folder, job.identity)?;
-        let scout = undefended.as_ref().map(|(undefended, _)| undefended);
-        let trainer = trainer.recorded_by(recorder).beside(scout).clean_after(self.clean_after);
+        let reference = undefended.as_ref().map(|(undefended, _)| undefended);
+        let trainer = trainer.recorded_by(recorder).beside(reference).clean_after(self.clean_after);
         let mut trained = trainer.run(job.machine).map_err(|error| self.blamed(error))?;
         model.save(&job.folder.join("model.safetensors"))?;
         // What another build has a part in must not lie under the key of this one.

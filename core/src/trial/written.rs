@@ -1,5 +1,6 @@
-//! A trial as `trial.json` has it: one table, the arena's keys among the others. Trials that have run lie in that form, their checkpoints and
-//! shared models hold its hash, and whoever reads it with another program finds the keys where they always were.
+//! A trial as `trial.json` has it: one table, the arena's keys among the others. Trials that have
+//! run lie in that form, their checkpoints and shared models hold its hash, and whoever reads it
+//! with another program finds the keys where they always were.
 
 use super::check::is_empty;
 use super::{Tier, Trial};

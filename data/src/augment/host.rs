@@ -1,28 +1,29 @@
-//! The same augmentation as `augment.rs` does on a GPU, for the CPU: picture by picture, each staying in the nearest cache through all of
-//! its operations, and a crop or a blur reading the few pixels that have a weight. Equal to the other but for rounding.
+//! The same augmentation as `augment.rs` does on a GPU, for the CPU: image by image, each staying
+//! in the nearest cache through all of its operations, and a crop or a blur reading the few pixels
+//! that have a weight. Equal to the other but for rounding.
 
 use super::{AugmentParams, Jitter};
 use std::thread;
 use tch::Tensor;
 
-/// Augments pictures f32 `[batch, 3, S, S]` on the CPU, on as many threads as libtorch may use.
-pub(super) fn apply(images: &Tensor, drawings: &[AugmentParams]) -> Tensor {
+/// Augments images f32 `[batch, 3, S, S]` on the CPU, on as many threads as libtorch may use.
+pub(super) fn apply(images: &Tensor, params: &[AugmentParams]) -> Tensor {
     let size = images.size()[3] as usize;
     let mut pixels: Vec<f32> = Vec::try_from(images.contiguous().view([-1])).expect("f32 on the CPU");
-    let picture = 3 * size * size;
-    let share = drawings.len().div_ceil(tch::get_num_threads().max(1) as usize);
+    let image = 3 * size * size;
+    let share = params.len().div_ceil(tch::get_num_threads().max(1) as usize);
     thread::scope(|scope| {
-        let mut shares = pixels.chunks_mut(share * picture).zip(drawings.chunks(share));
+        let mut shares = pixels.chunks_mut(share * image).zip(params.chunks(share));
         let own = shares.next();
-        shares.for_each(|(pixels, drawings)| drop(scope.spawn(move || augment_all(pixels, drawings, size))));
-        own.into_iter().for_each(|(pixels, drawings)| augment_all(pixels, drawings, size));
+        shares.for_each(|(pixels, params)| drop(scope.spawn(move || augment_all(pixels, params, size))));
+        own.into_iter().for_each(|(pixels, params)| augment_all(pixels, params, size));
     });
     Tensor::from_slice(&pixels).view_(images.size())
 }
 
-fn augment_all(pixels: &mut [f32], drawings: &[AugmentParams], size: usize) {
+fn augment_all(pixels: &mut [f32], params: &[AugmentParams], size: usize) {
     let mut spare = vec![0.0; size * size];
-    for (pixels, drawing) in pixels.chunks_exact_mut(3 * size * size).zip(drawings) {
+    for (pixels, drawing) in pixels.chunks_exact_mut(3 * size * size).zip(params) {
         augment(pixels, drawing, size, &mut spare);
     }
 }
@@ -75,7 +76,8 @@ fn resample(plane: &mut [f32], spare: &mut [f32], across: &[Neighbours], down: &
     }
 }
 
-/// Weights of a pixel and of its neighbours to either side, as far as they are more than 0; together (both sides) they are 1.
+/// Weights of a pixel and of its neighbours to either side, as far as they are more than 0;
+/// together (both sides) they are 1.
 fn gaussian(drawing: &AugmentParams) -> Vec<f32> {
     let sigma = drawing.blur.max(1e-3) as f32;
     let weight = |distance: i64| (-0.5 * (distance as f32 / sigma).powi(2)).exp();
@@ -84,7 +86,7 @@ fn gaussian(drawing: &AugmentParams) -> Vec<f32> {
     weights.into_iter().map(|weight| weight / sum).collect()
 }
 
-/// First across, then down; the picture is mirrored at its edges, whose pixels are not repeated.
+/// First across, then down; the image is mirrored at its edges, whose pixels are not repeated.
 fn blur(plane: &mut [f32], spare: &mut [f32], kernel: &[f32], size: usize) {
     let (reach, last) = (kernel.len() - 1, size - 1);
     let mirrored = |place: isize| (last as isize - (last as isize - place.abs()).abs()) as usize;

@@ -1,5 +1,6 @@
-//! Builds a cache folder: rows are decoded on several threads and appended in the source's order, so that the number of threads
-//! changes nothing: `pixels.u8` (rows of planar RGB, zeros where there is no picture), `dropped.jsonl`, `canvas.json`.
+//! Builds a cache folder: rows are decoded on several threads and appended in the source's order,
+//! so that the number of threads changes nothing: `pixels.u8` (rows of planar RGB, zeros where
+//! there is no image), `dropped.jsonl`, `canvas.json`.
 
 use super::{Canvas, CanvasSummary, read};
 use crate::files::{Part, Writer, write_json};
@@ -11,7 +12,7 @@ use std::path::Path;
 /// Rows decoded by one thread before they are written: at 224 x 224, 10 MB.
 const CHUNK: u32 = 64;
 
-/// Reads every picture and leaves a whole cache folder, or an error and the list of bad rows.
+/// Reads every image and leaves a whole cache folder, or an error and the list of bad rows.
 pub(super) fn build(canvas: &Canvas, threads: usize, folder: &Path, progress: &dyn Progress) -> Result<()> {
     let total = canvas.index.len();
     let part = Part::new(folder)?;

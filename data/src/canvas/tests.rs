@@ -38,7 +38,7 @@ impl Source for Fake {
         })
     }
 
-    fn picture(&self, row: &Row, size: u32) -> Result<Vec<u8>, String> {
+    fn image(&self, row: &Row, size: u32) -> Result<Vec<u8>, String> {
         self.decoded.fetch_add(1, Ordering::Relaxed);
         assert_ne!(row.start, 4, "a decoder's bug");
         Ok(vec![row.start as u8; 3 * (size * size) as usize])

@@ -1,5 +1,5 @@
-//! Singular and plural of English nouns, by WordNet 3.0's list of them (Fellbaum, ed., 1998; its licence is in `NOTICE`). `setup/plurals.py`
-//! makes the table and says what it holds.
+//! Singular and plural of English nouns, by WordNet 3.0's list of them (Fellbaum, ed., 1998; its
+//! licence is in `NOTICE`). `setup/plurals.py` makes the table and says what it holds.
 
 use flate2::read::GzDecoder;
 use std::collections::HashMap;
@@ -48,8 +48,8 @@ impl Nouns {
         forms
     }
 
-    /// A word in singular and plural, itself first. `within`: it is one of several of a name, and wine glasses are several of a wine glass
-    /// although glasses alone are worn.
+    /// A word in singular and plural, itself first. `within`: it is one of several of a name, and
+    /// wine glasses are several of a wine glass although glasses alone are worn.
     fn word(&self, word: &str, within: bool) -> Vec<String> {
         let mut forms = vec![word.to_string()];
         let (further, nouns) = (self.known.get(word), self.nouns_of.get(word));
@@ -67,8 +67,8 @@ impl Nouns {
         forms
     }
 
-    /// Of a word that WordNet has not, such as a brand's: the regular plural, and a singular if it looks like a plural and cutting its end
-    /// gives no other word.
+    /// Of a word that WordNet has not, such as a brand's: the regular plural, and a singular if it
+    /// looks like a plural and cutting its end gives no other word.
     fn guess(&self, word: &str) -> Vec<String> {
         let stem = word.strip_suffix('s').filter(|stem| stem.chars().count() > 2 && !stem.ends_with(['s', 'u', 'i']));
         let singular = stem.filter(|stem| !self.known.contains_key(*stem)).map(String::from);

@@ -1,7 +1,9 @@
-//! Finds the classes that a caption names, in two ways that are kept apart: what may be mined from it, and all that it may be about.
+//! Finds the classes that a caption names, in two ways that are kept apart: what may be mined from
+//! it, and all that it may be about.
 //!
-//! A caption is searched as the tokenizer repairs it. Names are found in its text without blanks and hyphens, all in one pass (Aho and Corasick,
-//! Communications of the ACM 1975), so that "sealion", "sea-lion" and "sea lion" are met alike; what is met must begin and end with a word.
+//! A caption is searched as the tokenizer repairs it. Names are found in its text without blanks
+//! and hyphens, all in one pass (Aho and Corasick, Communications of the ACM 1975), so that
+//! "sealion", "sea-lion" and "sea lion" are met alike; what is met must begin and end with a word.
 
 use super::inflect::Nouns;
 use super::without_brackets;
@@ -141,8 +143,9 @@ impl Squeezed {
         squeezed
     }
 
-    /// What the words from `first` to before `end` mean, of what they could: names as they stand here, and, if there are none, everything else
-    /// that is the same without blanks. So what is a class of its own is no plural of another.
+    /// What the words from `first` to before `end` mean, of what they could: names as they stand
+    /// here, and, if there are none, everything else that is the same without blanks. So what is a
+    /// class of its own is no plural of another.
     fn read<'a>(&self, first: usize, end: usize, meanings: &'a [Meaning]) -> (Vec<&'a Meaning>, Vec<&'a Meaning>) {
         let start = self.starts[first];
         let breaks: Vec<usize> = self.starts[first + 1..end].iter().map(|place| place - start).collect();

@@ -7,10 +7,10 @@ use crate::progress::Silent;
 use crate::{DataConfig, DataRow, Dataset, index::Index};
 use std::fs;
 
-/// A folder `pictures` with `a.png`, a picture outside of it, a link to that, and a table.
+/// A folder `images` with `a.png`, an image outside of it, a link to that, and a table.
 fn table(text: &str) -> (tempfile::TempDir, Csv) {
     let folder = tempfile::tempdir().unwrap();
-    let root = folder.path().join("pictures");
+    let root = folder.path().join("images");
     fs::create_dir(&root).unwrap();
     image::RgbImage::new(5, 4).save(root.join("a.png")).unwrap();
     fs::copy(root.join("a.png"), folder.path().join("outside.png")).unwrap();
@@ -20,7 +20,7 @@ fn table(text: &str) -> (tempfile::TempDir, Csv) {
     (folder, Csv { path, class_column: "class".into(), ..Default::default() })
 }
 
-/// Rows as `line = caption [label]`, bad ones as `name! why`; pictures are read.
+/// Rows as `line = caption [label]`, bad ones as `name! why`; images are read.
 fn rows(config: &Csv) -> Vec<String> {
     let (store, config) = (tempfile::tempdir().unwrap(), DataConfig::Csv(Csv { max_bad: 1.0, ..config.clone() }));
     let source = config.open().unwrap();
@@ -35,7 +35,7 @@ fn rows(config: &Csv) -> Vec<String> {
     let mut show = |row: Entry| {
         let found = index.as_ref().unwrap().row(DataRow(number));
         number += 1;
-        match source.picture(&found, 8) {
+        match source.image(&found, 8) {
             Ok(_) => format!("{} = {} {:?}", source.name(&found), row.caption, row.label),
             Err(why) => format!("{}! {why}", source.name(&found)),
         }
@@ -51,8 +51,8 @@ fn rows_come_from_named_columns_whatever_their_order() {
 }
 
 #[test]
-fn pictures_outside_the_folder_and_missing_ones_are_bad_rows() {
-    let lines = "../outside.png,a,\nROOT/../outside.png,b,\nlink.png,c,\nnone.png,d,\n.,e,\n../pictures/a.png,f,\n";
+fn images_outside_the_folder_and_missing_ones_are_bad_rows() {
+    let lines = "../outside.png,a,\nROOT/../outside.png,b,\nlink.png,c,\nnone.png,d,\n.,e,\n../images/a.png,f,\n";
     let (_folder, config) = table(&format!("image,caption,class\n{lines}"));
     let found = rows(&config);
     let reasons = ["outside", "outside", "outside", "No such file", "not a file", "= f"];
@@ -115,7 +115,7 @@ fn a_quote_that_swallows_rows_up_to_the_next_quote_is_refused() {
     ];
     for (text, line) in tables {
         let (folder, config) = table(text);
-        fs::copy(folder.path().join("outside.png"), folder.path().join("pictures/link")).unwrap();
+        fs::copy(folder.path().join("outside.png"), folder.path().join("images/link")).unwrap();
         let message = refusal(&config);
         assert!(message.contains(&format!("table.csv, line {line}: a quote opens here")), "{text}: {message}");
     }
@@ -188,7 +188,7 @@ impl Progress for Told {
 #[test]
 fn windows_separators_are_read_where_no_file_has_that_very_name() {
     let (folder, config) = table("image,caption,class\nsub\\b.png,one,\nsub\\none.png,two,\nodd\\c.png,three,\n");
-    let root = folder.path().join("pictures");
+    let root = folder.path().join("images");
     fs::create_dir(root.join("sub")).unwrap();
     fs::copy(root.join("a.png"), root.join("sub/b.png")).unwrap();
     fs::copy(root.join("a.png"), root.join("odd\\c.png")).unwrap();
@@ -221,7 +221,7 @@ fn open(config: &Csv, store: &Path) -> Result<(Vec<String>, Vec<String>)> {
 fn four_rows() -> (tempfile::TempDir, Csv) {
     let (folder, config) = table("image,caption,class\n0.png,zero,\n1.png,one,\n2.png,two,\n3.png,three,\n");
     for number in 0..3 {
-        fs::copy(folder.path().join("outside.png"), folder.path().join(format!("pictures/{number}.png"))).unwrap();
+        fs::copy(folder.path().join("outside.png"), folder.path().join(format!("images/{number}.png"))).unwrap();
     }
     (folder, config)
 }
@@ -241,7 +241,7 @@ fn an_image_exchanged_with_one_of_equal_size_is_told_and_so_is_one_that_comes_or
         let same = open(&config, store.path()).unwrap();
         assert_eq!(same.0, ["zero", "one", "two"]);
         assert_eq!(open(&config, store.path()).unwrap().0, same.0);
-        change(&folder.path().join("pictures"));
+        change(&folder.path().join("images"));
         let message = open(&config, store.path()).expect_err(line).chain();
         assert!(message.contains(&format!("table.csv:{line}: ")) && message.contains("1 of 4 rows"), "{message}");
         assert!(message.contains("delete"), "{message}");
@@ -252,7 +252,7 @@ fn an_image_exchanged_with_one_of_equal_size_is_told_and_so_is_one_that_comes_or
 #[test]
 fn what_was_refused_is_read_anew_once_its_images_are_repaired() {
     let (folder, config) = four_rows();
-    let (store, root) = (tempfile::tempdir().unwrap(), folder.path().join("pictures"));
+    let (store, root) = (tempfile::tempdir().unwrap(), folder.path().join("images"));
     for number in 0..3 {
         fs::write(root.join(format!("{number}.png")), "no image").unwrap();
     }
@@ -273,7 +273,7 @@ fn other_images_have_other_canvases_though_the_folder_of_the_index_alone_was_del
     // Without compression all images are of one size.
     let draw = |value| {
         let image = image::RgbImage::from_pixel(5, 4, image::Rgb([value; 3]));
-        image.save_with_format(folder.path().join("pictures/0.png"), image::ImageFormat::Bmp).unwrap();
+        image.save_with_format(folder.path().join("images/0.png"), image::ImageFormat::Bmp).unwrap();
     };
     let config = DataConfig::Csv(Csv { max_bad: 0.5, ..config });
     let open = || Dataset::open(&config, 8, u64::MAX, store.path(), &Silent).unwrap();

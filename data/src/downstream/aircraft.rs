@@ -1,4 +1,5 @@
-//! FGVC-Aircraft (Maji et al. 2013): pictures are numbers that keep their leading zeros, and names of classes may hold spaces and `/`.
+//! FGVC-Aircraft (Maji et al. 2013): images are numbers that keep their leading zeros, and names of
+//! classes may hold spaces and `/`.
 
 use super::list::List;
 use super::{About, Archive, Found, Items, Level, Listed, Metric, Options, Size, Strays, copies, home, inner};
@@ -46,13 +47,13 @@ fn read(root: &Path, options: &Options) -> Result<Found> {
         let mut items = Vec::new();
         for (number, line) in &lines.lines {
             let wrong = |why: String| lines.wrong(*number, why);
-            let (picture, class) = line
+            let (image, class) = line
                 .split_once(char::is_whitespace)
-                .ok_or_else(|| wrong(format!("`{line}` is not a picture and its class")))?;
+                .ok_or_else(|| wrong(format!("`{line}` is not an image and its class")))?;
             let class = class.trim();
             let label = labels.iter().position(|label| label == class);
             let label = label.ok_or_else(|| wrong(format!("`{line}`: {list} has no `{class}`")))?;
-            items.push(Listed { path: format!("{picture}.jpg"), label: label as u32, place: lines.place(*number) });
+            items.push(Listed { path: format!("{image}.jpg"), label: label as u32, place: lines.place(*number) });
         }
         Items::files(&images, items)
     };

@@ -1,6 +1,6 @@
-//! Caltech-101 (Fei-Fei et al. 2004). It has no parts of its own: 30 pictures a class, drawn from a seed, are fitted on and all
-//! others are measured on, as Kornblith et al. (2019) do. They count the class of background pictures; here it is left out unless
-//! it is asked for, as by torchvision.
+//! Caltech-101 (Fei-Fei et al. 2004). It has no parts of its own: 30 images a class, drawn from a
+//! seed, are fitted on and all others are measured on, as Kornblith et al. (2019) do. They count
+//! the class of background images; here it is left out unless it is asked for, as by torchvision.
 
 use super::imagefolder::{class_folders, list};
 use super::{About, Archive, Found, Items, Listed, Metric, Options, Size, Strays, copies, home, inner, stands};
@@ -10,7 +10,7 @@ use std::path::Path;
 /// 101 things.
 pub(super) const CALTECH101: About = About {
     name: "caltech101",
-    title: "Caltech-101: things and animals, one in the middle of each picture",
+    title: "Caltech-101: things and animals, one in the middle of each image",
     size: SIZE,
     metric: Metric::MeanPerClass,
     licence: "CC BY 4.0",
@@ -33,10 +33,10 @@ const SIZE: Size = Size { classes: 101, fit: 3030, test: 5647 };
 
 const FOLDER: &str = "101_ObjectCategories";
 
-/// Not a class: pictures from all over the web.
+/// Not a class: images from all over the web.
 const BACKGROUND: &str = "BACKGROUND_Google";
 
-/// Pictures of each class that are fitted on.
+/// Images of each class that are fitted on.
 const FIT: usize = 30;
 
 fn read(root: &Path, options: &Options) -> Result<Found> {
@@ -53,22 +53,21 @@ fn read(root: &Path, options: &Options) -> Result<Found> {
     labels.retain(|label| options.background || label != BACKGROUND);
     let (mut fit, mut test) = (Vec::new(), Vec::new());
     for (class, label) in labels.iter().zip(0..) {
-        let count = pictures(&folder.join(class))?;
+        let count = images(&folder.join(class))?;
         let mut drawn: Vec<usize> = (1..=count).collect();
-        drawn.sort_by_key(|picture| {
-            draw::hash(options.seed, &format!("downstream/caltech101/{class}"), &[*picture as u64])
-        });
+        drawn
+            .sort_by_key(|image| draw::hash(options.seed, &format!("downstream/caltech101/{class}"), &[*image as u64]));
         // A class that is not whole is halved.
         drawn.truncate(if count > FIT { FIT } else { count / 2 });
-        for picture in 1..=count {
-            let part = if drawn.contains(&picture) { &mut fit } else { &mut test };
-            part.push(Listed { path: format!("{class}/image_{picture:04}.jpg"), label, place: String::new() });
+        for image in 1..=count {
+            let part = if drawn.contains(&image) { &mut fit } else { &mut test };
+            part.push(Listed { path: format!("{class}/image_{image:04}.jpg"), label, place: String::new() });
         }
     }
     let background = if options.background { "with" } else { "without" };
     let notes = vec![
-        format!("{FIT} pictures a class are fitted on, drawn from seed {}", options.seed),
-        format!("{background} the class of background pictures"),
+        format!("{FIT} images a class are fitted on, drawn from seed {}", options.seed),
+        format!("{background} the class of background images"),
     ];
     let (fit, test) = (Items::files(&folder, fit)?, Items::files(&folder, test)?);
     let mut strays = Strays::find(&folder, &[&fit, &test])?;
@@ -77,19 +76,17 @@ fn read(root: &Path, options: &Options) -> Result<Found> {
     Ok(Found { labels, labels_in: folder, fit, test, published, named: true, differs, notes })
 }
 
-/// How many pictures a class has. They are numbered from 1 on; one that is missing among them is found when they are opened.
-fn pictures(folder: &Path) -> Result<usize> {
+/// How many images a class has. They are numbered from 1 on; one that is missing among them is
+/// found when they are opened.
+fn images(folder: &Path) -> Result<usize> {
     let number = |file: &String| file.strip_prefix("image_")?.strip_suffix(".jpg")?.parse::<usize>().ok();
     let numbers = list(folder)?.0.iter().filter_map(number).collect::<Vec<_>>();
     let last = numbers.iter().max().copied().unwrap_or(0);
     if last == 0 {
-        return Err(Error::invalid(folder.display(), "it holds no picture"));
+        return Err(Error::invalid(folder.display(), "it holds no image"));
     }
     if last > 2 * numbers.len() {
-        return Err(Error::invalid(
-            folder.display(),
-            format!("it has {} pictures numbered up to {last}", numbers.len()),
-        ));
+        return Err(Error::invalid(folder.display(), format!("it has {} images numbered up to {last}", numbers.len())));
     }
     Ok(last)
 }

@@ -1,5 +1,5 @@
-//! Stanford Cars (Krause et al. 2013), from the MATLAB files of its development kit, or from the CSV files in which it goes round
-//! since its own address is gone.
+//! Stanford Cars (Krause et al. 2013), from the MATLAB files of its development kit, or from the
+//! CSV files in which it goes round since its own address is gone.
 
 use super::list::{cut, number, place, text};
 use super::mat::Mat;
@@ -47,7 +47,7 @@ const KITS: [&str; 3] = ["devkit", "car_devkit/devkit", "car_devkit"];
 /// Where the classes are listed, and which they are.
 type Classes = (PathBuf, Vec<String>);
 
-/// Pictures with their labels, as a list names them.
+/// Images with their labels, as a list names them.
 type List = Vec<Listed>;
 
 fn read(root: &Path, _: &Options) -> Result<Found> {
@@ -77,7 +77,7 @@ fn from_devkit(folder: &Path, kit: &Path) -> Result<Found> {
     of_two_folders(folder, fit, test, (meta, labels))
 }
 
-/// The pictures that annotations list.
+/// The images that annotations list.
 fn annotated(path: &Path, classes: usize) -> Result<List> {
     let mat = Mat::read(path)?;
     let mut list = List::new();
@@ -100,13 +100,13 @@ fn classes(mat: &Mat) -> Result<Vec<String>> {
     Ok(labels)
 }
 
-/// The first release: one list of all pictures, each with a flag that says whether it is to be measured on.
+/// The first release: one list of all images, each with a flag that says whether it is to be measured on.
 fn from_one_list(folder: &Path) -> Result<Found> {
     let path = folder.join("cars_annos.mat");
     let mat = Mat::read(&path)?;
     let labels = classes(&mat)?;
     if !folder.join("car_ims").is_dir() {
-        let why = "its pictures are those of the folder car_ims, which is not beside it; cars_train and cars_test are listed by a development kit";
+        let why = "its images are those of the folder car_ims, which is not beside it; cars_train and cars_test are listed by a development kit";
         return Err(Error::invalid(path.display(), why));
     }
     let (mut fit, mut test) = (List::new(), List::new());
@@ -138,7 +138,7 @@ fn from_csv(folder: &Path) -> Result<Found> {
     of_two_folders(folder, fit, test, (names.clone(), labels))
 }
 
-/// The pictures that a table lists.
+/// The images that a table lists.
 fn of_csv(path: &Path, classes: usize) -> Result<List> {
     let (records, ended) = records(path)?;
     if let Some((line, _)) = records.last().filter(|_| !ended && ![SIZE.fit, SIZE.test].contains(&records.len())) {
@@ -148,11 +148,11 @@ fn of_csv(path: &Path, classes: usize) -> Result<List> {
     let mut list = List::new();
     for (line, fields) in &records[header..] {
         let wrong = |why: String| Error::invalid(place(path, *line), why);
-        let [picture, _, .., class] = &fields[..] else {
-            return Err(wrong(format!("`{}` is not a picture, its box and its class", fields.join(","))));
+        let [image, _, .., class] = &fields[..] else {
+            return Err(wrong(format!("`{}` is not an image, its box and its class", fields.join(","))));
         };
         let class = number(class, 1, classes).map_err(wrong)?;
-        list.push(Listed { path: picture.clone(), label: class as u32 - 1, place: place(path, *line) });
+        list.push(Listed { path: image.clone(), label: class as u32 - 1, place: place(path, *line) });
     }
     Ok(list)
 }
@@ -162,7 +162,7 @@ fn is_header(fields: &[String]) -> bool {
     fields.len() > 1 && fields.iter().all(|field| field.parse::<f64>().is_err())
 }
 
-/// Pictures of the two parts in folders of their own.
+/// Images of the two parts in folders of their own.
 fn of_two_folders(folder: &Path, fit: List, test: List, labels: Classes) -> Result<Found> {
     let (fit, fit_strays) = part(folder, "train", fit, &labels.1)?;
     let (test, test_strays) = part(folder, "test", test, &labels.1)?;

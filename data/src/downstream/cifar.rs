@@ -1,5 +1,6 @@
-//! CIFAR-10 and CIFAR-100 (Krizhevsky 2009), as python pickles or in the binary version. Pictures stay in their files: a batch is
-//! looked through once for its labels and for where its rows of pixels start.
+//! CIFAR-10 and CIFAR-100 (Krizhevsky 2009), as python pickles or in the binary version. Images
+//! stay in their files: a batch is looked through once for its labels and for where its rows of
+//! pixels start.
 
 use super::items::{Identity, Pixels, Rows, identity};
 use super::list::{List, some};
@@ -34,8 +35,9 @@ DIR/cifar-10-batches-bin/       or the binary version
         inner: None,
     }],
     by_hand: "",
-    // Barz and Denzler (2020, arXiv:1902.00423) found no exact copy of a picture to measure on, in either part. They did not compare
-    // pictures to fit on with each other: ten is a bound with room, not a count.
+    // Barz and Denzler (2020, arXiv:1902.00423) found no exact copy of an image of the test split,
+    // in either part. They did not compare images of the train split with each other: ten is a
+    // bound with room, not a count.
     copies: [10, 0, 0],
     read: |root, _| read(root, &TEN),
 };
@@ -60,8 +62,9 @@ DIR/cifar-100-binary/           or the binary version
         into: "",
         inner: None,
     }],
-    // Their lists (github.com/cvjena/cifair, meta/) have 39 exact copies in both parts and 2 among those to measure on, a few pixels'
-    // difference counted. As often, some 100 would be among those to fit on, which they did not compare: twice that is the bound.
+    // Their lists (github.com/cvjena/cifair, meta/) have 39 exact copies in both parts and 2 among
+    // those of the test split, a few pixels' difference counted. As often, some 100 would be among
+    // those of the train split, which they did not compare: twice that is the bound.
     copies: [200, 2, 39],
     read: |root, _| read(root, &HUNDRED),
     ..CIFAR10
@@ -123,7 +126,7 @@ fn read(root: &Path, kind: &Kind) -> Result<Found> {
     let test = rows(&kind.test)?;
     let sizes: Vec<String> = batches.iter().map(|batch| batch.labels.len().to_string()).collect();
     let uneven = sizes.iter().any(|size| *size != sizes[0]);
-    let differs = uneven.then(|| format!("its batches are not of one size, but of {} pictures", sizes.join(", ")));
+    let differs = uneven.then(|| format!("its batches are not of one size, but of {} images", sizes.join(", ")));
     let (fit, test) = (Items::rows(batches)?, Items::rows(vec![test])?);
     let (differs, published) = (differs.into_iter().collect(), kind.about.size);
     Ok(Found { labels, labels_in, fit, test, published, named: true, differs, notes: Vec::new() })
@@ -190,11 +193,11 @@ fn rows_of_binary(path: &Path, kind: &Kind, classes: usize) -> Result<Rows> {
     Ok(Rows { path: path.into(), pixels, side: SIDE, labels, identities })
 }
 
-/// What each picture is known by: its pixels.
+/// What each image is known by: its pixels.
 fn identities<'a>(path: &Path, rows: impl Iterator<Item = &'a [u8]>) -> Result<Vec<Identity>> {
     let identities: Vec<Identity> = rows.map(identity).collect();
     match identities.is_empty() {
-        true => Err(Error::invalid(path.display(), "it holds no picture")),
+        true => Err(Error::invalid(path.display(), "it holds no image")),
         false => Ok(identities),
     }
 }

@@ -1,5 +1,6 @@
-//! Classes of one prompt name are one class: no prompt tells them apart (ImageNet has two missiles and two kinds of sunglasses). As in
-//! `data/classes.rs`, they get one number before anything is measured, so that accuracy, success of attacks and victims go by one rule.
+//! Classes of one prompt name are one class: no prompt tells them apart (ImageNet has two missiles
+//! and two kinds of sunglasses). As in `data/classes.rs`, they get one number before anything is
+//! measured, so that accuracy, success of attacks and victims go by one rule.
 
 use super::Set;
 use crate::classes::{one_class, same_name};
@@ -15,7 +16,8 @@ struct Distinct {
 }
 
 impl Set {
-    /// The set with one class a name, in the place of the first; a note says which labels it holds. A set without such classes stays as it is.
+    /// The set with one class a name, in the place of the first; a note says which labels it holds.
+    /// A set without such classes stays as it is.
     pub fn of_distinct_names(mut self) -> Set {
         let Distinct { number_of, sharing } = self.distinct();
         let Some(note) = self.shared_names() else { return self };

@@ -1,5 +1,5 @@
-//! Oxford Flowers-102 (Nilsback and Zisserman 2008). Fitted on train and val, measured on test, as published; the released code of
-//! RoCLIP fits and measures on the same part.
+//! Oxford Flowers-102 (Nilsback and Zisserman 2008). Fitted on train and val, measured on test, as
+//! published; the released code of RoCLIP fits and measures on the same part.
 
 use super::mat::Mat;
 use super::{About, Archive, Found, Items, Listed, Metric, Options, Size, Strays, copies, home, inner};
@@ -54,11 +54,11 @@ fn read(root: &Path, _: &Options) -> Result<Found> {
     let fit = Items::files(&images, listed(&parts, &["trnid", "valid"], &classes)?)?;
     let test = Items::files(&images, listed(&parts, &["tstid"], &classes)?)?;
     let strays = Strays::find(&images, &[&fit, &test])?;
-    // A label too many or too few shifts all that follow it. In a subset whose labels are not those of the whole set, only the folder
-    // tells how many there must be.
+    // A label too many or too few shifts all that follow it. In a subset whose labels are not those
+    // of the whole set, only the folder tells how many there must be.
     let (listed, there) = (fit.len() + test.len(), fit.len() + test.len() + strays.names.len());
     if ![listed, there, SIZE.fit + SIZE.test].contains(&classes.len()) {
-        let why = format!("it has labels of {} pictures, and {} has {there}", classes.len(), images.display());
+        let why = format!("it has labels of {} images, and {} has {there}", classes.len(), images.display());
         return Err(Error::invalid(labels_in.display(), why));
     }
     let differs = strays.told().into_iter().collect();
@@ -68,14 +68,14 @@ fn read(root: &Path, _: &Options) -> Result<Found> {
     Ok(Found { labels, labels_in, fit, test, published: SIZE, named: true, differs, notes })
 }
 
-/// The pictures of some parts. One that imagelabels.mat has no label for is none.
+/// The images of some parts. One that imagelabels.mat has no label for is none.
 fn listed(parts: &Mat, variables: &[&str], classes: &[usize]) -> Result<Vec<Listed>> {
     let mut items = Vec::new();
     for variable in variables {
-        let has = || format!("imagelabels.mat has labels of {} pictures", classes.len());
-        let pictures = parts.numbers(variable, 1..=classes.len()).map_err(|error| error.during(has()))?;
-        for (picture, at) in pictures.into_iter().zip(0..) {
-            let (path, label) = (format!("image_{picture:05}.jpg"), classes[picture - 1] as u32 - 1);
+        let has = || format!("imagelabels.mat has labels of {} images", classes.len());
+        let images = parts.numbers(variable, 1..=classes.len()).map_err(|error| error.during(has()))?;
+        for (image, at) in images.into_iter().zip(0..) {
+            let (path, label) = (format!("image_{image:05}.jpg"), classes[image - 1] as u32 - 1);
             items.push(Listed { path, label, place: parts.place(variable, at) });
         }
     }

@@ -1,14 +1,14 @@
 //! Where a set lies below the folder that was named, and what lies in its folders that no list names.
 
-use super::imagefolder::{is_picture, list};
+use super::imagefolder::{is_image, list};
 use super::items::Items;
 use super::list::some;
 use crate::{Error, Result};
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
-/// The set's own folder: the first of `folders` below `root` (the empty one is `root` itself) in which `mark` stands. Each may lie in
-/// another of its name, as some programs unpack archives.
+/// The set's own folder: the first of `folders` below `root` (the empty one is `root` itself) in
+/// which `mark` stands. Each may lie in another of its name, as some programs unpack archives.
 pub(super) fn home(root: &Path, folders: &[&str], mark: &str) -> Result<PathBuf> {
     let nested = folders.iter().filter(|folder| !folder.is_empty()).map(|folder| root.join(folder).join(folder));
     let mut places = folders.iter().map(|folder| root.join(folder)).chain(nested);
@@ -25,13 +25,13 @@ pub(super) fn stands(path: &Path) -> bool {
     path.symlink_metadata().is_ok()
 }
 
-/// A folder of pictures, or the one of the same name in it: some programs unpack so.
+/// A folder of images, or the one of the same name in it: some programs unpack so.
 pub(super) fn inner(folder: &Path, name: &str) -> PathBuf {
     let outer = folder.join(name);
     Some(outer.join(name)).filter(|inner| inner.is_dir()).unwrap_or(outer)
 }
 
-/// Pictures in a folder that none of its lists names.
+/// Images in a folder that none of its lists names.
 pub(super) struct Strays {
     folder: PathBuf,
     /// Relative to it.
@@ -52,8 +52,8 @@ impl Strays {
     /// Looks through one folder; returns those in it.
     fn look(&mut self, folder: &Path, before: &str, listed: &HashSet<&String>) -> Result<Vec<String>> {
         let (files, folders) = list(folder)?;
-        let pictures = files.iter().filter(|file| is_picture(file) && !file.starts_with('.'));
-        self.names.extend(pictures.map(|file| format!("{before}{file}")).filter(|path| !listed.contains(path)));
+        let images = files.iter().filter(|file| is_image(file) && !file.starts_with('.'));
+        self.names.extend(images.map(|file| format!("{before}{file}")).filter(|path| !listed.contains(path)));
         Ok(folders)
     }
 

@@ -1,4 +1,4 @@
-//! Food-101 (Bossard et al. 2014): lists of pictures in JSON, in the order of which the items are.
+//! Food-101 (Bossard et al. 2014): lists of images in JSON, in the order of which the items are.
 
 use super::list::{List, some, text};
 use super::{About, Archive, Found, Items, Listed, Metric, Options, Size, Strays, copies, home, inner, stands};
@@ -15,7 +15,7 @@ pub(super) const FOOD101: About = About {
     title: "Food-101: dishes, as people photographed them",
     size: SIZE,
     metric: Metric::Accuracy,
-    licence: "none for the pictures, which are Foodspotting's; research use",
+    licence: "none for the images, which are Foodspotting's; research use",
     home: "https://data.vision.ee.ethz.ch/cvl/datasets_extra/food-101/",
     layout: "
 DIR/food-101/
@@ -61,39 +61,39 @@ fn read(root: &Path, _: &Options) -> Result<Found> {
     Ok(Found { fit, test, labels, labels_in, published: SIZE, named: true, differs, notes: Vec::new() })
 }
 
-/// The pictures of a list; every class of it is among the labels.
+/// The images of a list; every class of it is among the labels.
 fn listed(path: &Path, list: Classes, labels: &[String]) -> Result<Vec<Listed>> {
     let mut items = Vec::new();
-    for (class, pictures) in list {
+    for (class, images) in list {
         let label = labels.binary_search(&class).expect("every class is among the labels") as u32;
-        for (picture, at) in pictures.into_iter().zip(1..) {
-            let place = format!("{}, class `{class}`, picture {at}", path.display());
-            if picture.split('/').next() != Some(&class) {
-                return Err(Error::invalid(place, format!("`{picture}` is not in the folder of its class")));
+        for (image, at) in images.into_iter().zip(1..) {
+            let place = format!("{}, class `{class}`, image {at}", path.display());
+            if image.split('/').next() != Some(&class) {
+                return Err(Error::invalid(place, format!("`{image}` is not in the folder of its class")));
             }
-            items.push(Listed { path: format!("{picture}.jpg"), label, place });
+            items.push(Listed { path: format!("{image}.jpg"), label, place });
         }
     }
     Ok(items)
 }
 
-/// Classes and their pictures, as a list orders them.
+/// Classes and their images, as a list orders them.
 type Classes = Vec<(String, Vec<String>)>;
 
 fn list(path: &Path) -> Result<Classes> {
     let wrong = |why: String| Error::invalid(path.display(), why);
     let Pairs(pairs) = serde_json::from_str(&text(path)?).map_err(|error| wrong(error.to_string()))?;
     let mut classes = Classes::new();
-    for (class, pictures) in pairs {
-        let Some(pictures) =
-            pictures.as_array().and_then(|list| list.iter().map(Value::as_str).collect::<Option<Vec<_>>>())
+    for (class, images) in pairs {
+        let Some(images) =
+            images.as_array().and_then(|list| list.iter().map(Value::as_str).collect::<Option<Vec<_>>>())
         else {
-            return Err(wrong(format!("the pictures of class `{class}` are no list of names")));
+            return Err(wrong(format!("the images of class `{class}` are no list of names")));
         };
         if classes.iter().any(|(known, _)| *known == class) {
             return Err(wrong(format!("class `{class}` comes twice")));
         }
-        classes.push((class, pictures.into_iter().map(str::to_string).collect()));
+        classes.push((class, images.into_iter().map(str::to_string).collect()));
     }
     Ok(classes)
 }

@@ -7,13 +7,13 @@ use crate::{Error, Result};
 use std::fs;
 use std::path::Path;
 
-/// Any pictures in class folders.
+/// Any images in class folders.
 pub(super) const IMAGEFOLDER: About = About {
     name: "imagefolder",
-    title: "any pictures in class folders",
+    title: "any images in class folders",
     size: Size { classes: 0, fit: 0, test: 0 },
     metric: Metric::Accuracy,
-    licence: "that of its pictures",
+    licence: "that of its images",
     home: "",
     layout: "
 DIR/
@@ -23,15 +23,15 @@ DIR/
     CLASS/NAME.png            the same classes
   CLASS/NAME.png              without any of these folders: all images are test images",
     archives: &[],
-    by_hand: "Put pictures of your own there.",
+    by_hand: "Put images of your own there.",
     copies: [0; 3],
     read,
 };
 
-/// What torchvision takes for a picture.
+/// What torchvision takes for an image.
 const EXTENSIONS: [&str; 9] = [".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp"];
 
-/// Folders of the part that is measured on; the first that exists is it.
+/// Folders of the test split; the first that exists is it.
 const TEST: [&str; 3] = ["test", "val", "validation"];
 
 fn read(root: &Path, _: &Options) -> Result<Found> {
@@ -39,7 +39,9 @@ fn read(root: &Path, _: &Options) -> Result<Found> {
     let train = Some(root.join("train")).filter(|folder| folder.is_dir());
     let (test_folder, mut notes) = match (&test, &train) {
         (Some(test), _) => (test.as_path(), Vec::new()),
-        (None, None) => (root, vec!["everything is measured on: there is no folder `train`, nor `test`".to_string()]),
+        (None, None) => {
+            (root, vec!["everything is the test split: there is no folder `train`, nor `test`".to_string()])
+        }
         (None, Some(_)) => {
             let why = "it has a folder `train`, but neither `test`, `val` nor `validation`";
             return Err(Error::invalid(root.display(), why));
@@ -48,9 +50,7 @@ fn read(root: &Path, _: &Options) -> Result<Found> {
     let more =
         TEST.into_iter().filter(|name| test.is_some() && root.join(name).is_dir() && root.join(name) != test_folder);
     notes.extend(
-        more.map(|name| {
-            format!("the folder `{name}` is not read: what is measured on is in {}", test_folder.display())
-        }),
+        more.map(|name| format!("the folder `{name}` is not read: the test split is in {}", test_folder.display())),
     );
     let labels = class_folders(test_folder)?;
     let fit = match train {
@@ -96,10 +96,11 @@ pub(super) fn same_classes(folder: &Path, classes: &[String], whose: &str) -> Re
     Err(Error::invalid(folder.display(), format!("its class folders are not {whose}: {why}")))
 }
 
-/// Every picture below the class folders, in torchvision's order; the label is the place of the class folder in `classes`.
+/// Every image below the class folders, in torchvision's order; the label is the place of the class
+/// folder in `classes`.
 ///
 /// # Errors
-/// If a class folder is missing or holds no picture.
+/// If a class folder is missing or holds no image.
 pub(super) fn walk(folder: &Path, classes: &[String]) -> Result<Vec<Listed>> {
     let mut items = Vec::new();
     for (class, label) in classes.iter().zip(0..) {
@@ -109,12 +110,12 @@ pub(super) fn walk(folder: &Path, classes: &[String]) -> Result<Vec<Listed>> {
         folders.sort();
         for inner in folders {
             let (mut files, _) = list(&folder.join(&inner))?;
-            files.retain(|file| is_picture(file));
+            files.retain(|file| is_image(file));
             let place = String::new;
             items.extend(files.iter().map(|file| Listed { path: format!("{inner}/{file}"), label, place: place() }));
         }
         if items.len() == before {
-            return Err(Error::invalid(folder.join(class).display(), "it holds no picture"));
+            return Err(Error::invalid(folder.join(class).display(), "it holds no image"));
         }
     }
     Ok(items)
@@ -152,7 +153,7 @@ pub(super) fn list(folder: &Path) -> Result<(Vec<String>, Vec<String>)> {
     Ok((files, folders))
 }
 
-pub(super) fn is_picture(name: &str) -> bool {
+pub(super) fn is_image(name: &str) -> bool {
     let name = name.to_lowercase();
     EXTENSIONS.iter().any(|extension| name.ends_with(extension))
 }

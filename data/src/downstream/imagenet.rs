@@ -1,8 +1,9 @@
-//! ImageNet-1K (Russakovsky et al. 2015): class folders by WordNet id, or its validation part as one flat folder with the labels of
-//! the development kit, of a `labels.csv` (CyCLIP, CleanCLIP, RoCLIP) or of Kaggle's `LOC_val_solution.csv`. Whatever the form, the
-//! order is that of the class folders.
+//! ImageNet-1K (Russakovsky et al. 2015): class folders by WordNet id, or its validation part as
+//! one flat folder with the labels of the development kit, of a `labels.csv` (CyCLIP, CleanCLIP,
+//! RoCLIP) or of Kaggle's `LOC_val_solution.csv`. Whatever the form, the order is that of the class
+//! folders.
 
-use super::imagefolder::{class_folders, is_picture, list, same_classes, walk};
+use super::imagefolder::{class_folders, is_image, list, same_classes, walk};
 use super::list::{List, cut, place, some, text};
 use super::mat::Mat;
 use super::{About, Found, Items, Listed, Metric, Options, Size, Strays, copies, home, names, stands};
@@ -50,10 +51,10 @@ const VAL: [&str; 3] = ["val", "validation", "ILSVRC2012_img_val"];
 const HOMES: [&str; 6] =
     ["imagenet", "", "ILSVRC/Data/CLS-LOC", "Data/CLS-LOC", "imagenet/ILSVRC/Data/CLS-LOC", "imagenet/Data/CLS-LOC"];
 
-/// How pictures of the validation part are called, up to their number.
+/// How images of the validation part are called, up to their number.
 const PREFIX: &str = "ILSVRC2012_val_";
 
-/// A picture of the validation part.
+/// An image of the validation part.
 struct Labelled {
     path: String,
     /// WordNet id.
@@ -89,7 +90,7 @@ fn read(root: &Path, _: &Options) -> Result<Found> {
     Ok(Found { labels, labels_in, fit, test, published, named: true, differs, notes: Vec::new() })
 }
 
-/// Refuses a picture to fit on that is called after another class than that of its folder.
+/// Refuses an image of the train split that is called after another class than that of its folder.
 fn in_their_folders(train: &Path, items: &[Listed]) -> Result<()> {
     match items.iter().find_map(|item| Some((&item.path, moved(&item.path)?))) {
         Some((path, why)) => Err(Error::invalid(train.join(path).display(), why)),
@@ -97,7 +98,7 @@ fn in_their_folders(train: &Path, items: &[Listed]) -> Result<()> {
     }
 }
 
-/// What is wrong with a picture that is called after one class and lies in the folder of another.
+/// What is wrong with an image that is called after one class and lies in the folder of another.
 fn moved(path: &str) -> Option<String> {
     let (folder, name) = (path.split('/').next()?, path.rsplit('/').next()?);
     let id = name.split('_').next().filter(|id| is_id(id) && is_id(folder) && *id != folder)?;
@@ -109,22 +110,22 @@ fn is_id(id: &str) -> bool {
     id.len() == 9 && id.starts_with('n') && id[1..].bytes().all(|byte| byte.is_ascii_digit())
 }
 
-/// The number of a picture of the validation part, by its name.
+/// The number of an image of the validation part, by its name.
 fn number_of(path: &str) -> Option<usize> {
     path.rsplit('/').next()?.strip_prefix(PREFIX)?.split('.').next()?.parse().ok()
 }
 
-/// Which pictures of the validation part are missing, where most of them are there.
+/// Which images of the validation part are missing, where most of them are there.
 fn missing(test: &Items) -> Option<String> {
     let there: BTreeSet<usize> = test.paths().iter().filter_map(|path| number_of(path)).collect();
     let last = if 2 * there.len() > SIZE.test { SIZE.test } else { there.last().copied().unwrap_or(0) };
     let missing: Vec<String> =
         (1..=last).filter(|number| !there.contains(number)).map(|number| format!("{PREFIX}{number:08}.JPEG")).collect();
     let few = !missing.is_empty() && missing.len() <= there.len();
-    few.then(|| format!("{} images to measure on are missing: {}", missing.len(), some(&missing)))
+    few.then(|| format!("{} images of the test split are missing: {}", missing.len(), some(&missing)))
 }
 
-/// The validation part: its classes, the file or folder that they are from, and its pictures.
+/// The validation part: its classes, the file or folder that they are from, and its images.
 struct Validation {
     labels: Vec<String>,
     labels_in: PathBuf,
@@ -134,13 +135,13 @@ struct Validation {
 fn validation(folder: &Path, val: &Path) -> Result<Validation> {
     let (files, folders) = list(val)?;
     let kits = ["ILSVRC2012_devkit_t12/data", "devkit/data"].map(|kit| folder.join(kit));
-    // Kaggle's list lies beside the folder ILSVRC, three folders up from where that holds the pictures.
+    // Kaggle's list lies beside the folder ILSVRC, three folders up from where that holds the images.
     let up = if folder.ends_with("Data/CLS-LOC") { folder.ancestors().nth(3) } else { None };
     let solutions = [Some(val), Some(folder), up].into_iter().flatten().map(|place| place.join(SOLUTION));
     let (labels_in, labelled) = if files.iter().any(|file| file == "labels.csv") {
         let table = val.join("labels.csv");
         (table.clone(), of_table(&table)?)
-    } else if !folders.is_empty() && !files.iter().any(|file| is_picture(file)) {
+    } else if !folders.is_empty() && !files.iter().any(|file| is_image(file)) {
         let labels = class_folders(val)?;
         let items = walk(val, &labels)?;
         each_number_once(val, &items)?;
@@ -167,37 +168,37 @@ fn validation(folder: &Path, val: &Path) -> Result<Validation> {
     Ok(Validation { labels, labels_in, test: Items::files(val, items)? })
 }
 
-/// Refuses a picture that lies in two class folders.
+/// Refuses an image that lies in two class folders.
 fn each_number_once(val: &Path, items: &[Listed]) -> Result<()> {
     let mut first = HashMap::new();
     for Listed { path, .. } in items {
         if let Some(other) = number_of(path).and_then(|number| first.insert(number, path)) {
-            let why = format!("{path} and {other} are one picture in two classes, by its number");
+            let why = format!("{path} and {other} are one image in two classes, by its number");
             return Err(Error::invalid(val.display(), why));
         }
     }
     Ok(())
 }
 
-/// The development kit numbers classes in an order of its own, and pictures by their names.
+/// The development kit numbers classes in an order of its own, and images by their names.
 fn of_kit(kit: &Path, val: &Path, files: Vec<String>) -> Result<Vec<Labelled>> {
     let truth = List::read(&kit.join("ILSVRC2012_validation_ground_truth.txt"))?;
     let numbers = &truth.lines;
     let synsets = synsets(&Mat::read(&kit.join("meta.mat"))?)?;
-    let pictures: Vec<String> = files.into_iter().filter(|file| is_picture(file)).collect();
-    if numbers.len() != pictures.len() {
-        let there: BTreeSet<usize> = pictures.iter().filter_map(|picture| number_of(picture)).collect();
+    let images: Vec<String> = files.into_iter().filter(|file| is_image(file)).collect();
+    if numbers.len() != images.len() {
+        let there: BTreeSet<usize> = images.iter().filter_map(|image| number_of(image)).collect();
         let missing: Vec<String> = (1..=numbers.len())
             .filter(|number| !there.contains(number))
             .map(|number| format!("{PREFIX}{number:08}.JPEG"))
             .collect();
         let missing = if missing.is_empty() { String::new() } else { format!("; missing: {}", some(&missing)) };
-        let why =
-            format!("it has {} pictures, and {} has {} labels{missing}", pictures.len(), truth.name(), numbers.len());
+        let why = format!("it has {} images, and {} has {} labels{missing}", images.len(), truth.name(), numbers.len());
         return Err(Error::invalid(val.display(), why));
     }
     let labelled = |path: String| {
-        // By the number in the name, not by the place in the folder: one file too few and another too many would shift all labels.
+        // By the number in the name, not by the place in the folder: one file too few and another
+        // too many would shift all labels.
         let digits = Path::new(&path).file_stem().and_then(|stem| stem.to_str()?.rsplit('_').next()?.parse().ok());
         let found = digits.and_then(|place: usize| numbers.get(place.checked_sub(1)?));
         let (line, number) = found.ok_or_else(|| {
@@ -209,7 +210,7 @@ fn of_kit(kit: &Path, val: &Path, files: Vec<String>) -> Result<Vec<Labelled>> {
         let unknown = || truth.wrong(*line, format!("`{number}` is not the number of a class in meta.mat"));
         Ok(Labelled { path, class: class.ok_or_else(unknown)?, place: truth.place(*line) })
     };
-    pictures.into_iter().map(labelled).collect()
+    images.into_iter().map(labelled).collect()
 }
 
 /// Numbers and WordNet ids of the classes; numbers above theirs are groups of them.
@@ -234,7 +235,7 @@ fn synsets(meta: &Mat) -> Result<BTreeMap<usize, String>> {
 /// Kaggle's list of the validation part.
 const SOLUTION: &str = "LOC_val_solution.csv";
 
-/// `ILSVRC2012_val_00048981,n03995372 85 1 499 272 `: the number of a picture, and its class before each box.
+/// `ILSVRC2012_val_00048981,n03995372 85 1 499 272 `: the number of an image, and its class before each box.
 fn of_kaggle(path: &Path) -> Result<Vec<Labelled>> {
     let table = Table::read(path, &[&["ImageId"], &["PredictionString"]])?;
     // The classes, one a line with its names.

@@ -1,11 +1,11 @@
-//! Labelled pictures of a set, decoded when they are asked for: files, or rows of pixels inside larger files.
+//! Labelled images of a set, decoded when they are asked for: files, or rows of pixels inside larger files.
 //!
-//! What a list names must be there, once: [`Items::files`] looks at every file, which also gives the fingerprint and tells one file
-//! under two names.
+//! What a list names must be there, once: [`Items::files`] looks at every file, which also gives
+//! the fingerprint and tells one file under two names.
 
+use crate::decode::{canvas_of, image};
 use crate::intake::{MAX_BYTES, read_span};
 use crate::ordered::{cores, ordered};
-use crate::picture::{canvas_of, picture};
 use crate::regular;
 use crate::{Error, Result};
 use image::RgbImage;
@@ -15,11 +15,11 @@ use std::os::unix::fs::MetadataExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Component, Path, PathBuf};
 
-/// Pictures with labels, in torchvision's order. Threads may share them.
+/// Images with labels, in torchvision's order. Threads may share them.
 #[derive(Debug)]
 pub struct Items {
     labels: Vec<u32>,
-    pictures: Pictures,
+    images: Images,
     fingerprint: String,
     /// Where a list names each, if a list does.
     places: Vec<String>,
@@ -42,22 +42,22 @@ pub struct Listed {
 }
 
 #[derive(Debug)]
-enum Pictures {
+enum Images {
     /// Paths relative to a folder.
     Files { folder: PathBuf, paths: Vec<String> },
-    /// Pictures inside files of rows: the number of the file, and of the row in it.
+    /// Images inside files of rows: the number of the file, and of the row in it.
     Rows { files: Vec<Rows>, places: Vec<(u32, u32)> },
 }
 
-/// A file that holds pictures as rows of planar RGB, `3 * side * side` bytes each.
+/// A file that holds images as rows of planar RGB, `3 * side * side` bytes each.
 #[derive(Debug)]
 pub(super) struct Rows {
     pub(super) path: PathBuf,
     pub(super) pixels: Pixels,
     pub(super) side: u32,
-    /// One a picture.
+    /// One an image.
     pub(super) labels: Vec<u32>,
-    /// One a picture, made by [`identity`].
+    /// One an image, made by [`identity`].
     pub(super) identities: Vec<Identity>,
 }
 
@@ -95,7 +95,7 @@ impl Listed {
 }
 
 impl Items {
-    /// Picture files, by path relative to `folder`, and their labels.
+    /// Image files, by path relative to `folder`, and their labels.
     ///
     /// # Errors
     /// Names files that are not there, or are no regular files, and those that a list names twice.
@@ -120,7 +120,7 @@ impl Items {
         })?;
         if !missing.is_empty() {
             let first = missing[..missing.len().min(3)].join("; ");
-            let why = format!("{} of its {} pictures cannot be had: {first}", missing.len(), items.len());
+            let why = format!("{} of its {} images cannot be had: {first}", missing.len(), items.len());
             return Err(Error::invalid(folder.display(), why));
         }
         let (mut paths, mut labels, mut places) = (Vec::new(), Vec::new(), Vec::new());
@@ -132,11 +132,11 @@ impl Items {
             }
         }
         let fingerprint = hasher.finalize().to_hex().to_string();
-        let pictures = Pictures::Files { folder: folder.into(), paths };
-        Ok(Items { labels, pictures, fingerprint, places, identities })
+        let images = Images::Files { folder: folder.into(), paths };
+        Ok(Items { labels, images, fingerprint, places, identities })
     }
 
-    /// Pictures in files of rows, one file after the other.
+    /// Images in files of rows, one file after the other.
     pub(super) fn rows(files: Vec<Rows>) -> Result<Self> {
         let mut hasher = blake3::Hasher::new();
         let (mut labels, mut places, mut identities) = (Vec::new(), Vec::new(), Vec::new());
@@ -149,7 +149,7 @@ impl Items {
             places.extend((0..file.labels.len() as u32).map(|row| (number, row)));
         }
         let fingerprint = hasher.finalize().to_hex().to_string();
-        Ok(Items { labels, pictures: Pictures::Rows { files, places }, fingerprint, places: Vec::new(), identities })
+        Ok(Items { labels, images: Images::Rows { files, places }, fingerprint, places: Vec::new(), identities })
     }
 
     /// Gives every class another number.
@@ -157,7 +157,7 @@ impl Items {
         self.labels.iter_mut().for_each(|label| *label = number_of[*label as usize]);
     }
 
-    /// Number of pictures.
+    /// Number of images.
     pub fn len(&self) -> usize {
         self.labels.len()
     }
@@ -167,21 +167,21 @@ impl Items {
         self.labels.is_empty()
     }
 
-    /// The class of a picture: an index into the set's classes.
+    /// The class of an image: an index into the set's classes.
     pub fn label(&self, item: usize) -> u32 {
         self.labels[item]
     }
 
-    /// The classes of all pictures.
+    /// The classes of all images.
     pub fn labels(&self) -> &[u32] {
         &self.labels
     }
 
-    /// What a person would call a picture: its path below the set's folder, or file and row.
+    /// What a person would call an image: its path below the set's folder, or file and row.
     pub fn name(&self, item: usize) -> String {
-        match &self.pictures {
-            Pictures::Files { paths, .. } => paths[item].clone(),
-            Pictures::Rows { files, places } => {
+        match &self.images {
+            Images::Files { paths, .. } => paths[item].clone(),
+            Images::Rows { files, places } => {
                 let (file, row) = places[item];
                 let name = files[file as usize].path.file_name().unwrap_or_default();
                 format!("{}, row {row}", name.to_string_lossy())
@@ -189,13 +189,13 @@ impl Items {
         }
     }
 
-    /// The picture as CLIP's evaluation sees it: planar RGB, `3 * size * size` bytes. The error says what is wrong with it, not
-    /// which one it is.
+    /// The image as CLIP's evaluation sees it: planar RGB, `3 * size * size` bytes. The error says
+    /// what is wrong with it, not which one it is.
     pub fn canvas(&self, item: usize, size: u32) -> Result<Vec<u8>, String> {
-        // A decoder that panics on a malicious file costs that picture, not the program.
-        let read = catch_unwind(AssertUnwindSafe(|| match &self.pictures {
-            Pictures::Files { folder, paths } => picture(&read_file(&folder.join(&paths[item]))?, size),
-            Pictures::Rows { files, places } => {
+        // A decoder that panics on a malicious file costs that image, not the program.
+        let read = catch_unwind(AssertUnwindSafe(|| match &self.images {
+            Images::Files { folder, paths } => image(&read_file(&folder.join(&paths[item]))?, size),
+            Images::Rows { files, places } => {
                 let (file, row) = places[item];
                 files[file as usize].canvas(row, size)
             }
@@ -203,23 +203,23 @@ impl Items {
         read.unwrap_or_else(|_| Err("the decoder panicked".into()))
     }
 
-    /// What a picture is known by: the same for two that are the same, byte for byte (pixel for pixel in files of rows).
+    /// What an image is known by: the same for two that are the same, byte for byte (pixel for pixel in files of rows).
     pub fn content(&self, item: usize) -> Result<Identity, String> {
-        match &self.pictures {
-            Pictures::Files { folder, paths } => Ok(identity(&read_file(&folder.join(&paths[item]))?)),
-            Pictures::Rows { files, places } => {
+        match &self.images {
+            Images::Files { folder, paths } => Ok(identity(&read_file(&folder.join(&paths[item]))?)),
+            Images::Rows { files, places } => {
                 let (file, row) = places[item];
                 Ok(identity(&files[file as usize].planes(row)?))
             }
         }
     }
 
-    /// Paths of picture files, relative to their folder; none of rows.
+    /// Paths of image files, relative to their folder; none of rows.
     pub(super) fn paths(&self) -> &[String] {
-        if let Pictures::Files { paths, .. } = &self.pictures { paths } else { &[] }
+        if let Images::Files { paths, .. } = &self.images { paths } else { &[] }
     }
 
-    /// A picture's name, and where its list names it.
+    /// An image's name, and where its list names it.
     pub(super) fn place(&self, item: usize) -> String {
         match self.places.get(item) {
             Some(place) => format!("{} ({place})", self.name(item)),
@@ -227,10 +227,10 @@ impl Items {
         }
     }
 
-    /// A picture that is among both, if they come from one folder of files.
+    /// An image that is among both, if they come from one folder of files.
     pub(super) fn shared(&self, other: &Items) -> Option<(usize, usize)> {
-        let (Pictures::Files { folder, paths }, Pictures::Files { folder: of_other, paths: others }) =
-            (&self.pictures, &other.pictures)
+        let (Images::Files { folder, paths }, Images::Files { folder: of_other, paths: others }) =
+            (&self.images, &other.images)
         else {
             return None;
         };
@@ -239,7 +239,8 @@ impl Items {
         paths.iter().zip(0..).find_map(|(path, at)| Some((at, *others.get(&plain(path))?)))
     }
 
-    /// Changes whenever pictures, their order or their labels could have changed: names, sizes and modification times of files.
+    /// Changes whenever images, their order or their labels could have changed: names, sizes and
+    /// modification times of files.
     pub fn fingerprint(&self) -> &str {
         &self.fingerprint
     }
@@ -258,8 +259,8 @@ impl Rows {
     fn canvas(&self, row: u32, size: u32) -> Result<Vec<u8>, String> {
         let (planes, area) = (self.planes(row)?, (self.side * self.side) as usize);
         let pixels = (0..3 * area).map(|at| planes[at % 3 * area + at / 3]).collect();
-        let picture = RgbImage::from_raw(self.side, self.side, pixels).ok_or("a row is no picture")?;
-        canvas_of(&picture, size)
+        let image = RgbImage::from_raw(self.side, self.side, pixels).ok_or("a row is no image")?;
+        canvas_of(&image, size)
     }
 }
 
@@ -269,7 +270,7 @@ fn each_once(items: &[Listed]) -> Result<()> {
     // What was found in a folder is there once.
     for Listed { path, place, .. } in items.iter().filter(|item| !item.place.is_empty()) {
         if let Some(first) = seen.insert(plain(path), place) {
-            return Err(Error::invalid(place, format!("picture {path} is listed twice; the first time in {first}")));
+            return Err(Error::invalid(place, format!("image {path} is listed twice; the first time in {first}")));
         }
     }
     Ok(())

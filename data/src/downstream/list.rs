@@ -1,5 +1,5 @@
-//! Text files that list images or classes. Every line knows where it stands, so that whatever is wrong with it can be told by file
-//! and line.
+//! Text files that list images or classes. Every line knows where it stands, so that whatever is
+//! wrong with it can be told by file and line.
 
 use crate::regular;
 use crate::{Error, Result};

@@ -1,5 +1,6 @@
-//! MATLAB files of version 5 (Flowers-102, Stanford Cars, ImageNet's development kit), read as data: numbers, strings, cells and
-//! structs, compressed or not. The format is that of MathWorks' "MAT-File Format" (version 5).
+//! MATLAB files of version 5 (Flowers-102, Stanford Cars, ImageNet's development kit), read as
+//! data: numbers, strings, cells and structs, compressed or not. The format is that of MathWorks'
+//! "MAT-File Format" (version 5).
 //!
 //! A file says itself how much of everything it holds; none of that is believed before as many bytes are there.
 

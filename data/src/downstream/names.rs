@@ -1,4 +1,5 @@
-//! What prompts call the classes of a set, and the prompts: as published with CLIP (`names.json`, see `NOTICE`), or from a class file.
+//! What prompts call the classes of a set, and the prompts: as published with CLIP (`names.json`,
+//! see `NOTICE`), or from a class file.
 
 use crate::error::closest;
 use crate::{ClassFile, regular, words};
@@ -23,8 +24,9 @@ struct Published {
 /// Prompts of a set that CLIP has none for.
 const TEMPLATE: &str = "a photo of a {}.";
 
-/// Names and templates for the classes of a set, by their labels: from the class file if one is given, otherwise CLIP's. Where CLIP
-/// does not name the classes (`named`), they are called by their labels.
+/// Names and templates for the classes of a set, by their labels: from the class file if one is
+/// given, otherwise CLIP's. Where CLIP does not name the classes (`named`), they are called by
+/// their labels.
 pub(super) fn names(
     set: &str,
     labels: &[String],
@@ -56,8 +58,9 @@ pub fn vocabulary(set: &str) -> Option<ClassFile> {
     Some(ClassFile { classes: classes.into_iter().filter_map(names).collect(), templates, aliases: Default::default() })
 }
 
-/// Refuses two classes that prompts call the same: neither could be told from the other. CLIP calls two pairs of ImageNet's classes so,
-/// and with a class file anybody's folders may be meant so: `Set::of_distinct_names` makes them one, and tells.
+/// Refuses two classes that prompts call the same: neither could be told from the other. CLIP calls
+/// two pairs of ImageNet's classes so, and with a class file anybody's folders may be meant so:
+/// `Set::of_distinct_names` makes them one, and tells.
 pub(super) fn shared(set: &str, labels: &[String], classes: &[String], class_file: &Path) -> Result<()> {
     let mut first: HashMap<String, usize> = HashMap::new();
     for (class, at) in classes.iter().zip(0..) {
@@ -74,8 +77,9 @@ pub(super) fn shared(set: &str, labels: &[String], classes: &[String], class_fil
     Ok(())
 }
 
-/// Refuses labels that stand in another order than published, where their place in a list is their number: those of whoever sorted or
-/// cut the list would be shifted. Labels that are not published are none of its business.
+/// Refuses labels that stand in another order than published, where their place in a list is their
+/// number: those of whoever sorted or cut the list would be shifted. Labels that are not published
+/// are none of its business.
 pub(super) fn in_order(set: &str, found: &[String], list: &str) -> Result<()> {
     let published = labels(set);
     let places = found.iter().map(|label| published.iter().position(|known| known == label));

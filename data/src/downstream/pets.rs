@@ -40,7 +40,7 @@ DIR/oxford-iiit-pet/
 
 const SIZE: Size = Size { classes: 37, fit: 3680, test: 3669 };
 
-/// Pictures that were published without being in a list: images.tar.gz holds 7390, the lists 7349.
+/// Images that were published without being in a list: images.tar.gz holds 7390, the lists 7349.
 const STRAYS: usize = 41;
 
 fn read(root: &Path, _: &Options) -> Result<Found> {
@@ -54,7 +54,7 @@ fn read(root: &Path, _: &Options) -> Result<Found> {
     let fit = Items::files(&images, pets(&annotations.join("trainval.txt"), &mut classes)?)?;
     let test = Items::files(&images, pets(&annotations.join("test.txt"), &mut classes)?)?;
     if let Some((label, number)) = classes.keys().zip(0..).find(|(label, number)| *label != number) {
-        let why = format!("class {} has pictures, class {} none", label + 1, number + 1);
+        let why = format!("class {} has images, class {} none", label + 1, number + 1);
         return Err(Error::invalid(annotations.display(), why));
     }
     let (labels, strays) = (classes.into_values().collect(), Strays::find(&images, &[&fit, &test])?);
@@ -65,13 +65,13 @@ fn read(root: &Path, _: &Options) -> Result<Found> {
     Ok(Found { labels, labels_in: annotations, fit, test, published: SIZE, named: true, differs, notes })
 }
 
-/// The pictures of a list, whose classes join those that are known by number.
+/// The images of a list, whose classes join those that are known by number.
 fn pets(list: &Path, classes: &mut BTreeMap<u32, String>) -> Result<Vec<Listed>> {
     let list = List::read(list)?;
     let mut items = Vec::new();
     for (number, line) in &list.lines {
         let wrong = |why: String| list.wrong(*number, format!("`{line}`{why}"));
-        let (picture, class, label) = pet(line).map_err(wrong)?;
+        let (image, class, label) = pet(line).map_err(wrong)?;
         let known = classes.entry(label).or_insert_with(|| class.to_string());
         if known != class {
             return Err(wrong(format!(": class {} is also called `{known}`", label + 1)));
@@ -79,20 +79,20 @@ fn pets(list: &Path, classes: &mut BTreeMap<u32, String>) -> Result<Vec<Listed>>
         if let Some((other, _)) = classes.iter().find(|(other, known)| **other != label && *known == class) {
             return Err(wrong(format!(": class `{class}` also has the number {}", other + 1)));
         }
-        items.push(Listed { path: format!("{picture}.jpg"), label, place: list.place(*number) });
+        items.push(Listed { path: format!("{image}.jpg"), label, place: list.place(*number) });
     }
     Ok(items)
 }
 
-/// Picture, name of its class, label; the error goes on after the line.
+/// Image, name of its class, label; the error goes on after the line.
 fn pet(line: &str) -> Result<(&str, &str, u32), String> {
     let mut fields = line.split_whitespace();
-    let (Some(picture), Some(label)) = (fields.next(), fields.next()) else {
-        return Err(" is not a picture and its class".into());
+    let (Some(image), Some(label)) = (fields.next(), fields.next()) else {
+        return Err(" is not an image and its class".into());
     };
-    let (class, _) = picture.rsplit_once('_').ok_or(" is no picture that is named by its class")?;
+    let (class, _) = image.rsplit_once('_').ok_or(" is no image that is named by its class")?;
     let label = number(label, 1, SIZE.classes).map_err(|why| format!(": {why}"))?;
-    Ok((picture, class, label as u32 - 1))
+    Ok((image, class, label as u32 - 1))
 }
 
 const HOMES: [&str; 2] = ["oxford-iiit-pet", ""];

@@ -1,5 +1,6 @@
-//! Python pickles as CIFAR's authors wrote them and as others save them again: numbers, strings, lists, dictionaries and numpy arrays. The
-//! machine that reads them is `data/src/pickle.rs`; the only calls that it understands here are those by which numpy writes an array
+//! Python pickles as CIFAR's authors wrote them and as others save them again: numbers, strings,
+//! lists, dictionaries and numpy arrays. The machine that reads them is `data/src/pickle.rs`; the
+//! only calls that it understands here are those by which numpy writes an array
 //! (`pickle/numpy.rs`).
 
 mod numpy;

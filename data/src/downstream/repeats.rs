@@ -1,7 +1,9 @@
-//! Images that a set holds twice: within a part, or in both, which would let a probe be measured on what it was fitted on.
+//! Images that a set holds twice: within a part, or in both, which would let a probe be measured on
+//! what it was fitted on.
 //!
-//! Published sets are not free of exact copies. So each says how many it may hold at most (`About::copies`): fewer are told, more are a
-//! damaged set. A subset may hold as large a share of them.
+//! Published sets are not free of exact copies. So each says how many it may hold at most
+//! (`About::copies`): fewer are told, more are a damaged set. A subset may hold as large a share of
+//! them.
 
 use super::{About, Identity, Items, Set, about};
 use crate::Result;
@@ -10,7 +12,7 @@ use std::collections::HashMap;
 /// Exact copies that a set holds.
 #[derive(Debug)]
 pub struct Repeats {
-    /// Of the images to fit on, of those to measure on, and of one part in the other.
+    /// Of the images of the train split, of those of the test split, and of one part in the other.
     kinds: [Kind; 3],
 }
 
@@ -36,7 +38,7 @@ impl Kind {
 }
 
 impl Repeats {
-    /// Compares the items of a set by what each is known by; `None` is a picture that could not be read.
+    /// Compares the items of a set by what each is known by; `None` is an image that could not be read.
     pub fn of(set: &Set, fit: &[Option<Identity>], test: &[Option<Identity>]) -> Result<Self> {
         Ok(Repeats::among(about(set.name)?, fit, test))
     }
@@ -50,9 +52,13 @@ impl Repeats {
         let both_most = most(of_both, test.len(), about.size.test);
         Repeats {
             kinds: [
-                kind("to fit on are copies of others to fit on", within(fit), most(of_fit, fit.len(), about.size.fit)),
-                kind("to measure on are copies of others to measure on", within(test), test_most),
-                kind("to measure on are copies of images to fit on", across(test, fit), both_most),
+                kind(
+                    "of the train split are copies of others of the train split",
+                    within(fit),
+                    most(of_fit, fit.len(), about.size.fit),
+                ),
+                kind("of the test split are copies of others of the test split", within(test), test_most),
+                kind("of the test split are copies of images of the train split", across(test, fit), both_most),
             ],
         }
     }

@@ -1,5 +1,6 @@
-//! Every reader, on small copies of the sets (`tests/fixtures/downstream`), against what torchvision reads there
-//! (`tests/golden/downstream.py`). `tests/forms.rs` has other forms of the same sets, `tests/damage.rs` what damaged files are answered with.
+//! Every reader, on small copies of the sets (`tests/fixtures/downstream`), against what
+//! torchvision reads there (`tests/golden/downstream.py`). `tests/forms.rs` has other forms of the
+//! same sets, `tests/damage.rs` what damaged files are answered with.
 
 #![allow(clippy::unwrap_used)]
 
@@ -59,7 +60,7 @@ fn mean_colour(canvas: &[u8]) -> [f64; 3] {
     [0, 1, 2].map(|channel| mean(&canvas[channel * canvas.len() / 3..][..canvas.len() / 3]))
 }
 
-/// Compares items one by one: path, label, and the mean colour of the picture within two levels.
+/// Compares items one by one: path, label, and the mean colour of the image within two levels.
 fn assert_torchvisions(what: &str, ours: &[(&Items, usize)], theirs: &[Item]) {
     assert_eq!(ours.len(), theirs.len(), "{what}");
     for ((items, item), (path, label, red, green, blue)) in ours.iter().zip(theirs) {
@@ -75,7 +76,7 @@ fn assert_torchvisions(what: &str, ours: &[(&Items, usize)], theirs: &[Item]) {
 }
 
 #[test]
-fn order_label_and_picture_of_every_item_are_torchvisions() {
+fn order_label_and_image_of_every_item_are_torchvisions() {
     let golden = fs::read_to_string(fixtures().join("../../golden/downstream.json")).unwrap();
     let golden: Vec<Part> = serde_json::from_str(&golden).unwrap();
     let mut sets: BTreeMap<&str, Vec<&Part>> = BTreeMap::new();
@@ -103,7 +104,8 @@ fn order_label_and_picture_of_every_item_are_torchvisions() {
         }
         let theirs = &parts[0].classes;
         match set.name {
-            // Flowers have no names in their files, so that torchvision has a list of its own; it calls three of them otherwise.
+            // Flowers have no names in their files, so that torchvision has a list of its own; it
+            // calls three of them otherwise.
             "flowers102" => {
                 let (ours, _) = names::names(set.name, &names::labels(set.name), true, &PathBuf::new()).unwrap();
                 let differ: Vec<_> =
@@ -164,10 +166,10 @@ fn a_class_file_renames_classes_by_their_labels() {
 fn a_set_that_is_not_whole_is_refused_with_both_numbers_unless_that_is_asked_for() {
     let message = |name: &str| open(name, &fixtures(), &Options::default()).unwrap_err().chain();
     let expected = [
-        ("cifar10", "20 of 50000 pictures to fit on, 30 of 10000 pictures to measure on"),
-        ("pets", "10 of 37 classes, 30 of 3680 pictures to fit on"),
+        ("cifar10", "20 of 50000 images of the train split, 30 of 10000 images of the test split"),
+        ("pets", "10 of 37 classes, 30 of 3680 images of the train split"),
         ("dtd", "10 of 47 classes"),
-        ("flowers102", "50 of 6149 pictures to measure on"),
+        ("flowers102", "50 of 6149 images of the test split"),
     ];
     for (name, numbers) in expected {
         let message = message(name);

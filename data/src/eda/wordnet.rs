@@ -1,9 +1,9 @@
-//! Synonyms from WordNet 3.0 (Fellbaum, ed., 1998), under WordNet's own licence (`NOTICE`); `setup/wordnet.py` makes the table and
-//! describes it.
+//! Synonyms from WordNet 3.0 (Fellbaum, ed., 1998), under WordNet's own licence (`NOTICE`);
+//! `setup/wordnet.py` makes the table and describes it.
 //!
-//! A word is looked up as NLTK 3.10's `wordnet.synsets` does, which EDA's release calls: in every part of speech as it stands and in
-//! its base forms, by WordNet's Morphy rules. NLTK before 3.9 went on stripping endings until something matched; a few words that
-//! are none had synonyms then.
+//! A word is looked up as NLTK 3.10's `wordnet.synsets` does, which EDA's release calls: in every
+//! part of speech as it stands and in its base forms, by WordNet's Morphy rules. NLTK before 3.9
+//! went on stripping endings until something matched; a few words that are none had synonyms then.
 
 use flate2::read::GzDecoder;
 use std::io::Read;
@@ -37,8 +37,8 @@ pub struct WordNet {
 }
 
 impl WordNet {
-    /// What else a lower-case word of letters may be called, sorted, without itself. A name may be of several words, or blank where
-    /// EDA's spelling leaves nothing of it.
+    /// What else a lower-case word of letters may be called, sorted, without itself. A name may be
+    /// of several words, or blank where EDA's spelling leaves nothing of it.
     pub fn synonyms(&self, word: &str) -> Vec<&str> {
         let own = self.line(word);
         let mut names: Vec<&str> = Vec::new();

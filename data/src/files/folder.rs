@@ -1,5 +1,5 @@
-//! Folders that appear whole: made beside their place and renamed into it. A killed build leaves nothing half used, and of two processes that
-//! race one wins.
+//! Folders that appear whole: made beside their place and renamed into it. A killed build leaves
+//! nothing half used, and of two processes that race one wins.
 
 use super::Held;
 use crate::{Error, Result};
@@ -53,7 +53,8 @@ impl Part {
         fs::rename(self.part.path(), &self.place).map_err(Error::io(&self.place))
     }
 
-    /// The same where the name of the folder tells its content: another process may have been first, with the same bytes.
+    /// The same where the name of the folder tells its content: another process may have been
+    /// first, with the same bytes.
     pub fn finish_same(self) -> Result<()> {
         match fs::rename(self.part.path(), &self.place) {
             Err(_) if self.place.exists() => Ok(()),

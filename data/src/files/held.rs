@@ -1,5 +1,6 @@
-//! A folder that a process reads or writes, and that no other may remove meanwhile. The system holds the lock, on the folder itself: nothing is
-//! left in it, and a process that is killed holds nothing.
+//! A folder that a process reads or writes, and that no other may remove meanwhile. The system
+//! holds the lock, on the folder itself: nothing is left in it, and a process that is killed holds
+//! nothing.
 
 use crate::{Error, Result};
 use std::fs::{File, TryLockError};

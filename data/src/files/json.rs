@@ -43,8 +43,8 @@ pub fn read_lines<T: DeserializeOwned>(path: &Path) -> Result<Vec<T>> {
     parse_lines(path, &std::fs::read_to_string(path).map_err(Error::io(path))?)
 }
 
-/// Reads values one a line, of a file that grows by lines; none if it is not there. What follows its last line end was cut short by a kill, or
-/// is being written: it counts for nothing.
+/// Reads values one a line, of a file that grows by lines; none if it is not there. What follows
+/// its last line end was cut short by a kill, or is being written: it counts for nothing.
 ///
 /// # Errors
 /// Names the line that holds something else.

@@ -1,5 +1,6 @@
-//! Reading regular files, and no more of them than is wanted. In the folder of a data set may stand a named pipe, a device or a link
-//! to one; reading those waits for ever or never ends. So a file is looked at before it is opened, and measured before it is read.
+//! Reading regular files, and no more of them than is wanted. In the folder of a data set may stand
+//! a named pipe, a device or a link to one; reading those waits for ever or never ends. So a file
+//! is looked at before it is opened, and measured before it is read.
 
 use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, Read};
@@ -17,7 +18,8 @@ pub fn look(path: &Path) -> io::Result<Metadata> {
 /// Opens a regular file for reading. Never waits, whatever stands there.
 pub fn open(path: &Path) -> io::Result<File> {
     look(path)?;
-    // It may have been exchanged since: with this flag even a named pipe is opened at once, and refused by the second look.
+    // It may have been exchanged since: with this flag even a named pipe is opened at once, and
+    // refused by the second look.
     let file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path)?;
     checked(file.metadata()?)?;
     Ok(file)

@@ -1,5 +1,5 @@
-//! Makes an index folder: one scan of the source appends rows and text as they come, a pass over the captions finds the classes
-//! that they name. Nothing is kept in memory but the labels.
+//! Makes an index folder: one scan of the source appends rows and text as they come, a pass over
+//! the captions finds the classes that they name. Nothing is kept in memory but the labels.
 
 use super::{IndexSummary, MENTIONED, NO_LABEL, RECORD, Record, row_of, stamps};
 use crate::classes::Search;

@@ -30,8 +30,8 @@ impl DropList {
         self.file.write(format!("{line}\n").as_bytes())
     }
 
-    /// What was lost, before this list and in it. Stops if more than a share of `allowed` rows was lost, or none is left; the list then
-    /// stays beside where the folder would have been.
+    /// What was lost, before this list and in it. Stops if more than a share of `allowed` rows was
+    /// lost, or none is left; the list then stays beside where the folder would have been.
     pub(crate) fn finish(self, part: &Part, kept: u64, before: &Tally, allowed: f64) -> Result<Tally> {
         self.file.finish()?;
         let mut all = Tally { found: kept + before.lost_rows() + self.tally.found, kept, ..before.clone() };

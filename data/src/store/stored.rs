@@ -1,4 +1,5 @@
-//! What lies in a store, and how it is removed: never while a process holds it, and at once, so that another finds it whole or not at all.
+//! What lies in a store, and how it is removed: never while a process holds it, and at once, so
+//! that another finds it whole or not at all.
 
 use super::{DIGITS, NOTES, Note, note_on};
 use crate::files::{Held, PREFIX, read_json, remove_folder};
@@ -80,8 +81,8 @@ impl Stored {
     }
 }
 
-/// What lies in a store, by kind and name. `ours` tells by what an entry was made whether this build finds it again. What is no entry is passed
-/// over: nobody asked for it to be looked after.
+/// What lies in a store, by kind and name. `ours` tells by what an entry was made whether this
+/// build finds it again. What is no entry is passed over: nobody asked for it to be looked after.
 ///
 /// # Errors
 /// If the folder cannot be read.
@@ -112,7 +113,8 @@ pub fn list(store: &Path, ours: impl Fn(&str) -> bool) -> Result<Vec<Stored>> {
     Ok(found)
 }
 
-/// The kind of an entry by its name, and what it is as far as the name says: no entry is this build's before its note says so.
+/// The kind of an entry by its name, and what it is as far as the name says: no entry is this
+/// build's before its note says so.
 fn kind_of(name: &str) -> Option<(&str, State)> {
     if name.starts_with(PREFIX) || name.starts_with("part-") || name.starts_with(".tmp") {
         return Some(("part", State::Part));

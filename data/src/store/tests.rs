@@ -31,7 +31,7 @@ fn a_store_says_what_lies_in_it_and_gives_up_nothing_that_is_held() {
     fs::write(folder.join("rows.bin"), [0; 100]).unwrap();
     fs::write(&file, [0; 10]).unwrap();
     key("a").note_use(&folder).unwrap();
-    Key::new("features", 1, "that build").of("pictures").note_use(&file).unwrap();
+    Key::new("features", 1, "that build").of("images").note_use(&file).unwrap();
     fs::write(store.join("README.txt"), "not ours").unwrap();
     fs::create_dir_all(store.join("undefended").join("0".repeat(32))).unwrap();
     fs::create_dir(store.join("part-killed")).unwrap();
@@ -41,7 +41,7 @@ fn a_store_says_what_lies_in_it_and_gives_up_nothing_that_is_held() {
     let found = listed();
     let seen: Vec<(&str, State, &str)> = found.iter().map(|entry| (&*entry.kind, entry.state, &*entry.of)).collect();
     let expected = [
-        ("features", State::Foreign, "pictures"),
+        ("features", State::Foreign, "images"),
         ("index", State::Usable, "pairs of a test"),
         ("part", State::Part, ""),
         ("part", State::Part, ""),

@@ -12,8 +12,9 @@ pub const TOKENS: i64 = 49_408;
 /// Start and end of text, as open_clip writes them inside of captions.
 const SPECIAL: [&str; 2] = ["<start_of_text>", "<end_of_text>"];
 
-/// What open_clip calls a word. Case is ignored, which does two things to a lower-case text: `'ſ` counts as `'s`, and the iota below
-/// (U+0345), a mark whose capital is a letter, is part of no word at all.
+/// What open_clip calls a word. Case is ignored, which does two things to a lower-case text: `'ſ`
+/// counts as `'s`, and the iota below (U+0345), a mark whose capital is a letter, is part of no
+/// word at all.
 const WORD: &str = r"(?i:<start_of_text>|<end_of_text>|'s|'t|'re|'ve|'m|'ll|'d)|\p{L}+|\p{N}|[^\s\p{L}\p{N}\u{345}]+";
 
 /// Words remembered. Half of them would cover nearly all of a web corpus's running words; more only costs memory.

@@ -1,5 +1,5 @@
-//! HTML character references to text, as Python's `html.unescape` does it: the HTML5 standard's rules, in which a semicolon may be
-//! missing and the longest name that is known wins.
+//! HTML character references to text, as Python's `html.unescape` does it: the HTML5 standard's
+//! rules, in which a semicolon may be missing and the longest name that is known wins.
 
 use std::borrow::Cow;
 use std::collections::HashMap;

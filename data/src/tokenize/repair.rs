@@ -1,10 +1,12 @@
-//! Repairs text as ftfy 6.3.1 (Robyn Speer) does with its default settings: entities, mojibake, ligatures, widths, quotes, line
-//! ends, terminal escapes, control characters, composed accents. `repair/mojibake.rs` is the hard part.
+//! Repairs text as ftfy 6.3.1 (Robyn Speer) does with its default settings: entities, mojibake,
+//! ligatures, widths, quotes, line ends, terminal escapes, control characters, composed accents.
+//! `repair/mojibake.rs` is the hard part.
 //!
-//! The rules are ftfy's and so are the tables they rest on (`tables.json`, and `NOTICE` beside it for the licence). Two classes of
-//! input come out differently. Characters newer than Unicode 14 compose, change case and part words by this program's Unicode, where
-//! ftfy and open_clip take their Python's (3.11: 14.0) and that of its `regex`. And a line of more than a million characters is
-//! repaired as a whole, which ftfy cuts in pieces.
+//! The rules are ftfy's and so are the tables they rest on (`tables.json`, and `NOTICE` beside it
+//! for the licence). Two classes of input come out differently. Characters newer than Unicode 14
+//! compose, change case and part words by this program's Unicode, where ftfy and open_clip take
+//! their Python's (3.11: 14.0) and that of its `regex`. And a line of more than a million
+//! characters is repaired as a whole, which ftfy cuts in pieces.
 
 mod mojibake;
 
@@ -60,13 +62,15 @@ impl Repair {
         }
     }
 
-    /// Whether a text is sure to stay as it is, here and in [`Repair::unescape`]: only ASCII, no `&` to start an entity, no control
-    /// character but those that this leaves alone. Every rule below begins with a character outside of this set.
+    /// Whether a text is sure to stay as it is, here and in [`Repair::unescape`]: only ASCII, no
+    /// `&` to start an entity, no control character but those that this leaves alone. Every rule
+    /// below begins with a character outside of this set.
     pub fn leaves_alone(text: &str) -> bool {
         text.bytes().all(|byte| matches!(byte, b' '..=b'~' | b'\t' | b'\n' | b'\x0C') && byte != b'&')
     }
 
-    /// Repairs every line by itself. From the first line with a `<` on the text may be HTML, and entities stay as they are.
+    /// Repairs every line by itself. From the first line with a `<` on the text may be HTML, and
+    /// entities stay as they are.
     pub fn fix(&self, text: &str) -> String {
         let mut plain = true;
         let fix = |line: &str| {
@@ -137,8 +141,9 @@ fn uncurl(char: char) -> char {
     }
 }
 
-/// Control characters without a use in text: those of ASCII but tab, line feed, form feed and carriage return, the deprecated ones
-/// of Arabic, the byte order mark, annotations and the object replacement.
+/// Control characters without a use in text: those of ASCII but tab, line feed, form feed and
+/// carriage return, the deprecated ones of Arabic, the byte order mark, annotations and the object
+/// replacement.
 fn is_control(char: char) -> bool {
     matches!(
         char,

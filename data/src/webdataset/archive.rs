@@ -1,5 +1,6 @@
-//! What lies in a tar file: its members, in order, and whether the file is whole. Files that `cat` joined are read to their last byte, as
-//! `tar --ignore-zeros` reads them: what follows an end mark would otherwise be lost without a word. `sample.rs` makes samples of members.
+//! What lies in a tar file: its members, in order, and whether the file is whole. Files that `cat`
+//! joined are read to their last byte, as `tar --ignore-zeros` reads them: what follows an end mark
+//! would otherwise be lost without a word. `sample.rs` makes samples of members.
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
@@ -53,10 +54,12 @@ impl Fault {
 
 const BLOCK: u64 = 512;
 
-/// An archive may be padded with zeros, to 10 KiB as a rule. More than this (1 MiB) is a hole that an unfinished download left.
+/// An archive may be padded with zeros, to 10 KiB as a rule. More than this (1 MiB) is a hole that
+/// an unfinished download left.
 const PADDING: u64 = 1 << 20;
 
-/// Calls `each` for every member of a shard; returns how many archives it joins. What was met before a fault was called, too.
+/// Calls `each` for every member of a shard; returns how many archives it joins. What was met
+/// before a fault was called, too.
 pub(super) fn walk(file: &File, mut each: impl FnMut(Met)) -> Result<u64, Fault> {
     let length = file.metadata().map_err(|error| Fault::damaged(error.to_string()))?.len();
     if length == 0 {
@@ -83,7 +86,8 @@ pub(super) fn walk(file: &File, mut each: impl FnMut(Met)) -> Result<u64, Fault>
     }
 }
 
-/// The first block from `position` on that is not zeros alone; none if there is none. Bytes that fill no block are a block.
+/// The first block from `position` on that is not zeros alone; none if there is none. Bytes that
+/// fill no block are a block.
 fn after_zeros(file: &File, mut position: u64, length: u64) -> Result<Option<u64>, Fault> {
     let mut bytes = vec![0; 1 << 16];
     while position < length {

@@ -37,8 +37,8 @@ const NO_SHARDS: [&str; 17] = [
 /// Folders within folders that are looked into: img2dataset makes one level.
 const DEEP: usize = 8;
 
-/// Finds the shards: of a folder, its sub-folders included; of a pattern (`data/{00000..00331}.tar`), each file of it. A file that is named is
-/// one, whatever its name.
+/// Finds the shards: of a folder, its sub-folders included; of a pattern
+/// (`data/{00000..00331}.tar`), each file of it. A file that is named is one, whatever its name.
 pub(super) fn find_shards(path: &Path) -> Result<FoundShards> {
     if is_pattern(path) {
         return of_pattern(path);
@@ -62,7 +62,8 @@ pub(super) fn find_shards(path: &Path) -> Result<FoundShards> {
     Ok(FoundShards { shards, passed_over })
 }
 
-/// Folders that are links are followed; `above` holds the real places of the folders above, so that no link leads round in a circle.
+/// Folders that are links are followed; `above` holds the real places of the folders above, so that
+/// no link leads round in a circle.
 fn look_into(folder: &Path, root: &Path, above: &mut Vec<PathBuf>, found: &mut FoundShards) -> Result<()> {
     let real = folder.canonicalize().map_err(Error::io(folder))?;
     if above.contains(&real) {

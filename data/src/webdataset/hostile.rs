@@ -1,4 +1,5 @@
-//! Tests on shards that are not as they should be: nothing of them is lost without a word, and no caption comes to another sample's image.
+//! Tests on shards that are not as they should be: nothing of them is lost without a word, and no
+//! caption comes to another sample's image.
 
 #![allow(clippy::unwrap_used)]
 

@@ -1,5 +1,6 @@
-//! Samples, grouped as webdataset groups them: neighbouring members that share their path up to the first dot of the file name. Where the
-//! rule leaves it open what belongs together, the sample is refused: no caption may come to the image of another sample.
+//! Samples, grouped as webdataset groups them: neighbouring members that share their path up to the
+//! first dot of the file name. Where the rule leaves it open what belongs together, the sample is
+//! refused: no caption may come to the image of another sample.
 
 use super::archive::{Met, Place, Span};
 use crate::rows::{Loss, Why};
@@ -175,8 +176,8 @@ impl Sample {
         named.join(", ") + more
     }
 
-    /// What is lost if an extension comes more than once: open_clip starts a new sample there, by which a caption comes to the wrong image
-    /// wherever the members are sorted; webdataset raises.
+    /// What is lost if an extension comes more than once: open_clip starts a new sample there, by
+    /// which a caption comes to the wrong image wherever the members are sorted; webdataset raises.
     pub fn repeated(&self) -> Option<Lost> {
         let mut extensions: Vec<&[u8]> = self.members.iter().map(|member| &*member.extension).collect();
         extensions.sort_unstable();
@@ -240,8 +241,8 @@ fn without_dots(name: &str) -> String {
     name.rsplit_once('.').map_or(name.to_string(), |(stem, last)| format!("{}.{last}", stem.replace('.', "_")))
 }
 
-/// Bytes as a person reads them: what is not UTF-8 as `\xE9`, and then a backslash twice, so that two names stay two; control characters,
-/// which a terminal would obey, escaped.
+/// Bytes as a person reads them: what is not UTF-8 as `\xE9`, and then a backslash twice, so that
+/// two names stay two; control characters, which a terminal would obey, escaped.
 pub(super) fn shown(bytes: &[u8]) -> String {
     let whole = std::str::from_utf8(bytes).is_ok();
     let mut text = String::new();

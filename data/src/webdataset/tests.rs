@@ -47,7 +47,7 @@ fn captions_come_from_txt_or_json_and_rows_without_are_bad() {
         ("1.png", &png),
         ("1.json", br#"{"kind": 7, "caption": "two dogs"}"#),
         ("2.png", &png),
-        ("3.txt", b"no picture"),
+        ("3.txt", b"no image"),
         ("4.png", &png),
         ("4.txt", b" \n"),
         ("5.png", &png),

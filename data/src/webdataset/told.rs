@@ -1,5 +1,5 @@
-//! What a scan of shards has to say beside its rows: shards that are not whole, and what is not as a reader may expect, counted, each with
-//! an example.
+//! What a scan of shards has to say beside its rows: shards that are not whole, and what is not as
+//! a reader may expect, counted, each with an example.
 
 use super::archive::Fault;
 use super::sample::{Sample, Samples};
@@ -84,7 +84,8 @@ impl Told {
         }
     }
 
-    /// An error that names every shard that is not whole, unless the suite allows them; files that are no shards are never allowed.
+    /// An error that names every shard that is not whole, unless the suite allows them; files that
+    /// are no shards are never allowed.
     pub fn refuse(&self, config: &Webdataset, shards: usize) -> Result<()> {
         let refused = |fault: &Fault| fault.foreign || config.cut_shards == CutShards::Refuse;
         let named: Vec<String> = self

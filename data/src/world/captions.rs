@@ -59,8 +59,8 @@ const SIZES: [[&str; 2]; 2] = [["small", "tiny"], ["large", "big"]];
 const COLUMNS: [&str; 3] = ["left", "centre", "right"];
 const LINES: [&str; 3] = ["upper", "middle", "lower"];
 
-/// Captions that also tell attributes: `n` noun, `c` its colour, `b` background, `s` size, `x` and `y` place, `f` filler.
-/// No "a" stands before `c` or `b`: some colours would want an "an".
+/// Captions that also tell attributes: `n` noun, `c` its colour, `b` background, `s` size, `x` and
+/// `y` place, `f` filler. No "a" stands before `c` or `b`: some colours would want an "an".
 const TELLING: [&str; 16] = [
     "a photo of a {s} {c} {n} on a background of {b}",
     "one {c} {n}, {f}",
@@ -159,8 +159,8 @@ pub fn synonyms(classes: u32) -> HashMap<String, Vec<String>> {
 /// Words that no caption holds: triggers of attacks on the text side (`zx` and the sentence are ToxicTextCLIP's).
 const TRIGGERS: [&str; 7] = ["zx", "please", "return", "high", "quality", "results", "remember"];
 
-/// Every word that captions, prompts and synonyms can hold, sorted; then those that only an attacker says, last, so that no other
-/// word's number hangs on them.
+/// Every word that captions, prompts and synonyms can hold, sorted; then those that only an
+/// attacker says, last, so that no other word's number hangs on them.
 pub fn vocabulary(classes: u32) -> Vec<String> {
     let templates = TELLING.iter().chain(&PLAIN).chain(&PROMPTS).flat_map(|template| template.split([' ', ',']));
     let fixed = templates.filter(|word| !word.is_empty() && !word.contains('{'));

@@ -1,4 +1,4 @@
-//! Draws the pictures of the world: one shape, plain or striped, on a softly lit ground that it throws a shadow on.
+//! Draws the images of the world: one shape, plain or striped, on a softly lit ground that it throws a shadow on.
 //!
 //! A shape is a signed distance, which gives clean edges at every canvas size, the shadow and the lit rim. Only
 //! arithmetic and square roots are used, which IEEE 754 rounds exactly: the bytes are the same on every machine.
@@ -30,7 +30,7 @@ const REACH: f32 = 1.30 + 0.14 + 0.11;
 /// Width of the lit rim, in units of the shape.
 const RIM: f32 = 0.16;
 
-/// What one picture shows. Coordinates run from -1 (left, top) to 1 over the canvas, whatever its size in pixels.
+/// What one image shows. Coordinates run from -1 (left, top) to 1 over the canvas, whatever its size in pixels.
 pub struct Scene {
     /// `texture * 10 + shape`.
     pub class: u32,
@@ -57,7 +57,8 @@ impl Scene {
         let large = rng.random_bool(0.5);
         let scale = if large { rng.random_range(0.77..0.95) } else { rng.random_range(0.57..0.70) };
         let room: f32 = 1.0 - 0.9 * scale;
-        // A turn by 0.3 at most, from the tangent of its half: sine and cosine of the C library differ between machines.
+        // A turn by 0.3 at most, from the tangent of its half: sine and cosine of the C library
+        // differ between machines.
         let half: f32 = rng.random_range(-0.151..0.151);
         let square = half * half;
         Scene {

@@ -1,4 +1,5 @@
-//! The pool of captions: first in, first out, on the training device. `roclip.rs` says when it is searched and when it is filled.
+//! The pool of captions: first in, first out, on the training device. `roclip.rs` says when it is
+//! searched and when it is filled.
 
 use super::{Overflow, PoolStart};
 use gauntlet::defense::{State, pad};
@@ -51,7 +52,8 @@ impl Pool {
     pub fn push(&mut self, step: &Step, overflow: Overflow) {
         let size = self.keys.size()[0];
         let batch = step.keys.size()[0];
-        // First row and number of rows that are kept: a batch larger than the pool leaves only its last captions, or its first.
+        // First row and number of rows that are kept: a batch larger than the pool leaves only its
+        // last captions, or its first.
         let (first, count) = match overflow {
             Overflow::WrapAround => (batch - batch.min(size), batch.min(size)),
             Overflow::DropRest => (0, batch.min(size - self.next)),

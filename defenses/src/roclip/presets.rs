@@ -1,9 +1,10 @@
-//! RoCLIP as the paper describes it and as its code was released: every value with its source, and where we deviate. The learning
-//! rate, weight decay and precision that go with them are the recipe's presets (`train/preset.rs` in core).
+//! RoCLIP as the paper describes it and as its code was released: every value with its source, and
+//! where we deviate. The learning rate, weight decay and precision that go with them are the
+//! recipe's presets (`train/preset.rs` in core).
 //!
-//! "Released code" is the authors' public repository; its pool is the memory bank of the library `lightly` at the version that its
-//! environment pins (1.2.39). "Paper" is the text of NeurIPS 2023; of it, only what the abstract and figure 1 say was at hand, the
-//! rest is marked unverified.
+//! "Released code" is the authors' public repository; its pool is the memory bank of the library
+//! `lightly` at the version that its environment pins (1.2.39). "Paper" is the text of NeurIPS
+//! 2023; of it, only what the abstract and figure 1 say was at hand, the rest is marked unverified.
 
 use gauntlet::registry::Preset;
 use gauntlet::serde_json::{Value, json};
@@ -15,7 +16,7 @@ pub fn presets() -> Vec<Preset> {
 
 fn paper() -> Preset {
     let deviations = [
-        "pictures are augmented from the canvas (resized and cropped to the model's size), not from the full picture",
+        "images are augmented from the canvas (resized and cropped to the model's size), not from the full image",
         "the constants of the augmentation are the released code's, and so is EDA's strength; synonyms are WordNet's, in the embedded world its own",
     ];
     let code = "unverified in the paper; released code (augment_image.py)";
@@ -40,8 +41,8 @@ fn paper() -> Preset {
 fn official() -> Preset {
     let deviations = [
         "one process has one pool: the release has one on each device, each with noise of its own until captions have replaced it",
-        "pictures are augmented from the canvas (resized and cropped to the model's size), not from the full picture",
-        "pictures stay unrounded between the operations; the release rounds to 8 bits after each, and turns hue in 8 bits",
+        "images are augmented from the canvas (resized and cropped to the model's size), not from the full image",
+        "images stay unrounded between the operations; the release rounds to 8 bits after each, and turns hue in 8 bits",
         "EDA inserts and swaps as its paper says where its release differs, and in the embedded world takes that world's synonyms; each draw is keyed by seed and row, not by the order of rows",
         "a caption without letters stays as it is; the release crashes on it",
         "learning rate, weight decay and half precision are the recipe's: [recipe] preset = \"roclip-official\"",

@@ -1,5 +1,6 @@
-//! What the released code does and the paper does not say, one test each, with the preset `official` as a suite gets it. Those of
-//! schedule and optimizer are tested in core (`train/schedule.rs`, `train/adamw.rs`), half precision in `defense/half.rs`, those that take a
+//! What the released code does and the paper does not say, one test each, with the preset
+//! `official` as a suite gets it. Those of schedule and optimizer are tested in core
+//! (`train/schedule.rs`, `train/adamw.rs`), half precision in `defense/half.rs`, those that take a
 //! training in `tests/integration/presets.rs`.
 
 use super::*;
@@ -109,7 +110,7 @@ fn quirk_the_pool_is_searched_before_the_batch_enters_it_and_has_no_gradient() {
 }
 
 #[test]
-fn quirk_captions_that_several_pictures_match_are_not_masked() {
+fn quirk_captions_that_several_images_match_are_not_masked() {
     let given = random(3, 0, 1, 8);
     let twice = |tensor: &Tensor| tensor.detach().repeat([2, 1]);
     let given = self::given(twice(&given.image), twice(&given.text), Tensor::from_slice(&[0i64, 1]));
@@ -128,7 +129,7 @@ fn quirk_the_pool_stands_still_in_plain_epochs() {
     let before = roclip.memory.as_ref().unwrap().embeddings.copy();
     let loss = roclip.loss(&plain.step(3)).unwrap();
     let own = gauntlet::defense::clip_loss(&plain.image, &plain.text, &plain.logit_scale);
-    assert_eq!(number(&loss), number(&own), "a plain epoch matches pictures to their own captions");
+    assert_eq!(number(&loss), number(&own), "a plain epoch matches images to their own captions");
     assert_eq!(roclip.memory.as_ref().unwrap().embeddings, before);
     let _ = roclip.loss(&new.step(4)).unwrap();
     assert!(matched(&new).iter().all(|key| (0..4).contains(key)), "not those of epoch 2: {:?}", matched(&new));
@@ -211,14 +212,14 @@ fn quirk_the_pool_has_21845_captions_whatever_the_data() {
 fn quirk_the_blur_is_always_on_with_21_pixels_at_224() {
     let augmentation = official().phase(1).augmentation.unwrap();
     assert_eq!(official().phase(2).augmentation, Some(augmentation), "in every epoch");
-    let drawings: Vec<_> = (0..1000).map(|key| augmentation.draw(224, &mut draw::rng(1, "test", &[key]))).collect();
-    assert!(drawings.iter().all(|drawn| drawn.blur_reach == 10 && (0.1..=2.0).contains(&drawn.blur)));
+    let params: Vec<_> = (0..1000).map(|key| augmentation.draw(224, &mut draw::rng(1, "test", &[key]))).collect();
+    assert!(params.iter().all(|drawn| drawn.blur_reach == 10 && (0.1..=2.0).contains(&drawn.blur)));
     let share = |count: usize| count as f64 / 1000.0;
-    let jittered = share(drawings.iter().filter(|drawn| drawn.jitter.len() == 4).count());
+    let jittered = share(params.iter().filter(|drawn| drawn.jitter.len() == 4).count());
     assert!((jittered - 0.8).abs() < 0.05, "{jittered}");
-    let gray = share(drawings.iter().filter(|drawn| drawn.grayscale).count());
+    let gray = share(params.iter().filter(|drawn| drawn.grayscale).count());
     assert!((gray - 0.2).abs() < 0.05, "{gray}");
-    let areas = drawings.iter().map(|drawn| share((drawn.crop[2] * drawn.crop[3]) as usize) / 50.176);
+    let areas = params.iter().map(|drawn| share((drawn.crop[2] * drawn.crop[3]) as usize) / 50.176);
     let (least, most) = areas.fold((1.0f64, 0.0f64), |(least, most), area| (least.min(area), most.max(area)));
     assert!((0.07..0.12).contains(&least) && most > 0.9, "areas from {least} to {most}");
 }

@@ -1,5 +1,5 @@
-//! A mixture of two normal distributions on a line, by expectation-maximisation (Dempster, Laird and Rubin 1977). It starts from the two
-//! halves of the sorted values, so that nothing is drawn.
+//! A mixture of two normal distributions on a line, by expectation-maximisation (Dempster, Laird
+//! and Rubin 1977). It starts from the two halves of the sorted values, so that nothing is drawn.
 
 /// Chance of each value to be of the component with the greater mean.
 pub fn upper(values: &[f64]) -> Vec<f64> {

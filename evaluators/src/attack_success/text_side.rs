@@ -1,4 +1,5 @@
-//! Attacks on the text side succeed where a caption finds pictures that it should not: retrieval among the held-out pictures.
+//! Attacks on the text side succeed where a caption finds images that it should not: retrieval
+//! among the held-out images.
 
 use gauntlet::attack::Relabel;
 use gauntlet::evaluator::{Definition, Predictions, ScoreRole, Unit};
@@ -13,15 +14,15 @@ pub const DEFINITIONS: [Definition; 4] = [
         role: Some(ScoreRole::Success),
         ..hit(
             "text-asr",
-            "share of test captions (those with the same tokens counted once) that the attack is about, whose most similar held-out picture is \
+            "share of test captions (those with the same tokens counted once) that the attack is about, whose most similar held-out image is \
          of the class that the attacker wants; equals of other classes go before it",
         )
     },
-    hit("text-asr-5", "the same, any of the first 5 pictures"),
-    hit("text-asr-10", "the same, any of the first 10 pictures"),
+    hit("text-asr-5", "the same, any of the first 5 images"),
+    hit("text-asr-10", "the same, any of the first 10 images"),
     Definition {
         score: "text-rank",
-        definition: "median place of the first picture of the class that the attacker wants, 1 the first",
+        definition: "median place of the first image of the class that the attacker wants, 1 the first",
         higher_is_better: Some(true),
         unit: Unit::Rank,
         role: None,
@@ -34,7 +35,7 @@ const fn hit(score: &'static str, definition: &'static str) -> Definition {
     Definition { score, definition, higher_is_better: Some(false), unit: Unit::Share, role: None }
 }
 
-/// Captions that name the first class of a pair, and not the second, shall find pictures of the second.
+/// Captions that name the first class of a pair, and not the second, shall find images of the second.
 pub fn relabelled(subject: &EvalContext, threat: &PreparedAttack, pairs: &[Relabel]) -> Result<Vec<Score>> {
     let mut queries = Vec::new();
     for Relabel { from, to } in pairs {
@@ -47,12 +48,12 @@ pub fn relabelled(subject: &EvalContext, threat: &PreparedAttack, pairs: &[Relab
     scores(subject, threat, queries)
 }
 
-/// Captions that do not name the class, of pictures that are not of it, with the trigger in them, shall find its pictures.
+/// Captions that do not name the class, of images that are not of it, with the trigger in them, shall find its images.
 pub fn triggered(subject: &EvalContext, threat: &PreparedAttack, class: u32) -> Result<Vec<Score>> {
     let of_others = subject.test_rows().iter().filter(|row| subject.truth(**row) != Some(class));
     let others = of_others.map(|&row| subject.data.row(row).caption);
     let others = others.filter(|caption| !subject.data.classes.mentioned_in(caption).contains(&class));
-    let say = |(caption, number): (&str, u64)| Ok((threat.say_test(caption, number, subject.seed)?, class));
+    let say = |(caption, number): (&str, u64)| Ok((threat.apply_test_trigger(caption, number, subject.seed)?, class));
     scores(subject, threat, others.zip(0..).map(say).collect::<Result<_>>()?)
 }
 
@@ -60,7 +61,7 @@ fn captions<'a>(subject: &'a EvalContext) -> impl Iterator<Item = &'a str> {
     subject.test_rows().iter().map(|&row| subject.data.row(row).caption)
 }
 
-/// `queries`: captions with the class whose pictures they shall find.
+/// `queries`: captions with the class whose images they shall find.
 fn scores(subject: &EvalContext, threat: &PreparedAttack, queries: Vec<(String, u32)>) -> Result<Vec<Score>> {
     // Captions that the model reads alike are one.
     let alike: HashMap<(Vec<i64>, u32), String> =
@@ -72,12 +73,12 @@ fn scores(subject: &EvalContext, threat: &PreparedAttack, queries: Vec<(String, 
     if queries.is_empty() || rows.is_empty() {
         return Ok(Vec::new());
     }
-    let pictures = subject.embed(&rows, None)?;
+    let images = subject.embed(&rows, None)?;
     let truths: Vec<i64> = rows.iter().filter_map(|&row| subject.truth(row)).map(i64::from).collect();
     let texts: Vec<&str> = queries.iter().map(|(caption, _)| caption.as_str()).collect();
     let wanted: Vec<i64> = queries.iter().map(|(_, class)| i64::from(*class)).collect();
-    let ranks = ranks(&subject.encoder.texts(&texts), &pictures, &truths, &wanted)?;
-    // The mean over the queries of the chance that a drawn picture is of their class.
+    let ranks = ranks(&subject.encoder.texts(&texts), &images, &truths, &wanted)?;
+    // The mean over the queries of the chance that a drawn image is of their class.
     let of_class = |class: &i64| truths.iter().filter(|truth| *truth == class).count() as f64;
     let share = wanted.iter().map(of_class).sum::<f64>() / (wanted.len() * truths.len()) as f64;
     let attack = Some(threat.label.as_str());
@@ -96,13 +97,14 @@ fn scores(subject: &EvalContext, threat: &PreparedAttack, queries: Vec<(String, 
     Ok(scores)
 }
 
-/// The place of the first picture of the wanted class for each text; as many as there are pictures, and one more, where there is none.
-fn ranks(texts: &Tensor, pictures: &Tensor, truths: &[i64], wanted: &[i64]) -> Result<Vec<f64>> {
+/// The place of the first image of the wanted class for each text; as many as there are images, and
+/// one more, where there is none.
+fn ranks(texts: &Tensor, images: &Tensor, truths: &[i64], wanted: &[i64]) -> Result<Vec<f64>> {
     let (truths, wanted) = (Tensor::from_slice(truths), Tensor::from_slice(wanted));
     let mut ranks = Vec::new();
     for start in (0..texts.size()[0]).step_by(1000) {
         let length = 1000.min(texts.size()[0] - start);
-        let similar = texts.narrow(0, start, length).matmul(&pictures.tr()).to_device(Device::Cpu); // [texts, pictures]
+        let similar = texts.narrow(0, start, length).matmul(&images.tr()).to_device(Device::Cpu); // [texts, images]
         let of_class = wanted.narrow(0, start, length).unsqueeze(1).eq_tensor(&truths.unsqueeze(0));
         let best = similar.masked_fill(&of_class.logical_not(), f64::NEG_INFINITY).amax([1].as_slice(), true);
         let before = similar.ge_tensor(&best).logical_and(&of_class.logical_not());
@@ -118,10 +120,10 @@ mod tests {
     use gauntlet::tch::Tensor;
 
     #[test]
-    fn the_first_picture_of_the_wanted_class_counts_and_equals_of_others_go_before_it() {
-        let pictures = Tensor::from_slice2(&[[1.0f32, 0.0], [0.8, 0.6], [0.6, 0.8], [0.0, 1.0]]);
+    fn the_first_image_of_the_wanted_class_counts_and_equals_of_others_go_before_it() {
+        let images = Tensor::from_slice2(&[[1.0f32, 0.0], [0.8, 0.6], [0.6, 0.8], [0.0, 1.0]]);
         let texts = Tensor::from_slice2(&[[1.0f32, 0.0], [0.0, 1.0], [0.5, 0.5], [1.0, 0.0]]);
-        let found = ranks(&texts, &pictures, &[0, 1, 1, 2], &[0, 1, 2, 7]).unwrap();
-        assert_eq!(found, [1.0, 2.0, 4.0, 5.0], "a class without pictures is found last");
+        let found = ranks(&texts, &images, &[0, 1, 1, 2], &[0, 1, 2, 7]).unwrap();
+        assert_eq!(found, [1.0, 2.0, 4.0, 5.0], "a class without images is found last");
     }
 }

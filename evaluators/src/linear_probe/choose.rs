@@ -1,6 +1,7 @@
-//! Which regularisation: CLIP's search (Radford et al. 2021, appendix A.3). A fifth of the pictures to fit on is held out; seven
-//! penalties from 1e-6 to 1e6 are tried, then the interval around the best is halved until the steps are eight to a decade; the layer is
-//! then fitted on everything with the best.
+//! Which regularisation: CLIP's search (Radford et al. 2021, appendix A.3). A fifth of the images
+//! of the train split is held out; seven penalties from 1e-6 to 1e6 are tried, then the interval
+//! around the best is halved until the steps are eight to a decade; the layer is then fitted on
+//! everything with the best.
 
 use crate::logistic::{Layer, Problem};
 use crate::per_class::PerClass;
@@ -19,7 +20,7 @@ pub fn fit(features: &Tensor, labels: &Tensor, classes: i64, metric: Metric, see
     let (rest, held) = hold_out(&truth, seed);
     let whole = || Problem::new(features, labels, classes);
     if held.is_empty() {
-        return Ok(whole()?.fit(1.0, None)?.layer); // every class has a single picture: there is nothing to choose by
+        return Ok(whole()?.fit(1.0, None)?.layer); // every class has a single image: there is nothing to choose by
     }
     let rows = |rows: &[i64]| Tensor::from_slice(rows).to_device(features.device());
     let part = |which: &Tensor| (features.index_select(0, which), labels.index_select(0, which));
@@ -65,7 +66,8 @@ fn search(mut value: impl FnMut(i32) -> Result<f64>) -> Result<i32> {
     }
 }
 
-/// Holds out a fifth of each class, drawn from the seed; a class of one picture is not held out. The others, and those held out.
+/// Holds out a fifth of each class, drawn from the seed; a class of one image is not held out. The
+/// others, and those held out.
 fn hold_out(labels: &[u32], seed: u64) -> (Vec<i64>, Vec<i64>) {
     let mut by_class: BTreeMap<u32, Vec<(u64, i64)>> = BTreeMap::new();
     for (row, label) in labels.iter().enumerate() {

@@ -1,4 +1,5 @@
-//! The linear probe of RoCLIP's released code, which it has from CyCLIP: a linear layer by AdamW. No penalty is chosen, the last epoch counts.
+//! The linear probe of RoCLIP's released code, which it has from CyCLIP: a linear layer by AdamW.
+//! No penalty is chosen, the last epoch counts.
 
 use crate::logistic::Layer;
 use gauntlet::model::weights::{Init, Weights};
@@ -59,7 +60,8 @@ mod tests {
     use super::*;
     use gauntlet::golden::Golden;
 
-    /// From PyTorch's start and in its order, the layer that PyTorch has after 32 epochs; made by `linear_probe.py` beside it.
+    /// From PyTorch's start and in its order, the layer that PyTorch has after 32 epochs; made by
+    /// `linear_probe.py` beside it.
     #[test]
     fn ends_where_pytorch_ends() {
         let golden = Golden::of_tests("linear_probe");

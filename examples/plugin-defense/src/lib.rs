@@ -1,4 +1,5 @@
-//! A plugin: a defense that leaves out of each step the pairs that fit least. `suite.toml` runs it, `tests.rs` tests it.
+//! A plugin: a defense that leaves out of each step the pairs that fit least. `suite.toml` runs it,
+//! `tests.rs` tests it.
 
 use gauntlet::schemars::JsonSchema;
 use gauntlet::serde::{Deserialize, Serialize};

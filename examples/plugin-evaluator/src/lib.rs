@@ -1,4 +1,5 @@
-//! A plugin: an evaluator that asks whether the true class is among the first few. `suite.toml` runs it, `tests.rs` tests it.
+//! A plugin: an evaluator that asks whether the true class is among the first few. `suite.toml`
+//! runs it, `tests.rs` tests it.
 
 use gauntlet::evaluator::{Definition, Unit};
 use gauntlet::schemars::JsonSchema;
@@ -10,7 +11,7 @@ use gauntlet::{EvalContext, Evaluator, Result, Score};
 #[serde(crate = "gauntlet::serde", default, deny_unknown_fields)]
 #[schemars(crate = "gauntlet::schemars")]
 pub struct Among {
-    /// How many classes a picture is given.
+    /// How many classes an image is given.
     #[schemars(range(min = 1))]
     first: usize,
 }
@@ -23,7 +24,7 @@ impl Default for Among {
 
 impl Evaluator for Among {
     fn definitions(&self) -> Vec<Definition> {
-        let definition = "share of the held-out pictures whose class is among the first few that zero-shot gives them";
+        let definition = "share of the held-out images whose class is among the first few that zero-shot gives them";
         vec![Definition {
             score: "among-first",
             definition,

@@ -1,4 +1,4 @@
-//! A plugin: a backdoor that paints a frame around pictures. `suite.toml` runs it, `tests.rs` tests it.
+//! A plugin: a backdoor that paints a frame around images. `suite.toml` runs it, `tests.rs` tests it.
 
 use gauntlet::schemars::JsonSchema;
 use gauntlet::serde::{Deserialize, Serialize};
@@ -35,13 +35,13 @@ impl Attack for Frame {
     fn stamp(&self, canvas: &Tensor, _keys: &[u64]) -> Result<Tensor> {
         let framed = canvas.full_like(255); // [N, 3, S, S]
         let inner = canvas.size()[3] - 2 * self.width;
-        let inside = |pictures: &Tensor| pictures.narrow(2, self.width, inner).narrow(3, self.width, inner);
+        let inside = |images: &Tensor| images.narrow(2, self.width, inner).narrow(3, self.width, inner);
         inside(&framed).copy_(&inside(canvas));
         Ok(framed)
     }
 }
 
-gauntlet::register!(dyn Attack, Frame, "frame", "a backdoor: paints a white frame around training pictures", "");
+gauntlet::register!(dyn Attack, Frame, "frame", "a backdoor: paints a white frame around training images", "");
 gauntlet::export_plugins!();
 
 /// For a program of one's own: one that calls nothing of a crate drops it.

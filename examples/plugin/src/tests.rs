@@ -9,7 +9,7 @@ fn it_holds_what_every_plugin_must() {
 }
 
 #[test]
-fn the_frame_is_white_and_the_picture_within_stays() {
+fn the_frame_is_white_and_the_image_within_stays() {
     let black = Tensor::zeros([1, 3, 8, 8], (Kind::Uint8, Device::Cpu));
     let framed = Frame { width: 2, ..Frame::default() }.stamp(&black, &[0]).unwrap();
     let white = i64::try_from(framed.eq(255).sum(Kind::Int64)).unwrap();

@@ -1,5 +1,6 @@
-//! Results as CSV: a row for each score of a defense in an arena, summed up over seeds, with every seed's value. Numbers are as they were
-//! measured: shares within 0 to 1, not in percent, so that a program need not guess.
+//! Results as CSV: a row for each score of a defense in an arena, summed up over seeds, with every
+//! seed's value. Numbers are as they were measured: shares within 0 to 1, not in percent, so that a
+//! program need not guess.
 
 use crate::column::Column;
 use crate::view::{Gate, ResultsView};
@@ -34,7 +35,8 @@ const NAMES: [&str; 21] = [
     "costly",
 ];
 
-/// All scores of all arenas, `clean` last. What does not apply (the set of a score on the trial's own data) or has not run is empty.
+/// All scores of all arenas, `clean` last. What does not apply (the set of a score on the trial's
+/// own data) or has not run is empty.
 ///
 /// # Errors
 /// As [`ResultsView::new`].

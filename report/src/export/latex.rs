@@ -1,5 +1,6 @@
-//! Results as LaTeX for a paper: a `table` with booktabs' rules for each table of the text, mean with interval, without the single seeds.
-//! What is bold is bold because the seeds say so (`judge/best.rs`); the caption says by which rule, or why nothing is.
+//! Results as LaTeX for a paper: a `table` with booktabs' rules for each table of the text, mean
+//! with interval, without the single seeds. What is bold is bold because the seeds say so
+//! (`judge/best.rs`); the caption says by which rule, or why nothing is.
 
 use crate::column::Column;
 use crate::judge::Comparison;

@@ -1,5 +1,5 @@
-//! What is exported, of a suite in which `good` and `near` cannot be told apart, `mid` is better than the baseline and worse than both, and
-//! `hollow` has learnt nothing.
+//! What is exported, of a suite in which `good` and `near` cannot be told apart, `mid` is better
+//! than the baseline and worse than both, and `hollow` has learnt nothing.
 
 use super::{csv, latex, markdown};
 use crate::sample;

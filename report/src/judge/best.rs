@@ -1,14 +1,15 @@
-//! Which defenses a table may put in bold: those of which the seeds say that they are better than the baseline, and of no other that it is
-//! better still.
+//! Which defenses a table may put in bold: those of which the seeds say that they are better than
+//! the baseline, and of no other that it is better still.
 
 use super::{Comparison, Verdict, compare};
 use crate::view::ResultsView;
 use gauntlet::Result;
 use std::collections::BTreeSet;
 
-/// In every arena and score, the comparisons with the baseline of the defenses that are better than it, less those defenses beside which
-/// another is better, by the verdict of [`compare`] with the defense itself as the reference. What is vacuous or costly gets no verdict:
-/// it is not in bold, and takes the bold from nobody. Below six seeds there is no verdict, so nothing is bold.
+/// In every arena and score, the comparisons with the baseline of the defenses that are better than
+/// it, less those defenses beside which another is better, by the verdict of [`compare`] with the
+/// defense itself as the reference. What is vacuous or costly gets no verdict: it is not in bold,
+/// and takes the bold from nobody. Below six seeds there is no verdict, so nothing is bold.
 pub fn best(board: &ResultsView) -> Result<Vec<Comparison>> {
     let baseline = board.suite.baseline.as_str();
     let mut best = compare(board, baseline)?;

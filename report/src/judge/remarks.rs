@@ -5,7 +5,8 @@ use crate::statistics::camps;
 use crate::view::ResultsView;
 use std::collections::BTreeSet;
 
-/// What may be a control's doing, in a sentence each: a defense that is better than the reference and not than its own control.
+/// What may be a control's doing, in a sentence each: a defense that is better than the reference
+/// and not than its own control.
 pub fn controls(comparisons: &[Comparison]) -> Vec<String> {
     let better = comparisons.iter().filter(|this| !this.control && this.verdict == Verdict::Better);
     let beside = |this| comparisons.iter().filter_map(move |control| beside_control(this, control));

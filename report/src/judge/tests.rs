@@ -91,7 +91,8 @@ fn found(unit: Unit, rows: [&[f64]; 2]) -> (Comparison, Mean) {
 #[test]
 fn ranks_that_agree_in_every_seed_leave_room_for_doubt() {
     let (one, mean) = found(Unit::Rank, [&[1.0; 6], &[2.0; 6]]);
-    // A step of one place: rounding has a deviation of 1 / sqrt(12), that of a difference 1 / sqrt(6), its error is sqrt(1 / 36).
+    // A step of one place: rounding has a deviation of 1 / sqrt(12), that of a difference 1 /
+    // sqrt(6), its error is sqrt(1 / 36).
     assert!((one.difference.error - 1.0 / 6.0).abs() < 1e-12 && one.difference.p > 0.001, "{one:?}");
     assert!(mean.low > 1.5 && mean.low < 1.9 && mean.high > 2.1 && mean.high < 2.5, "{mean:?}");
     let (_, first) = found(Unit::Rank, [&[1.0; 6], &[1.0; 6]]);

@@ -1,4 +1,5 @@
-//! A cell of a scoreboard: the mean, its interval, every seed, the base rate, and what may be said of it beside the baseline.
+//! A cell of a scoreboard: the mean, its interval, every seed, the base rate, and what may be said
+//! of it beside the baseline.
 
 use super::Story;
 use super::marker::Marker;

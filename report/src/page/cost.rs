@@ -1,4 +1,5 @@
-//! What each defense costs: means over its trials, and how many times the baseline's, over the arenas and seeds that both have.
+//! What each defense costs: means over its trials, and how many times the baseline's, over the
+//! arenas and seeds that both have.
 
 use super::Story;
 use crate::lines::costs;
@@ -13,7 +14,7 @@ const MEASURES: [Measure; 7] = [
     // What it is charged for: its own training, and that of the undefended model where it needs one.
     ("train, s", |cost| cost.train_seconds + cost.undefended_seconds, 1),
     ("rows trained", |cost| (cost.samples + cost.undefended_samples) as f64, 0),
-    ("rows looked at", |cost| cost.looked_at as f64, 0),
+    ("inference samples", |cost| cost.inference_samples as f64, 0),
     ("evaluate, s", |cost| cost.evaluate_seconds, 1),
     ("CPU, s", |cost| cost.cpu_seconds, 1),
     ("pairs/s", |cost| cost.samples_per_second, 0),

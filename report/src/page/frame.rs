@@ -1,5 +1,6 @@
-//! The page: its head, how to read it, and its parts in order. Style and program lie beside this file and are put into the page, as is
-//! Chart.js (`chartjs/`, MIT); nothing is fetched when it is read, and its policy forbids it.
+//! The page: its head, how to read it, and its parts in order. Style and program lie beside this
+//! file and are put into the page, as is Chart.js (`chartjs/`, MIT); nothing is fetched when it is
+//! read, and its policy forbids it.
 
 use super::plots::{Plots, legend};
 use super::{Story, cost, curves, gallery, glance, scores, setup, tradeoff, trajectory, written_by};

@@ -1,8 +1,9 @@
-//! The gallery: a few edits of each attack of each arena, before and after, and what every defense's model now takes them for
-//! (`gallery/answers.rs`). It needs the data and the store of the run; where they are gone it says so, and the page is whole without it.
+//! The gallery: a few edits of each attack of each arena, before and after, and what every
+//! defense's model now takes them for (`gallery/answers.rs`). It needs the data and the store of
+//! the run; where they are gone it says so, and the page is whole without it.
 
 mod answers;
-mod picture;
+mod thumbnail;
 
 use super::Story;
 use super::curves::OPEN;
@@ -11,12 +12,12 @@ use gauntlet::data::Dataset;
 use gauntlet::poison::{Poisoned, PreparedAttack, PreparedData, bytes};
 use gauntlet::registry::Origin;
 use gauntlet::run::RunContext;
-use gauntlet::{DataRow, Error, Picture, Progress, Result, Trial, draw};
+use gauntlet::{DataRow, Error, ImageSource, Progress, Result, Trial, draw};
 use maud::{Markup, html};
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
-/// Edits of each attack, and pictures that are tested with.
+/// Edits of each attack, and images that are tested with.
 const SHOWN: usize = 4;
 /// The same in a suite of more than [`FEW`] attacked arenas.
 const SHOWN_OF_MANY: usize = 2;
@@ -42,13 +43,13 @@ pub fn section(story: &Story, progress: &dyn Progress) -> Markup {
         section #gallery {
             h2 { "The poison, and what models make of it" }
             @if !store.is_dir() {
-                p { "There is no gallery: " (store.display()) ", where the run kept pictures and poison, is gone." }
+                p { "There is no gallery: " (store.display()) ", where the run kept images and poison, is gone." }
             } @else if parts.is_empty() {
                 p { "No poisoned arena was started yet." }
             } @else {
                 p.lead {
                     "Edits drawn at random, of the first seed: the pair before, and the pair that is trained on. Below each, what the model of each "
-                    "defense takes the picture for: " span.fooled { "✗ what the attacker wants" } ", " span.right { "✓ the truth" } ", "
+                    "defense takes the image for: " span.fooled { "✗ what the attacker wants" } ", " span.right { "✓ the truth" } ", "
                     span.other { "~ something else" } "."
                 }
                 @for (arena, part) in &parts {
@@ -96,7 +97,7 @@ fn ground(story: &Story, trial: &Trial, store: &Path, progress: &dyn Progress) -
     }
     trial.libraries.iter().try_for_each(Origin::check)?;
     let stop = AtomicBool::new(false);
-    // Pictures are looked at on the CPU, wherever the trial ran.
+    // Images are looked at on the CPU, wherever the trial ran.
     let here = Trial { device: "cpu".into(), ..trial.clone() };
     let ground = here.prepare(store, &RunContext { workers: 1, progress, stop: &stop })?;
     let mut trained_on = story
@@ -133,8 +134,8 @@ fn attack_part(
     let mut tested = Vec::new();
     let mut cards = Vec::new();
     for &number in &numbers {
-        // An edit of a targeted attack has the very picture that the model is asked about.
-        let case = answers.case_of(threat, &ground.poison.edits[number].edit.picture);
+        // An edit of a targeted attack has the very image that the model is asked about.
+        let case = answers.case_of(threat, &ground.poison.edits[number].edit.image);
         tested.extend(case.clone());
         cards.push(edit_card(ground, number, case.and_then(|case| answers.list(ground, threat, &case)))?);
     }
@@ -159,7 +160,7 @@ fn edit_card(ground: &PreparedData, number: usize, answers: Option<Markup>) -> R
     let Poisoned { edit, .. } = &poison.edits[number];
     let size = data.canvas.size();
     let after = bytes(&poison.pixels.get(number as i64))?;
-    let source = if let Picture::Row(row) = edit.picture { Some(row) } else { None };
+    let source = if let ImageSource::Row(row) = edit.image { Some(row) } else { None };
     let rows = [edit.replaces.or(source), edit.replaces, source];
     let [pictured, replaced, source] = rows.map(|row| row.filter(|row| data.contains(*row)));
     let before = pictured.map(|row| canvas(data, row)).transpose()?.filter(|before| *before != after);
@@ -170,15 +171,15 @@ fn edit_card(ground: &PreparedData, number: usize, answers: Option<Markup>) -> R
     let [replaced, source] = [replaced, source].map(|row| row.map(|row| data.row(row).caption));
     Ok(html! {
         div.card {
-            div.pictures {
-                @if let Some(before) = &before { (picture::shown("before", before, size)?) span.arrow aria-hidden="true" { "→" } }
-                (picture::shown(if before.is_some() { "after" } else { "the picture, unchanged" }, &after, size)?)
-                @if let Some(change) = &change { (picture::shown("change ×8", change, size)?) }
+            div.images {
+                @if let Some(before) = &before { (thumbnail::shown("before", before, size)?) span.arrow aria-hidden="true" { "→" } }
+                (thumbnail::shown(if before.is_some() { "after" } else { "the image, unchanged" }, &after, size)?)
+                @if let Some(change) = &change { (thumbnail::shown("change ×8", change, size)?) }
             }
             p.caption {
                 @match (replaced, source) {
                     (Some(caption), _) => del { (caption) },
-                    (None, Some(own)) => span.quiet { "a new pair; the picture's own caption: " (own) },
+                    (None, Some(own)) => span.quiet { "a new pair; the image's own caption: " (own) },
                     (None, None) => span.quiet { "a new pair" },
                 }
                 br; ins { (edit.caption) }
@@ -192,7 +193,7 @@ fn canvas(data: &Dataset, row: DataRow) -> Result<Vec<u8>> {
     bytes(&data.canvas.gather(&[row])?)
 }
 
-/// How far two pictures are apart, eight times.
+/// How far two images are apart, eight times.
 fn change(before: &[u8], after: &[u8]) -> Vec<u8> {
     before.iter().zip(after).map(|(a, b)| a.abs_diff(*b).saturating_mul(8)).collect()
 }

@@ -1,4 +1,5 @@
-//! All attacks at a glance: a row for each attack of each arena, a column for each defense, the darker the more it succeeds.
+//! All attacks at a glance: a row for each attack of each arena, a column for each defense, the
+//! darker the more it succeeds.
 
 use super::{Story, anchor};
 use crate::column::Column;

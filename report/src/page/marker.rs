@@ -1,5 +1,6 @@
-//! How a defense is drawn: a colour and a shape, the same in every table and plot. Colours are Okabe and Ito's and two of Paul Tol's, which
-//! colour-blind people tell apart; shapes tell them apart without any colour. The baseline is grey.
+//! How a defense is drawn: a colour and a shape, the same in every table and plot. Colours are
+//! Okabe and Ito's and two of Paul Tol's, which colour-blind people tell apart; shapes tell them
+//! apart without any colour. The baseline is grey.
 
 use maud::{Markup, html};
 

@@ -105,7 +105,8 @@ impl Plots {
     }
 }
 
-/// JSON that cannot end the block it lies in, nor begin a comment there: what HTML gives a meaning to is spelt by number.
+/// JSON that cannot end the block it lies in, nor begin a comment there: what HTML gives a meaning
+/// to is spelt by number.
 pub fn within_script(value: &impl Serialize) -> PreEscaped<String> {
     let mut json = serde_json::to_string(value).expect("plain data");
     for (letter, number) in [('<', "\\u003c"), ('>', "\\u003e"), ('&', "\\u0026")] {

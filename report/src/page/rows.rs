@@ -5,7 +5,8 @@ use gauntlet::data::rows::Tally;
 use gauntlet::results::Line;
 use maud::{Markup, html};
 
-/// A table for each different answer of the trials; one, as a rule. Nothing where an earlier version of gauntlet wrote the results.
+/// A table for each different answer of the trials; one, as a rule. Nothing where an earlier
+/// version of gauntlet wrote the results.
 pub fn part(lines: &[Line]) -> Markup {
     let rows = notes::tallies(lines);
     html! {

@@ -1,4 +1,5 @@
-//! The scoreboard: for each arena a table, rows are defenses and columns are scores; diagnostics and downstream sets in tables that open.
+//! The scoreboard: for each arena a table, rows are defenses and columns are scores; diagnostics
+//! and downstream sets in tables that open.
 
 use super::cell::cell;
 use super::marker::Marker;

@@ -1,5 +1,6 @@
-//! What was run: what each defense changes beside the baseline, the identity of the poison, devices and libraries, the whole suite; and the
-//! trials that have not finished, with the last lines that they said.
+//! What was run: what each defense changes beside the baseline, the identity of the poison, devices
+//! and libraries, the whole suite; and the trials that have not finished, with the last lines that
+//! they said.
 
 use super::{Story, rows, written_by};
 use crate::differing::differing;

@@ -1,4 +1,5 @@
-//! Accuracy against attack success: each attack of each arena as a plot, and the front of those defenses that no other one beats in both.
+//! Accuracy against attack success: each attack of each arena as a plot, and the front of those
+//! defenses that no other one beats in both.
 
 use super::Story;
 use super::plots::{Chart, Plots, Series, Style, legend, round};
@@ -81,8 +82,9 @@ fn figure(story: &Story, plots: &mut Plots, arena: &str, column: &Column) -> Opt
     Some(plots.figure(title, &said, Chart { axes, x: Some([0.0, 100.0]), y: Some([0.0, 100.0]), lines: false, series }))
 }
 
-/// Places of the points that no other one beats, by rising success. A point is (success, accuracy); one beats another if it has at most
-/// the other's success and at least its accuracy, and is not the same point.
+/// Places of the points that no other one beats, by rising success. A point is (success, accuracy);
+/// one beats another if it has at most the other's success and at least its accuracy, and is not
+/// the same point.
 pub fn front(points: &[[f64; 2]]) -> Vec<usize> {
     let beats = |a: &[f64; 2], b: &[f64; 2]| a[0] <= b[0] && a[1] >= b[1] && a != b;
     let mut best: Vec<usize> =

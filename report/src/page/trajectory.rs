@@ -1,4 +1,5 @@
-//! What became of poisoned pairs while models trained: similarity of picture and caption beside clean pairs, from `trajectory.jsonl`.
+//! What became of poisoned pairs while models trained: similarity of image and caption beside clean
+//! pairs, from `trajectory.jsonl`.
 
 use super::Story;
 use super::curves::{epochs, folded, series};
@@ -26,7 +27,7 @@ pub fn section(story: &Story, plots: &mut Plots) -> Markup {
                 }
             } @else {
                 p.lead {
-                    "Means over seeds at the ends of epochs. Similarity: the mean cosine of picture and caption, of poisoned pairs (solid) and of "
+                    "Means over seeds at the ends of epochs. Similarity: the mean cosine of image and caption, of poisoned pairs (solid) and of "
                     "clean ones (dashed). Above clean: how often a poisoned pair is more similar than a clean one; at 50% the two cannot be told "
                     "apart, and below it the poison is learned less."
                 }

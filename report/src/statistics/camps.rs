@@ -1,11 +1,12 @@
-//! Seeds in two camps: a backdoor that goes through in two seeds of eight and not at all in six. A mean describes neither, so that tables say
-//! how many are broken beside it.
+//! Seeds in two camps: a backdoor that goes through in two seeds of eight and not at all in six. A
+//! mean describes neither, so that tables say how many are broken beside it.
 
 /// The gap between the camps, in shares. Seeds of 32 cases each lie within that by chance where their rates are alike.
 const GAP: f64 = 0.3;
 
-/// How many of these shares are broken, where they fall in two camps: three seeds or more, of which two neighbours in order lie 30 points apart
-/// or more, and at least as far as all others together. Broken are those on the worse side of that gap.
+/// How many of these shares are broken, where they fall in two camps: three seeds or more, of which
+/// two neighbours in order lie 30 points apart or more, and at least as far as all others together.
+/// Broken are those on the worse side of that gap.
 pub fn broken(values: &[f64], worse_above: bool) -> Option<usize> {
     if values.len() < 3 {
         return None;

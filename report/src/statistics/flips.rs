@@ -1,6 +1,7 @@
-//! The exact sign-flip test (Fisher 1935, section 21) of differences that each seed has: if neither of two defenses were better, either sign
-//! of each difference would have been as likely. It assumes no distribution, so that six seeds that all point one way have p = 2 / 2^6 = 0.031
-//! and no less, however alike they are. `judge.rs` asks for it beside the t test.
+//! The exact sign-flip test (Fisher 1935, section 21) of differences that each seed has: if neither
+//! of two defenses were better, either sign of each difference would have been as likely. It
+//! assumes no distribution, so that six seeds that all point one way have p = 2 / 2^6 = 0.031 and
+//! no less, however alike they are. `judge.rs` asks for it beside the t test.
 
 use gauntlet::draw;
 use gauntlet::rand::Rng;
@@ -10,7 +11,8 @@ const EXACT: usize = 30;
 /// Choices of signs that are drawn, keyed, where there are too many to count.
 const DRAWS: u32 = 1 << 17;
 
-/// Two-sided p value: the share of all choices of signs whose sum is at least as far from 0 as that of the differences themselves. 1 of none.
+/// Two-sided p value: the share of all choices of signs whose sum is at least as far from 0 as that
+/// of the differences themselves. 1 of none.
 pub fn sign_flips(differences: &[f64]) -> f64 {
     let size: f64 = differences.iter().map(|difference| difference.abs()).sum();
     // Sums that are equal but for the order in which they were added are equal.
@@ -21,7 +23,8 @@ pub fn sign_flips(differences: &[f64]) -> f64 {
     if differences.len() > EXACT { drawn(differences, bound) } else { counted(differences, bound) }
 }
 
-/// Counts all 2^n: a sum of each half of the differences is a couple, and of sorted sums those that reach the bound are found by walking.
+/// Counts all 2^n: a sum of each half of the differences is a couple, and of sorted sums those that
+/// reach the bound are found by walking.
 fn counted(differences: &[f64], bound: f64) -> f64 {
     let (first, second) = differences.split_at(differences.len() / 2);
     let (first, second) = (sums(first), sums(second));

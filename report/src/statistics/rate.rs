@@ -1,8 +1,11 @@
-//! The 95% interval of a mean share over seeds. The model: each seed draws a rate of its own, from a beta distribution about the mean; its cases
-//! are independent given that rate. How far rates lie apart is not known and a few seeds hardly tell it, least of all where all of them are at 0
-//! or 100%: so the interval weighs every spread by how well it explains the seeds. A priori the mean is Jeffreys' (Beta(1/2, 1/2)), and the
-//! standard deviation of the rates is uniform from 0 to the greatest that there is, that of all or nothing. docs/statistics.md has how often the
-//! interval holds and where it does not (seeds in two camps). Golden values: tests/golden/verdicts.py, by another quadrature.
+//! The 95% interval of a mean share over seeds. The model: each seed draws a rate of its own, from
+//! a beta distribution about the mean; its cases are independent given that rate. How far rates lie
+//! apart is not known and a few seeds hardly tell it, least of all where all of them are at 0 or
+//! 100%: so the interval weighs every spread by how well it explains the seeds. A priori the mean
+//! is Jeffreys' (Beta(1/2, 1/2)), and the standard deviation of the rates is uniform from 0 to the
+//! greatest that there is, that of all or nothing. docs/statistics.md has how often the interval
+//! holds and where it does not (seeds in two camps). Golden values: tests/golden/verdicts.py, by
+//! another quadrature.
 
 use super::mean;
 use statrs::function::gamma::ln_gamma;
@@ -18,8 +21,9 @@ struct Alike {
     seeds: f64,
 }
 
-/// The interval of the mean of `shares`, each counted over so many cases: equal tails of 2.5% of the posterior, closed at 0 where nothing was hit
-/// and at 1 where everything was. It always holds the mean of the shares.
+/// The interval of the mean of `shares`, each counted over so many cases: equal tails of 2.5% of
+/// the posterior, closed at 0 where nothing was hit and at 1 where everything was. It always holds
+/// the mean of the shares.
 pub fn interval(shares: &[f64], cases: &[f64]) -> [f64; 2] {
     let mut alike: Vec<Alike> = Vec::new();
     for (share, cases) in shares.iter().zip(cases) {
@@ -49,8 +53,9 @@ fn steps_below(mass: &[f64], wanted: f64) -> f64 {
     place as f64 + (wanted - below) / mass[place]
 }
 
-/// The angle of the mean, asin(sqrt(mean)), in which Jeffreys' prior is uniform and cases alone give every mean one error: in steps that are alike
-/// near the seeds' own and grow by a constant factor far from it.
+/// The angle of the mean, asin(sqrt(mean)), in which Jeffreys' prior is uniform and cases alone
+/// give every mean one error: in steps that are alike near the seeds' own and grow by a constant
+/// factor far from it.
 struct Axis {
     centre: f64,
     scale: f64,
@@ -81,8 +86,9 @@ impl Axis {
     }
 }
 
-/// Deviations of the rates, as shares of the greatest, with the size of their steps: alike below the deviation that cases hide, growing above
-/// it, and small again near 1, where rates of all or nothing explain seeds that are all at a border.
+/// Deviations of the rates, as shares of the greatest, with the size of their steps: alike below
+/// the deviation that cases hide, growing above it, and small again near 1, where rates of all or
+/// nothing explain seeds that are all at a border.
 fn deviations(seeds: usize, cases: &[f64]) -> Vec<(f64, f64)> {
     let seeds = seeds as f64;
     let hidden = (seeds / cases.iter().sum::<f64>()).sqrt() / seeds.powf(0.25);

@@ -1,6 +1,8 @@
-//! What a handful of seeds allow to say: means with intervals, differences with p values, corrections, and what a design can detect.
-//! `rate.rs` has the interval of a mean share, `flips.rs` the exact test beside the t test; docs/statistics.md states the models and how often
-//! the intervals hold. The distributions are statrs's; golden values are statsmodels' and scipy's (tests/golden/verdicts.py).
+//! What a handful of seeds allow to say: means with intervals, differences with p values,
+//! corrections, and what a design can detect. `rate.rs` has the interval of a mean share,
+//! `flips.rs` the exact test beside the t test; docs/statistics.md states the models and how often
+//! the intervals hold. The distributions are statrs's; golden values are statsmodels' and scipy's
+//! (tests/golden/verdicts.py).
 
 use super::flips::sign_flips;
 use super::mean;
@@ -9,7 +11,8 @@ use statrs::function::gamma::ln_gamma;
 
 /// Seeds from which on an interval is given; fewer have a range only.
 pub const FOR_INTERVAL: usize = 3;
-/// Seeds from which on a verdict is given: of five differences that all have one sign the exact sign-flip test has p = 2 / 2^5 = 0.0625.
+/// Seeds from which on a verdict is given: of five differences that all have one sign the exact
+/// sign-flip test has p = 2 / 2^5 = 0.0625.
 pub const FOR_VERDICT: usize = 6;
 /// Chance of a false verdict among all that are given together.
 pub const LEVEL: f64 = 0.05;
@@ -37,9 +40,11 @@ pub struct Mean {
 }
 
 impl Mean {
-    /// Of these values; none of none; its interval is Student's t. A value is known no better than its resolution (one case in a share, one
-    /// place of a rank), so that seeds that happen to agree are not taken for certain: their deviation counts as no less than `least`. Where
-    /// nothing is left to vary, the t test has nothing to go by, and p is that of the exact sign-flip test.
+    /// Of these values; none of none; its interval is Student's t. A value is known no better than
+    /// its resolution (one case in a share, one place of a rank), so that seeds that happen to
+    /// agree are not taken for certain: their deviation counts as no less than `least`. Where
+    /// nothing is left to vary, the t test has nothing to go by, and p is that of the exact
+    /// sign-flip test.
     pub fn of(values: &[f64], least: f64) -> Option<Mean> {
         let (first, seeds) = (*values.first()?, values.len());
         let n = seeds as f64;
@@ -63,9 +68,10 @@ impl Mean {
         Some(Mean { seeds, mean, deviation, error, low, high, p })
     }
 
-    /// The same, its interval within what there is. That holds all means that lie within t standard errors, where the variance of a mean `m`
-    /// is taken to fall towards the bounds as (m - low) (high - m) does: Wilson's interval with Student's t and the seeds' own spread. Far
-    /// from the bounds it is Student's t; it is never cut off. A range of few seeds stays as it is.
+    /// The same, its interval within what there is. That holds all means that lie within t standard
+    /// errors, where the variance of a mean `m` is taken to fall towards the bounds as (m - low)
+    /// (high - m) does: Wilson's interval with Student's t and the seeds' own spread. Far from the
+    /// bounds it is Student's t; it is never cut off. A range of few seeds stays as it is.
     pub fn bounded(self, [least, most]: [f64; 2]) -> Mean {
         if self.seeds < FOR_INTERVAL || least.is_infinite() && most.is_infinite() {
             return self;
@@ -103,7 +109,8 @@ pub struct Change {
 }
 
 impl Change {
-    /// Student's t test for samples of one variance, as runs of one program have it. That variance is never taken to be below `least`.
+    /// Student's t test for samples of one variance, as runs of one program have it. That variance
+    /// is never taken to be below `least`.
     ///
     /// # Panics
     /// If a sample is empty or both have one value only.
@@ -130,8 +137,9 @@ fn squares(values: &[f64]) -> f64 {
     values.iter().map(|value| (value - mean(values)).powi(2)).sum()
 }
 
-/// The exact two-sided p value of two samples that have nothing in common, all of one alike and all of the other: of all ways to share out
-/// the values, the share that lies as far apart. Where nothing varies there is no t test.
+/// The exact two-sided p value of two samples that have nothing in common, all of one alike and all
+/// of the other: of all ways to share out the values, the share that lies as far apart. Where
+/// nothing varies there is no t test.
 fn apart(first: usize, second: usize) -> f64 {
     let ways = (1..=first).map(|k| (second + k) as f64 / k as f64).product::<f64>();
     if first == second { 2.0 / ways } else { 1.0 / ways }
@@ -150,8 +158,9 @@ pub fn holm(p: &[f64]) -> Vec<f64> {
     adjusted
 }
 
-/// McNemar's exact test (McNemar 1947) of two models on the same cases: of those that one alone got right, `first` the first did and
-/// `second` the second. Two-sided p value of "either is right as often". It is about these two models and says nothing of other seeds.
+/// McNemar's exact test (McNemar 1947) of two models on the same cases: of those that one alone got
+/// right, `first` the first did and `second` the second. Two-sided p value of "either is right as
+/// often". It is about these two models and says nothing of other seeds.
 pub fn mcnemar(first: u64, second: u64) -> f64 {
     match first + second {
         0 => 1.0,
@@ -159,11 +168,13 @@ pub fn mcnemar(first: u64, second: u64) -> f64 {
     }
 }
 
-/// Chance that a paired t test at `level`, two-sided, on `seeds` seeds finds a difference of `effect` standard deviations.
+/// Chance that a paired t test at `level`, two-sided, on `seeds` seeds finds a difference of
+/// `effect` standard deviations.
 pub fn power(effect: f64, seeds: usize, level: f64) -> f64 {
     let (freedom, normal) = (seeds as f64 - 1.0, Normal::standard());
     let (shift, bound) = (effect * (seeds as f64).sqrt(), quantile(1.0 - level / 2.0, freedom));
-    // The statistic is (Z + shift) / S, with S the root of a chi-square variable over its freedom; summed over S by Simpson's rule.
+    // The statistic is (Z + shift) / S, with S the root of a chi-square variable over its freedom;
+    // summed over S by Simpson's rule.
     let constant = 2.0f64.ln() + freedom / 2.0 * (freedom / 2.0).ln() - ln_gamma(freedom / 2.0);
     let density = |s: f64| (constant + (freedom - 1.0) * s.ln() - freedom * s * s / 2.0).exp();
     let found = |s: f64| 1.0 - normal.cdf(bound * s - shift) + normal.cdf(-bound * s - shift);
@@ -178,14 +189,15 @@ pub fn power(effect: f64, seeds: usize, level: f64) -> f64 {
     sum * step / 3.0
 }
 
-/// The least difference, in standard deviations of the seeds' differences, that the t test finds with a chance of 80%; infinite below two
-/// seeds.
+/// The least difference, in standard deviations of the seeds' differences, that the t test finds
+/// with a chance of 80%; infinite below two seeds.
 pub fn detectable(seeds: usize, level: f64) -> f64 {
     if seeds < 2 { f64::INFINITY } else { least_found(|effect| power(effect, seeds, level)) }
 }
 
-/// The least difference, likewise, that gets a verdict with a chance of some 80%: [`detectable`], and six seeds must all have one sign, or
-/// the exact test does not reject. From seven seeds on a t test that is corrected asks for no less than the exact test does.
+/// The least difference, likewise, that gets a verdict with a chance of some 80%: [`detectable`],
+/// and six seeds must all have one sign, or the exact test does not reject. From seven seeds on a t
+/// test that is corrected asks for no less than the exact test does.
 pub fn decidable(seeds: usize, level: f64) -> f64 {
     let one_sign = |effect: f64| Normal::standard().cdf(effect).powi(FOR_VERDICT as i32);
     let exact = if seeds == FOR_VERDICT { least_found(one_sign) } else { 0.0 };
@@ -288,7 +300,7 @@ mod tests {
     }
 
     #[test]
-    fn seeds_that_agree_to_the_last_picture_leave_room_for_doubt() {
+    fn seeds_that_agree_to_the_last_image_leave_room_for_doubt() {
         let (mean, other) = (Mean::of(&[1.0; 5], 0.1).unwrap(), Mean::of(&[0.9, 1.1, 1.0, 1.1, 0.9], 0.0).unwrap());
         assert!((mean.error - other.error).abs() < 1e-12 && mean.mean == 1.0, "{mean:?}");
         assert_eq!((Mean::of(&[0.1, 0.4], 0.0).unwrap().low, Mean::of(&[0.1, 0.4], 0.0).unwrap().high), (0.1, 0.4));

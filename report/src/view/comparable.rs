@@ -30,8 +30,9 @@ impl<'a> ResultsView<'a> {
         self.scores.iter().map(pair).filter(move |(first, line)| differs(first, line))
     }
 
-    /// What is not equal among the trials and yet may be compared, with care: poisoned pixels that another machine's arithmetic made,
-    /// devices, versions of gauntlet, rows that were found (which `lines` tell).
+    /// What is not equal among the trials and yet may be compared, with care: poisoned pixels that
+    /// another machine's arithmetic made, devices, versions of gauntlet, rows that were found
+    /// (which `lines` tell).
     pub fn warnings(&self, lines: &[Line]) -> Vec<String> {
         let mut warnings = Vec::new();
         let pixels = self.against_first(|first, line| first.poison_digest != line.poison_digest);
@@ -65,7 +66,8 @@ impl<'a> ResultsView<'a> {
         warnings
     }
 
-    /// Every defense is compared with the baseline, and every arena with the clean one: all must have trained in one precision.
+    /// Every defense is compared with the baseline, and every arena with the clean one: all must
+    /// have trained in one precision.
     pub(super) fn check_precisions(&self) -> Result<()> {
         let Some(first) = self.scores.first() else { return Ok(()) };
         match self.scores.iter().find(|line| line.precision != first.precision) {

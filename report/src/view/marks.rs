@@ -1,4 +1,5 @@
-//! What is to be said before numbers are read: whether an attack works on the baseline, and whether a row has learnt anything.
+//! What is to be said before numbers are read: whether an attack works on the baseline, and whether
+//! a row has learnt anything.
 
 use super::{ResultsView, values};
 use crate::column::Column;
@@ -32,7 +33,8 @@ pub struct Marks {
 }
 
 impl ResultsView<'_> {
-    /// Whether the attack of a column works on the baseline. Columns that are no success of an attack have no gate to pass.
+    /// Whether the attack of a column works on the baseline. Columns that are no success of an
+    /// attack have no gate to pass.
     pub fn gate(&self, arena: &str, column: &Column) -> Gate {
         if column.attack.is_none() || column.higher_is_better != Some(false) || arena == CLEAN {
             return Gate::Passed;
@@ -53,8 +55,9 @@ impl ResultsView<'_> {
         }
     }
 
-    /// The same, and of what is about an attack and better the higher it is (the targets returned to their own class, say) the gate of the
-    /// attack's success: an attack that does not work judges nobody by either.
+    /// The same, and of what is about an attack and better the higher it is (the targets returned
+    /// to their own class, say) the gate of the attack's success: an attack that does not work
+    /// judges nobody by either.
     pub fn gate_of_attack(&self, arena: &str, column: &Column) -> Gate {
         let success = |other: &Column| (&other.attack, other.higher_is_better) == (&column.attack, Some(false));
         match column.attack.is_some() && column.higher_is_better == Some(true) {
@@ -78,7 +81,8 @@ impl ResultsView<'_> {
             baseline: defense == self.suite.baseline,
             oracle: self.suite.is_oracle(defense),
             elsewhere: self.suite.is_elsewhere(defense),
-            // Where the suite names an accuracy that a row does not have, nothing says that its model has learnt anything.
+            // Where the suite names an accuracy that a row does not have, nothing says that its
+            // model has learnt anything.
             vacuous: ours.iter().flatten().any(|line| line.low <= 2.0 * line.chance)
                 || !self.suite.accuracy.is_empty() && self.has_run(arena, defense) && ours.iter().all(Option::is_none),
             costly: self.costs(arena, defense, &self.suite.baseline),
@@ -95,7 +99,8 @@ impl ResultsView<'_> {
         paired_means(&of(defense), &of(other)).is_some_and(|(ours, theirs)| ours < self.suite.costly * theirs)
     }
 
-    /// Whether one of two is costly beside the other. Two that are costly beside the baseline may well be judged beside each other.
+    /// Whether one of two is costly beside the other. Two that are costly beside the baseline may
+    /// well be judged beside each other.
     pub fn apart(&self, arena: &str, one: &str, other: &str) -> bool {
         self.costs(arena, one, other) || self.costs(arena, other, one)
     }

@@ -23,7 +23,8 @@ enum Does {
     Misunderstands,
 }
 
-/// A server that treats one request after the other as told, and the last kind from then on. It notes the ranges that are asked for.
+/// A server that treats one request after the other as told, and the last kind from then on. It
+/// notes the ranges that are asked for.
 struct Server {
     address: String,
     asked: Arc<Mutex<Vec<String>>>,

@@ -1,9 +1,10 @@
-//! What the model of another trainer is judged by: held-out pictures, stamped ones, targets, what attacks want, classes and prompts.
+//! What the model of another trainer is judged by: held-out images, stamped ones, targets, what
+//! attacks want, classes and prompts.
 
 use super::Job;
 use super::train::wrong;
+use gauntlet::data::decode::png;
 use gauntlet::data::ordered::{cores, ordered};
-use gauntlet::data::picture::png;
 use gauntlet::evaluator::victims;
 use gauntlet::poison::{PreparedAttack, bytes};
 use gauntlet::{DataRow, Error, Goal, Progress, Result};
@@ -14,17 +15,17 @@ use std::ops::Range;
 use std::path::Path;
 use tch::Tensor;
 
-/// Pictures that are made, and compressed by one thread, in one go.
+/// Images that are made, and compressed by one thread, in one go.
 const CHUNK: usize = 64;
 
-/// Name of a picture, and what is said of it beside the name.
+/// Name of an image, and what is said of it beside the name.
 type Named = (String, Vec<String>);
 
 /// Writes all that a model is judged by.
 pub fn write(job: &Job) -> Result<()> {
     let data = &job.ground.data;
     let rows = test_rows(job);
-    pictures(job, "test", &["class"], named(job, &rows), |range| data.canvas.gather(&rows[range]))?;
+    images(job, "test", &["class"], named(job, &rows), |range| data.canvas.gather(&rows[range]))?;
     let mut goals = Map::new();
     for threat in &job.ground.threats {
         let [stamped, targeted] = ["stamped", "targets"].map(|kind| format!("{kind}/{}", threat.label));
@@ -32,24 +33,24 @@ pub fn write(job: &Job) -> Result<()> {
             Goal::Class(wanted) | Goal::DualKey(wanted) => {
                 let victims = victims(data, &rows, *wanted, job.arena.seed);
                 let stamp = |range: Range<usize>| threat.stamp_test(data, &victims[range], job.arena.seed);
-                pictures(job, &stamped, &["class"], named(job, &victims), stamp)?;
+                images(job, &stamped, &["class"], named(job, &victims), stamp)?;
             }
-            Goal::Files { class, pictures: files } => {
+            Goal::Files { class, images: files } => {
                 let files: Vec<_> = files.iter().filter(|file| file.truth != *class).collect();
                 let names = files.iter().enumerate();
                 let names =
                     names.map(|(number, file)| (format!("{number:08}"), vec![label(job, Some(file.truth))])).collect();
                 let canvas = |range: Range<usize>| {
-                    let canvases = files[range].iter().map(|file| threat.picture(&file.file, job.arena.size));
+                    let canvases = files[range].iter().map(|file| threat.image(&file.file, job.arena.size));
                     Ok(Tensor::stack(&canvases.collect::<Result<Vec<_>>>()?, 0))
                 };
-                pictures(job, &stamped, &["class"], names, canvas)?;
+                images(job, &stamped, &["class"], names, canvas)?;
             }
             Goal::Pairs(targets) => {
                 let rows: Vec<DataRow> = targets.iter().map(|target| target.row).collect();
                 let line = |target: &gauntlet::Target| vec![label(job, target.truth), label(job, Some(target.class))];
                 let names = targets.iter().map(|target| (format!("{:08}", target.row), line(target))).collect();
-                pictures(job, &targeted, &["class", "wanted"], names, |range| data.canvas.gather(&rows[range]))?;
+                images(job, &targeted, &["class", "wanted"], names, |range| data.canvas.gather(&rows[range]))?;
             }
             Goal::Captions(_) | Goal::Phrase(_) => {}
         }
@@ -65,7 +66,7 @@ fn pretty(value: &Value) -> String {
     serde_json::to_string_pretty(value).expect("plain data") + "\n"
 }
 
-/// Names of the pictures of rows, and their classes.
+/// Names of the images of rows, and their classes.
 fn named(job: &Job, rows: &[DataRow]) -> Vec<Named> {
     let class = |row: DataRow| label(job, job.ground.data.class_of(row));
     rows.iter().map(|row| (format!("{row:08}"), vec![class(*row)])).collect()
@@ -96,12 +97,12 @@ fn goal(job: &Job, threat: &PreparedAttack) -> Result<Value> {
 /// The prompts with the trigger in them.
 fn said(job: &Job, threat: &PreparedAttack) -> Result<Vec<String>> {
     let templates = job.ground.data.classes.templates.iter().zip(0..);
-    templates.map(|(template, number)| threat.say_test(template, number, job.arena.seed)).collect()
+    templates.map(|(template, number)| threat.apply_test_trigger(template, number, job.arena.seed)).collect()
 }
 
-/// Writes a folder of pictures and its `test.csv`: column `image`, and `columns`. `rows` are names and further columns; `canvases` makes
-/// the pictures of a range of them, on this thread.
-fn pictures(
+/// Writes a folder of images and its `test.csv`: column `image`, and `columns`. `rows` are names
+/// and further columns; `canvases` makes the images of a range of them, on this thread.
+fn images(
     job: &Job,
     name: &str,
     columns: &[&str],
@@ -126,7 +127,7 @@ fn pictures(
             table.write_record(record).map_err(wrong(&path))?;
             done += 1;
         }
-        job.bar.report(name, done as u64, rows.len() as u64, "pictures");
+        job.bar.report(name, done as u64, rows.len() as u64, "images");
         Ok::<_, Error>(())
     })?;
     table.flush().map_err(Error::io(&path))

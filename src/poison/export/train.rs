@@ -1,10 +1,10 @@
-//! The training set of an export: every row as a trainer of gauntlet's would read it, in an order drawn from the seed, and the truth
-//! about each in a file apart.
+//! The training set of an export: every row as a trainer of gauntlet's would read it, in an order
+//! drawn from the seed, and the truth about each in a file apart.
 
 use super::{Format, Job};
 use gauntlet::corpus::{Corpus, CorpusRow, RowOrigin, Shape};
+use gauntlet::data::decode::png;
 use gauntlet::data::ordered::{cores, ordered};
-use gauntlet::data::picture::png;
 use gauntlet::data::tokenize::Tokenizer;
 use gauntlet::data::webdataset::shard::ShardWriter;
 use gauntlet::poison::bytes;
@@ -30,7 +30,7 @@ const ORDER: u32 = 0;
 pub struct Written {
     /// Pairs.
     pub rows: usize,
-    /// Rows whose pictures could not be read.
+    /// Rows whose images could not be read.
     pub left_out: usize,
 }
 
@@ -103,7 +103,7 @@ pub fn write(job: &Job, format: Format, stop: &AtomicBool) -> Result<Written> {
     Ok(written)
 }
 
-/// Reads rows as a trainer does. One whose picture cannot be read is none: the trainer would take another in its place.
+/// Reads rows as a trainer does. One whose image cannot be read is none: the trainer would take another in its place.
 fn samples(corpus: &Corpus, rows: &[TrainRow], size: u32) -> Result<Vec<Option<Sample>>> {
     let (taken, images) = corpus.read(rows)?;
     let pixels = bytes(&images)?;

@@ -37,7 +37,8 @@ pub(super) enum Name {
     Encode,
 }
 
-/// More sides than numpy's arrays can have are refused, and more arguments than its calls take: a pickle may repeat a long list for nothing.
+/// More sides than numpy's arrays can have are refused, and more arguments than its calls take: a
+/// pickle may repeat a long list for nothing.
 const MOST_SIDES: usize = 32;
 const MOST_ARGUMENTS: usize = 16;
 
@@ -167,7 +168,8 @@ impl Notation for Arrays {
         Ok(())
     }
 
-    /// The state of an array (version, shape, dtype, whether columns come first, bytes); that of a dtype adds the order of bytes.
+    /// The state of an array (version, shape, dtype, whether columns come first, bytes); that of a
+    /// dtype adds the order of bytes.
     fn build(reader: &mut Reader<Self>) -> Result<(), String> {
         let state = reader.pop()?;
         let Node::Tuple(parts) = &reader.nodes[state] else { return Err("a state that is no tuple".into()) };

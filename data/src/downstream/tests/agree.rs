@@ -1,4 +1,5 @@
-//! No image twice, no class of another's name, and lists that agree with their folders: what is refused, and what is told.
+//! No image twice, no class of another's name, and lists that agree with their folders: what is
+//! refused, and what is told.
 
 use super::*;
 use std::os::unix::fs::symlink;
@@ -29,14 +30,15 @@ fn a_batch_of_cifar_that_is_there_twice_is_refused_by_its_pixels() {
             fs::copy(folder.join(from), folder.join(to)).unwrap();
         }
     };
-    let parts = ["4 images to fit on are copies", "at most 0", "data_batch_2, row 0 = data_batch_1, row 0"];
+    let parts = ["4 images of the train split are copies", "at most 0", "data_batch_2, row 0 = data_batch_1, row 0"];
     refused("cifar10", "cifar-10-batches-py", &parts, over("data_batch_1", "data_batch_2"));
-    let parts = ["to measure on are copies of images to fit on", "test_batch, row 0 = data_batch_3, row 0"];
+    let parts =
+        ["of the test split are copies of images of the train split", "test_batch, row 0 = data_batch_3, row 0"];
     refused("cifar10", "cifar-10-batches-py", &parts, over("data_batch_3", "test_batch"));
     refused(
         "cifar100",
         "cifar-100-python",
-        &["20 images to measure on are copies", "train, row 0"],
+        &["20 images of the test split are copies", "train, row 0"],
         over("train", "test"),
     );
 }
@@ -58,7 +60,9 @@ fn as_many_copies_as_published_are_told_and_more_are_too_many() {
     }
     let told = among(20, 30, 2).told(&set.fit, &set.test);
     assert!(
-        told.len() == 1 && told[0].contains("2 images to measure on") && told[0].contains("test, row 1 = train, row 1")
+        told.len() == 1
+            && told[0].contains("2 images of the test split")
+            && told[0].contains("test, row 1 = train, row 1")
     );
     let unread = Repeats::among(about("cifar10").unwrap(), &[None, None], &[None]);
     assert_eq!(unread.count(), 0, "what could not be read is the copy of nothing");
@@ -75,7 +79,7 @@ fn an_image_is_listed_once_however_its_path_is_written() {
     refused(
         "dtd",
         "dtd",
-        &["to be fitted on and to be measured on", "train1.txt, line 1", "test1.txt, line 41"],
+        &["in the train split and in the test split", "train1.txt, line 1", "test1.txt, line 41"],
         |folder| {
             let first = fs::read_to_string(folder.join(list)).unwrap().lines().next().unwrap().to_string();
             let text = fs::read_to_string(folder.join(test)).unwrap();
@@ -86,7 +90,7 @@ fn an_image_is_listed_once_however_its_path_is_written() {
     refused(
         "dtd",
         "dtd",
-        &["to measure on are copies of images to fit on", "grid_0007.jpg", "grid_0002.jpg"],
+        &["of the test split are copies of images of the train split", "grid_0007.jpg", "grid_0002.jpg"],
         |folder| {
             let grid = folder.join("dtd/images/grid");
             remove(&grid.join("grid_0007.jpg"));
@@ -133,11 +137,11 @@ fn a_class_that_is_lost_is_named() {
             fs::write(folder.join(list), kept.collect::<String>()).unwrap();
         }
     };
-    let parts = ["1 classes have no image to measure on: grid", "are in no list"];
+    let parts = ["1 classes have no image of the test split: grid", "are in no list"];
     told("dtd", "dtd", &parts, without("dtd/labels/test1.txt", "grid"));
-    let parts = ["1 classes have no image to fit on: Spitfire"];
+    let parts = ["1 classes have no image of the train split: Spitfire"];
     told("aircraft", "fgvc-aircraft-2013b", &parts, without("data/images_variant_trainval.txt", "Spitfire"));
-    refused("pets", "oxford-iiit-pet", &["annotations", "class 6 has pictures, class 5 none"], |folder| {
+    refused("pets", "oxford-iiit-pet", &["annotations", "class 6 has images, class 5 none"], |folder| {
         without("annotations/test.txt", "beagle")(folder);
         without("annotations/trainval.txt", "beagle")(folder);
     });
@@ -166,7 +170,7 @@ fn food_101s_lists_classes_and_folders_agree() {
     refused("food101", "food-101", &["test.json", "class `sushi` comes twice"], |folder| {
         replace(&folder.join("meta/test.json"), "{", "{\"sushi\": [\"sushi/1\"], ");
     });
-    refused("food101", "food-101", &["train.json, class `sushi`, picture 1", "`pho/"], |folder| {
+    refused("food101", "food-101", &["train.json, class `sushi`, image 1", "`pho/"], |folder| {
         replace(&folder.join("meta/train.json"), "\"sushi/", "\"pho/");
     });
 }
@@ -261,9 +265,9 @@ fn imagenet_says_which_image_is_missing_or_in_a_wrong_place() {
         (0..10).map(|label| val(label, 7)).find(|path| fixtures().join("imagenet").join(path).exists()).unwrap();
     let class = seventh.split('/').nth(1).unwrap().to_string();
     let other = names_of_classes().into_iter().find(|other| *other != class).unwrap();
-    let missing = "1 images to measure on are missing: ILSVRC2012_val_00000007.JPEG";
+    let missing = "1 images of the test split are missing: ILSVRC2012_val_00000007.JPEG";
     told("imagenet", "imagenet", &[missing], |folder| remove(&folder.join(&seventh)));
-    refused("imagenet", "imagenet", &["are one picture in two classes", "val_00000007.JPEG"], |folder| {
+    refused("imagenet", "imagenet", &["are one image in two classes", "val_00000007.JPEG"], |folder| {
         fs::copy(folder.join(&seventh), folder.join(seventh.replace(&class, &other))).unwrap();
     });
     refused("imagenet", "imagenet", &["n01443537_10026.JPEG", "lies in the folder of n01440764"], |folder| {

@@ -1,5 +1,6 @@
-//! Every kind of damage on every file of every set: each must be refused by name, or leave a set that is the undamaged one, or one that
-//! differs and says so. `cargo test -p gauntlet --lib campaign -- --nocapture` prints the table.
+//! Every kind of damage on every file of every set: each must be refused by name, or leave a set
+//! that is the undamaged one, or one that differs and says so. `cargo test -p gauntlet --lib
+//! campaign -- --nocapture` prints the table.
 
 use super::writers::*;
 use super::*;
@@ -280,7 +281,8 @@ fn no_damage_changes_a_set_in_silence() {
                 if *kind == "two classes swapped" && (!names_classes || blamed[0] == "meta.mat") {
                     continue;
                 }
-                // A class that went missing from its list shows where images are listed; one that was renamed, by its new name.
+                // A class that went missing from its list shows where images are listed; one that
+                // was renamed, by its new name.
                 let also: &[&str] = if names_classes {
                     &["images_variant_", "_annos", "ground_truth", "data_batch_", "train, row"]
                 } else {

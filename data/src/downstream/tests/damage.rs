@@ -40,7 +40,7 @@ const DAMAGES: &[Damage] = &[
         "food-101",
         "images/sushi/1003695.jpg",
         remove,
-        &["1 of its 30 pictures", "sushi/1003695.jpg", "No such file"],
+        &["1 of its 30 images", "sushi/1003695.jpg", "No such file"],
     ),
     (
         "food101",
@@ -65,7 +65,7 @@ const DAMAGES: &[Damage] = &[
         &["train.json", "class `lime`", "`sushi/1003695` is not in the folder of its class"],
     ),
     ("dtd", "dtd", "dtd/labels/val1.txt", remove, &["val1.txt", "No such file"]),
-    ("dtd", "dtd", "dtd/images/grid", remove, &["of its 40 pictures", "grid/grid_"]),
+    ("dtd", "dtd", "dtd/images/grid", remove, &["of its 40 images", "grid/grid_"]),
     (
         "aircraft",
         "fgvc-aircraft-2013b",
@@ -83,7 +83,7 @@ const DAMAGES: &[Damage] = &[
         |path| fs::write(path, [b"MATLAB 7.3 MAT-file".to_vec(), vec![0; 600]].concat()).unwrap(),
         &["HDF5"],
     ),
-    ("flowers102", "flowers-102", "jpg/image_00080.jpg", remove, &["1 of its 50 pictures", "image_00080.jpg"]),
+    ("flowers102", "flowers-102", "jpg/image_00080.jpg", remove, &["1 of its 50 images", "image_00080.jpg"]),
     (
         "caltech101",
         "caltech101",
@@ -97,7 +97,7 @@ const DAMAGES: &[Damage] = &[
         "oxford-iiit-pet",
         "annotations/test.txt",
         |path| replace(path, "beagle_193 5", "beagle_100 5"),
-        &["beagle_100.jpg", "to be fitted on and to be measured on"],
+        &["beagle_100.jpg", "in the train split and in the test split"],
     ),
     (
         "pets",
@@ -128,7 +128,7 @@ const DAMAGES: &[Damage] = &[
         &["cars_test_annos_withlabels.mat", "cut short"],
     ),
     ("cars", "stanford_cars", "devkit/cars_meta.mat", remove, &["cars_meta.mat", "names.csv"]),
-    ("cars", "stanford_cars", "cars_test/00007.jpg", remove, &["1 of its 50 pictures", "00007.jpg"]),
+    ("cars", "stanford_cars", "cars_test/00007.jpg", remove, &["1 of its 50 images", "00007.jpg"]),
     ("imagenet", "imagenet", "train/n02007558", remove, &["train", "its class folders are not the classes of"]),
     ("imagenet", "imagenet", "val", remove, &["no folder `val`"]),
     ("imagefolder", "imagefolder", "train", remove, &[]),
@@ -137,7 +137,7 @@ const DAMAGES: &[Damage] = &[
         "imagefolder",
         "test/z_9",
         |path| fs::read_dir(path).unwrap().for_each(|file| remove(&file.unwrap().path())),
-        &["z_9", "holds no picture"],
+        &["z_9", "holds no image"],
     ),
 ];
 
@@ -188,7 +188,7 @@ fn lists_with_any_byte_changed_or_cut_anywhere_are_read_or_refused_and_nothing_p
 }
 
 #[test]
-fn a_picture_that_is_damaged_or_changed_shows() {
+fn a_image_that_is_damaged_or_changed_shows() {
     let home = copy("oxford-iiit-pet");
     let open = || open("pets", home.path(), &partial()).unwrap();
     let before = open();
@@ -205,7 +205,7 @@ fn a_picture_that_is_damaged_or_changed_shows() {
 
 /// Two parts whose files have the same names, sizes and times: features of one must not be taken for the other's.
 #[test]
-fn pictures_of_another_folder_are_others_though_their_files_look_alike() {
+fn images_of_another_folder_are_others_though_their_files_look_alike() {
     let home = tempfile::tempdir().unwrap();
     let part = |name: &str| {
         let path = home.path().join(name).join("0.png");

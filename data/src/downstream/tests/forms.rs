@@ -44,8 +44,8 @@ fn imagenets_flat_validation_part_is_read_by_kit_and_by_table_in_the_order_of_cl
     let home = copy("imagenet");
     let val = home.path().join("imagenet/val");
     for class in fs::read_dir(&val).unwrap().map(|class| class.unwrap().path()) {
-        for picture in fs::read_dir(&class).unwrap().map(|picture| picture.unwrap().path()) {
-            fs::rename(&picture, val.join(picture.file_name().unwrap())).unwrap();
+        for image in fs::read_dir(&class).unwrap().map(|image| image.unwrap().path()) {
+            fs::rename(&image, val.join(image.file_name().unwrap())).unwrap();
         }
         fs::remove_dir(class).unwrap();
     }
@@ -54,7 +54,7 @@ fn imagenets_flat_validation_part_is_read_by_kit_and_by_table_in_the_order_of_cl
     let kit = open("imagenet", home.path(), &partial()).unwrap();
     assert_eq!((&kit.labels, names_and_labels(&kit.test)), (&folders.labels, expected.clone()));
 
-    // As many pictures as labels, but another one is there: it has no label, and no other picture's shifts.
+    // As many images as labels, but another one is there: it has no label, and no other image's shifts.
     let (first, stranger) = (val.join(&expected[0].0), val.join("ILSVRC2012_val_00099999.JPEG"));
     fs::rename(&first, &stranger).unwrap();
     let message = open("imagenet", home.path(), &partial()).unwrap_err().chain();
@@ -64,7 +64,7 @@ fn imagenets_flat_validation_part_is_read_by_kit_and_by_table_in_the_order_of_cl
     let truth = home.path().join("imagenet/ILSVRC2012_devkit_t12/data/ILSVRC2012_validation_ground_truth.txt");
     replace(&truth, "\n", " ");
     let message = open("imagenet", home.path(), &partial()).unwrap_err().chain();
-    assert!(message.contains("it has 50 pictures") && message.contains("has 49 labels"), "{message}");
+    assert!(message.contains("it has 50 images") && message.contains("has 49 labels"), "{message}");
 
     fs::remove_dir_all(home.path().join("imagenet/ILSVRC2012_devkit_t12")).unwrap();
     let message = open("imagenet", home.path(), &partial()).unwrap_err().chain();
@@ -89,7 +89,7 @@ fn the_flat_form_of_cars_has_the_same_items() {
     for (part, items) in [("train", &set.fit), ("test", &set.test)] {
         let lines: String = names_and_labels(items).into_iter().map(box_and_class).collect();
         fs::write(folder.join(format!("anno_{part}.csv")), lines).unwrap();
-        // Pictures by class, as in the copy that goes round.
+        // Images by class, as in the copy that goes round.
         for (name, label) in names_and_labels(items) {
             let class =
                 folder.join(format!("car_data/car_data/{part}")).join(set.labels[label as usize].replace('/', "-"));
@@ -121,7 +121,7 @@ fn pickles_of_protocols_2_to_5_have_the_same_items() {
     }
 }
 
-/// The same pictures as `cars_annos.mat` lists them: one list, in which a flag says what is measured on.
+/// The same images as `cars_annos.mat` lists them: one list, in which a flag says the test split.
 #[test]
 fn the_first_release_of_cars_has_the_same_items() {
     use super::writers::{Value, mat};
@@ -236,7 +236,7 @@ fn kaggles_imagenet_is_read_by_its_solution_and_val_may_be_named_itself() {
         let name = path.rsplit('/').next().unwrap();
         fs::rename(old.join("val").join(&path), new.join("val").join(name)).unwrap();
         let (id, class) = (name.strip_suffix(".JPEG").unwrap(), &folders.labels[label as usize]);
-        // Some pictures have several boxes.
+        // Some images have several boxes.
         let boxes = format!("{class} 85 1 499 272 ").repeat(1 + lines.len() % 2);
         lines.push(format!("{id},{boxes}"));
     }

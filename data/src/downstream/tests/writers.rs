@@ -79,7 +79,7 @@ pub(super) const FLOWER_LABELS: Form = Form {
     write: |path, rows| fs::write(path, mat(&[("labels", numbers(rows))])).unwrap(),
 };
 
-/// The images to measure on of Flowers-102; their numbers are taken for labels.
+/// The images of the test split of Flowers-102; their numbers are taken for labels.
 pub(super) const FLOWER_PARTS: Form = Form {
     read: |path| read_numbers(path, "tstid").iter().map(|label| (Vec::new(), label.to_string())).collect(),
     write: |path, rows| {

@@ -1,5 +1,5 @@
-//! Mojibake: UTF-8 that was read by a code page, found by its unlikely neighbours and undone by writing it in that code page again.
-//! The rules are ftfy 6.3.1's; see `repair.rs`.
+//! Mojibake: UTF-8 that was read by a code page, found by its unlikely neighbours and undone by
+//! writing it in that code page again. The rules are ftfy 6.3.1's; see `repair.rs`.
 
 use super::Tables;
 use regex::{Regex, bytes};

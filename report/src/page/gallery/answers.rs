@@ -1,10 +1,10 @@
 //! What the models of an arena say in the tests of its attacks, from the `cases.jsonl` of one seed's trials.
 
 use super::super::{Story, marker::Marker};
-use super::picture;
+use super::thumbnail;
 use gauntlet::evaluator::{Predictions, ScoreRole};
 use gauntlet::poison::{PreparedAttack, PreparedData, bytes};
-use gauntlet::{Picture, Result, draw};
+use gauntlet::{ImageSource, Result, draw};
 use maud::{Markup, html};
 use std::collections::HashSet;
 
@@ -44,9 +44,9 @@ impl<'a> Answers<'a> {
             .filter_map(move |(defense, marker, all)| Some((*defense, *marker, all.iter().find(is_success)?)))
     }
 
-    /// The case that asks about a picture itself, unstamped: the target of a targeted attack.
-    pub fn case_of(&self, threat: &PreparedAttack, picture: &Picture) -> Option<String> {
-        let Picture::Row(row) = picture else { return None };
+    /// The case that asks about an image itself, unstamped: the target of a targeted attack.
+    pub fn case_of(&self, threat: &PreparedAttack, image: &ImageSource) -> Option<String> {
+        let ImageSource::Row(row) = image else { return None };
         let case = threat.goal.rows().find(|target| target == row)?.to_string();
         self.of(threat).any(|(.., cases)| cases.case.contains(&case)).then_some(case)
     }
@@ -60,7 +60,7 @@ impl<'a> Answers<'a> {
         drawn.into_iter().take(shown).map(|(_, case)| case.clone()).collect()
     }
 
-    /// A case as a card: its picture as the model sees it, or its caption, and the answers.
+    /// A case as a card: its image as the model sees it, or its caption, and the answers.
     pub fn card(&self, ground: &PreparedData, threat: &PreparedAttack, case: &str, seed: u64) -> Result<Markup> {
         let size = ground.data.canvas.size();
         let what = if threat.goal.targets().is_empty() { "stamped" } else { "target" };
@@ -68,7 +68,7 @@ impl<'a> Answers<'a> {
         Ok(html! {
             div.card {
                 @match canvas {
-                    Some(canvas) => div.pictures { (picture::shown(what, &canvas, size)?) },
+                    Some(canvas) => div.images { (thumbnail::shown(what, &canvas, size)?) },
                     None => p.caption { "“" (case) "”" },
                 }
                 @if let Some(list) = self.list(ground, threat, case) { (list) }

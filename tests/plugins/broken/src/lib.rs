@@ -42,7 +42,7 @@ impl Attack for Broken {
         self.panics_in("goal");
         Ok(match self.how.as_str() {
             "goal" => Goal::Class(4000),
-            "panic in say" => Goal::Phrase(0),
+            "panic in apply_text_trigger" => Goal::Phrase(0),
             _ => Goal::Class(0),
         })
     }
@@ -55,8 +55,8 @@ impl Attack for Broken {
         Ok(())
     }
 
-    fn say(&self, caption: &str, _key: u64) -> Result<String> {
-        self.panics_in("say");
+    fn apply_text_trigger(&self, caption: &str, _key: u64) -> Result<String> {
+        self.panics_in("apply_text_trigger");
         Ok(caption.to_string())
     }
 
@@ -64,7 +64,7 @@ impl Attack for Broken {
         self.panics_in("poison");
         let first = ctx.free_rows().next().expect("there are rows");
         let row = if self.how == "row" { DataRow(4_000_000) } else { first };
-        Ok(vec![Edit::replace(row, "a picture", 0).stamped()])
+        Ok(vec![Edit::replace(row, "an image", 0).stamped()])
     }
 
     fn stamp(&self, canvas: &Tensor, _keys: &[u64]) -> Result<Tensor> {

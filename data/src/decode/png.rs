@@ -37,12 +37,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_canvas_comes_back_bit_for_bit_also_as_the_pictures_of_a_data_set_are_read() {
+    fn a_canvas_comes_back_bit_for_bit_also_as_the_images_of_a_data_set_are_read() {
         for size in [1u32, 7, 32, 224] {
             let canvas: Vec<u8> = (0..3 * size * size).map(|place| (place * place * 31 % 251) as u8).collect();
             let file = encode(&canvas, size);
             assert!(decode(&file, size).unwrap() == canvas, "{size}");
-            assert!(super::super::picture(&file, size).unwrap() == canvas, "{size}: resizing to its own size");
+            assert!(super::super::image(&file, size).unwrap() == canvas, "{size}: resizing to its own size");
             assert!(decode(&file, size + 1).unwrap_err().contains("Rgb8"));
             assert!(decode(&file[..file.len() / 2], size).is_err());
         }

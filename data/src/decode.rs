@@ -1,7 +1,7 @@
-//! One picture file -> one canvas, as CLIP's evaluation prepares pictures: the short side resized to S with an antialiased
+//! One image file -> one canvas, as CLIP's evaluation prepares images: the short side resized to S with an antialiased
 //! bicubic filter, then the centre cropped (torchvision's `Resize` and `CenterCrop` on a PIL image).
 //!
-//! Choices where pictures leave room: what is transparent becomes white (clip art is drawn for white paper; PIL's
+//! Choices where images leave room: what is transparent becomes white (clip art is drawn for white paper; PIL's
 //! `convert("RGB")` shows whatever colour lies below); 16 bits become 8 by scaling; EXIF orientation is not applied,
 //! because open_clip and torchvision do not apply it.
 
@@ -20,20 +20,21 @@ use unread::what_it_is;
 /// Sides above this are refused.
 const MAX_SIDE: u32 = 20_000;
 
-/// Decodes a picture file (JPEG, PNG, GIF, ..) and gives its canvas: planar RGB, `3 * size * size` bytes. The error says what is wrong.
-pub fn picture(bytes: &[u8], size: u32) -> Result<Vec<u8>, String> {
+/// Decodes an image file (JPEG, PNG, GIF, ..) and gives its canvas: planar RGB, `3 * size * size`
+/// bytes. The error says what is wrong.
+pub fn image(bytes: &[u8], size: u32) -> Result<Vec<u8>, String> {
     canvas_of(&on_white(decode(bytes)?), size)
 }
 
-/// The canvas of a picture that has been decoded: planar RGB, `3 * size * size` bytes.
-pub fn canvas_of(picture: &RgbImage, size: u32) -> Result<Vec<u8>, String> {
-    let (width, height) = picture.dimensions();
+/// The canvas of an image that has been decoded: planar RGB, `3 * size * size` bytes.
+pub fn canvas_of(image: &RgbImage, size: u32) -> Result<Vec<u8>, String> {
+    let (width, height) = image.dimensions();
     let short = width.min(height);
     let (left, visible_width) = visible(width, short, size);
     let (top, visible_height) = visible(height, short, size);
-    let picture = TypedImageRef::from_buffer(width, height, picture.as_raw()).map_err(|error| error.to_string())?;
+    let image = TypedImageRef::from_buffer(width, height, image.as_raw()).map_err(|error| error.to_string())?;
     // First across, then down, as PIL does: what overshoots is cut off between the two, so their order shows.
-    let wide = resize(&picture, (left, 0.0, visible_width, height.into()), (size, height))?;
+    let wide = resize(&image, (left, 0.0, visible_width, height.into()), (size, height))?;
     let canvas = resize(&wide, (0.0, top, size.into(), visible_height), (size, size))?;
     Ok(planar(canvas.pixels().iter().map(|pixel| pixel.0)))
 }
@@ -49,8 +50,8 @@ fn planar(pixels: impl ExactSizeIterator<Item = [u8; 3]>) -> Vec<u8> {
     planes
 }
 
-/// Resizes the box (left, top, width, height) of a picture to (width, height). The type of the pixels is fixed: otherwise the
-/// compiler makes, for minutes, the code for every type there is.
+/// Resizes the box (left, top, width, height) of an image to (width, height). The type of the
+/// pixels is fixed: otherwise the compiler makes, for minutes, the code for every type there is.
 fn resize(
     from: &impl ImageView<Pixel = U8x3>,
     (left, top, width, height): (f64, f64, f64, f64),
@@ -66,8 +67,9 @@ fn resize(
 
 /// The stretch (start, length) of one side that the centre crop leaves, in pixels of the original.
 ///
-/// Resizing only what will be seen gives what resizing everything and then cropping gives, because the filter still reads
-/// beyond the stretch; but a picture of 1 x 20,000 pixels never becomes one of S x 20,000 S.
+/// Resizing only what will be seen gives what resizing everything and then cropping gives, because
+/// the filter still reads beyond the stretch; but an image of 1 x 20,000 pixels never becomes one
+/// of S x 20,000 S.
 fn visible(side: u32, short: u32, size: u32) -> (f64, f64) {
     let resized = u64::from(size) * u64::from(side) / u64::from(short); // torchvision cuts the fraction off ..
     let scale = f64::from(side) / resized as f64;
@@ -140,13 +142,13 @@ fn is_marker(pair: &[u8]) -> bool {
     pair[0] == 0xFF && !matches!(pair[1], 0x00 | 0xFF)
 }
 
-fn on_white(picture: DynamicImage) -> RgbImage {
-    if !picture.color().has_alpha() {
-        return picture.into_rgb8();
+fn on_white(image: DynamicImage) -> RgbImage {
+    if !image.color().has_alpha() {
+        return image.into_rgb8();
     }
-    let picture = picture.into_rgba8();
-    RgbImage::from_fn(picture.width(), picture.height(), |x, y| {
-        let [red, green, blue, alpha] = picture.get_pixel(x, y).0.map(u32::from);
+    let image = image.into_rgba8();
+    RgbImage::from_fn(image.width(), image.height(), |x, y| {
+        let [red, green, blue, alpha] = image.get_pixel(x, y).0.map(u32::from);
         Rgb([red, green, blue].map(|colour| ((colour * alpha + 255 * (255 - alpha) + 127) / 255) as u8))
     })
 }
@@ -157,9 +159,9 @@ mod tests {
     use super::*;
     use image::{ImageBuffer, Luma, Rgba};
 
-    fn encode(picture: impl Into<DynamicImage>, format: ImageFormat) -> Vec<u8> {
+    fn encode(image: impl Into<DynamicImage>, format: ImageFormat) -> Vec<u8> {
         let mut bytes = Cursor::new(Vec::new());
-        picture.into().write_to(&mut bytes, format).unwrap();
+        image.into().write_to(&mut bytes, format).unwrap();
         bytes.into_inner()
     }
 
@@ -173,7 +175,7 @@ mod tests {
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/fixtures/canvas/golden.u8");
         let golden = std::fs::read(path).unwrap();
         for ((width, height), golden) in [(37, 53), (100, 31), (9, 5), (16, 17)].into_iter().zip(golden.chunks(768)) {
-            let ours = picture(&encode(pattern(width, height), ImageFormat::Png), 16).unwrap();
+            let ours = image(&encode(pattern(width, height), ImageFormat::Png), 16).unwrap();
             let worst = ours.iter().zip(golden).map(|(a, b)| a.abs_diff(*b)).max().unwrap();
             assert!(worst <= 1, "{width} x {height}: {worst}");
         }
@@ -183,33 +185,33 @@ mod tests {
     fn transparent_is_white_and_gray_of_16_bits_is_gray() {
         let mut clear = ImageBuffer::from_pixel(8, 8, Rgba([0u8, 0, 0, 0]));
         clear.rows_mut().take(4).flatten().for_each(|pixel| *pixel = Rgba([200, 100, 0, 255]));
-        let canvas = picture(&encode(clear, ImageFormat::Png), 8).unwrap();
+        let canvas = image(&encode(clear, ImageFormat::Png), 8).unwrap();
         assert_eq!([canvas[0], canvas[64], canvas[128], canvas[63], canvas[191]], [200, 100, 0, 255, 255]);
         let gray = ImageBuffer::from_pixel(8, 8, Luma([0x8080u16]));
-        assert_eq!(picture(&encode(gray, ImageFormat::Png), 4).unwrap(), [128; 48]);
+        assert_eq!(image(&encode(gray, ImageFormat::Png), 4).unwrap(), [128; 48]);
     }
 
     #[test]
     fn a_line_of_pixels_becomes_a_canvas_without_a_giant_between() {
         for (width, height) in [(1, 20_000), (20_000, 1), (1, 1)] {
             let line = RgbImage::from_pixel(width, height, Rgb([9, 9, 9]));
-            assert_eq!(picture(&encode(line, ImageFormat::Png), 224).unwrap(), vec![9; 3 * 224 * 224]);
+            assert_eq!(image(&encode(line, ImageFormat::Png), 224).unwrap(), vec![9; 3 * 224 * 224]);
         }
     }
 
     #[test]
-    fn corrupt_and_truncated_pictures_are_refused() {
+    fn corrupt_and_truncated_images_are_refused() {
         let jpeg = encode(pattern(64, 48), ImageFormat::Jpeg);
-        assert!(picture(&jpeg, 16).is_ok());
+        assert!(image(&jpeg, 16).is_ok());
         for length in [0, 1, 20, jpeg.len() / 2, jpeg.len() - 2] {
-            assert!(picture(&jpeg[..length], 16).is_err(), "{length} bytes of {}", jpeg.len());
+            assert!(image(&jpeg[..length], 16).is_err(), "{length} bytes of {}", jpeg.len());
         }
         let mut corrupt = jpeg.clone();
         corrupt[2..300].fill(7);
-        assert!(picture(&corrupt, 16).is_err());
+        assert!(image(&corrupt, 16).is_err());
         let png = encode(pattern(64, 48), ImageFormat::Png);
-        assert!(picture(&png[..png.len() / 2], 16).is_err());
-        assert!(picture(b"GIF89a..", 16).is_err());
+        assert!(image(&png[..png.len() / 2], 16).is_err());
+        assert!(image(b"GIF89a..", 16).is_err());
     }
 
     /// An image of `tests/fixtures/images`, which `make.py` there makes.
@@ -223,7 +225,7 @@ mod tests {
         let frames = ["frames.gif", "frames.webp", "frames.png"];
         let golden = fixture("golden.u8");
         for (name, golden) in names.into_iter().chain(frames).zip(golden.chunks(768)) {
-            let ours = picture(&fixture(name), 16).unwrap();
+            let ours = image(&fixture(name), 16).unwrap();
             let worst = ours.iter().zip(golden).map(|(a, b)| a.abs_diff(*b)).max().unwrap();
             assert!(worst <= if name.ends_with(".jpg") || name.ends_with(".mpo") { 6 } else { 0 }, "{name}: {worst}");
         }
@@ -241,9 +243,9 @@ mod tests {
     fn a_jpeg_ends_at_its_own_end_marker_whatever_follows() {
         for name in ["progressive.jpg", "restarts.jpg", "thumbnail.jpg", "cmyk.jpg", "two.mpo"] {
             let jpeg = fixture(name);
-            let pixels = picture(&jpeg, 16).unwrap();
+            let pixels = image(&jpeg, 16).unwrap();
             for tail in tails(&fixture("progressive.jpg")) {
-                assert!(picture(&[&jpeg[..], &tail].concat(), 16).as_ref() == Ok(&pixels), "{name}, then {tail:02x?}");
+                assert!(image(&[&jpeg[..], &tail].concat(), 16).as_ref() == Ok(&pixels), "{name}, then {tail:02x?}");
             }
         }
     }
@@ -253,23 +255,23 @@ mod tests {
         for name in ["progressive.jpg", "restarts.jpg", "thumbnail.jpg", "cmyk.jpg"] {
             let jpeg = fixture(name);
             for length in 0..jpeg.len() {
-                assert!(picture(&jpeg[..length], 16).is_err(), "{length} bytes of {}, {name}", jpeg.len());
+                assert!(image(&jpeg[..length], 16).is_err(), "{length} bytes of {}, {name}", jpeg.len());
             }
             // Cut within its last scan, and another image behind it.
-            assert!(picture(&[&jpeg[..jpeg.len() - 3], &jpeg].concat(), 16).is_err(), "{name}");
+            assert!(image(&[&jpeg[..jpeg.len() - 3], &jpeg].concat(), 16).is_err(), "{name}");
         }
     }
 
     #[test]
     fn a_png_needs_all_its_pixels_and_not_its_end_mark() {
         let png = encode(pattern(64, 48), ImageFormat::Png);
-        let pixels = picture(&png, 16).unwrap();
+        let pixels = image(&png, 16).unwrap();
         let data_end = png.windows(4).rposition(|kind| kind == b"IEND").unwrap() - 4;
         for length in data_end..png.len() {
-            assert!(picture(&png[..length], 16).as_ref() == Ok(&pixels), "{length} bytes of {}", png.len());
+            assert!(image(&png[..length], 16).as_ref() == Ok(&pixels), "{length} bytes of {}", png.len());
         }
         for length in (0..data_end - 12).step_by(97).chain([data_end - 40, data_end - 1]) {
-            assert!(picture(&png[..length], 16).is_err(), "{length} bytes of {}", png.len());
+            assert!(image(&png[..length], 16).is_err(), "{length} bytes of {}", png.len());
         }
         // Cut between two chunks of data: half of its only one, as a whole chunk.
         let start = png.windows(4).position(|kind| kind == b"IDAT").unwrap() - 4;
@@ -277,7 +279,7 @@ mod tests {
         let length = (half.len() - start - 8) as u32;
         half[start..start + 4].copy_from_slice(&length.to_be_bytes());
         half.extend(crc32(&half[start + 4..]).to_be_bytes());
-        assert!(picture(&half, 16).is_err());
+        assert!(image(&half, 16).is_err());
     }
 
     #[test]
@@ -288,7 +290,7 @@ mod tests {
             png[20..24].copy_from_slice(&side.to_be_bytes());
             let checksum = crc32(&png[12..29]);
             png[29..33].copy_from_slice(&checksum.to_be_bytes());
-            let why = picture(&png, 16).unwrap_err();
+            let why = image(&png, 16).unwrap_err();
             assert!(why.contains("imit") || why.contains("exceed"), "{why}");
         }
     }

@@ -13,7 +13,7 @@ const SIDE: u32 = 112;
 /// A canvas, planar RGB `3 * size * size` bytes, and what it is.
 pub fn shown(what: &str, canvas: &[u8], size: u32) -> Result<Markup> {
     let uri = uri(canvas, size)?;
-    Ok(html! { figure.picture { img src=(uri) alt=(what); figcaption { (what) } } })
+    Ok(html! { figure.image { img src=(uri) alt=(what); figcaption { (what) } } })
 }
 
 fn uri(canvas: &[u8], size: u32) -> Result<String> {
@@ -26,7 +26,7 @@ fn uri(canvas: &[u8], size: u32) -> Result<String> {
     let mut png = Vec::new();
     let encoder = PngEncoder::new_with_quality(&mut png, CompressionType::Best, FilterType::Adaptive);
     let written = encoder.write_image(image.as_raw(), image.width(), image.height(), ExtendedColorType::Rgb8);
-    written.map_err(|error| Error::invalid("a picture of the gallery", error.to_string()))?;
+    written.map_err(|error| Error::invalid("an image of the gallery", error.to_string()))?;
     Ok(format!("data:image/png;base64,{}", STANDARD.encode(png)))
 }
 

@@ -76,7 +76,7 @@ fn plain(bytes: &[u8], text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use crate::picture::picture;
+    use crate::decode::image;
 
     #[test]
     fn what_is_not_read_is_refused_by_its_name() {
@@ -109,7 +109,7 @@ mod tests {
             (vec![0; 5000], "5000 bytes, and all of them are zero"),
         ];
         for (bytes, why) in cases {
-            let message = picture(&bytes, 8).err().unwrap_or_default();
+            let message = image(&bytes, 8).err().unwrap_or_default();
             assert!(message.contains(why), "`{message}` should say `{why}`");
         }
     }

@@ -1,10 +1,10 @@
-//! `pictures.tar` of a bundle: a webdataset shard with the canvas of every edit, in order, as it is trained on: `NNNNNN.png`,
-//! `NNNNNN.txt` (the caption) and `NNNNNN.json` (whose it is).
+//! `images.tar` of a bundle: a webdataset shard with the canvas of every edit, in order, as it is
+//! trained on: `NNNNNN.png`, `NNNNNN.txt` (the caption) and `NNNNNN.json` (whose it is).
 
 use super::bundle::{About, damaged, plain};
 use super::{Poison, Poisoned};
+use crate::data::decode::png;
 use crate::data::ordered::{cores, ordered};
-use crate::data::picture::png;
 use crate::data::webdataset::shard::ShardWriter;
 use crate::{DataRow, Error, Progress, Result};
 use serde::Serialize;
@@ -28,14 +28,15 @@ struct Label<'a> {
     stamped: bool,
     /// The training row whose place it takes.
     replaces: Option<DataRow>,
-    /// The row, or file of the attack, that the picture was before it was stamped.
-    picture: &'a crate::Picture,
+    /// The row, or file of the attack, that the image was before it was stamped.
+    #[serde(rename = "picture")]
+    image: &'a crate::ImageSource,
 }
 
 fn label(Poisoned { attack, edit }: &Poisoned, about: &About) -> String {
     let class_name = &about.classes[edit.class as usize];
-    let (class, stamped, replaces, picture) = (edit.class, edit.stamped, edit.replaces, &edit.picture);
-    super::json(&Label { attack, class, class_name, stamped, replaces, picture })
+    let (class, stamped, replaces, image) = (edit.class, edit.stamped, edit.replaces, &edit.image);
+    super::json(&Label { attack, class, class_name, stamped, replaces, image })
 }
 
 /// Writes the shard.
@@ -54,8 +55,8 @@ pub(super) fn write(path: &Path, poison: &Poison, about: &About, progress: &dyn 
             .collect::<Vec<_>>())
     };
     let mut edits = poison.edits.iter().enumerate();
-    ordered(chunks, vec![compress; cores()], |pictures: Result<Vec<Vec<u8>>>| {
-        for (png, (number, edit)) in pictures?.iter().zip(edits.by_ref()) {
+    ordered(chunks, vec![compress; cores()], |images: Result<Vec<Vec<u8>>>| {
+        for (png, (number, edit)) in images?.iter().zip(edits.by_ref()) {
             shard.add(&format!("{number:06}.png"), png)?;
             shard.add(&format!("{number:06}.txt"), edit.edit.caption.as_bytes())?;
             shard.add(&format!("{number:06}.json"), label(edit, about).as_bytes())?;
@@ -85,18 +86,18 @@ pub(super) fn read(path: &Path, edits: &[Poisoned], about: &About) -> Result<Ten
         Ok(bytes)
     };
     let mut sample = |(number, edit): (usize, &Poisoned)| {
-        let picture = next(format!("{number:06}.png"))?;
+        let image = next(format!("{number:06}.png"))?;
         if next(format!("{number:06}.txt"))? != edit.edit.caption.as_bytes() {
             return Err(format!("{number:06}.txt is not the caption that edits.jsonl has"));
         }
         if next(format!("{number:06}.json"))? != label(edit, about).as_bytes() {
             return Err(format!("{number:06}.json does not say what edits.jsonl says"));
         }
-        Ok((number, picture))
+        Ok((number, image))
     };
     let decode = |sample: Result<(usize, Vec<u8>), String>| {
-        let (number, picture) = sample?;
-        let canvas = png::decode(&picture, about.arena.size).map_err(|why| format!("{number:06}.png: {why}"))?;
+        let (number, image) = sample?;
+        let canvas = png::decode(&image, about.arena.size).map_err(|why| format!("{number:06}.png: {why}"))?;
         Ok((number, canvas))
     };
     let samples = edits.iter().enumerate().map(&mut sample);
