@@ -51,7 +51,7 @@ pub struct ScoreLine {
     /// Name of the score; `gauntlet describe EVALUATOR` has its definition.
     pub score: String,
     /// Data set it was measured on: the label of a downstream set, or the kind of the trial's own
-    /// data, of which it is the held-out part.
+    /// data, for its held-out rows.
     pub dataset: String,
     /// Whether `dataset` is a downstream set.
     #[serde(default)]
@@ -72,17 +72,17 @@ pub struct ScoreLine {
     pub high: f64,
     /// Which way is better for the defender; none for a diagnostic.
     pub higher_is_better: Option<bool>,
-    /// What a guess scores: of accuracy, the share of the commonest class; of a mean per class and
-    /// of an attack's success, one class of all; of a rank, the middle one. Where an evaluator
-    /// tells none: the share of the zero-shot test's commonest class.
+    /// Chance level: for accuracy, the share of the most common class; for a mean per class and for
+    /// an attack's success, one divided by the number of classes; for a rank, the middle rank. If
+    /// the evaluator gives none: the share of the most common class of the zero-shot test.
     pub chance: f64,
-    /// Identity of the poison, in two halves joined by a dash. The first is a hash of what was read
-    /// and what was done to it: keys, captions, labels and image sizes of all rows of the data,
-    /// which rows are held out, the resolved configuration of the arena's attacks, and every edit.
-    /// The second is a hash of the poisoned rows' pixels. Clean pixels are in neither: two data
-    /// sets of the same captions, labels and sizes have one digest.
+    /// Identity of the poison: two hashes joined by a dash. The first covers keys, captions, labels
+    /// and image sizes of all rows of the data, the held-out rows, the resolved configuration of
+    /// the arena's attacks, and every edit. The second covers the pixels of the poisoned rows.
+    /// Neither covers clean pixels: two data sets with equal captions, labels and sizes have the
+    /// same digest.
     pub poison_digest: String,
-    /// What the towers computed in while they trained.
+    /// Precision of the towers in training.
     pub precision: Precision,
     /// `cpu`, or the model of the GPU.
     pub device: String,
@@ -113,7 +113,7 @@ pub struct SetLine {
     pub fit: usize,
     /// Images of the test split.
     pub test: usize,
-    /// A choice among variants, a class left out, a part that is not there.
+    /// A variant that was selected, a class that was left out, a part that is missing.
     pub notes: Vec<String>,
 }
 
@@ -125,9 +125,9 @@ pub struct DataLine {
     pub suite: String,
     /// Arena, defense and seed, joined by slashes.
     pub trial: String,
-    /// What became of them.
+    /// Counts of found, kept and lost rows.
     pub rows: Tally,
-    /// Rows that would be held out if their images were not trained on, too: they are in neither part.
+    /// Rows that would be held out, but whose images are also trained on: they are in neither part.
     #[serde(default, skip_serializing_if = "is_none")]
     pub leaked: usize,
 }
@@ -169,11 +169,11 @@ pub struct Cost {
     /// Rows that went through the model in training, each view of a row counted.
     #[serde(default)]
     pub samples: u64,
-    /// Rows that the defense had embedded to look at them.
+    /// Rows that the defense embedded without training on them.
     #[serde(default, rename = "looked_at")]
     pub inference_samples: u64,
-    /// Rows that the undefended model was trained on, where the defense needs it; its training is
-    /// shared, its price is not.
+    /// Rows that the undefended model was trained on, if the defense needs it. The training is
+    /// shared, but each trial counts its full cost.
     #[serde(default)]
     pub undefended_samples: u64,
     /// Wall seconds of that training.
@@ -185,9 +185,9 @@ pub struct Cost {
     pub peak_device_memory: Option<u64>,
     /// `cpu`, or the model of the GPU.
     pub device: String,
-    /// What the towers computed in while they trained.
+    /// Precision of the towers in training.
     pub precision: Precision,
-    /// Whether 32-bit matrix products and convolutions on the GPU could be cut to TF32.
+    /// Whether 32-bit matrix products and convolutions on the GPU may use TF32.
     pub tf32: bool,
     /// Threads of tensor operations.
     pub threads: i32,

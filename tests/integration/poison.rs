@@ -44,7 +44,7 @@ impl Made {
         trial(&self.suite, settings, &format!("poisoned/clip/seed-{seed}")).arena
     }
 
-    /// The poison of seed 0 made anew, and changed.
+    /// The poison of seed 0 made again, and changed.
     fn write_changed(&self, name: &str, change: impl Fn(&mut Vec<Poisoned>, &Tensor)) -> PathBuf {
         let (arena, mut ground) = (self.arena(&[], 0), prepare(&self.arena(&[], 0), None).unwrap());
         let Poison { mut edits, pixels, .. } = ground.poison;
@@ -130,7 +130,7 @@ fn a_bundle_is_refused_where_its_trigger_stamps_otherwise() {
     let run = || gauntlet(&[&run[..], &settings].concat());
     paint(20);
     let ran = run();
-    assert!(ran.code != Some(0) && ran.stderr.contains("`own` stamps otherwise here"), "{ran:?}");
+    assert!(ran.code != Some(0) && ran.stderr.contains("`own` stamps differently here"), "{ran:?}");
     paint(250);
     let ran = run();
     assert_eq!(ran.code, Some(0), "{ran:?}");
@@ -202,7 +202,7 @@ fn files_that_were_changed_are_refused_by_name() {
                 fs::remove_file(place.join("edits.jsonl")).unwrap();
                 std::os::unix::fs::symlink(MADE.seed(0).join("edits.jsonl"), place.join("edits.jsonl")).unwrap();
             }),
-            "edits.jsonl: it is not a file, but a link",
+            "edits.jsonl: it is a link or a folder, not a file",
         ),
     ];
     for (what, place, expected) in cases {
