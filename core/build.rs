@@ -1,5 +1,5 @@
-//! Collects what is known only at build time: core's sources, compiler, target, and the versions of
-//! its dependencies. They make the fingerprint of a plugin (`src/library/handshake.rs`). The
+//! Collects the facts known only at build time: core's sources, compiler, target, and the versions
+//! of its dependencies. They make the fingerprint of a plugin (`src/library/handshake.rs`). The
 //! program's own build script makes the key of the store, so that a change in a plugin or a command
 //! does not recompile core.
 

@@ -61,7 +61,8 @@ fn gradients<'a>(model: &'a Clip, loss: &Tensor) -> Result<Named<'a>> {
     Ok(parameters.keys().map(String::as_str).zip(found).collect())
 }
 
-/// A new model: `fresh.safetensors` as a trial saves it, `fresh-outputs.safetensors` with its embeddings.
+/// A new model: `fresh.safetensors` as a trial saves it, `fresh-outputs.safetensors` with its
+/// embeddings.
 fn fresh(model: &str, folder: &Path) -> Result<()> {
     let model = build(model)?;
     model.weights.save(&folder.join("fresh.safetensors"))?;
@@ -69,8 +70,8 @@ fn fresh(model: &str, folder: &Path) -> Result<()> {
     write_safetensors(&folder.join("fresh-outputs.safetensors"), &outputs, &HashMap::new())
 }
 
-/// The model of `weights.safetensors`: `float32.safetensors` with what it computes,
-/// `model.safetensors` with the weights after a step.
+/// The model of `weights.safetensors`: writes `float32.safetensors` with its outputs and gradients,
+/// and `model.safetensors` with the weights after one step.
 fn float32(model: &str, folder: &Path) -> Result<()> {
     let (model, inputs) = (build(model)?, inputs(folder)?);
     model.weights.load(&folder.join("weights.safetensors"))?;

@@ -2,7 +2,7 @@
 //! byte of label, then 32 x 32 pixels of red, of green and of blue.
 //! `tests/fixtures/downstream/make.py` writes the downstream fixtures with it.
 //!
-//!     world 10 8 > rows.bin       # 8 images of each of the first 10 classes, one class after the other
+//!     world 10 8 > rows.bin       # 8 images of each of the first 10 classes, class by class
 
 use gauntlet::Result;
 use gauntlet::data::{DataRow, Row, Source, world::World};

@@ -53,8 +53,8 @@ pub trait Attack: Send {
         Ok(canvas.shallow_clone())
     }
 
-    /// Inserts the text trigger into a caption or prompt at test time; `key` seeds its draws. An
-    /// attack without a text trigger returns the caption unchanged.
+    /// Inserts the text trigger into a caption or prompt, as at test time; `key` seeds its draws.
+    /// An attack without a text trigger returns the caption unchanged.
     fn apply_text_trigger(&self, caption: &str, _key: u64) -> Result<String> {
         Ok(caption.to_string())
     }

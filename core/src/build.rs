@@ -129,8 +129,8 @@ fn without_libraries(key: &str) -> &str {
 /// Separator before the hash of a library in a key.
 pub(crate) const LIBRARY: &str = " library ";
 
-/// Called in a plugin library, which has its own copy of core: takes over the program's key,
-/// extended by the library's hash.
+/// Called in a plugin library, which has its own copy of core: stores the program's key, extended
+/// by the library's hash.
 pub(crate) fn adopt(key: String) {
     // For the system's loader, a library under two names is the same library.
     let _ = KEY.set(key);

@@ -87,7 +87,7 @@ pub enum DefenseRole {
     Undefended,
 }
 
-/// What a defense needs besides the poisoned data: its assumptions, shown beside its results.
+/// Requirements of a defense besides the poisoned data: its assumptions, shown beside its results.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Needs {
     /// How it uses the undefended model of the same data, recipe and seed, which is trained once
@@ -236,7 +236,8 @@ pub struct Step<'a> {
     pub epoch: u32,
     /// Normalised image embeddings `[batch, dimensions]`.
     pub image: &'a Tensor,
-    /// Normalised text embeddings `[batch, dimensions]`; without gradient unless the text tower is trained.
+    /// Normalised text embeddings `[batch, dimensions]`; without gradient unless the text tower is
+    /// trained.
     pub text: &'a Tensor,
     /// Factor on similarities, a scalar.
     pub logit_scale: &'a Tensor,
@@ -287,8 +288,8 @@ impl<'a> Step<'a> {
     }
 }
 
-/// CLIP's loss: cross-entropy of the scaled similarities in both directions, where row i belongs to row i
-/// (Radford et al. 2021, figure 3).
+/// CLIP's loss: cross-entropy of the scaled similarities in both directions, where row i belongs to
+/// row i (Radford et al. 2021, figure 3).
 pub fn clip_loss(image: &Tensor, text: &Tensor, logit_scale: &Tensor) -> Tensor {
     let logits = image.matmul(&text.transpose(0, 1)) * logit_scale; // [batch, batch]
     mean_cross_entropy(&logits, &logits.transpose(0, 1))

@@ -39,7 +39,7 @@ pub trait Evaluator: Send {
         0
     }
 
-    /// What to record while the model trains; most evaluators need nothing.
+    /// What the trainer should record while the model trains; most evaluators need nothing.
     fn probe(&self) -> Option<Probe> {
         None
     }
@@ -61,7 +61,7 @@ pub struct EvalContext<'a> {
     pub corpus: &'a Corpus<'a>,
     /// The defense, for its behaviour while the model is in use.
     pub(crate) defense: &'a dyn Defense,
-    /// The matches that the defense recorded, one entry per epoch.
+    /// The matches that the defense recorded, one entry per epoch with matches.
     pub matches: &'a [Matches],
     /// Rows trained on, counted once for each time.
     pub trained_rows: u64,
@@ -167,7 +167,8 @@ impl EvalContext<'_> {
         Ok(top.into_iter().map(|row| row.into_iter().map(|class| class as u32).collect()).collect())
     }
 
-    /// Normalised image embeddings of rows of the data set `[rows, dimensions]`, stamped by an attack if one is given.
+    /// Normalised image embeddings of rows of the data set `[rows, dimensions]`, stamped by an
+    /// attack if one is given.
     pub fn embed(&self, rows: &[DataRow], stamped_by: Option<&PreparedAttack>) -> Result<Tensor> {
         Ok(normalize(&self.features(rows, stamped_by)?))
     }

@@ -23,7 +23,7 @@ pub enum Line {
     Data(DataLine),
     /// A library that plugins of one trial were loaded from.
     Library(LibraryLine),
-    /// What one trial cost; the only lines that differ from run to run.
+    /// Cost of one trial; these lines alone differ from run to run.
     Cost(Cost),
 }
 
@@ -58,10 +58,10 @@ pub struct ScoreLine {
     pub downstream: bool,
     /// The number.
     pub value: f64,
-    /// What kind of number it is.
+    /// Unit of the number.
     #[serde(default)]
     pub unit: Unit,
-    /// What tables and verdicts take it for; left out for most.
+    /// Use of the score in tables and verdicts; left out for most scores.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub role: Option<ScoreRole>,
     /// Cases it was counted over.
@@ -70,7 +70,7 @@ pub struct ScoreLine {
     pub low: f64,
     /// Upper end.
     pub high: f64,
-    /// Which way is better for the defender; none for a diagnostic.
+    /// Direction that is better for the defender; `None` for a diagnostic.
     pub higher_is_better: Option<bool>,
     /// Chance level: for accuracy, the share of the most common class; for a mean per class and for
     /// an attack's success, one divided by the number of classes; for a rank, the middle rank. If
@@ -87,15 +87,15 @@ pub struct ScoreLine {
     /// `cpu`, or the model of the GPU.
     pub device: String,
     /// The tier of the suite, and a hash of its keys and the data: lines of two tiers are never
-    /// compared. Left out where there is none.
+    /// compared. Left out if the suite has no tier.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub tier: String,
-    /// The build that measured it; left out in lines that an earlier one wrote.
+    /// The build that measured it; missing in lines of earlier versions.
     #[serde(default, skip_serializing_if = "BuiltBy::is_unknown")]
     pub build: BuiltBy,
 }
 
-/// A downstream set as one trial read it: what a reader of its scores must know.
+/// A downstream set as one trial read it, for readers of its scores.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SetLine {
@@ -105,9 +105,9 @@ pub struct SetLine {
     pub trial: String,
     /// Its label, as `dataset` of the scores has it.
     pub dataset: String,
-    /// Which set it is (`gauntlet data list`).
+    /// Name of the set (`gauntlet data list`).
     pub set: String,
-    /// Its classes.
+    /// Number of its classes.
     pub classes: usize,
     /// Images of the train split.
     pub fit: usize,
@@ -117,7 +117,8 @@ pub struct SetLine {
     pub notes: Vec<String>,
 }
 
-/// The rows of the pairs as one trial read them. `found` less `kept` is what `lost` adds up to.
+/// The rows of the pairs as one trial read them. The counts in `lost` add up to `found` minus
+/// `kept`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DataLine {
@@ -148,7 +149,7 @@ pub struct LibraryLine {
     pub library: Origin,
 }
 
-/// What one trial cost.
+/// Cost of one trial.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Cost {
@@ -156,17 +157,17 @@ pub struct Cost {
     pub suite: String,
     /// Arena, defense and seed, joined by slashes.
     pub trial: String,
-    /// Wall seconds of opening data and poison.
+    /// Wall seconds to open data and poison.
     pub prepare_seconds: f64,
-    /// Wall seconds of training, over all the times it was resumed.
+    /// Wall seconds of training, over all resumes.
     pub train_seconds: f64,
     /// Wall seconds of evaluation.
     pub evaluate_seconds: f64,
     /// CPU seconds of this process, all threads.
     pub cpu_seconds: f64,
-    /// Rows a second in training; idle epochs have none.
+    /// Rows per second in training; epochs that train nothing are not counted.
     pub samples_per_second: f64,
-    /// Rows that went through the model in training, each view of a row counted.
+    /// Rows passed through the model in training; each view of a row counts.
     #[serde(default)]
     pub samples: u64,
     /// Rows that the defense embedded without training on them.
@@ -179,9 +180,9 @@ pub struct Cost {
     /// Wall seconds of that training.
     #[serde(default)]
     pub undefended_seconds: f64,
-    /// Most memory the process ever held, in bytes.
+    /// Peak memory of the process, in bytes.
     pub peak_memory: u64,
-    /// Most bytes that tensors held on the GPU; none on the CPU.
+    /// Peak memory of tensors on the GPU, in bytes; `None` on the CPU.
     pub peak_device_memory: Option<u64>,
     /// `cpu`, or the model of the GPU.
     pub device: String,
@@ -191,20 +192,20 @@ pub struct Cost {
     pub tf32: bool,
     /// Threads of tensor operations.
     pub threads: i32,
-    /// Version of gauntlet; empty in lines that an earlier one wrote.
+    /// Version of gauntlet; empty in lines of earlier versions.
     #[serde(default)]
     pub gauntlet: String,
-    /// The commit that it was built from; empty where it was built outside git.
+    /// The commit that it was built from; empty if it was built outside git.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub commit: String,
     /// Whether its sources differed from that commit.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub dirty: bool,
-    /// Hash of its sources and of the versions of what it was built on; empty where it does not say.
+    /// Hash of its sources and of its dependencies' versions; empty if unknown.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub sources: String,
-    /// Builds of gauntlet that trained it, where it went on from a checkpoint that another one had
-    /// left: no build alone trains the same again. Left out where it was one.
+    /// Number of builds of gauntlet that trained it. More than one if a build resumed another's
+    /// checkpoint: then no single build reproduces the training. Left out if it is 1.
     #[serde(default = "one", skip_serializing_if = "is_one")]
     pub builds: usize,
 }
@@ -218,7 +219,7 @@ fn is_one(builds: &usize) -> bool {
 }
 
 impl Line {
-    /// The trial that it is about: arena, defense and seed.
+    /// The trial of the line: arena, defense and seed.
     pub fn trial(&self) -> &str {
         match self {
             Line::Score(line) => &line.trial,
@@ -237,24 +238,24 @@ impl Cost {
         BuiltBy { gauntlet, commit, dirty, sources }
     }
 
-    /// The version of gauntlet and its sources, in words: two of one version may still be two builds.
+    /// Version of gauntlet and hash of its sources, as text: two builds may have the same version.
     pub fn version(&self) -> String {
         self.built_by().version()
     }
 
-    /// The same with the commit, for a reader who wants to run it again.
+    /// Version, sources and commit as text, for a reader who wants to run it again.
     pub fn build(&self) -> String {
         self.built_by().in_words()
     }
 }
 
-/// Writes lines to a file, all or nothing.
+/// Writes lines to a file, atomically.
 pub fn write_lines(path: &Path, lines: &[Line]) -> Result<()> {
     files::write_lines(path, lines)
 }
 
-/// Reads a file of lines. A score of an earlier version, which wrote no role, has that of its
-/// definition where this program has one of its name.
+/// Reads a file of lines. A score of an earlier version has no role; it gets that of the definition
+/// of the same name, if there is one.
 pub fn read_lines(path: &Path) -> Result<Vec<Line>> {
     let mut lines: Vec<Line> = files::read_lines(path)?;
     let roles: HashMap<&str, Option<ScoreRole>> =

@@ -1,6 +1,6 @@
 //! The training loop. It owns data order, schedule, precision and checkpoints, and asks the defense
-//! what to show the model and for the loss. `train/checkpoint.rs` stores the state for a resume,
-//! `train/plan.rs` turns a defense's plan into phases, `train/journal.rs` writes metrics,
+//! for the phases of each epoch and for the loss. `train/checkpoint.rs` stores the state for a
+//! resume, `train/plan.rs` turns a defense's plan into phases, `train/journal.rs` writes metrics,
 //! `train/load.rs` loads batches.
 
 pub mod adamw;

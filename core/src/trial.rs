@@ -65,7 +65,7 @@ pub struct Trial {
     /// The last epoch with poison. After it the suite leaves out every edited row, by the ground
     /// truth, which no defense sees. 0: an oracle.
     pub clean_after: Option<u32>,
-    /// What is measured.
+    /// The evaluators.
     pub evaluators: Vec<Configured>,
     /// Downstream sets to measure on, by label.
     pub downstream: BTreeMap<String, DownstreamConfig>,

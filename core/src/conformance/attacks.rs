@@ -23,7 +23,7 @@ pub(super) struct TestData {
 
 const PAIRS: u32 = 3000;
 
-/// An attack of one seed with its goal and edits in an arena of its own.
+/// An attack of one seed, with its goal and its edits in its own arena.
 struct Done {
     attack: Box<dyn Attack>,
     goal: Goal,

@@ -1,6 +1,6 @@
 //! Reads other programs' weight files: it detects the kind of file by its contents, reads tensors
 //! of safetensors and of PyTorch files (`checkpoint/torch_file.rs`) as data, and maps names to
-//! open_clip's. For any other file the error says what it is, and what to do about it.
+//! open_clip's. For any other file the error names its kind and advises a remedy.
 //!
 //! `open_clip.rs` reads the configuration beside it.
 
@@ -44,7 +44,8 @@ impl Checkpoint {
     /// Reads weights. Nothing in the file is executed.
     ///
     /// # Errors
-    /// If the file holds no readable tensors; the error says what the file is, and what to do.
+    /// If the file holds no readable tensors; the error names the kind of file and advises a
+    /// remedy.
     pub fn read(path: &Path) -> Result<Self> {
         let wrong = |why: String| Error::invalid(path.display().to_string(), why);
         let mut tensors = match kind(path)? {
@@ -116,7 +117,7 @@ impl Checkpoint {
 }
 
 impl Clip {
-    /// Takes over weights that were read. Returns remarks on them.
+    /// Loads weights that were read. Returns remarks on them.
     ///
     /// # Errors
     /// If they belong to another model: names tensors that are missing, unknown or of another
@@ -136,7 +137,7 @@ enum Kind {
     Safetensors,
     /// As written by `torch.save`.
     Zip,
-    /// A file without readable weights: what it is, and what to do.
+    /// A file without readable weights: a description and a remedy.
     Other(String),
 }
 

@@ -129,8 +129,8 @@ impl Weights {
         self.fit(read_safetensors(path)?.0, &path.display().to_string())
     }
 
-    /// Takes over a state that was read from `place`. The counts of its batch norms may be missing,
-    /// as in files of old PyTorch versions; they are then 0.
+    /// Loads a state that was read from `place`. The counts of its batch norms may be missing, as
+    /// in files of old PyTorch versions; they are then 0.
     ///
     /// # Errors
     /// Names each tensor that is missing, unknown, of another shape or not of real numbers.

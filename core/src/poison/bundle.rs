@@ -144,7 +144,7 @@ impl Bundle {
             );
         }
         if self.heldout != split.heldout {
-            let why = "other rows are held out here: `heldout` differs, or an image that could be decoded there cannot be decoded here";
+            let why = "other rows are held out here: `heldout` differs, or other images can be decoded here";
             return differs("heldout.json", format!("{why}; make the poison again"));
         }
         if let Some(why) = difference(&theirs.poisons(), &arena.poisons()) {

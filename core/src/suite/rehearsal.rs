@@ -1,6 +1,6 @@
-//! Finds what would fail before anything is trained, for `gauntlet run --dry-run`: it opens every
-//! file that a suite names, asks its attacks for their edits, and checks its schedule
-//! against the number of rows. It fills no canvas cache and trains no model.
+//! Finds trials that would fail before anything is trained, for `gauntlet run --dry-run`: it opens
+//! every file that a suite names, asks its attacks for their edits, and checks its schedule against
+//! the number of rows. It fills no canvas cache and trains no model.
 
 use super::Suite;
 use crate::attack::{PoisonCtx, contents};
@@ -28,8 +28,8 @@ use tch::{Device, Kind, Tensor};
 /// begin by embedding a share of the captions.
 const MOST_PLANNED: usize = 20_000;
 
-/// Largest number of pairs that a rehearsal counts; if `plan.rows` is larger, counting would take too
-/// long.
+/// Largest number of pairs that a rehearsal counts; if `plan.rows` is larger, counting would take
+/// too long.
 const MOST_ROWS: u64 = 2_000_000;
 
 /// Findings of a rehearsal.
@@ -206,7 +206,8 @@ fn load(trial: &Trial, weights: &Path) -> Result<Vec<String>> {
     Clip::new(&trial.model, 0, Device::Cpu)?.load(&Checkpoint::read(weights)?)
 }
 
-/// What the trainer would refuse before its first step, for a defense that trains on every row.
+/// Refuses what the trainer would refuse before its first step, for a defense that trains on every
+/// row.
 fn schedule(trial: &Trial, rows: usize) -> Result<()> {
     let recipe = trial.defense.build::<dyn Defense>()?.recipe(&trial.recipe, rows)?;
     if rows < recipe.batch {

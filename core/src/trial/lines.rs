@@ -96,7 +96,7 @@ impl LibraryLine {
 }
 
 impl Cost {
-    /// What this process spent on a trial.
+    /// Cost of a trial in this process.
     pub fn measured(
         trial: &Trial,
         prepare_seconds: f64,

@@ -63,7 +63,7 @@ enum Name {
 }
 
 impl<'a> Pickle<'a> {
-    /// Parses a pickle; the error says what is wrong with it, and where.
+    /// Parses a pickle; the error states the fault and its position.
     pub fn read(bytes: &'a [u8]) -> Result<Self, String> {
         let values = pickle::read(bytes, Tensors);
         let values = values.map_err(|(why, at)| format!("{why} (at byte {at} of its pickle)"))?;
@@ -171,7 +171,7 @@ impl Notation for Tensors {
         Ok(())
     }
 
-    /// What PyTorch adds to a table (the versions of its layers) is ignored.
+    /// Ignores what PyTorch adds to a table (the versions of its layers).
     fn build(reader: &mut Reader<Self>) -> Result<(), String> {
         let state = reader.pop()?;
         let is_table = matches!(reader.nodes[state], Node::Dict(_)) && matches!(reader.top()?, Node::Dict(_));

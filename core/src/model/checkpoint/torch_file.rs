@@ -14,7 +14,7 @@ const MOST: u64 = 64 << 20;
 /// The tensors of the table in a PyTorch file: at its top, or under `state_dict`.
 ///
 /// # Errors
-/// Says what the file is instead, or what is wrong with it.
+/// If the file holds no such table, or is damaged; the error names the fault.
 pub fn read(file: impl Read + Seek) -> Result<BTreeMap<String, Tensor>, String> {
     let mut archive =
         ZipArchive::new(file).map_err(|error| format!("is a zip file that cannot be read ({error}); is it whole?"))?;
