@@ -62,7 +62,7 @@ impl BuiltBy {
     /// Version and sources as text: two builds may have the same version.
     pub fn version(&self) -> String {
         match (self.gauntlet.as_str(), self.sources.get(..12)) {
-            ("", _) => "one that does not tell".into(),
+            ("", _) => "an unrecorded build".into(),
             (version, None) => version.into(),
             (version, Some(sources)) => format!("{version} with sources {sources}"),
         }

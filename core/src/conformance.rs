@@ -63,7 +63,7 @@ impl Conformance {
         let checks =
             [self.words(), self.configurations(), self.presets(), self.attacks(), self.defenses(), self.evaluators()];
         let failures = checks.concat();
-        assert!(failures.is_empty(), "plugins that do not hold what they must:\n{}", failures.join("\n"));
+        assert!(failures.is_empty(), "plugins that break a rule:\n{}", failures.join("\n"));
     }
 
     /// Every plugin has a one-line summary, and a description of each field. Returns one line per

@@ -134,7 +134,7 @@ mod tests {
                 assert!(off < 1e-6, "{name}, step {step}: off by {off:.1e}");
                 assert!(
                     f64::try_from((after - before).abs().max()).unwrap() > 1e-4,
-                    "{name} stands still in step {step}"
+                    "{name} does not move in step {step}"
                 );
             }
         }

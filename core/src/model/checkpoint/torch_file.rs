@@ -59,7 +59,7 @@ fn root(names: &[String]) -> Result<String, String> {
     }
     let root = within("data.pkl").map(str::to_string);
     root.ok_or_else(|| {
-        "is a zip file, but not one of PyTorch's (it holds no `data.pkl`); if weights lie in it, unpack it".into()
+        "is a zip file, but not one of PyTorch's (it holds no `data.pkl`); if it contains weights, unpack it".into()
     })
 }
 
