@@ -294,7 +294,7 @@ pub fn clip_norm(folder: &Path, device: Device) -> Result<Vec<Distance>> {
 /// parameters must not affect each other.
 pub fn augmentation(folder: &Path, device: Device) -> Result<Vec<Distance>> {
     let golden = Golden::read(folder, "augment", device)?;
-    let json = golden.metadata.get("params").map_or("", String::as_str);
+    let json = golden.metadata.get("drawings").map_or("", String::as_str);
     let params: Vec<AugmentParams> =
         serde_json::from_str(json).map_err(|why| Error::invalid("golden file, params", why.to_string()))?;
     let mut distances = Vec::new();
