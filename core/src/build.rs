@@ -29,7 +29,7 @@ pub struct Build {
     pub crates: &'static str,
 }
 
-/// The build that made a file, recorded beside it. It is never hashed or compared: another build
+/// The build that made a file, recorded next to it. It is never hashed or compared: another build
 /// may make the same file.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

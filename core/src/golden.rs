@@ -1,7 +1,7 @@
 //! Golden files: results computed by PyTorch, open_clip and torchvision, and how far gauntlet's
 //! results on a device are from them.
 //!
-//! Each file in `tests/golden` has beside it the script that made it. The unit tests check the
+//! Each file in `tests/golden` has next to it the script that made it. The unit tests check the
 //! distances measured here against their limits on the CPU; `gauntlet bench numerics` does so on
 //! any device.
 

@@ -5,7 +5,7 @@
 //! `model/text.rs` the text tower, `model/transformer.rs` the blocks of both, `model/attention.rs`
 //! attention, also with a single query per row; `model/weights.rs` initialises, stores, reads and
 //! writes weights, `model/names.rs` lists the models known by name; `model/checkpoint.rs` reads
-//! other programs' weight files, `model/open_clip.rs` the configuration beside them.
+//! other programs' weight files, `model/open_clip.rs` the configuration next to them.
 
 mod attention;
 pub mod checkpoint;

@@ -106,7 +106,7 @@ pub struct Suite {
     /// poison by the ground truth, as a perfect filter would. `weights =
     /// "mine/{arena}/seed-{seed}/model.safetensors"` measures models that were trained elsewhere on
     /// the exports of these arenas and seeds; each file must have the export's `poison_digest.txt`
-    /// beside it.
+    /// next to it.
     pub defenses: Map<String, Value>,
     /// Evaluators by label. Default: every registered evaluator.
     #[serde(default)]

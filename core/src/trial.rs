@@ -44,7 +44,7 @@ use training::Job;
 use written::Written;
 
 /// A fully resolved trial: running it again gives the same results. It is stored as `trial.json`
-/// beside them.
+/// next to them.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(from = "Written", into = "Written")]
 pub struct Trial {

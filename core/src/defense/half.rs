@@ -45,7 +45,7 @@ mod tests {
     use crate::data::files::read_safetensors;
     use std::path::Path;
 
-    /// Written by `roclip.py` beside it, in true f16.
+    /// Written by `roclip.py` next to it, in true f16.
     const GOLDEN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/golden/roclip.safetensors");
 
     #[test]

@@ -1,5 +1,5 @@
 //! Opens a library of plugins. Rust types cross its boundary, so nothing in it is called before its
-//! [`Handshake`] has shown that both sides were built alike. `library.rs` keeps the opened
+//! [`Handshake`] has shown that both sides are built alike. `library.rs` keeps the opened
 //! libraries.
 
 // The compiler cannot check opening a library and reading its exports.

@@ -2,7 +2,7 @@
 //! of safetensors and of PyTorch files (`checkpoint/torch_file.rs`) as data, and maps names to
 //! open_clip's. For any other file the error names its kind and advises a remedy.
 //!
-//! `open_clip.rs` reads the configuration beside it.
+//! `open_clip.rs` reads the configuration next to it.
 
 mod pickle;
 mod torch_file;
@@ -21,9 +21,9 @@ use tch::Tensor;
 pub struct Checkpoint {
     path: PathBuf,
     tensors: BTreeMap<String, Tensor>,
-    /// open_clip's configuration beside the file, if there is one.
+    /// open_clip's configuration next to the file, if there is one.
     beside: Option<Beside>,
-    /// Whether OpenAI released it: only those files have three numbers beside the tensors.
+    /// Whether OpenAI released it: only those files have three numbers next to the tensors.
     from_openai: bool,
     /// Remarks on how it was read.
     pub notes: Vec<String>,
@@ -33,7 +33,7 @@ pub struct Checkpoint {
 /// `torch.compile`.
 const WRAPPERS: [&str; 2] = ["module.", "_orig_mod."];
 
-/// Numbers stored beside the tensors in OpenAI's releases.
+/// Numbers stored next to the tensors in OpenAI's releases.
 const OPENAI: [&str; 3] = ["input_resolution", "context_length", "vocab_size"];
 
 /// Parts of file and folder names of weights that were trained with QuickGELU, according to
@@ -121,7 +121,7 @@ impl Clip {
     ///
     /// # Errors
     /// If they belong to another model: names tensors that are missing, unknown or of another
-    /// shape, or the difference to the configuration beside them.
+    /// shape, or the difference to the configuration next to them.
     pub fn load(&self, checkpoint: &Checkpoint) -> Result<Vec<String>> {
         let note = checkpoint.check(&self.config)?;
         self.weights.fit(

@@ -299,7 +299,7 @@ mod tests {
         ];
         for (section, key, value) in edits {
             let error = parse(|json| json[section][key] = value.clone()).unwrap_err().to_string();
-            // Stages of a ResNet are valid by themselves; a patch size beside them is not.
+            // Stages of a ResNet are valid by themselves; a patch size with them is not.
             let named = if value.is_array() { "patch_size" } else { key };
             assert!(error.contains(named) && error.contains("model.json"), "{key}: {error}");
         }

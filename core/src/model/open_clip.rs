@@ -1,4 +1,4 @@
-//! `open_clip_config.json`, open_clip's configuration beside weights. It is written, so that
+//! `open_clip_config.json`, open_clip's configuration next to weights. It is written, so that
 //! open_clip loads a trial's folder in one line
 //! (`open_clip.create_model_and_transforms('local-dir:FOLDER')`), and read, so that weights are
 //! loaded into the model they were trained with.
@@ -29,7 +29,7 @@ const MEAN: [f64; 3] = [0.481_454_66, 0.457_827_5, 0.408_210_73];
 const STD: [f64; 3] = [0.268_629_54, 0.261_302_58, 0.275_777_11];
 
 impl Clip {
-    /// Saves the weights with open_clip's names, and beside them the configuration that open_clip
+    /// Saves the weights with open_clip's names, and next to them the configuration that open_clip
     /// needs to build the model.
     pub fn save(&self, path: &Path) -> Result<()> {
         self.weights.save(path)?;
@@ -43,7 +43,7 @@ fn config(model: &ModelConfig) -> Value {
     json!({ "model_cfg": model, "preprocess_cfg": preprocess })
 }
 
-/// The configuration beside weights.
+/// The configuration next to weights.
 pub(super) struct Beside {
     path: PathBuf,
     model: ModelConfig,

@@ -67,7 +67,7 @@ pub(super) fn write(path: &Path, poison: &Poison, about: &About, progress: &dyn 
     shard.finish()
 }
 
-/// Reads the canvases u8 `[edits, 3, S, S]`; captions and labels beside them must match the edits.
+/// Reads the canvases u8 `[edits, 3, S, S]`; captions and labels next to them must match the edits.
 pub(super) fn read(path: &Path, edits: &[Poisoned], about: &About) -> Result<Tensor> {
     plain(path)?;
     let file = File::open(path).map_err(Error::io(path))?;

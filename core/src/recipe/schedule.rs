@@ -44,7 +44,7 @@ mod tests {
     use crate::data::files::read_safetensors;
     use std::path::Path;
 
-    /// Written by `recipe.py` beside it.
+    /// Written by `recipe.py` next to it.
     const GOLDEN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/golden/recipe.safetensors");
 
     #[test]

@@ -21,7 +21,7 @@ pub struct Plan {
     /// Evaluation speed in images per second; 0: unknown.
     #[schemars(range(min = 0.0))]
     pub evaluate_rate: f64,
-    /// Source of the two rates; printed beside the estimate.
+    /// Source of the two rates; printed next to the estimate.
     pub source: String,
 }
 

@@ -103,7 +103,7 @@ mod tests {
     use std::path::Path;
     use tch::Device;
 
-    /// Written by `recipe.py` beside it.
+    /// Written by `recipe.py` next to it.
     const GOLDEN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/golden/recipe.safetensors");
 
     /// Two steps with gradients, then four in which the text tower's gradients are zero, as in an

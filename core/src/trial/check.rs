@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use tch::Device;
 
-/// File of an export that holds the digest of its poison. It must be beside weights that were
+/// File of an export that holds the digest of its poison. It must be next to weights that were
 /// trained on that poison.
 pub const TRAINED_ON: &str = "poison_digest.txt";
 
@@ -64,7 +64,7 @@ impl Trial {
         Ok(())
     }
 
-    /// The digest recorded beside weights that were trained elsewhere.
+    /// The digest recorded next to weights that were trained elsewhere.
     pub(crate) fn told_digest(&self) -> Result<String> {
         let path = self.weights.with_file_name(TRAINED_ON);
         let bytes = crate::data::regular::read(&path, 4096).map_err(|error| {
