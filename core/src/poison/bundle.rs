@@ -1,7 +1,7 @@
 //! A bundle: poison as files that can be kept, shared, and trained on again with the same digest.
 //!
 //! It holds one folder `ARENA/seed-N` for each arena and seed: `edits.jsonl` (one edit per line, in
-//! order), `images.tar` (the canvas of each, `images.rs`), `heldout.json` (the held-out rows),
+//! order), `pictures.tar` (the canvas of each, `images.rs`), `heldout.json` (the held-out rows),
 //! `triggers.safetensors` (two images of shades, stamped by each trigger) and `poison.json`
 //! ([`About`]). The digest covers everything but the triggers, so a changed byte is found without
 //! the data. [`Bundle::check`] checks on use whether the bundle fits the data, and its triggers

@@ -1,4 +1,4 @@
-//! `images.tar` of a bundle: a webdataset shard with the canvas of every edit, in order, as it is
+//! `pictures.tar` of a bundle: a webdataset shard with the canvas of every edit, in order, as it is
 //! trained on: `NNNNNN.png`, `NNNNNN.txt` (the caption) and `NNNNNN.json` (its edit).
 
 use super::bundle::{About, damaged, plain};
