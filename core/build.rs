@@ -1,7 +1,7 @@
-//! What only a build can tell of this core: its sources, its compiler, its target, the versions of
-//! what it is built on. From them follows the fingerprint of a plugin (`src/library/handshake.rs`).
-//! The key of what is stored is made by the program's own script, so that core need not be compiled
-//! anew for a line in a plugin or a command.
+//! Collects the facts known only at build time: core's sources, compiler, target, and the versions
+//! of its dependencies. They make the fingerprint of a plugin (`src/library/handshake.rs`). The
+//! program's own build script makes the key of the store, so that a change in a plugin or a command
+//! does not recompile core.
 
 #[path = "../data/build/sources.rs"]
 mod sources;
@@ -13,8 +13,8 @@ use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
 
-/// Everything that its sources are: core's own, and those of the two crates below it, whose types
-/// cross a plugin's boundary inside core's.
+/// All sources: core's own, and those of the two crates below it, whose types cross a plugin's
+/// boundary inside core's.
 const CORE: [&str; 11] = [
     "core/Cargo.toml",
     "core/build.rs",
@@ -29,9 +29,9 @@ const CORE: [&str; 11] = [
     "torch/cpp",
 ];
 
-/// Crates whose types cross a plugin's boundary: in the signatures of its roles, within what they
-/// are handed (a tokenizer holds regular expressions, an index maps files), or made for it by
-/// core's macros. Each with what its own types are made of.
+/// Crates whose types cross a plugin's boundary: in the signatures of its roles, inside the values
+/// it receives (a tokenizer holds regular expressions, an index maps files), or in code that core's
+/// macros generate. Each is followed by the crates that its own types consist of.
 const CROSSING: [&str; 18] = [
     "tch",
     "torch-sys",
@@ -55,8 +55,8 @@ const CROSSING: [&str; 18] = [
 
 fn main() {
     let home = PathBuf::from(env::var("CARGO_MANIFEST_DIR").expect("cargo sets it"));
-    // `..` by name would follow a link to this folder.
-    let root = home.parent().expect("core lies in a workspace");
+    // `..` in the path would follow a symbolic link to this folder.
+    let root = home.parent().expect("core is in a workspace");
     sources::watch(root, &CORE);
     let lock = sources::lock(root);
     println!("cargo::rerun-if-changed={}", lock.display());
@@ -76,7 +76,7 @@ fn main() {
     println!("cargo::rustc-env=GAUNTLET_TARGET={}", env::var("TARGET").expect("cargo sets it"));
 }
 
-/// Release and commit of the compiler: a nightly of one number comes in many layouts.
+/// Release and commit of the compiler: nightlies of one version number have different layouts.
 fn rustc() -> String {
     let output = Command::new(env::var_os("RUSTC").expect("cargo sets it")).arg("-vV").output().expect("rustc runs");
     let said = String::from_utf8(output.stdout).expect("rustc writes UTF-8");

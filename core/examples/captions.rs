@@ -1,5 +1,5 @@
-//! What captions become: their tokens, and the words of them that have synonyms.
-//! `bench/captions.py` compares both with open_clip and NLTK.
+//! Prints the tokens of captions, or the synonyms of words. `bench/captions.py` compares both with
+//! open_clip and NLTK.
 //!
 //!     captions tokens < captions.json     # tokens as JSON; speed on one thread to stderr
 //!     captions synonyms < words.json      # synonyms of each word as JSON; load time to stderr
@@ -8,7 +8,7 @@ use gauntlet::data::eda::Synonyms;
 use gauntlet::data::tokenize::Tokenizer;
 use std::time::{Duration, Instant};
 
-/// A turn of encoding all captions is over in no time; turns are repeated for so long.
+/// Encoding all captions once is too fast to time, so it is repeated for this long.
 const TIMED: Duration = Duration::from_secs(3);
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -16,7 +16,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     match std::env::args().nth(1).as_deref() {
         Some("tokens") => tokens(&texts),
         Some("synonyms") => synonyms(&texts),
-        _ => Err("say `tokens` or `synonyms`, and give a JSON list of strings on standard input".into()),
+        _ => Err("give `tokens` or `synonyms`, and a JSON list of strings on standard input".into()),
     }
 }
 

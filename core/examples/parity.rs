@@ -1,5 +1,5 @@
 //! Gauntlet's side of `bench/parity.py`, which compares full-size models with open_clip: it builds
-//! one, gives it the weights and inputs that the script wrote, and writes what comes out.
+//! a model, loads the weights and inputs that the script wrote, and writes the outputs.
 
 use gauntlet::data::files::{read_safetensors, write_safetensors};
 use gauntlet::defense::clip_loss;
@@ -13,7 +13,7 @@ use std::time::Instant;
 
 const USAGE: &str =
     "give one of: fresh MODEL FOLDER; float32 MODEL FOLDER; float64 MODEL FOLDER; time MODEL BATCH THREADS STEPS";
-/// High, so that the rounding of a weight is little beside what a step moves it by.
+/// High, so that the rounding of a weight is small compared with its update in a step.
 const LEARNING_RATE: f64 = 1e-2;
 
 fn main() {
@@ -61,7 +61,8 @@ fn gradients<'a>(model: &'a Clip, loss: &Tensor) -> Result<Named<'a>> {
     Ok(parameters.keys().map(String::as_str).zip(found).collect())
 }
 
-/// A new model: `fresh.safetensors` as a trial saves it, `fresh-outputs.safetensors` with its embeddings.
+/// A new model: `fresh.safetensors` as a trial saves it, `fresh-outputs.safetensors` with its
+/// embeddings.
 fn fresh(model: &str, folder: &Path) -> Result<()> {
     let model = build(model)?;
     model.weights.save(&folder.join("fresh.safetensors"))?;
@@ -69,8 +70,8 @@ fn fresh(model: &str, folder: &Path) -> Result<()> {
     write_safetensors(&folder.join("fresh-outputs.safetensors"), &outputs, &HashMap::new())
 }
 
-/// The model of `weights.safetensors`: `float32.safetensors` with what it computes,
-/// `model.safetensors` with the weights after a step.
+/// The model of `weights.safetensors`: writes `float32.safetensors` with its outputs and gradients,
+/// and `model.safetensors` with the weights after one step.
 fn float32(model: &str, folder: &Path) -> Result<()> {
     let (model, inputs) = (build(model)?, inputs(folder)?);
     model.weights.load(&folder.join("weights.safetensors"))?;
@@ -80,13 +81,13 @@ fn float32(model: &str, folder: &Path) -> Result<()> {
     model.weights.save(&folder.join("model.safetensors"))
 }
 
-/// `float64.safetensors` with what the same model computes in doubles: towers and gradients;
-/// embeddings are normalised in f32.
+/// `float64.safetensors` with the results of the same model in double precision: towers and
+/// gradients; embeddings are normalised in f32.
 fn float64(model: &str, folder: &Path) -> Result<()> {
     let (model, [images, tokens]) = (build(model)?, inputs(folder)?);
     model.weights.load(&folder.join("weights.safetensors"))?;
     for tensor in model.weights.parameters.values().chain(model.weights.buffers.values()) {
-        // The towers hold the same tensor, so theirs becomes double, too.
+        // The towers share the tensor, so theirs becomes double, too.
         tensor.shallow_clone().set_data(&tensor.detach().to_kind(Kind::Double));
     }
     let (outputs, gradients) = computed(&model, &[images.to_kind(Kind::Double), tokens])?;
@@ -111,7 +112,8 @@ fn write_outputs(path: &Path, mut outputs: BTreeMap<String, Tensor>, gradients: 
     write_safetensors(path, &outputs, &HashMap::new())
 }
 
-/// Prints the seconds of each training step (forward, backward, optimizer) on images and captions of noise.
+/// Prints the seconds of each training step (forward, backward, optimizer) on random images and
+/// captions.
 fn time(model: &str, numbers: [&str; 3]) -> Result<()> {
     let number = |text: &str| text.parse::<i64>().map_err(|error| Error::invalid(text, error.to_string()));
     let (batch, threads, steps) = (number(numbers[0])?, number(numbers[1])?, number(numbers[2])?);

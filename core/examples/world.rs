@@ -1,21 +1,21 @@
-//! Images of the embedded world on standard output, as rows of CIFAR-10's binary version: a byte of
-//! label, then 32 x 32 pixels of red, of green and of blue. `tests/fixtures/downstream/make.py`
-//! writes the downstream fixtures with them.
+//! Writes images of the embedded world to standard output, as rows of CIFAR-10's binary version: a
+//! byte of label, then 32 x 32 pixels of red, of green and of blue.
+//! `tests/fixtures/downstream/make.py` writes the downstream fixtures with it.
 //!
-//!     world 10 8 > rows.bin       # 8 images of each of the first 10 classes, one class after the other
+//!     world 10 8 > rows.bin       # 8 images of each of the first 10 classes, class by class
 
 use gauntlet::Result;
 use gauntlet::data::{DataRow, Row, Source, world::World};
 use gauntlet::progress::Silent;
 use std::io::Write;
 
-/// Not that of any suite: the images are new to a model that was trained on the world.
+/// No suite uses this seed: the images are new to a model that was trained on the world.
 const SEED: u64 = 2023;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let numbers = std::env::args().skip(1).map(|number| number.parse::<u32>());
     let [classes, each] = numbers.collect::<Result<Vec<_>, _>>()?[..] else {
-        return Err("say how many classes, and images of each".into());
+        return Err("give the number of classes, and of images of each".into());
     };
     let world = World { pairs: (classes * each * 10).max(100), classes, seed: SEED, ..World::default() };
     let source = world.open()?;

@@ -1,9 +1,9 @@
-//! Attacks: what an attacker does to the data set, as a list of edits, and what the attacker wants.
+//! Attacks: the attacker's goal, and the list of edits that poisons the data set.
 //!
-//! [`Goal`] and [`Edit`] are the ground truth. Attacks make them, evaluators read them, and nothing
-//! that a defense is handed leads to them. `attack/goal.rs` is what a goal can be, and what others
-//! ask of it; `attack/backdoor.rs` is what backdoors share: whom they hit and what they say. Read
-//! `poison.rs` for how the edits of an arena become the data that is trained on.
+//! [`Goal`] and [`Edit`] are the ground truth. Attacks make them and evaluators read them; no type
+//! that a defense receives leads to them. `attack/goal.rs` lists the kinds of goals,
+//! `attack/backdoor.rs` chooses the rows and captions of a backdoor. Read `poison.rs` next: it
+//! turns the edits of an arena into training data.
 
 mod backdoor;
 mod eligible;
@@ -24,58 +24,61 @@ use tch::{Device, Tensor};
 
 /// An attack on a set of image-caption pairs.
 pub trait Attack: Send {
-    /// What the attacker wants; drawn from the seed alone, so equal in every arena of a seed and in `clean`.
+    /// The attacker's goal. It depends on the seed alone, so it is the same in every arena of a
+    /// seed, `clean` included.
     fn goal(&self, ctx: &PoisonCtx) -> Result<Goal>;
 
     /// The edits that poison the data for `goal`.
     fn poison(&self, ctx: &PoisonCtx, goal: &Goal) -> Result<Vec<Edit>>;
 
-    /// Makes ready what takes long, once per data set and seed: the first that is called.
+    /// Computes and stores anything that takes long, once per data set and seed. Called before
+    /// `goal`, `poison` and `stamp`.
     fn prepare(&mut self, _ctx: &PoisonCtx, _workshop: &PrepareContext) -> Result<()> {
         Ok(())
     }
 
-    /// Files that the attack reads, besides the data: other contents are another attack. Most read none.
+    /// Files that the attack reads besides the data. Their contents are part of the attack's
+    /// identity. Most attacks read none.
     ///
     /// # Errors
-    /// If the configuration does not name one that it needs.
+    /// If the configuration does not name a file that the attack needs.
     fn reads(&self) -> Result<Vec<PathBuf>> {
         Ok(Vec::new())
     }
 
-    /// Stamps the trigger onto images, u8 `[N, 3, S, S]`, the same for training and test. `keys`
-    /// holds a seed for each image's own draws. An attack without a trigger leaves the images as
-    /// they are.
+    /// Stamps the trigger onto images, u8 `[N, 3, S, S]`; training and test images are stamped the
+    /// same way. `keys` holds one seed per image for random draws. An attack without a trigger
+    /// returns the images unchanged.
     fn stamp(&self, canvas: &Tensor, _keys: &[u64]) -> Result<Tensor> {
         Ok(canvas.shallow_clone())
     }
 
-    /// Puts the text trigger into a caption or prompt, as at test time; `key` seeds its draws. An
-    /// attack without one leaves it as it is.
+    /// Inserts the text trigger into a caption or prompt, as at test time; `key` seeds its draws.
+    /// An attack without a text trigger returns the caption unchanged.
     fn apply_text_trigger(&self, caption: &str, _key: u64) -> Result<String> {
         Ok(caption.to_string())
     }
 
-    /// An image that the attack brings along ([`ImageSource::File`]), as a canvas u8 `[3, size, size]`.
+    /// An image that the attack supplies ([`ImageSource::File`]), as a canvas u8 `[3, size, size]`.
     ///
     /// # Errors
-    /// If there is no such image, or it cannot be read.
+    /// If there is no such image, or it cannot be decoded.
     fn image(&self, file: &str, _size: u32) -> Result<Tensor> {
-        Err(Error::invalid(format!("image `{file}`"), "this attack brings no images along"))
+        Err(Error::invalid(format!("image `{file}`"), "this attack supplies no images"))
     }
 
-    /// The defense whose public configuration the attack was given; empty for an attack that knows
-    /// of none. Tables mark it.
+    /// The defense whose public configuration the attack was given; empty if the attack knows of no
+    /// defense. Tables mark such an attack.
     fn adapted_to(&self) -> String {
         String::new()
     }
 }
 
-/// One change to the training data: a pair that is added, or that takes the place of another.
+/// One change to the training data: a pair that is added, or that replaces another.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Edit {
-    /// The training row whose place it takes; none for a pair more.
+    /// The training row that this pair replaces; `None` adds a pair.
     pub replaces: Option<DataRow>,
     /// The image.
     #[serde(rename = "picture")]
@@ -94,7 +97,7 @@ pub struct Edit {
 pub enum ImageSource {
     /// A row of the data set, held out or not.
     Row(DataRow),
-    /// A file of the attack's own ([`Attack::image`]).
+    /// A file that the attack supplies ([`Attack::image`]).
     File(String),
 }
 
@@ -104,7 +107,7 @@ impl Edit {
         Edit { replaces: None, image: ImageSource::Row(row), stamped: false, caption: caption.into(), class }
     }
 
-    /// A training row that keeps its image, unstamped, and gets this caption.
+    /// A training row that keeps its image, unstamped, and gets a new caption.
     pub fn replace(row: DataRow, caption: impl Into<String>, class: u32) -> Edit {
         Edit { replaces: Some(row), ..Edit::add(row, caption, class) }
     }
@@ -115,7 +118,7 @@ impl Edit {
     }
 }
 
-/// All that an attack may see: the data, its split, and a seed.
+/// Everything that an attack may read: the data, its split, and a seed.
 pub struct PoisonCtx<'a> {
     /// Rows, class names, canvases.
     pub data: &'a Dataset,
@@ -127,22 +130,23 @@ pub struct PoisonCtx<'a> {
     pub taken: &'a HashSet<DataRow>,
 }
 
-/// Part of every key of what attacks make ready: raised whenever the same would be written otherwise.
+/// Part of the key of every file that attacks prepare. Raise it when the same input would produce
+/// other files.
 const FORMAT: u32 = 1;
 
-/// Where an attack makes ready what takes long.
+/// Where an attack prepares files in [`Attack::prepare`].
 pub struct PrepareContext<'a> {
-    /// Folder that is kept, and shared by trials.
+    /// Folder of the store, which persists and is shared by trials.
     pub store: &'a Path,
-    /// Where tensors are best computed.
+    /// Device to compute tensors on.
     pub device: Device,
-    /// Who listens.
+    /// Receives progress messages.
     pub progress: &'a dyn Progress,
 }
 
 impl PrepareContext<'_> {
-    /// A file of the store for what `attack` makes of its configuration, of the files it `reads`,
-    /// and of the data and seed of `ctx`.
+    /// Path in the store for a file that `attack` prepares. It depends on the attack's
+    /// configuration, the files that it `reads`, and the data and seed of `ctx`.
     pub fn place(&self, ctx: &PoisonCtx, name: &str, attack: &impl Serialize, reads: &[PathBuf]) -> Result<PathBuf> {
         let key = build::stored(name, FORMAT)?.with("configuration", json(attack)).with("files", contents(reads)?);
         let key = key.with("data", &ctx.data.key).with("seed", ctx.seed).with("held out", json(&ctx.split.heldout));
@@ -164,7 +168,7 @@ pub(crate) fn contents(files: &[PathBuf]) -> Result<String> {
 }
 
 impl PoisonCtx<'_> {
-    /// The attacker's own draws for a purpose.
+    /// The attacker's random stream for one purpose.
     pub fn rng(&self, purpose: &str) -> Rng {
         draw::rng(self.seed, &format!("attack/{purpose}"), &[])
     }
@@ -174,14 +178,15 @@ impl PoisonCtx<'_> {
         self.split.train.iter().filter(|row| !self.taken.contains(row))
     }
 
-    /// Training rows that may be mined for a class (their caption names it), and that no attack has edited yet.
+    /// Training rows whose captions may be mined for a class (they name it), and that no attack has
+    /// edited yet.
     pub fn free_rows_naming(&self, class: u32) -> impl Iterator<Item = DataRow> + '_ {
         let free = |row: &DataRow| self.split.train.contains(*row) && !self.taken.contains(row);
         self.data.rows_naming(class).filter(free)
     }
 
-    /// Training rows with an image of a class, as an attacker would find them: labelled so or,
-    /// where no row is labelled, named so.
+    /// Training rows with an image of a class, as an attacker would find them: by label or, if no
+    /// row has a label, by caption.
     ///
     /// # Errors
     /// If there is none.
@@ -197,35 +202,36 @@ impl PoisonCtx<'_> {
         if rows.is_empty() { Err(Error::invalid(name(), "no training row has an image of it")) } else { Ok(rows) }
     }
 
-    /// A text trigger must reach the model.
+    /// Checks that a text trigger reaches the model.
     ///
     /// # Errors
-    /// If it holds no word, or one that a closed vocabulary lacks, which the tokenizer would drop; names `key`.
+    /// If it holds no word, or a word that a closed vocabulary lacks (the tokenizer would drop it);
+    /// the error names `key`.
     pub fn check_words(&self, key: &str, trigger: &str) -> Result<()> {
         let words = words(trigger);
         let lacks = |word: &&String| !self.data.vocabulary.is_empty() && !self.data.vocabulary.contains(word);
         match words.iter().find(lacks) {
             Some(word) => Err(Error::invalid(
                 format!("key `{key}`"),
-                format!("`{word}` is not among the words of this data, so no model would see it"),
+                format!("`{word}` is not in the vocabulary of this data, so no model would see it"),
             )),
             None if words.is_empty() => Err(Error::invalid(format!("key `{key}`"), "holds no word")),
             None => Ok(()),
         }
     }
 
-    /// How many rows a share of the training rows is.
+    /// The number of rows in a share of the training rows.
     ///
     /// # Errors
-    /// If it is none, or more than the `there` that can be poisoned; names `key`.
+    /// If it is 0, or more than the `there` rows that can be poisoned; the error names `key`.
     pub fn share(&self, key: &str, rate: f64, there: usize) -> Result<usize> {
         self.number(key, (rate * self.split.train.len() as f64).round() as usize, there)
     }
 
-    /// A number of training rows.
+    /// Checks a number of training rows.
     ///
     /// # Errors
-    /// If it is none, or more than the `there` that can be poisoned; names `key`.
+    /// If it is 0, or more than the `there` rows that can be poisoned; the error names `key`.
     pub fn number(&self, key: &str, count: usize, there: usize) -> Result<usize> {
         let rows = self.split.train.len();
         let why = || format!("asks for {count} of {rows} training rows; from 1 to {there} can be poisoned");
@@ -233,16 +239,17 @@ impl PoisonCtx<'_> {
         (1..=there).contains(&count).then_some(count).ok_or_else(error)
     }
 
-    /// Captions of training rows that name a class, as an attacker would mine them. One that names
-    /// two classes is mined for both, but for neither where classes are named apart from the data.
+    /// Captions of training rows that name a class, as an attacker would mine them. A caption that
+    /// names two classes is mined for both; if the classes are named apart from the data, for
+    /// neither.
     ///
     /// # Errors
-    /// If no caption names it: the attacker has nothing to say then.
+    /// If no caption names the class.
     pub fn captions_naming(&self, class: u32) -> Result<Vec<&str>> {
         self.mined(class, |_| true, "no training caption names it, so none can be mined")
     }
 
-    /// The same, without those that mention another class as well.
+    /// Captions that name a class and mention no other class.
     ///
     /// # Errors
     /// If there is none.
@@ -266,7 +273,7 @@ impl PoisonCtx<'_> {
         (!captions.is_empty()).then_some(captions).ok_or_else(nothing)
     }
 
-    /// Classes that some training caption names.
+    /// Classes that at least one training caption names.
     pub fn classes_named(&self) -> Vec<u32> {
         let mut named = vec![false; self.data.classes.len() as usize];
         for (row, class) in self.data.index.named() {
@@ -278,18 +285,20 @@ impl PoisonCtx<'_> {
         (0..self.data.classes.len()).filter(|class| named[*class as usize]).collect()
     }
 
-    /// The class with this name, or one drawn from the seed among the named ones where `name` is `"random"`.
+    /// The class with this name; `"random"` draws one from the seed among the classes that captions
+    /// name.
     pub fn class(&self, name: &str) -> Result<u32> {
         self.class_with(name, 1)
     }
 
-    /// The same for an attack that needs so many different captions of it, where classes are named apart from the data.
+    /// [`class`](PoisonCtx::class) for an attack that needs `captions` different captions of the
+    /// class if the classes are named apart from the data.
     pub fn class_with(&self, name: &str, captions: usize) -> Result<u32> {
         if name != "random" {
             return self.data.classes.find(name);
         }
         let classes = self.eligible(captions)?;
         let drawn = classes.choose(&mut self.rng("class")).copied();
-        drawn.ok_or_else(|| Error::invalid("attack", "no class is named in any caption; is the field or column of the class right? Pairs without labels need `classes` in the suite"))
+        drawn.ok_or_else(|| Error::invalid("attack", "no caption names any class; check the field or column of the class; pairs without labels need the key `classes` in the suite"))
     }
 }

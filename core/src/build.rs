@@ -1,10 +1,9 @@
-//! What this program was built from: its identity ([`BuiltBy`]) stands on what it makes, and all of
-//! it but the commit is part of the key of what is stored, so that nothing is read that other
-//! sources made. `library/handshake.rs` compares builds where a plugin is loaded.
+//! The build of this program. Its identity ([`BuiltBy`]) is recorded in the files it writes, and
+//! all of it but the commit is part of every key in the store, so that a program never reads files
+//! that other sources made. `library/handshake.rs` compares builds when a plugin is loaded.
 //!
-//! A program that does not say what it was built from (a test, an example) is told from others by
-//! its content, and so is one that has plugins of somebody's own linked, whose sources nobody
-//! hashed.
+//! A program without build information (a test, an example) is identified by a hash of its
+//! executable; so is one with linked plugins of other crates, whose sources are not hashed.
 
 use crate::data::store::Key;
 use crate::registry::Package;
@@ -15,35 +14,35 @@ use std::sync::OnceLock;
 /// The compiler that built this crate, release and commit.
 pub const RUSTC: &str = env!("GAUNTLET_RUSTC");
 
-/// What a program was built from, as its build script found it.
+/// Build information, as found by the program's build script.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Build {
     /// Version of gauntlet.
     pub version: &'static str,
-    /// The commit; empty where it was built outside git.
+    /// The commit; empty if it was built outside git.
     pub commit: &'static str,
     /// Whether the sources differed from that commit.
     pub dirty: bool,
-    /// Hash of all sources of the workspace and of `Cargo.lock`; empty where the program does not say.
+    /// Hash of all sources of the workspace and of `Cargo.lock`; empty if unknown.
     pub sources: &'static str,
-    /// The crates that these sources are, separated by blanks.
+    /// The crates that the hash covers, separated by blanks.
     pub crates: &'static str,
 }
 
-/// Which build made something, as it is written beside it. Nothing that is hashed or compared has
-/// it: another build may make the same.
+/// The build that made a file, recorded next to it. It is never hashed or compared: another build
+/// may make the same file.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct BuiltBy {
     /// Version of gauntlet.
     pub gauntlet: String,
-    /// The commit; empty where it was built outside git.
+    /// The commit; empty if it was built outside git.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub commit: String,
     /// Whether the sources differed from that commit.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub dirty: bool,
-    /// Hash of the sources and of the versions of what they were built on; empty where the program does not say.
+    /// Hash of the sources and of the dependencies' versions; empty if unknown.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub sources: String,
 }
@@ -55,21 +54,21 @@ impl BuiltBy {
         BuiltBy { gauntlet: version.into(), commit: commit.into(), dirty, sources: sources.into() }
     }
 
-    /// Whether it is not told, as in what was written before programs told it.
+    /// Whether the build is unknown, as in files written before builds were recorded.
     pub fn is_unknown(&self) -> bool {
         self.gauntlet.is_empty()
     }
 
-    /// Version and sources, in words: two of one version may still be two builds.
+    /// Version and sources as text: two builds may have the same version.
     pub fn version(&self) -> String {
         match (self.gauntlet.as_str(), self.sources.get(..12)) {
-            ("", _) => "one that does not tell".into(),
+            ("", _) => "an unrecorded build".into(),
             (version, None) => version.into(),
             (version, Some(sources)) => format!("{version} with sources {sources}"),
         }
     }
 
-    /// The same with the commit, for a reader who wants to run it again.
+    /// Version, sources and commit as text, for a reader who wants to run it again.
     pub fn in_words(&self) -> String {
         let changed = if self.dirty { ", changed" } else { "" };
         let commit = self.commit.get(..12).map(|commit| format!(" of commit {commit}{changed}")).unwrap_or_default();
@@ -77,29 +76,29 @@ impl BuiltBy {
     }
 }
 
-// What a process was built from is one for all of it, and never changes: the only reason to keep it
-// here and not to hand it around.
+// Global because the build is the same for the whole process and never changes.
 static BUILD: OnceLock<Build> = OnceLock::new();
 static KEY: OnceLock<String> = OnceLock::new();
 
-/// Says what this program was built from; once, at its start.
+/// Sets the build information; call it once, at the start of the program.
 pub fn set(build: Build) {
-    assert!(KEY.get().is_none(), "keys were made before it was said what they are made of");
-    BUILD.set(build).expect("it is said once, by `main`");
+    assert!(KEY.get().is_none(), "a key was computed before the build information was set");
+    BUILD.set(build).expect("only `main` sets it, once");
 }
 
-/// What this program was built from.
+/// The build information of this program.
 pub fn get() -> Build {
     let unknown = Build { version: env!("CARGO_PKG_VERSION"), commit: "", dirty: false, sources: "", crates: "" };
     BUILD.get().copied().unwrap_or(unknown)
 }
 
-/// The part of a key that tells what this program makes from what another build of it makes:
-/// sources, what they were compiled by and for, and the libtorch that is running. Call it after the
-/// start only: libtorch tells its version once all of it is loaded.
+/// The part of a key that identifies the build: sources, compiler, target, and the running
+/// libtorch. Call it only after the start of the program: libtorch reports its version once it is
+/// fully loaded.
 ///
 /// # Errors
-/// If libtorch does not say its version, or the program cannot read itself where it has to.
+/// If libtorch does not report its version, or the program cannot read its own executable when it
+/// has to.
 pub fn key() -> Result<&'static str> {
     if let Some(key) = KEY.get() {
         return Ok(key);
@@ -112,13 +111,13 @@ pub fn key() -> Result<&'static str> {
     Ok(KEY.get_or_init(|| key))
 }
 
-/// A key of what lies in a store and is found again by the builds of one [`key`] alone.
+/// A store key that only builds with the same [`key`] share.
 pub fn stored(kind: &str, format: u32) -> Result<Key> {
     Ok(Key::new(kind, format, key()?))
 }
 
-/// Whether a program of the key `ours` finds again what `made_by` left in a store, libraries of
-/// plugins aside: they may be loaded the next time.
+/// Whether a program with key `ours` reads files stored under key `made_by`. Plugin libraries are
+/// ignored: they may be loaded the next time.
 pub fn finds(made_by: &str, ours: &str) -> bool {
     made_by == crate::data::SOURCES || without_libraries(made_by) == without_libraries(ours)
 }
@@ -127,23 +126,23 @@ fn without_libraries(key: &str) -> &str {
     key.split_once(LIBRARY).map_or(key, |(program, _)| program)
 }
 
-/// Stands before the content of a library in a key.
+/// Separator before the hash of a library in a key.
 pub(crate) const LIBRARY: &str = " library ";
 
-/// Within the library of a plugin, which has a copy of core of its own: takes over the key of the
-/// program, with the library's content in it.
+/// Called in a plugin library, which has its own copy of core: stores the program's key, extended
+/// by the library's hash.
 pub(crate) fn adopt(key: String) {
-    // A library under two names is one to the system's loader.
+    // For the system's loader, a library under two names is the same library.
     let _ = KEY.set(key);
 }
 
-/// Whether its sources are all that it was built from: no plugin of another crate is linked.
+/// Whether the hash of sources covers the whole program: no plugin of another crate is linked.
 fn covers_all(build: &Build) -> bool {
     let known: Vec<&str> = build.crates.split(' ').collect();
     !build.sources.is_empty() && inventory::iter::<Package>().all(|package| known.contains(&package.0))
 }
 
-/// Hash of the program's own file.
+/// Hash of the program's executable.
 fn content() -> Result<String> {
     let program = std::env::current_exe().map_err(Error::io("the program's own file"))?;
     let bytes = std::fs::read(&program).map_err(Error::io(&program))?;

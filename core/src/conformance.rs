@@ -1,13 +1,13 @@
-//! What every plugin must hold, whoever wrote it. A plugin's own test is one call:
+//! Rules that every plugin must satisfy. A plugin's own test is one call:
 //!
 //! ```no_run
 //! gauntlet::conformance::check();
 //! ```
 //!
-//! Nothing beside this crate is needed: attacks poison a small embedded world, defenses train on it
-//! and evaluators measure what came of that. `conformance/words.rs` checks what a plugin says of
-//! itself, `attacks.rs`, `defenses.rs` and `evaluators.rs` what it does, and `standin.rs` plays the
-//! parts that the plugin at hand does not play.
+//! This crate is all that the test needs: attacks poison a small embedded world, defenses train on
+//! it, and evaluators measure the result. `conformance/words.rs` checks a plugin's name, help and
+//! configuration, `attacks.rs`, `defenses.rs` and `evaluators.rs` its behaviour; `standin.rs` holds
+//! stand-ins for the other roles.
 
 mod attacks;
 mod defenses;
@@ -21,39 +21,39 @@ use crate::{Attack, Defense, Evaluator};
 use serde_json::{Map, Value};
 use std::collections::HashMap;
 
-/// Checks every plugin that is linked into this very binary, as its default configuration has it.
+/// Checks every plugin that is linked into this binary, in its default configuration.
 ///
 /// # Panics
-/// If one does not hold what it must, or there is none; the message has a line for each failure,
-/// which names the plugin.
+/// If a plugin breaks a rule, or there is no plugin; the message has one line per failure, which
+/// names the plugin.
 pub fn check() {
     Conformance::default().check();
 }
 
-/// The checks, for plugins that need a key or two before they can run at all.
+/// The checks, with keys for plugins that cannot run with their defaults.
 #[derive(Default)]
 pub struct Conformance {
     settings: HashMap<String, Map<String, Value>>,
 }
 
-/// What a check finds: nothing, or what is wrong with the plugin.
+/// Result of a check; the error says what is wrong with the plugin.
 type Held = Result<(), String>;
 
 impl Conformance {
-    /// With these keys (a table) over the defaults of a plugin; what they must be is its own business.
+    /// Sets keys (a table) over a plugin's defaults. Their values are not checked.
     ///
     /// # Panics
-    /// If `keys` is no table.
+    /// If `keys` is not a table.
     pub fn with(mut self, plugin: &str, keys: Value) -> Self {
         let Value::Object(keys) = keys else { panic!("the keys of `{plugin}` must be a table, not {keys}") };
         self.settings.insert(plugin.to_string(), keys);
         self
     }
 
-    /// All of the checks below.
+    /// Runs all of the checks below.
     ///
     /// # Panics
-    /// As [`check`](check()) does.
+    /// Like [`check`](check()).
     pub fn check(&self) {
         let none = names::<dyn Attack>().and_then(|attacks| {
             Ok(attacks.is_empty() && names::<dyn Defense>()?.is_empty() && names::<dyn Evaluator>()?.is_empty())
@@ -63,11 +63,11 @@ impl Conformance {
         let checks =
             [self.words(), self.configurations(), self.presets(), self.attacks(), self.defenses(), self.evaluators()];
         let failures = checks.concat();
-        assert!(failures.is_empty(), "plugins that do not hold what they must:\n{}", failures.join("\n"));
+        assert!(failures.is_empty(), "plugins that break a rule:\n{}", failures.join("\n"));
     }
 
-    /// Every plugin says in a line what it is, and of each of its fields what it means. Returns
-    /// what fails, a line each.
+    /// Every plugin has a one-line summary, and a description of each field. Returns one line per
+    /// failure.
     #[must_use]
     pub fn words(&self) -> Vec<String> {
         [
@@ -79,38 +79,39 @@ impl Conformance {
     }
 
     /// Defaults and a resolved trial's configuration resolve to themselves, and an unknown key is
-    /// refused. Returns what fails.
+    /// refused. Returns one line per failure.
     #[must_use]
     pub fn configurations(&self) -> Vec<String> {
         let (attacks, defenses) = (self.each::<dyn Attack>(words::resolves), self.each::<dyn Defense>(words::resolves));
         [attacks, defenses, self.each::<dyn Evaluator>(words::resolves)].concat()
     }
 
-    /// Every preset has a value and a source for every field, and resolves to these values. Returns what fails.
+    /// Every preset has a value and a source for every field, and resolves to these values. Returns
+    /// one line per failure.
     #[must_use]
     pub fn presets(&self) -> Vec<String> {
         let (attacks, defenses) = (self.each::<dyn Attack>(words::presets), self.each::<dyn Defense>(words::presets));
         [attacks, defenses, self.each::<dyn Evaluator>(words::presets)].concat()
     }
 
-    /// Every attack is a function of its seed, wants the same in every arena and stamps each image
-    /// for itself. Returns what fails.
+    /// Every attack is a function of its seed, has the same goal in every arena, and stamps each
+    /// image independently. Returns one line per failure.
     #[must_use]
     pub fn attacks(&self) -> Vec<String> {
         let ground = attacks::TestData::new();
         self.each::<dyn Attack>(|plugin| ground.check(plugin, &self.configured(plugin)))
     }
 
-    /// Every defense trains a few steps, ends with the same weights bit for bit when it does so
-    /// again, and also when it is interrupted after every step and goes on from its state. Returns
-    /// what fails.
+    /// Every defense trains a few steps, ends with bit-identical weights when it is run again, and
+    /// also when it is interrupted after every step and resumed from its state. Returns one line
+    /// per failure.
     #[must_use]
     pub fn defenses(&self) -> Vec<String> {
         self.each::<dyn Defense>(|plugin| defenses::check(plugin, &self.configured(plugin)))
     }
 
-    /// Every evaluator defines its scores, no two of them one score, and gives the same ones twice,
-    /// whatever the attackers want. Returns what fails.
+    /// Every evaluator defines its scores, no two evaluators define the same score, and each gives
+    /// equal scores twice, for every kind of goal. Returns one line per failure.
     #[must_use]
     pub fn evaluators(&self) -> Vec<String> {
         let mut scores = HashMap::new();
@@ -130,7 +131,7 @@ impl Conformance {
         plugins.into_iter().filter_map(failure).collect()
     }
 
-    /// A plugin as a suite would have it that sets no more than it must.
+    /// A plugin as configured by a suite that sets only the required keys.
     fn configured<T: ?Sized>(&self, plugin: &Plugin<T>) -> Configured {
         let mut config = defaults(plugin);
         config.extend(self.settings.get(plugin.name).cloned().unwrap_or_default());
@@ -146,7 +147,7 @@ fn defaults<T: ?Sized>(plugin: &Plugin<T>) -> Map<String, Value> {
     serde_json::from_str(&(plugin.defaults)()).expect("defaults are a JSON object")
 }
 
-/// `Ok` where something is as it must be, and otherwise why it is not.
+/// `Ok` if `right`, otherwise the reason `why`.
 fn must(right: bool, why: impl Into<String>) -> Held {
     if right { Ok(()) } else { Err(why.into()) }
 }

@@ -1,7 +1,7 @@
-//! The training data as the trainer sees it: the data set with an arena's edits applied.
+//! The training data as the trainer reads it: the data set with an arena's edits applied.
 //!
-//! Rows carry opaque keys, drawn from the seed, so that neither a number nor an order tells an
-//! added row from the others.
+//! Rows carry opaque keys, drawn from the seed, so neither a number nor an order reveals an added
+//! row.
 
 mod numbers;
 
@@ -19,16 +19,16 @@ use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, OnceLock};
 use tch::{Device, Tensor};
 
-/// Training rows after poisoning. Threads take a [`share`](Corpus::share) each.
+/// Training rows after poisoning. Each thread takes its own [`share`](Corpus::share).
 pub struct Corpus<'a> {
     index: &'a Index,
     split: &'a Split,
     edits: &'a [Poisoned],
-    /// Which edit replaces a row of the data set.
+    /// Maps a row of the data set to the edit that replaces it.
     replaced: Arc<HashMap<DataRow, usize>>,
-    /// Edits that add a row; these rows come after the data set's.
+    /// Edits that add a row; these rows follow the data set's.
     added: Arc<Vec<usize>>,
-    /// Rows in the order in which defenses know them; made when one asks.
+    /// Rows in the order in which defenses number them; computed on first use.
     numbered: OnceLock<Arc<Vec<TrainRow>>>,
     canvas: Canvas,
     poison: Tensor,
@@ -41,23 +41,23 @@ pub struct Corpus<'a> {
     pub(crate) device: Device,
 }
 
-/// One training row, with where it came from: the ground truth, which only evaluators get to see.
+/// One training row with its origin: the ground truth, which only evaluators may read.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct CorpusRow<'a> {
     /// Opaque key.
     pub key: RowKey,
     /// The caption it trains with.
     pub caption: &'a str,
-    /// Where image and caption come from.
+    /// Source of image and caption.
     pub origin: RowOrigin,
 }
 
 /// Where a training row comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RowOrigin {
-    /// This row of the data set, untouched.
+    /// An unedited row of the data set.
     Clean(DataRow),
-    /// This edit of the arena.
+    /// An edit of the arena.
     Edit(usize),
 }
 
@@ -97,7 +97,7 @@ impl<'a> Corpus<'a> {
         }
     }
 
-    /// The same corpus for another thread; no pixel is copied.
+    /// The same corpus for another thread; copies no pixels.
     pub fn share(&self) -> Self {
         Corpus {
             replaced: self.replaced.clone(),
@@ -109,7 +109,7 @@ impl<'a> Corpus<'a> {
         }
     }
 
-    /// The same in other batches.
+    /// The same corpus with another batch size.
     pub(crate) fn in_batches_of(&self, batch: usize) -> Self {
         Corpus { batch, ..self.share() }
     }
@@ -119,7 +119,7 @@ impl<'a> Corpus<'a> {
         self.split.train.len() + self.added.len()
     }
 
-    /// Rows of a batch, as the recipe has it.
+    /// Rows per batch, from the recipe.
     pub fn batch(&self) -> usize {
         self.batch
     }
@@ -140,13 +140,13 @@ impl<'a> Corpus<'a> {
         CorpusRow { key: self.key(row), caption: self.caption_of(origin), origin }
     }
 
-    /// Places of rows by their keys, as far as there are such rows. One pass over all rows.
+    /// Maps keys to rows; unknown keys are left out. One pass over all rows.
     pub fn rows_with(&self, keys: &HashSet<RowKey>) -> HashMap<RowKey, TrainRow> {
         self.rows().map(|row| (self.key(row), row)).filter(|(key, _)| keys.contains(key)).collect()
     }
 
-    /// Rows in the order of their keys: what a defense knows as rows 0, 1 and so on. Their own
-    /// order would tell the added ones.
+    /// Rows in the order of their keys: rows 0, 1 and so on for a defense. The corpus order would
+    /// reveal the added rows.
     pub(crate) fn numbered(&self) -> &Arc<Vec<TrainRow>> {
         self.numbered.get_or_init(|| {
             let mut rows: Vec<TrainRow> = self.rows().collect();
@@ -155,26 +155,26 @@ impl<'a> Corpus<'a> {
         })
     }
 
-    /// The rows that a defense knows by these numbers.
+    /// The rows behind a defense's row numbers.
     pub(crate) fn places_of(&self, numbers: &[RowNumber]) -> Vec<TrainRow> {
         let numbered = self.numbered();
         numbers.iter().map(|number| numbered[number.place()]).collect()
     }
 
-    /// Numbers of `count` rows that no attack has touched, drawn by the seed.
+    /// Numbers of `count` rows that no attack has edited, drawn from the seed.
     pub(crate) fn clean_rows(&self, count: usize) -> Result<Vec<RowNumber>> {
         let numbered = self.numbered().iter().enumerate();
         let clean: Vec<RowNumber> =
             numbered.filter(|(_, row)| self.is_clean(**row)).map(|(number, _)| RowNumber::at(number)).collect();
         if clean.len() < count {
-            let why = format!("asks for {count} clean pairs, and there are {}", clean.len());
+            let why = format!("asks for {count} clean pairs, but there are only {}", clean.len());
             return Err(Error::invalid("the defense", why));
         }
         let chosen = rand::seq::index::sample(&mut draw::rng(self.seed, "clean rows", &[]), clean.len(), count);
         Ok(chosen.into_iter().map(|place| clean[place]).collect())
     }
 
-    /// The rows of these that no attack has touched; all, where none are named.
+    /// The given rows without those that an attack has edited; `None`: out of all rows.
     pub(crate) fn without_poison(&self, rows: Option<&Vec<TrainRow>>) -> Vec<TrainRow> {
         match rows {
             Some(rows) => rows.iter().copied().filter(|row| self.is_clean(*row)).collect(),
@@ -214,7 +214,7 @@ impl<'a> Corpus<'a> {
         RowKey::of_draw(draw::hash(self.seed, purpose, &[number]))
     }
 
-    /// What a person would call the rows with these keys. One pass over all rows.
+    /// Human-readable names of the rows with these keys. One pass over all rows.
     pub(crate) fn places(&self, keys: &[RowKey]) -> Vec<String> {
         let rows = self.rows_with(&keys.iter().copied().collect());
         keys.iter().map(|key| self.place(rows.get(key).copied())).collect()
@@ -232,15 +232,15 @@ impl<'a> Corpus<'a> {
         self.canvas.size().into()
     }
 
-    /// Tokens `[rows, length]` of the captions as they stand.
+    /// Tokens `[rows, length]` of the captions, not augmented.
     pub(crate) fn tokens(&self, rows: &[TrainRow]) -> Tensor {
         let captions: Vec<&str> = rows.iter().map(|&row| self.row(row).caption).collect();
         self.tokenizer.encode_batch(&captions, self.context_length)
     }
 
-    /// Rows and their canvases u8 `[rows, 3, S, S]`. A row whose image turns out to be bad gives
-    /// its place to another one that trains, drawn by the bad one's number and taken as it is in
-    /// the clean data: the same in every trial.
+    /// Rows and their canvases u8 `[rows, 3, S, S]`. If a row's image cannot be decoded, another
+    /// training row takes its place, as it is in the clean data. The bad row's number determines
+    /// the replacement, so it is the same in every trial.
     pub fn read(&self, rows: &[TrainRow]) -> Result<(Vec<CorpusRow<'a>>, Tensor)> {
         let mut rows: Vec<CorpusRow> = rows.iter().map(|&row| self.row(row)).collect();
         let wanted = |place: usize, attempt: u64| self.image_of(rows[place].origin, attempt);
@@ -258,7 +258,8 @@ impl<'a> Corpus<'a> {
         Ok((rows, images))
     }
 
-    /// The row of the data whose image is read for a row, if that of all attempts before turned out to be bad.
+    /// The row of the data whose image is read for a row, after `attempt` rows that could not be
+    /// decoded.
     fn image_of(&self, origin: RowOrigin, attempt: u64) -> DataRow {
         let train = &self.split.train;
         match origin {
@@ -266,24 +267,24 @@ impl<'a> Corpus<'a> {
             RowOrigin::Clean(row) => {
                 train.get((draw::hash(0, "substitute", &[row.into(), attempt]) % train.len() as u64) as usize)
             }
-            // Poison has canvases of its own; its place takes the data's first for a moment, so
-            // that one gather serves the batch.
+            // Poison has its own canvases; a placeholder image from the data keeps this one gather
+            // per batch.
             RowOrigin::Edit(_) => train.get(attempt as usize),
         }
     }
 
-    /// Rows whose images turned out to be bad since the data was opened: name and reason.
+    /// Rows whose images could not be decoded since the data was opened: name and reason.
     pub(crate) fn bad_rows(&self) -> Vec<BadRow> {
         let bad = |(row, why)| BadRow::new(self.canvas.name(row), Loss::UnreadableImage.because(why));
         self.canvas.met().into_iter().map(bad).collect()
     }
 }
 
-/// Sizes that the corpus needs to know of the recipe and the model.
+/// Sizes from the recipe and the model.
 #[derive(Clone, Copy, Debug)]
 pub struct Shape {
     /// Rows of a batch.
     pub batch: usize,
-    /// Tokens of a caption at most.
+    /// Tokens per caption, at most.
     pub context_length: i64,
 }

@@ -1,7 +1,8 @@
-//! Evaluators: the test split a trained model. They see the ground truth; defenses never meet them.
+//! Evaluators: measurements of a trained model on the test split. They read the ground truth, which
+//! defenses never receive.
 //!
-//! `evaluator/score.rs` is what they return, `evaluator/predictions.rs` the single cases behind it,
-//! `evaluator/encoder.rs` the model as they use it on the downstream sets.
+//! `evaluator/score.rs` defines scores, `evaluator/predictions.rs` the single cases behind a score,
+//! `evaluator/encoder.rs` the model as evaluators use it on downstream sets.
 
 pub mod encoder;
 mod predictions;
@@ -26,18 +27,19 @@ use tch::{Device, Kind, Tensor};
 
 /// A measurement of a trained model.
 pub trait Evaluator: Send {
-    /// The scores it gives, each with its exact definition.
+    /// The scores it computes, each with its exact definition.
     fn definitions(&self) -> Vec<Definition>;
 
-    /// Measures.
+    /// Measures the model.
     fn evaluate(&self, subject: &EvalContext) -> Result<Vec<Score>>;
 
-    /// Images of the train split that it embeds of each downstream set, at most; most evaluators fit nothing.
+    /// Images of each downstream set's train split that it embeds, at most; most evaluators fit
+    /// nothing.
     fn fits_on(&self) -> usize {
         0
     }
 
-    /// What it needs recorded while the model trains; most need nothing.
+    /// What the trainer should record while the model trains; most evaluators need nothing.
     fn probe(&self) -> Option<Probe> {
         None
     }
@@ -45,31 +47,31 @@ pub trait Evaluator: Send {
 
 /// A trained model and everything known about its data.
 pub struct EvalContext<'a> {
-    /// The model, weights as trained.
+    /// The model with its final weights.
     pub model: &'a Clip,
     /// Rows, classes, canvases.
     pub data: &'a Dataset,
-    /// Which rows were held out.
+    /// Which rows are held out.
     pub split: &'a Split,
-    /// The suite's attacks and what they want, whether or not they poisoned this arena.
+    /// The suite's attacks and their goals, whether or not they poisoned this arena.
     pub threats: &'a [PreparedAttack],
     /// The poison of this arena.
     pub poison: &'a Poison,
     /// The training rows with their ground truth.
     pub corpus: &'a Corpus<'a>,
-    /// The defense, for what it does while the model is used.
+    /// The defense, for its behaviour while the model is in use.
     pub(crate) defense: &'a dyn Defense,
-    /// What the defense recorded as matched, epoch by epoch.
+    /// The matches that the defense recorded, one entry per epoch with matches.
     pub matches: &'a [Matches],
-    /// Rows that it was trained on, as often as it was.
+    /// Rows trained on, counted once for each time.
     pub trained_rows: u64,
     /// The seed of the trial.
     pub seed: u64,
     /// The downstream sets of the suite.
     pub downstream: &'a [Downstream],
-    /// The model as it is used on them.
+    /// The model as evaluators use it on the downstream sets.
     pub encoder: Encoder<'a>,
-    /// The trial's folder, for what is too long for a score.
+    /// The trial's folder, for output that is too long for a score.
     pub folder: &'a Path,
     pub(crate) test_rows: OnceCell<Vec<DataRow>>,
     pub(crate) clean: OnceCell<[Tensor; 2]>,
@@ -77,8 +79,8 @@ pub struct EvalContext<'a> {
 }
 
 impl EvalContext<'_> {
-    /// Held-out rows that are no attack's target, and whose images can be read: the zero-shot test,
-    /// equal in all arenas of a seed.
+    /// Held-out rows that are no attack's target and whose images can be decoded: the zero-shot
+    /// test set, equal in all arenas of a seed.
     pub fn test_rows(&self) -> &[DataRow] {
         self.test_rows.get_or_init(|| {
             let targets: HashSet<DataRow> = self.threats.iter().flat_map(|threat| threat.goal.rows()).collect();
@@ -87,7 +89,7 @@ impl EvalContext<'_> {
         })
     }
 
-    /// The images that a backdoor for `class` is tested on; see [`victims`].
+    /// The test images of a backdoor for `class`; see [`victims`].
     pub fn victims(&self, class: u32) -> Vec<DataRow> {
         victims(self.data, self.test_rows(), class, self.seed)
     }
@@ -97,12 +99,14 @@ impl EvalContext<'_> {
         labels_tell(self.data, self.test_rows())
     }
 
-    /// What a guess of `k` classes scores on the zero-shot test: the share of its `k` commonest.
+    /// Chance level of a top-`k` guess on the zero-shot test set: the share of its `k` most common
+    /// classes.
     pub fn chance(&self, k: usize) -> f64 {
         commonest(self.test_rows().iter().filter_map(|&row| self.truth(row)), k)
     }
 
-    /// How suspicious canvases u8 `[images, 3, S, S]` are to the defense; none where it lets all pass.
+    /// How suspicious the defense finds canvases u8 `[images, 3, S, S]`; `None` if it accepts every
+    /// image.
     pub fn suspicion(&self, canvases: &Tensor) -> Result<Option<Vec<f32>>> {
         let names: Vec<String> = self.data.classes.names.iter().map(|names| names[0].clone()).collect();
         let classes = self.encoder.classes(&names, &self.data.classes.templates);
@@ -117,8 +121,9 @@ impl EvalContext<'_> {
         Ok(found.map(|found| Vec::try_from(found.to_device(Device::Cpu))).transpose()?)
     }
 
-    /// Canvases of the rows that the defense may take for clean, 1,000 of them at most: a half that
-    /// it is given when it is asked, and a half that it has not seen, to set a threshold on.
+    /// Canvases of the rows that the defense may assume to be clean, at most 1,000: one half is
+    /// given to the defense when it is queried; the other half, which it never sees, sets a
+    /// threshold.
     pub fn clean(&self) -> Result<&[Tensor; 2]> {
         if self.clean.get().is_none() {
             let mut rows = self.corpus.clean_rows(self.defense.needs().clean_rows(self.corpus.len()))?;
@@ -135,23 +140,24 @@ impl EvalContext<'_> {
         Ok(self.clean.get().expect("it was just set"))
     }
 
-    /// The true class of a held-out row, where its label tells.
+    /// The true class of a held-out row, if it has a label.
     pub fn truth(&self, row: DataRow) -> Option<u32> {
         self.data.class_of(row)
     }
 
-    /// Those of [`test_rows`](EvalContext::test_rows) that have a label: what accuracy can be measured on.
+    /// The [`test_rows`](EvalContext::test_rows) that have a label: accuracy is measured on these.
     pub fn labelled_rows(&self) -> Vec<DataRow> {
         self.test_rows().iter().copied().filter(|row| self.truth(*row).is_some()).collect()
     }
 
     /// Zero-shot classes of rows of the data set, stamped by an attack if one is given: the `k`
-    /// most similar ones of each, best first.
+    /// most similar classes of each row, best first.
     pub fn classify(&self, rows: &[DataRow], stamped_by: Option<&PreparedAttack>, k: i64) -> Result<Vec<Vec<u32>>> {
         self.classify_embedded(&self.embed(rows, stamped_by)?, &self.data.classes.templates, k)
     }
 
-    /// The same for images that are embedded already `[images, dimensions]`, with prompts from `templates`.
+    /// [`classify`](EvalContext::classify) for image embeddings `[images, dimensions]`, with
+    /// prompts from `templates`.
     pub fn classify_embedded(&self, images: &Tensor, templates: &[String], k: i64) -> Result<Vec<Vec<u32>>> {
         let names: Vec<String> = self.data.classes.names.iter().map(|names| names[0].clone()).collect();
         let classes = self.encoder.classes(&names, templates);
@@ -161,17 +167,18 @@ impl EvalContext<'_> {
         Ok(top.into_iter().map(|row| row.into_iter().map(|class| class as u32).collect()).collect())
     }
 
-    /// Normalised image embeddings of rows of the data set `[rows, dimensions]`, stamped by an attack if one is given.
+    /// Normalised image embeddings of rows of the data set `[rows, dimensions]`, stamped by an
+    /// attack if one is given.
     pub fn embed(&self, rows: &[DataRow], stamped_by: Option<&PreparedAttack>) -> Result<Tensor> {
         Ok(normalize(&self.features(rows, stamped_by)?))
     }
 
-    /// The same, not normalised.
+    /// [`embed`](EvalContext::embed) without normalisation.
     pub fn features(&self, rows: &[DataRow], stamped_by: Option<&PreparedAttack>) -> Result<Tensor> {
         self.layer(Layer::Embedding, rows, stamped_by)
     }
 
-    /// The same of another layer.
+    /// [`features`](EvalContext::features) of a given layer.
     pub fn layer(&self, layer: Layer, rows: &[DataRow], stamped_by: Option<&PreparedAttack>) -> Result<Tensor> {
         let chunk = |rows: &[DataRow]| match stamped_by {
             Some(threat) => threat.stamp_test(self.data, rows, self.seed),
@@ -180,14 +187,14 @@ impl EvalContext<'_> {
         self.features_of(layer, rows.chunks(EVAL_BATCH).map(chunk))
     }
 
-    /// Normalised embeddings `[files, dimensions]` of images that an attack brings along.
+    /// Normalised embeddings `[files, dimensions]` of images that an attack supplies.
     pub fn embed_files(&self, threat: &PreparedAttack, files: &[&str]) -> Result<Tensor> {
         let canvas = |file: &&str| threat.image(file, self.data.canvas.size());
         let chunk = |files: &[&str]| Ok(Tensor::stack(&files.iter().map(canvas).collect::<Result<Vec<_>>>()?, 0));
         Ok(normalize(&self.features_of(Layer::Embedding, files.chunks(EVAL_BATCH).map(chunk))?))
     }
 
-    /// Image features of canvases that come in chunks, not normalised.
+    /// Image features of canvases that arrive in chunks, not normalised.
     fn features_of(&self, layer: Layer, chunks: impl Iterator<Item = Result<Tensor>>) -> Result<Tensor> {
         let mut features = vec![encoder::none(layer, self.model, self.corpus.device)];
         for canvases in chunks {
@@ -198,10 +205,10 @@ impl EvalContext<'_> {
     }
 }
 
-/// Every score that this program's evaluators define, with the name of its plugin.
+/// Every score that the registered evaluators define, with the name of the plugin.
 ///
 /// # Errors
-/// If one of them cannot be built with its defaults.
+/// If an evaluator cannot be built with its defaults.
 pub fn definitions() -> Result<Vec<(&'static str, Definition)>> {
     let mut all = Vec::new();
     for plugin in registry::all::<dyn Evaluator>()? {
@@ -211,14 +218,15 @@ pub fn definitions() -> Result<Vec<(&'static str, Definition)>> {
     Ok(all)
 }
 
-/// Whether half of these rows have a label, so that labels tell what an image is not.
+/// Whether at least half of these rows have a label, so that labels decide which images are of
+/// another class.
 fn labels_tell(data: &Dataset, rows: &[DataRow]) -> bool {
     2 * rows.iter().filter(|row| data.class_of(**row).is_some()).count() >= rows.len()
 }
 
-/// Images that a backdoor for `class` is tested on, of these held-out rows: the labelled ones whose
-/// true class is another. Where fewer than half of the rows have a label: [`VICTIMS`] rows, drawn
-/// from the seed, whose captions name the class by no alias and no inflection.
+/// The test images of a backdoor for `class`, out of these held-out rows: the labelled rows of
+/// another class. If fewer than half of the rows have a label: [`VICTIMS`] rows, drawn from the
+/// seed, whose captions name the class by no alias and no inflection.
 pub fn victims(data: &Dataset, test_rows: &[DataRow], class: u32, seed: u64) -> Vec<DataRow> {
     if labels_tell(data, test_rows) {
         let other = |row: &DataRow| data.class_of(*row).is_some_and(|truth| truth != class);
@@ -232,9 +240,9 @@ pub fn victims(data: &Dataset, test_rows: &[DataRow], class: u32, seed: u64) -> 
     rows
 }
 
-/// Images that a backdoor is tested on where no label tells which are of other classes (the
-/// development repository of RoCLIP's authors: 300).
+/// Test images of a backdoor if labels do not decide which images are of other classes (the
+/// development repository of RoCLIP's authors uses 300).
 pub const VICTIMS: usize = 300;
 
-/// Images that go through the model together.
+/// Images per forward pass.
 const EVAL_BATCH: usize = 250;

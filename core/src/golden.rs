@@ -1,7 +1,9 @@
-//! Golden files: what PyTorch, open_clip and torchvision computed, and how far gauntlet is from it on a device.
+//! Golden files: results computed by PyTorch, open_clip and torchvision, and how far gauntlet's
+//! results on a device are from them.
 //!
-//! Each file in `tests/golden` has the script that made it beside it. The unit tests hold what is
-//! measured here to its limits on the CPU; `gauntlet bench numerics` does so on any device.
+//! Each file in `tests/golden` has next to it the script that made it. The unit tests check the
+//! distances measured here against their limits on the CPU; `gauntlet bench numerics` does so on
+//! any device.
 
 mod pools;
 
@@ -21,35 +23,36 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 use tch::{Device, Kind, Tensor};
 
-/// What two correct implementations may differ by in 32 bits: nothing but rounding, amplified by a deep network.
+/// Limit for two correct implementations in 32 bits: rounding, amplified by a deep network.
 const FP32: f64 = 1e-4;
 
-/// Where PyTorch itself is further than that from its 64-bit numbers (`rounding.py`), the limit is
-/// this many times as far.
+/// If PyTorch itself is further than that from its 64-bit results (`rounding.py`), the limit is
+/// this many times PyTorch's own error.
 const ROUNDING: f64 = 3.0;
 
-/// What embeddings and losses may differ by in bfloat16, whose numbers are 2^-8 apart.
+/// Limit for embeddings and losses in bfloat16, whose numbers are 2^-8 apart.
 const BF16: f64 = 2e-2;
 
-/// How far a tensor is from its golden one.
+/// Distance of a tensor from its golden counterpart.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Distance {
-    /// Which tensor.
+    /// Name of the tensor.
     pub tensor: String,
-    /// Greatest difference of two elements, as a share of the golden tensor's greatest element.
+    /// Largest absolute difference of two elements, divided by the largest absolute element of the
+    /// golden tensor.
     pub error: f64,
-    /// What it may be.
+    /// The largest error allowed.
     pub limit: f64,
 }
 
 impl Distance {
-    /// Between two tensors. The greatest element counts as 0.001 at least: the bias of attention's
-    /// keys moves a row's scores alike, which softmax ignores, so its gradient is nothing but
-    /// rounding.
+    /// Distance between two tensors. The largest element counts as at least 0.001: the bias of
+    /// attention's keys shifts all scores of a row equally, which softmax ignores, so its gradient
+    /// is pure rounding.
     pub fn between(tensor: impl Into<String>, ours: &Tensor, golden: &Tensor, limit: f64) -> Result<Distance> {
         let tensor = tensor.into();
         if ours.size() != golden.size() {
-            let why = format!("is {:?}, and the golden one {:?}", ours.size(), golden.size());
+            let why = format!("is {:?}, but the golden one is {:?}", ours.size(), golden.size());
             return Err(Error::invalid(format!("`{tensor}`"), why));
         }
         let golden = on_cpu(golden);
@@ -57,7 +60,7 @@ impl Distance {
         Ok(Distance { tensor, error, limit })
     }
 
-    /// Whether it is within its limit; what is not a number is not.
+    /// Whether the error is within its limit; NaN is not.
     pub fn holds(&self) -> bool {
         self.error <= self.limit
     }
@@ -75,7 +78,7 @@ fn greatest(tensor: &Tensor) -> Result<f64> {
 pub struct Golden {
     /// The tensors by name.
     pub tensors: BTreeMap<String, Tensor>,
-    /// What the script left besides.
+    /// Further data from the script.
     pub metadata: HashMap<String, String>,
     device: Device,
 }
@@ -83,7 +86,7 @@ pub struct Golden {
 impl std::ops::Index<&str> for Golden {
     type Output = Tensor;
 
-    /// The tensor of a name that is known to be there, as in tests.
+    /// The tensor of a name that is known to exist, as in tests.
     fn index(&self, name: &str) -> &Tensor {
         &self.tensors[name]
     }
@@ -97,7 +100,7 @@ impl Golden {
         Ok(Golden { tensors, metadata, device })
     }
 
-    /// A file of gauntlet's own sources, on the CPU, for tests.
+    /// A file of gauntlet's source tree, on the CPU, for tests.
     ///
     /// # Panics
     /// If it cannot be read.
@@ -110,13 +113,14 @@ impl Golden {
         self.tensors.get(name).ok_or_else(|| Error::invalid("golden file", format!("holds no `{name}`")))
     }
 
-    /// Everything under a prefix, by the rest of its name.
+    /// All tensors under a prefix, by the rest of their names.
     pub fn under(&self, prefix: &str) -> BTreeMap<String, Tensor> {
         let rest = |(name, tensor): (&String, &Tensor)| Some((name.strip_prefix(prefix)?.to_string(), tensor.copy()));
         self.tensors.iter().filter_map(rest).collect()
     }
 
-    /// Images of `clip.py` and `autocast.py`, f32 `[batch, 3, S, S]`; each stored pixel stands for `scale` x `scale`.
+    /// Images of `clip.py` and `autocast.py`, f32 `[batch, 3, S, S]`; each stored pixel is repeated
+    /// to `scale` x `scale` pixels.
     fn images(&self, scale: i64) -> Result<Tensor> {
         let images = self.get("images")?.to_kind(Kind::Float) / 64.0 - 2.0;
         Ok(images.repeat_interleave_self_int(scale, 2, None).repeat_interleave_self_int(scale, 3, None))
@@ -182,7 +186,8 @@ fn gradients<'a>(model: &'a Clip, loss: &Tensor) -> Result<Vec<(&'a str, Tensor)
     Ok(parameters.keys().map(String::as_str).zip(found).collect())
 }
 
-/// Embeddings, loss, gradients and running statistics of open_clip's model, with either activation, in 32 bits.
+/// Embeddings, loss, gradients and running statistics of open_clip's model, with each activation,
+/// in 32 bits.
 pub fn clip(folder: &Path, file: &str, device: Device) -> Result<Vec<Distance>> {
     let golden = Golden::read(folder, file, device)?;
     let (images, limits) = (golden.images(1)?, Limits::read(folder, file)?);
@@ -218,7 +223,7 @@ pub fn training(folder: &Path, file: &str, device: Device) -> Result<Vec<Distanc
     golden.under("trained/").iter().map(compare).collect()
 }
 
-/// Trains as the scripts do; the loss of each step.
+/// Trains as the scripts do; returns the loss of each step.
 fn train(golden: &Golden, model: &Clip, images: &Tensor, precision: Precision, steps: usize) -> Result<Tensor> {
     let mut optimizer = AdamW::new(&model.weights, [0.9, 0.98], 1e-5, 0.1);
     let mut losses = Vec::new();
@@ -231,11 +236,12 @@ fn train(golden: &Golden, model: &Clip, images: &Tensor, precision: Precision, s
     Ok(Tensor::stack(&losses, 0))
 }
 
-/// Embeddings, the losses of four steps, and each tower's gradient, held against PyTorch's under autocast to bfloat16.
+/// Embeddings, the losses of four steps, and each tower's gradient, compared with PyTorch's under
+/// autocast to bfloat16.
 ///
-/// A tower's gradient is compared as a whole: length of the difference as a share of its length.
-/// Batch norms amplify rounding, so its limit is what rounding did to PyTorch itself, times the
-/// square root of 2 (two roundings, not one).
+/// A tower's gradient is compared as a whole: the length of the difference divided by the length of
+/// the gradient. Batch norms amplify rounding, so its limit is the effect of rounding on PyTorch
+/// itself, times the square root of 2 (two roundings, not one).
 pub fn autocast(folder: &Path, device: Device, precision: Precision) -> Result<Vec<Distance>> {
     let golden = Golden::read(folder, "autocast", device)?;
     let config = golden.metadata.get("config").map(|json| serde_json::from_str(json));
@@ -257,8 +263,8 @@ pub fn autocast(folder: &Path, device: Device, precision: Precision) -> Result<V
         let (tensor, limit) = (format!("gradient of {tower}"), rounding * std::f64::consts::SQRT_2);
         distances.push(Distance { tensor, error: (difference / length).sqrt(), limit });
     }
-    // Our own kernels round less often than PyTorch's: the same on a CPU, in 32 bits and rounded
-    // once, is off by 3.1e-2, fp32 by 4.1e-2.
+    // Our own kernels round less often than PyTorch's: the same computation on a CPU, in 32 bits
+    // and rounded once, is off by 3.1e-2, fp32 by 4.1e-2.
     let of_image = if device.is_cuda() && gauntlet_torch::uses_kernels() { 3.6e-2 } else { BF16 };
     distances.push(Distance::between("image", &image, golden.get("bf16/image")?, of_image)?);
     distances.push(Distance::between("text", &text, golden.get("bf16/text")?, BF16)?);
@@ -284,11 +290,11 @@ pub fn clip_norm(folder: &Path, device: Device) -> Result<Vec<Distance>> {
     Ok(distances)
 }
 
-/// torchvision's operations, one by one and in chains, all in one batch: rows with other params
-/// must not disturb each other.
+/// torchvision's operations, one by one and in chains, all in one batch: rows with different
+/// parameters must not affect each other.
 pub fn augmentation(folder: &Path, device: Device) -> Result<Vec<Distance>> {
     let golden = Golden::read(folder, "augment", device)?;
-    let json = golden.metadata.get("params").map_or("", String::as_str);
+    let json = golden.metadata.get("drawings").map_or("", String::as_str);
     let params: Vec<AugmentParams> =
         serde_json::from_str(json).map_err(|why| Error::invalid("golden file, params", why.to_string()))?;
     let mut distances = Vec::new();
@@ -303,12 +309,12 @@ pub fn augmentation(folder: &Path, device: Device) -> Result<Vec<Distance>> {
     Ok(distances)
 }
 
-/// Where the golden files lie in gauntlet's sources, for tests of its crates.
+/// Folder of the golden files in gauntlet's source tree, for tests of its crates.
 pub fn folder() -> &'static Path {
     Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/golden"))
 }
 
-/// Fails with every distance that is over its limit.
+/// Fails with every distance over its limit.
 #[cfg(test)]
 pub(crate) fn assert_all_hold(distances: &[Distance]) {
     let broken: Vec<&Distance> = distances.iter().filter(|distance| !distance.holds()).collect();
@@ -325,15 +331,16 @@ mod tests {
         assert_all_hold(&distances);
     }
 
-    /// Were autocast off, the test above would fail: 32 bits are further away than its limits allow.
+    /// Without autocast the test above would fail: 32-bit results are further away than its limits
+    /// allow.
     #[test]
     fn fp32_is_not() {
         let measure = |precision| autocast(folder(), Device::Cpu, precision).unwrap();
         let (fp32, bf16) = (measure(Precision::Fp32), measure(Precision::Bf16));
         assert!(fp32.iter().any(|distance| !distance.holds()), "{fp32:#?}");
         for (ours, theirs) in bf16.iter().zip(&fp32).filter(|(ours, _)| ours.tensor != "text") {
-            // Not so the text, small and shallow: its rows lie in another order than open_clip's,
-            // and round as far from them.
+            // Except for the text, small and shallow: its rows are in another order than
+            // open_clip's, so rounding differs as much.
             assert!(ours.error < theirs.error, "{ours:?} {theirs:?}");
         }
     }

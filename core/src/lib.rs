@@ -1,13 +1,13 @@
-//! Gauntlet: poisoning and backdoor attacks on CLIP pre-training, and the defenses against them, all run through the
-//! same gauntlet: identical poison, identical data order, identical recipe, identical measurements.
+//! Gauntlet compares poisoning and backdoor attacks on CLIP pre-training, and the defenses against
+//! them. Every method meets identical poison, data order, recipe and measurements.
 //!
-//! The road: [`data`] -> [`attack`] (a list of edits) -> [`poison`] (what those edits make) ->
-//! [`corpus`] -> [`defense`] and [`train`] -> [`evaluator`] -> [`results`]. [`trial`] walks it from
+//! Data flow: [`data`] -> [`attack`] (a list of edits) -> [`poison`] (the edits applied) ->
+//! [`corpus`] -> [`defense`] and [`train`] -> [`evaluator`] -> [`results`]. [`trial`] runs it from
 //! end to end: read it first. A plugin author needs `Attack`, `Defense` or `Evaluator`, and
 //! [`register!`].
 //!
-//! The order of the modules is the order of dependence: each uses those above it and none below. A test keeps it so
-//! (`tests/integration/layers.rs`).
+//! Modules are listed in order of dependence: each uses only those above it.
+//! `tests/integration/layers.rs` checks this.
 
 pub mod registry;
 pub mod build;
@@ -35,5 +35,5 @@ pub use gauntlet_data as data;
 pub use gauntlet_data::{DataRow, Error, Progress, Result, downstream, draw, error, lock, progress};
 pub use trial::Trial;
 
-// Plugins build against these very versions: they are part of the interface.
+// Plugins build against exactly these versions: they are part of the plugin interface.
 pub use {inventory, rand, schemars, serde, serde_json, tch};

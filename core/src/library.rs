@@ -1,6 +1,6 @@
-//! Plugins loaded at run time, and what stands between any plugin and the program.
-//! `library/dynamic.rs` opens a library, `library/handshake.rs` is what both sides compare before
-//! anything is called, `library/guard.rs` turns a panic into an error that names the plugin.
+//! Plugins loaded at run time, and the guard around every plugin. `library/dynamic.rs` opens a
+//! library, `library/handshake.rs` holds what both sides compare before any call,
+//! `library/guard.rs` turns a panic into an error that names the plugin.
 
 mod dynamic;
 pub mod guard;
@@ -20,7 +20,7 @@ struct Loaded {
     evaluators: Vec<Plugin<dyn Evaluator>>,
 }
 
-/// Appended to, never removed from: plugins are looked up by name in all of the program.
+/// Append-only: plugins are looked up by name anywhere in the program.
 static LOADED: Mutex<Vec<&'static Loaded>> = Mutex::new(Vec::new());
 
 fn loaded() -> Vec<&'static Loaded> {
@@ -48,10 +48,10 @@ role!(dyn Attack, attack, attacks);
 role!(dyn Defense, defense, defenses);
 role!(dyn Evaluator, evaluator, evaluators);
 
-/// Loads a library of plugins; from then on they are there like those that are linked, as `LIBRARY/PLUGIN`.
+/// Loads a library of plugins. They are then available like linked plugins, as `LIBRARY/PLUGIN`.
 ///
 /// # Errors
-/// If it is no such library, does not fit this program, or is there already.
+/// If the file is not a library of plugins, does not fit this program, or is already loaded.
 pub fn load(path: &Path) -> Result<()> {
     let place = |error: Error| error.during(format!("--plugin {}", path.display()));
     let file = path.canonicalize().map_err(|error| place(Error::io(path)(error)))?;

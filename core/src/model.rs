@@ -1,11 +1,11 @@
-//! CLIP as data: open_clip's model-config JSON in, two encoders and a temperature out.
+//! CLIP, built from open_clip's model-config JSON: two encoders and a temperature.
 //!
-//! Names of weights are open_clip's, so that weights go both ways as safetensors. `model/config.rs`
-//! is the JSON; `model/resnet.rs` and `model/vit.rs` are the image towers, `model/text.rs` the text
-//! tower, `model/transformer.rs` the blocks of both, `model/attention.rs` attention where one token
-//! asks; `model/weights.rs` is how weights are kept, drawn, read and written, `model/names.rs`
-//! which models are known by name; `model/checkpoint.rs` reads weights as others keep them,
-//! `model/open_clip.rs` the configuration beside them.
+//! Names of weights are open_clip's, so that weights can be exchanged as safetensors.
+//! `model/config.rs` reads the JSON; `model/resnet.rs` and `model/vit.rs` are the image towers,
+//! `model/text.rs` the text tower, `model/transformer.rs` the blocks of both, `model/attention.rs`
+//! attention, also with a single query per row; `model/weights.rs` initialises, stores, reads and
+//! writes weights, `model/names.rs` lists the models known by name; `model/checkpoint.rs` reads
+//! other programs' weight files, `model/open_clip.rs` the configuration next to them.
 
 mod attention;
 pub mod checkpoint;
@@ -29,12 +29,13 @@ pub use text::valid_token_indices;
 use vit::VisionTransformer;
 use weights::{Init, Weights, channels_last};
 
-/// Temperature is learned as a logarithm, and kept within 0 to ln 100 (Radford et al. 2021, section 2.5).
+/// The temperature is learned as a logarithm, and clamped to 0 to ln 100 (Radford et al. 2021,
+/// section 2.5).
 pub const MAX_LOGIT_SCALE: f64 = 4.605_170_185_988_092;
 
 /// The two encoders and the temperature.
 pub struct Clip {
-    /// What it was built from.
+    /// The configuration it was built from.
     pub config: ModelConfig,
     /// Every parameter and buffer, by open_clip's names.
     pub weights: Weights,
@@ -49,7 +50,8 @@ enum ImageTower {
 }
 
 impl Clip {
-    /// A model with weights drawn from `seed` as open_clip draws them (the distributions, not the numbers).
+    /// A model with weights drawn from `seed`, from open_clip's distributions (not with its random
+    /// numbers).
     pub fn new(config: &ModelConfig, seed: u64, device: Device) -> Result<Self> {
         config.check().map_err(|why| Error::invalid("model", why))?;
         let mut weights = Weights::new(seed, device);
@@ -71,7 +73,8 @@ impl Clip {
         normalize(&self.image_features(images, train))
     }
 
-    /// What [`encode_image`](Clip::encode_image) normalises, f32 `[batch, embed_dim]`.
+    /// The input of the normalisation in [`encode_image`](Clip::encode_image), f32 `[batch,
+    /// embed_dim]`.
     pub fn image_features(&self, images: &Tensor, train: bool) -> Tensor {
         let images = channels_last(images.shallow_clone());
         let features = match &self.visual {
@@ -81,8 +84,8 @@ impl Clip {
         features.to_kind(Kind::Float)
     }
 
-    /// What a vision transformer projects to its embedding, f32 `[batch, width]`. A ResNet has no projection but that
-    /// within its attention pool: its embedding.
+    /// The input of a vision transformer's projection, f32 `[batch, width]`. A ResNet has no
+    /// separate projection, only the one inside its attention pool: its embedding.
     pub fn features_before_projection(&self, images: &Tensor) -> Tensor {
         match &self.visual {
             ImageTower::ResNet(_) => self.image_features(images, false),
@@ -98,18 +101,18 @@ impl Clip {
         self.encode_valid(tokens, &valid_token_indices(tokens))
     }
 
-    /// [`encode_text`](Clip::encode_text) where the [`valid_token_indices`] of the tokens are
-    /// known, so that nothing waits for a GPU.
+    /// [`encode_text`](Clip::encode_text) for tokens whose [`valid_token_indices`] are known, so
+    /// that it does not wait for a GPU.
     pub fn encode_valid(&self, tokens: &Tensor, valid: &Tensor) -> Tensor {
         normalize(&self.text.forward(tokens, valid).to_kind(Kind::Float))
     }
 
-    /// What cosine similarities are multiplied by: exp of the learned temperature.
+    /// Factor on cosine similarities: exp of the learned temperature.
     pub fn logit_scale(&self) -> Tensor {
         self.logit_scale.exp()
     }
 
-    /// Brings the temperature back into its range; called after every step.
+    /// Clamps the temperature to its range; called after every step.
     pub fn clamp_logit_scale(&self) {
         tch::no_grad(|| {
             let _ = self.logit_scale.shallow_clone().clamp_(0.0, MAX_LOGIT_SCALE);
@@ -138,7 +141,7 @@ mod tests {
         (golden, model)
     }
 
-    /// The wide ones of `KINDS` in `clip.py`, whose start is described.
+    /// The wide models of `KINDS` in `clip.py`, whose initial weights are described.
     fn wide(kind: &str) -> ModelConfig {
         let vision = match kind {
             "clip" => json!({ "image_size": 64, "layers": [1, 2, 1, 1], "width": 16 }),
@@ -156,7 +159,7 @@ mod tests {
     /// Embeddings, loss, running statistics and the gradient of every parameter.
     #[test]
     fn computes_what_open_clip_computes() {
-        // On one thread batch norms have loops of their own.
+        // On one thread batch norms use their own loops.
         for (kind, threads) in MODELS.into_iter().zip([1, 1]).chain([(MODELS[0], 2)]) {
             tch::set_num_threads(threads);
             let distances = golden::clip(folder(), kind, Device::Cpu).unwrap();
@@ -188,7 +191,8 @@ mod tests {
         }
     }
 
-    /// A model that is saved has the tensors, by name, shape and kind, that open_clip's `load_state_dict` insists on.
+    /// A saved model has exactly the tensors, by name, shape and kind, that open_clip's
+    /// `load_state_dict` requires.
     #[test]
     fn saves_what_open_clip_loads() {
         for kind in MODELS {
@@ -205,8 +209,8 @@ mod tests {
         }
     }
 
-    /// PyTorch counts every batch that a batch norm is trained on. The count once was written as 0, whatever had been
-    /// read.
+    /// PyTorch counts the batches that a batch norm is trained on. The count was once written as 0,
+    /// regardless of the file that was loaded.
     #[test]
     fn batch_norms_count_their_batches_and_the_count_is_kept() {
         let (_, model) = model("clip");
@@ -232,7 +236,7 @@ mod tests {
         assert_eq!(
             std::fs::read(file("again")).unwrap(),
             std::fs::read(file("many")).unwrap(),
-            "what is read is what is written"
+            "reading and writing changes nothing"
         );
         assert!(counts(&other).contains(&123_456) && counts(&other).iter().filter(|count| **count == 3).count() == 21);
         let of_old = tensors.into_iter().filter(|(name, _)| !name.ends_with("tracked")).collect();
@@ -240,9 +244,9 @@ mod tests {
         assert_eq!(counts(&other), [0; 22]);
     }
 
-    /// New weights have open_clip's distributions: mean, deviation and mean size (which tells
-    /// uniform from normal) differ by no more than those of two samples of one distribution do.
-    /// Constants do not differ.
+    /// New weights have open_clip's distributions: mean, deviation and mean absolute value (which
+    /// distinguishes uniform from normal) differ no more than those of two samples of one
+    /// distribution. Constants are equal.
     #[test]
     fn starts_as_open_clip_starts() {
         for kind in MODELS {
@@ -255,7 +259,8 @@ mod tests {
         }
     }
 
-    /// Published results start from these draws: sum and sum of sizes of all weights, of the model as it first was.
+    /// Published results start from these draws: the sum and the sum of absolute values of all
+    /// weights must not change.
     #[test]
     fn tiny_and_small_start_where_they_always_did() {
         let draws = [

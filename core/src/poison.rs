@@ -1,7 +1,6 @@
-//! Poison: what the edits of an arena make of the data. Made once per (data, arena, seed), stored
-//! under its content key, and read by every trial, so that all defenses see the same bytes because
-//! they are the same file. `poison/arena.rs` is what it is made from, `poison/bundle.rs` keeps it
-//! apart from the store, for others.
+//! Poison: the edits of an arena and their canvases. It is made once per (data, arena, seed),
+//! stored under its content key, and read by every trial, so all defenses read the same file.
+//! `poison/arena.rs` holds its inputs, `poison/bundle.rs` exports it from the store.
 
 mod arena;
 pub mod bundle;
@@ -22,24 +21,25 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::Path;
 use tch::{Kind, Tensor};
 
-/// The arena that every suite has: the same goals, no edits. Gives the base rates.
+/// The arena that every suite has: the same goals, no edits. It gives the base rates.
 pub const CLEAN: &str = "clean";
 
-/// An attack and what it wants in this seed; part of every arena, `clean` included.
+/// An attack and its goal in this seed; part of every arena, `clean` included.
 pub struct PreparedAttack {
-    /// The label the suite gives it.
+    /// Its label in the suite.
     pub label: String,
     /// The attack.
     pub attack: Box<dyn Attack>,
-    /// What it wants.
+    /// Its goal.
     pub goal: Goal,
-    /// Plugin, its libraries' contents, configuration and the contents of the files it reads: two
-    /// attacks with the same ones stamp alike.
+    /// Plugin, contents of its libraries, configuration, and contents of the files it reads: two
+    /// attacks with equal identities stamp alike.
     pub(crate) identity: String,
 }
 
 impl PreparedAttack {
-    /// The attacks of a suite, each with its configuration, made ready, and their goals; neither depends on the arena.
+    /// The attacks of a suite, prepared, each with its configuration and goal; neither depends on
+    /// the arena.
     pub fn all(
         configs: &[Configured],
         attacks: Vec<Box<dyn Attack>>,
@@ -67,14 +67,15 @@ impl PreparedAttack {
         attack.prepare(ctx, workshop)?;
         let goal = attack.goal(ctx)?;
         goal.check_measurable(ctx.data, ctx.split)?;
-        // A library that was built anew may do otherwise under the same name; so may one that its configuration names.
+        // A rebuilt library may behave differently under the same name; so may a library that the
+        // configuration names.
         let libraries = origin::used(std::slice::from_ref(config));
         let libraries: String = libraries.iter().map(|library| format!(" {}", library.blake3)).collect();
         let identity = format!("{} {} {contents}{libraries}", config.plugin, json(&config.config));
         Ok(PreparedAttack { label: config.label.clone(), attack, goal, identity })
     }
 
-    /// Stamps held-out rows as the attacker would at test time, u8 `[rows, 3, S, S]`.
+    /// Stamps held-out rows as the attacker does at test time, u8 `[rows, 3, S, S]`.
     pub fn stamp_test(&self, data: &Dataset, rows: &[DataRow], seed: u64) -> Result<Tensor> {
         let keys: Vec<u64> = rows.iter().map(|&row| draw::hash(seed, "stamp/test", &[row.into()])).collect();
         self.stamp(&data.canvas.gather(rows)?, &keys)
@@ -85,21 +86,23 @@ impl PreparedAttack {
         self.attack.stamp(canvas, keys).map_err(|error| error.during(format!("attack `{}`", self.label)))
     }
 
-    /// How it stamps two images of shades, u8 `[2, 3, size, size]`: two triggers that are alike stamp these alike.
+    /// Its stamp on two images of shades, u8 `[2, 3, size, size]`: equal triggers give equal
+    /// results.
     fn sample(&self, size: u32) -> Result<Tensor> {
         let side = i64::from(size);
         let shades = Tensor::arange(2 * 3 * side * side, (Kind::Int64, tch::Device::Cpu)).remainder(251);
         self.stamp(&shades.to_kind(Kind::Uint8).view([2, 3, side, side]), &[1, 2])
     }
 
-    /// The caption or prompt of a number with the text trigger in it, as the attacker would say it at test time.
+    /// Inserts the text trigger into caption or prompt number `number`, as the attacker does at
+    /// test time.
     pub fn apply_test_trigger(&self, caption: &str, number: u64, seed: u64) -> Result<String> {
         let said = self.attack.apply_text_trigger(caption, draw::hash(seed, "say/test", &[number]));
         said.map_err(|error| error.during(format!("attack `{}`", self.label)))
     }
 
-    /// What an image of its goal looks like when it is tested, u8 `[3, S, S]`, by the name that
-    /// results have for it: a row's number, or a file. None for what is no image.
+    /// The test image of a case, u8 `[3, S, S]`. `case` is its name in the results: a row number,
+    /// or a file. `None` if the case is not an image.
     pub fn case(&self, case: &str, data: &Dataset, seed: u64) -> Result<Option<Tensor>> {
         if let Goal::Files { .. } = self.goal {
             return self.image(case, data.canvas.size()).map(Some);
@@ -113,13 +116,13 @@ impl PreparedAttack {
         Ok(Some(canvases.get(0)))
     }
 
-    /// An image that the attack brings along, as a canvas u8 `[3, size, size]`.
+    /// An image that the attack supplies, as a canvas u8 `[3, size, size]`.
     pub fn image(&self, file: &str, size: u32) -> Result<Tensor> {
         self.attack.image(file, size).map_err(|error| error.during(format!("attack `{}`", self.label)))
     }
 }
 
-/// The data of a trial and its poison: what all trials of a data set, arena and seed share.
+/// The data of a trial and its poison, shared by all trials of a data set, arena and seed.
 pub struct PreparedData {
     /// Rows, classes, canvases.
     pub data: Dataset,
@@ -137,7 +140,7 @@ pub struct PreparedData {
 pub struct Poisoned {
     /// Label of the attack.
     pub attack: String,
-    /// What it does.
+    /// The edit.
     pub edit: Edit,
 }
 
@@ -147,12 +150,14 @@ pub struct Poison {
     pub edits: Vec<Poisoned>,
     /// Canvas of each edit, u8 `[edits, 3, S, S]`.
     pub pixels: Tensor,
-    /// Two hashes joined by a dash: of the data (but for its clean pixels), the held-out rows, the
-    /// edits and their configuration; and of the poisoned rows' pixels.
+    /// Two hashes joined by a dash. The first covers the data (without its clean pixels), the
+    /// held-out rows, the edits and their configuration; the second covers the pixels of the
+    /// poisoned rows.
     pub digest: String,
 }
 
-/// Part of every key: raised whenever the same poison would be written otherwise, so that old folders are left alone.
+/// Part of every key. Raise it when the same poison would be written in another form, so that old
+/// folders are not read.
 const FORMAT: u32 = 4;
 
 #[derive(Serialize, Deserialize)]
@@ -163,8 +168,8 @@ struct Manifest {
 }
 
 impl Poison {
-    /// Reads the poison of an arena from the store, or makes it there. `arena` holds the attacks
-    /// that poison (none: `clean`).
+    /// Reads the poison of an arena from the store, or makes and stores it. `arena` holds the
+    /// attacks that poison (none: `clean`).
     pub fn open(
         store: &Path,
         data: &Dataset,
@@ -214,9 +219,9 @@ impl Poison {
         Poison::new(edits, pixels, arena, &data.index.digest, &split.heldout)
     }
 
-    /// Edits of an arena and their canvases, with the digest that they make. It covers the data as
-    /// well: `data_digest` is the hash of keys, captions, labels and image sizes of every row; and
-    /// which rows are held out.
+    /// Edits of an arena, their canvases, and the digest of both. The digest also covers the
+    /// held-out rows and, as `data_digest`, the hash of keys, captions, labels and image sizes of
+    /// every row.
     pub fn new(
         edits: Vec<Poisoned>,
         pixels: Tensor,
@@ -228,7 +233,7 @@ impl Poison {
         said.update(data_digest.as_bytes());
         said.update(json(&heldout).as_bytes()).update(json(&arena).as_bytes()).update(json(&edits).as_bytes());
         let mut seen = blake3::Hasher::new();
-        // In chunks: the canvases of large poison would lie in memory twice.
+        // In chunks, so that memory does not hold the canvases of large poison twice.
         for start in (0..edits.len()).step_by(CHUNK) {
             let count = CHUNK.min(edits.len() - start) as i64;
             seen.update(&images::bytes(&pixels.narrow(0, start as i64, count))?);
@@ -237,7 +242,7 @@ impl Poison {
         Ok(Poison { edits, pixels, digest })
     }
 
-    /// Writes to a folder beside the final one and renames it, so that a reader sees all or nothing.
+    /// Writes to a temporary folder and renames it, so that a reader sees all or nothing.
     fn write(&self, folder: &Path, arena: &[Configured], threats: &[PreparedAttack]) -> Result<()> {
         let part = Part::new(folder)?;
         write_lines(&part.path("edits.jsonl"), &self.edits)?;
@@ -260,7 +265,7 @@ impl Poison {
     }
 }
 
-/// Every edit names rows that exist and that the attack may touch.
+/// Checks that every edit names rows that exist and that the attack may edit.
 fn check(edits: &[Edit], data: &Dataset, split: &Split, taken: &HashSet<DataRow>) -> std::result::Result<(), String> {
     let mut replaced = HashSet::new();
     for edit in edits {
@@ -280,16 +285,16 @@ fn check(edits: &[Edit], data: &Dataset, split: &Split, taken: &HashSet<DataRow>
     Ok(())
 }
 
-/// Edits whose canvases are made together.
+/// Edits per chunk of canvases.
 const CHUNK: usize = 256;
 
-/// The canvas of every edit `[edits, 3, S, S]`: its image's, stamped where the edit says so.
-/// `owners` holds the attack of each.
+/// The canvas of every edit `[edits, 3, S, S]`, stamped if the edit asks for it. `owners` holds the
+/// attack of each edit.
 fn draw_canvases(edits: &[Poisoned], owners: &[&PreparedAttack], data: &Dataset, seed: u64) -> Result<Tensor> {
     let size = i64::from(data.canvas.size());
     let pixels = Tensor::zeros([edits.len() as i64, 3, size, size], (Kind::Uint8, tch::Device::Cpu));
     let mut start = 0;
-    // Runs of edits of one attack.
+    // Consecutive edits of one attack.
     for run in edits.chunk_by(|one, next| one.attack == next.attack) {
         for edits in run.chunks(CHUNK) {
             let threat = owners[start];
@@ -301,7 +306,8 @@ fn draw_canvases(edits: &[Poisoned], owners: &[&PreparedAttack], data: &Dataset,
     Ok(pixels)
 }
 
-/// The canvases of edits of one attack, the first of which is number `first` of the arena.
+/// The canvases of consecutive edits of one attack; `first` is the arena-wide number of the first
+/// edit.
 fn draw_chunk(threat: &PreparedAttack, edits: &[Poisoned], first: u64, data: &Dataset, seed: u64) -> Result<Tensor> {
     let canvas = |Poisoned { edit, .. }: &Poisoned| match &edit.image {
         ImageSource::Row(row) => data.canvas.gather(&[*row]),

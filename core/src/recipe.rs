@@ -19,37 +19,38 @@ pub struct Recipe {
     /// Passes over the training data.
     #[schemars(range(min = 1))]
     pub epochs: u32,
-    /// Rows of a step; the rest of an epoch that does not fill one is dropped.
+    /// Rows per step; the last rows of an epoch that do not fill a step are dropped.
     #[schemars(range(min = 2))]
     pub batch: usize,
-    /// Greatest learning rate.
+    /// Peak learning rate.
     pub learning_rate: f64,
     /// Steps of linear warm-up.
     pub warmup_steps: u64,
-    /// How the learning rate goes up and down.
+    /// Learning rate schedule.
     pub schedule: Schedule,
-    /// Weight decay of the parameters that `decay` names.
+    /// Weight decay of the parameters that `decay` selects.
     pub weight_decay: f64,
-    /// Which parameters have weight decay.
+    /// Parameters that have weight decay.
     pub decay: Decay,
-    /// AdamW's averaging factors.
+    /// AdamW's beta1 and beta2.
     pub betas: [f64; 2],
     /// AdamW's epsilon.
     pub epsilon: f64,
-    /// Whether logits, and similarities to a pool, are rounded to f16 as PyTorch's autocast does,
-    /// the towers staying in f32.
+    /// Whether logits and similarities to a pool are rounded to f16, as PyTorch's autocast does;
+    /// the towers stay in f32.
     pub half_logits: bool,
-    /// Greatest L2 norm of all gradients together; where it is exceeded they are scaled down to it. 0: never.
+    /// Maximum L2 norm of all gradients together; larger gradients are scaled down to it. 0: no
+    /// clipping.
     #[schemars(range(min = 0.0))]
     pub clip_norm: f64,
-    /// What the towers compute in while they train; all else, evaluation included, is 32-bit.
+    /// Precision of the towers in training; everything else, evaluation included, is 32-bit.
     pub precision: Precision,
-    /// Weights to start from (a safetensors file in open_clip's names); empty: drawn from the seed.
+    /// Initial weights (a safetensors file with open_clip's names); empty: drawn from the seed.
     pub init: String,
     /// Steps between checkpoints; 0: one at the end of each epoch.
     pub checkpoint_steps: u64,
-    /// Whether the last checkpoint stays when a trial has finished. It holds the optimizer's state
-    /// besides the weights, three times their size, and nothing goes on from it: by default it is
+    /// Whether to keep the last checkpoint of a finished trial. It holds the optimizer's state
+    /// besides the weights, three times their size, and nothing resumes from it. Default: it is
     /// removed.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     #[schemars(extend("default" = false))]

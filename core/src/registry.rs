@@ -1,5 +1,5 @@
-//! Plugins: a struct that is its own configuration, registered under a name in the registry of its
-//! role. Read `attack.rs`, `defense.rs` and `evaluator.rs` for what each role has to answer,
+//! Plugins: a plugin is a struct that is its own configuration, registered by name in the registry
+//! of its role. Read `attack.rs`, `defense.rs` and `evaluator.rs` for the methods of each role,
 //! `registry/preset.rs` for named configurations, `registry/origin.rs` for where plugins come from,
 //! `library.rs` for plugins loaded at run time.
 
@@ -18,68 +18,73 @@ use serde_json::{Map, Value};
 
 /// A registered plugin of role `T` (`dyn Attack`, `dyn Defense` or `dyn Evaluator`).
 ///
-/// Made by [`register!`](crate::register); configuration crosses as JSON text, so that a plugin
-/// built elsewhere can be loaded.
+/// [`register!`](crate::register) makes it. Configuration is passed as JSON text, so that a plugin
+/// of a separately built library can be loaded.
 pub struct Plugin<T: ?Sized + 'static> {
-    /// Kebab-case, unique within its role; `LIBRARY/NAME` for one that was loaded.
+    /// Kebab-case, unique within its role; `LIBRARY/NAME` for a loaded plugin.
     pub name: &'static str,
-    /// One line.
+    /// One-line description.
     pub summary: &'static str,
-    /// Where the method comes from: authors, venue, section; empty for our own.
+    /// Source of the method: authors, venue, section; empty for our own.
     pub paper: &'static str,
     /// The JSON schema of its configuration, from the struct's doc comments.
     pub schema: fn() -> String,
-    /// The default configuration as JSON.
+    /// The default configuration, as JSON.
     pub defaults: fn() -> String,
-    /// Its presets as a JSON list of [`Preset`]; most plugins have none.
+    /// Its presets, as a JSON list of [`Preset`]; most plugins have none.
     pub presets: fn() -> String,
-    /// Fills up a configuration with defaults, nested tables included; of a name, which errors say, and JSON.
+    /// Completes a configuration with defaults, nested tables included. Arguments: the name for
+    /// error messages, and JSON.
     pub complete: fn(&str, &str) -> Result<String>,
-    /// Builds it from a complete configuration; of a name, which errors say, and JSON.
+    /// Builds the plugin from a complete configuration. Arguments: the name for error messages, and
+    /// JSON.
     pub build: fn(&str, &str) -> Result<Box<T>>,
 }
 
 impl<T: ?Sized> Plugin<T> {
-    /// Fills up a configuration in JSON with defaults, nested tables included.
+    /// Completes a configuration in JSON with defaults, nested tables included.
     pub fn complete(&self, json: &str) -> Result<String> {
         (self.complete)(self.name, json)
     }
 
-    /// Builds it from a complete configuration in JSON. What it does from then on is guarded: see `library/guard.rs`.
+    /// Builds the plugin from a complete configuration in JSON, inside a guard: see
+    /// `library/guard.rs`.
     pub fn build(&self, json: &str) -> Result<Box<T>> {
         (self.build)(self.name, json)
     }
 
-    /// The library that it was loaded from; none where it is linked.
+    /// The library that it was loaded from; `None` if it is linked.
     pub fn library(&self) -> Option<&'static origin::Library> {
         origin::of(self.name)
     }
 }
 
-/// A crate, as Rust names it, that has plugins linked into this program.
+/// A crate, by its Rust name, whose plugins are linked into this program.
 pub struct Package(pub &'static str);
 
 inventory::collect!(Package);
 
-/// A role that plugins can play; the three registries.
+/// A role of plugins; each of the three has its own registry.
 pub trait Role: 'static {
     /// `"attack"`, `"defense"` or `"evaluator"`.
     const KIND: &'static str;
-    /// Every plugin linked into this program (or, asked within a plugin's library, into that), in no order.
+    /// Every plugin linked into this program (or, inside a plugin's library, into that library), in
+    /// no order.
     fn linked() -> Vec<&'static Plugin<Self>>;
     /// Every plugin loaded into this program.
     fn loaded() -> Vec<&'static Plugin<Self>>;
-    /// Puts a guard around one.
+    /// Puts a guard around a plugin.
     fn guard(name: &str, plugin: Box<Self>) -> Result<Box<Self>>;
 }
 
-/// Registers a plugin: `register!(dyn Attack, BadNet, "badnet", "stamps a patch ...", "Gu et al. 2017")`.
+/// Registers a plugin: `register!(dyn Attack, BadNet, "badnet", "stamps a patch ...", "Gu et al.
+/// 2017")`.
 ///
-/// The struct is its configuration: `Serialize`, `Deserialize` (with `default` and
-/// `deny_unknown_fields`), `JsonSchema`, `Default`. It has no field `plugin`, `preset` or `of`:
-/// these are a suite's own keys. A sixth argument, `presets = FUNCTION`, names a function without
-/// arguments that returns a `Vec` of [`Preset`](crate::registry::Preset), each with a value for
-/// every field.
+/// The struct is its configuration: it implements `Serialize`, `Deserialize` (with `default` and
+/// `deny_unknown_fields`), `JsonSchema` and `Default`. It has no field `plugin`, `preset` or `of`:
+/// a suite uses these keys itself. An optional sixth argument, `presets = FUNCTION`, names a
+/// function without arguments that returns a `Vec` of [`Preset`](crate::registry::Preset), each
+/// with a value for every field.
 #[macro_export]
 macro_rules! register {
     ($role:ty, $config:ty, $name:literal, $summary:literal, $paper:literal) => {
@@ -109,7 +114,7 @@ macro_rules! register {
 /// Every plugin of a role, sorted by name.
 ///
 /// # Errors
-/// If two plugins carry one name.
+/// If two plugins have the same name.
 pub fn all<T: Role + ?Sized>() -> Result<Vec<&'static Plugin<T>>> {
     let mut plugins = [T::linked(), T::loaded()].concat();
     plugins.sort_by_key(|plugin| plugin.name);
@@ -119,7 +124,10 @@ pub fn all<T: Role + ?Sized>() -> Result<Vec<&'static Plugin<T>>> {
     Ok(plugins)
 }
 
-/// Looks a plugin up by name; an unknown name is answered with what exists and a guess.
+/// Finds a plugin by name.
+///
+/// # Errors
+/// If the name is unknown; the error lists the known names and suggests the closest.
 pub fn find<T: Role + ?Sized>(name: &str) -> Result<&'static Plugin<T>> {
     let plugins = all::<T>()?;
     let known = || plugins.iter().map(|plugin| plugin.name.to_string()).collect();
@@ -131,15 +139,15 @@ pub fn find<T: Role + ?Sized>(name: &str) -> Result<&'static Plugin<T>> {
     found.ok_or_else(|| Error::Unknown { kind: T::KIND, name: name.to_string(), known: known() })
 }
 
-/// The presets of a plugin, in its own order.
+/// The presets of a plugin, in the plugin's order.
 pub fn presets<T: Role + ?Sized>(plugin: &Plugin<T>) -> Vec<Preset> {
     serde_json::from_str(&(plugin.presets)()).expect("presets are a JSON list of presets")
 }
 
-/// Lays `config` over the preset it names, fills it up with the plugin's defaults and checks it
+/// Applies `config` over the preset it names, completes it with the plugin's defaults and checks it
 /// against its schema: known keys, numbers within their ranges.
 ///
-/// Returns the complete configuration, which is what a resolved trial stores.
+/// Returns the complete configuration, which a resolved trial stores.
 pub fn resolve<T: Role + ?Sized>(plugin: &Plugin<T>, config: &Map<String, Value>) -> Result<Map<String, Value>> {
     let config = preset::expand(config, &presets(plugin))
         .map_err(|error| error.during(format!("{} `{}`", T::KIND, plugin.name)))?;
@@ -147,8 +155,8 @@ pub fn resolve<T: Role + ?Sized>(plugin: &Plugin<T>, config: &Map<String, Value>
     let schema: Value = serde_json::from_str(&(plugin.schema)()).expect("a schema is JSON");
     let defaults: Map<String, Value> = serde_json::from_str(&(plugin.defaults)()).expect("defaults are a JSON object");
     for (key, value) in &config {
-        // A key may be left out of the defaults while it stands at its own, so that a trial from before there was such
-        // a key is still the same.
+        // The serialized defaults may omit a key at its default value, so that adding a key does
+        // not change the identity of older trials.
         if schema["properties"].get(key).is_none() {
             let known = schema["properties"].as_object().into_iter().flat_map(Map::keys).cloned().collect();
             let unknown = Error::Unknown { kind: "key", name: key.clone(), known };
@@ -156,14 +164,15 @@ pub fn resolve<T: Role + ?Sized>(plugin: &Plugin<T>, config: &Map<String, Value>
         }
         check_range(&schema, &schema["properties"][key], value).map_err(|why| Error::invalid(what(key), why))?;
     }
-    // A nested table that is given in part keeps the rest of the plugin's defaults, not of its type's.
+    // A partial nested table keeps the rest of the plugin's defaults, not of its own type's.
     let mut full = defaults;
     preset::lay_over(&mut full, config);
     let full = plugin.complete(&Value::Object(full).to_string())?;
     Ok(serde_json::from_str(&full).expect("a configuration is a JSON object"))
 }
 
-/// Numbers (and numbers in lists and nested tables) must lie within the schema's `minimum` and `maximum`.
+/// Checks that numbers (also in lists and nested tables) are within the schema's `minimum` and
+/// `maximum`.
 fn check_range(root: &Value, field: &Value, value: &Value) -> Result<(), String> {
     let field = match field["$ref"].as_str() {
         Some(pointer) => root.pointer(pointer.trim_start_matches('#')).unwrap_or(&Value::Null),
@@ -200,12 +209,13 @@ pub fn presets_of(presets: Vec<Preset>) -> String {
     serde_json::to_string(&presets).expect("a preset is plain data")
 }
 
-/// For [`register!`](crate::register): a configuration with every default filled in, as JSON.
+/// For [`register!`](crate::register): a configuration completed with every default, as JSON.
 pub fn complete_of<C: DeserializeOwned + Serialize>(name: &str, json: &str) -> Result<String> {
     Ok(serde_json::to_string(&parse::<C>(name, json)?).expect("a configuration is plain data"))
 }
 
-/// For [`register!`](crate::register): a configuration struct from JSON; the error names the plugin.
+/// For [`register!`](crate::register): parses a configuration struct from JSON; the error names the
+/// plugin.
 pub fn parse<C: DeserializeOwned>(name: &str, json: &str) -> Result<C> {
     let place = format!("configuration of `{name}`");
     let value = serde_json::from_str(json).map_err(|error| Error::invalid(&place, error.to_string()))?;

@@ -23,7 +23,7 @@ pub enum Line {
     Data(DataLine),
     /// A library that plugins of one trial were loaded from.
     Library(LibraryLine),
-    /// What one trial cost; the only lines that differ from run to run.
+    /// Cost of one trial; these lines alone differ from run to run.
     Cost(Cost),
 }
 
@@ -51,17 +51,17 @@ pub struct ScoreLine {
     /// Name of the score; `gauntlet describe EVALUATOR` has its definition.
     pub score: String,
     /// Data set it was measured on: the label of a downstream set, or the kind of the trial's own
-    /// data, of which it is the held-out part.
+    /// data, for its held-out rows.
     pub dataset: String,
     /// Whether `dataset` is a downstream set.
     #[serde(default)]
     pub downstream: bool,
     /// The number.
     pub value: f64,
-    /// What kind of number it is.
+    /// Unit of the number.
     #[serde(default)]
     pub unit: Unit,
-    /// What tables and verdicts take it for; left out for most.
+    /// Use of the score in tables and verdicts; left out for most scores.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub role: Option<ScoreRole>,
     /// Cases it was counted over.
@@ -70,32 +70,32 @@ pub struct ScoreLine {
     pub low: f64,
     /// Upper end.
     pub high: f64,
-    /// Which way is better for the defender; none for a diagnostic.
+    /// Direction that is better for the defender; `None` for a diagnostic.
     pub higher_is_better: Option<bool>,
-    /// What a guess scores: of accuracy, the share of the commonest class; of a mean per class and
-    /// of an attack's success, one class of all; of a rank, the middle one. Where an evaluator
-    /// tells none: the share of the zero-shot test's commonest class.
+    /// Chance level: for accuracy, the share of the most common class; for a mean per class and for
+    /// an attack's success, one divided by the number of classes; for a rank, the middle rank. If
+    /// the evaluator gives none: the share of the most common class of the zero-shot test.
     pub chance: f64,
-    /// Identity of the poison, in two halves joined by a dash. The first is a hash of what was read
-    /// and what was done to it: keys, captions, labels and image sizes of all rows of the data,
-    /// which rows are held out, the resolved configuration of the arena's attacks, and every edit.
-    /// The second is a hash of the poisoned rows' pixels. Clean pixels are in neither: two data
-    /// sets of the same captions, labels and sizes have one digest.
+    /// Identity of the poison: two hashes joined by a dash. The first covers keys, captions, labels
+    /// and image sizes of all rows of the data, the held-out rows, the resolved configuration of
+    /// the arena's attacks, and every edit. The second covers the pixels of the poisoned rows.
+    /// Neither covers clean pixels: two data sets with equal captions, labels and sizes have the
+    /// same digest.
     pub poison_digest: String,
-    /// What the towers computed in while they trained.
+    /// Precision of the towers in training.
     pub precision: Precision,
     /// `cpu`, or the model of the GPU.
     pub device: String,
     /// The tier of the suite, and a hash of its keys and the data: lines of two tiers are never
-    /// compared. Left out where there is none.
+    /// compared. Left out if the suite has no tier.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub tier: String,
-    /// The build that measured it; left out in lines that an earlier one wrote.
+    /// The build that measured it; missing in lines of earlier versions.
     #[serde(default, skip_serializing_if = "BuiltBy::is_unknown")]
     pub build: BuiltBy,
 }
 
-/// A downstream set as one trial read it: what a reader of its scores must know.
+/// A downstream set as one trial read it, for readers of its scores.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SetLine {
@@ -105,19 +105,20 @@ pub struct SetLine {
     pub trial: String,
     /// Its label, as `dataset` of the scores has it.
     pub dataset: String,
-    /// Which set it is (`gauntlet data list`).
+    /// Name of the set (`gauntlet data list`).
     pub set: String,
-    /// Its classes.
+    /// Number of its classes.
     pub classes: usize,
     /// Images of the train split.
     pub fit: usize,
     /// Images of the test split.
     pub test: usize,
-    /// A choice among variants, a class left out, a part that is not there.
+    /// A variant that was selected, a class that was left out, a part that is missing.
     pub notes: Vec<String>,
 }
 
-/// The rows of the pairs as one trial read them. `found` less `kept` is what `lost` adds up to.
+/// The rows of the pairs as one trial read them. The counts in `lost` add up to `found` minus
+/// `kept`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DataLine {
@@ -125,9 +126,9 @@ pub struct DataLine {
     pub suite: String,
     /// Arena, defense and seed, joined by slashes.
     pub trial: String,
-    /// What became of them.
+    /// Counts of found, kept and lost rows.
     pub rows: Tally,
-    /// Rows that would be held out if their images were not trained on, too: they are in neither part.
+    /// Rows that would be held out, but whose images are also trained on: they are in neither part.
     #[serde(default, skip_serializing_if = "is_none")]
     pub leaked: usize,
 }
@@ -148,7 +149,7 @@ pub struct LibraryLine {
     pub library: Origin,
 }
 
-/// What one trial cost.
+/// Cost of one trial.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Cost {
@@ -156,55 +157,55 @@ pub struct Cost {
     pub suite: String,
     /// Arena, defense and seed, joined by slashes.
     pub trial: String,
-    /// Wall seconds of opening data and poison.
+    /// Wall seconds to open data and poison.
     pub prepare_seconds: f64,
-    /// Wall seconds of training, over all the times it was resumed.
+    /// Wall seconds of training, over all resumes.
     pub train_seconds: f64,
     /// Wall seconds of evaluation.
     pub evaluate_seconds: f64,
     /// CPU seconds of this process, all threads.
     pub cpu_seconds: f64,
-    /// Rows a second in training; idle epochs have none.
+    /// Rows per second in training; epochs that train nothing are not counted.
     pub samples_per_second: f64,
-    /// Rows that went through the model in training, each view of a row counted.
+    /// Rows passed through the model in training; each view of a row counts.
     #[serde(default)]
     pub samples: u64,
-    /// Rows that the defense had embedded to look at them.
+    /// Rows that the defense embedded without training on them.
     #[serde(default, rename = "looked_at")]
     pub inference_samples: u64,
-    /// Rows that the undefended model was trained on, where the defense needs it; its training is
-    /// shared, its price is not.
+    /// Rows that the undefended model was trained on, if the defense needs it. The training is
+    /// shared, but each trial counts its full cost.
     #[serde(default)]
     pub undefended_samples: u64,
     /// Wall seconds of that training.
     #[serde(default)]
     pub undefended_seconds: f64,
-    /// Most memory the process ever held, in bytes.
+    /// Peak memory of the process, in bytes.
     pub peak_memory: u64,
-    /// Most bytes that tensors held on the GPU; none on the CPU.
+    /// Peak memory of tensors on the GPU, in bytes; `None` on the CPU.
     pub peak_device_memory: Option<u64>,
     /// `cpu`, or the model of the GPU.
     pub device: String,
-    /// What the towers computed in while they trained.
+    /// Precision of the towers in training.
     pub precision: Precision,
-    /// Whether 32-bit matrix products and convolutions on the GPU could be cut to TF32.
+    /// Whether 32-bit matrix products and convolutions on the GPU may use TF32.
     pub tf32: bool,
     /// Threads of tensor operations.
     pub threads: i32,
-    /// Version of gauntlet; empty in lines that an earlier one wrote.
+    /// Version of gauntlet; empty in lines of earlier versions.
     #[serde(default)]
     pub gauntlet: String,
-    /// The commit that it was built from; empty where it was built outside git.
+    /// The commit that it was built from; empty if it was built outside git.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub commit: String,
     /// Whether its sources differed from that commit.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub dirty: bool,
-    /// Hash of its sources and of the versions of what it was built on; empty where it does not say.
+    /// Hash of its sources and of its dependencies' versions; empty if unknown.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub sources: String,
-    /// Builds of gauntlet that trained it, where it went on from a checkpoint that another one had
-    /// left: no build alone trains the same again. Left out where it was one.
+    /// Number of builds of gauntlet that trained it. More than one if a build resumed another's
+    /// checkpoint: then no single build reproduces the training. Left out if it is 1.
     #[serde(default = "one", skip_serializing_if = "is_one")]
     pub builds: usize,
 }
@@ -218,7 +219,7 @@ fn is_one(builds: &usize) -> bool {
 }
 
 impl Line {
-    /// The trial that it is about: arena, defense and seed.
+    /// The trial of the line: arena, defense and seed.
     pub fn trial(&self) -> &str {
         match self {
             Line::Score(line) => &line.trial,
@@ -237,24 +238,24 @@ impl Cost {
         BuiltBy { gauntlet, commit, dirty, sources }
     }
 
-    /// The version of gauntlet and its sources, in words: two of one version may still be two builds.
+    /// Version of gauntlet and hash of its sources, as text: two builds may have the same version.
     pub fn version(&self) -> String {
         self.built_by().version()
     }
 
-    /// The same with the commit, for a reader who wants to run it again.
+    /// Version, sources and commit as text, for a reader who wants to run it again.
     pub fn build(&self) -> String {
         self.built_by().in_words()
     }
 }
 
-/// Writes lines to a file, all or nothing.
+/// Writes lines to a file, atomically.
 pub fn write_lines(path: &Path, lines: &[Line]) -> Result<()> {
     files::write_lines(path, lines)
 }
 
-/// Reads a file of lines. A score of an earlier version, which wrote no role, has that of its
-/// definition where this program has one of its name.
+/// Reads a file of lines. A score of an earlier version has no role; it gets that of the definition
+/// of the same name, if there is one.
 pub fn read_lines(path: &Path) -> Result<Vec<Line>> {
     let mut lines: Vec<Line> = files::read_lines(path)?;
     let roles: HashMap<&str, Option<ScoreRole>> =

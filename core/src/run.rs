@@ -1,13 +1,13 @@
-//! What a run has to do with the machine it is on, and not with its result.
+//! Settings of a run that depend on the machine and do not affect the result.
 
 use crate::Progress;
 use std::sync::atomic::AtomicBool;
 
-/// What a run has to do with this machine rather than with the result.
+/// Settings of a run that depend on the machine and do not affect the result.
 pub struct RunContext<'a> {
     /// Threads that read batches ahead.
     pub workers: usize,
-    /// Who hears how far it is.
+    /// Receives progress messages.
     pub progress: &'a dyn Progress,
     /// Set by a signal: write a checkpoint and stop.
     pub stop: &'a AtomicBool,

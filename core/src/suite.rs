@@ -1,8 +1,8 @@
 //! A suite: one TOML file, resolved once into a grid of trials (arenas x defenses x seeds).
-//! `suite/settings.rs` changes single keys, `suite/tier.rs` picks a size of it, `suite/check.rs`
-//! looks at its keys and names, `suite/configure.rs` resolves its plugins, `suite/grid.rs` lays out
-//! the trials, `suite/plan.rs` estimates what they cost, `suite/rehearsal.rs` finds what would
-//! fail, `suite/schema.rs` tells editors what such a file may hold.
+//! `suite/settings.rs` overrides single keys, `suite/tier.rs` selects a tier, `suite/check.rs`
+//! checks keys and names, `suite/configure.rs` resolves plugins, `suite/grid.rs` lists the trials,
+//! `suite/plan.rs` estimates their cost, `suite/rehearsal.rs` finds trials that would fail,
+//! `suite/schema.rs` writes the JSON schema for editors.
 
 mod check;
 mod configure;
@@ -31,35 +31,35 @@ use settings::set;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-/// A suite as written: the keys of its TOML file.
+/// A suite file: the keys of its TOML file.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Suite {
-    /// Name of the suite, in every line of its results.
+    /// Name of the suite; every result line carries it.
     pub name: String,
-    /// Seeds: each is a training of every defense in every arena.
+    /// Seeds. Every defense is trained once per arena and seed.
     pub seeds: Vec<u64>,
-    /// `auto` (CUDA where there is one), `cpu`, `cuda` or `cuda:N`.
+    /// `auto` (CUDA if available, else CPU), `cpu`, `cuda` or `cuda:N`.
     #[serde(default = "auto")]
     pub device: String,
-    /// CPU threads of a trial's tensor operations.
+    /// CPU threads for the tensor operations of one trial.
     #[serde(default = "one")]
     pub threads: i32,
-    /// Share that is held out to be tested on: of every class where there are labels, else of all
-    /// pairs. A source of its own (`validation`) takes its place.
+    /// Share of the data that is held out for testing: of each class if the data has labels, else
+    /// of all pairs. Ignored if the data names a separate validation source (`validation`).
     #[serde(default = "a_tenth")]
     #[schemars(range(min = 0.001, max = 0.9))]
     pub heldout: f64,
-    /// Gigabytes (10^9 bytes) that the canvas cache may take on disk; where it would take more,
-    /// images are decoded each time.
+    /// Maximum size of the canvas cache on disk, in gigabytes (10^9 bytes). If the cache would be
+    /// larger, images are decoded each time they are read.
     #[serde(default = "hundred")]
     #[schemars(range(min = 0.0))]
     pub cache_gb: f64,
-    /// Label of the defense that the others are compared with: the undefended one.
+    /// Label of the undefended defense that the others are compared with.
     #[serde(default = "clip")]
     pub baseline: String,
-    /// An attack must raise its success on the baseline by this much over the clean arena, or its
-    /// arena ranks no defense.
+    /// Minimum increase of an attack's success on the baseline over the clean arena. An arena below
+    /// it ranks no defenses.
     #[serde(default = "gate")]
     #[schemars(range(min = 0.0, max = 1.0))]
     pub gate: f64,
@@ -67,71 +67,74 @@ pub struct Suite {
     #[serde(default = "costly")]
     #[schemars(range(min = 0.0, max = 1.0))]
     pub costly: f64,
-    /// The last epoch with poison, to see whether what an attack has taught outlives further clean
-    /// training: in the epochs after it the suite leaves the edited rows out, steps and schedule
-    /// staying as they are. Default: all epochs have poison.
+    /// The last epoch with poison. In later epochs the suite leaves out the edited rows; steps and
+    /// schedule stay the same. It shows whether the effect of an attack survives further clean
+    /// training. Default: all epochs have poison.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1))]
     pub clean_after: Option<u32>,
-    /// `tiny`, `small`, a ResNet or a vision transformer of open_clip's by its name (`RN50`, `RN50-quickgelu`,
-    /// `ViT-B-32`, ..; a wrong name lists them all), or a .json file in open_clip's form.
+    /// `tiny`, `small`, the name of a ResNet or vision transformer of open_clip (`RN50`,
+    /// `RN50-quickgelu`, `ViT-B-32`, ..; an unknown name lists them all), or a .json file in
+    /// open_clip's format.
     pub model: String,
-    /// What counts as a model's accuracy, by which rows are marked vacuous or costly. Empty:
-    /// zero-shot accuracy on the suite's own labelled held-out rows. A label of `[downstream]`:
-    /// that set. `downstream`: the mean over all of them, corrected for chance, over those on which
-    /// the undefended baseline without poison beats twice chance.
+    /// The accuracy that marks a row as vacuous or costly. Empty: zero-shot accuracy on the suite's
+    /// own labelled held-out rows. A label of `[downstream]`: accuracy on that set. `downstream`:
+    /// the mean over the downstream sets, corrected for chance; only sets count on which the
+    /// undefended baseline without poison scores more than twice chance.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub accuracy: String,
-    /// Where the pairs come from.
+    /// Source of the image-caption pairs.
     pub data: DataConfig,
-    /// The classes that attacks aim at and captions are searched for, where they are named apart
+    /// The classes that attacks target and that captions are searched for, if they are named apart
     /// from the data: `imagenet` or another downstream set by name, with CLIP's class names and
     /// prompts, or a class file (.json). Empty: the data's own labels or class file.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub classes: String,
-    /// How every model is trained; its own key `preset` names a preset (`gauntlet describe
-    /// recipe`), beside which keys override.
+    /// How every model is trained. `preset` names a preset (`gauntlet describe recipe`); other keys
+    /// override its values.
     #[serde(default)]
     pub recipe: Recipe,
-    /// Attacks by label; `plugin` names the plugin where the label does not, `preset` one of its
-    /// presets, beside which keys override.
+    /// Attacks by label. `plugin` names the plugin if the label does not; `preset` names one of its
+    /// presets, and other keys override its values.
     pub attacks: Map<String, Value>,
-    /// Arenas by name: labels of the attacks that poison the data together. `clean` (no attack) is always added.
+    /// Arenas by name, each with the labels of the attacks that poison the data together. `clean`
+    /// (no attack) is always added.
     pub arenas: BTreeMap<String, Vec<String>>,
-    /// Defenses by label, in the order of the table's rows. A control names the defense that it
-    /// controls for: `of = "LABEL"` takes over every value that both have; of the same plugin it is
-    /// an ablation, and sets the keys that it changes. `oracle = true` drops the poison by the
-    /// truth: what a perfect filter would leave. `weights =
-    /// "mine/{arena}/seed-{seed}/model.safetensors"` measures what was trained elsewhere on the
-    /// exports of these arenas and seeds; beside each file lies the export's `poison_digest.txt`.
+    /// Defenses by label, in the order of the rows in tables. A control names the defense that it
+    /// controls for: `of = "LABEL"` copies the value of every key that both have. With the same
+    /// plugin the row is an ablation, and its own keys are the changes. `oracle = true` removes the
+    /// poison by the ground truth, as a perfect filter would. `weights =
+    /// "mine/{arena}/seed-{seed}/model.safetensors"` measures models that were trained elsewhere on
+    /// the exports of these arenas and seeds; each file must have the export's `poison_digest.txt`
+    /// next to it.
     pub defenses: Map<String, Value>,
-    /// What is measured, by label; by default everything there is.
+    /// Evaluators by label. Default: every registered evaluator.
     #[serde(default)]
     pub evaluators: Map<String, Value>,
-    /// Downstream sets that models are measured on, by label: `[downstream.cifar10]` with the
-    /// `path` of its folder; `set` names the set where the label does not (`gauntlet describe
-    /// downstream`).
+    /// Downstream sets to measure models on, by label: `[downstream.cifar10]` with the `path` of
+    /// its folder. `set` names the set if the label does not (`gauntlet describe downstream`).
     #[serde(default)]
     pub downstream: BTreeMap<String, DownstreamConfig>,
-    /// A bundle, as `gauntlet poison make` leaves it: the poison of every arena and seed is read
-    /// from there instead of being made, and must be that of this suite's data and attacks. Empty:
-    /// it is made.
+    /// A bundle written by `gauntlet poison make`. The poison of every arena and seed is read from
+    /// it instead of being made, and must match this suite's data and attacks. Empty: the poison is
+    /// made.
     #[serde(default)]
     pub bundle: PathBuf,
-    /// What `--dry-run` estimates with.
+    /// Assumptions of the `--dry-run` estimate.
     #[serde(default)]
     pub plan: Plan,
-    /// Frozen sizes of the same experiment, by name: each table overrides keys of the suite, and
-    /// `--tier NAME` picks one. A table that names its own `kind`, `plugin` or `preset` replaces
-    /// the one below; `false` leaves a table out. Results of two tiers are never compared.
+    /// Frozen sizes of the same experiment, by name. Each table overrides keys of the suite;
+    /// `--tier NAME` selects one. A table that sets `kind`, `plugin` or `preset` replaces the
+    /// suite's table instead of merging with it; `false` removes a table. Results of two tiers are
+    /// never compared.
     #[serde(default, skip_serializing_if = "Map::is_empty")]
     pub tiers: Map<String, Value>,
-    /// The tier that was picked: written by gauntlet, not by hand.
+    /// The selected tier. Written by gauntlet; do not set it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tier: Option<Tier>,
 }
 
-/// The plugins and the model of a suite, defaults filled in.
+/// The plugins and the model of a suite, completed with defaults.
 struct Resolved {
     model: ModelConfig,
     attacks: Vec<Configured>,
@@ -161,16 +164,18 @@ fn costly() -> f64 {
     0.9
 }
 
-/// The value of the key `accuracy` for the mean over its downstream sets.
+/// The value of the key `accuracy` that selects the mean over the downstream sets.
 pub const MEAN: &str = "downstream";
 
 impl Suite {
-    /// Reads a suite file and applies `settings`, each `dotted.key=value` in TOML's notation (a bare word is a string).
+    /// Reads a suite file and applies `settings`, each `dotted.key=value` in TOML's notation (a
+    /// bare word is a string).
     pub fn read(path: &Path, settings: &[String]) -> Result<Suite> {
         Suite::read_tier(path, None, settings)
     }
 
-    /// The same at one of its tiers. A setting that changes what results depend on marks the tier as modified.
+    /// [`read`](Suite::read) at one of the suite's tiers. A setting that results depend on marks
+    /// the tier as modified.
     pub fn read_tier(path: &Path, tier: Option<&str>, settings: &[String]) -> Result<Suite> {
         let text = std::fs::read_to_string(path).map_err(Error::io(path))?;
         let file = || path.display().to_string();
@@ -199,7 +204,8 @@ impl Suite {
 
     fn of_table(table: toml::Table, path: &Path) -> Result<Suite> {
         let file = || path.display().to_string();
-        // Through JSON, whose numbers and tables are the plugins' own; the error then names the key.
+        // Through JSON, the form in which plugins read numbers and tables; the error then names the
+        // key.
         let mut json = serde_json::to_value(&table).map_err(|e| Error::invalid(file(), e.to_string()))?;
         if let Some(Value::Object(recipe)) = json.get_mut("recipe") {
             let expanded = preset::expand(recipe, &recipe::preset::presets());
@@ -219,7 +225,7 @@ impl Suite {
         })
     }
 
-    /// Whether a row is trained without poison, by the truth.
+    /// Whether a row is trained without poison, which the ground truth identifies.
     pub fn is_oracle(&self, defense: &str) -> bool {
         self.defenses.get(defense).and_then(|row| row.get("oracle")) == Some(&Value::Bool(true))
     }
@@ -229,7 +235,7 @@ impl Suite {
         self.defenses.get(defense).is_some_and(|row| row.get("weights").is_some())
     }
 
-    /// What the suite names, or everything there is.
+    /// The suite's evaluators; if it names none, every registered evaluator.
     fn evaluators(&self) -> Result<Vec<Configured>> {
         if !self.evaluators.is_empty() {
             return configure::all::<dyn Evaluator>(&self.evaluators);
@@ -240,7 +246,8 @@ impl Suite {
     }
 }
 
-/// What `auto` means on this machine: `cuda` where there is one, else `cpu`. Every other name is left as it is.
+/// Resolves `auto` on this machine: `cuda` if available, else `cpu`. Returns every other name
+/// unchanged.
 pub fn resolve_device(name: &str) -> String {
     match name {
         "auto" if tch::Cuda::is_available() => "cuda".into(),

@@ -1,7 +1,7 @@
-//! The training loop: it owns data order, schedule, precision and checkpoints, and asks the defense
-//! what to show the model and what the loss is. `train/checkpoint.rs` says what a resume needs,
-//! `train/plan.rs` what becomes of a defense's plan, `train/journal.rs` what is written down,
-//! `data/load.rs` how batches come.
+//! The training loop. It owns data order, schedule, precision and checkpoints, and asks the defense
+//! for the phases of each epoch and for the loss. `train/checkpoint.rs` stores the state for a
+//! resume, `train/plan.rs` turns a defense's plan into phases, `train/journal.rs` writes metrics,
+//! `train/load.rs` loads batches.
 
 pub mod adamw;
 pub mod checkpoint;
@@ -37,39 +37,40 @@ use std::time::Instant;
 use tch::Tensor;
 use trajectory::Recorder;
 
-/// What a training leaves behind besides the weights; nothing where there was none.
+/// Results of a training besides the weights; empty if nothing was trained.
 #[derive(Default)]
 pub struct Trained {
-    /// What the defense recorded as matched, for each epoch in which it did.
+    /// The matches that the defense recorded, one entry per epoch with matches.
     pub matches: Vec<Matches>,
-    /// Wall seconds of training, over all the times it was resumed.
+    /// Wall seconds of training, over all resumes.
     pub seconds: f64,
-    /// Rows that went through the model in training.
+    /// Rows passed through the model in training.
     pub rows: u64,
-    /// The same with each view of a row counted.
+    /// Like `rows`, but each view of a row counts.
     pub samples: u64,
-    /// Rows that the defense had embedded to look at them.
+    /// Rows that the defense embedded without training on them.
     pub inference_samples: u64,
-    /// Builds of gauntlet that trained it; more than one where it went on from a checkpoint of another.
+    /// Number of builds of gauntlet that took part; more than one if a build resumed another's
+    /// checkpoint.
     pub builds: usize,
-    /// What the undefended model had cost, where the defense needs it.
+    /// Cost of the undefended model, if the defense needs it.
     pub undefended: Spent,
 }
 
-/// What a training cost.
+/// Cost of a training.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Spent {
     /// Wall seconds.
     pub seconds: f64,
-    /// Rows that went through the model.
+    /// Rows passed through the model.
     pub samples: u64,
 }
 
-/// The model as it was when the poison ended, where it ended before the training did.
+/// The model at the end of the last epoch with poison, if training continues without poison.
 pub const POISONED: &str = "model-poisoned.safetensors";
 
-/// A training and everything it remembers from one step to the next.
+/// A training and its state.
 pub struct Trainer<'a> {
     recipe: &'a Recipe,
     corpus: &'a Corpus<'a>,
@@ -77,10 +78,10 @@ pub struct Trainer<'a> {
     defense: &'a mut dyn Defense,
     optimizer: AdamW,
     position: Position,
-    /// Number of the phase that is trained.
+    /// Index of the current phase.
     phase: usize,
     undefended: Option<&'a Clip>,
-    /// The last epoch with poison, if it ends.
+    /// The last epoch with poison, if poison ends before training.
     clean_after: Option<u32>,
     matches: RefCell<Vec<Tensor>>,
     pending: Vec<(Tensor, Tensor)>,
@@ -91,7 +92,8 @@ pub struct Trainer<'a> {
 }
 
 impl<'a> Trainer<'a> {
-    /// Starts in `folder`, or goes on from the checkpoint that lies there. `trial` is the hash of the resolved trial.
+    /// Starts in `folder`, or resumes from the checkpoint in it. `trial` is the hash of the
+    /// resolved trial.
     pub fn open(
         recipe: &'a Recipe,
         corpus: &'a Corpus<'a>,
@@ -101,7 +103,7 @@ impl<'a> Trainer<'a> {
         trial: &str,
     ) -> Result<Self> {
         if corpus.len() < recipe.batch {
-            let why = format!("is {}, and there are {} training rows", recipe.batch, corpus.len());
+            let why = format!("is {}, but there are only {} training rows", recipe.batch, corpus.len());
             return Err(Error::invalid("recipe, key `batch`", why));
         }
         let mut optimizer =
@@ -147,7 +149,7 @@ impl<'a> Trainer<'a> {
         })
     }
 
-    /// With someone who looks at the poisoned pairs between epochs.
+    /// With a recorder that measures the poisoned pairs between epochs.
     pub fn recorded_by(self, recorder: Option<Recorder<'a>>) -> Self {
         Trainer { recorder, ..self }
     }
@@ -157,7 +159,7 @@ impl<'a> Trainer<'a> {
         Trainer { undefended, ..self }
     }
 
-    /// With poison up to this epoch only.
+    /// With poison only up to this epoch.
     pub fn clean_after(self, epoch: Option<u32>) -> Self {
         Trainer { clean_after: epoch, ..self }
     }
@@ -165,8 +167,8 @@ impl<'a> Trainer<'a> {
     /// Trains to the end.
     ///
     /// # Errors
-    /// [`Error::Interrupted`] when asked to stop (a checkpoint is written first),
-    /// [`Error::NotFinite`] when the loss is not finite.
+    /// [`Error::Interrupted`] if asked to stop (a checkpoint is written first),
+    /// [`Error::NotFinite`] if the loss or a weight is not finite.
     pub fn run(mut self, machine: &RunContext) -> Result<Trained> {
         self.keep_metrics()?;
         self.recorder.iter().try_for_each(|recorder| recorder.resume(self.position.epoch))?;
@@ -218,7 +220,7 @@ impl<'a> Trainer<'a> {
                 if due {
                     self.log(machine.progress)?;
                 }
-                let stop = machine.stop.load(Ordering::Relaxed); // whoever was just told may ask for it
+                let stop = machine.stop.load(Ordering::Relaxed); // the progress receiver may just have set it
                 if stop {
                     self.log(machine.progress)?;
                 }
@@ -232,7 +234,7 @@ impl<'a> Trainer<'a> {
         Ok(())
     }
 
-    /// One step on a batch, in an epoch that is planned; [`run`](Trainer::run) calls it, and whoever measures it.
+    /// One step on a batch, in a planned epoch; called by [`run`](Trainer::run) and by benchmarks.
     pub fn step(&mut self, batch: load::Batch) -> Result<()> {
         let phase = &self.position.phases.as_ref().expect("the epoch is planned")[self.phase];
         let device = self.corpus.device;
@@ -285,7 +287,7 @@ impl<'a> Trainer<'a> {
         (image, text)
     }
 
-    /// Gradients of the parameters that move in this step, by name.
+    /// Gradients of the parameters that this step updates, by name.
     fn gradients(&self, loss: &Tensor, text_tower: TextTower) -> Result<Vec<(&'a str, Tensor)>> {
         let is_text = |name: &str| !name.starts_with("visual.") && name != "logit_scale";
         let model: &'a Clip = self.model;
@@ -304,7 +306,7 @@ impl<'a> Trainer<'a> {
         Ok(gradients)
     }
 
-    /// Scales gradients down to the recipe's norm.
+    /// Clips gradients to the recipe's norm.
     fn clip(&self, gradients: Vec<(&'a str, Tensor)>) -> Result<Vec<(&'a str, Tensor)>> {
         if self.recipe.clip_norm <= 0.0 {
             return Ok(gradients);
@@ -318,7 +320,7 @@ impl<'a> Trainer<'a> {
         self.position.steps_per_epoch
     }
 
-    /// Steps done, idle ones counted.
+    /// Steps done, including the steps of epochs that trained nothing.
     fn global_step(&self) -> u64 {
         u64::from(self.position.epoch - 1) * self.steps_per_epoch() as u64 + self.position.step as u64
     }

@@ -1,9 +1,9 @@
-//! A trial: one data set, one arena, one defense, one seed, from the raw pairs to the scores.
-//! [`Trial::run`] is the whole benchmark, top to bottom (`trial/training.rs` is one step of it);
-//! read `suite.rs` next for how a suite becomes trials.
+//! A trial: one data set, one arena, one defense and one seed, from the raw pairs to the scores.
+//! [`Trial::run`] is the whole benchmark, top to bottom; its training step is in
+//! `trial/training.rs`. Read `suite.rs` next: it turns a suite into trials.
 //!
-//! `trial/manifest.rs` is its folder, `trial/written.rs` its stored form, `trial/check.rs` what
-//! must hold before it runs, `trial/lines.rs` what it says of itself.
+//! `trial/manifest.rs` manages its folder, `trial/written.rs` its stored form, `trial/check.rs` its
+//! preconditions, `trial/lines.rs` its result lines.
 
 mod check;
 mod lines;
@@ -43,15 +43,16 @@ use tch::Device;
 use training::Job;
 use written::Written;
 
-/// A fully resolved trial: running it again gives the same results. Written as `trial.json` beside them.
+/// A fully resolved trial: running it again gives the same results. It is stored as `trial.json`
+/// next to them.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(from = "Written", into = "Written")]
 pub struct Trial {
-    /// What its poison is made from: suite, data, seed, attacks; the part of it that all defenses share.
+    /// The inputs of its poison: suite, data, seed, attacks. All defenses share them.
     pub arena: Arena,
     /// `cpu`, `cuda` or `cuda:N`.
     pub device: String,
-    /// CPU threads of tensor operations; the result depends on it in its last bits.
+    /// CPU threads of tensor operations; they change the last bits of the result.
     pub threads: i32,
     /// The tier of the suite.
     pub tier: Option<Tier>,
@@ -61,21 +62,22 @@ pub struct Trial {
     pub recipe: Recipe,
     /// The defense.
     pub defense: Configured,
-    /// The last epoch with poison: after it the suite leaves every edited row out, by the truth
-    /// that no defense sees. 0: an oracle.
+    /// The last epoch with poison. After it the suite leaves out every edited row, by the ground
+    /// truth, which no defense sees. 0: an oracle.
     pub clean_after: Option<u32>,
-    /// What is measured.
+    /// The evaluators.
     pub evaluators: Vec<Configured>,
-    /// Downstream sets that it is measured on, by label.
+    /// Downstream sets to measure on, by label.
     pub downstream: BTreeMap<String, DownstreamConfig>,
-    /// The libraries that its plugins were loaded from, the arena's among them; whoever runs it
-    /// again has to load the same ones.
+    /// The libraries that its plugins, including the arena's, were loaded from. To run the trial
+    /// again, load the same ones.
     pub libraries: Vec<Origin>,
-    /// The bundle that its poison is read from; empty where it is made.
+    /// The bundle to read its poison from; empty if the poison is made.
     pub bundle: PathBuf,
-    /// Weights that were trained elsewhere on this trial's poison, to be measured; empty where it is trained.
+    /// Weights to measure that were trained elsewhere on this trial's poison; empty if the model is
+    /// trained here.
     pub weights: PathBuf,
-    /// Hash of that file: other weights are another trial.
+    /// Hash of the file `weights`: other weights make another trial.
     pub weights_blake3: String,
 }
 
@@ -90,20 +92,20 @@ pub(crate) struct Plugins {
 }
 
 impl Trial {
-    /// Arena, defense and seed: unique in a suite, and there the folder the trial lies in.
+    /// Arena, defense and seed: unique in a suite, and the path of the trial's folder within it.
     pub fn name(&self) -> String {
         format!("{}/{}/seed-{}", self.arena.name, self.defense.label, self.arena.seed)
     }
 
-    /// Runs the trial in `folder`, or goes on where it was interrupted: data, attack, defense and
-    /// training, evaluation. One that has finished there is not run again. `store` keeps what
-    /// trials share. Returns the lines of results, which also lie in `folder/scores.jsonl`.
+    /// Runs the trial in `folder`, or resumes it if it was interrupted: data, attack, defense and
+    /// training, evaluation. A finished trial is not run again. `store` holds the files that trials
+    /// share. Returns the result lines, which are also in `folder/scores.jsonl`.
     pub fn run(&self, folder: &Path, store: &Path, machine: &RunContext) -> Result<Vec<Line>> {
         let elsewhere = (!is_empty(&self.weights)).then(|| Checkpoint::read(&self.weights)).transpose()?;
         self.execute(self.build_plugins()?, folder, store, machine, elsewhere.as_ref())
     }
 
-    /// The same, but for the training: measures weights that are there.
+    /// Like [`run`](Trial::run), but measures the given weights and trains nothing.
     pub fn measure(
         &self,
         weights: &Checkpoint,
@@ -114,7 +116,7 @@ impl Trial {
         self.execute(self.build_plugins()?, folder, store, machine, Some(weights))
     }
 
-    /// What [`run`](Trial::run) does, with these plugins in the place of those that the registry has.
+    /// Like [`run`](Trial::run), but with these plugins instead of the registry's.
     pub(crate) fn run_with(
         &self,
         plugins: Plugins,
@@ -125,7 +127,7 @@ impl Trial {
         self.execute(plugins, folder, store, machine, None)
     }
 
-    /// The road from end to end. Weights that are given are measured in the place of a training.
+    /// Runs every step. Given weights are measured instead of trained.
     fn execute(
         &self,
         plugins: Plugins,
@@ -143,7 +145,7 @@ impl Trial {
         let device = self.set_up()?;
         let downstream = Downstream::open_all(&self.downstream)?;
 
-        // Data, and the attack on it.
+        // Data and attack.
         let clock = Instant::now();
         let prepared = self.prepare_with(attacks, store, machine)?;
         let PreparedData { data, split, poison, .. } = &prepared;
@@ -199,8 +201,8 @@ impl Trial {
         let mut lines = self.evaluate(&subject, &evaluators, device)?;
         Predictions::write(folder, &subject.cases.borrow())?;
 
-        // What a report reads. The scores say that the trial has finished, so that they come last;
-        // of what comes after them, nothing is needed again.
+        // Lines for reports. `scores.jsonl` marks the trial as finished, so it is written
+        // last; only `tidy` follows.
         lines.push(Line::Data(DataLine::new(self, data, split.leaked.len(), folder)?));
         lines.extend(downstream.iter().map(|set| Line::Set(SetLine::new(self, set))));
         lines.extend(self.libraries.iter().map(|library| Line::Library(LibraryLine::new(self, library))));
@@ -211,7 +213,7 @@ impl Trial {
         Ok(lines)
     }
 
-    /// Its plugins, as the registry has them.
+    /// Its plugins, built from the registry.
     pub(crate) fn build_plugins(&self) -> Result<Plugins> {
         self.check_libraries()?;
         let evaluators = self.evaluators.iter().map(Configured::build::<dyn Evaluator>).collect::<Result<_>>()?;
@@ -222,22 +224,22 @@ impl Trial {
         self.arena.attacks.iter().map(Configured::build::<dyn Attack>).collect()
     }
 
-    /// Sets libtorch up as the trial says.
+    /// Configures libtorch for this trial.
     fn set_up(&self) -> Result<Device> {
         tch::set_num_threads(self.threads);
-        // libtorch would cut convolutions on CUDA to TF32.
+        // By default libtorch would compute convolutions on CUDA in TF32.
         gauntlet_torch::set_tf32(false)?;
         self.device()
     }
 
-    /// The rows and canvases of this trial, made if they are not in the store yet. Runs no plugin.
+    /// The rows and canvases of this trial, made if the store lacks them. Runs no plugin.
     pub fn open_data(&self, store: &Path, machine: &RunContext) -> Result<Dataset> {
         std::fs::create_dir_all(store).map_err(Error::io(store))?;
         self.arena.open_data(store, machine.progress)
     }
 
-    /// The canvas cache and the poison of this trial, made if they are not in the store yet; poison
-    /// of a bundle is read from there.
+    /// The canvas cache and the poison of this trial, made if the store lacks them; with `bundle`,
+    /// the poison is read from the bundle.
     pub fn prepare(&self, store: &Path, machine: &RunContext) -> Result<PreparedData> {
         self.prepare_with(self.build_attacks()?, store, machine)
     }
@@ -248,10 +250,10 @@ impl Trial {
         self.arena.prepare_with(attacks, self.bundled()?.as_deref(), &workshop)
     }
 
-    /// The folder that its poison is read from; none where it is made, or nothing is poisoned.
+    /// The bundle's folder for its poison; `None` if the poison is made, or nothing is poisoned.
     ///
     /// # Errors
-    /// If the bundle has none for this arena and seed.
+    /// If the bundle has no poison for this arena and seed.
     pub fn bundled(&self) -> Result<Option<PathBuf>> {
         if is_empty(&self.bundle) || self.arena.poisoning.is_empty() {
             return Ok(None);
@@ -290,12 +292,12 @@ impl Trial {
     }
 }
 
-/// Puts weights that were trained elsewhere in the place of a training.
+/// Loads weights that were trained elsewhere, instead of training.
 fn load_given(model: &Clip, weights: &Checkpoint, machine: &RunContext) -> Result<Trained> {
     for note in model.load(weights)? {
         machine.progress.tell(&format!("note: {note}"));
     }
-    // What compares similarities would take a model of NaNs for a perfect one.
+    // Scores that compare similarities would rate a model of NaNs as perfect.
     match model.weights.not_finite()? {
         Some(name) => Err(Error::NotFinite(format!("`{name}` of {} is not finite", weights.path().display()))),
         None => Ok(Trained::default()),

@@ -104,7 +104,7 @@ fn what_is_mistyped_is_answered_with_what_exists_and_a_guess() {
     set("recipe.epoch=3", &["suites/demo.toml", "`epoch`", "did you mean `epochs`?"]);
     set("seed=3", &["suites/demo.toml", "`seed`", "did you mean `seeds`?"]);
     let twice = "evaluators={ zero-shot = {}, other = { plugin = 'zero-shot' } }";
-    set(twice, &["evaluator `other`", "is `zero-shot`, as `zero-shot` is", "one of a kind"]);
+    set(twice, &["evaluator `other`", "is `zero-shot`, as `zero-shot` is", "name each plugin once"]);
     set("model=tinny", &["`tinny`", "did you mean `tiny`?", "small"]);
     refused(&["run", "suites/dmo.toml", "--out", "no-such-folder"], &["suites/dmo.toml", "No such file"]);
 }

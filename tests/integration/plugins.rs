@@ -257,9 +257,9 @@ fn what_is_no_library_of_plugins_is_refused() {
         &damaged("libinterface.so", 16),
         &["has interface 63 of plugins and this gauntlet 4", "build it with the gauntlet"],
     );
-    check(&damaged("libmagic.so", 3), &["handshake is damaged", "build it anew"]);
+    check(&damaged("libmagic.so", 3), &["handshake is damaged", "build it again"]);
     let cut = changed(&home, "libcut.so", |content| content.truncate(content.len() / 2));
-    check(&cut, &["it is cut short", "copy or build it anew"]);
+    check(&cut, &["it is cut short", "copy or build it again"]);
     let symbol = changed(&home, "libsymbol.so", |content| {
         // Among the symbols for the loader, and among those for a debugger where the library is not stripped.
         let symbol = b"\0gauntlet_plugins_gauntlet_example\0";
@@ -269,7 +269,7 @@ fn what_is_no_library_of_plugins_is_refused() {
     check(&symbol, &["exports none", "gauntlet::export_plugins!();", "cdylib"]);
     let text = home.join("libtext.so");
     fs::write(&text, "no library").unwrap();
-    check(&text, &["no shared library at all", "target/release, lib*.so"]);
+    check(&text, &["the file is not a shared library", "target/release, lib*.so"]);
     check(&home.join("libnowhere.so"), &["No such file"]);
 }
 

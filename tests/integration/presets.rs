@@ -74,7 +74,7 @@ fn an_unknown_preset_is_answered_with_those_there_are_and_a_guess() {
         "defenses.roclip.preset=oficial",
         &["defense `roclip`", "no preset named `oficial`", "did you mean `official`?", "paper"],
     );
-    refused("defenses.clip.preset=official", &["defense `clip`", "there is no preset here"]);
+    refused("defenses.clip.preset=official", &["defense `clip`", "there are no presets here"]);
     refused(
         "recipe.preset=roclip",
         &["suite.toml: table `recipe`", "no preset named `roclip`", "roclip-paper, roclip-official"],
@@ -144,7 +144,7 @@ fn a_control_takes_over_what_it_shares_with_the_defense_it_names() {
         &["defense `idle`, key `of`", "key `every`", "is taken over from `ro`; leave it out here"],
     );
     refused("defenses.idle.of=roo", &["no defense named `roo`", "did you mean `ro`?"]);
-    refused("defenses.idle.of=augmentation-control", &["follows another itself"]);
+    refused("defenses.idle.of=augmentation-control", &["has `of` itself"]);
     refused("defenses.idle.of=clip", &["has no key that `exposure-control` has"]);
 }
 
@@ -161,7 +161,7 @@ fn an_ablation_changes_what_it_sets_and_nothing_else() {
     ro["augmentation"]["blur"] = serde_json::json!([0.0, 0.0]);
     assert_eq!(ro, sharp, "a table within the table, too");
     let refused = |setting: &str| read(&suite, &[setting]).err().unwrap_or_else(|| panic!("{setting} is taken"));
-    assert!(refused("defenses.same={ plugin = 'roclip', of = 'ro' }").contains("of which no key is changed"));
+    assert!(refused("defenses.same={ plugin = 'roclip', of = 'ro' }").contains("this table changes no key"));
     assert!(refused("defenses.sharp.preset=paper").contains("key `preset`"));
     assert!(refused("defenses.sharp.oracle=true").contains("is for plain CLIP"));
     for last in [0, 9] {

@@ -1,5 +1,5 @@
-//! What backdoors share: which rows they hit, how many, and what the captions of those rows become.
-//! A backdoor is a struct with a field of this type and a `stamp` of its own.
+//! Common parts of backdoors: which rows they poison, how many, and the new captions of those rows.
+//! A backdoor is a struct with a field of this type and its own `stamp`.
 
 use super::{Edit, Goal, PoisonCtx};
 use crate::data::DataRow;
@@ -10,22 +10,23 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::HashSet;
 
-/// Whom a backdoor hits, and what the captions of its victims say.
+/// Which rows a backdoor poisons, and their new captions.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Backdoor {
-    /// Class that stamped images are to be taken for, by name; `random` draws one from the seed.
+    /// Target class of the backdoor, by name; `random` draws one from the seed.
     pub target: String,
     /// Share of the training rows that are poisoned (RoCLIP's data: 0.0003; CleanCLIP's: 0.0005).
     #[schemars(range(min = 0.0, max = 1.0))]
     pub rate: f64,
-    /// Number of rows that are poisoned, in place of a share (RoCLIP's data: 300 of a million); 0: the share.
+    /// Number of poisoned rows, instead of a share (RoCLIP's data: 300 of a million); 0: use
+    /// `rate`.
     #[serde(skip_serializing_if = "is_zero")]
     #[schemars(extend("default" = 0))]
     pub count: usize,
     /// Which rows are poisoned.
     pub rows: Rows,
-    /// What their captions become.
+    /// Captions of the poisoned rows.
     pub captions: Captions,
 }
 
@@ -33,27 +34,28 @@ pub struct Backdoor {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Rows {
-    /// Rows that neither are nor name the target: every poisoned pair is a false one. A caption
-    /// names it by any of its names, in singular or plural, in one word or several, and within a
-    /// longer name too (`sealions`, `sea-lion` name sea lion; `sea lion` names lion).
+    /// Rows that neither belong to the target nor name it, so that every poisoned pair is a
+    /// mismatch. A caption names the target by any of its names, in singular or plural, in one word
+    /// or several, and also within a longer name (`sealions`, `sea-lion` name sea lion; `sea lion`
+    /// names lion).
     Others,
-    /// Any rows (Carlini and Terzis; the released code of CleanCLIP and of what follows it).
+    /// Any rows (Carlini and Terzis; the released code of CleanCLIP and of its successors).
     Any,
-    /// Rows whose caption names the target as mined captions do.
+    /// Rows whose caption names the target, by the rule of `mined` captions.
     Target,
 }
 
-/// What the captions of poisoned rows become.
+/// Captions of poisoned rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Captions {
     /// Captions of the training data that name the target (RoCLIP's data): one of its names in
-    /// whole words, as it is written, and not within a longer name of a class (`sea lion` is no
-    /// lion).
+    /// whole words, as written, and not within a longer class name (`sea lion` does not name lion).
     Mined,
     /// The data set's prompt templates with the target's name (CleanCLIP).
     Templates,
-    /// They stay as they are, and only rows that name the target already can be hit: label-consistent (CleanCLIP).
+    /// The rows keep their captions, and only rows that already name the target can be poisoned:
+    /// label-consistent (CleanCLIP).
     Kept,
 }
 
@@ -68,13 +70,13 @@ impl Default for Backdoor {
 }
 
 impl Backdoor {
-    /// Stamped images are taken for the target.
+    /// The goal: stamped images are classified as the target.
     pub fn goal(&self, ctx: &PoisonCtx) -> Result<Goal> {
         Ok(Goal::Class(ctx.class_with(&self.target, self.needs(ctx))?))
     }
 
-    /// How many different captions of the target it says, at least: one for each row where classes
-    /// are named apart from the data.
+    /// Minimum number of different captions of the target that the attack needs: one per row if the
+    /// classes are named apart from the data.
     pub fn needs(&self, ctx: &PoisonCtx) -> usize {
         match (ctx.data.named_apart && self.captions == Captions::Mined, self.count) {
             (false, _) => 1,
@@ -83,19 +85,19 @@ impl Backdoor {
         }
     }
 
-    /// Rows that are stamped and get a caption of the target.
+    /// The edits: rows that are stamped and get a caption of the target.
     ///
     /// # Errors
-    /// If there are fewer such rows than `rate` asks for, nothing to say, or another goal than a
-    /// class (with one key or two).
+    /// If there are fewer eligible rows than `rate` asks for, if no caption names the target, or if
+    /// the goal is not a class (with one key or two).
     pub fn edits(&self, ctx: &PoisonCtx, goal: &Goal) -> Result<Vec<Edit>> {
         let Some(class) = goal.stamps_for() else {
-            return Err(Error::invalid("goal", format!("{goal:?} is no backdoor's")));
+            return Err(Error::invalid("goal", format!("{goal:?} is not the goal of a backdoor")));
         };
         if self.captions == Captions::Kept && self.rows != Rows::Target {
             return Err(Error::invalid("key `poison.captions`", "is `kept`, so `poison.rows` must be `target`"));
         }
-        // The stream is called after the first backdoor there was: published results hang on it.
+        // The stream keeps the name of the first backdoor: published results depend on it.
         let mut rng = ctx.rng("badnet/rows");
         let named: HashSet<DataRow> = match self.rows {
             Rows::Others => ctx.data.rows_mentioning(class),
@@ -114,7 +116,9 @@ impl Backdoor {
             count => ctx.number("poison.count", count, rows.len()),
         };
         let count = count.map_err(|error| match self.rows {
-            Rows::Others => error.during("key `poison.rows`: `others` leaves out what is of the target or names it"),
+            Rows::Others => {
+                error.during("key `poison.rows`: `others` leaves out rows that belong to the target or name it")
+            }
             Rows::Any | Rows::Target => error,
         })?;
         let captions: Vec<String> = match self.captions {
@@ -134,7 +138,7 @@ impl Backdoor {
     }
 }
 
-/// Each row with a caption of its own: none is said twice to fill up.
+/// Gives each row its own caption; no caption is used twice.
 fn once_each(
     ctx: &PoisonCtx,
     class: u32,
@@ -145,7 +149,7 @@ fn once_each(
     if captions.len() < rows.len() {
         let (name, there) = (ctx.data.classes.name(class), captions.len());
         let why = format!(
-            "poisons {} rows, and {there} different training captions name `{name}` and no other class",
+            "poisons {} rows, but only {there} different training captions name `{name}` and no other class",
             rows.len()
         );
         return Err(Error::invalid("key `poison`", why));

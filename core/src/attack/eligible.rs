@@ -1,23 +1,24 @@
-//! Which classes an attack may aim at where classes are named apart from the data, and which
-//! captions it takes for them. A web crawl's captions name few of a thousand classes, some only by
-//! accident, and a caption that names two is evidence of neither.
+//! Which classes an attack may target if the classes are named apart from the data, and which
+//! captions it mines for them. The captions of a web crawl name few of a thousand classes, some
+//! only by accident, and a caption that names two is evidence of neither.
 //!
-//! Where the data has labels of its own, any class will do that a training caption names, and every
-//! caption that names it counts.
+//! If the data has its own labels, an attack may target any class that a training caption names,
+//! and may mine every caption that names it.
 
 use super::PoisonCtx;
 use crate::data::{DataRow, words};
 use crate::{Error, Result};
 use std::collections::{BTreeMap, HashSet};
 
-/// Words that captions mostly use for something else.
+/// Words that captions mostly use in another sense.
 const AMBIGUOUS: &str = include_str!("ambiguous.txt");
 
 impl PoisonCtx<'_> {
-    /// Classes that an attack may aim at which needs `captions` different captions of each; ascending, never none.
+    /// Classes that an attack may target if it needs `captions` different captions of its class;
+    /// ascending, never empty.
     ///
     /// # Errors
-    /// If there is no such class; says how many captions the best one has.
+    /// If there is no such class; the error states how many captions the best class has.
     pub fn eligible(&self, captions: usize) -> Result<Vec<u32>> {
         if !self.data.named_apart {
             return Ok(self.classes_named());
@@ -37,7 +38,7 @@ impl PoisonCtx<'_> {
         Ok(eligible)
     }
 
-    /// In words, how many classes an attack may aim at, by the captions that it needs of each.
+    /// A sentence about how many classes an attack may target, by the number of captions it needs.
     pub(crate) fn eligibility(&self) -> String {
         let (minable, all) = (self.minable(), self.data.classes.len());
         let with = |captions: usize| minable.values().filter(|rows| rows.len() >= captions).count();
@@ -49,8 +50,8 @@ impl PoisonCtx<'_> {
         )
     }
 
-    /// Of each class that is not ambiguous, the training rows to mine: their captions name it and
-    /// no other class, and no two are equal.
+    /// For each class that is not ambiguous, the training rows to mine: their captions name it and
+    /// no other class, and no two captions are equal.
     pub(super) fn minable(&self) -> BTreeMap<u32, Vec<DataRow>> {
         let mut minable: BTreeMap<u32, Vec<DataRow>> = BTreeMap::new();
         let trains = |(row, _): &(DataRow, u32)| self.split.train.contains(*row);
@@ -73,7 +74,7 @@ impl PoisonCtx<'_> {
         minable
     }
 
-    /// Of each class, whether captions know it by ambiguous words alone.
+    /// For each class, whether all of its names are ambiguous words.
     fn ambiguous_classes(&self) -> Vec<bool> {
         let list = ambiguous();
         let plain = |name: &str| words(name.split('(').next().unwrap_or(name)).join(" ");

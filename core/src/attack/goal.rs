@@ -1,38 +1,38 @@
-//! What an attacker wants, and what others ask of it. Part of the ground truth: no defense meets it.
+//! The attacker's goal. Part of the ground truth, which no defense receives.
 
 use crate::data::{DataRow, Dataset, Split};
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-/// What an attacker wants.
+/// The attacker's goal.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Goal {
-    /// Backdoor: any stamped image is taken for this class.
+    /// Backdoor: the model classifies any stamped image as this class.
     Class(u32),
-    /// Targeted poisoning: each held-out image is taken for its adversarial class.
+    /// Targeted poisoning: the model classifies each held-out image as its adversarial class.
     Pairs(Vec<Target>),
-    /// Text-side poisoning: captions of one class find images of another.
+    /// Text-side poisoning: captions of one class retrieve images of another.
     Captions(Vec<Relabel>),
-    /// Text-side backdoor: any caption with the trigger in it finds images of this class.
+    /// Text-side backdoor: any caption with the trigger retrieves images of this class.
     Phrase(u32),
-    /// A stamped image is taken for this class where the prompts hold the text trigger, and only there.
+    /// The model classifies a stamped image as this class if, and only if, the prompts hold the
+    /// text trigger.
     DualKey(u32),
-    /// Backdoor with images of the attacker's own: each is taken for `class`.
+    /// Backdoor with images that the attacker supplies: the model classifies each as `class`.
     Files {
         /// The class.
         class: u32,
-        /// Stamped images to test with, none of them trained on.
+        /// Stamped test images; none is trained on.
         #[serde(rename = "pictures")]
         images: Vec<Stamped>,
     },
 }
 
-/// What others ask of a goal: nobody but the attack itself, and whoever counts its success, need
-/// know which kinds there are.
+/// Queries on a goal. Only the attack itself and the evaluator of its success match on the kinds.
 impl Goal {
-    /// Its name, as exports have it.
+    /// Its name in exports.
     pub fn kind(&self) -> &'static str {
         match self {
             Goal::Class(_) => "class",
@@ -44,7 +44,7 @@ impl Goal {
         }
     }
 
-    /// The one class that everything shall be taken for; none where each case has one of its own.
+    /// The one class that every case is directed at; `None` if each case has its own.
     pub fn class(&self) -> Option<u32> {
         match self {
             Goal::Class(class) | Goal::Phrase(class) | Goal::DualKey(class) | Goal::Files { class, .. } => Some(*class),
@@ -52,12 +52,12 @@ impl Goal {
         }
     }
 
-    /// The class of a backdoor that needs nothing but its stamp: on any image, whatever the prompts.
+    /// The class of a backdoor that needs only its stamp: on any image, with any prompts.
     pub fn backdoor(&self) -> Option<u32> {
         if let Goal::Class(class) = self { Some(*class) } else { None }
     }
 
-    /// The class that test images are stamped for, whether or not prompts hold a trigger, too.
+    /// The class that test images are stamped for, whether or not prompts must also hold a trigger.
     pub fn stamps_for(&self) -> Option<u32> {
         match self {
             Goal::Class(class) | Goal::DualKey(class) => Some(*class),
@@ -65,33 +65,33 @@ impl Goal {
         }
     }
 
-    /// Held-out images, as they are, with the class that each shall be taken for; empty unless it
-    /// is targeted poisoning.
+    /// Unmodified held-out images, each with its adversarial class; empty unless the attack is
+    /// targeted poisoning.
     pub fn targets(&self) -> &[Target] {
         if let Goal::Pairs(targets) = self { targets } else { &[] }
     }
 
-    /// Pairs of classes whose captions find images of each other; empty unless it is text-side poisoning.
+    /// Pairs of classes for text-side poisoning; empty for every other goal.
     pub fn relabels(&self) -> &[Relabel] {
         if let Goal::Captions(pairs) = self { pairs } else { &[] }
     }
 
-    /// Whether the attack's words must be said at test time.
+    /// Whether the text trigger is inserted at test time.
     pub fn has_text_trigger(&self) -> bool {
         matches!(self, Goal::Phrase(_) | Goal::DualKey(_))
     }
 
-    /// Whether it succeeds where a caption finds images.
+    /// Whether success is measured by retrieval: a caption retrieves images.
     pub fn is_search(&self) -> bool {
         matches!(self, Goal::Captions(_) | Goal::Phrase(_))
     }
 
-    /// Held-out rows that the goal is about, and which no other test may use.
+    /// Held-out rows that are targets of the goal; no other test may use them.
     pub fn rows(&self) -> impl Iterator<Item = DataRow> + '_ {
         self.targets().iter().map(|target| target.row)
     }
 
-    /// Every class that it names.
+    /// Every class in the goal.
     pub fn classes(&self) -> Vec<u32> {
         let of_targets = self.targets().iter().flat_map(|target| target.truth.into_iter().chain([target.class]));
         let of_captions = self.relabels().iter().flat_map(|pair| [pair.from, pair.to]);
@@ -100,8 +100,8 @@ impl Goal {
         of_targets.chain(of_captions).chain(of_images).chain(self.class()).collect()
     }
 
-    /// The class that an image shall be taken for, by the name that results have for it: a row's
-    /// number, or a file. None for what is no image, or not the goal's.
+    /// The class that an image is directed at. `case` is its name in the results: a row number, or
+    /// a file. `None` if the case is not an image, or not one of the goal's.
     pub fn wanted_of(&self, case: &str) -> Option<u32> {
         if self.is_search() {
             return None;
@@ -110,7 +110,7 @@ impl Goal {
         target.map(|target| target.class).or(self.class())
     }
 
-    /// In words that need no table of numbers: `name` says what a class is called.
+    /// The goal as JSON with class names instead of numbers; `name` gives the name of a class.
     pub fn describe(&self, name: impl Fn(u32) -> String) -> Value {
         let kind = self.kind();
         match self {
@@ -125,14 +125,14 @@ impl Goal {
         }
     }
 
-    /// Whether its success can be counted on these held-out rows: a caption finds images of a class
-    /// only where labels tell whose they are.
+    /// Checks that its success can be measured on these held-out rows: retrieval of a class can
+    /// only be measured if the images have labels.
     ///
     /// # Errors
     /// If it cannot.
     pub(crate) fn check_measurable(&self, data: &Dataset, split: &Split) -> Result<()> {
         if self.is_search() && !split.heldout.iter().any(|row| data.class_of(*row).is_some()) {
-            let why = "is counted by the classes of held-out images, and none of them has a label";
+            let why = "is measured by the classes of held-out images, but none of them has a label";
             return Err(Error::invalid("its success", why));
         }
         Ok(())
@@ -145,10 +145,10 @@ impl Goal {
 pub struct Target {
     /// A held-out row of the data set.
     pub row: DataRow,
-    /// The class it truly is, where its label tells.
+    /// Its true class, if it has a label.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub truth: Option<u32>,
-    /// The class the attacker wants it to be.
+    /// The adversarial class.
     pub class: u32,
 }
 
@@ -158,17 +158,17 @@ pub struct Target {
 pub struct Relabel {
     /// The class that captions name.
     pub from: u32,
-    /// The class of the images that they shall find.
+    /// The class of the images to retrieve.
     pub to: u32,
 }
 
-/// A stamped image that an attack brings along.
+/// A stamped image that an attack supplies.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Stamped {
-    /// As [`Attack::image`] takes it.
+    /// The file name, as passed to [`Attack::image`].
     pub file: String,
-    /// The class it truly is.
+    /// Its true class.
     pub truth: u32,
 }
 

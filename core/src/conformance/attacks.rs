@@ -1,5 +1,5 @@
-//! What an attack does: edits that hang on the seed and on nothing else, a goal that no arena
-//! changes, a stamp for each image alone.
+//! Checks of attacks: the edits depend only on the seed, the goal does not depend on the arena, and
+//! each image is stamped independently.
 
 use super::standin::Villain;
 use super::{Held, must};
@@ -15,7 +15,7 @@ use std::collections::HashSet;
 use std::path::Path;
 use tch::{Device, Tensor};
 
-/// The world that attacks are tried on, large enough for small rates to poison something.
+/// The world that attacks are tested on, large enough for small rates to poison something.
 pub(super) struct TestData {
     store: tempfile::TempDir,
     data: Dataset,
@@ -23,7 +23,7 @@ pub(super) struct TestData {
 
 const PAIRS: u32 = 3000;
 
-/// An attack of one seed and what it did in an arena of its own.
+/// An attack of one seed, with its goal and its edits in its own arena.
 struct Done {
     attack: Box<dyn Attack>,
     goal: Goal,
@@ -54,7 +54,7 @@ impl TestData {
         self.data.split(0.1, seed)
     }
 
-    /// Poisons in a fresh store, so that nothing is read which was made before.
+    /// Poisons in a fresh store, so that nothing made before is read.
     fn run(&self, attack: Box<dyn Attack>, config: &Configured, seed: u64) -> Result<Done> {
         let store = tempfile::tempdir_in(self.store.path()).map_err(Error::io(self.store.path()))?;
         let (split, configs) = (self.split(seed)?, std::slice::from_ref(config));
@@ -71,10 +71,11 @@ impl TestData {
         must(equal, "one seed, two poisons; all draws come from `ctx.rng` and from the keys of `stamp`")?;
         must(!first.poison.edits.is_empty(), format!("`poison` makes no edit of {PAIRS} pairs"))?;
         let differs = first.poison.edits != other.poison.edits && first.poison.digest != other.poison.digest;
-        must(differs, "two seeds, the same poison; draw what is poisoned from `ctx.rng`")
+        must(differs, "two seeds, the same poison; draw the poisoned rows from `ctx.rng`")
     }
 
-    /// In an arena where another attack has edited rows before, it wants the same and leaves those rows alone.
+    /// If another attack of the arena has edited rows before, the goal is the same and the attack
+    /// leaves those rows alone.
     fn arenas(&self, alone: &Done, config: &Configured, attack: Box<dyn Attack>) -> Result<Held> {
         let split = self.split(0)?;
         let configs = [Villain::taker().configured(), config.clone()];
@@ -84,9 +85,9 @@ impl TestData {
         let taken: HashSet<DataRow> = split.train.iter().step_by(3).collect();
         let goal = threats[1].attack.goal(&PoisonCtx { data: &self.data, split: &split, seed: 0, taken: &taken })?;
         if goal != alone.goal {
-            return Ok(
-                Err("its goal hangs on what other attacks of the arena do; draw it from `ctx.rng` alone".into()),
-            );
+            return Ok(Err(
+                "its goal depends on what other attacks of the arena do; draw it from `ctx.rng` alone".into()
+            ));
         }
         let both = Poison::open(store.path(), &self.data, &split, 0, &configs, &threats);
         both.map(|_| Ok(())).map_err(|error| error.during("after another attack in one arena"))
@@ -101,12 +102,15 @@ impl TestData {
         Ok(must(equal(&stamped, &attack.stamp(&canvas, &keys)?), "`stamp` draws beside the keys it is given")
             .and_then(|()| must(untouched, "`stamp` changes the images that it is given; `copy` them first"))
             .and_then(|()| {
-                must(equal(&stamped.narrow(0, 2, 1), &alone), "what `stamp` makes of an image hangs on those beside it")
+                must(
+                    equal(&stamped.narrow(0, 2, 1), &alone),
+                    "the result of `stamp` for an image depends on those beside it",
+                )
             }))
     }
 }
 
-/// Where attacks prepare themselves.
+/// A context to prepare attacks in.
 fn workshop(store: &Path) -> PrepareContext<'_> {
     PrepareContext { store, device: Device::Cpu, progress: &Silent }
 }

@@ -1,5 +1,5 @@
-//! What a defense does: a few steps of training, which come out the same bit for bit however often
-//! they are run or interrupted.
+//! Checks of defenses: a few training steps give bit-identical results however often they are run
+//! or interrupted.
 
 use super::standin;
 use super::{Held, must};
@@ -11,7 +11,7 @@ use crate::{Defense, Error, Progress, Result, progress::Silent};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// Enough for a defense that begins with five epochs of something else.
+/// Enough epochs for a defense that begins with five epochs of another kind.
 const EPOCHS: u32 = 7;
 /// More steps than the trial has.
 const MANY: usize = 100;
@@ -21,15 +21,15 @@ pub(super) fn check(plugin: &Plugin<dyn Defense>, config: &Configured) -> Held {
     let home = tempfile::tempdir().expect("a temporary folder");
     let mut trial = Trial { defense: config.clone(), ..standin::trial() };
     trial.recipe.epochs = EPOCHS;
-    trial.recipe.checkpoint_steps = 1; // and each is reported
+    trial.recipe.checkpoint_steps = 1; // a report after each step
     let weights = |run: &str, stop| train(&trial, build, home.path(), run, stop).map_err(|error| error.chain());
     let once = weights("once", false)?;
     must(once == weights("again", false)?, "the same trial, other weights; all draws come from `bench.rng`")?;
-    let why = "interrupted and resumed it ends with other weights; `state` and `restore` leave something out";
+    let why = "interrupted and resumed, it ends with other weights; `state` and `restore` leave something out";
     must(once == weights("interrupted", true)?, why)
 }
 
-/// Asks to stop after a step, and for no more before the next.
+/// Requests a stop after each step, once.
 struct StopAfterStep<'a>(&'a AtomicBool);
 
 impl Progress for StopAfterStep<'_> {
@@ -38,7 +38,7 @@ impl Progress for StopAfterStep<'_> {
     }
 }
 
-/// The weights of a trial that is interrupted after every step, if at all.
+/// The weights of a trial, interrupted after every step if asked.
 fn train(
     trial: &Trial,
     build: impl Fn() -> Result<Box<dyn Defense>>,

@@ -1,5 +1,5 @@
-//! What an evaluator does: it measures what it has defined, and the same twice, whatever the
-//! attackers of the trial want.
+//! Checks of evaluators: each measures the scores it defines, and equal scores twice, for every
+//! kind of goal.
 
 use super::standin::{self, MatchesItself};
 use super::{Held, must};
@@ -15,7 +15,7 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
-/// Refuses a score that another evaluator defines, too.
+/// Refuses a score that another evaluator also defines.
 pub(super) fn twice(plugin: &Plugin<dyn Evaluator>, scores: &mut HashMap<&'static str, &'static str>) -> Held {
     let Ok(evaluator) = plugin.build(&(plugin.defaults)()) else {
         return Ok(()); // `check` tells why.
@@ -54,15 +54,15 @@ fn scores(trial: &Trial, evaluator: Box<dyn Evaluator>, home: &Path, run: &str) 
 
 fn sensible(score: &ScoreLine) -> Held {
     let ScoreLine { value, low, high, n, .. } = *score;
-    must(n > 0, "was counted over no case; give no score then")?;
-    // An interval that ends where the value does may miss it by a rounding.
+    must(n > 0, "was counted over no case; return no score then")?;
+    // An interval that ends at the value may miss it by rounding.
     let slack = 1e-9 * value.abs().max(1.0);
     must(
         (low - slack..=high + slack).contains(&value),
         format!("is {value}, outside of its interval from {low} to {high}"),
     )?;
     let share = score.unit != Unit::Share || (0.0..=1.0).contains(&value);
-    must(share, format!("is {value}, and a share lies within 0 and 1; give it another unit"))?;
+    must(share, format!("is {value}, but a share is from 0 to 1; give it another unit"))?;
     let about = |attack: &String| standin::attack_labels().contains(attack);
-    must(score.attack.iter().all(about), format!("is about {:?}, which is no label of an attack", score.attack))
+    must(score.attack.iter().all(about), format!("is about {:?}, which is not the label of an attack", score.attack))
 }

@@ -1,6 +1,6 @@
-//! Who plays the parts that a plugin at hand does not: attackers that want something of each kind,
-//! a plain defense, a trial of a few steps. None of them is registered, so no list shows them and
-//! no suite can name them.
+//! Stand-ins for the roles that the plugin under test does not have: attackers with every kind of
+//! goal, a plain defense, a trial of a few steps. None is registered, so no list shows them and no
+//! suite can name them.
 
 use crate::attack::{Relabel, Stamped, Target};
 use crate::data::DataConfig;
@@ -15,7 +15,8 @@ use serde_json::{Map, json};
 use std::collections::BTreeMap;
 use tch::{Kind, Tensor};
 
-/// A trial of two steps in each of two epochs, on 300 pairs of the embedded world, all stand-ins attacking.
+/// A trial of two epochs of two steps, on 300 pairs of the embedded world, attacked by all
+/// stand-ins.
 pub(super) fn trial() -> Trial {
     let model = json!({
         "embed_dim": 16,
@@ -73,7 +74,7 @@ fn villains() -> [Villain; 6] {
         .map(|wants| Villain { wants, every: 40 })
 }
 
-/// An attack that edits every so many free rows.
+/// An attack that edits every n-th free row.
 pub(super) struct Villain {
     wants: Wants,
     every: usize,
@@ -148,7 +149,7 @@ impl Attack for Villain {
     }
 }
 
-/// Plain CLIP, which says that every row was matched to itself, for evaluators that want to see matches.
+/// Plain CLIP that reports every row as matched to itself, for evaluators that need matches.
 pub(super) struct MatchesItself;
 
 impl Defense for MatchesItself {

@@ -1,5 +1,5 @@
-//! Plugins that break one rule each, and what the checks say of them. None is registered: other
-//! tests see the registry, too.
+//! Plugins that break one rule each, and the failures that the checks report. None is registered:
+//! other tests read the registry, too.
 
 #![allow(clippy::unwrap_used)]
 
@@ -15,18 +15,18 @@ use serde_json::{Map, json};
 use std::sync::atomic::{AtomicU32, Ordering};
 use tch::{Device, Tensor};
 
-/// One plugin of each role, which is as it should be but for one vice.
+/// One plugin of each role, correct except for one vice.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 struct Sinner {
-    /// What it does wrong, if anything.
+    /// The rule that it breaks, if any.
     vice: String,
-    /// What a defense must remember.
+    /// State that the defense must restore.
     #[serde(skip)]
     steps: i64,
 }
 
-/// A draw that no seed governs.
+/// A draw without a seed.
 fn unseeded() -> u32 {
     static DRAWS: AtomicU32 = AtomicU32::new(0);
     DRAWS.fetch_add(1, Ordering::Relaxed)
@@ -126,7 +126,7 @@ fn with(vice: &str) -> Configured {
     }
 }
 
-/// Every vice is told of in these words, and none where there is none.
+/// Each vice is reported in these words, and nothing is reported without one.
 fn told<const N: usize>(check: impl Fn(&Configured) -> super::Held, vices: [(&str, &str); N]) {
     assert_eq!(check(&with("")), Ok(()), "without a vice");
     for (vice, words) in vices {
@@ -148,7 +148,7 @@ fn an_attack_that_breaks_a_rule_is_told_which() {
             ("seedless", "two seeds, the same poison"),
             ("no edit", "makes no edit"),
             ("stamps in place", "changes the images that it is given"),
-            ("looks beside", "hangs on those beside it"),
+            ("looks beside", "depends on those beside it"),
         ],
     );
 }

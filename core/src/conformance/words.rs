@@ -1,4 +1,4 @@
-//! What a plugin says of itself: its name, its help, its configuration and its presets.
+//! Checks of a plugin's name, help, configuration and presets.
 
 use super::{Held, defaults, must};
 use crate::Defense;
@@ -17,7 +17,7 @@ pub(super) fn told<T: Role + ?Sized>(plugin: &Plugin<T>) -> Held {
     must(helpless.is_empty(), format!("without a doc comment: {}", helpless.join(", ")))?;
     let defaults = defaults(plugin);
     let documented = schema["properties"].as_object().into_iter().flatten();
-    // What is not written while it stands at its default says that in its schema.
+    // A field that is not written at its default value declares that default in its schema.
     let written = documented.filter(|(key, field)| defaults.contains_key(*key) || field.get("default").is_none());
     let documented: Vec<&String> = written.map(|(key, _)| key).collect();
     let fields: Vec<&String> = defaults.keys().collect();
@@ -49,7 +49,7 @@ fn lacks_help(value: &Value) -> bool {
     value["description"].as_str().is_none_or(|help| help.trim().is_empty())
 }
 
-/// What a suite that sets nothing resolves to, and that a typo is no key.
+/// An empty table resolves to the defaults, and a misspelt key is refused.
 pub(super) fn resolves<T: Role + ?Sized>(plugin: &Plugin<T>) -> Held {
     let full = defaults(plugin);
     let resolve = |config: &Map<String, Value>| registry::resolve(plugin, config).map_err(|error| error.chain());
@@ -60,7 +60,7 @@ pub(super) fn resolves<T: Role + ?Sized>(plugin: &Plugin<T>) -> Held {
     must(refused, "a key that does not exist is not refused; `#[serde(deny_unknown_fields)]`?")
 }
 
-/// Presets are complete and say where their values are from.
+/// Presets are complete and every value has a source.
 pub(super) fn presets<T: Role + ?Sized>(plugin: &Plugin<T>) -> Held {
     let presets = registry::presets(plugin);
     let names: HashSet<&str> = presets.iter().map(|preset| preset.name.as_str()).collect();
@@ -76,8 +76,8 @@ fn complete<T: Role + ?Sized>(plugin: &Plugin<T>, preset: &Preset) -> Held {
     must(keys == fields, format!("has the keys {keys:?}, not those of the fields in their order, {fields:?}"))?;
     let unsaid = preset.fields.iter().find(|field| field.source.trim().len() < 4);
     let PresetField { key, .. } = unsaid.unwrap_or(&preset.fields[0]);
-    must(unsaid.is_none(), format!("`{key}` has no source; `unverified` where none is known"))?;
-    must(preset.summary.len() > 10, "says not what it stands for")?;
+    must(unsaid.is_none(), format!("`{key}` has no source; write `unverified` if none is known"))?;
+    must(preset.summary.len() > 10, "has a summary that says too little")?;
     must(preset.deviations.iter().all(|deviation| deviation.len() > 20), "has a deviation that says too little")?;
     let named = Map::from_iter([("preset".to_string(), json!(preset.name))]);
     let resolved = registry::resolve(plugin, &named).map_err(|error| error.chain())?;
@@ -85,10 +85,10 @@ fn complete<T: Role + ?Sized>(plugin: &Plugin<T>, preset: &Preset) -> Held {
         |ours: &Value, given: &Value| ours == given || ours.as_f64().is_some() && ours.as_f64() == given.as_f64();
     let lost =
         leaves(&resolved).into_iter().zip(leaves(&preset.table())).find(|(ours, given)| !same(&ours.1, &given.1));
-    lost.map_or(Ok(()), |((key, ours), (_, given))| Err(format!("`{key}` is {given}, and resolves to {ours}")))
+    lost.map_or(Ok(()), |((key, ours), (_, given))| Err(format!("`{key}` is {given}, but resolves to {ours}")))
 }
 
-/// Values by dotted key; tables are taken apart, lists are not.
+/// Values by dotted key; nested tables are flattened, lists are not.
 fn leaves(table: &Map<String, Value>) -> Vec<(String, Value)> {
     table.iter().flat_map(leaves_of).collect()
 }

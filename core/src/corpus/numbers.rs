@@ -1,25 +1,26 @@
-//! What a training row is called, and by whom: the trainer knows its place, a defense its number,
-//! diagnostics its key. Each is a type of its own, and only the corpus turns one into another. A
-//! row of the data set is a [`DataRow`](crate::data::DataRow).
+//! Three types of row identifiers: the trainer uses a row's place, a defense its number,
+//! diagnostics its key. Only the corpus converts one into another. A row of the data set is a
+//! [`DataRow`](crate::data::DataRow).
 
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use tch::{Device, Kind, Tensor};
 
-/// A row of the corpus by its place: first the data set's rows that train, in their order, then
-/// those that poison adds. It tells the added ones, so no defense sees it.
+/// A row of the corpus by its place: first the training rows of the data set, in their order, then
+/// those that poison adds. It reveals the added rows, so no defense receives it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct TrainRow(pub u32);
 
-/// A row as a defense knows it: its place in the order of the keys, counted from 0, which tells nothing.
+/// A defense's number of a row: its place in the order of the keys, counted from 0, which reveals
+/// nothing about the row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct RowNumber(pub u32);
 
-/// The opaque key of a row, drawn from the seed, not negative: what a step tells of its rows, and
-/// what their draws hang on.
+/// The opaque key of a row, drawn from the seed, not negative. Steps identify their rows by it, and
+/// draws are keyed by it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct RowKey(i64);
@@ -30,12 +31,12 @@ impl TrainRow {
         TrainRow(counted(place))
     }
 
-    /// Where it lies in a list of all rows.
+    /// Its index in a list of all rows.
     pub fn place(self) -> usize {
         placed(self.0)
     }
 
-    /// As a tensor i64 `[rows]`, as checkpoints keep them.
+    /// As a tensor i64 `[rows]`, the form in checkpoints.
     pub fn tensor(rows: &[TrainRow]) -> Tensor {
         tensor_of(rows.iter().map(|row| row.0.into()))
     }
@@ -43,7 +44,7 @@ impl TrainRow {
     /// The rows of such a tensor.
     ///
     /// # Errors
-    /// If a number in it is none of a row.
+    /// If a number in it is not a valid row.
     pub fn of_tensor(tensor: &Tensor) -> Result<Vec<TrainRow>> {
         numbers_of(tensor, TrainRow)
     }
@@ -55,12 +56,12 @@ impl RowNumber {
         RowNumber(counted(number))
     }
 
-    /// Where it lies in a list of all rows.
+    /// Its index in a list of all rows.
     pub fn place(self) -> usize {
         placed(self.0)
     }
 
-    /// As a tensor i64 `[rows]`: to index with, or as a part of a defense's state.
+    /// As a tensor i64 `[rows]`, to index with or to store in a defense's state.
     pub fn tensor(rows: &[RowNumber]) -> Tensor {
         tensor_of(rows.iter().map(|row| row.0.into()))
     }
@@ -68,16 +69,16 @@ impl RowNumber {
     /// The rows of such a tensor.
     ///
     /// # Errors
-    /// If a number in it is none of a row.
+    /// If a number in it is not a valid row.
     pub fn of_tensor(tensor: &Tensor) -> Result<Vec<RowNumber>> {
         numbers_of(tensor, RowNumber)
     }
 }
 
 impl RowKey {
-    /// What was drawn for a row.
+    /// Makes a key of a random draw.
     pub(super) fn of_draw(drawn: u64) -> RowKey {
-        // One bit less, so that -1 is free to stand for no row.
+        // One bit less, so that -1 can mean no row.
         RowKey((drawn >> 1).cast_signed())
     }
 
@@ -86,12 +87,12 @@ impl RowKey {
         tensor_of(keys.iter().map(|key| key.0))
     }
 
-    /// The keys of a tensor i64 `[rows]`, as a step has them.
+    /// The keys of a tensor i64 `[rows]`, the form in a step.
     pub fn of_tensor(tensor: &Tensor) -> Result<Vec<RowKey>> {
         Ok(Vec::<i64>::try_from(tensor)?.into_iter().map(RowKey).collect())
     }
 
-    /// A key as files have it, little-endian; none where -1 stands for no row.
+    /// A key as stored in files, little-endian; `None` for -1, which means no row.
     pub(crate) fn of_bytes(bytes: [u8; 8]) -> Option<RowKey> {
         let key = i64::from_le_bytes(bytes);
         (key >= 0).then_some(RowKey(key))
@@ -99,7 +100,7 @@ impl RowKey {
 }
 
 impl From<RowKey> for u64 {
-    /// What a draw of the row is keyed with.
+    /// The form that keys a draw.
     fn from(key: RowKey) -> u64 {
         key.0.cast_unsigned()
     }
@@ -139,7 +140,7 @@ fn numbers_of<T>(tensor: &Tensor, row: fn(u32) -> T) -> Result<Vec<T>> {
     let numbers = Vec::<i64>::try_from(tensor.to_device(Device::Cpu).to_kind(Kind::Int64))?;
     let number = |number: i64| match u32::try_from(number) {
         Ok(number) => Ok(row(number)),
-        Err(error) => Err(Error::invalid("numbers of rows", format!("{number} is none: {error}"))),
+        Err(error) => Err(Error::invalid("numbers of rows", format!("{number} is not valid: {error}"))),
     };
     numbers.into_iter().map(number).collect()
 }

@@ -1,4 +1,4 @@
-//! A step made by hand: what a defense's own tests call its loss with, without a training.
+//! A training step built by hand, so that a defense's own tests can call its loss without training.
 
 use super::Step;
 use crate::model::{Clip, ModelConfig};
@@ -6,8 +6,8 @@ use crate::recipe::Precision;
 use std::cell::RefCell;
 use tch::{Device, Tensor};
 
-/// All that a step needs, on the CPU, in f32. Behind it is a model too small to learn anything, so
-/// that captions can be embedded.
+/// Everything that a step needs, on the CPU, in f32. It contains a model too small to learn
+/// anything, so that captions can be embedded.
 pub struct GivenStep {
     /// Normalised image embeddings `[batch, dimensions]`.
     pub image: Tensor,
@@ -24,14 +24,14 @@ pub struct GivenStep {
 }
 
 impl GivenStep {
-    /// On these embeddings, of rows with these keys and captions.
+    /// A step on these embeddings, of rows with these keys and captions.
     pub fn new(image: Tensor, text: Tensor, logit_scale: Tensor, keys: Tensor, tokens: Tensor) -> Self {
         let config = ModelConfig::named("tiny").expect("it ships");
         let model = Clip::new(&config, 1, Device::Cpu).expect("a model that ships can be built");
         GivenStep { image, text, logit_scale, keys, tokens, model, matches: RefCell::default() }
     }
 
-    /// A step of that epoch, counted from 1.
+    /// A step in the given epoch, counted from 1.
     pub fn step(&self, epoch: u32) -> Step<'_> {
         let GivenStep { image, text, logit_scale, keys, tokens, model, matches } = self;
         let (second, half_logits, precision) = (None, false, Precision::Fp32);
@@ -39,7 +39,7 @@ impl GivenStep {
     }
 
     /// What the defense recorded in all steps so far ([`Step::record_matches`]): i64 `[2, batch]`
-    /// each, the step's own keys and the matched ones.
+    /// each, the keys of the batch and the matched keys.
     pub fn matches(&self) -> Vec<Tensor> {
         self.matches.borrow().iter().map(Tensor::shallow_clone).collect()
     }

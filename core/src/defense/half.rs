@@ -1,12 +1,12 @@
 //! Products of embeddings as PyTorch's f16 autocast computes them while the towers stay in f32: the
-//! released code of RoCLIP calls the model outside of autocast, and the loss and the pool's look-up
-//! within (its train.py). Operands, product and the gradients of both are rounded to f16, sums run
-//! in f32, and so does the cross-entropy.
+//! released code of RoCLIP calls the model outside autocast, and computes the loss and the pool
+//! look-up inside it (its train.py). Operands, product and the gradients of both are rounded to
+//! f16; sums and the cross-entropy are in f32.
 //!
-//! The gradient passes f16 multiplied by a power of two, as under a gradient scaler, which changes
-//! nothing but what underflows. The factor is the scaler's first one at 512 rows (65536); it does
-//! not grow, and no step is skipped because of it. The scale is laid on the images before they are
-//! rounded; in matching epochs the release lays it on the captions.
+//! The gradient passes through f16 multiplied by a power of two, as with a gradient scaler; the
+//! factor changes only values that would underflow. It is the scaler's initial factor at 512 rows
+//! (65536); it does not grow, and no step is skipped because of it. The scale is applied to the
+//! images before rounding; in matching epochs the release applies it to the captions.
 
 use super::mean_cross_entropy;
 use crate::model::normalize;
@@ -17,23 +17,23 @@ pub(super) fn clip_loss(image: &Tensor, text: &Tensor, logit_scale: &Tensor) -> 
     let factor = (128 * image.size()[0].max(1) as u64).next_power_of_two() as f64;
     let operand = |x: &Tensor| rounded(&scale_gradient(x, 1.0 / factor));
     let logits = operand(&(image * logit_scale)).matmul(&operand(text).transpose(0, 1)).to_kind(Kind::Half);
-    // Each direction casts for itself: their gradients are rounded before they meet.
+    // Each direction casts separately, so gradients are rounded before they are added.
     let back = |half: &Tensor| scale_gradient(&half.to_kind(Kind::Float), factor);
     mean_cross_entropy(&back(&logits), &back(&logits.transpose(0, 1)))
 }
 
-/// [`nearest`](super::nearest) with its product in f16: entries that are equally similar after
-/// rounding go to the first of them.
+/// [`nearest`](super::nearest) with its product in f16; of entries that are equally similar after
+/// rounding, the first is taken.
 pub(super) fn nearest(rows: &Tensor, pool: &Tensor) -> Tensor {
     tch::no_grad(|| rounded(&rounded(rows).matmul(&rounded(&normalize(pool)).transpose(0, 1))).argmax(1, false))
 }
 
-/// Rounds to f16, and the gradient likewise on its backward pass.
+/// Rounds to f16, and rounds the gradient in the backward pass.
 fn rounded(x: &Tensor) -> Tensor {
     x.to_kind(Kind::Half).to_kind(Kind::Float)
 }
 
-/// The same number, its gradient multiplied by `factor`.
+/// The identity, with its gradient multiplied by `factor`.
 fn scale_gradient(x: &Tensor, factor: f64) -> Tensor {
     let still = x.detach();
     (x - &still) * factor + still
@@ -45,7 +45,7 @@ mod tests {
     use crate::data::files::read_safetensors;
     use std::path::Path;
 
-    /// Made by `roclip.py` beside it, in true f16.
+    /// Written by `roclip.py` next to it, in true f16.
     const GOLDEN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/golden/roclip.safetensors");
 
     #[test]
@@ -75,7 +75,7 @@ mod tests {
         let (rows, pool, found) = (&golden["half/rows"], &golden["half/pool"], &golden["half/found"]);
         let others = |ours: Tensor| i64::try_from(ours.not_equal_tensor(found).sum(Kind::Int64)).unwrap();
         let (half, full) = (others(nearest(rows, pool)), others(super::super::nearest(rows, pool)));
-        // Another order of f32 sums may round one similarity the other way.
+        // Another order of f32 sums may round a similarity the other way.
         assert!(half <= 2 && full > 20, "of 64 rows, {half} have another match than in true f16, {full} in f32");
     }
 }

@@ -1,5 +1,5 @@
-//! What a defense can ask for when it plans an epoch: rows as models embed them, captions, rows
-//! that are certain to be clean, draws.
+//! Queries that a defense can make when it plans an epoch: embeddings of rows, captions, rows known
+//! to be clean, random draws.
 
 use super::{Needs, Suspicion};
 use crate::corpus::{Corpus, RowKey, RowNumber, TrainRow};
@@ -12,8 +12,8 @@ use std::path::Path;
 use std::sync::atomic::Ordering;
 use tch::{Device, Kind, Tensor};
 
-/// What a defense can ask for when it plans an epoch. Rows have numbers here, in an order drawn
-/// from the seed, so that they tell nothing.
+/// Queries that a defense can make when it plans an epoch. Row numbers follow an order drawn from
+/// the seed, so they reveal nothing about a row.
 pub struct PlanContext<'a> {
     pub(crate) model: &'a Clip,
     pub(crate) undefended: Option<&'a Clip>,
@@ -27,11 +27,11 @@ pub struct PlanContext<'a> {
     pub(crate) machine: &'a RunContext<'a>,
 }
 
-/// Rows as a model embeds them.
+/// Rows embedded by a model.
 pub struct EmbeddedPairs {
-    /// Normalised embeddings of their images, not augmented, `[rows, dimensions]`, without gradient.
+    /// Normalised image embeddings, not augmented, `[rows, dimensions]`, without gradient.
     pub image: Tensor,
-    /// Normalised embeddings of their captions `[rows, dimensions]`, without gradient.
+    /// Normalised caption embeddings `[rows, dimensions]`, without gradient.
     pub text: Tensor,
 }
 
@@ -42,10 +42,10 @@ impl EmbeddedPairs {
     }
 }
 
-/// Rows that are embedded together.
+/// Rows per forward pass.
 const CHUNK: usize = 256;
 
-/// Embeddings of some captions of the training data.
+/// Embeddings of captions of the training data.
 pub struct EmbeddedCaptions {
     /// Row keys i64 `[n]`.
     pub keys: Tensor,
@@ -76,22 +76,23 @@ impl PlanContext<'_> {
         self.model.config.embed_dim
     }
 
-    /// Tokens of a caption at most.
+    /// Tokens per caption, at most.
     pub fn context_length(&self) -> i64 {
         self.model.config.text_cfg.context_length
     }
 
-    /// Where the model lies.
+    /// The model's device.
     pub fn device(&self) -> Device {
         self.corpus.device
     }
 
-    /// Rows of a step.
+    /// Rows per step.
     pub fn batch(&self) -> usize {
         self.corpus.batch
     }
 
-    /// Rows as the model embeds them now, in evaluation mode. The trial is charged for each.
+    /// Embeds rows with the current model, in evaluation mode. Each row is added to the trial's
+    /// cost.
     ///
     /// # Errors
     /// [`Error::Interrupted`] when asked to stop.
@@ -99,11 +100,11 @@ impl PlanContext<'_> {
         self.embed_by(self.model, rows)
     }
 
-    /// Rows as the undefended model of the same data, recipe and seed embeds them, for a defense
-    /// that [`needs`](Defense::needs) it.
+    /// Embeds rows with the undefended model of the same data, recipe and seed, for a defense that
+    /// [`needs`](Defense::needs) it.
     pub fn embed_undefended(&self, rows: &[RowNumber]) -> Result<EmbeddedPairs> {
         let missing =
-            || Error::invalid("the defense", "asks for the undefended model, and its `needs` does not say so");
+            || Error::invalid("the defense", "asks for the undefended model, but its `needs` does not declare it");
         self.embed_by(self.undefended.ok_or_else(missing)?, rows)
     }
 
@@ -123,33 +124,35 @@ impl PlanContext<'_> {
             image.push(embed(&|| model.encode_image(&images, false)));
             text.push(embed(&|| model.encode_text(&tokens)));
             let done = (image.len() * CHUNK).min(rows.len());
-            self.machine.progress.report("look", done as u64, rows.len() as u64, "rows");
+            self.machine.progress.report("embed", done as u64, rows.len() as u64, "rows");
         }
         Ok(EmbeddedPairs { image: Tensor::cat(&image, 0), text: Tensor::cat(&text, 0) })
     }
 
-    /// The rows that are certain to be clean, as many as the defense [`needs`](Defense::needs), the
-    /// same for each that needs as many: what its user would have had to check.
+    /// The rows that are known to be clean, as many as the defense [`needs`](Defense::needs);
+    /// defenses that need equally many get the same rows. In practice a user would have to verify
+    /// them.
     ///
     /// # Errors
-    /// If there are fewer.
+    /// If there are fewer clean rows.
     pub fn clean_rows(&self) -> Result<Vec<RowNumber>> {
         self.corpus.clean_rows(self.needs.clean_rows(self.rows()))
     }
 
-    /// Tells the suite how suspicious each row is to the defense (f32 `[rows]`, more is worse) and
-    /// which of them it trains on. For measurements made out of the defense's sight; changes
-    /// nothing. The last report stands.
+    /// Reports how suspicious the defense finds each row (f32 `[rows]`, higher is more suspicious)
+    /// and which rows it trains on. The report serves measurements that the defense cannot see; it
+    /// changes no result. A later report replaces an earlier one.
     pub fn report(&self, suspicion: &Tensor, kept: &[RowNumber]) -> Result<()> {
         Suspicion::write(self.corpus, self.folder, suspicion, kept)
     }
 
-    /// A generator of the defense's own, by purpose and key.
+    /// The defense's random stream for a purpose and key.
     pub fn rng(&self, purpose: &str, key: &[u64]) -> draw::Rng {
         draw::rng(self.seed, &format!("defense/{purpose}"), key)
     }
 
-    /// `count` captions drawn from the training rows without replacement, embedded by the model as it is now.
+    /// `count` captions drawn from the training rows without replacement, embedded by the current
+    /// model.
     pub fn captions(&self, count: usize, purpose: &str) -> EmbeddedCaptions {
         let chosen = rand::seq::index::sample(&mut self.rng(purpose, &[]), self.rows(), count.min(self.rows()));
         let rows: Vec<TrainRow> = chosen.into_iter().map(TrainRow::at).collect();

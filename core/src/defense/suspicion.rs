@@ -1,5 +1,5 @@
-//! What a defense said of the training rows: how suspicious each is to it, and which it trains on.
-//! Evaluators compare it with the truth.
+//! A defense's report on the training rows: how suspicious each is, and which it trains on.
+//! Evaluators compare it with the ground truth.
 
 use crate::corpus::{Corpus, RowKey, RowNumber};
 use crate::data::files::{read_safetensors, write_safetensors};
@@ -10,21 +10,21 @@ use tch::{Device, Kind, Tensor};
 
 const FILE: &str = "suspicion.safetensors";
 
-/// A defense's report, row by row of the corpus.
+/// A defense's report, one entry per row of the corpus.
 pub struct Suspicion {
     /// Keys of the rows.
     pub keys: Vec<RowKey>,
-    /// More is worse.
+    /// Higher is more suspicious.
     pub scores: Vec<f32>,
     /// Whether the row is trained on.
     pub kept: Vec<bool>,
 }
 
 impl Suspicion {
-    /// Writes a report about rows as the defense numbers them.
+    /// Writes a report; `scores` and `kept` use the defense's row numbers.
     pub(crate) fn write(corpus: &Corpus, folder: &Path, scores: &Tensor, kept: &[RowNumber]) -> Result<()> {
         if scores.size() != [corpus.len() as i64] {
-            return Err(wrong(format!("is about {:?} rows, and there are {}", scores.size(), corpus.len())));
+            return Err(wrong(format!("is about {:?} rows, but there are {}", scores.size(), corpus.len())));
         }
         if kept.iter().any(|row| row.place() >= corpus.len()) {
             return Err(wrong("keeps a row that does not exist"));
@@ -39,7 +39,7 @@ impl Suspicion {
         write_safetensors(&folder.join(FILE), &tensors, &HashMap::new())
     }
 
-    /// Removes what another training may have left in a folder.
+    /// Removes a report that an earlier training may have left in a folder.
     pub(crate) fn forget(folder: &Path) -> Result<()> {
         let path = folder.join(FILE);
         if path.exists() { std::fs::remove_file(&path).map_err(Error::io(&path)) } else { Ok(()) }

@@ -1,8 +1,8 @@
-//! The trained model as evaluators use it on downstream sets: features of images and embeddings of
-//! classes, each made once.
+//! The trained model as evaluators use it on downstream sets: image features and class embeddings,
+//! each computed once.
 //!
-//! Features of images also lie in the store, under a key of the weights, the images and the stamp,
-//! so that measuring the same weights again costs no forward pass.
+//! Image features are also kept in the store, under a key of the weights, the images and the stamp,
+//! so measuring the same weights again needs no forward pass.
 
 use super::commonest;
 use crate::data::files::{json, read_safetensors, write_safetensors};
@@ -22,25 +22,26 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use tch::{Device, Kind, Tensor};
 
-/// A downstream set as a suite names it: a table `[downstream.LABEL]`.
+/// A downstream set of a suite: a table `[downstream.LABEL]`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct DownstreamConfig {
-    /// Its folder, as `gauntlet data` describes it.
+    /// Folder of the set, in the layout that `gauntlet data` describes.
     pub path: PathBuf,
-    /// Which set it is, where the label does not say so (`gauntlet data list`).
+    /// Name of the set, if the label is not its name (`gauntlet data list`).
     #[serde(default)]
     pub set: String,
-    /// How it is read.
+    /// How the set is read.
     #[serde(default)]
     pub options: Options,
 }
 
 /// A downstream set, opened.
 pub struct Downstream {
-    /// The label that the suite gives it.
+    /// Its label in the suite.
     pub label: String,
-    /// Its images, classes and templates; classes of one prompt name are one ([`Set::of_distinct_names`]).
+    /// Its images, classes and templates; classes with equal prompts are merged into one
+    /// ([`Set::of_distinct_names`]).
     pub set: Set,
 }
 
@@ -48,7 +49,7 @@ impl Downstream {
     /// Opens the sets of a suite, in order.
     ///
     /// # Errors
-    /// Names the set whose folder is missing, damaged or not whole.
+    /// Names the set whose folder is missing, damaged or incomplete.
     pub fn open_all(sets: &BTreeMap<String, DownstreamConfig>) -> Result<Vec<Downstream>> {
         let open_one = |(label, config): (&String, &DownstreamConfig)| {
             let name = if config.set.is_empty() { label } else { &config.set };
@@ -59,44 +60,48 @@ impl Downstream {
         sets.iter().map(open_one).collect()
     }
 
-    /// What a guess of `k` classes scores on the images that are measured on: the share of their `k` commonest.
+    /// Chance level of a top-`k` guess on the test images: the share of their `k` most common
+    /// classes.
     pub fn chance(&self, k: usize) -> f64 {
         commonest(self.set.test.labels().iter().copied(), k)
     }
 }
 
-/// Part of every key of features: raised whenever the same model and images would give others.
+/// Part of every key of features. Raise it when the same model and images would give other
+/// features.
 const FORMAT: u32 = 3;
 
-/// Pixels that go through the image tower together on a CPU; more gain nothing there and take memory.
+/// Pixels per forward pass of the image tower on a CPU; more are no faster and take memory.
 const CPU_PIXELS: i64 = 250 * 64 * 64;
 
-/// Images that a thread decodes in one go.
+/// Images that a thread decodes at a time.
 const CHUNK: usize = 16;
 
-/// A trained model that remembers what it has seen.
+/// A trained model that caches its features and embeddings.
 pub struct Encoder<'a> {
     pub(crate) model: &'a Clip,
     pub(crate) tokenizer: &'a Tokenizer,
     pub(crate) device: Device,
-    /// That of the stamps.
+    /// Seed of the stamps.
     pub(crate) seed: u64,
     pub(crate) store: &'a Path,
     pub(crate) progress: &'a dyn Progress,
     pub(crate) seen: Seen,
 }
 
-/// Which image features.
+/// The layer of image features.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Layer {
-    /// The embedding, before it is normalised: after the projection into the space that images and texts share.
+    /// The embedding before normalisation: after the projection into the space shared by images and
+    /// texts.
     Embedding,
-    /// What a vision transformer projects; a ResNet's embedding, which comes from its attention pool.
+    /// The input of a vision transformer's projection; for a ResNet the embedding, which comes from
+    /// its attention pool.
     BeforeProjection,
 }
 
 impl Layer {
-    /// Of images that were normalised.
+    /// Features of normalised images.
     pub(crate) fn of(self, model: &Clip, images: &Tensor) -> Tensor {
         tch::no_grad(|| match self {
             Layer::Embedding => model.image_features(images, false),
@@ -105,25 +110,26 @@ impl Layer {
     }
 }
 
-/// What an [`Encoder`] remembers.
+/// The cache of an [`Encoder`].
 #[derive(Default)]
 pub(crate) struct Seen {
-    /// The hash of model and weights.
+    /// Hash of model and weights.
     weights: OnceCell<String>,
     /// Features and embeddings by key.
     kept: RefCell<HashMap<String, Tensor>>,
 }
 
 impl Encoder<'_> {
-    /// Image features of some items, not normalised: f32 `[items, dimensions]`. Stamped by an attack if one is given.
+    /// Image features of some items, not normalised: f32 `[items, dimensions]`. Stamped by an
+    /// attack if one is given.
     ///
     /// # Errors
-    /// Names an image that cannot be read.
+    /// Names an image that cannot be decoded.
     pub fn images(&self, items: &Items, which: &[usize], stamped_by: Option<&PreparedAttack>) -> Result<Tensor> {
         self.layer(Layer::Embedding, items, which, stamped_by)
     }
 
-    /// The same of another layer.
+    /// [`images`](Encoder::images) of a given layer.
     pub fn layer(
         &self,
         layer: Layer,
@@ -161,7 +167,7 @@ impl Encoder<'_> {
         Ok(Some(features.ok_or_else(damaged)?.to_device(self.device)))
     }
 
-    /// Tells these features from all others.
+    /// Key of these features.
     fn key(&self, layer: Layer, items: &Items, which: &[usize], stamped_by: Option<&PreparedAttack>) -> Result<Key> {
         let stamp = stamped_by.map(|threat| format!("{} {}", threat.identity, self.seed)).unwrap_or_default();
         let key = build::stored("features", FORMAT)?.with("device", format!("{:?}", self.device));
@@ -211,7 +217,7 @@ impl Encoder<'_> {
             self.progress.report("features", done as u64, which.len() as u64, "images");
             Ok::<_, Error>(())
         };
-        // Threads decode the next chunks while these go through the model.
+        // Threads decode the next chunks while these pass through the model.
         let decode = |chunk: &[usize]| {
             let canvas = |item: &usize| items.canvas(*item, size as u32).map_err(|why| (items.name(*item), why));
             chunk.iter().map(canvas).collect::<Result<Vec<Vec<u8>>, _>>().map(|canvases| canvases.concat())
@@ -231,7 +237,7 @@ impl Encoder<'_> {
         Ok(Tensor::cat(&features, 0))
     }
 
-    /// One embedding a class `[classes, dimensions]`: the normalised mean of its prompts'
+    /// One embedding per class `[classes, dimensions]`: the normalised mean of its prompts'
     /// normalised embeddings (CLIP's ensembling).
     pub fn classes(&self, names: &[String], templates: &[String]) -> Tensor {
         let key = format!("{names:?} {templates:?}");
@@ -257,13 +263,13 @@ impl Encoder<'_> {
         Tensor::cat(&texts.chunks(256).map(embed).collect::<Vec<_>>(), 0)
     }
 
-    /// Tokens of a text: two texts with the same ones are the same to the model.
+    /// Tokens of a text: the model cannot distinguish texts with equal tokens.
     pub fn tokens(&self, text: &str) -> Vec<i64> {
         self.tokenizer.encode(text, self.model.config.text_cfg.context_length)
     }
 }
 
-/// The features of no image: as many dimensions as those of any.
+/// Features of zero images, with the layer's number of dimensions.
 pub(super) fn none(layer: Layer, model: &Clip, device: Device) -> Tensor {
     let vision = &model.config.vision_cfg;
     let dimensions = match (layer, &vision.layers) {
@@ -290,7 +296,7 @@ mod tests {
         assert_eq!((features.size(), features.kind()), (vec![0, model.config.embed_dim], Kind::Float));
     }
 
-    /// Times the projection, the one is the other; a ResNet has no such layer.
+    /// One layer times the projection is the other; a ResNet has no such layer.
     #[test]
     fn the_embedding_is_what_lies_before_the_projection_projected() {
         for name in ["clip", "clip-vit"] {

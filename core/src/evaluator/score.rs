@@ -1,4 +1,4 @@
-//! Scores: a number, what it means, and how sure it is.
+//! Scores: a number, its definition, and its interval.
 
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
@@ -8,33 +8,35 @@ use std::collections::HashMap;
 pub struct Definition {
     /// Name of the score, as in `results.jsonl`.
     pub score: &'static str,
-    /// What is counted among what.
+    /// Which cases are counted, and out of which.
     pub definition: &'static str,
-    /// Which way is better for the defender; `None` for a diagnostic.
+    /// Direction that is better for the defender; `None` for a diagnostic.
     pub higher_is_better: Option<bool>,
     /// What kind of number it is.
     pub unit: Unit,
-    /// What tables and verdicts take it for; none for most.
+    /// Use of the score in tables and verdicts; `None` for most scores.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub role: Option<ScoreRole>,
 }
 
-/// What tables and verdicts take a score for, whichever evaluator gives it.
+/// Use of a score in tables and verdicts, whichever evaluator computes it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ScoreRole {
-    /// The accuracy of a suite that names no other: on its own labelled held-out rows.
+    /// The accuracy of a suite without downstream sets in its key `accuracy`: on its own labelled
+    /// held-out rows.
     Accuracy,
-    /// The accuracy of a suite that names downstream sets: on such a set, by the measure that is published for it.
+    /// The accuracy of a suite with downstream sets in its key `accuracy`: on such a set, by the
+    /// measure published for it.
     SetAccuracy,
-    /// Another measure that is published for a downstream set, as of a fitted layer.
+    /// Another measure published for a downstream set, such as that of a fitted layer.
     Published,
-    /// One of the measures among which the published one is: tables leave it to `results.jsonl`
-    /// where that one is there.
+    /// One of several measures, of which another is the published one: tables omit it if the
+    /// published one is present; `results.jsonl` holds it.
     Detail,
-    /// The success of an attack, whose cases are shown.
+    /// The success of an attack, with its cases shown.
     Success,
-    /// The success of an attack where no row has a label.
+    /// The success of an attack if no row has a label.
     SuccessWithoutLabels,
 }
 
@@ -42,19 +44,19 @@ pub enum ScoreRole {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Unit {
-    /// Within 0 to 1; tables show it in percent.
+    /// From 0 to 1; tables show it in percent.
     #[default]
     Share,
-    /// A place in an order, 1 the first.
+    /// A rank, 1 is the first.
     Rank,
     /// A cosine.
     Cosine,
-    /// A share corrected for chance: 0 is a guess, 1 all right; tables show it in percent.
+    /// A share corrected for chance: 0 is chance level, 1 is perfect; tables show it in percent.
     Corrected,
 }
 
 impl Unit {
-    /// A number as tables show it: shares in percent.
+    /// Formats a number for tables: shares in percent.
     pub fn show(self, value: f64) -> String {
         match self {
             Unit::Share | Unit::Corrected => format!("{:.1}", value * 100.0),
@@ -68,7 +70,7 @@ impl Unit {
         matches!(self, Unit::Share | Unit::Corrected)
     }
 
-    /// The least and the greatest number that there is.
+    /// Smallest and largest possible value.
     pub fn bounds(self) -> [f64; 2] {
         match self {
             Unit::Share => [0.0, 1.0],
@@ -77,8 +79,8 @@ impl Unit {
         }
     }
 
-    /// The step in which a number moves that was counted over `n` cases: one case of a share, one
-    /// place of a rank; a cosine has none.
+    /// Smallest possible change of a number counted over `n` cases: one case of a share, one place
+    /// of a rank; 0 for a cosine.
     pub fn step(self, n: usize) -> f64 {
         match self {
             Unit::Share | Unit::Corrected => 1.0 / n.max(1) as f64,
@@ -87,7 +89,7 @@ impl Unit {
         }
     }
 
-    /// The nearest number that there is.
+    /// Clamps a value to the bounds.
     pub fn within(self, value: f64) -> f64 {
         let [least, most] = self.bounds();
         value.clamp(least, most)
@@ -101,15 +103,16 @@ pub struct Score {
     pub score: &'static str,
     /// Label of the attack it is about, if it is about one.
     pub attack: Option<String>,
-    /// Label of the downstream set it was measured on; `None`: held-out pairs of the trial's own data.
+    /// Label of the downstream set it was measured on; `None`: held-out pairs of the trial's own
+    /// data.
     pub dataset: Option<String>,
     /// The number.
     pub value: f64,
-    /// How many cases it was counted over.
+    /// Number of cases it was counted over.
     pub n: usize,
     /// 95% interval over those cases: about this trained model, not about the defense.
     pub interval: [f64; 2],
-    /// What a guess would score, where that is not the share of the zero-shot test's commonest class.
+    /// Chance level, unless it is the share of the most common class of the zero-shot test.
     pub chance: Option<f64>,
 }
 
@@ -119,17 +122,17 @@ impl Score {
         Score { score, attack: None, dataset: None, value, n, interval, chance: None }
     }
 
-    /// `hits` of `n` cases, with Wilson's interval. No cases give no score.
+    /// `hits` of `n` cases, with Wilson's interval. `None` without cases.
     pub fn share(score: &'static str, attack: Option<&str>, hits: usize, n: usize) -> Option<Score> {
         let share = || Score::new(score, hits as f64 / n as f64, n, wilson(hits, n)).about(attack);
         (n > 0).then(share)
     }
 
-    /// The mean over classes of the share of each class's cases that are hits; classes without a
-    /// case are left out. A guess scores one class of all. The interval is that of a mean of
-    /// independent shares, by the normal distribution; the variance of each is that of its share
-    /// drawn towards a half as Agresti and Coull (1998) do, (hits + z^2 / 2) / (n + z^2), since a
-    /// class whose few cases are all hits or all misses is not for that sure to stay so.
+    /// The mean over classes of each class's share of hits; classes without cases are left out.
+    /// Chance level is 1 / classes. The interval is that of a mean of independent shares, by the
+    /// normal distribution. The variance of each share is computed after shrinking it towards a
+    /// half as Agresti and Coull (1998) do, (hits + z^2 / 2) / (n + z^2): a class whose few cases
+    /// are all hits or all misses is not certain to stay so.
     pub fn mean_share(score: &'static str, classes: &[(usize, usize)]) -> Option<Score> {
         let classes: Vec<(f64, f64)> =
             classes.iter().filter(|(_, n)| *n > 0).map(|&(hits, n)| (hits as f64, n as f64)).collect();
@@ -145,7 +148,7 @@ impl Score {
         (!classes.is_empty()).then(score)
     }
 
-    /// The median of some numbers, with the interval that the order of a sample gives. None give no score.
+    /// The median of some numbers, with the interval from order statistics. `None` without numbers.
     pub fn median(score: &'static str, mut values: Vec<f64>) -> Option<Score> {
         values.sort_by(f64::total_cmp);
         let n = values.len();
@@ -156,7 +159,8 @@ impl Score {
         Some(Score::new(score, middle, n, [values[low], values[high]]))
     }
 
-    /// The mean of some numbers, its interval by the normal distribution. None give no score.
+    /// The mean of some numbers, with an interval by the normal distribution. `None` without
+    /// numbers.
     pub fn mean(score: &'static str, values: &[f64]) -> Option<Score> {
         let n = values.len() as f64;
         let mean = values.iter().sum::<f64>() / n;
@@ -165,24 +169,24 @@ impl Score {
         (!values.is_empty()).then(|| Score::new(score, mean, values.len(), [mean - half, mean + half]))
     }
 
-    /// The same, about an attack.
+    /// The same score, about an attack.
     pub fn about(self, attack: Option<&str>) -> Score {
         Score { attack: attack.map(str::to_string), ..self }
     }
 
-    /// The same, on a downstream set.
+    /// The same score, on a downstream set.
     pub fn on(self, dataset: &str) -> Score {
         Score { dataset: Some(dataset.to_string()), ..self }
     }
 
-    /// The same, and what a guess would score.
+    /// The same score, with its chance level.
     pub fn guessed(self, chance: f64) -> Score {
         Score { chance: Some(chance), ..self }
     }
 }
 
-/// What the best guesser scores that never looks at an image and may name `k` classes: the share of
-/// the `k` commonest labels.
+/// Best possible score without seeing an image, with `k` guesses: the share of the `k` most common
+/// labels.
 pub fn commonest(labels: impl IntoIterator<Item = u32>, k: usize) -> f64 {
     let mut counts: HashMap<u32, usize> = HashMap::new();
     labels.into_iter().for_each(|label| *counts.entry(label).or_default() += 1);
@@ -191,10 +195,11 @@ pub fn commonest(labels: impl IntoIterator<Item = u32>, k: usize) -> f64 {
     counts.iter().take(k).sum::<usize>() as f64 / counts.iter().sum::<usize>().max(1) as f64
 }
 
-/// 95% of a normal distribution lie within so many deviations.
+/// Number of standard deviations that cover 95% of a normal distribution.
 const Z: f64 = 1.959_963_984_540_054;
 
-/// Wilson's 95% interval of a share (Wilson 1927): holds its level for small counts and shares near 0 and 1.
+/// Wilson's 95% interval of a share (Wilson 1927): keeps its level for small counts and shares near
+/// 0 and 1.
 fn wilson(hits: usize, n: usize) -> [f64; 2] {
     let (n, z2) = (n as f64, Z.powi(2));
     let share = hits as f64 / n;

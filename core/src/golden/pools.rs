@@ -1,4 +1,4 @@
-//! A pool of captions to match images to, beside the algorithm of RoCLIP's paper.
+//! Compares a pool of captions to match images to with the algorithm of RoCLIP's paper.
 
 use super::{Distance, FP32, Golden};
 use crate::defense::{Step, pad};
@@ -10,12 +10,12 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use tch::{Device, Kind, Tensor};
 
-/// RoCLIP's matches, loss, gradients and pool of five steps, by the paper's algorithm 1: pools that
-/// wrap and ones smaller than a batch.
+/// RoCLIP's matches, loss, gradients and pool over five steps, by the paper's algorithm 1: pools
+/// that wrap, and pools smaller than a batch.
 ///
-/// `defense` builds it with every epoch matching, looking a batch up `before` or `after` it enters
-/// the pool. It is saved and restored after every step: its state is all that it remembers. `file`
-/// names the golden file.
+/// `defense` builds a defense that matches in every epoch and looks a batch up `before` or `after`
+/// it enters the pool. It is saved and restored after every step, so its state must be complete.
+/// `file` names the golden file.
 pub fn pools(
     folder: &Path,
     file: &str,
@@ -52,7 +52,7 @@ pub fn pools(
     Ok(distances)
 }
 
-/// Two tokens that tell whose they are.
+/// Two tokens that identify their row.
 fn tokens_of(keys: &Tensor) -> Tensor {
     keys.unsqueeze(1) * Tensor::from_slice(&[1i64, 100]).to_device(keys.device())
 }

@@ -1,9 +1,9 @@
-//! The guard around every plugin: a panic inside becomes an error that names the plugin, and so
-//! does an answer that nobody can use.
+//! The guard around every plugin: it turns a panic, or an invalid return value, into an error that
+//! names the plugin.
 //!
-//! [`register!`](crate::register) builds plugins through it, so that its code lies in the plugin's
-//! own library: a program cannot catch the panic of another's runtime. Each role forwards its
-//! methods below; a new method is a line more.
+//! [`register!`](crate::register) builds plugins through it, so that its code is in the plugin's
+//! own library: a program cannot catch the panic of another runtime. Each role forwards its methods
+//! below; a new method needs one more line.
 
 use crate::attack::PrepareContext;
 use crate::data::Dataset;
@@ -17,7 +17,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use tch::{Device, Kind, Tensor};
 
-/// A plugin behind its guard. `Said` is what it answers whenever it is asked, asked once.
+/// A plugin behind its guard. `Said` holds constant answers, which are asked for only once.
 pub(super) struct Guarded<T: ?Sized, Said = ()> {
     name: String,
     inner: Box<T>,
@@ -29,14 +29,13 @@ pub fn build<T: Role + ?Sized>(name: &str, make: impl FnOnce() -> Result<Box<T>>
     T::guard(name, catch(name, "deserialize", make)?)
 }
 
-/// For [`register!`](crate::register): something else of a plugin that may fail.
+/// For [`register!`](crate::register): runs another fallible call into a plugin.
 pub fn run<R>(name: &str, method: &str, call: impl FnOnce() -> Result<R>) -> Result<R> {
     catch(name, method, call)
 }
 
-/// For [`export_plugins!`](crate::export_plugins): the plugins of this very library, each asked
-/// once for what it says without being built, so that it cannot panic over that when nobody can
-/// catch it.
+/// For [`export_plugins!`](crate::export_plugins): the plugins of this library. The functions that
+/// need no instance are called once, so that a panic in them is caught here, where it can be.
 pub(super) fn listed<T: Role + ?Sized>() -> Result<Vec<&'static Plugin<T>>> {
     let plugins = T::linked();
     for plugin in &plugins {
@@ -49,7 +48,7 @@ pub(super) fn listed<T: Role + ?Sized>() -> Result<Vec<&'static Plugin<T>>> {
     Ok(plugins)
 }
 
-/// Calls into a plugin. One that has panicked is not called again: its error ends the trial.
+/// Calls into a plugin. A plugin that has panicked is not called again: its error ends the trial.
 fn catch<R>(name: &str, method: &str, call: impl FnOnce() -> Result<R>) -> Result<R> {
     catch_unwind(AssertUnwindSafe(call)).unwrap_or_else(|panic| {
         let text = panic.downcast_ref::<&str>().copied().or(panic.downcast_ref::<String>().map(String::as_str));
@@ -57,7 +56,7 @@ fn catch<R>(name: &str, method: &str, call: impl FnOnce() -> Result<R>) -> Resul
     })
 }
 
-/// An error about what a plugin did.
+/// An error about a plugin's behaviour.
 fn refused(name: &str, why: impl std::fmt::Display) -> Error {
     Error::invalid(format!("plugin `{name}`"), why)
 }
@@ -92,7 +91,7 @@ impl Attack for Guarded<dyn Attack, String> {
     }
 
     fn poison(&self, ctx: &PoisonCtx, goal: &Goal) -> Result<Vec<Edit>> {
-        // What the edits say is checked where they are carried out.
+        // `poison.rs` checks the edits when it applies them.
         self.ask("poison", |attack| attack.poison(ctx, goal))
     }
 
@@ -133,7 +132,7 @@ impl Attack for Guarded<dyn Attack, String> {
     }
 }
 
-/// A goal names rows and classes of the data.
+/// Checks that a goal names rows and classes of the data.
 fn exists(goal: &Goal, data: &Dataset) -> Result<(), String> {
     within(goal.rows().map(|row| row.0).collect(), "row", data.len())?;
     within(goal.classes(), "class", data.classes.len())
@@ -144,7 +143,7 @@ fn within(numbers: Vec<u32>, what: &str, count: u32) -> Result<(), String> {
     stray.map_or(Ok(()), |number| Err(format!("{what} {number}, which does not exist: there are {count}")))
 }
 
-/// A tensor as messages name it.
+/// Describes a tensor for error messages.
 fn shape(tensor: &Tensor) -> String {
     match tensor.defined() {
         true => format!("{:?} {:?} on {:?}", tensor.kind(), tensor.size(), tensor.device()),
@@ -179,14 +178,14 @@ impl Defense for Guarded<dyn Defense, (DefenseRole, Needs)> {
 
     fn loss(&mut self, step: &Step) -> Result<Tensor> {
         let loss = self.tell("loss", |defense| defense.loss(step))?;
-        // Whether it is a number at all is asked with others together: to look at each would have
-        // each step wait for the GPU.
+        // The trainer checks that losses are finite, several at once: reading each would make every
+        // step wait for the GPU.
         if !loss.defined() || !loss.size().is_empty() || !loss.is_floating_point() {
-            return Err(self.refused(format!("`loss` returned {}, which is no scalar", shape(&loss))));
+            return Err(self.refused(format!("`loss` returned {}, which is not a scalar", shape(&loss))));
         }
         if !loss.requires_grad() {
             return Err(
-                self.refused("`loss` returned a scalar without a gradient: nothing can be learnt from it".into())
+                self.refused("`loss` returned a scalar without a gradient, so nothing can be learnt from it".into())
             );
         }
         Ok(loss)
@@ -263,7 +262,7 @@ impl Guarded<dyn Evaluator, Said> {
         }
         let finite = [value, low, high].iter().chain(&score.chance).all(|number| number.is_finite());
         if !finite {
-            return Err(format!("is {value} (interval {low} to {high}), which is no number to compare"));
+            return Err(format!("is {value} (interval {low} to {high}), which cannot be compared"));
         }
         Ok(())
     }

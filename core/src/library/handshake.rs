@@ -1,6 +1,6 @@
-//! What a plugin's library says about itself before anything in it is called: everything that must
-//! be equal on both sides for Rust's own types to cross. `dynamic.rs` reads it,
-//! [`export_plugins!`](crate::export_plugins) writes it, `build.rs` knows the rest of it.
+//! The handshake of a plugin library, read before any call into it: everything that must be equal
+//! on both sides for Rust types to cross. `dynamic.rs` reads it,
+//! [`export_plugins!`](crate::export_plugins) writes it, `build.rs` computes the fingerprint.
 
 use super::guard;
 use crate::build;
@@ -15,7 +15,8 @@ use crate::registry::Plugin;
 use crate::{Attack, Defense, Edit, Error, EvalContext, Evaluator, Goal, Phase, PlanContext, PoisonCtx, Result, Step};
 use tch::Tensor;
 
-/// Starts the name of the symbol; the name of the crate ends it, so that two plugins can be linked into one program.
+/// Prefix of the symbol's name; the name of the crate follows, so that two plugin crates can be
+/// linked into one program.
 pub(super) const SYMBOL: &str = "gauntlet_plugins_";
 
 /// The layout of [`Handshake`] itself.
@@ -31,21 +32,22 @@ pub struct Header {
     pub(super) interface: u32,
 }
 
-/// The one symbol that a plugin's library exports. Text lies within, so that nothing need be followed to compare it.
+/// The one symbol that a plugin library exports. It contains its text inline, so that comparing it
+/// follows no pointers.
 #[repr(C)]
 pub struct Handshake {
     header: Header,
     /// Lines of `KEY VALUE`, padded with zeros.
     pub(super) fingerprint: [u8; 1024],
     sizes: [Size; TYPES.len()],
-    /// Tells the library's own copy of core what keys of what is stored hold.
+    /// Gives the library's own copy of core the build key for files in the store.
     pub(super) adopt: fn(String),
     pub(super) attacks: fn() -> Result<Vec<&'static Plugin<dyn Attack>>>,
     pub(super) defenses: fn() -> Result<Vec<&'static Plugin<dyn Defense>>>,
     pub(super) evaluators: fn() -> Result<Vec<&'static Plugin<dyn Evaluator>>>,
 }
 
-/// A type that crosses.
+/// A type that crosses the boundary.
 #[repr(C)]
 #[derive(Clone, Copy)]
 struct Size {
@@ -61,7 +63,7 @@ macro_rules! sizes {
     ($($name:literal $type:ty),* $(,)?) => { [$(($name, size_of::<$type>() as u32)),*] };
 }
 
-/// Features of a dependency show here where they change a layout: `preserve_order` in the map,
+/// Features of a dependency show here if they change a layout: `preserve_order` in the map,
 /// `arbitrary_precision` in the number.
 const TYPES: [(&str, u32); 24] = sizes![
     "serde_json::Value" serde_json::Value,
@@ -91,7 +93,7 @@ const TYPES: [(&str, u32); 24] = sizes![
 ];
 
 impl Handshake {
-    /// What a plugin that is built with this core says.
+    /// The handshake of a plugin built with this core.
     pub const fn new() -> Handshake {
         let mut sizes = [Size { name: [0; 24], bytes: 0 }; TYPES.len()];
         let mut number = 0;
@@ -110,7 +112,8 @@ impl Handshake {
         }
     }
 
-    /// Compares a plugin's sizes with this program's own; a refusal names both sides and the cure.
+    /// Compares a plugin's type sizes with this program's; the error names both sides and the
+    /// remedy.
     pub(super) fn check_sizes(&self) -> Result<(), String> {
         let own = Handshake::new();
         let sizes = self.sizes.iter().zip(&own.sizes);
@@ -128,7 +131,7 @@ impl Handshake {
     }
 }
 
-/// Compares what a plugin was built with with this program's own; a refusal names both sides and the cure.
+/// Compares a plugin's fingerprint with this program's; the error names both sides and the remedy.
 pub(super) fn fits(fingerprint: &[u8]) -> Result<(), String> {
     let (theirs, ours) = (text(fingerprint), FINGERPRINT);
     match theirs.lines().zip(ours.lines()).find(|(theirs, ours)| theirs != ours) {
@@ -166,12 +169,12 @@ fn cure(key: &str) -> &'static str {
     }
 }
 
-/// What a library was built with, in short: of what its trials write down.
+/// A short form of the fingerprint, which trials record.
 pub(super) fn built() -> String {
     FINGERPRINT.lines().take_while(|line| !line.starts_with("torch-sys")).collect::<Vec<_>>().join(", ")
 }
 
-/// Text without the zeros behind it.
+/// Text without the trailing zeros.
 fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).trim_end_matches('\0').to_string()
 }
@@ -179,7 +182,7 @@ fn text(bytes: &[u8]) -> String {
 const fn padded<const N: usize>(text: &str) -> [u8; N] {
     let mut bytes = [0; N];
     let mut at = 0;
-    // One that is too long stops the build here.
+    // A text that is too long stops the build here.
     while at < text.len() {
         bytes[at] = text.as_bytes()[at];
         at += 1;
@@ -187,9 +190,10 @@ const fn padded<const N: usize>(text: &str) -> [u8; N] {
     bytes
 }
 
-/// Makes a crate of plugins a library that `--plugin` loads; the last line of its `lib.rs`. The crate is a `cdylib`.
+/// Makes a crate of plugins a library that `--plugin` loads; the last line of its `lib.rs`. The
+/// crate is a `cdylib`.
 ///
-/// The program and its plugins free each other's memory: neither may set a global allocator.
+/// The program and its plugins free each other's memory, so neither may set a global allocator.
 #[macro_export]
 macro_rules! export_plugins {
     () => {

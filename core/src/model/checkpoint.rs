@@ -1,8 +1,8 @@
-//! Weights as others keep them: which kind of file it is, told by its contents; tensors of safetensors and of PyTorch
-//! files (`checkpoint/torch_file.rs`), read as data; names brought to open_clip's. What else it may be is said, and
-//! what to do about it.
+//! Reads other programs' weight files: it detects the kind of file by its contents, reads tensors
+//! of safetensors and of PyTorch files (`checkpoint/torch_file.rs`) as data, and maps names to
+//! open_clip's. For any other file the error names its kind and advises a remedy.
 //!
-//! `open_clip.rs` reads the configuration beside it.
+//! `open_clip.rs` reads the configuration next to it.
 
 mod pickle;
 mod torch_file;
@@ -17,33 +17,35 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use tch::Tensor;
 
-/// Weights that were read, not yet in a model.
+/// Weights read from a file, not yet in a model.
 pub struct Checkpoint {
     path: PathBuf,
     tensors: BTreeMap<String, Tensor>,
-    /// What open_clip's configuration beside it says, where there is one.
+    /// open_clip's configuration next to the file, if there is one.
     beside: Option<Beside>,
-    /// Whether it is what OpenAI released: only that has three numbers beside its tensors.
+    /// Whether OpenAI released it: only those files have three numbers next to the tensors.
     from_openai: bool,
-    /// What a person should know of how it was read.
+    /// Remarks on how it was read.
     pub notes: Vec<String>,
 }
 
-/// Prefixes that wrappers of a model put before every name: of data parallel training, and of `torch.compile`.
+/// Prefixes that a wrapper of a model adds to every name: data-parallel training, and
+/// `torch.compile`.
 const WRAPPERS: [&str; 2] = ["module.", "_orig_mod."];
 
-/// Numbers that lie beside the tensors in what OpenAI released.
+/// Numbers stored next to the tensors in OpenAI's releases.
 const OPENAI: [&str; 3] = ["input_resolution", "context_length", "vocab_size"];
 
-/// Parts of file and folder names of weights that were trained with QuickGELU, by open_clip's table of released
-/// weights.
+/// Parts of file and folder names of weights that were trained with QuickGELU, according to
+/// open_clip's table of released weights.
 const QUICK: [&str; 5] = ["quickgelu", "openai", "metaclip", "dfn2b", "dfn5b"];
 
 impl Checkpoint {
     /// Reads weights. Nothing in the file is executed.
     ///
     /// # Errors
-    /// Says what the file is where it holds no tensors that can be read, and what to do.
+    /// If the file holds no readable tensors; the error names the kind of file and advises a
+    /// remedy.
     pub fn read(path: &Path) -> Result<Self> {
         let wrong = |why: String| Error::invalid(path.display().to_string(), why);
         let mut tensors = match kind(path)? {
@@ -58,7 +60,7 @@ impl Checkpoint {
             let bare = |(name, tensor): (String, Tensor)| (name[prefix.len()..].to_string(), tensor);
             tensors = tensors.into_iter().map(bare).collect();
             notes.push(format!(
-                "every name in {} began with `{prefix}`, as a wrapped model saves it; it was left off",
+                "every name in {} began with `{prefix}`, as a wrapped model saves it; it was removed",
                 path.display()
             ));
         }
@@ -80,10 +82,11 @@ impl Checkpoint {
         &self.path
     }
 
-    /// Says it where these weights are, or may be, of another model than `config`; the tensors alone cannot tell.
+    /// Returns a remark if these weights may belong to a model other than `config`; the tensors
+    /// alone cannot tell.
     ///
     /// # Errors
-    /// If they are: their scores would be those of no model.
+    /// If they do belong to another model, since their scores would be meaningless.
     pub fn check(&self, config: &ModelConfig) -> Result<Option<String>> {
         if let Some(beside) = &self.beside {
             beside.check(config)?;
@@ -94,7 +97,7 @@ impl Checkpoint {
         if self.from_openai && !config.quick_gelu {
             let twin = twin.map_or("a configuration with `quick_gelu`".to_string(), |twin| format!("`{twin}`"));
             let why =
-                format!("is what OpenAI released, which was trained with QuickGELU; {named} has GELU: name {twin}");
+                format!("is a release of OpenAI, which was trained with QuickGELU, but {named} has GELU: name {twin}");
             return Err(Error::invalid(self.path.display().to_string(), why));
         }
         let Some(twin) = twin.filter(|_| !self.from_openai) else { return Ok(None) };
@@ -114,11 +117,11 @@ impl Checkpoint {
 }
 
 impl Clip {
-    /// Takes over weights that were read. Returns what a person should know of them.
+    /// Loads weights that were read. Returns remarks on them.
     ///
     /// # Errors
-    /// If they are another model's: names tensors that are missing, unknown or of another shape, or what the
-    /// configuration beside them says.
+    /// If they belong to another model: names tensors that are missing, unknown or of another
+    /// shape, or the difference to the configuration next to them.
     pub fn load(&self, checkpoint: &Checkpoint) -> Result<Vec<String>> {
         let note = checkpoint.check(&self.config)?;
         self.weights.fit(
@@ -129,12 +132,12 @@ impl Clip {
     }
 }
 
-/// What a file is by its first bytes.
+/// The kind of a file, by its first bytes.
 enum Kind {
     Safetensors,
-    /// As `torch.save` writes them.
+    /// As written by `torch.save`.
     Zip,
-    /// Nothing that holds weights which can be read: what it is, and what to do.
+    /// A file without readable weights: a description and a remedy.
     Other(String),
 }
 
@@ -144,7 +147,7 @@ fn kind(path: &Path) -> Result<Kind> {
         return Ok(Kind::Other(open_clip::describe_folder(path)?));
     }
     if !about.is_file() {
-        return Ok(Kind::Other("is no regular file".into()));
+        return Ok(Kind::Other("is not a regular file".into()));
     }
     let mut start = Vec::new();
     File::open(path).and_then(|file| file.take(512).read_to_end(&mut start)).map_err(Error::io(path))?;
@@ -153,11 +156,11 @@ fn kind(path: &Path) -> Result<Kind> {
         () if start.is_empty() => other("is empty"),
         () if is(b"PK\x03\x04") => Ok(Kind::Zip),
         () if is(b"version https://git-lfs") => Ok(Kind::Other(format!(
-            "is a git-lfs pointer of {} bytes, not the weights it stands for; `git lfs pull` in its repository fetches them",
+            "is a git-lfs pointer of {} bytes, not the weights themselves; `git lfs pull` in its repository fetches them",
             about.len()
         ))),
         () if is(b"\x80") && !looks_like_safetensors(&start) => other(
-            "is a bare pickle, as PyTorch wrote files before version 1.6; it is not read here. Write it anew with a newer PyTorch: \
+            "is a bare pickle, as PyTorch wrote files before version 1.6; it is not read here. Write it again with a newer PyTorch: \
              torch.save(torch.load('old.pt', weights_only=True), 'new.pt')",
         ),
         () if is(b"\x1f\x8b") => other("is compressed with gzip; unpack it first"),
@@ -171,7 +174,7 @@ fn kind(path: &Path) -> Result<Kind> {
         ),
         () if looks_like_safetensors(&start) => Ok(Kind::Safetensors),
         () => other(
-            "is neither a safetensors file nor one of PyTorch's (`torch.save`): its first bytes are of no kind that is known",
+            "is neither a safetensors file nor one of PyTorch's (`torch.save`): its first bytes are of no known kind",
         ),
     }
 }
@@ -221,8 +224,8 @@ mod tests {
         assert!(said.contains("is a folder") && said.contains("/open_clip_model.safetensors"), "{said}");
     }
 
-    /// Files of `tests/golden/checkpoints.py`: a model alone, and in the names of a wrapped one within a whole
-    /// training's checkpoint.
+    /// Files of `tests/golden/checkpoints.py`: a plain model, and a wrapped one within a full
+    /// training checkpoint.
     #[test]
     fn what_pytorch_saves_is_read_as_data() {
         let fixtures = crate::golden::folder().join("checkpoints");
@@ -259,7 +262,7 @@ mod tests {
         }
     }
 
-    /// A file that was cut, or of which a byte was changed, is read or refused; none stops the program.
+    /// A truncated file, or one with a changed byte, is read or refused; none crashes the program.
     #[test]
     fn damaged_pytorch_files_are_answered() {
         let whole = std::fs::read(crate::golden::folder().join("checkpoints/model.pt")).unwrap();
@@ -311,7 +314,7 @@ mod tests {
         let (plain, quick) = (ModelConfig::named("RN50").unwrap(), ModelConfig::named("RN50-quickgelu").unwrap());
         let openai = Checkpoint::read(&path).unwrap();
         let said = openai.check(&plain).unwrap_err().to_string();
-        assert!(said.contains("OpenAI released") && said.contains("name `RN50-quickgelu`"), "{said}");
+        assert!(said.contains("a release of OpenAI") && said.contains("name `RN50-quickgelu`"), "{said}");
         assert_eq!(openai.check(&quick).unwrap(), None);
         let unknown = Checkpoint { from_openai: false, ..openai };
         let note = unknown.check(&plain).unwrap().unwrap();

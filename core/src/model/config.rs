@@ -1,6 +1,7 @@
-//! A model as open_clip's model-config JSON describes it: what is read, and what is refused by the name of its key.
+//! A model in the form of open_clip's model-config JSON: which keys are read, and which are refused
+//! by name.
 //!
-//! `model.rs` builds what this describes. Names and meanings are open_clip's (`CLIPVisionCfg` and
+//! `model.rs` builds the model. Names and meanings are open_clip's (`CLIPVisionCfg` and
 //! `CLIPTextCfg` of version 3.3).
 
 use super::names;
@@ -9,13 +10,13 @@ use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-/// A model configuration as open_clip writes it.
+/// A model configuration in open_clip's form.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ModelConfig {
     /// Dimensions of the shared embedding space.
     pub embed_dim: i64,
-    /// `x * sigmoid(1.702 x)` in place of GELU, as OpenAI's weights have it.
+    /// `x * sigmoid(1.702 x)` instead of GELU, as in OpenAI's weights.
     #[serde(default)]
     pub quick_gelu: bool,
     /// The image tower.
@@ -28,11 +29,12 @@ pub struct ModelConfig {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct VisionConfig {
-    /// Side of the image in pixels; for a ResNet a multiple of what the tower shrinks it by (32 with four stages).
+    /// Side of the image in pixels; for a ResNet a multiple of the tower's total stride (32 with
+    /// four stages).
     pub image_size: i64,
-    /// Which kind of tower it is, and how deep.
+    /// Kind and depth of the tower.
     pub layers: Layers,
-    /// Channels: of a ResNet after the stem, of a transformer throughout.
+    /// Channels: after the stem of a ResNet, throughout a transformer.
     pub width: i64,
     /// Side of a transformer's patch in pixels; open_clip writes `null` for a ResNet.
     #[serde(default)]
@@ -40,7 +42,7 @@ pub struct VisionConfig {
     /// Channels of an attention head.
     #[serde(default = "head_width")]
     pub head_width: i64,
-    /// A transformer's perceptrons are this many times as wide as it is.
+    /// Width of a transformer's perceptrons, as a multiple of its own width.
     #[serde(default = "mlp_ratio", skip_serializing_if = "is_usual")]
     pub mlp_ratio: f64,
 }
@@ -49,8 +51,8 @@ pub struct VisionConfig {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(try_from = "Value", into = "Value")]
 pub enum Layers {
-    /// Bottleneck blocks in each stage of a ResNet. open_clip has four stages; `tiny` leaves the
-    /// last one out, as its images are small.
+    /// Bottleneck blocks in each stage of a ResNet. open_clip has four stages; `tiny` omits the
+    /// last one, because its images are small.
     Stages(Vec<i64>),
     /// Blocks of a transformer.
     Blocks(i64),
@@ -70,7 +72,7 @@ pub struct TextConfig {
     pub heads: i64,
     /// Blocks.
     pub layers: i64,
-    /// The perceptrons are this many times as wide as the tower.
+    /// Width of the perceptrons, as a multiple of the tower's width.
     #[serde(default = "mlp_ratio", skip_serializing_if = "is_usual")]
     pub mlp_ratio: f64,
 }
@@ -109,8 +111,8 @@ impl From<Layers> for Value {
 }
 
 impl ModelConfig {
-    /// A model that is known by name (`names.rs`), or a JSON file in open_clip's form: a model config, or an
-    /// `open_clip_config.json`.
+    /// A model known by name (`names.rs`), or a JSON file in open_clip's form: a model config, or
+    /// an `open_clip_config.json`.
     pub fn named(name: &str) -> Result<Self> {
         let json = match names::find(name) {
             Some(json) => json,
@@ -120,7 +122,7 @@ impl ModelConfig {
         Self::read(json, &format!("model `{name}`"))
     }
 
-    /// Reads a configuration in open_clip's form; `place` says where it stands.
+    /// Reads a configuration in open_clip's form; `place` names its source in errors.
     pub(super) fn read(mut json: Value, place: &str) -> Result<Self> {
         drop_defaults(&mut json, place)?;
         let config: ModelConfig = from_json(json, place)?;
@@ -128,7 +130,7 @@ impl ModelConfig {
         Ok(config)
     }
 
-    /// Whether the numbers fit each other; if not, which one and why.
+    /// Checks that the numbers fit each other; the error names the key and the reason.
     pub(super) fn check(&self) -> Result<(), String> {
         let (vision, text) = (&self.vision_cfg, &self.text_cfg);
         let sizes = [
@@ -142,7 +144,7 @@ impl ModelConfig {
             ("text_cfg.layers", text.layers),
         ];
         if let Some((key, size)) = sizes.iter().find(|(_, size)| *size < 1) {
-            return Err(format!("key `{key}` is {size}, and must be at least 1"));
+            return Err(format!("key `{key}` is {size}, but must be at least 1"));
         }
         let checks = [
             (text.width % text.heads != 0, "`text_cfg.heads` must divide `text_cfg.width`"),
@@ -168,7 +170,7 @@ impl VisionConfig {
                 self.patch_size.is_some(),
                 "`vision_cfg.patch_size` must be null where `vision_cfg.layers` lists a ResNet's stages",
             ),
-            (!is_usual(&self.mlp_ratio), "`vision_cfg.mlp_ratio` says nothing about a ResNet"),
+            (!is_usual(&self.mlp_ratio), "`vision_cfg.mlp_ratio` has no meaning for a ResNet"),
             (self.image_size < stride, "`vision_cfg.image_size` must be at least 2^(stages + 1), 32 with four stages"),
             (self.width % 2 != 0, "a ResNet's `vision_cfg.width` must be even"),
             (
@@ -190,13 +192,13 @@ impl VisionConfig {
     }
 }
 
-/// Factor by which a ResNet shrinks an image: 4 in the stem, 2 in every stage but the first. Its
-/// channels grow by as much.
+/// Total stride of a ResNet: 4 in the stem, 2 in every stage but the first. Its channels grow by
+/// the same factor.
 pub(super) fn stride(stages: &[i64]) -> i64 {
     2 << stages.len()
 }
 
-/// Width of a perceptron's hidden layer, rounded down as open_clip does it.
+/// Width of a perceptron's hidden layer, rounded down as in open_clip.
 pub(super) fn hidden(width: i64, mlp_ratio: f64) -> i64 {
     (width as f64 * mlp_ratio) as i64
 }
@@ -205,7 +207,8 @@ fn first_wrong(checks: &[(bool, &str)]) -> Result<(), String> {
     checks.iter().find(|(wrong, _)| *wrong).map_or(Ok(()), |(_, why)| Err(why.to_string()))
 }
 
-/// What open_clip can do and gauntlet does not build, with open_clip's defaults, which leave it off.
+/// Options of open_clip that gauntlet does not build, with open_clip's defaults, which disable
+/// them.
 fn not_built() -> Value {
     json!({
         "model": {
@@ -228,7 +231,7 @@ fn not_built() -> Value {
     })
 }
 
-/// Takes out what is not built but is at its default, and refuses what is not.
+/// Removes options that are not built but have their default value, and refuses other values.
 fn drop_defaults(json: &mut Value, place: &str) -> Result<()> {
     let same = |a: &Value, b: &Value| a == b || (a.is_number() && a.as_f64() == b.as_f64());
     for (section, options) in not_built().as_object().expect("written as one") {
@@ -296,7 +299,7 @@ mod tests {
         ];
         for (section, key, value) in edits {
             let error = parse(|json| json[section][key] = value.clone()).unwrap_err().to_string();
-            // Stages of a ResNet are fine by themselves; what is not is the patch size beside them.
+            // Stages of a ResNet are valid by themselves; a patch size with them is not.
             let named = if value.is_array() { "patch_size" } else { key };
             assert!(error.contains(named) && error.contains("model.json"), "{key}: {error}");
         }

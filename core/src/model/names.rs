@@ -1,6 +1,6 @@
-//! Models that are known by name: two small ones of gauntlet's own, and those of open_clip whose towers are built here,
-//! by open_clip's names and with open_clip's numbers (`open_clip.json`, which `setup/open_clip_models.py` makes).
-//! `config.rs` reads what they say.
+//! Models known by name: two small ones of gauntlet, and those of open_clip whose towers are built
+//! here, with open_clip's names and numbers (`open_clip.json`, which `setup/open_clip_models.py`
+//! writes). `config.rs` reads their configurations.
 
 use super::config::ModelConfig;
 use crate::{Error, Result};
@@ -10,18 +10,18 @@ use std::sync::LazyLock;
 
 const OWN: [(&str, &str); 2] = [("tiny", include_str!("tiny.json")), ("small", include_str!("small.json"))];
 
-/// What the name of a model ends in whose activation is QuickGELU.
+/// Suffix of the names of models with QuickGELU.
 const QUICK: &str = "-quickgelu";
 
 /// `open_clip.json`.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct OpenClip {
-    /// Which version it was taken from.
+    /// The version it was taken from.
     source: String,
     /// Model configurations by name.
     built: Map<String, Value>,
-    /// What the others have that is not built here, by name.
+    /// The feature of each other model that is not built here, by name.
     not_built: Map<String, Value>,
 }
 
@@ -33,7 +33,7 @@ pub fn all() -> impl Iterator<Item = &'static str> {
     OWN.into_iter().map(|(name, _)| name).chain(OPEN_CLIP.built.keys().map(String::as_str))
 }
 
-/// The configuration of a name, as it is written.
+/// The JSON configuration of a name.
 pub(super) fn find(name: &str) -> Option<Value> {
     let own = OWN.iter().find(|(known, _)| *known == name);
     own.map(|(_, text)| serde_json::from_str(text).expect("read by a test"))
@@ -45,13 +45,13 @@ pub fn of(config: &ModelConfig) -> Option<&'static str> {
     all().find(|name| ModelConfig::named(name).is_ok_and(|known| known == *config))
 }
 
-/// The model that differs in its activation only, if it has a name.
+/// The model that differs only in its activation, if it has a name.
 pub fn with_other_activation(config: &ModelConfig) -> Option<&'static str> {
     of(&ModelConfig { quick_gelu: !config.quick_gelu, ..config.clone() })
 }
 
-/// What to say of a name that is none: what exists and what was probably meant. A model with the other activation never
-/// is: it would load the same weights and compute something else.
+/// The error for an unknown name: lists the known names and suggests the closest. It never suggests
+/// a model with the other activation, which would load the same weights and compute something else.
 pub(super) fn unknown(name: &str) -> Error {
     let known: Vec<&str> = all().collect();
     let list = format!("there are: {}; or name a .json file in open_clip's form", known.join(", "));
@@ -68,13 +68,14 @@ pub(super) fn unknown(name: &str) -> Error {
             } else {
                 String::new()
             };
-            Error::invalid(what, format!("there is none of that name; did you mean `{guess}`{twin}? ({list})"))
+            Error::invalid(what, format!("there is no model of that name; did you mean `{guess}`{twin}? ({list})"))
         }
-        None => Error::invalid(what, format!("there is none of that name ({list})")),
+        None => Error::invalid(what, format!("there is no model of that name ({list})")),
     }
 }
 
-/// The likeliest name with the activation that was asked for. OpenAI's own names are understood (`ViT-L/14@336px`).
+/// The closest name with the requested activation. OpenAI's own names are understood
+/// (`ViT-L/14@336px`).
 fn guess(name: &str, known: &[&'static str]) -> Option<&'static str> {
     let plain = name.to_lowercase().replace(['/', '_', ' '], "-").replace("@336px", "-336");
     let quick = plain.contains("quick") || plain.contains("openai");
@@ -84,8 +85,8 @@ fn guess(name: &str, known: &[&'static str]) -> Option<&'static str> {
     nearest.map(|(_, candidate)| candidate)
 }
 
-/// Reads a configuration out of a .json file: a model config, or the `open_clip_config.json` that open_clip keeps
-/// beside weights.
+/// Reads a configuration from a .json file: a model config, or the `open_clip_config.json` beside
+/// open_clip's weights.
 pub(super) fn file(path: &str) -> Result<Value> {
     let text = std::fs::read_to_string(path).map_err(Error::io(path))?;
     let json: Value =
@@ -122,7 +123,7 @@ mod tests {
         }
     }
 
-    /// `RN50` was once suggested to whoever asked for `RN50-quickgelu`.
+    /// `RN50` was once suggested for `RN50-quickgelu`.
     #[test]
     fn a_wrong_name_never_leads_to_the_wrong_activation() {
         let meant = |name: &str| {

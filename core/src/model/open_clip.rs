@@ -1,6 +1,7 @@
-//! `open_clip_config.json`, which open_clip keeps beside weights: written, so that open_clip loads a trial's folder in
-//! one line (`open_clip.create_model_and_transforms('local-dir:FOLDER')`), and read, so that weights meet the model
-//! that they were trained in.
+//! `open_clip_config.json`, open_clip's configuration next to weights. It is written, so that
+//! open_clip loads a trial's folder in one line
+//! (`open_clip.create_model_and_transforms('local-dir:FOLDER')`), and read, so that weights are
+//! loaded into the model they were trained with.
 
 use super::{Clip, ModelConfig};
 use crate::{Error, Result};
@@ -11,7 +12,7 @@ use std::path::{Path, PathBuf};
 /// Name of the file.
 const CONFIG: &str = "open_clip_config.json";
 
-/// Names of weights in the order in which open_clip 3.3 takes them from a folder.
+/// Names of weight files, in the order in which open_clip 3.3 picks them from a folder.
 const WEIGHTS: [&str; 8] = [
     "open_clip_model.safetensors",
     "open_clip_pytorch_model.safetensors",
@@ -23,13 +24,13 @@ const WEIGHTS: [&str; 8] = [
     "model.pth",
 ];
 
-/// The constants published with CLIP, by which every image is normalised here (`train/pixels.rs`).
+/// CLIP's published constants, with which every image is normalised here (`train/pixels.rs`).
 const MEAN: [f64; 3] = [0.481_454_66, 0.457_827_5, 0.408_210_73];
 const STD: [f64; 3] = [0.268_629_54, 0.261_302_58, 0.275_777_11];
 
 impl Clip {
-    /// Saves the weights as open_clip names and loads them, and beside them what open_clip must know to build the
-    /// model.
+    /// Saves the weights with open_clip's names, and next to them the configuration that open_clip
+    /// needs to build the model.
     pub fn save(&self, path: &Path) -> Result<()> {
         self.weights.save(path)?;
         let text = serde_json::to_string_pretty(&config(&self.config)).expect("plain data") + "\n";
@@ -42,7 +43,7 @@ fn config(model: &ModelConfig) -> Value {
     json!({ "model_cfg": model, "preprocess_cfg": preprocess })
 }
 
-/// The configuration that lies beside weights.
+/// The configuration next to weights.
 pub(super) struct Beside {
     path: PathBuf,
     model: ModelConfig,
@@ -50,7 +51,7 @@ pub(super) struct Beside {
 }
 
 impl Beside {
-    /// Reads it, where there is one.
+    /// Reads it, if there is one.
     ///
     /// # Errors
     /// If it describes a model that is not built here.
@@ -73,12 +74,12 @@ impl Beside {
         }))
     }
 
-    /// Refuses another model, and images that are prepared otherwise than here.
+    /// Refuses another model, and other image preprocessing than gauntlet's.
     pub fn check(&self, config: &ModelConfig) -> Result<()> {
         let place = || format!("{}, beside the weights", self.path.display());
         if let Some((key, theirs, ours)) = first_difference(&self.model, config) {
             let why = format!(
-                "says that {key} is {theirs}, and the model that was named has {ours}; name {}",
+                "says that {key} is {theirs}, but the named model has {ours}; name {}",
                 super::names::of(&self.model).map_or(self.path.display().to_string(), |name| format!("`{name}`"))
             );
             return Err(Error::invalid(place(), why));
@@ -97,7 +98,7 @@ impl Beside {
     }
 }
 
-/// The first key in which two configurations differ, and what each says.
+/// The first key in which two configurations differ, and both values.
 fn first_difference(a: &ModelConfig, b: &ModelConfig) -> Option<(String, Value, Value)> {
     let (a, b) = (flat(a), flat(b));
     let both = |key: &String| [&a, &b].map(|of| of.get(key).cloned().unwrap_or_default());
@@ -105,7 +106,7 @@ fn first_difference(a: &ModelConfig, b: &ModelConfig) -> Option<(String, Value, 
     pairs.into_iter().find(|(_, [a, b])| a != b).map(|(key, [a, b])| (key.clone(), a, b))
 }
 
-/// A configuration's values by key, `section.key` in those of a tower.
+/// A configuration's values by key; `section.key` for those of a tower.
 fn flat(config: &ModelConfig) -> BTreeMap<String, Value> {
     let json = serde_json::to_value(config).expect("plain data");
     let mut flat = BTreeMap::new();
@@ -117,7 +118,7 @@ fn flat(config: &ModelConfig) -> BTreeMap<String, Value> {
     flat
 }
 
-/// Equal numbers but for rounding, or equal values.
+/// Whether values are equal; numbers may differ by rounding.
 fn same(a: &Value, b: &Value) -> bool {
     match (a, b) {
         (Value::Array(a), Value::Array(b)) => a.len() == b.len() && a.iter().zip(b).all(|(a, b)| same(a, b)),
@@ -125,7 +126,7 @@ fn same(a: &Value, b: &Value) -> bool {
     }
 }
 
-/// What to say of a folder that was given for weights.
+/// An error message for a folder that was given as weights.
 pub(super) fn describe_folder(path: &Path) -> Result<String> {
     let mut names = Vec::new();
     for entry in std::fs::read_dir(path).map_err(Error::io(path))? {
@@ -142,7 +143,7 @@ pub(super) fn describe_folder(path: &Path) -> Result<String> {
     };
     Ok(match weights {
         Some(weights) => format!("is a folder; name {}/{weights} for the weights{config}", path.display()),
-        None => "is a folder, and holds no weights (.safetensors, .pt, .pth, .bin)".into(),
+        None => "is a folder without weights (.safetensors, .pt, .pth, .bin)".into(),
     })
 }
 
@@ -175,7 +176,8 @@ mod tests {
         assert_eq!(model.load(&Checkpoint::read(&path).unwrap()).unwrap(), Vec::<String>::new());
     }
 
-    /// Weights of one activation load into the other without a word, and compute something else.
+    /// Weights of one activation load into a model with the other without an error, and give other
+    /// results.
     #[test]
     fn weights_beside_another_configuration_are_refused() {
         let refused = |change: fn(&mut Value)| {

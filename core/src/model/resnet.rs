@@ -18,7 +18,7 @@ pub struct ModifiedResNet {
 }
 
 impl ModifiedResNet {
-    /// Adds the tower's weights under `visual.`; `stages` says how many blocks each stage has.
+    /// Adds the tower's weights under `visual.`; `stages` holds the number of blocks in each stage.
     pub fn new(weights: &mut Weights, config: &ModelConfig, stages: &[i64]) -> Self {
         let vision = &config.vision_cfg;
         let half = vision.width / 2;
@@ -61,7 +61,7 @@ impl ModifiedResNet {
     }
 }
 
-/// 1x1, 3x3 and 1x1 convolutions around a shortcut; where it strides, an average pool does so.
+/// 1x1, 3x3 and 1x1 convolutions around a shortcut; an average pool replaces any stride.
 struct Bottleneck {
     convs: [(Conv, BatchNorm); 3],
     shortcut: Option<(Conv, BatchNorm)>,
@@ -74,7 +74,7 @@ fn stem(weights: &mut Weights, number: i64, channels: [i64; 2], stride: i64) -> 
     (conv, BatchNorm::new(weights, &format!("visual.bn{number}"), channels[1], 1.0))
 }
 
-/// A convolution of a block and its norm, which starts with this scale.
+/// A convolution of a block and its norm, with this initial scale.
 fn layer(
     weights: &mut Weights,
     name: &str,
@@ -92,7 +92,7 @@ impl Bottleneck {
 
     fn new(weights: &mut Weights, name: &str, inputs: i64, planes: i64, stride: i64) -> Self {
         let outputs = planes * Self::EXPANSION;
-        // open_clip starts every block as its shortcut: the last norm's scale is 0.
+        // open_clip initialises every block as its shortcut: the last norm's scale is 0.
         let convs = [
             layer(weights, name, 1, [inputs, planes], 1, 1.0),
             layer(weights, name, 2, [planes, planes], 3, 1.0),
@@ -121,12 +121,13 @@ impl Bottleneck {
     }
 }
 
-/// What every stride is: means of squares of two by two pixels.
+/// Replaces every stride: the mean of each square of two by two pixels.
 fn average_pool(x: &Tensor) -> Tensor {
     halve(x).expect("an image has four dimensions")
 }
 
-/// A convolution without bias, padded to keep its size, drawn as PyTorch draws it (uniform within 1/sqrt(fan in)).
+/// A convolution without bias, padded to keep its size, with PyTorch's initialisation (uniform
+/// within 1/sqrt(fan in)).
 struct Conv {
     weight: Tensor,
     stride: i64,
@@ -143,8 +144,8 @@ impl Conv {
     fn forward(&self, x: &Tensor) -> Tensor {
         let [outputs, inputs, kernel, _] = self.weight.size()[..] else { unreachable!("a kernel has four dimensions") };
         if kernel == 1 && x.device() == Device::Cpu {
-            // The product of pixels and weights that it is: oneDNN takes longer for small ones,
-            // most of all on the backward pass.
+            // Computed as a matrix product of pixels and weights: oneDNN is slower for small
+            // convolutions, mostly in the backward pass.
             let weight = self.weight.view([outputs, inputs]).transpose(0, 1);
             return x.permute([0, 2, 3, 1]).matmul(&weight).permute([0, 3, 1, 2]);
         }
@@ -177,7 +178,7 @@ impl BatchNorm {
         self.normalise(x, None, false, train)
     }
 
-    /// With a shortcut added, if there is one, and what is below 0 cut off.
+    /// Adds a shortcut, if there is one, and applies ReLU.
     fn forward_relu(&self, x: &Tensor, shortcut: Option<&Tensor>, train: bool) -> Tensor {
         self.normalise(x, shortcut, true, train)
     }
@@ -192,10 +193,11 @@ impl BatchNorm {
     }
 }
 
-/// Attention pooling: the mean over all places asks, the places and the mean answer.
+/// Attention pooling: the mean over all places is the query; the places and the mean are keys and
+/// values.
 struct AttentionPool {
     positions: Tensor,
-    /// Of queries, keys and values.
+    /// Projections of queries, keys and values.
     projections: [Projection; 3],
     output: Linear,
     heads: i64,
@@ -220,7 +222,8 @@ impl AttentionPool {
         let places = x.flatten(2, -1).permute([0, 2, 1]); // [batch, places, width]
         let mean = places.mean_dim([1].as_slice(), true, None::<Kind>);
         let tokens = Tensor::cat(&[mean, places], 1) + self.positions.to_kind(x.kind()); // [batch, 1 + places, width]
-        // Only the mean's answer is used, so only the mean asks: open_clip computes every query and keeps the first.
+        // Only the mean's output is used, so only the mean is a query: open_clip computes every
+        // query and keeps the first.
         let pooled = attention::answer(&tokens.select(1, 0), &tokens, &self.projections, self.heads, None);
         self.output.forward(&pooled)
     }

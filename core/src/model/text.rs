@@ -1,5 +1,6 @@
-//! The text tower: a causal transformer whose feature at the end-of-text token is the caption's
-//! (Radford et al. 2021, section 2.4). Its blocks are in `transformer.rs`; names follow open_clip's.
+//! The text tower: a causal transformer; the feature at the end-of-text token is the caption's
+//! (Radford et al. 2021, section 2.4). Its blocks are in `transformer.rs`; names follow
+//! open_clip's.
 
 use super::ModelConfig;
 use super::transformer::{LayerNorm, Shape, Start, TokenRows, Transformer};
@@ -44,7 +45,8 @@ impl TextTransformer {
         TextTransformer { embedding, positions, blocks, norm, projection }
     }
 
-    /// Tokens `[batch, length]`, of which `valid` counts (see [`valid_token_indices`]) -> `[batch, embed_dim]`.
+    /// Tokens `[batch, length]`, of which those at `valid` count (see [`valid_token_indices`]) ->
+    /// `[batch, embed_dim]`.
     pub fn forward(&self, tokens: &Tensor, valid: &Tensor) -> Tensor {
         let (batch, length) = tokens.size2().expect("two dimensions");
         let of = |table: &Tensor, ids: &Tensor| Tensor::embedding(table, ids, -1, false, false);
@@ -57,14 +59,15 @@ impl TextTransformer {
     }
 }
 
-/// Where each caption's end of text is, i64 `[batch]`: the largest token, as in CLIP's vocabulary.
+/// Position of each caption's end of text, i64 `[batch]`: the largest token, as in CLIP's
+/// vocabulary.
 fn end_of_text(tokens: &Tensor) -> Tensor {
     tokens.argmax(-1, false)
 }
 
-/// Places of the tokens `[batch, length]`, counted row after row, that a caption's embedding
-/// depends on: those up to its end of text, i64 `[valid]`. What follows is padding, which causal
-/// attention keeps out of it. On a GPU this waits for the device.
+/// Indices of the tokens `[batch, length]`, counted row after row, that a caption's embedding
+/// depends on: those up to its end of text, i64 `[valid]`. The rest is padding, which causal
+/// attention ignores. On a GPU this waits for the device.
 pub fn valid_token_indices(tokens: &Tensor) -> Tensor {
     let places = Tensor::arange(tokens.size()[1], (Kind::Int64, tokens.device()));
     places.le_tensor(&end_of_text(tokens).unsqueeze(1)).flatten(0, -1).nonzero().flatten(0, -1)

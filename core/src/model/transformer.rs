@@ -1,13 +1,13 @@
 //! The transformer that both towers share: blocks of attention and a perceptron, each after a layer
-//! norm and around a shortcut (Radford et al. 2021, section 2.4). `text.rs` and `vit.rs` put tokens
-//! into it. Names follow open_clip's.
+//! norm and around a shortcut (Radford et al. 2021, section 2.4). `text.rs` and `vit.rs` supply the
+//! tokens. Names follow open_clip's.
 
 use super::attention::{self, Projection};
 use super::config::hidden;
 use super::weights::{Init, Weights};
 use tch::{Kind, Tensor};
 
-/// What the blocks of a tower have in common.
+/// Dimensions common to all blocks of a tower.
 pub struct Shape {
     /// Channels.
     pub width: i64,
@@ -15,19 +15,20 @@ pub struct Shape {
     pub heads: i64,
     /// Blocks.
     pub layers: i64,
-    /// Width of the perceptrons, in widths of the tower.
+    /// Width of the perceptrons, as a multiple of the tower's width.
     pub mlp_ratio: f64,
-    /// QuickGELU in place of GELU.
+    /// QuickGELU instead of GELU.
     pub quick_gelu: bool,
-    /// Whether a token sees itself and those before it only.
+    /// Whether a token attends only to itself and those before it.
     pub causal: bool,
 }
 
-/// How the weights of a block are drawn; its biases of attention start at 0 and its norms at 1 and 0.
+/// Initialisation of a block's weights; the biases of attention start at 0, norms at scale 1 and
+/// shift 0.
 pub struct Start {
-    /// Queries, keys and values.
+    /// Projections of queries, keys and values.
     pub attention: Init,
-    /// What attention's answer goes through.
+    /// Output projection of attention.
     pub output: Init,
     /// First layer of the perceptron.
     pub widen: Init,
@@ -35,21 +36,22 @@ pub struct Start {
     pub narrow: Init,
 }
 
-/// How tokens `[tokens, channels]` of several rows lie one after another: all but attention treats each by itself.
+/// Layout of tokens `[tokens, channels]` of several rows, one after another: all layers except
+/// attention treat each token independently.
 pub struct TokenRows {
     /// Rows.
     pub batch: i64,
-    /// Places of a row.
+    /// Places per row.
     pub length: i64,
-    /// Which of all `batch` x `length` places are taken, i64 `[tokens]`, those of a row first to
-    /// last without a gap; `None`: all.
+    /// Which of all `batch` x `length` places hold a token, i64 `[tokens]`; a row's tokens are
+    /// first to last without a gap. `None`: all.
     pub places: Option<Tensor>,
-    /// The token of each row that the last block keeps, i64 `[batch]`, as a number among the tokens.
+    /// The token of each row that the last block keeps, i64 `[batch]`, as an index into the tokens.
     pub kept: Tensor,
 }
 
 impl TokenRows {
-    /// `[tokens, channels]` to `[batch, length, channels]`, 0 where no token is.
+    /// `[tokens, channels]` to `[batch, length, channels]`, 0 in empty places.
     fn apart(&self, x: &Tensor) -> Tensor {
         let channels = x.size()[1];
         let apart = |x: &Tensor| x.view([self.batch, self.length, channels]);
@@ -67,7 +69,7 @@ impl TokenRows {
         self.places.as_ref().map_or_else(|| x.shallow_clone(), |places| chosen(&x, places))
     }
 
-    /// Where no token is, bool `[batch, length]`; `None` if there is one everywhere.
+    /// Empty places, bool `[batch, length]`; `None` if every place holds a token.
     fn empty(&self) -> Option<Tensor> {
         let places = self.places.as_ref()?;
         let all = Tensor::ones([self.batch * self.length], (Kind::Bool, places.device()));
@@ -75,7 +77,8 @@ impl TokenRows {
     }
 }
 
-/// Rows of `x` by number. As an embedding, whose backward pass is quick on a CPU and the same every time on a GPU.
+/// Rows of `x` by number, as an embedding look-up, whose backward pass is fast on a CPU and
+/// deterministic on a GPU.
 fn chosen(x: &Tensor, rows: &Tensor) -> Tensor {
     Tensor::embedding(x, rows, -1, false, false)
 }
@@ -92,8 +95,8 @@ impl Transformer {
         Transformer { blocks: (0..shape.layers).map(block).collect() }
     }
 
-    /// `[tokens, width]` to `[batch, width]`: what becomes of the token that each row keeps. The
-    /// last block works for these tokens only, which is most of its work saved.
+    /// `[tokens, width]` to `[batch, width]`: the output for the token that each row keeps. The
+    /// last block computes only these tokens, which saves most of its work.
     pub fn forward(&self, x: &Tensor, rows: &TokenRows) -> Tensor {
         let (last, others) = self.blocks.split_last().expect("a tower has at least one block");
         let x = others.iter().fold(x.shallow_clone(), |x, block| block.forward(&x, rows));
@@ -142,7 +145,7 @@ impl Block {
         self.rest(x, &rows.together(&mixed.transpose(1, 2).reshape([batch, length, width])))
     }
 
-    /// `forward` of the token that each row keeps; where attention is causal it is the row's last.
+    /// `forward` for the token that each row keeps; with causal attention it is the row's last.
     fn forward_kept(&self, x: &Tensor, rows: &TokenRows) -> Tensor {
         let tokens = self.norm1.forward(x);
         let asking = chosen(&tokens, &rows.kept);
@@ -154,7 +157,7 @@ impl Block {
         self.rest(&chosen(x, &rows.kept), &mixed)
     }
 
-    /// What follows the attention, token by token.
+    /// The part of a block after the attention, token by token.
     fn rest(&self, x: &Tensor, mixed: &Tensor) -> Tensor {
         let x = x + mixed.linear(&self.out_weight, Some(&self.out_bias));
         let wide = self.widen.forward(&self.norm2.forward(&x));
@@ -163,7 +166,8 @@ impl Block {
     }
 }
 
-/// A layer norm whose output is of its input's kind: autocast takes norms in f32, and open_clip goes back after each.
+/// A layer norm whose output has its input's kind: autocast computes norms in f32, and open_clip
+/// converts back after each.
 pub(super) struct LayerNorm {
     weight: Tensor,
     bias: Tensor,

@@ -1,4 +1,4 @@
-//! The vision transformer: patches of the image and a class token, whose feature is the image's
+//! The vision transformer: image patches and a class token, whose feature is the image's
 //! (Dosovitskiy et al., ICLR 2021, with CLIP's extra norm before the blocks: Radford et al. 2021,
 //! section 2.4). Its blocks are in `transformer.rs`; names follow open_clip's.
 
@@ -21,10 +21,11 @@ pub struct VisionTransformer {
 }
 
 impl VisionTransformer {
-    /// Adds the tower's weights under `visual.`: `layers` blocks over patches of `patch` by `patch` pixels.
+    /// Adds the tower's weights under `visual.`: `layers` blocks over patches of `patch` by `patch`
+    /// pixels.
     ///
-    /// open_clip leaves the blocks as PyTorch's `MultiheadAttention` (Glorot's uniform) and `Linear` (uniform within
-    /// 1/sqrt(inputs)) draw them, unlike the text tower's.
+    /// open_clip keeps PyTorch's initialisation of the blocks, by `MultiheadAttention` (Glorot's
+    /// uniform) and `Linear` (uniform within 1/sqrt(inputs)), unlike in the text tower.
     pub fn new(weights: &mut Weights, config: &ModelConfig, layers: i64, patch: i64) -> Self {
         let vision = &config.vision_cfg;
         let width = vision.width;
@@ -55,12 +56,12 @@ impl VisionTransformer {
         VisionTransformer { patches, class, positions, norm_before, blocks, norm_after, projection }
     }
 
-    /// `[batch, 3, S, S]` -> `[batch, embed_dim]`. Pixels beyond the last whole patch are not seen.
+    /// `[batch, 3, S, S]` -> `[batch, embed_dim]`. Pixels beyond the last whole patch are ignored.
     pub fn forward(&self, images: &Tensor) -> Tensor {
         self.before_projection(images).matmul(&self.projection)
     }
 
-    /// `[batch, 3, S, S]` -> `[batch, width]`: what is projected into the shared space.
+    /// `[batch, 3, S, S]` -> `[batch, width]`: the input of the projection into the shared space.
     pub fn before_projection(&self, images: &Tensor) -> Tensor {
         let (batch, stride) = (images.size()[0], self.patches.size()[2]);
         let x = images.conv2d(&self.patches, None::<Tensor>, [stride; 2], [0; 2], [1, 1], 1);

@@ -1,4 +1,5 @@
-//! Parameters and buffers by name: drawn on the host from keyed streams, written and read as safetensors.
+//! Parameters and buffers by name: initialised on the host from keyed streams, stored as
+//! safetensors.
 
 use crate::data::files::{read_safetensors, write_safetensors};
 use crate::{Error, Result, draw};
@@ -10,10 +11,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use tch::{Device, Kind, Tensor};
 
-/// How a parameter is drawn.
+/// Initialisation of a parameter.
 #[derive(Clone, Copy, Debug)]
 pub enum Init {
-    /// Every element the same.
+    /// The same value in every element.
     Constant(f64),
     /// Normal with mean 0 and this standard deviation.
     Normal(f64),
@@ -21,13 +22,12 @@ pub enum Init {
     Uniform(f64),
 }
 
-/// A count that a layer and the weights it belongs to share. It lies on the host: nothing that is computed depends on
-/// it.
+/// A count shared by a layer and its weights. It is kept on the host: no computation depends on it.
 #[derive(Clone, Debug, Default)]
 pub struct Counter(Arc<AtomicI64>);
 
 impl Counter {
-    /// One more.
+    /// Adds one.
     pub fn count(&self) {
         self.0.fetch_add(1, Ordering::Relaxed);
     }
@@ -42,7 +42,7 @@ impl Counter {
     }
 }
 
-/// What PyTorch calls the number of batches that a batch norm was trained on.
+/// PyTorch's name for the number of batches that a batch norm was trained on.
 const COUNTER: &str = "num_batches_tracked";
 
 /// Named parameters (trained) and buffers (batch-norm statistics).
@@ -51,19 +51,19 @@ pub struct Weights {
     pub parameters: BTreeMap<String, Tensor>,
     /// Batch norm's running statistics.
     pub buffers: BTreeMap<String, Tensor>,
-    /// Batches that each batch norm was trained on, by PyTorch's name.
+    /// Number of batches that each batch norm was trained on, by PyTorch's name.
     counters: BTreeMap<String, Counter>,
     seed: u64,
     device: Device,
 }
 
 impl Weights {
-    /// No weights yet; those to come are drawn from `seed`.
+    /// No weights yet; parameters added later are drawn from `seed`.
     pub fn new(seed: u64, device: Device) -> Self {
         Weights { parameters: BTreeMap::new(), buffers: BTreeMap::new(), counters: BTreeMap::new(), seed, device }
     }
 
-    /// A new parameter, drawn by its name.
+    /// Adds a parameter, drawn from a stream keyed by its name.
     pub fn parameter(&mut self, name: &str, shape: &[i64], init: Init) -> Tensor {
         let count = shape.iter().product::<i64>() as usize;
         let mut rng = draw::rng(self.seed, &format!("init/{name}"), &[]);
@@ -81,14 +81,14 @@ impl Weights {
         tensor
     }
 
-    /// A new buffer with one value throughout.
+    /// Adds a buffer with one value throughout.
     pub fn buffer(&mut self, name: &str, shape: &[i64], value: f64) -> Tensor {
         let tensor = Tensor::full(shape, value, (Kind::Float, self.device));
         self.buffers.insert(name.to_string(), tensor.shallow_clone());
         tensor
     }
 
-    /// A new counter of the batches that the batch norm `name` is trained on.
+    /// Adds a counter of the batches that the batch norm `name` is trained on.
     pub fn counter(&mut self, name: &str) -> Counter {
         self.counters.entry(format!("{name}.{COUNTER}")).or_default().clone()
     }
@@ -103,25 +103,25 @@ impl Weights {
         Ok(None)
     }
 
-    /// Parameters and buffers by name: all that an embedding depends on.
+    /// Parameters and buffers by name: everything that an embedding depends on.
     pub fn tensors(&self) -> BTreeMap<String, Tensor> {
         let all = self.parameters.iter().chain(&self.buffers);
         all.map(|(name, tensor)| (name.clone(), tensor.detach())).collect()
     }
 
-    /// What PyTorch calls the state: [`tensors`](Weights::tensors) and, of each batch norm, the number of batches it
-    /// was trained on.
+    /// The state dictionary in PyTorch's sense: [`tensors`](Weights::tensors) and, for each batch
+    /// norm, the number of batches it was trained on.
     pub fn state(&self) -> BTreeMap<String, Tensor> {
         let counters = self.counters.iter().map(|(name, counter)| (name.clone(), Tensor::from(counter.value())));
         self.tensors().into_iter().chain(counters).collect()
     }
 
-    /// Saves the state, as open_clip names and loads it.
+    /// Saves the state with open_clip's names.
     pub fn save(&self, path: &Path) -> Result<()> {
         write_safetensors(path, &self.state(), &HashMap::new())
     }
 
-    /// Loads what [`save`](Weights::save) wrote.
+    /// Loads a file that [`save`](Weights::save) wrote.
     ///
     /// # Errors
     /// Names each tensor that is missing, unknown or of another shape.
@@ -129,15 +129,15 @@ impl Weights {
         self.fit(read_safetensors(path)?.0, &path.display().to_string())
     }
 
-    /// Takes over a state that was read from `place`. Its batch norms may lack their counts, as those of old PyTorch
-    /// do; they are then 0.
+    /// Loads a state that was read from `place`. The counts of its batch norms may be missing, as
+    /// in files of old PyTorch versions; they are then 0.
     ///
     /// # Errors
-    /// Names each tensor that is missing, unknown, of another shape or no tensor of real numbers.
+    /// Names each tensor that is missing, unknown, of another shape or not of real numbers.
     pub fn fit(&self, mut found: BTreeMap<String, Tensor>, place: &str) -> Result<()> {
         let known = self.tensors();
         if let Some(scale) = found.get_mut("logit_scale").filter(|scale| scale.numel() == 1) {
-            *scale = scale.reshape([0i64; 0]); // open_clip has it as a number or as a list of one
+            *scale = scale.reshape([0i64; 0]); // a scalar or a list of one element in open_clip's files
         }
         let missing = known.keys().filter(|name| !found.contains_key(*name)).map(|name| format!("`{name}` is missing"));
         let unknown = found.keys().filter(|name| !known.contains_key(*name) && !self.counters.contains_key(*name));
@@ -152,11 +152,11 @@ impl Weights {
             }
         });
         let counters = self.counters.keys().filter(|name| found.get(*name).is_some_and(|count| !is_count(count)));
-        let counters = counters.map(|name| format!("`{name}` is no count"));
+        let counters = counters.map(|name| format!("`{name}` is not a count"));
         let kinds: [Vec<String>; 4] = [missing.collect(), unknown.collect(), misfit.collect(), counters.collect()];
         let count: usize = kinds.iter().map(Vec::len).sum();
         if count > 0 {
-            // Some of each kind: names that are missing here are often those that are unknown, under another prefix.
+            // A few of each kind: missing names are often the unknown ones under another prefix.
             let few = kinds.iter().flat_map(|kind| kind.iter().take(3)).cloned().collect::<Vec<_>>().join(", ");
             return Err(Error::invalid(place, format!("does not fit the model ({count} tensors): {few}")));
         }
@@ -164,7 +164,7 @@ impl Weights {
         self.assign(&found)
     }
 
-    /// Copies tensors of equal names and shapes into the weights, and counts where they are there.
+    /// Copies tensors of equal names and shapes into the weights, and counts if present.
     pub fn assign(&self, from: &BTreeMap<String, Tensor>) -> Result<()> {
         tch::no_grad(|| {
             for (name, tensor) in self.parameters.iter().chain(&self.buffers) {
@@ -183,8 +183,8 @@ fn is_count(tensor: &Tensor) -> bool {
     tensor.numel() == 1 && i64::try_from(tensor).is_ok_and(|count| count >= 0)
 }
 
-/// Images and kernels with their channels last in memory (shape as it was): convolutions are faster
-/// that way on CPU and GPU, and every layer keeps the order.
+/// Images and kernels with their channels last in memory (shape unchanged): convolutions are faster
+/// in this layout on CPU and GPU, and every layer keeps it.
 pub fn channels_last(tensor: Tensor) -> Tensor {
     if tensor.dim() == 4 { tensor.permute([0, 2, 3, 1]).contiguous().permute([0, 3, 1, 2]) } else { tensor }
 }

@@ -1,5 +1,5 @@
-//! An arena in one seed: all that its poison is made from, in the form in which a bundle records
-//! it, and how that becomes the data of a trial. `bundle.rs` is poison that was made before.
+//! An arena in one seed: all inputs of its poison, in the form that a bundle records, and their
+//! conversion to the data of a trial. `bundle.rs` reads poison that was made before.
 
 use super::bundle::Bundle;
 use super::{Poison, PreparedAttack, PreparedData};
@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::HashSet;
 use std::path::Path;
 
-/// An arena of a suite, resolved, in one seed: the same one makes the same poison.
+/// A resolved arena of a suite in one seed: equal arenas make equal poison.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Arena {
@@ -19,21 +19,21 @@ pub struct Arena {
     pub suite: String,
     /// Name of the arena within it.
     pub name: String,
-    /// Source of every draw.
+    /// Seed of every draw.
     pub seed: u64,
-    /// Where the pairs come from.
+    /// Source of the pairs.
     pub data: DataConfig,
-    /// The classes, where they are named apart from the data.
+    /// The classes, if they are named apart from the data.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub classes: String,
     /// Side of a canvas in pixels.
     pub size: u32,
     /// Share that is held out.
     pub heldout: f64,
-    /// Gigabytes that the canvas cache may take: an image that cannot be read is left out where
-    /// there is one, and found later where not.
+    /// Maximum size of the canvas cache in gigabytes. With a cache, an image that cannot be decoded
+    /// is left out from the start; without one it is found later.
     pub cache_gb: f64,
-    /// Every attack of the suite: the images of all their goals are kept out of the test.
+    /// Every attack of the suite: the target images of all their goals are left out of the test.
     pub attacks: Vec<Configured>,
     /// Labels of the attacks that poison.
     pub poisoning: Vec<String>,
@@ -43,28 +43,29 @@ pub struct Arena {
 }
 
 impl Arena {
-    /// The attacks that poison, in the order in which they do.
+    /// The attacks that poison, in order.
     pub fn poisons(&self) -> Vec<Configured> {
         let poisons = |attack: &&Configured| self.poisoning.contains(&attack.label);
         self.attacks.iter().filter(poisons).cloned().collect()
     }
 
-    /// Data and poison, both made if they are not in the store of the workshop yet.
+    /// Data and poison, made if the store lacks them.
     pub fn prepare(&self, workshop: &PrepareContext) -> Result<PreparedData> {
         self.prepare_with(self.build()?, None, workshop)
     }
 
-    /// Data from the store of a workshop, poison made anew.
+    /// Data from the store, poison made again.
     pub fn remake(&self, workshop: &PrepareContext) -> Result<PreparedData> {
         let scratch = tempfile::tempdir().map_err(Error::io(std::env::temp_dir()))?;
         let data = self.open_data(workshop.store, workshop.progress)?;
         self.poisoned(data, self.build()?, None, &PrepareContext { store: scratch.path(), ..*workshop })
     }
 
-    /// The same with the poison of a bundle's folder `ARENA/seed-N`.
+    /// Data, and the poison of a bundle's folder `ARENA/seed-N`.
     ///
     /// # Errors
-    /// If the folder is damaged, or holds the poison of something else; says of what.
+    /// If the folder is damaged, or holds the poison of something else; the error names the
+    /// difference.
     pub fn prepare_from(&self, folder: &Path, workshop: &PrepareContext) -> Result<PreparedData> {
         self.prepare_with(self.build()?, Some(folder), workshop)
     }
@@ -74,19 +75,20 @@ impl Arena {
         self.attacks.iter().map(Configured::build::<dyn Attack>).collect()
     }
 
-    /// The same with these plugins in the place of those that the registry has, one for each of its attacks.
+    /// [`prepare`](Arena::prepare) with these plugins instead of the registry's, one for each
+    /// attack.
     pub(crate) fn prepare_with(
         &self,
         attacks: Vec<Box<dyn Attack>>,
         bundle: Option<&Path>,
         workshop: &PrepareContext,
     ) -> Result<PreparedData> {
-        // It is read first: data takes longer.
+        // Read first, because opening the data takes longer.
         let bundle = bundle.map(Bundle::read).transpose()?;
         self.poisoned(self.open_data(workshop.store, workshop.progress)?, attacks, bundle, workshop)
     }
 
-    /// Rows and canvases, made if they are not in the store yet.
+    /// Rows and canvases, made if the store lacks them.
     pub(crate) fn open_data(&self, store: &Path, progress: &dyn Progress) -> Result<Dataset> {
         let cache_bytes = (self.cache_gb * 1e9) as u64;
         Dataset::open_among(&self.data, &self.classes, self.size, cache_bytes, store, progress)
@@ -102,7 +104,7 @@ impl Arena {
         let split = data.split(self.heldout, self.seed)?;
         if !split.leaked.is_empty() {
             let (leaked, heldout) = (split.leaked.len(), split.heldout.len());
-            let why = "show images that are trained on, too, and are dropped";
+            let why = "show images that are also trained on, and are dropped";
             workshop.progress.remark(&format!("seed {}: {heldout} rows are held out; {leaked} more {why}", self.seed));
         }
         if data.named_apart {

@@ -1,11 +1,11 @@
 //! A bundle: poison as files that can be kept, shared, and trained on again with the same digest.
 //!
-//! Its folder holds one folder `ARENA/seed-N` for each arena and seed: `edits.jsonl` (an edit a
-//! line, in order), `images.tar` (the canvas of each, `images.rs`), `heldout.json` (the rows that
-//! are held out), `triggers.safetensors` (what its triggers make of two images of shades) and
-//! `poison.json` ([`About`]). The digest follows from all but the triggers, so that a changed byte
-//! shows without the data; whether they fit the data, and the triggers those of the test, shows
-//! when they are used ([`Bundle::check`]).
+//! It holds one folder `ARENA/seed-N` for each arena and seed: `edits.jsonl` (one edit per line, in
+//! order), `pictures.tar` (the canvas of each, `images.rs`), `heldout.json` (the held-out rows),
+//! `triggers.safetensors` (two images of shades, stamped by each trigger) and `poison.json`
+//! ([`About`]). The digest covers everything but the triggers, so a changed byte is found without
+//! the data. [`Bundle::check`] checks on use whether the bundle fits the data, and its triggers
+//! those of the test.
 
 use super::arena::Arena;
 use super::{Poison, Poisoned, PreparedAttack, images};
@@ -25,25 +25,25 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use tch::Kind;
 
-/// `poison.json`: what the poison is, and all that it was made from.
+/// `poison.json`: identity and inputs of the poison.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct About {
     /// Version of gauntlet that made it.
     pub gauntlet: String,
-    /// As [`Poison::digest`].
+    /// See [`Poison::digest`].
     pub digest: String,
-    /// How many edits there are.
+    /// Number of edits.
     pub edits: usize,
     /// Hash of keys, captions, labels and image sizes of all rows of the data.
     pub data_digest: String,
-    /// First name of each class: an edit's class is a place in this list.
+    /// First name of each class: an edit's class is an index into this list.
     pub classes: Vec<String>,
-    /// What each attack of the suite wants in this seed.
+    /// The goal of each attack of the suite in this seed.
     pub goals: BTreeMap<String, Goal>,
-    /// What it was made from.
+    /// The inputs of the poison.
     pub arena: Arena,
-    /// The build that made it; left out where an earlier one did.
+    /// The build that made it; missing in files of earlier versions.
     #[serde(default, skip_serializing_if = "BuiltBy::is_unknown")]
     pub build: BuiltBy,
 }
@@ -52,7 +52,7 @@ pub struct About {
 pub struct Bundle {
     /// The folder, `ARENA/seed-N`.
     pub folder: PathBuf,
-    /// What `poison.json` says.
+    /// The contents of `poison.json`.
     pub about: About,
     /// The rows that are held out, ascending.
     pub heldout: Vec<DataRow>,
@@ -60,36 +60,37 @@ pub struct Bundle {
     pub poison: Poison,
 }
 
-/// The file that makes a folder one of a bundle.
+/// The file that marks a folder as part of a bundle.
 const ABOUT: &str = "poison.json";
 
 const TRIGGERS: &str = "triggers.safetensors";
 
-/// What to do about a damaged folder.
-const ANEW: &str = "get it anew, or make it again with `gauntlet poison make`";
+/// Advice for a damaged folder.
+const ANEW: &str = "copy it again, or make it again with `gauntlet poison make`";
 
 impl About {
-    /// Reads `poison.json` of a folder, and nothing else.
+    /// Reads only `poison.json` of a folder.
     ///
     /// # Errors
     /// If it cannot be read, or a name in it could lead out of a folder.
     pub fn read(folder: &Path) -> Result<Self> {
         let path = folder.join(ABOUT);
         if !path.exists() {
-            let why = "is no ARENA/seed-N of a bundle: there is no poison.json in it";
+            let why = "is not a folder ARENA/seed-N of a bundle: it has no poison.json";
             return Err(Error::invalid(folder.display().to_string(), why));
         }
         let about: About = parse(&path, &read(&path)?)?;
         let labels = about.arena.attacks.iter().map(|attack| &attack.label);
         if let Some(label) = labels.chain([&about.arena.name]).find(|label| !is_label(label)) {
-            return Err(damaged(&path, &format!("`{label}` is no name of an arena or attack")));
+            return Err(damaged(&path, &format!("`{label}` is not a valid name of an arena or attack")));
         }
         Ok(about)
     }
 }
 
 impl Bundle {
-    /// Reads a folder, and checks that it is whole and that its digest follows from it. The data is not looked at.
+    /// Reads a folder, and checks that it is complete and matches its digest. Does not read the
+    /// data.
     ///
     /// # Errors
     /// Names the file that is damaged.
@@ -100,13 +101,13 @@ impl Bundle {
         let path = folder.join("edits.jsonl");
         let edits: Vec<Poisoned> = parse_lines(&path, &read(&path)?).map_err(|error| error.during(ANEW))?;
         if edits.len() != about.edits {
-            return Err(damaged(&path, &format!("it holds {} edits, and {ABOUT} says {}", edits.len(), about.edits)));
+            return Err(damaged(&path, &format!("it holds {} edits, but {ABOUT} says {}", edits.len(), about.edits)));
         }
         let stray = |edit: &&Poisoned| {
             !about.arena.poisoning.contains(&edit.attack) || edit.edit.class as usize >= about.classes.len()
         };
         if let Some(edit) = edits.iter().find(stray) {
-            return Err(damaged(&path, &format!("{ABOUT} knows no such attack or class: {}", json(edit))));
+            return Err(damaged(&path, &format!("{ABOUT} has no such attack or class: {}", json(edit))));
         }
         let pixels = images::read(&folder.join("pictures.tar"), &edits, &about)?;
         let poison = Poison::new(edits, pixels, &about.arena.poisons(), &about.data_digest, &heldout)?;
@@ -121,10 +122,10 @@ impl Bundle {
         Ok(Bundle { folder: folder.to_path_buf(), about, heldout, poison })
     }
 
-    /// Whether it is the poison of `arena` on this data.
+    /// Checks that it is the poison of `arena` on this data.
     ///
     /// # Errors
-    /// Names the first thing that differs.
+    /// Names the first difference.
     pub fn check(&self, arena: &Arena, data: &Dataset, split: &Split, threats: &[PreparedAttack]) -> Result<()> {
         let (theirs, file) = (&self.about.arena, |name: &str| self.folder.join(name).display().to_string());
         let differs = |name: &str, why: String| Err(Error::invalid(file(name), why));
@@ -137,34 +138,36 @@ impl Bundle {
         if self.about.data_digest != data.index.digest {
             let ours = format!("the data here is {}", data.index.digest);
             let why = format!("is poison of other data: it was made on {}, {ours}", self.about.data_digest);
-            return differs(ABOUT, format!("{why}; let key `data` name what it was made on, or make the poison anew"));
+            return differs(
+                ABOUT,
+                format!("{why}; set the key `data` to the data it was made on, or make the poison again"),
+            );
         }
         if self.heldout != split.heldout {
-            let why =
-                "other rows are held out here: `heldout` differs, or an image that could be read there cannot here";
-            return differs("heldout.json", format!("{why}; make the poison anew"));
+            let why = "other rows are held out here: `heldout` differs, or other images can be decoded here";
+            return differs("heldout.json", format!("{why}; make the poison again"));
         }
         if let Some(why) = difference(&theirs.poisons(), &arena.poisons()) {
-            return differs(ABOUT, format!("{why}; let the suite say the same, or make the poison anew"));
+            return differs(ABOUT, format!("{why}; change the suite to match, or make the poison again"));
         }
         if theirs.libraries != arena.libraries {
-            let why = "was made with other plugin libraries than those that are loaded; `libraries` in it names them";
+            let why = "was made with plugin libraries other than the loaded ones; `libraries` in it names them";
             return differs(ABOUT, why.into());
         }
         let goal = |threat: &&PreparedAttack| {
             arena.poisoning.contains(&threat.label) && self.about.goals.get(&threat.label) != Some(&threat.goal)
         };
         if let Some(threat) = threats.iter().find(goal) {
-            let why = format!("attack `{}` wants something else here than when this was made", threat.label);
-            return differs(ABOUT, format!("{why} (by gauntlet {}); make the poison anew", self.about.gauntlet));
+            let why = format!("attack `{}` has another goal here than when this was made", threat.label);
+            return differs(ABOUT, format!("{why} (by gauntlet {}); make the poison again", self.about.gauntlet));
         }
         self.check_triggers(arena, threats)?;
         let edits: Vec<_> = self.poison.edits.iter().map(|edit| edit.edit.clone()).collect();
         super::check(&edits, data, split, &HashSet::new()).map_err(|why| Error::invalid(file("edits.jsonl"), why))
     }
 
-    /// Test images are stamped here: by the triggers of the training images, or success would be
-    /// counted of another attack.
+    /// Test images are stamped here, so the triggers must be those of the training images;
+    /// otherwise the success of another attack would be measured.
     fn check_triggers(&self, arena: &Arena, threats: &[PreparedAttack]) -> Result<()> {
         let path = self.folder.join(TRIGGERS);
         plain(&path)?;
@@ -175,10 +178,10 @@ impl Bundle {
                 theirs.get(&threat.label).filter(|theirs| theirs.size() == ours.size() && theirs.kind() == ours.kind());
             let theirs = theirs.ok_or_else(|| damaged(&path, &format!("it has no attack `{}`", threat.label)))?;
             let apart = (theirs.to_kind(Kind::Float) - ours.to_kind(Kind::Float)).abs().mean(Kind::Float);
-            // Another machine's arithmetic moves single pixels by one.
+            // The numerics of another machine change single pixels by one.
             if f64::try_from(apart)? > 0.1 {
                 let why = format!(
-                    "attack `{}` stamps otherwise here than when this was made: it reads other files, or optimised another trigger;                      make the poison anew",
+                    "attack `{}` stamps differently here than when this was made: it reads other files, or optimised another trigger; make the poison again",
                     threat.label
                 );
                 return Err(Error::invalid(path.display().to_string(), why));
@@ -187,7 +190,7 @@ impl Bundle {
         Ok(())
     }
 
-    /// Writes the folder, whole or not at all. False: the same poison is there already.
+    /// Writes the folder atomically. Returns false if the same poison is already there.
     ///
     /// # Errors
     /// If other poison is there.
@@ -195,7 +198,7 @@ impl Bundle {
         let PreparedData { data, split, threats, poison } = ground;
         if folder.exists() {
             let there = Bundle::read(folder)?.poison.digest;
-            let why = format!("holds other poison, digest {there}, not {}; choose another --out", poison.digest);
+            let why = format!("holds other poison, with digest {there}, not {}; choose another --out", poison.digest);
             return if there == poison.digest {
                 Ok(false)
             } else {
@@ -225,7 +228,7 @@ impl Bundle {
     }
 }
 
-/// Every folder of poison in a bundle, by arena and seed; a bundle's `ARENA/seed-N` is one by itself.
+/// Every poison folder in a bundle, by arena and seed; for a single `ARENA/seed-N`, that folder.
 ///
 /// # Errors
 /// If there is none.
@@ -253,13 +256,13 @@ fn folders(folder: &Path) -> Result<Vec<PathBuf>> {
 }
 
 fn other(what: &str, theirs: u64, ours: u64) -> String {
-    format!("is poison of {what} {theirs}, and {ours} is asked for; name the bundle of that, or make one")
+    format!("is poison of {what} {theirs}, not {ours}; name the bundle of {ours}, or make one")
 }
 
-/// What differs first between the attacks of two arenas.
+/// The first difference between the attacks of two arenas.
 fn difference(theirs: &[Configured], ours: &[Configured]) -> Option<String> {
     if labels(theirs) != labels(ours) {
-        return Some(format!("is poison of the attacks {}, and the arena has {}", labels(theirs), labels(ours)));
+        return Some(format!("is poison of the attacks {}, but the arena has {}", labels(theirs), labels(ours)));
     }
     let (theirs, ours) = theirs.iter().zip(ours).find(|(theirs, ours)| theirs != ours)?;
     let keys = theirs.config.keys().chain(ours.config.keys());
@@ -269,9 +272,9 @@ fn difference(theirs: &[Configured], ours: &[Configured]) -> Option<String> {
     Some(match key {
         Some(key) => {
             let (theirs, ours) = (value(theirs, key), value(ours, key));
-            format!("attack `{label}` had the key `{key}` = {theirs}, and has {ours} in the suite")
+            format!("attack `{label}` had the key `{key}` = {theirs}, but has {ours} in the suite")
         }
-        None => format!("attack `{label}` was `{}`, and is `{}` in the suite", theirs.plugin, ours.plugin),
+        None => format!("attack `{label}` was `{}`, but is `{}` in the suite", theirs.plugin, ours.plugin),
     })
 }
 
@@ -279,16 +282,16 @@ fn labels(attacks: &[Configured]) -> String {
     attacks.iter().map(|attack| attack.label.as_str()).collect::<Vec<_>>().join(" + ")
 }
 
-/// The text of a file of a bundle. A link could lead anywhere.
+/// The text of a file of a bundle. Links are refused, since they could lead anywhere.
 fn read(path: &Path) -> Result<String> {
     plain(path)?;
     fs::read_to_string(path).map_err(Error::io(path))
 }
 
-/// Refuses what is no plain file.
+/// Checks that a path is a regular file.
 pub(super) fn plain(path: &Path) -> Result<()> {
     let about = fs::symlink_metadata(path).map_err(Error::io(path))?;
-    if about.is_file() { Ok(()) } else { Err(damaged(path, "it is not a file, but a link or a folder")) }
+    if about.is_file() { Ok(()) } else { Err(damaged(path, "it is a link or a folder, not a file")) }
 }
 
 fn parse<T: serde::de::DeserializeOwned>(path: &Path, text: &str) -> Result<T> {

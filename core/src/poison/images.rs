@@ -1,5 +1,5 @@
-//! `images.tar` of a bundle: a webdataset shard with the canvas of every edit, in order, as it is
-//! trained on: `NNNNNN.png`, `NNNNNN.txt` (the caption) and `NNNNNN.json` (whose it is).
+//! `pictures.tar` of a bundle: a webdataset shard with the canvas of every edit, in order, as it is
+//! trained on: `NNNNNN.png`, `NNNNNN.txt` (the caption) and `NNNNNN.json` (its edit).
 
 use super::bundle::{About, damaged, plain};
 use super::{Poison, Poisoned};
@@ -13,22 +13,22 @@ use std::io::{BufReader, Read};
 use std::path::Path;
 use tch::{Device, Kind, Tensor};
 
-/// Canvases that a thread compresses or reads in one go.
+/// Canvases that a thread compresses or reads at a time.
 const CHUNK: usize = 64;
 
-/// No member of the shard may have more bytes.
+/// Maximum size of a member of the shard, in bytes.
 const MOST: u64 = 256 << 20;
 
-/// What `NNNNNN.json` says of an edit.
+/// The contents of `NNNNNN.json`.
 #[derive(Serialize)]
 struct Label<'a> {
     attack: &'a str,
     class: u32,
     class_name: &'a str,
     stamped: bool,
-    /// The training row whose place it takes.
+    /// The training row that it replaces.
     replaces: Option<DataRow>,
-    /// The row, or file of the attack, that the image was before it was stamped.
+    /// The row, or file of the attack, that the unstamped image comes from.
     #[serde(rename = "picture")]
     image: &'a crate::ImageSource,
 }
@@ -67,7 +67,7 @@ pub(super) fn write(path: &Path, poison: &Poison, about: &About, progress: &dyn 
     shard.finish()
 }
 
-/// Reads the canvases u8 `[edits, 3, S, S]`; captions and labels beside them must be those of the edits.
+/// Reads the canvases u8 `[edits, 3, S, S]`; captions and labels next to them must match the edits.
 pub(super) fn read(path: &Path, edits: &[Poisoned], about: &About) -> Result<Tensor> {
     plain(path)?;
     let file = File::open(path).map_err(Error::io(path))?;
@@ -88,10 +88,10 @@ pub(super) fn read(path: &Path, edits: &[Poisoned], about: &About) -> Result<Ten
     let mut sample = |(number, edit): (usize, &Poisoned)| {
         let image = next(format!("{number:06}.png"))?;
         if next(format!("{number:06}.txt"))? != edit.edit.caption.as_bytes() {
-            return Err(format!("{number:06}.txt is not the caption that edits.jsonl has"));
+            return Err(format!("{number:06}.txt is not the caption in edits.jsonl"));
         }
         if next(format!("{number:06}.json"))? != label(edit, about).as_bytes() {
-            return Err(format!("{number:06}.json does not say what edits.jsonl says"));
+            return Err(format!("{number:06}.json does not match edits.jsonl"));
         }
         Ok((number, image))
     };

@@ -8,11 +8,13 @@ use tch::Tensor;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Decay {
-    /// Matrices and kernels, unless named as a norm, bias or temperature: never a vector (open_clip).
+    /// Matrices and convolution kernels, except those named as a norm, bias or temperature; never a
+    /// vector (open_clip).
     #[default]
     OpenClip,
-    /// Whatever has no `bn`, `ln`, `bias` or `logit_scale` in its name, vectors too: the norms of a ResNet's short cuts
-    /// (`downsample.1.weight`) decay (released code of CyCLIP, CleanCLIP, RoCLIP).
+    /// Every parameter without `bn`, `ln`, `bias` or `logit_scale` in its name, vectors included:
+    /// the norms of a ResNet's shortcuts (`downsample.1.weight`) decay (released code of CyCLIP,
+    /// CleanCLIP, RoCLIP).
     ByName,
 }
 

@@ -1,12 +1,12 @@
-//! What the towers compute in while they train; `torch/src/autocast.rs` has the switch.
+//! Precision of the towers in training; `torch/src/autocast.rs` switches it.
 
 use gauntlet_torch::autocast_bf16;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tch::Device;
 
-/// What the towers compute in while they train. Weights, optimizer, embeddings, pools, losses and
-/// every evaluation are 32-bit floats in each.
+/// Precision of the towers in training. In every mode weights, optimizer, embeddings, pools, losses
+/// and all evaluations are 32-bit floats.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Precision {
@@ -27,7 +27,7 @@ impl Precision {
         }
     }
 
-    /// Runs the forward pass of one tower in it, all with gradient or all without.
+    /// Runs the forward pass of one tower in it, either all with gradient or all without.
     pub fn forward<T>(self, device: Device, tower: impl FnOnce() -> T) -> T {
         match self {
             Precision::Fp32 => tower(),

@@ -1,22 +1,23 @@
-//! Presets of the recipe: how RoCLIP's experiments trained, as far as paper and released code tell.
+//! Presets of the recipe: the training settings of RoCLIP's experiments, as far as paper and
+//! released code state them.
 
 use crate::registry::Preset;
 use serde_json::json;
 
-/// What `preset = "NAME"` in a suite's `[recipe]` may name.
+/// The presets that `preset = "NAME"` in a suite's `[recipe]` can select.
 pub fn presets() -> Vec<Preset> {
     vec![paper(), official()]
 }
 
 fn paper() -> Preset {
     let deviations = [
-        "the paper's own table of settings was not at hand: what the released code's defaults say stands in for it",
+        "the paper's own table of settings was not available; the defaults of the released code replace it",
         "the model is the suite's: the paper trains a ResNet-50 at 224 x 224 pixels on 1,000,000 pairs of Conceptual Captions 3M",
     ];
     let code = "unverified in the paper; released code, parser default";
     Preset::new(
         "roclip-paper",
-        "as the paper's experiments trained, without the mistakes of the released code",
+        "the settings of the paper's experiments, without the mistakes of the released code",
         &deviations,
         vec![
             ("epochs", json!(24), code),
@@ -40,15 +41,15 @@ fn paper() -> Preset {
 fn official() -> Preset {
     let deviations = [
         "one process: the release spreads a batch over its GPUs, each with batch norm over its own share and gradients of its own rows",
-        "no gradient scaler: multiplying by a power of two changes nothing but what underflows, and no step is skipped",
-        "logits are scaled before rounding on the side of the images; the release scales captions in matching epochs",
+        "no gradient scaler: multiplying by a power of two changes only values that underflow, and no step is skipped",
+        "the logit scale is applied to the images before rounding; the release applies it to the captions in matching epochs",
         "the temperature stays below 100; the release clamps its logarithm to 4.6052, which is 100.003",
         "the model is the suite's: the release trains OpenAI's ResNet-50 at 224 x 224 pixels",
     ];
     let option = "released code, parser default";
     Preset::new(
         "roclip-official",
-        "as the released code trains, with its quirks",
+        "the settings of the released code, with its quirks",
         &deviations,
         vec![
             ("epochs", json!(24), option),
@@ -92,7 +93,7 @@ mod tests {
         }
     }
 
-    /// `Recipe::default()` is the paper's recipe, too, and stays what it was.
+    /// `Recipe::default()` equals the paper's recipe and must not change.
     #[test]
     fn the_default_is_the_papers() {
         let read: Recipe = from_json(Value::Object(paper().table()), "paper").unwrap();

@@ -1,24 +1,25 @@
-//! The learning rate: linear warm-up, then half a cosine towards 0 at the last step, as open_clip's `cosine_lr`.
+//! The learning rate: linear warm-up, then half a cosine towards 0 at the last step, as open_clip's
+//! `cosine_lr`.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// How the learning rate goes up and down.
+/// Learning rate schedule.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Schedule {
     /// Linear warm-up, then half a cosine that reaches 0 with the last step (open_clip).
     #[default]
     Cosine,
-    /// The same, entered one epoch late, because epochs count from 1 where steps count from 0: the
-    /// warm-up begins one epoch in, and the last epoch runs past the end of the cosine, where the
-    /// rate rises again (released code of CyCLIP, CleanCLIP, RoCLIP).
+    /// `cosine`, started one epoch late, because epochs count from 1 and steps from 0: the warm-up
+    /// begins one epoch in, and the last epoch runs past the end of the cosine, where the rate
+    /// rises again (released code of CyCLIP, CleanCLIP, RoCLIP).
     #[serde(rename = "cosine-from-epoch-1")]
     CosineFromEpoch1,
 }
 
 impl Schedule {
-    /// Where on the curve the training's first step lies.
+    /// Step on the curve at which the training starts.
     pub fn first_step(self, steps_per_epoch: u64) -> u64 {
         match self {
             Schedule::Cosine => 0,
@@ -27,7 +28,8 @@ impl Schedule {
     }
 }
 
-/// The learning rate of a step (counted from 0) out of `total`; a step past the last is answered by the same formula.
+/// The learning rate of a step (counted from 0) out of `total`; the same formula applies to steps
+/// past the last.
 pub fn learning_rate(peak: f64, warmup: u64, total: u64, step: u64) -> f64 {
     if step < warmup {
         return peak * (step + 1) as f64 / warmup as f64;
@@ -42,7 +44,7 @@ mod tests {
     use crate::data::files::read_safetensors;
     use std::path::Path;
 
-    /// Made by `recipe.py` beside it.
+    /// Written by `recipe.py` next to it.
     const GOLDEN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/golden/recipe.safetensors");
 
     #[test]
@@ -86,7 +88,7 @@ mod tests {
             assert_eq!(rates.len(), 24 * 1953 / 50 + 1);
             for (number, golden) in (0..).zip(rates) {
                 let ours = rate(schedule, 1, number * 50);
-                // Kept as f32; near the end the cosine's own rounding is larger.
+                // Stored as f32; near the end the rounding of the cosine itself is larger.
                 assert!((ours - golden).abs() <= 1e-6 * golden + 1e-20, "{name}, step {}: {ours:e}", number * 50);
             }
             assert_eq!(serde_json::to_value(schedule).unwrap(), name);

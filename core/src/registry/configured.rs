@@ -11,20 +11,20 @@ use serde_json::{Map, Value};
 pub struct Configured {
     /// Unique in its role within the suite.
     pub label: String,
-    /// Name of the plugin.
+    /// Its configuration, completed with defaults.
     pub plugin: String,
     /// Its configuration, defaults filled in.
     pub config: Map<String, Value>,
 }
 
 impl Configured {
-    /// Builds the plugin of its configuration.
+    /// Builds the plugin.
     pub fn build<T: Role + ?Sized>(&self) -> Result<Box<T>> {
         find::<T>(&self.plugin)?.build(&serde_json::to_string(&self.config).expect("plain data"))
     }
 }
 
-/// Whether a name may become that of a folder.
+/// Whether a name can be used as a folder name.
 pub fn is_label(name: &str) -> bool {
     let allowed = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
     !name.is_empty() && name.chars().all(allowed) && !name.starts_with('.')

@@ -1,5 +1,5 @@
-//! Where plugins come from: the libraries that were loaded into this program, and those that a
-//! trial uses. `library.rs` loads them.
+//! Where plugins come from: the libraries loaded into this program, and those that a trial uses.
+//! `library.rs` loads them.
 
 use super::Configured;
 use crate::{Error, Result};
@@ -8,62 +8,64 @@ use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
-/// A library that was loaded. It stays so until the program ends.
+/// A loaded library. It stays loaded until the program ends.
 pub struct Library {
-    /// What the names of its plugins start with: `mine` of `libmine.so`.
+    /// Prefix of its plugins' names: `mine` for `libmine.so`.
     pub name: String,
-    /// Where it was given.
+    /// Path as given.
     pub given: PathBuf,
-    /// Where it was found, symbolic links followed.
+    /// Canonical path, symbolic links resolved.
     pub path: PathBuf,
-    /// What a trial writes down about it.
+    /// What a trial records about it.
     pub origin: Origin,
 }
 
-/// What a library was, for whoever wants to run the same again.
+/// Identity of a library, recorded to run the same again.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Origin {
-    /// Name of the file as it was given, without its folder: its plugins are named after it.
+    /// Name of the file as given, without its folder: the prefix of its plugins' names derives from
+    /// it.
     pub file: String,
     /// BLAKE3 of its content.
     pub blake3: String,
-    /// What it was built with.
+    /// The versions it was built with.
     pub built: String,
 }
 
-/// Appended to, never removed from: plugins are looked up by name in all of the program.
+/// Append-only: plugins are looked up by name anywhere in the program.
 static LOADED: Mutex<Vec<&'static Library>> = Mutex::new(Vec::new());
 
-/// Every library loaded so far, in that order.
+/// Every loaded library, in order of loading.
 pub fn loaded() -> Vec<&'static Library> {
     LOADED.lock().expect("nothing panics while it is locked").clone()
 }
 
-/// Takes a library up among those that are loaded.
+/// Adds a library to the loaded ones.
 pub(crate) fn add(library: &'static Library) {
     LOADED.lock().expect("nothing panics while it is locked").push(library);
 }
 
-/// `mine` of `folder/libmine.so`, in the form of a plugin's name.
+/// `mine` for `folder/libmine.so`, in the form of a plugin's name.
 pub(crate) fn name(path: &Path) -> String {
     let stem = path.file_stem().unwrap_or_default().to_string_lossy();
     stem.strip_prefix("lib").unwrap_or(&stem).replace('_', "-")
 }
 
-/// The library that a plugin is of; none for those that are linked.
+/// The library of a plugin; `None` if the plugin is linked.
 pub fn of(plugin: &str) -> Option<&'static Library> {
     let (name, _) = plugin.split_once('/')?;
     loaded().into_iter().find(|library| library.name == name)
 }
 
-/// The loaded libraries that some plugins are of, or plugins that their configurations name, each once.
+/// The loaded libraries of these plugins and of the plugins that their configurations name, each
+/// once.
 pub fn used<'a>(plugins: impl IntoIterator<Item = &'a Configured>) -> Vec<Origin> {
     let loaded: Vec<Origin> = loaded().into_iter().map(|library| library.origin.clone()).collect();
     among(plugins, &loaded)
 }
 
-/// Those of `libraries` that some plugins are of, or plugins that their configurations name, each once.
+/// The `libraries` of these plugins and of the plugins that their configurations name, each once.
 pub fn among<'a>(plugins: impl IntoIterator<Item = &'a Configured>, libraries: &[Origin]) -> Vec<Origin> {
     let mut names = Vec::new();
     for plugin in plugins {
@@ -78,7 +80,7 @@ pub fn among<'a>(plugins: impl IntoIterator<Item = &'a Configured>, libraries: &
     used
 }
 
-/// Plugins that a configuration names: every key `plugin` within it.
+/// Plugins that a configuration names: the values of every key `plugin` in it.
 fn named_in<'a>(value: &'a Value, names: &mut Vec<&'a str>) {
     match value {
         Value::Object(table) => {
@@ -91,13 +93,13 @@ fn named_in<'a>(value: &'a Value, names: &mut Vec<&'a str>) {
 }
 
 impl Origin {
-    /// What the names of its plugins start with.
+    /// Prefix of its plugins' names.
     fn name(&self) -> String {
         name(Path::new(&self.file))
     }
 
-    /// Whether this very library is loaded: a trial is run with what it was made with, and nothing
-    /// that a file names is loaded by itself.
+    /// Checks that exactly this library is loaded. A trial runs only with the libraries it was made
+    /// with; gauntlet never loads a library because a file names it.
     pub fn check(&self) -> Result<()> {
         let named = loaded().into_iter().find(|library| library.name == self.name());
         let what = format!("plugin library {}", self.file);

@@ -1,19 +1,20 @@
-//! Presets: complete configurations under a name, each value with its source. `plugin.rs` says how
-//! a plugin registers them, `suite.rs` how a suite names one.
+//! Presets: named complete configurations, each value with its source. `registry.rs` registers the
+//! presets of a plugin; `suite.rs` resolves the key `preset`.
 
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-/// A complete configuration under a name: a suite's `preset = "NAME"`, beside which own keys override.
+/// A named complete configuration. A suite selects it with `preset = "NAME"`; other keys override
+/// its values.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Preset {
     /// Kebab-case, unique among the presets of its owner.
     pub name: String,
-    /// One line: what it stands for.
+    /// One line: the configuration that it reproduces.
     pub summary: String,
-    /// Where it is not what it stands for, and why.
+    /// How it deviates from that configuration, and why.
     pub deviations: Vec<String>,
     /// Every key of the configuration.
     pub fields: Vec<PresetField>,
@@ -23,11 +24,11 @@ pub struct Preset {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PresetField {
-    /// Keys of nested tables are dotted.
+    /// The key; dotted for nested tables.
     pub key: String,
     /// Its value.
     pub value: Value,
-    /// Where the value comes from, in few words: a section, a file, an option; or `unverified`.
+    /// Source of the value, in a few words: a section, a file, an option; or `unverified`.
     pub source: String,
 }
 
@@ -58,11 +59,11 @@ impl Preset {
     }
 }
 
-/// Takes the key `preset` out of a table, and lays what is left of it over the preset of that name;
-/// without it, the table as it is.
+/// Removes the key `preset` from a table and applies the other keys over the preset of that name.
+/// Returns a table without that key unchanged.
 ///
 /// # Errors
-/// If there is no such preset: names those that there are, and guesses.
+/// If there is no such preset; the error lists the presets and suggests the closest.
 pub fn expand(table: &Map<String, Value>, presets: &[Preset]) -> Result<Map<String, Value>> {
     let mut own = table.clone();
     let name = match own.shift_remove("preset") {
@@ -71,7 +72,7 @@ pub fn expand(table: &Map<String, Value>, presets: &[Preset]) -> Result<Map<Stri
         Some(other) => return Err(Error::invalid("key `preset`", format!("must be a name, not {other}"))),
     };
     if presets.is_empty() {
-        return Err(Error::invalid("key `preset`", format!("there is no preset here, `{name}` or another")));
+        return Err(Error::invalid("key `preset`", format!("names `{name}`, but there are no presets here")));
     }
     let known = || presets.iter().map(|preset| preset.name.clone()).collect();
     let unknown = || Error::Unknown { kind: "preset", name: name.clone(), known: known() };
@@ -80,8 +81,8 @@ pub fn expand(table: &Map<String, Value>, presets: &[Preset]) -> Result<Map<Stri
     Ok(full)
 }
 
-/// Puts `own` over `base`, nested tables key by key; but one that names a `plugin` comes whole, for
-/// another plugin has other keys.
+/// Applies `own` over `base`, merging nested tables; a nested table that names a `plugin` replaces
+/// the old one, since another plugin has other keys.
 pub(crate) fn lay_over(base: &mut Map<String, Value>, own: Map<String, Value>) {
     for (key, value) in own {
         match (base.get_mut(&key), value) {
@@ -118,6 +119,6 @@ mod tests {
         assert_eq!(message, "no preset named `offical`; did you mean `official`? (there are: paper, official)");
         assert!(expanded(json!({ "preset": 3 })).unwrap_err().chain().contains("must be a name, not 3"));
         let none = expand(json!({ "preset": "paper" }).as_object().unwrap(), &[]).unwrap_err().chain();
-        assert!(none.contains("key `preset`: there is no preset here"), "{none}");
+        assert!(none.contains("key `preset`: names `paper`, but there are no presets here"), "{none}");
     }
 }

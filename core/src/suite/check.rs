@@ -1,4 +1,4 @@
-//! What a suite's keys must be, and what its names must name, before any plugin is asked.
+//! Checks a suite's keys and the names they refer to, before any plugin is built.
 
 use super::{MEAN, Suite, configure};
 use crate::poison::CLEAN;
@@ -12,28 +12,30 @@ impl Suite {
         seeds.sort_unstable();
         seeds.dedup();
         match () {
-            () if self.seeds.is_empty() => wrong("seeds", "needs one seed at least"),
+            () if self.seeds.is_empty() => wrong("seeds", "must name at least one seed"),
             () if seeds.len() < self.seeds.len() => wrong("seeds", "names a seed twice"),
             () if self.threads < 1 => wrong("threads", "must be at least 1"),
-            () if !(0.001..=0.9).contains(&self.heldout) => wrong("heldout", "must lie within 0.001 and 0.9"),
+            () if !(0.001..=0.9).contains(&self.heldout) => wrong("heldout", "must be from 0.001 to 0.9"),
             () if self.cache_gb.is_nan() || self.cache_gb < 0.0 => wrong("cache_gb", "must be 0 or more"),
-            () if self.arenas.contains_key(CLEAN) => wrong("arenas", "`clean` is always there and has no attacks"),
-            () if self.recipe.batch < 2 => wrong("recipe.batch", "must be at least 2: a loss of one pair says nothing"),
+            () if self.arenas.contains_key(CLEAN) => wrong("arenas", "`clean` is always added and has no attacks"),
+            () if self.recipe.batch < 2 => {
+                wrong("recipe.batch", "must be at least 2: the loss of a single pair is constant")
+            }
             () if self.recipe.learning_rate.is_nan() || self.recipe.learning_rate <= 0.0 => {
                 wrong("recipe.learning_rate", "must be greater than 0")
             }
             () if !self.recipe.betas.iter().all(|beta| (0.0..1.0).contains(beta)) => {
-                wrong("recipe.betas", "must lie within 0 and 1, 1 left out")
+                wrong("recipe.betas", "must be at least 0 and less than 1")
             }
             () if self.recipe.clip_norm.is_nan() || self.recipe.clip_norm < 0.0 => {
                 wrong("recipe.clip_norm", "must be 0 or greater")
             }
             () if self.recipe.epochs < 1 => wrong("recipe.epochs", "must be at least 1"),
             () if self.clean_after.is_some_and(|last| !(1..self.recipe.epochs).contains(&last)) => {
-                wrong("clean_after", "must be at least 1 and less than `recipe.epochs`, for clean epochs to follow")
+                wrong("clean_after", "must be at least 1 and less than `recipe.epochs`, so that clean epochs follow")
             }
             () if self.is_oracle(&self.baseline) => {
-                wrong("baseline", "is an oracle: it knows the truth, and is no defense")
+                wrong("baseline", "is an oracle, which uses the ground truth; name a defense that does not")
             }
             () => self.check_names(),
         }
@@ -65,7 +67,7 @@ impl Suite {
         }
     }
 
-    /// What counts as accuracy is measured.
+    /// Checks that some evaluator measures the key `accuracy`.
     fn check_accuracy(&self) -> Result<()> {
         let accuracy = &self.accuracy;
         if accuracy.is_empty() {
@@ -74,7 +76,7 @@ impl Suite {
         if self.downstream.is_empty() {
             let set = if accuracy == MEAN { "LABEL" } else { accuracy };
             let why = format!(
-                "is `{accuracy}`, and the suite has no downstream set: add a table [downstream.{set}] with its path"
+                "is `{accuracy}`, but the suite has no downstream set: add a table [downstream.{set}] with its path"
             );
             return Err(Error::invalid("key `accuracy`", why));
         }
@@ -92,7 +94,7 @@ impl Suite {
             None => Ok(()),
             Some(name) => Err(Error::invalid(
                 format!("label `{name}`"),
-                "letters, digits, dash, dot and underscore only: it names a folder; `plugin = \"...\"` names the plugin",
+                "may hold only letters, digits, dash, dot and underscore, since it names a folder; `plugin = \"...\"` names the plugin",
             )),
         }
     }
@@ -106,13 +108,14 @@ fn names_twice(attacks: &[String]) -> bool {
     attacks.iter().enumerate().any(|(place, attack)| attacks[..place].contains(attack))
 }
 
-/// Where weights lie that were trained elsewhere: nothing but arena and seed is filled in.
+/// Checks the path pattern of weights that were trained elsewhere: only arena and seed are
+/// substituted.
 fn check_weights((label, table): (&String, &Value)) -> Result<()> {
     let pattern = table.get("weights").and_then(Value::as_str).unwrap_or_default();
     let rest = pattern.replace("{arena}", "").replace("{seed}", "");
     if !rest.contains(['{', '}']) {
         return Ok(());
     }
-    let why = format!("`{pattern}`: only {{arena}} and {{seed}} stand for something");
+    let why = format!("`{pattern}`: only {{arena}} and {{seed}} are substituted");
     Err(Error::invalid(format!("key `defenses.{label}.weights`"), why))
 }

@@ -1,7 +1,7 @@
-//! From a suite's table of plugins (label -> keys) to complete configurations. Some keys are the
-//! suite's own: `plugin` names the plugin where the label does not, `preset` a preset of it, `of`
-//! another label of the same table, whose values are taken over, and a defense's `oracle` and
-//! `weights` are none of the plugin's business.
+//! Resolves a suite's table of plugins (label -> keys) to complete configurations. The suite itself
+//! uses some keys: `plugin` names the plugin if the label does not, `preset` names one of its
+//! presets, `of` names another label of the same table to copy values from, and `oracle` and
+//! `weights` of a defense never reach the plugin.
 
 use crate::defense::DefenseRole;
 use crate::evaluator::{self, ScoreRole};
@@ -10,7 +10,7 @@ use crate::registry::{self, Plugin, Role, preset};
 use crate::{Defense, Error, Result};
 use serde_json::{Map, Value};
 
-/// Resolves a whole table, in its order.
+/// Resolves a whole table, in order.
 pub(super) fn all<T: Role + ?Sized>(table: &Map<String, Value>) -> Result<Vec<Configured>> {
     table.keys().map(|label| one::<T>(table, label)).collect()
 }
@@ -19,7 +19,7 @@ fn one<T: Role + ?Sized>(table: &Map<String, Value>, label: &str) -> Result<Conf
     let place = format!("{} `{label}`", T::KIND);
     let mut config = table[label].as_object().cloned().ok_or_else(|| Error::invalid(&place, "must be a table"))?;
     let weights = if T::KIND == <dyn Defense>::KIND { name_in(&mut config, "weights", &place)? } else { None };
-    // What was trained elsewhere is measured as plain CLIP is: nothing of it runs here.
+    // Weights that were trained elsewhere are measured as plain CLIP: no defense runs here.
     let name = match name_in(&mut config, "plugin", &place)? {
         Some(name) => name,
         None if weights.is_some() => undefended()?.into(),
@@ -44,7 +44,7 @@ fn one<T: Role + ?Sized>(table: &Map<String, Value>, label: &str) -> Result<Conf
         && role(&name)? != DefenseRole::Undefended
     {
         let why = format!(
-            "`oracle` is for plain CLIP: `plugin = \"{}\"`; a defense's own looks at the data would still meet the poison",
+            "`oracle` is for plain CLIP: `plugin = \"{}\"`; another defense would still meet the poison when it reads the data",
             undefended()?
         );
         return Err(Error::invalid(&place, why));
@@ -57,23 +57,23 @@ fn one<T: Role + ?Sized>(table: &Map<String, Value>, label: &str) -> Result<Conf
     Ok(Configured { label: label.to_string(), plugin: name, config })
 }
 
-/// What a defense is there for, of the name of its plugin.
+/// The role of a defense, by the name of its plugin.
 fn role(name: &str) -> Result<DefenseRole> {
     let plugin = registry::find::<dyn Defense>(name)?;
     Ok(plugin.build(&(plugin.defaults)())?.role())
 }
 
-/// Name of the plugin that is no defense.
+/// Name of the plugin whose role is the undefended model.
 fn undefended() -> Result<&'static str> {
     for plugin in registry::all::<dyn Defense>()? {
         if role(plugin.name)? == DefenseRole::Undefended {
             return Ok(plugin.name);
         }
     }
-    Err(Error::invalid("defenses", "no plugin of this program is the undefended model"))
+    Err(Error::invalid("defenses", "no registered plugin is the undefended model"))
 }
 
-/// Refuses evaluators of which none measures the accuracy on downstream sets.
+/// Refuses a table of evaluators if none of them measures the accuracy on downstream sets.
 pub(super) fn check_accuracy(evaluators: &Map<String, Value>) -> Result<()> {
     let all = evaluator::definitions()?.into_iter();
     let measuring = all.filter(|(_, definition)| definition.role == Some(ScoreRole::SetAccuracy));
@@ -86,7 +86,7 @@ pub(super) fn check_accuracy(evaluators: &Map<String, Value>) -> Result<()> {
     Err(Error::invalid("key `accuracy`", why))
 }
 
-/// Takes a key of the suite's own, which names something, out of a table.
+/// Removes one of the suite's own keys from a plugin's table and returns the name it holds.
 fn name_in(config: &mut Map<String, Value>, key: &str, place: &str) -> Result<Option<String>> {
     match config.shift_remove(key) {
         None => Ok(None),
@@ -95,9 +95,9 @@ fn name_in(config: &mut Map<String, Value>, key: &str, place: &str) -> Result<Op
     }
 }
 
-/// Gives `config` the value of every key that `plugin` shares with the one labelled `of`. Where
-/// both are the same plugin this is an ablation, and the keys that are set here are what it
-/// changes; elsewhere such a key is an error: two values would be two truths.
+/// Copies into `config` the value of every key that `plugin` shares with the row labelled `of`. If
+/// both are the same plugin, the row is an ablation and its own keys are the changes. Otherwise
+/// setting a shared key is an error, since it would have two values.
 fn take_over<T: Role + ?Sized>(
     plugin: &Plugin<T>,
     config: &mut Map<String, Value>,
@@ -109,7 +109,7 @@ fn take_over<T: Role + ?Sized>(
         Error::Unknown { kind: T::KIND, name: of.into(), known: known.collect() }
     })?;
     if followed.get("of").is_some() {
-        return Err(Error::invalid(format!("`{of}`"), "follows another itself; name that one"));
+        return Err(Error::invalid(format!("`{of}`"), "has `of` itself; name the label it refers to"));
     }
     let followed = one::<T>(table, of)?;
     let shared = shared(plugin, &followed);
@@ -123,7 +123,10 @@ fn take_over<T: Role + ?Sized>(
         let mut all = shared.clone();
         preset::lay_over(&mut all, std::mem::take(config));
         if all == shared && table[label].get("oracle").is_none() {
-            return Err(Error::invalid(format!("`{of}`"), "is the same plugin, of which no key is changed here"));
+            return Err(Error::invalid(
+                format!("`{of}`"),
+                "is the same plugin, and this table changes no key; set the keys to change",
+            ));
         }
         *config = all;
         return Ok(());
@@ -143,13 +146,14 @@ fn take_over<T: Role + ?Sized>(
     Ok(())
 }
 
-/// The values in `other` of the keys that `plugin` has, too.
+/// The values in `other` of the keys that `plugin` also has.
 fn shared<T: Role + ?Sized>(plugin: &Plugin<T>, other: &Configured) -> Map<String, Value> {
     let defaults: Map<String, Value> = serde_json::from_str(&(plugin.defaults)()).expect("defaults are a JSON object");
     defaults.keys().filter_map(|key| Some((key.clone(), other.config.get(key)?.clone()))).collect()
 }
 
-/// Controls that repeat another's keys by hand and agree with none of those they could control.
+/// Warnings about controls that set another row's keys by hand, but match none of the rows they
+/// could control for.
 pub(super) fn stray_controls(table: &Map<String, Value>) -> Result<Vec<String>> {
     let (mut controls, mut others) = (Vec::new(), Vec::new());
     for configured in all::<dyn Defense>(table)? {
@@ -164,7 +168,7 @@ pub(super) fn stray_controls(table: &Map<String, Value>) -> Result<Vec<String>> 
             like.map(|other| (&other.label, unlike(plugin, control, other))).collect();
         if let Some((label, keys)) = unlike.first().filter(|_| unlike.iter().all(|(_, keys)| !keys.is_empty())) {
             warnings.push(format!(
-                "defense `{}` controls for nothing in this suite: it differs from `{label}` in {}; `of = \"{label}\"` takes these over",
+                "defense `{}` controls for nothing in this suite: it differs from `{label}` in {}; `of = \"{label}\"` copies these keys",
                 control.label,
                 keys.join(", ")
             ));
@@ -173,7 +177,7 @@ pub(super) fn stray_controls(table: &Map<String, Value>) -> Result<Vec<String>> 
     Ok(warnings)
 }
 
-/// The keys in which a control differs from one that it could control for.
+/// The keys in which a control differs from a row that it could control for.
 fn unlike<T: Role + ?Sized>(plugin: &Plugin<T>, control: &Configured, other: &Configured) -> Vec<String> {
     let shared = shared(plugin, other).into_iter();
     shared.filter(|(key, value)| control.config[key] != *value).map(|(key, _)| format!("`{key}`")).collect()

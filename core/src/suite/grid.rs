@@ -1,4 +1,4 @@
-//! The grid: every arena with every defense in every seed, each a trial.
+//! The grid of a suite: one trial for every arena, defense and seed.
 
 use super::{Resolved, Suite, configure, resolve_device};
 use crate::defense::Undefended;
@@ -9,7 +9,8 @@ use crate::{Defense, Error, Result};
 use std::path::PathBuf;
 
 impl Suite {
-    /// Every trial of the suite, seed by seed, so that the first seed's table is complete first.
+    /// Every trial of the suite, ordered by seed, so that the table of the first seed is complete
+    /// first.
     pub fn trials(&self) -> Result<Vec<Trial>> {
         let Resolved { model, attacks, defenses, evaluators } = self.resolve()?;
         let device = resolve_device(&self.device);
@@ -34,7 +35,7 @@ impl Suite {
                 for defense in &defenses {
                     let weights = self.weights(&defense.label, name, seed).unwrap_or_default();
                     let elsewhere = !weights.as_os_str().is_empty();
-                    // What is not there yet is told by `warnings`, and left out.
+                    // `warnings` reports missing weights; their trials are left out.
                     if elsewhere && !weights.is_file() {
                         continue;
                     }
@@ -61,13 +62,14 @@ impl Suite {
         Ok(trials)
     }
 
-    /// Where the weights of a row lie that was trained elsewhere.
+    /// Path of the weights of a row that was trained elsewhere.
     fn weights(&self, defense: &str, arena: &str, seed: u64) -> Option<PathBuf> {
         let pattern = self.defenses.get(defense)?.get("weights")?.as_str()?;
         Some(pattern.replace("{arena}", arena).replace("{seed}", &seed.to_string()).into())
     }
 
-    /// What a person should know before the suite runs: controls that control for none of its defenses.
+    /// Warnings before the suite runs: missing weights, and controls that control for none of its
+    /// defenses.
     pub fn warnings(&self) -> Result<Vec<String>> {
         let mut warnings = configure::stray_controls(&self.defenses)?;
         let elsewhere = self.defenses.keys().filter(|defense| self.is_elsewhere(defense));
@@ -75,20 +77,20 @@ impl Suite {
         Ok(warnings)
     }
 
-    /// Which weights of a row that was trained elsewhere are not there.
+    /// Reports missing weights of a row that was trained elsewhere.
     fn missing_weights(&self, defense: &str) -> Option<String> {
         let arenas: Vec<&str> = std::iter::once(CLEAN).chain(self.arenas.keys().map(String::as_str)).collect();
         let files = self.seeds.iter().flat_map(|seed| arenas.iter().map(|arena| self.weights(defense, arena, *seed)));
         let missing: Vec<PathBuf> = files.flatten().filter(|file| !file.is_file()).collect();
         let (first, count, all) = (missing.first()?, missing.len(), self.seeds.len() * arenas.len());
         Some(format!(
-            "defense `{defense}`: {count} of its {all} files of weights are not there, the first {}; their trials are left out",
+            "defense `{defense}`: {count} of its {all} weight files are missing, the first is {}; their trials are left out",
             first.display()
         ))
     }
 }
 
-/// Who needs the undefended model comes after whoever leaves it.
+/// Sorts defenses that need the undefended model after those that store it.
 fn in_turn(defenses: Vec<Configured>) -> Result<Vec<Configured>> {
     let mut turns = Vec::new();
     for defense in defenses {
@@ -99,10 +101,10 @@ fn in_turn(defenses: Vec<Configured>) -> Result<Vec<Configured>> {
     Ok(turns.into_iter().map(|(_, defense)| defense).collect())
 }
 
-/// There is something to run, and it can begin.
+/// Checks that there are trials, and that each can start.
 fn check(trials: &[Trial]) -> Result<()> {
     let Some(first) = trials.first() else {
-        let why = "no weights of those that were trained elsewhere are there, and there is nothing else";
+        let why = "every row is trained elsewhere, and no weight file exists";
         return Err(Error::invalid("defenses", why));
     };
     first.check()?;

@@ -1,4 +1,4 @@
-//! What a suite will cost, estimated before anything of it is there: `gauntlet run --dry-run`.
+//! Estimates the cost of a suite before any of its files exist: `gauntlet run --dry-run`.
 
 use super::Suite;
 use crate::data::DataConfig;
@@ -9,45 +9,46 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::fmt::Write;
 
-/// What `--dry-run` estimates with; nothing else reads it.
+/// Assumptions of the `--dry-run` estimate; nothing else reads them.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Plan {
-    /// Pairs of the data, held-out ones included; 0: not known.
+    /// Number of pairs in the data, held-out pairs included; 0: unknown.
     pub rows: u64,
-    /// Pairs a second in training; 0: not known.
+    /// Training speed in pairs per second; 0: unknown.
     #[schemars(range(min = 0.0))]
     pub train_rate: f64,
-    /// Images a second in evaluation; 0: not known.
+    /// Evaluation speed in images per second; 0: unknown.
     #[schemars(range(min = 0.0))]
     pub evaluate_rate: f64,
-    /// Where the two rates come from; printed beside what they give.
+    /// Source of the two rates; printed next to the estimate.
     pub source: String,
 }
 
-/// Pairs a second that trials of the same suite trained at, and on how many trials that was measured.
+/// Measured training speed of finished trials of the same suite.
 #[derive(Clone, Copy, Debug)]
 pub struct Measured {
-    /// Their mean.
+    /// Mean, in pairs per second.
     pub train_rate: f64,
-    /// How many.
+    /// Number of trials measured.
     pub trials: usize,
 }
 
-/// What one trial of a suite works through.
+/// Workload of one trial of a suite.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Size {
-    /// Pairs to train on, without poison that is added.
+    /// Training pairs, without those that poison adds.
     pub train: u64,
     /// Pairs held out.
     pub heldout: u64,
-    /// Steps of an epoch.
+    /// Steps per epoch.
     pub steps: u64,
     /// Epochs.
     pub epochs: u64,
-    /// Images that go through the image tower to evaluate, at most: every attack counts as a backdoor.
+    /// Images that pass through the image tower in evaluation, at most: every attack counts as a
+    /// backdoor.
     pub images: f64,
-    /// Images whose features stay in the store.
+    /// Images whose features are kept in the store.
     pub kept: f64,
 }
 
@@ -59,7 +60,7 @@ impl Size {
 }
 
 impl Suite {
-    /// What a trial works through; none where nothing says how many pairs there are.
+    /// The workload of a trial; `None` if the number of pairs is unknown.
     ///
     /// # Errors
     /// If a table `[downstream]` names a set that does not exist.
@@ -72,21 +73,23 @@ impl Suite {
             return Ok(None);
         }
         let heldout = (rows as f64 * self.heldout).round() as u64;
-        // A source of its own is held out beside all of the pairs; how large it is, only it knows.
+        // A separate validation source is held out in addition to all pairs; its size is not known
+        // here.
         let train = if self.data.validation().is_some() { rows } else { rows - heldout };
         let (images, kept) = self.images(heldout)?;
         let (steps, epochs) = (train / self.recipe.batch as u64, self.recipe.epochs.into());
         Ok(Some(Size { train, heldout, steps, epochs, images, kept }))
     }
 
-    /// What `left` of the suite's `trials` will cost. A measured rate goes before the assumed one.
+    /// Estimates the cost of `left` of the suite's `trials`. A measured rate takes precedence over
+    /// the assumed one.
     ///
     /// # Errors
     /// If a table `[downstream]` names a set that does not exist.
     pub fn estimate(&self, trials: usize, left: usize, measured: Option<Measured>) -> Result<String> {
         let mut text = format!("\n{trials} trials, {left} of them to run");
         let Some(size) = self.size()? else {
-            return Ok(text + "; what they cost cannot be told: `plan.rows` does not say how many pairs there are\n");
+            return Ok(text + "; no estimate of their cost: set `plan.rows` to the number of pairs\n");
         };
         let (Size { train, heldout, steps, kept, images, .. }, recipe) = (size, &self.recipe);
         let _ = writeln!(
@@ -115,7 +118,7 @@ impl Suite {
             let all = bytes * left as f64 / 1e9;
             let _ = writeln!(
                 text,
-                "  features that stay in the store, for `gauntlet eval` to measure again, at most: {:.1} GB a trial, {all:.1} GB in all",
+                "  features kept in the store for `gauntlet eval`, at most: {:.1} GB a trial, {all:.1} GB in all",
                 bytes / 1e9
             );
         }
@@ -127,9 +130,9 @@ impl Suite {
         format!("assumed: {source}")
     }
 
-    /// Images that go through the image tower to evaluate a trial, at most: those held out and
-    /// those of each set, plain and once for each attack. And how many of them have features that
-    /// are kept: those of the sets.
+    /// Images that pass through the image tower to evaluate a trial, at most: the held-out images
+    /// and those of each set, once plain and once per attack. Second: how many of them have
+    /// features that are kept, which are those of the sets.
     fn images(&self, heldout: u64) -> Result<(f64, f64)> {
         let times = 1.0 + self.attacks.len() as f64;
         let evaluators =

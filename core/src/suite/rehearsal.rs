@@ -1,6 +1,6 @@
-//! What would fail, found before anything is trained: everything that a suite names is opened, what its attacks ask for
-//! is looked for in the data, and its schedule is held against the rows. No image is decoded for a cache, no model is
-//! trained: `gauntlet run --dry-run`.
+//! Finds trials that would fail before anything is trained, for `gauntlet run --dry-run`: it opens
+//! every file that a suite names, asks its attacks for their edits, and checks its schedule against
+//! the number of rows. It fills no canvas cache and trains no model.
 
 use super::Suite;
 use crate::attack::{PoisonCtx, contents};
@@ -24,24 +24,25 @@ use std::path::Path;
 use std::sync::atomic::AtomicBool;
 use tch::{Device, Kind, Tensor};
 
-/// Pairs up to which defenses are asked for their plan of the first epoch: some begin by embedding a share of the
-/// captions.
+/// Largest number of pairs for which defenses are asked for their plan of the first epoch; some
+/// begin by embedding a share of the captions.
 const MOST_PLANNED: usize = 20_000;
 
-/// Pairs that are still counted; a suite that says it has more (`plan.rows`) would take its time for it.
+/// Largest number of pairs that a rehearsal counts; if `plan.rows` is larger, counting would take
+/// too long.
 const MOST_ROWS: u64 = 2_000_000;
 
-/// What a rehearsal found.
+/// Findings of a rehearsal.
 #[derive(Default)]
 pub struct Rehearsal {
-    /// What would fail, and in which trials (or parts of the suite).
+    /// Each problem, with the trials (or parts of the suite) that would fail.
     problems: Vec<(String, Vec<String>)>,
-    /// What was not looked at, and what a person should know.
+    /// Checks that were left out, and other remarks.
     pub notes: Vec<String>,
 }
 
 impl Rehearsal {
-    /// One line a problem.
+    /// One line per problem.
     pub fn problems(&self) -> impl Iterator<Item = String> + '_ {
         self.problems.iter().map(|(what, places)| match &places[..] {
             [] => what.clone(),
@@ -50,7 +51,7 @@ impl Rehearsal {
         })
     }
 
-    /// Keeps what an answer is; of an error only that it would come.
+    /// Returns the value of a result; records an error as a problem.
     fn keep<T>(&mut self, answer: Result<T>, place: &str) -> Option<T> {
         answer.map_err(|error| self.add(error.chain(), place)).ok()
     }
@@ -71,7 +72,8 @@ impl Rehearsal {
 }
 
 impl Suite {
-    /// Rehearses these trials of the suite. `scratch` is a folder for an index of the data, which is left there.
+    /// Rehearses these trials of the suite. Writes an index of the data to the folder `scratch` and
+    /// leaves it there.
     pub fn rehearse(&self, trials: &[&Trial], scratch: &Path, progress: &dyn Progress) -> Result<Rehearsal> {
         let mut found = Rehearsal::default();
         for (label, config) in &self.downstream {
@@ -99,16 +101,16 @@ impl Suite {
         if self.plan.rows > MOST_ROWS {
             let rows = self.plan.rows;
             found.notes.push(format!(
-                "{rows} pairs are too many to count before a run: that attacks find their rows was not looked at"
+                "{rows} pairs are too many to count before a run: whether attacks find their rows was not checked"
             ));
             found.keep(first.arena.data.open().map_err(|error| error.during("table `data`")), "");
             return Ok(found);
         }
-        // Nothing is cached: an image is decoded only where an attack asks whether it can be.
+        // No cache: an image is decoded only if an attack asks whether it can be.
         let uncached = Arena { cache_gb: 0.0, ..first.arena.clone() };
         let data = uncached.open_data(scratch, progress).map_err(|error| error.during("table `data`"));
         let Some(data) = found.keep(data, "") else {
-            // What is missing beside it is told, too.
+            // Report errors of the validation source as well.
             if let Some(validation) = first.arena.data.validation() {
                 found.keep(validation.open().map_err(|error| error.during("table `data.validation`")), "");
             }
@@ -116,7 +118,7 @@ impl Suite {
         };
         for &seed in &self.seeds {
             let place = format!("seed {seed}");
-            // To look for copies of held-out images takes a look at many images.
+            // The search for copies of held-out images reads many images.
             let look = data.len() as usize <= MOST_PLANNED;
             let split = if look { data.split(self.heldout, seed) } else { data.split_unseen(self.heldout, seed) };
             let Some(split) = found.keep(split, &place) else { continue };
@@ -136,9 +138,9 @@ impl Rehearsal {
         let mut goals: BTreeMap<&str, (Box<dyn Attack>, Goal)> = BTreeMap::new();
         for config in &first.arena.attacks {
             if !origin::used(std::slice::from_ref(config)).is_empty() {
-                // What was loaded may abort; it runs in a trial's own process only.
-                let note =
-                    format!("attack `{}` comes from a library, and was not asked what it would do", config.label);
+                // Code of a loaded library may abort the process, so it runs only in a trial's own
+                // process.
+                let note = format!("attack `{}` comes from a library, so its edits were not checked", config.label);
                 self.notes.extend((!self.notes.contains(&note)).then_some(note));
                 continue;
             }
@@ -170,7 +172,7 @@ impl Rehearsal {
         }
     }
 
-    /// What the attacks of an arena do; none if that cannot be told.
+    /// The edits of an arena's attacks; `None` if they cannot be computed.
     fn edits(
         &mut self,
         trial: &Trial,
@@ -204,23 +206,24 @@ fn load(trial: &Trial, weights: &Path) -> Result<Vec<String>> {
     Clip::new(&trial.model, 0, Device::Cpu)?.load(&Checkpoint::read(weights)?)
 }
 
-/// What the trainer refuses before its first step, of a defense that trains on every row.
+/// Refuses what the trainer would refuse before its first step, for a defense that trains on every
+/// row.
 fn schedule(trial: &Trial, rows: usize) -> Result<()> {
     let recipe = trial.defense.build::<dyn Defense>()?.recipe(&trial.recipe, rows)?;
     if rows < recipe.batch {
-        let why = format!("is {}, and there are {rows} training rows", recipe.batch);
+        let why = format!("is {}, but there are only {rows} training rows", recipe.batch);
         return Err(Error::invalid("recipe, key `batch`", why));
     }
     let steps = (rows / recipe.batch) as u64 * u64::from(recipe.epochs);
     if recipe.warmup_steps >= steps {
-        let why = format!("is {}, and the whole training has {steps} steps", recipe.warmup_steps);
+        let why = format!("is {}, but the whole training has only {steps} steps", recipe.warmup_steps);
         return Err(Error::invalid("recipe, key `warmup_steps`", why));
     }
     Ok(())
 }
 
-/// Asks the defense for its plan of the first epoch, with a model as it is drawn; whatever would look at images is let
-/// off. Gives the edits back.
+/// Asks the defense for its plan of the first epoch, with freshly initialised weights; a plan that
+/// embeds images is not pursued. Returns the edits.
 fn first_plan(
     trial: &Trial,
     data: &Dataset,
@@ -236,14 +239,14 @@ fn first_plan(
 fn ask(trial: &Trial, data: &Dataset, split: &Split, poison: &Poison, scratch: &Path) -> Result<()> {
     let mut defense = trial.defense.build::<dyn Defense>()?;
     if defense.needs() != Needs::default() {
-        return Ok(()); // it starts from a model that is not there
+        return Ok(()); // it needs a model that does not exist yet
     }
     let recipe = defense.recipe(&trial.recipe, split.train.len())?;
     let tokenizer = Tokenizer::new(&data.vocabulary, trial.model.text_cfg.vocab_size)?;
     let model = Clip::new(&trial.model, 0, Device::Cpu)?;
     let shape = Shape { batch: recipe.batch, context_length: trial.model.text_cfg.context_length };
     let corpus = Corpus::new(data, split, poison, &tokenizer, shape, trial.arena.seed, Device::Cpu);
-    // Whoever embeds images hears that the run is to stop.
+    // `embed` returns `Error::Interrupted` once `stop` is set.
     let machine = RunContext { workers: 1, progress: &Silent, stop: &AtomicBool::new(true) };
     let bench = PlanContext {
         model: &model,

@@ -1,15 +1,16 @@
-//! The JSON schema of suite files, for editors and whoever else reads TOML with one: the struct
-//! [`Suite`] with the schema of every plugin that this program has in its place.
+//! The JSON schema of suite files, for editors and other TOML tools: the schema of [`Suite`] with
+//! those of all registered plugins inserted.
 
 use super::Suite;
 use crate::registry::{self, Plugin, Preset, Role};
 use crate::{Attack, Defense, Evaluator, Result, recipe};
 use serde_json::{Map, Value, json};
 
-/// The schema of a suite, JSON Schema draft 2020-12, of the plugins that are linked or loaded now.
+/// The schema of a suite, JSON Schema draft 2020-12, with the plugins that are linked or loaded
+/// now.
 ///
-/// A table whose label is a plugin's name has that plugin's keys, one under another label those of
-/// the plugin that it names.
+/// A table labelled with a plugin's name has that plugin's keys; under any other label it has the
+/// keys of the plugin that it names.
 pub fn schema() -> Result<Value> {
     let mut schema = schemars::schema_for!(Suite).to_value();
     schema["title"] = json!("gauntlet suite");
@@ -55,13 +56,13 @@ fn tables<T: Role + ?Sized>() -> Result<Tables> {
     Ok(Tables { table, definitions })
 }
 
-/// Whatever its label: the table of the plugin that it names.
+/// For a table with any label: the schema of the plugin it names.
 fn named<T: Role + ?Sized>(name: &str) -> Value {
     let this = json!({ "required": ["plugin"], "properties": { "plugin": { "const": name } } });
     json!({ "if": this, "then": refer(T::KIND, name) })
 }
 
-/// A table may have a plugin's name for its label and name another.
+/// A table may be labelled with one plugin's name and name another plugin.
 fn labelled<T: Role + ?Sized>(name: &str) -> Value {
     let own = json!({ "properties": { "plugin": { "const": name } } });
     json!({ "if": own, "then": refer(T::KIND, name), "else": { "$ref": format!("#/$defs/{}", T::KIND) } })
@@ -71,12 +72,13 @@ fn refer(kind: &str, name: &str) -> Value {
     json!({ "$ref": format!("#/$defs/{}", definition(kind, name)) })
 }
 
-/// Name of a plugin's definition. A slash would be a step in a `$ref`.
+/// Key of a plugin's definition. A slash would be a separator in a `$ref`.
 fn definition(kind: &str, name: &str) -> String {
     format!("{kind}.{}", name.replace('/', "."))
 }
 
-/// The table of a plugin, with the suite's own keys; and the types it is made of, under names that are its own.
+/// The schema of a plugin's table with the suite's own keys, and its types under names unique to
+/// the plugin.
 fn define<T: Role + ?Sized>(plugin: &Plugin<T>) -> Vec<(String, Value)> {
     let mut schema: Map<String, Value> = serde_json::from_str(&(plugin.schema)()).expect("a schema is a JSON object");
     let name = definition(T::KIND, plugin.name);
@@ -84,14 +86,14 @@ fn define<T: Role + ?Sized>(plugin: &Plugin<T>) -> Vec<(String, Value)> {
     schema.shift_remove("$schema");
     schema.insert("title".into(), plugin.name.into());
     let own = [
-        ("plugin", json!({ "const": plugin.name, "description": "Name of the plugin, where the label is another." })),
+        ("plugin", json!({ "const": plugin.name, "description": "Name of the plugin, if the label is not its name." })),
         ("preset", preset_key(&registry::presets(plugin))),
         (
             "of",
-            json!({ "type": "string", "description": "Label of the table whose values this one takes over, of every key that both have; of the same plugin it is an ablation, whose own keys are what it changes." }),
+            json!({ "type": "string", "description": "Label of the table to copy values from, for every key that both have. With the same plugin this table is an ablation, and its own keys are the changes." }),
         ),
     ];
-    let oracle = json!({ "type": "boolean", "description": "Whether the suite drops the poison by the truth, as a perfect filter would." });
+    let oracle = json!({ "type": "boolean", "description": "Whether the suite removes the poison by the ground truth, as a perfect filter would." });
     let weights = json!({ "type": "string", "description": "Weights that were trained elsewhere on `gauntlet poison export`, a file for each arena and \
         seed ({arena} and {seed} stand for them): they are measured, nothing is trained." });
     let of_defenses = [("oracle", oracle), ("weights", weights)];
@@ -110,19 +112,19 @@ fn define<T: Role + ?Sized>(plugin: &Plugin<T>) -> Vec<(String, Value)> {
     types.chain([(name.clone(), table)]).collect()
 }
 
-/// The key `preset`: one of these, or refused where there are none.
+/// The schema of the key `preset`: one of these names; refused if there are none.
 fn preset_key(presets: &[Preset]) -> Value {
     let choice = |preset: &Preset| json!({ "const": preset.name, "description": preset.summary });
     match presets {
         [] => json!(false),
         presets => json!({
-            "description": "A complete configuration to start from; keys that are set beside it override.",
+            "description": "A complete configuration to start from; other keys override its values.",
             "oneOf": presets.iter().map(choice).collect::<Vec<_>>(),
         }),
     }
 }
 
-/// Makes references of a plugin's own schema lead to where its types lie in the whole.
+/// Rewrites the references in a plugin's schema to the places of its types in the whole.
 fn readdress(schema: &mut Value, name: &str) {
     match schema {
         Value::Object(object) => {

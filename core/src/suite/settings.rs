@@ -1,11 +1,11 @@
-//! `--set dotted.key=value`: one key of a suite's table, in TOML's notation.
+//! `--set dotted.key=value`: overrides one key of a suite, in TOML's notation.
 
 use crate::{Error, Result};
 
 /// Applies one `dotted.key=value`.
 pub(super) fn set(table: &mut toml::Table, setting: &str) -> Result<()> {
     let wrong = |why: String| Error::invalid(format!("--set {setting}"), why);
-    let (key, text) = setting.split_once('=').ok_or_else(|| wrong("must read key=value".into()))?;
+    let (key, text) = setting.split_once('=').ok_or_else(|| wrong("must have the form key=value".into()))?;
     let parsed: Result<toml::Table, _> = format!("value = {text}").parse();
     let value =
         parsed.ok().and_then(|mut table| table.remove("value")).unwrap_or_else(|| toml::Value::String(text.into()));
@@ -20,8 +20,8 @@ pub(super) fn set(table: &mut toml::Table, setting: &str) -> Result<()> {
     Ok(())
 }
 
-/// The parts of a dotted key, some of them perhaps in quotes, which TOML needs around all that is
-/// no letter, digit, dash or underscore.
+/// The parts of a dotted key. A part may be quoted; TOML requires it for characters other than
+/// letters, digits, dash and underscore.
 fn path(key: &str) -> Vec<String> {
     let parsed: Result<toml::Table, _> = format!("{key} = 0").parse();
     let Ok(mut table) = parsed else { return key.split('.').map(str::to_string).collect() };

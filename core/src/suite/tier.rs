@@ -1,7 +1,7 @@
 //! Tiers: one experiment at several frozen sizes. A table `[tiers.NAME]` overrides keys of the
-//! suite, `--tier NAME` picks one, and every line of its results says which. Results of two tiers
-//! never meet in one table (`report/src/view/comparable.rs` refuses them): a small one is there to
-//! see that the experiment runs, not to be compared with a large one.
+//! suite, `--tier NAME` selects one, and every result line names it. Results of two tiers are never
+//! compared in one table (`report/src/view/comparable.rs` refuses them): a small tier shows that
+//! the experiment runs, and is not comparable with a large one.
 
 use super::{Resolved, Suite};
 use crate::data::{ClassFile, vocabulary};
@@ -10,7 +10,7 @@ use crate::{Error, Result};
 use serde_json::{Value, json};
 use std::path::PathBuf;
 
-/// Takes the table `tiers` out of a suite's, and lays the picked one over the rest.
+/// Removes the table `tiers` from a suite's table and applies the selected tier to the rest.
 ///
 /// # Errors
 /// If there is no such tier.
@@ -34,8 +34,8 @@ pub(super) fn pick(suite: &mut toml::Table, tier: Option<&str>) -> Result<()> {
     }
 }
 
-/// Overrides keys, tables key by key. A table that names its own `kind`, `plugin` or `preset` is
-/// another thing and takes the whole place; `false` in the place of a table leaves that table out.
+/// Overrides keys, merging nested tables. A table that sets `kind`, `plugin` or `preset` replaces
+/// the other table as a whole; `false` in place of a table removes it.
 fn lay_over(below: &mut toml::Table, above: &toml::Table) {
     for (key, value) in above {
         match (below.get_mut(key), value) {
@@ -48,22 +48,22 @@ fn lay_over(below: &mut toml::Table, above: &toml::Table) {
     }
 }
 
-/// Whether a table says itself what it is.
+/// Whether a table names its kind, plugin or preset.
 fn is_another(table: &toml::Table) -> bool {
     ["kind", "plugin", "preset"].iter().any(|own| table.contains_key(*own))
 }
 
 impl Suite {
-    /// Two hashes of resolved keys, plugins' defaults and the contents of class files included: of
-    /// those that all rows share, which make the tier; and of all that results depend on. Arenas
-    /// and defenses may be added to a tier.
+    /// Two hashes of resolved keys, which include plugins' defaults and the contents of class
+    /// files: one of the keys that all rows share, which identify the tier; one of all keys that
+    /// results depend on. Arenas and defenses may be added to a tier.
     ///
     /// # Errors
     /// If a plugin's keys cannot be resolved, or a class file cannot be read.
     pub(super) fn frozen(&self) -> Result<[String; 2]> {
         let Resolved { model, attacks, defenses, evaluators } = self.resolve()?;
         let classes = if self.classes.is_empty() { None } else { Some(vocabulary::read(&self.classes)?) };
-        // What is kept beside the results changes none of them.
+        // Checkpoint settings change no result.
         let recipe = Recipe { checkpoint_steps: 0, keep_checkpoint: false, ..self.recipe.clone() };
         let mut shared = json!({
             "name": self.name, "heldout": self.heldout, "data": self.data, "classes": classes, "model": model,
@@ -80,7 +80,7 @@ fn hash(text: &str) -> String {
     blake3::hash(text.as_bytes()).to_hex()[..32].to_string()
 }
 
-/// Where files lie is the machine's business: paths are left out, and a class file stands with its contents.
+/// Leaves out paths, which depend on the machine, and replaces a class file by its contents.
 fn resolve_files(value: &mut Value) -> Result<()> {
     match value {
         Value::Object(table) => {
@@ -100,7 +100,7 @@ fn resolve_files(value: &mut Value) -> Result<()> {
     Ok(())
 }
 
-/// Whether a setting says where something lies, and nothing of what it is.
+/// Whether a setting is only a path.
 pub(super) fn is_place(setting: &str) -> bool {
     let key = setting.split('=').next().unwrap_or_default();
     matches!(key.rsplit('.').next().map(str::trim), Some("path" | "root"))

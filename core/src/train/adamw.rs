@@ -1,4 +1,4 @@
-//! AdamW with two groups: parameters that decay, and those that do not.
+//! AdamW with two parameter groups: with and without weight decay.
 
 use crate::model::weights::Weights;
 use crate::recipe::Decay;
@@ -18,7 +18,7 @@ pub struct AdamW {
 struct Moments {
     first: Tensor,
     second: Tensor,
-    /// Steps taken, an f32 scalar on the parameter's device, as the fused kernel wants it.
+    /// Steps taken, an f32 scalar on the parameter's device, as the fused kernel requires.
     steps: Tensor,
 }
 
@@ -30,19 +30,19 @@ impl Moments {
 }
 
 impl AdamW {
-    /// No step taken yet; weight decay as open_clip has it.
+    /// An optimizer before its first step, with open_clip's rule for weight decay.
     pub fn new(weights: &Weights, betas: [f64; 2], epsilon: f64, weight_decay: f64) -> Self {
         let start = |(name, parameter): (&String, &Tensor)| (name.clone(), Moments::start(parameter));
         let moments = weights.parameters.iter().map(start).collect();
         AdamW { moments, betas, epsilon, weight_decay, decay: Decay::OpenClip }
     }
 
-    /// With another rule of what decays.
+    /// Sets the rule for weight decay.
     pub fn decaying(self, decay: Decay) -> Self {
         AdamW { decay, ..self }
     }
 
-    /// Moves the named parameters against their gradients.
+    /// Updates the named parameters by their gradients.
     pub fn step(&mut self, weights: &Weights, gradients: &[(&str, Tensor)], learning_rate: f64) -> Result<()> {
         let decays = |name: &str| self.decay.applies(name, &weights.parameters[name]);
         let (decayed, plain): (Vec<_>, Vec<_>) = gradients.iter().partition(|(name, _)| decays(name));
@@ -79,7 +79,7 @@ impl AdamW {
         self.moments.iter().flat_map(parts).collect()
     }
 
-    /// Takes back what `state` gave.
+    /// Restores the result of `state`.
     pub fn restore(&mut self, state: &BTreeMap<String, Tensor>) -> Result<()> {
         for (name, moments) in &mut self.moments {
             for (part, tensor) in
@@ -103,12 +103,12 @@ mod tests {
     use std::path::Path;
     use tch::Device;
 
-    /// Made by `recipe.py` beside it.
+    /// Written by `recipe.py` next to it.
     const GOLDEN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/golden/recipe.safetensors");
 
-    /// Two steps with gradients, then four in which the text tower's are zero, as in an epoch that
-    /// matches to a pool of embeddings: PyTorch's AdamW goes on moving it, by its momentum and by
-    /// its weight decay.
+    /// Two steps with gradients, then four in which the text tower's gradients are zero, as in an
+    /// epoch that matches to a pool of embeddings: PyTorch's AdamW still updates the tower, by
+    /// momentum and weight decay.
     #[test]
     fn quirk_adamw_moves_a_text_tower_whose_gradient_is_zero() {
         let (golden, _) = read_safetensors(Path::new(GOLDEN)).unwrap();
@@ -134,7 +134,7 @@ mod tests {
                 assert!(off < 1e-6, "{name}, step {step}: off by {off:.1e}");
                 assert!(
                     f64::try_from((after - before).abs().max()).unwrap() > 1e-4,
-                    "{name} stands still in step {step}"
+                    "{name} does not move in step {step}"
                 );
             }
         }
@@ -153,7 +153,7 @@ mod tests {
         assert!(open_clip.iter().all(|name| by_name.contains(name)), "and nothing decays less");
         assert!(open_clip.contains(&"token_embedding.weight") && !by_name.contains(&"logit_scale"));
 
-        // And the optimizer does as it is told.
+        // The optimizer follows the rule.
         let shrinks = |decay: Decay| {
             let mut weights = Weights::new(0, Device::Cpu);
             let parameter = weights.parameter("visual.layer1.0.downsample.1.weight", &[3], Init::Constant(1.0));

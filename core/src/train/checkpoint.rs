@@ -1,4 +1,5 @@
-//! Checkpoints: one safetensors file that holds everything a trial needs to go on as if it had never stopped.
+//! Checkpoints: one safetensors file with everything a trial needs to resume as if it had never
+//! stopped.
 
 use super::TrainPhase;
 use crate::data::files::{read_safetensors, write_safetensors};
@@ -9,44 +10,46 @@ use std::collections::{BTreeMap, HashMap};
 use std::io::ErrorKind;
 use std::path::Path;
 
-/// Where a training stands.
+/// Progress of a training.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Position {
     /// Epoch, counted from 1; one past the last when training is done.
     pub epoch: u32,
-    /// Steps of this epoch that are done.
+    /// Completed steps of this epoch.
     pub step: usize,
-    /// What the defense planned for this epoch, once it has; which rows, is a part of the checkpoint.
+    /// The defense's plan for this epoch, if it has been made; the rows are stored in another part
+    /// of the checkpoint.
     pub phases: Option<Vec<TrainPhase>>,
-    /// Steps of an epoch, as the first one's plan has them; 0 before it.
+    /// Steps per epoch, from the plan of the first epoch; 0 before it.
     pub steps_per_epoch: usize,
-    /// Lines of `metrics.jsonl` that belong to what was done so far.
+    /// Lines of `metrics.jsonl` up to this position.
     pub metrics_lines: usize,
-    /// Bytes of this epoch's matches that belong to what was done so far.
+    /// Bytes of this epoch's matches up to this position.
     pub match_bytes: u64,
     /// Wall seconds spent on training so far.
     pub seconds: f64,
-    /// Rows that went through the model in training so far.
+    /// Rows passed through the model in training so far.
     pub rows: u64,
-    /// The same with each view of a row counted.
+    /// Like `rows`, but each view of a row counts.
     pub samples: u64,
-    /// Rows that a defense had embedded to look at them, without training.
+    /// Rows that a defense embedded without training on them.
     #[serde(rename = "looked_at")]
     pub inference_samples: u64,
-    /// The builds of gauntlet that did all this, each once: a hash of what `build.rs` says of it.
+    /// The builds of gauntlet that took part, each once: a hash of the identity in `build.rs`.
     #[serde(default)]
     pub builds: Vec<String>,
 }
 
-/// The parts of a training that have a state, each a set of named tensors: `model`, `optimizer`, `defense`,
-/// and `rows`, the [`TrainRow`](crate::TrainRow)s of each phase that does not take all.
+/// The stateful parts of a training, each a set of named tensors: `model`, `optimizer`, `defense`,
+/// and `rows`, the [`TrainRow`](crate::TrainRow)s of each phase that does not use all rows.
 pub type Parts = BTreeMap<&'static str, State>;
 
-/// The file, in the folder of a training.
+/// Name of the file in the folder of a training.
 pub const FILE: &str = "checkpoint.safetensors";
 
-/// Removes the checkpoint of a training that is over, if there is one: it is three times as large as the weights.
+/// Removes the checkpoint of a finished training, if there is one: it is three times as large as
+/// the weights.
 pub fn remove(folder: &Path) -> Result<()> {
     let path = folder.join(FILE);
     match std::fs::remove_file(&path) {
@@ -55,7 +58,7 @@ pub fn remove(folder: &Path) -> Result<()> {
     }
 }
 
-/// Writes a checkpoint; a reader sees the last one or this one, never a part.
+/// Writes a checkpoint atomically: a reader sees the previous one or this one.
 pub fn write(path: &Path, trial: &str, position: &Position, parts: &Parts) -> Result<()> {
     let named = |(part, tensors): (&&str, &State)| {
         tensors.iter().map(|(name, tensor)| (format!("{part}/{name}"), tensor.shallow_clone())).collect::<Vec<_>>()
@@ -81,7 +84,7 @@ pub fn read(path: &Path, trial: &str) -> Result<Option<(Position, HashMap<String
     }
     let position = metadata.get("position").map(String::as_str).unwrap_or_default();
     let position = serde_json::from_str(position)
-        .map_err(|error| wrong(&format!("does not say its position ({error}); delete it to start over")))?;
+        .map_err(|error| wrong(&format!("holds no valid position ({error}); delete it to start over")))?;
     let mut parts: HashMap<String, State> = HashMap::new();
     for (name, tensor) in tensors {
         let (part, name) =
@@ -97,7 +100,7 @@ mod tests {
     use crate::TrainRow;
     use std::sync::Arc;
 
-    /// As it was written when rows were bare numbers: rows lie beside it, as i64.
+    /// The stored form from before rows had types: rows are stored beside it, as i64.
     const STORED: &str = r#"{"epoch":3,"step":4,"phases":[{"steps":null,"augmentation":null,"captions":"off","second":null,"text_tower":"trained","rate":1.0}],"steps_per_epoch":10,"metrics_lines":1,"match_bytes":0,"seconds":0.5,"rows":7,"samples":8,"looked_at":9,"builds":[]}"#;
 
     #[test]

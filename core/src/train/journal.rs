@@ -1,5 +1,5 @@
-//! What a training writes down as it goes, and what of it a resumed one takes back:
-//! `metrics.jsonl`, matches, `bad_rows.jsonl`.
+//! Files that a training writes as it runs, and their truncation on a resume: `metrics.jsonl`,
+//! matches, `bad_rows.jsonl`.
 
 use super::{Matches, Trainer};
 use crate::corpus::RowKey;
@@ -11,8 +11,8 @@ use std::io::Write;
 use std::path::Path;
 use tch::{Device, Kind, Tensor};
 
-/// Steps between lines of `metrics.jsonl`; losses are looked at together then, so that a step need
-/// not wait for the device.
+/// Steps between lines of `metrics.jsonl`. Losses are read together at that point, so that single
+/// steps need not wait for the device.
 pub(super) const LOG_STEPS: usize = 10;
 
 /// A line of `metrics.jsonl`.
@@ -21,22 +21,23 @@ pub(super) const LOG_STEPS: usize = 10;
 pub struct Metric {
     /// The epoch, counted from 1.
     pub epoch: u32,
-    /// Steps of that epoch that are done; the last step of an epoch has a line.
+    /// Completed steps of that epoch; the last step of an epoch always has a line.
     pub step: u32,
-    /// Mean loss of the steps since the line before.
+    /// Mean loss of the steps since the previous line.
     pub loss: f64,
-    /// What cosines are multiplied by.
+    /// Factor on cosines.
     pub logit_scale: f64,
 }
 
-/// What a trial has written down so far; none where it never trained. Whole lines only: one that
-/// runs may have written a part of the last.
+/// The metrics of a trial so far; empty if it never trained. Whole lines only: a running trial may
+/// have written part of the last.
 pub fn metrics(trial: &Path) -> Result<Vec<Metric>> {
     read_whole_lines(&trial.join("metrics.jsonl"))
 }
 
 impl Trainer<'_> {
-    /// Reads the losses since the last time, stops if one is not finite, and appends a line to `metrics.jsonl`.
+    /// Reads the losses since the last call, fails if one is not finite, and appends a line to
+    /// `metrics.jsonl`.
     pub(super) fn log(&mut self, progress: &dyn Progress) -> Result<()> {
         if self.pending.is_empty() {
             return Ok(());
@@ -71,7 +72,7 @@ impl Trainer<'_> {
         Ok(())
     }
 
-    /// Lines of `metrics.jsonl` written after the checkpoint are about steps that will be done again.
+    /// Removes lines of `metrics.jsonl` written after the checkpoint: their steps will be repeated.
     pub(super) fn keep_metrics(&self) -> Result<()> {
         let path = self.folder.join("metrics.jsonl");
         let text =
@@ -80,14 +81,15 @@ impl Trainer<'_> {
         std::fs::write(&path, kept).map_err(Error::io(&path))
     }
 
-    /// So are matches; those of later epochs may even be of another training, whose checkpoint somebody deleted.
+    /// Removes matches written after the checkpoint. Those of later epochs may come from another
+    /// training whose checkpoint was deleted.
     pub(super) fn keep_matches(&self) -> Result<()> {
         let epoch = self.position.epoch;
         self.matches_of(epoch).cut(self.position.match_bytes)?;
         (epoch + 1..=self.recipe.epochs).try_for_each(|epoch| self.matches_of(epoch).remove())
     }
 
-    /// Rows that turned out to be bad while they were read lie in `bad_rows.jsonl`.
+    /// Lists rows whose images could not be decoded in `bad_rows.jsonl`.
     fn list_bad_rows(&mut self) -> Result<()> {
         let bad = self.corpus.bad_rows();
         if bad.len() == self.bad_rows {
@@ -95,7 +97,7 @@ impl Trainer<'_> {
         }
         self.bad_rows = bad.len();
         let path = self.folder.join("bad_rows.jsonl");
-        // Those that were met before an interruption stay listed.
+        // Rows found before an interruption stay listed.
         let before =
             if path.exists() { std::fs::read_to_string(&path).map_err(Error::io(&path))? } else { String::new() };
         let mut lines: BTreeSet<String> = before.lines().map(str::to_string).collect();

@@ -1,5 +1,5 @@
-//! Batches: which rows, in which order, with which params. Worker threads prepare them ahead; since
-//! every draw is keyed, their number changes nothing but the speed.
+//! Batches: which rows, in which order, with which augmentation. Worker threads prepare them ahead;
+//! every draw is keyed, so the number of threads changes only the speed.
 
 use super::TrainPhase;
 use crate::Result;
@@ -21,40 +21,40 @@ pub struct Batch {
     pub keys: Tensor,
     /// Canvases u8 `[batch, 3, S, S]`.
     pub images: Tensor,
-    /// What happens to each image; empty where nothing does.
+    /// Augmentation of each image; empty if there is none.
     pub params: Vec<AugmentParams>,
-    /// Tokens i64 `[batch, length]`, as long as the longest caption.
+    /// Tokens i64 `[batch, length]`, cut to the longest caption.
     pub tokens: Tensor,
-    /// Which of the tokens count ([`valid_token_indices`]).
+    /// Indices of the valid tokens ([`valid_token_indices`]).
     pub valid: Tensor,
-    /// Another view of the same rows, where the phase asks for one.
+    /// A second view of the same rows, if the phase asks for one.
     pub second: Option<Shown>,
 }
 
-/// How a view shows a batch, its canvases apart: a second view has the same ones, with other
-/// params, and other captions.
+/// A view of a batch without its canvases: a second view shares them, with other augmentation and
+/// other captions.
 pub struct Shown {
-    /// What happens to each image; empty where nothing does.
+    /// Augmentation of each image; empty if there is none.
     pub params: Vec<AugmentParams>,
-    /// As those of the batch.
+    /// Like the batch's.
     pub tokens: Tensor,
-    /// As those of the batch.
+    /// Like the batch's.
     pub valid: Tensor,
 }
 
-/// Rows that are sorted together: 16 MB of them.
+/// Rows sorted at a time: 16 MB.
 const BUCKET: usize = 1 << 20;
 
-/// Rows in the order of an epoch: sorted by a keyed hash, so that poison does not reorder clean
-/// rows. Whoever takes more than there are gets them again, in another order.
+/// Rows in the order of an epoch: sorted by a keyed hash, so poison does not reorder clean rows.
+/// After the last row the iterator repeats all rows in another order.
 ///
-/// Sorted bucket by bucket of the hash, each found by a pass over all rows, so that memory does not
-/// grow with their number.
+/// Rows are sorted one bucket of the hash at a time, each found by a pass over all rows, so memory
+/// does not grow with their number.
 pub struct EpochOrder<'a> {
     corpus: &'a Corpus<'a>,
     rows: Option<Arc<Vec<TrainRow>>>,
     epoch: u32,
-    /// How often they have come.
+    /// Number of completed passes.
     pass: u64,
     buckets: u128,
     next: u128,
@@ -109,7 +109,7 @@ impl Iterator for EpochOrder<'_> {
     }
 }
 
-/// Keys of the draws of a second view, beside those of the first.
+/// Prefix of the draw keys of a second view.
 const SECOND: &str = "second ";
 
 /// Reads one batch.
@@ -123,7 +123,7 @@ pub fn load(corpus: &Corpus, rows: &[TrainRow], epoch: u32, phase: &TrainPhase) 
     Ok(Batch { keys, images, params, tokens, valid, second })
 }
 
-/// Draws how a view shows rows; `which` keys its draws.
+/// Draws the augmentation and captions of a view; `which` keys its draws.
 fn show(corpus: &Corpus, rows: &[CorpusRow], epoch: u32, view: View, which: &str) -> Shown {
     let draws = |purpose: &str, epoch: u32, key: RowKey| {
         draw::rng(corpus.seed, &format!("{which}{purpose}"), &[epoch.into(), key.into()])

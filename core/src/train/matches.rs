@@ -1,5 +1,5 @@
-//! What a defense matched rows to, one file an epoch, written as it comes: for each step the
-//! batch's own keys, then the matched ones, i64 little-endian.
+//! Matches that a defense recorded, one file per epoch, appended step by step: for each step the
+//! batch's own keys, then the matched keys, i64 little-endian.
 
 use crate::corpus::RowKey;
 use crate::{Error, Result};
@@ -14,16 +14,16 @@ pub struct Matches {
     batch: usize,
 }
 
-/// What one step matched.
+/// The matches of one step.
 pub struct LookUps {
     /// The rows of the batch.
     pub own: Vec<RowKey>,
-    /// The row that each was matched to, if it was one.
+    /// The row that each was matched to, if any.
     pub matched: Vec<Option<RowKey>>,
 }
 
 impl LookUps {
-    /// A step as the file has it: its own keys, then the matched ones.
+    /// Parses a step: its own keys, then the matched keys.
     fn of_bytes(step: &[u8]) -> LookUps {
         let (own, matched) = step.split_at(step.len() / 2);
         LookUps { own: keys(own).flatten().collect(), matched: keys(matched).collect() }
@@ -35,7 +35,7 @@ fn keys(bytes: &[u8]) -> impl Iterator<Item = Option<RowKey>> {
 }
 
 impl Matches {
-    /// The file of an epoch in a trial's folder, whether or not it is there.
+    /// The file of an epoch in a trial's folder, which need not exist.
     pub(super) fn of_epoch(folder: &Path, epoch: u32, batch: usize) -> Self {
         Matches { path: folder.join(format!("matches-{epoch:03}.i64")), batch }
     }
@@ -54,7 +54,7 @@ impl Matches {
         Ok(bytes.len() as u64)
     }
 
-    /// Forgets what was written after a checkpoint: those steps will be done again.
+    /// Removes entries written after a checkpoint: their steps will be repeated.
     pub(super) fn cut(&self, bytes: u64) -> Result<()> {
         if bytes == 0 || !self.exists() {
             return self.remove();
@@ -63,12 +63,12 @@ impl Matches {
         file.and_then(|file| file.set_len(bytes)).map_err(Error::io(&self.path))
     }
 
-    /// Forgets the whole epoch.
+    /// Removes the whole epoch.
     pub(super) fn remove(&self) -> Result<()> {
         if self.exists() { std::fs::remove_file(&self.path).map_err(Error::io(&self.path)) } else { Ok(()) }
     }
 
-    /// All steps, so many at a time that they hold about `look_ups` rows.
+    /// All steps, in chunks of about `look_ups` rows.
     pub fn chunks(&self, look_ups: usize) -> Result<impl Iterator<Item = Result<Vec<LookUps>>> + '_> {
         let mut file = BufReader::new(File::open(&self.path).map_err(Error::io(&self.path))?);
         let step = 2 * self.batch * size_of::<i64>();

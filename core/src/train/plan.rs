@@ -1,5 +1,5 @@
-//! What a defense plans for an epoch, and what the trainer makes of it: rows of the corpus, poison
-//! that ends, steps that fit the schedule.
+//! Turns a defense's plan for an epoch into the trainer's phases: rows of the corpus, the end of
+//! poison, and a number of steps that fits the schedule.
 
 use super::Trainer;
 use crate::corpus::{Corpus, TrainRow};
@@ -11,11 +11,12 @@ use std::cell::Cell;
 use std::sync::Arc;
 use std::time::Instant;
 
-/// A phase on rows of the corpus: what the trainer makes of a defense's plan, and what its checkpoint keeps.
+/// A phase on rows of the corpus: the trainer makes it from a defense's plan and stores it in
+/// checkpoints.
 pub type TrainPhase = Phase<TrainRow>;
 
 impl Trainer<'_> {
-    /// Asks the defense what happens in this epoch, unless it has said so already.
+    /// Asks the defense for its plan of this epoch, once per epoch.
     pub fn plan(&mut self, machine: &RunContext) -> Result<Vec<TrainPhase>> {
         if let Some(phases) = &self.position.phases {
             return Ok(phases.clone());
@@ -44,8 +45,8 @@ impl Trainer<'_> {
         Ok(phases)
     }
 
-    /// From the rows that the defense names to those of the corpus; without poison, where the arena
-    /// has none from this epoch on.
+    /// Converts the defense's row numbers to rows of the corpus; drops poisoned rows in epochs
+    /// without poison.
     fn take(&self, planned: Phase) -> Result<TrainPhase> {
         let mut rows = None;
         if let Some(numbers) = &planned.rows {
@@ -62,7 +63,8 @@ impl Trainer<'_> {
         Ok(phase)
     }
 
-    /// The first epoch says how many steps an epoch has: the schedule is laid over as many epochs of as many steps.
+    /// The first epoch determines the number of steps per epoch: the schedule covers that number
+    /// times the number of epochs.
     fn check(&mut self, phases: &[TrainPhase]) -> Result<()> {
         let steps = phases.iter().map(|phase| steps(self.corpus, phase)).sum();
         let wrong =
@@ -81,16 +83,16 @@ impl Trainer<'_> {
             self.position.steps_per_epoch = if idle { self.corpus.len() / self.recipe.batch } else { steps };
             let all = self.position.steps_per_epoch as u64 * u64::from(self.recipe.epochs);
             if self.recipe.warmup_steps >= all {
-                let why = format!("is {}, and the whole training has {all} steps", self.recipe.warmup_steps);
+                let why = format!("is {}, but the whole training has only {all} steps", self.recipe.warmup_steps);
                 return Err(Error::invalid("recipe, key `warmup_steps`", why));
             }
         }
         let all = self.position.steps_per_epoch;
-        if steps > all { wrong(format!("has {steps} steps, and the first epoch had {all}")) } else { Ok(()) }
+        if steps > all { wrong(format!("has {steps} steps, but the first epoch had {all}")) } else { Ok(()) }
     }
 }
 
-/// Steps that a phase takes.
+/// Number of steps in a phase.
 pub(super) fn steps(corpus: &Corpus, phase: &TrainPhase) -> usize {
     let rows = phase.rows.as_ref().map_or(corpus.len(), |rows| rows.len());
     phase.steps.unwrap_or(rows / corpus.batch)

@@ -1,6 +1,6 @@
-//! How poisoned pairs fare while the model trains: at the end of an epoch, how similar image and
-//! caption of a pair have become, beside clean pairs. It sees the ground truth, the defense does
-//! not see it: the trainer calls it between epochs.
+//! Records how the similarity of poisoned pairs develops while the model trains: at the end of an
+//! epoch, the similarity of image and caption, beside that of clean pairs. The trainer calls it
+//! between epochs. It reads the ground truth; the defense does not see it.
 
 use super::Corpus;
 use crate::corpus::{RowOrigin, TrainRow};
@@ -16,50 +16,51 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use tch::{Device, Kind, Tensor};
 
-/// What is to be recorded.
+/// What to record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Probe {
-    /// Every so many epochs, and after the last.
+    /// Record every so many epochs, and after the last.
     pub every: u32,
-    /// Pairs of each attack, and clean ones, at most.
+    /// Maximum number of pairs per attack, and of clean pairs.
     pub pairs: usize,
 }
 
-/// A line of `trajectory.jsonl`: some pairs at the end of an epoch.
+/// A line of `trajectory.jsonl`: a group of pairs at the end of an epoch.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Moment {
     /// The epoch, counted from 1.
     pub epoch: u32,
-    /// Label of the attack that made the pairs; none for the clean ones.
+    /// Label of the attack that made the pairs; `None` for the clean ones.
     pub attack: Option<String>,
-    /// How many pairs.
+    /// Number of pairs.
     pub n: usize,
     /// Mean cosine of a pair's image and caption.
     pub similarity: f64,
-    /// Median place of a pair's own caption among all captions of all these pairs, the most similar
-    /// to its image first; equals go before it.
+    /// Median rank of a pair's own caption among all captions of all groups, by similarity to its
+    /// image, most similar first; ties rank before it.
     pub rank: f64,
-    /// How many captions those are; an image that knows nothing puts its own at half of one more.
+    /// Number of those captions. Without any knowledge of the image, the expected rank is half of
+    /// one more.
     pub captions: usize,
-    /// How often a pair of these is more similar than a clean one, of all such couples (equal:
-    /// half): 0.5 where they cannot be told apart.
+    /// Share of all couples of a pair of this group and a clean pair in which the former is more
+    /// similar (ties count half): 0.5 if the groups cannot be told apart.
     pub above_clean: f64,
 }
 
-/// Records the moments of one training.
+/// Records the trajectory of one training.
 pub struct Recorder<'a> {
     probe: Probe,
     corpus: &'a Corpus<'a>,
     model: &'a Clip,
     tokenizer: &'a Tokenizer,
-    /// Rows of the corpus by attack; the clean ones under no name, first.
+    /// Rows of the corpus by attack; the clean rows first, under `None`.
     rows: BTreeMap<Option<String>, Vec<TrainRow>>,
     path: PathBuf,
 }
 
 impl<'a> Recorder<'a> {
-    /// Draws the pairs that are looked at, the same at every epoch.
+    /// Draws the pairs to measure, the same for every epoch.
     pub fn new(probe: Probe, corpus: &'a Corpus<'a>, poison: &Poison, model: &'a Clip, folder: &Path) -> Self {
         let mut least: BTreeMap<Option<String>, BinaryHeap<(u64, TrainRow)>> = BTreeMap::new();
         for number in corpus.rows() {
@@ -80,13 +81,13 @@ impl<'a> Recorder<'a> {
         Recorder { probe, corpus, model, tokenizer, rows, path }
     }
 
-    /// Forgets what was written from `epoch` on: it will be trained again.
+    /// Removes lines from `epoch` on: that epoch will be repeated.
     pub(super) fn resume(&self, epoch: u32) -> Result<()> {
         let kept: String = read(&self.path)?.iter().filter(|moment| moment.epoch < epoch).map(line).collect();
         std::fs::write(&self.path, kept).map_err(Error::io(&self.path))
     }
 
-    /// Looks at the pairs, if it is time, or the `last` epoch has ended.
+    /// Measures the pairs if this epoch is due, or the `last` one.
     pub(super) fn epoch_ended(&self, epoch: u32, last: u32) -> Result<()> {
         if !epoch.is_multiple_of(self.probe.every) && epoch != last {
             return Ok(());
@@ -121,7 +122,7 @@ impl<'a> Recorder<'a> {
         for (attack, (images, own)) in self.rows.keys().zip(pairs) {
             let all = images.matmul(&texts.tr()).to_device(Device::Cpu); // [pairs, captions]
             let own = all.gather(1, &own.unsqueeze(1), false);
-            // Its own caption is one of those at least as similar, which makes the first place 1.
+            // Its own caption is among those at least as similar, so the best rank is 1.
             let ranks = Vec::<f64>::try_from(all.ge_tensor(&own).sum_dim_intlist([1].as_slice(), false, Kind::Double))?;
             let similarities = Vec::<f64>::try_from(own.squeeze_dim(1).to_kind(Kind::Double))?;
             if attack.is_none() {
@@ -147,9 +148,9 @@ impl<'a> Recorder<'a> {
     }
 }
 
-/// The moments of a training, in order; none where nothing was recorded.
+/// The lines of a training, in order; empty if nothing was recorded.
 pub fn read(path: &Path) -> Result<Vec<Moment>> {
-    // A line that a kill cut short is of an epoch that will be trained again.
+    // A line cut short by a kill belongs to an epoch that will be repeated.
     read_whole_lines(path)
 }
 
@@ -162,7 +163,7 @@ fn median(mut values: Vec<f64>) -> f64 {
     (values[values.len() / 2] + values[(values.len() - 1) / 2]) / 2.0
 }
 
-/// Share of all couples in which the first is greater; `sorted` ascends.
+/// Share of all couples in which the first value is greater; `sorted` ascends.
 fn above(values: &[f64], sorted: &[f64]) -> f64 {
     let count = |value: &f64| {
         let (below, up_to) = (sorted.partition_point(|x| x < value), sorted.partition_point(|x| x <= value));

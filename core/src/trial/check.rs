@@ -1,5 +1,5 @@
-//! What must hold before a trial runs: its device and its files are there, its libraries are those
-//! that it was resolved with.
+//! Preconditions of a trial: its device and its files exist, and its libraries are those that it
+//! was resolved with.
 
 use super::Trial;
 use crate::poison::Poison;
@@ -9,19 +9,20 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use tch::Device;
 
-/// The file of an export that holds its poison's digest, and that lies beside weights that were trained on it.
+/// File of an export that holds the digest of its poison. It must be next to weights that were
+/// trained on that poison.
 pub const TRAINED_ON: &str = "poison_digest.txt";
 
 impl Trial {
-    /// What can be told before anything is read: the device exists, so do the weights to start
-    /// from, and no score would come twice.
+    /// Checks that need no data: the device and the weights to start from exist, and no score is
+    /// measured twice.
     pub fn check(&self) -> Result<()> {
         self.device()?;
         let mut labels = BTreeMap::new();
         for Configured { label, plugin, .. } in &self.evaluators {
             if let Some(other) = labels.insert(plugin, label) {
                 let why = format!(
-                    "is `{plugin}`, as `{other}` is; they would overwrite each other's files and columns, so a suite has one of a kind"
+                    "is `{plugin}`, as `{other}` is; they would overwrite each other's files and columns; name each plugin once"
                 );
                 return Err(Error::invalid(format!("evaluator `{label}`"), why));
             }
@@ -33,45 +34,48 @@ impl Trial {
         Ok(())
     }
 
-    /// What it was made with is loaded, and nothing else gives its plugins their names.
+    /// Checks that the libraries it was made with are loaded, and that no other library provides
+    /// its plugins.
     pub(super) fn check_libraries(&self) -> Result<()> {
         self.libraries.iter().try_for_each(Origin::check)?;
         let used = origin::used(self.arena.attacks.iter().chain([&self.defense]).chain(&self.evaluators));
         let stray = used.iter().find(|library| !self.libraries.contains(library));
         stray.map_or(Ok(()), |library| {
-            Err(Error::invalid(format!("plugin library {}", library.file), "is used, and the trial does not say so"))
+            Err(Error::invalid(format!("plugin library {}", library.file), "is used, but the trial does not list it"))
         })
     }
 
-    /// Weights that were trained elsewhere say on which poison, in the file that `gauntlet poison export` writes.
+    /// Checks that weights that were trained elsewhere were trained on this poison, by the file
+    /// that `gauntlet poison export` writes.
     pub(super) fn check_trained_on(&self, poison: &Poison) -> Result<()> {
         if is_empty(&self.weights) {
             return Ok(());
         }
         if hash_of(&self.weights)? != self.weights_blake3 {
-            let why = "is not the file that this trial was resolved with; resolve the suite anew";
+            let why = "is not the file that this trial was resolved with; resolve the suite again";
             return Err(Error::invalid(self.weights.display().to_string(), why));
         }
         let told = self.told_digest()?;
         if told != poison.digest {
             let why =
-                format!("says that the weights were trained on poison {told}, and this trial has {}", poison.digest);
+                format!("says that the weights were trained on poison {told}, but this trial has {}", poison.digest);
             return Err(Error::invalid(self.weights.with_file_name(TRAINED_ON).display().to_string(), why));
         }
         Ok(())
     }
 
-    /// The digest that lies beside weights that were trained elsewhere.
+    /// The digest recorded next to weights that were trained elsewhere.
     pub(crate) fn told_digest(&self) -> Result<String> {
         let path = self.weights.with_file_name(TRAINED_ON);
         let bytes = crate::data::regular::read(&path, 4096).map_err(|error| {
             let cure = "copy the file of that name from the export that the model was trained on";
-            Error::io(&path)(error).during(format!("{TRAINED_ON} must lie beside the weights: {cure}"))
+            Error::io(&path)(error).during(format!("{TRAINED_ON} must be beside the weights: {cure}"))
         })?;
         Ok(String::from_utf8_lossy(&bytes).trim().to_string())
     }
 
-    /// The file that the recipe starts from; nothing where it starts afresh.
+    /// The contents of the weights that the recipe starts from; empty if weights are drawn from the
+    /// seed.
     pub(super) fn first_weights(&self) -> Result<Vec<u8>> {
         let init = Path::new(&self.recipe.init);
         if self.recipe.init.is_empty() { Ok(Vec::new()) } else { std::fs::read(init).map_err(Error::io(init)) }
@@ -86,16 +90,17 @@ pub fn hash_of(path: &Path) -> Result<String> {
     Ok(hasher.finalize().to_hex().to_string())
 }
 
-/// The device that `cpu`, `cuda` or `cuda:N` names.
+/// Parses `cpu`, `cuda` or `cuda:N`.
 ///
 /// # Errors
-/// If it names none, or one that is not there.
+/// If the name is none of these, or the device does not exist.
 pub fn parse_device(name: &str) -> Result<Device> {
     let wrong = |why: &str| Error::invalid(format!("device `{name}`"), why);
     match name.split_once(':').unwrap_or((name, "0")) {
         ("cpu", _) => Ok(Device::Cpu),
         ("cuda", number) => {
-            let number: usize = number.parse().map_err(|_| wrong("the number of a CUDA device follows the colon"))?;
+            let number: usize =
+                number.parse().map_err(|_| wrong("the colon must be followed by the number of a CUDA device"))?;
             let count = tch::Cuda::device_count() as usize;
             let there = (number < count).then_some(Device::Cuda(number));
             there.ok_or_else(|| wrong("there is no such device; see `gauntlet doctor`"))

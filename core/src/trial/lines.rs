@@ -1,4 +1,4 @@
-//! What a trial says of itself: its lines of results.
+//! The result lines of a trial.
 
 use super::Trial;
 use crate::Result;
@@ -80,7 +80,8 @@ impl SetLine {
 }
 
 impl DataLine {
-    /// The rows of a trial; `folder` is its own, where a training lists the images that it found unreadable.
+    /// Statistics of a trial's rows; `folder` is the trial's own, in which training lists images
+    /// that could not be decoded.
     pub fn new(trial: &Trial, data: &Dataset, leaked: usize, folder: &Path) -> Result<DataLine> {
         let met: Vec<BadRow> = read_whole_lines(&folder.join("bad_rows.jsonl"))?;
         Ok(DataLine { suite: trial.arena.suite.clone(), trial: trial.name(), rows: data.tally(&met), leaked })
@@ -95,7 +96,7 @@ impl LibraryLine {
 }
 
 impl Cost {
-    /// What this process has spent on a trial.
+    /// Cost of a trial in this process.
     pub fn measured(
         trial: &Trial,
         prepare_seconds: f64,
@@ -131,15 +132,15 @@ impl Cost {
     }
 }
 
-/// `VmHWM` of this process in bytes; 0 where the system does not tell.
+/// `VmHWM` of this process in bytes; 0 if the system does not report it.
 fn peak_memory() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
     line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok()).unwrap_or(0) * 1024
 }
 
-/// User and system seconds of this process, from the kernel's clock of 100 ticks a second; 0 where
-/// the system does not tell.
+/// User and system seconds of this process, from the kernel's clock of 100 ticks a second; 0 if the
+/// system does not report them.
 pub fn cpu_seconds() -> f64 {
     let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
     let after_name = stat.rsplit(')').next().unwrap_or_default();

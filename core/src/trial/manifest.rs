@@ -1,5 +1,5 @@
-//! The folder of a trial: `trial.json` says which trial it is (and which build began it),
-//! `scores.jsonl` that it has finished.
+//! The folder of a trial: `trial.json` records which trial it is (and which build began it);
+//! `scores.jsonl` marks it as finished.
 
 use super::{Trial, Written};
 use crate::build::BuiltBy;
@@ -9,21 +9,21 @@ use crate::train::checkpoint;
 use crate::{Error, Result};
 use std::path::Path;
 
-/// What the trial is.
+/// The resolved trial.
 const MANIFEST: &str = "trial.json";
 
-/// What it measured: written when all else is there.
+/// Its results, written after all other files.
 pub(super) const SCORES: &str = "scores.jsonl";
 
 impl Trial {
-    /// Reads `trial.json`, of this program or an earlier one.
+    /// Reads `trial.json` of this or an earlier version of gauntlet.
     pub fn read(path: &Path) -> Result<Trial> {
         let text = std::fs::read_to_string(path).map_err(Error::io(path))?;
         serde_json::from_str(&text).map_err(|error| Error::invalid(path.display().to_string(), error.to_string()))
     }
 
-    /// Writes `trial.json`, or checks that the one there is this trial; one that never got anywhere
-    /// is replaced. Returns the trial's hash.
+    /// Writes `trial.json`, or checks that the existing one is this trial; replaces that of a trial
+    /// without checkpoint and results. Returns the trial's hash.
     pub fn check_or_write_manifest(&self, folder: &Path) -> Result<String> {
         std::fs::create_dir_all(folder).map_err(Error::io(folder))?;
         let path = folder.join(MANIFEST);
@@ -35,7 +35,7 @@ impl Trial {
         Ok(blake3::hash(self.json().as_bytes()).to_hex().to_string())
     }
 
-    /// Checks that a folder is this trial's, if one that got anywhere lies there; writes nothing.
+    /// Checks that a folder with a checkpoint or results is this trial's; writes nothing.
     pub fn check_manifest(&self, folder: &Path) -> Result<()> {
         let path = folder.join(MANIFEST);
         if !has_begun(folder) || !path.exists() {
@@ -53,30 +53,31 @@ impl Trial {
         Err(Error::invalid(path.display().to_string(), why))
     }
 
-    /// What is hashed and compared: all of it but who wrote it.
+    /// The part that is hashed and compared: everything but the build.
     fn json(&self) -> String {
         serde_json::to_string_pretty(self).expect("plain data")
     }
 
-    /// The trial and what it reads: a checkpoint goes on only where data, poison and first weights are still the same.
+    /// Identity of the trial and its inputs: a checkpoint is resumed only if data, poison and
+    /// initial weights are the same.
     pub(super) fn identity(&self, trial: &str, poison: &Poison) -> Result<String> {
         let parts = [trial.as_bytes(), poison.digest.as_bytes(), &self.first_weights()?];
         Ok(blake3::hash(&parts.concat()).to_hex().to_string())
     }
 
-    /// Whether the trial that lies in `folder` has its scores.
+    /// Whether the trial in `folder` has its scores.
     pub fn has_finished(&self, folder: &Path) -> bool {
         folder.join(SCORES).exists()
     }
 
-    /// Removes the checkpoint of a trial that has finished, unless its recipe keeps it. One that
-    /// was killed just before has left it.
+    /// Removes the checkpoint of a finished trial, unless its recipe keeps it. A trial that was
+    /// killed after writing its scores still has one.
     pub fn tidy(&self, folder: &Path) -> Result<()> {
         if self.recipe.keep_checkpoint || !self.has_finished(folder) { Ok(()) } else { checkpoint::remove(folder) }
     }
 }
 
-/// Whether a trial got anywhere in a folder.
+/// Whether a folder holds a checkpoint or scores.
 fn has_begun(folder: &Path) -> bool {
     [checkpoint::FILE, SCORES].iter().any(|file| folder.join(file).exists())
 }

@@ -1,28 +1,28 @@
-//! The tier that a trial belongs to: which of a suite's frozen sizes. `suite/tier.rs` picks it.
+//! The tier of a trial: which of a suite's frozen sizes it has. `suite/tier.rs` selects it.
 
 use crate::evaluator::Downstream;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-/// The tier that a suite was read at.
+/// The tier at which a suite was read.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Tier {
     /// Its name.
     pub name: String,
-    /// Hash of the resolved keys that all its rows share; seeds, device, threads, paths, arenas and
-    /// defenses are none of them.
+    /// Hash of the resolved keys that all rows share; seeds, device, threads, paths, arenas and
+    /// defenses are not included.
     pub keys: String,
-    /// Whether `--set` changed one of those keys, an arena or a defense: then it is no longer the
-    /// tier that its name promises.
+    /// Whether `--set` changed one of those keys, an arena or a defense: then it differs from the
+    /// tier of that name.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub modified: bool,
 }
 
 impl Tier {
-    /// What result lines say of a trial on data with this digest, measured on these sets: two that
-    /// say the same ran the same experiment.
+    /// Identity of a trial's experiment in result lines, on data with this digest and these sets:
+    /// equal values mean the same experiment.
     pub fn of_data(&self, digest: &str, sets: &[Downstream]) -> String {
         let mut hasher = blake3::Hasher::new();
         hasher.update(self.keys.as_bytes()).update(digest.as_bytes());
@@ -33,7 +33,7 @@ impl Tier {
         format!("{} {}", self.said(), &hasher.finalize().to_hex()[..16])
     }
 
-    /// Its name, and whether it was modified.
+    /// Its name, marked if modified.
     pub fn said(&self) -> String {
         format!("{}{}", self.name, if self.modified { " (modified)" } else { "" })
     }

@@ -1,6 +1,6 @@
-//! The training of a trial, and before it that of the undefended model which some defenses start
-//! from or look at the data with. That one is trained once for all trials of the same data, recipe
-//! and seed, and lies in the store; a row of plain CLIP leaves its own there.
+//! The training of a trial, and before it the training of the undefended model, which some defenses
+//! start from or embed the data with. The undefended model is trained once for all trials of the
+//! same data, recipe and seed, and kept in the store; a plain CLIP row stores its own model there.
 
 use super::Trial;
 use crate::corpus::Corpus;
@@ -19,23 +19,23 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-/// What a training works on and leaves its files in.
+/// Inputs and folders of a training.
 pub(super) struct Job<'a> {
     pub corpus: &'a Corpus<'a>,
-    /// Key of the data that the corpus is of, pixels included.
+    /// Key of the corpus's data, pixels included.
     pub data: &'a str,
     /// Digest of the arena's poison.
     pub poison: &'a str,
     /// The trial's own folder.
     pub folder: &'a Path,
-    /// What trials share.
+    /// Folder shared by trials.
     pub store: &'a Path,
-    /// What a checkpoint must have been written by.
+    /// Identity that a checkpoint must carry.
     pub identity: &'a str,
     pub machine: &'a RunContext<'a>,
 }
 
-/// What the undefended model is trained with: the defaults of the trait.
+/// The undefended model's defense: the defaults of the trait.
 struct Plain;
 
 impl Defense for Plain {}
@@ -63,14 +63,14 @@ impl Trial {
         let trainer = trainer.recorded_by(recorder).beside(reference).clean_after(self.clean_after);
         let mut trained = trainer.run(job.machine).map_err(|error| self.blamed(error))?;
         model.save(&job.folder.join("model.safetensors"))?;
-        // What another build has a part in must not lie under the key of this one.
+        // A model that another build helped to train must not be stored under this build's key.
         let shared = shared.filter(|_| trained.builds == 1);
         shared.map_or(Ok(()), |(shared, _lock)| shared.leave(model, &trained))?;
         trained.undefended = undefended.map(|(_, spent)| spent).unwrap_or_default();
         Ok(trained)
     }
 
-    /// A training that diverged names whose it was.
+    /// Adds the defense to the error of a training that diverged.
     fn blamed(&self, error: Error) -> Error {
         let Configured { label, plugin, .. } = &self.defense;
         match error {
@@ -79,14 +79,14 @@ impl Trial {
         }
     }
 
-    /// The undefended model of the same data, recipe and seed, and what its training cost.
+    /// The undefended model of the same data, recipe and seed, and the cost of its training.
     fn undefended(&self, job: &Job) -> Result<(Clip, Spent)> {
         let shared = Shared::open(self, job)?;
         let model = Clip::new(&self.model, draw::hash(self.arena.seed, "model", &[]), job.corpus.device)?;
         let _lock = shared.wait(job.machine)?;
         if let Some(spent) = shared.spent()? {
             model.weights.load(&shared.folder.join("model.safetensors"))?;
-            // Whoever left it may have been killed before.
+            // The process that stored it may have been killed before it removed the checkpoint.
             shared.tidy(&self.recipe)?;
             return Ok((model, spent));
         }
@@ -107,10 +107,10 @@ impl Trial {
     }
 }
 
-/// Part of every key: raised whenever the same model would be written otherwise.
+/// Part of every key. Raise it when the same model would be stored in another form.
 const FORMAT: u32 = 1;
 
-/// Where the undefended model of some data, recipe and seed lies in the store.
+/// Folder in the store for the undefended model of some data, recipe and seed.
 struct Shared {
     folder: PathBuf,
     key: String,
@@ -136,7 +136,7 @@ impl Shared {
         Ok((File::create(&path).map_err(Error::io(&path))?, path))
     }
 
-    /// Waits until nobody else trains it.
+    /// Waits until no other process trains it.
     fn wait(&self, machine: &RunContext) -> Result<File> {
         let (lock, path) = self.lock()?;
         loop {
@@ -151,7 +151,7 @@ impl Shared {
         }
     }
 
-    /// Itself and its lock, if it is still to be made and nobody is about it.
+    /// Returns itself and its lock if the model is missing and no other process trains it.
     fn ours(self) -> Result<Option<(Shared, File)>> {
         let (lock, path) = self.lock()?;
         match lock.try_lock() {
@@ -161,7 +161,7 @@ impl Shared {
         }
     }
 
-    /// What its training cost, once it is there.
+    /// The cost of its training, if the model exists.
     fn spent(&self) -> Result<Option<Spent>> {
         let path = self.folder.join("spent.json");
         if !path.exists() {
@@ -170,12 +170,12 @@ impl Shared {
         read_json(&path).map(Some)
     }
 
-    /// Removes the checkpoint of its training, once that is over.
+    /// Removes the checkpoint of its finished training.
     fn tidy(&self, recipe: &Recipe) -> Result<()> {
         if recipe.keep_checkpoint { Ok(()) } else { checkpoint::remove(&self.folder) }
     }
 
-    /// Leaves it to the others.
+    /// Stores the model for other trials.
     fn leave(&self, model: &Clip, trained: &Trained) -> Result<()> {
         model.save(&self.folder.join("model.safetensors"))?;
         let spent = Spent { seconds: trained.seconds, samples: trained.samples };

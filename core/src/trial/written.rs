@@ -1,6 +1,6 @@
-//! A trial as `trial.json` has it: one table, the arena's keys among the others. Trials that have
-//! run lie in that form, their checkpoints and shared models hold its hash, and whoever reads it
-//! with another program finds the keys where they always were.
+//! A trial as stored in `trial.json`: one flat table that includes the arena's keys. The form is
+//! fixed: existing trials are stored in it, checkpoints and shared models contain its hash, and
+//! other programs read it.
 
 use super::check::is_empty;
 use super::{Tier, Trial};
@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-/// The keys in their order, which is part of what is hashed.
+/// The order of the keys is part of the hash.
 #[derive(Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Written {
@@ -48,13 +48,14 @@ pub(super) struct Written {
     weights: PathBuf,
     #[serde(default, skip_serializing_if = "String::is_empty")]
     weights_blake3: String,
-    /// Who wrote the file. No part of the trial: that of another build is the same one.
+    /// The build that wrote the file. Not part of the trial's identity: another build writes the
+    /// same trial.
     #[serde(default, skip_serializing_if = "BuiltBy::is_unknown")]
     build: BuiltBy,
 }
 
 impl Written {
-    /// The file of a trial, with who wrote it.
+    /// The stored form of a trial, with the build that writes it.
     pub fn by(build: BuiltBy, trial: &Trial) -> Written {
         Written { build, ..trial.clone().into() }
     }

@@ -1,41 +1,42 @@
-//! The pickle inside a PyTorch file, read as data: numbers, strings, lists, dictionaries and descriptions of tensors.
+//! The pickle inside a PyTorch file, read as data: numbers, strings, lists, dictionaries and
+//! descriptions of tensors.
 //!
-//! Nothing is ever executed and no object of any class is built. The calls that are understood are those by which
-//! PyTorch writes a table of tensors (`_rebuild_tensor_v2`, `_rebuild_parameter`, `OrderedDict`, the kinds of storage),
-//! and they are taken as notation; any other name, and any other opcode, is an error that says which. A value is a node
-//! in one list and is named by its number, so that a pickle which repeats itself costs nothing, and there are never
-//! more nodes than bytes.
+//! Nothing is executed and no object of any class is built. The reader understands only the calls
+//! by which PyTorch writes a table of tensors (`_rebuild_tensor_v2`, `_rebuild_parameter`,
+//! `OrderedDict`, the kinds of storage), and treats them as notation; any other name or opcode is
+//! an error that names it. A value is a node in one list, referred to by its number, so a pickle
+//! that repeats itself takes no extra memory, and there are never more nodes than bytes.
 
 use crate::data::pickle::{self, Bytes, Id, Notation, Reader, Values};
 use tch::Kind;
 
-/// A pickle, read.
+/// A parsed pickle.
 pub struct Pickle<'a> {
     values: Values<'a, Torch>,
-    /// What it holds.
+    /// Its top-level value.
     pub top: Id,
 }
 
-/// A tensor as it is described: a view of a storage, which is a file of its own.
+/// Description of a tensor: a view of a storage, which is a separate file.
 #[derive(Clone, Debug, PartialEq)]
 pub struct View {
     /// The node of its storage.
     storage: Id,
-    /// Elements of the storage before its first one.
+    /// Elements of the storage before the first element.
     pub offset: i64,
     /// Its dimensions.
     pub size: Vec<i64>,
-    /// Elements from one to the next along each dimension.
+    /// Elements between neighbours along each dimension.
     pub stride: Vec<i64>,
 }
 
-/// A row of numbers in a file of its own.
+/// A one-dimensional array of numbers in a separate file.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Storage {
-    /// What its elements are.
+    /// Kind of its elements.
     pub kind: Kind,
     key: Bytes,
-    /// How many there are.
+    /// Number of its elements.
     pub count: i64,
 }
 
@@ -44,7 +45,7 @@ type Node = pickle::Node<Torch>;
 /// PyTorch's notation.
 struct Tensors;
 
-/// What PyTorch's calls are and make.
+/// PyTorch's calls and their results.
 #[derive(Clone, Debug)]
 enum Torch {
     Name(Name),
@@ -52,7 +53,7 @@ enum Torch {
     Tensor(View),
 }
 
-/// What a pickle may name.
+/// Names that a pickle may use.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Name {
     Table,
@@ -62,21 +63,21 @@ enum Name {
 }
 
 impl<'a> Pickle<'a> {
-    /// Reads a pickle; the error says what is wrong with it, and where.
+    /// Parses a pickle; the error states the fault and its position.
     pub fn read(bytes: &'a [u8]) -> Result<Self, String> {
         let values = pickle::read(bytes, Tensors);
         let values = values.map_err(|(why, at)| format!("{why} (at byte {at} of its pickle)"))?;
         Ok(Pickle { top: values.top, values })
     }
 
-    /// The pairs of a dictionary whose keys are strings; none if it is no dictionary. Of equal keys Python keeps the
-    /// last.
+    /// The pairs of a dictionary with string keys; `None` for any other node. If keys repeat,
+    /// Python keeps the last.
     pub fn table(&self, id: Id) -> Option<Vec<(&str, Id)>> {
         let Node::Dict(pairs) = &self.values.nodes[id] else { return None };
         Some(pairs.iter().filter_map(|(key, value)| Some((self.text(*key)?, *value))).collect())
     }
 
-    /// The tensor that a node is, and its storage.
+    /// The tensor of a node, and its storage.
     pub fn tensor(&self, id: Id) -> Option<(&View, &Storage)> {
         let Node::Own(Torch::Tensor(view)) = &self.values.nodes[id] else { return None };
         let Node::Own(Torch::Storage(storage)) = &self.values.nodes[view.storage] else { return None };
@@ -88,7 +89,7 @@ impl<'a> Pickle<'a> {
         std::str::from_utf8(storage.key.of(self.values.bytes)).unwrap_or("?")
     }
 
-    /// What a node is, for an error.
+    /// The kind of a node, for an error message.
     pub fn describe(&self, id: Id) -> &'static str {
         match &self.values.nodes[id] {
             Node::Own(Torch::Tensor(_)) => "a tensor",
@@ -128,7 +129,7 @@ impl Notation for Tensors {
     /// A storage is written as ("storage", its kind, its key, its device, its count).
     fn refer(reader: &mut Reader<Self>) -> Result<(), String> {
         let id = reader.pop()?;
-        let Node::Tuple(parts) = &reader.nodes[id] else { return Err("a storage that is no tuple".into()) };
+        let Node::Tuple(parts) = &reader.nodes[id] else { return Err("a storage that is not a tuple".into()) };
         let parts: Vec<&Node> = parts.iter().map(|id| &reader.nodes[*id]).collect();
         let [
             Node::Text(tag),
@@ -141,15 +142,15 @@ impl Notation for Tensors {
             return Err("a storage without its kind, key, device and count".into());
         };
         if tag.of(reader.bytes) != b"storage" || *count < 0 {
-            return Err("a reference that is no storage".into());
+            return Err("a reference that is not a storage".into());
         }
         let storage = Storage { kind: *kind, key: key.clone(), count: *count };
         reader.push(Node::Own(Torch::Storage(storage)));
         Ok(())
     }
 
-    /// An empty table, a tensor (storage, offset, size, stride, ..) or a parameter (tensor, ..), which is read as its
-    /// tensor.
+    /// An empty table, a tensor (storage, offset, size, stride, ..) or a parameter (tensor, ..),
+    /// which is read as its tensor.
     fn call(reader: &mut Reader<Self>) -> Result<(), String> {
         let (arguments, callee) = (reader.pop()?, reader.pop()?);
         let Node::Tuple(arguments) = &reader.nodes[arguments] else { return Err("a call without arguments".into()) };
@@ -170,15 +171,15 @@ impl Notation for Tensors {
         Ok(())
     }
 
-    /// What PyTorch adds to a table (the versions of its layers) is not needed.
+    /// Ignores what PyTorch adds to a table (the versions of its layers).
     fn build(reader: &mut Reader<Self>) -> Result<(), String> {
         let state = reader.pop()?;
         let is_table = matches!(reader.nodes[state], Node::Dict(_)) && matches!(reader.top()?, Node::Dict(_));
-        if is_table { Ok(()) } else { Err("it fills in what is no table".into()) }
+        if is_table { Ok(()) } else { Err("it fills in a value that is not a table".into()) }
     }
 }
 
-/// A view that lies within its storage.
+/// A view, checked to be within its storage.
 fn view(reader: &Reader<Tensors>, storage: Id, offset: Id, size: Id, stride: Id) -> Result<View, String> {
     let number = |id: &Id| if let Node::Int(number) = reader.nodes[*id] { Some(number) } else { None };
     let numbers = |id: Id| match &reader.nodes[id] {
@@ -198,7 +199,8 @@ fn view(reader: &Reader<Tensors>, storage: Id, offset: Id, size: Id, stride: Id)
         .try_fold(offset, |last, (size, stride)| last.checked_add(size.saturating_sub(1).max(0).checked_mul(*stride)?));
     let elements = size.iter().try_fold(1i64, |all, side| all.checked_mul(*side));
     match (steps, elements) {
-        // A view may repeat elements, but a table of tensors holds none that is larger than its storage.
+        // A view may repeat elements, but no table of tensors holds one that is larger than its
+        // storage.
         (Some(last), Some(elements)) if fits && elements <= count && (elements == 0 || last < count) => {
             Ok(View { storage, offset, size, stride })
         }
@@ -206,7 +208,7 @@ fn view(reader: &Reader<Tensors>, storage: Id, offset: Id, size: Id, stride: Id)
     }
 }
 
-/// The kind of number that a storage is named for.
+/// The kind of number, by the name of a storage.
 fn kind(name: &str) -> Option<Kind> {
     Some(match name {
         "Float" => Kind::Float,

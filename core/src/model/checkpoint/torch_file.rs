@@ -1,5 +1,5 @@
-//! What `torch.save` writes: a zip file with a pickle (`pickle.rs`), which describes tensors, and the numbers of each
-//! storage in a file beside it.
+//! Files written by `torch.save`: a zip archive with a pickle (`pickle.rs`), which describes
+//! tensors, and the numbers of each storage in a separate entry.
 
 use super::pickle::{Pickle, Storage};
 use std::collections::BTreeMap;
@@ -7,14 +7,14 @@ use std::io::{Read, Seek};
 use tch::{Kind, Tensor};
 use zip::{CompressionMethod, ZipArchive};
 
-/// Bytes of the largest pickle that is read; that of a model with a thousand tensors and its optimizer takes less than
-/// one of them.
+/// Maximum size of a pickle in bytes; that of a model with a thousand tensors and its optimizer is
+/// smaller than 1 << 20.
 const MOST: u64 = 64 << 20;
 
-/// The tensors of the table in a PyTorch file: its own, or that under `state_dict`.
+/// The tensors of the table in a PyTorch file: at its top, or under `state_dict`.
 ///
 /// # Errors
-/// Says what the file is instead, or what is wrong with it.
+/// If the file holds no such table, or is damaged; the error names the fault.
 pub fn read(file: impl Read + Seek) -> Result<BTreeMap<String, Tensor>, String> {
     let mut archive =
         ZipArchive::new(file).map_err(|error| format!("is a zip file that cannot be read ({error}); is it whole?"))?;
@@ -46,7 +46,7 @@ pub fn read(file: impl Read + Seek) -> Result<BTreeMap<String, Tensor>, String> 
     Ok(tensors)
 }
 
-/// The folder that everything lies in.
+/// The folder that holds all entries.
 fn root(names: &[String]) -> Result<String, String> {
     let within = |file: &str| {
         names.iter().find_map(|name| name.strip_suffix(file)).filter(|root| root.matches('/').count() <= 1)
@@ -59,11 +59,11 @@ fn root(names: &[String]) -> Result<String, String> {
     }
     let root = within("data.pkl").map(str::to_string);
     root.ok_or_else(|| {
-        "is a zip file, but not one of PyTorch's (it holds no `data.pkl`); if weights lie in it, unpack it".into()
+        "is a zip file, but not one of PyTorch's (it holds no `data.pkl`); if it contains weights, unpack it".into()
     })
 }
 
-/// Adds what to do to what the pickle was refused for.
+/// Adds advice to the reason why a pickle was refused.
 fn refused(why: String) -> String {
     format!(
         "is a PyTorch file that holds more than tensors, numbers and names: {why}. Nothing of it was run. Save the tensors alone: \
@@ -110,12 +110,12 @@ fn width(kind: Kind) -> i64 {
     kind.elt_size_in_bytes() as i64
 }
 
-/// A file of the archive, of `most` bytes at most. PyTorch never compresses, so none can grow beyond what lies on the
-/// disk.
+/// An entry of the archive, of at most `most` bytes. PyTorch never compresses, so no entry is
+/// larger than on the disk.
 fn entry(archive: &mut ZipArchive<impl Read + Seek>, name: &str, most: u64) -> Result<Vec<u8>, String> {
     let found = archive.by_name(name).map_err(|error| format!("`{name}` cannot be read: {error}"))?;
     if found.compression() != CompressionMethod::Stored {
-        return Err(format!("`{name}` is compressed, which PyTorch never does; it was packed anew by another program"));
+        return Err(format!("`{name}` is compressed, which PyTorch never does; another program packed it again"));
     }
     if found.size() > most {
         return Err(format!("`{name}` has {} bytes, more than the {most} that it may", found.size()));

@@ -1,9 +1,9 @@
-//! Pickles that are read, and those that are refused.
+//! Pickles that are read, and pickles that are refused.
 
 use super::*;
 
-/// Opcodes are those of `pickletools`: what Python writes for `collections.OrderedDict()`, set to one tensor of two
-/// by three.
+/// Opcodes as in `pickletools`: what Python writes for `collections.OrderedDict()` with one tensor
+/// of two by three.
 fn table(size: &[u8], offset: u8) -> Vec<u8> {
     let mut bytes = b"\x80\x02ccollections\nOrderedDict\n)RX\x01\0\0\0wctorch._utils\n_rebuild_tensor_v2\n(".to_vec();
     bytes.extend(b"(X\x07\0\0\0storagectorch\nFloatStorage\nX\x01\0\0\x000X\x03\0\0\0cpuK\x06tQ");
@@ -40,7 +40,8 @@ fn what_a_table_does_not_need_is_refused_by_name() {
     assert!(refused(b"ccollections\nOrderedDict\nK\x01\x85R.").contains("makes no tensor"));
 }
 
-/// Every beginning of a pickle and every change of one byte is read or refused; none stops the program.
+/// Every prefix of a pickle and every change of one byte is read or refused; none crashes the
+/// program.
 #[test]
 fn damaged_pickles_are_answered() {
     let whole = table(b"K\x02K\x03\x86", 0);
