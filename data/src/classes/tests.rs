@@ -1,6 +1,6 @@
 use super::*;
 
-/// Classes that are called by these names, separated by commas; the first one is the label.
+/// Classes with these names, separated by commas; the first name is the label.
 fn classes(names: &[&str]) -> Classes {
     let class = |names: &&str| {
         let names: Vec<String> = names.split(", ").map(String::from).collect();
@@ -141,7 +141,7 @@ fn labels_of_one_name_are_one_class_and_it_is_said() {
     assert!(super::tests::classes(&["dog", "cat"]).warning().is_none());
 }
 
-/// A stranger's caption may be of any length: the time must go with it.
+/// A caption from the web may have any length: the time must grow linearly with it.
 #[test]
 fn a_caption_of_megabytes_is_searched_in_one_pass() {
     let classes = classes(&["a", "a a", "a a a", "aa", "banana split"]);

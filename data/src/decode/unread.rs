@@ -1,12 +1,14 @@
-//! What a file is in whose place an image should be: a format that is not read, by its name, or no image at all.
-//! Downloads leave web pages, pointers and empty files under names that end in `.jpg`.
+//! Describes a file that is not a readable image: an unsupported format, by its name, or no image
+//! at all. Downloads often leave web pages, pointers and empty files under names that end in
+//! `.jpg`.
 
 use image::ImageFormat;
 
-/// Characters of a text that are shown.
+/// Number of characters of a text in the message.
 const SHOWN: usize = 60;
 
-/// Says what bytes are that begin like no image that is read; `guess` is what image-rs takes them for.
+/// Describes bytes that do not begin like a supported image. `guess` is the format that image-rs
+/// detects.
 pub(super) fn what_it_is(bytes: &[u8], guess: Option<ImageFormat>) -> String {
     if bytes.is_empty() {
         return "the file is empty".into();
@@ -14,7 +16,7 @@ pub(super) fn what_it_is(bytes: &[u8], guess: Option<ImageFormat>) -> String {
     if bytes.iter().all(|byte| *byte == 0) {
         return format!("it has {} bytes, and all of them are zero", bytes.len());
     }
-    // The beginning is enough to know it, and a text may be long.
+    // The beginning is enough to recognise it, and a text may be long.
     let head = String::from_utf8_lossy(&bytes[..bytes.len().min(4096)]);
     let text = head.trim_start_matches('\u{feff}').trim_start();
     if text.starts_with("version https://git-lfs.github.com/spec/") {
@@ -65,7 +67,7 @@ fn markup(text: &str) -> Option<String> {
     }
 }
 
-/// Text that is no markup, such as a server's message; otherwise its first bytes.
+/// Text without markup, such as a server's message; otherwise the first bytes.
 fn plain(bytes: &[u8], text: &str) -> String {
     let shown: String = text.chars().take(SHOWN).collect();
     if !shown.is_empty() && shown.chars().all(|c| c != '\u{FFFD}' && (!c.is_control() || c.is_whitespace())) {

@@ -1,5 +1,5 @@
-//! FGVC-Aircraft (Maji et al. 2013): images are numbers that keep their leading zeros, and names of
-//! classes may hold spaces and `/`.
+//! FGVC-Aircraft (Maji et al. 2013). Images are numbers with leading zeros; class names may contain
+//! spaces and `/`.
 
 use super::list::List;
 use super::{About, Archive, Found, Items, Level, Listed, Metric, Options, Size, Strays, copies, home, inner};

@@ -34,11 +34,12 @@ fn to_bytes<'a>((name, tensor): (&'a String, &Tensor)) -> Result<(&'a String, Dt
     Ok((name, dtype, tensor.size().iter().map(|&side| side as usize).collect(), data))
 }
 
-/// Reads a safetensors file: tensors by name and its string metadata. Nothing in the file is executed.
+/// Reads a safetensors file: tensors by name and its string metadata. Nothing in the file is
+/// executed.
 pub fn read_safetensors(path: &Path) -> Result<(BTreeMap<String, Tensor>, HashMap<String, String>)> {
     let wrong = |why: String| Error::invalid(path.display(), why);
     let bytes = std::fs::read(path).map_err(Error::io(path))?;
-    let file = SafeTensors::deserialize(&bytes).map_err(|error| wrong(format!("is no safetensors file: {error}")))?;
+    let file = SafeTensors::deserialize(&bytes).map_err(|error| wrong(format!("is not a safetensors file: {error}")))?;
     let (_, header) = SafeTensors::read_metadata(&bytes).map_err(|error| wrong(error.to_string()))?;
     let mut tensors = BTreeMap::new();
     for (name, view) in file.tensors() {

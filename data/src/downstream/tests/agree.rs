@@ -1,5 +1,5 @@
-//! No image twice, no class of another's name, and lists that agree with their folders: what is
-//! refused, and what is told.
+//! No image twice, no class with another's name, and lists that agree with their folders: the
+//! errors and the notes.
 
 use super::*;
 use std::os::unix::fs::symlink;
@@ -43,7 +43,8 @@ fn a_batch_of_cifar_that_is_there_twice_is_refused_by_its_pixels() {
     );
 }
 
-/// The published sets hold exact copies: as many are told, one more is a damage. A subset may hold its share.
+/// The published sets contain exact copies: up to that number they are noted, one more is damage. A
+/// subset may contain its share.
 #[test]
 fn as_many_copies_as_published_are_told_and_more_are_too_many() {
     let set = open_fixture("cifar100");
@@ -194,13 +195,15 @@ fn two_classes_of_one_name_are_refused_but_where_they_are_published_so() {
     assert!(one.notes.iter().any(|note| note.contains("share a name")), "{:?}", one.notes);
 }
 
-/// A class is numbered by its place in such a list: a list that was sorted, or cut at its head, shifts every label.
+/// A class is numbered by its position in such a list: a list that was sorted, or cut at its start,
+/// shifts every label.
 #[test]
 fn classes_in_another_order_than_published_are_refused() {
     refused("cifar10", "cifar-10-batches-py", &["batches.meta", "`bird` stands before `automobile`"], |folder| {
         let bytes = fs::read(folder.join("batches.meta")).unwrap();
         let at = |name: &[u8]| bytes.windows(name.len()).position(|found| found == name).unwrap();
-        // Strings are written with their lengths before them: the two, and what lies between them, change places.
+        // Each string has its length before it: the two swap places, together with the bytes
+        // between them.
         let (first, second) = (at(b"\x0a\x00\x00\x00automobile"), at(b"\x04\x00\x00\x00bird"));
         let (first_end, second_end) = (first + 14, second + 8);
         let swapped = [
