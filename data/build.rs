@@ -15,7 +15,7 @@ const DATA: [&str; 1] = ["data/src"];
 fn main() {
     let home = PathBuf::from(env::var("CARGO_MANIFEST_DIR").expect("cargo sets it"));
     // `..` by name would follow a link to this folder.
-    let root = home.parent().expect("this crate lies in a workspace");
+    let root = home.parent().expect("this crate is in a workspace");
     sources::watch(root, &DATA);
     let lock = sources::lock(root);
     println!("cargo::rerun-if-changed={}", lock.display());

@@ -54,7 +54,7 @@ pub fn lock(root: &Path) -> PathBuf {
     let mut beside = out.ancestors().map(|folder| folder.join("Cargo.lock"));
     beside.find(has_ours).unwrap_or_else(|| {
         let own = root.join("Cargo.lock");
-        let why = "the versions of what is stored and of plugins are read from it; `cargo generate-lockfile` makes one";
+        let why = "it gives the versions of stored data and plugins; `cargo generate-lockfile` makes one";
         assert!(own.is_file(), "there is no {}: {why}", own.display());
         own
     })

@@ -96,17 +96,17 @@ impl Augmentation {
         let [least, greatest] = self.crop_area;
         match () {
             () if !(least > 0.0 && least <= greatest && greatest <= 1.0) => {
-                wrong("crop_area", "must be [least, greatest] within 0 and 1")
+                wrong("crop_area", "must be [least, greatest], both between 0 and 1")
             }
             () if !(self.blur[0] >= 0.0 && self.blur[0] <= self.blur[1]) => {
                 wrong("blur", "must be [least, greatest], not negative")
             }
-            () if !(0.0..=0.25).contains(&self.blur_reach) => wrong("blur_reach", "must lie within 0 and 0.25"),
+            () if !(0.0..=0.25).contains(&self.blur_reach) => wrong("blur_reach", "must be between 0 and 0.25"),
             () if [self.flip, self.jitter, self.grayscale].iter().any(|p| !(0.0..=1.0).contains(p)) => {
-                wrong("flip, jitter or grayscale", "must lie within 0 and 1")
+                wrong("flip, jitter or grayscale", "must be between 0 and 1")
             }
             () if self.jitter_strength.iter().any(|x| !(0.0..=1.0).contains(x)) => {
-                wrong("jitter_strength", "must lie within 0 and 1")
+                wrong("jitter_strength", "must be between 0 and 1")
             }
             () => Ok(()),
         }

@@ -115,7 +115,8 @@ impl Classes {
         Classes::of(file.classes.into_iter().map(class), file.templates)
     }
 
-    /// The classes of a list. Classes with the same prompt name become one, in the place of the first.
+    /// The classes of a list. Classes with the same prompt name become one, in the place of the
+    /// first.
     pub fn of(list: impl IntoIterator<Item = Class>, templates: Vec<String>) -> Self {
         let (mut labels, mut names, mut aliases) = (Vec::new(), Vec::<Vec<String>>::new(), Vec::<Vec<String>>::new());
         let (mut of_label, mut of_name, mut sharing) = (HashMap::new(), HashMap::new(), Vec::<Vec<String>>::new());
@@ -210,7 +211,7 @@ impl Classes {
 /// Lists the labels that are one class because they share a name; `None` if there are none.
 pub(crate) fn one_class<'a>(shared: impl Iterator<Item = (&'a str, &'a [String])>) -> Option<String> {
     let said: Vec<String> = shared.map(|(name, labels)| format!("`{name}` ({})", labels.join(", "))).collect();
-    let why = "no prompt tells them apart, so that either counts, in accuracy and in attacks";
+    let why = "no prompt tells them apart, so either counts, in accuracy and in attacks";
     (!said.is_empty()).then(|| format!("labels that share a name are one class: {}; {why}", said.join(", ")))
 }
 

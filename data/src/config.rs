@@ -56,7 +56,8 @@ pub struct World {
     /// Number of classes. Up to 10 are plain shapes; 11 to 20 add the same shapes with stripes.
     #[schemars(range(min = 2, max = 20))]
     pub classes: u32,
-    /// Seed of the world itself. The seeds of trials split and poison the same world in different ways.
+    /// Seed of the world itself. The seeds of trials split and poison the same world in different
+    /// ways.
     pub seed: u64,
     /// Number of colours of the things of one class. With 8, the maximum, the colour tells nothing
     /// about the class.

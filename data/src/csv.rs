@@ -27,7 +27,8 @@ impl Csv {
     /// Finds the columns; reads no row.
     ///
     /// # Errors
-    /// If the table cannot be read or lacks a column, the root is no folder, or the class file cannot be used.
+    /// If the table cannot be read or lacks a column, the root is not a folder, or the class file
+    /// cannot be used.
     pub fn open(&self) -> Result<impl Source + use<>> {
         if self.path.as_os_str().is_empty() {
             return Err(Error::invalid("path", "it is empty; set it to a CSV or TSV file"));

@@ -224,7 +224,7 @@ fn set(about: &About, root: &Path, found: Found, options: &Options) -> Result<Se
         let why = format!("{}; the option `allow_partial` accepts an incomplete set ({ALLOW})", differs.join("; "));
         return Err(Error::invalid(about.title, why));
     }
-    let mut notes: Vec<String> = differs.iter().map(|how| format!("not the complete set: {how}")).collect();
+    let mut notes: Vec<String> = differs.iter().map(|how| format!("not the whole set: {how}")).collect();
     if found.labels.is_empty() || found.test.is_empty() {
         return Err(Error::invalid(root.display(), "it has no image of the test split"));
     }

@@ -18,7 +18,8 @@ use rand::seq::{IndexedRandom, index};
 use std::collections::HashMap;
 use wordnet::WordNet;
 
-/// The share of words that an operation touches (Wei and Zou, section 2; RoCLIP's release keeps it).
+/// The share of words that an operation touches (Wei and Zou, section 2; RoCLIP's release keeps
+/// it).
 const STRENGTH: f64 = 0.1;
 
 /// Words that synonym operations skip: Snowball's English stop words as first published by NLTK
@@ -302,7 +303,7 @@ mod tests {
         let caption = "A red, red fox";
         let edits: Vec<String> =
             (0..64).map(|key| edit(caption, &synonyms, &mut draw::rng(1, "eda", &[key]))).collect();
-        assert!(edits.contains(&"a crimson crimson fox".to_string()), "replaced wherever it stands");
+        assert!(edits.contains(&"a crimson crimson fox".to_string()), "replaced wherever it occurs");
         assert!(edits.iter().any(|edit| words(edit).len() == 5), "inserted");
         assert!(edits.iter().any(|edit| words(edit).len() == 3), "deleted");
         assert!(edits.iter().any(|edit| edit.starts_with("fox")), "swapped");

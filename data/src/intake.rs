@@ -13,7 +13,7 @@ pub(crate) const MAX_BYTES: u64 = 256 << 20;
 /// Reads `size` bytes from `start` on.
 pub(crate) fn read_span(file: &File, start: u64, size: u64) -> Result<Vec<u8>, String> {
     if size > MAX_BYTES {
-        return Err(format!("{size} bytes are more than the {MAX_BYTES} that are read"));
+        return Err(format!("{size} bytes are more than the limit of {MAX_BYTES}"));
     }
     let mut bytes = vec![0; size as usize];
     file.read_exact_at(&mut bytes, start).map_err(|error| error.to_string())?;

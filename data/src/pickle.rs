@@ -304,7 +304,9 @@ impl<N: Notation> Reader<'_, N> {
         if !ids.len().is_multiple_of(2) {
             return Err("a key has no value".into());
         }
-        let Node::Dict(dict) = self.top()? else { return Err("it sets keys of a value that is not a dictionary".into()) };
+        let Node::Dict(dict) = self.top()? else {
+            return Err("it sets keys of a value that is not a dictionary".into());
+        };
         dict.extend(ids.chunks_exact(2).map(|pair| (pair[0], pair[1])));
         Ok(())
     }

@@ -251,7 +251,7 @@ mod tests {
         tally.lose_kept(&Lost { kind: Loss::UnreadableImage, rows: 2, first: "s.tar:a: grey".into() });
         assert_eq!((tally.found, tally.kept, tally.lost_rows(), tally.bad_rows()), (60, 6, 54, 54));
         let expected = "60 found, 6 kept, 54 lost (unreadable-image 2, no-caption 1, dotted-name 51); \
-                        1 shard is not whole, and what it lacks is not counted";
+                        1 shard is not whole, and its missing rows are not counted";
         assert_eq!(tally.summary(), expected);
         assert_eq!(
             tally.details(),
@@ -263,7 +263,7 @@ mod tests {
             ]
         );
         tally.lose(&BadRow::new("t.tar:9", Loss::CutShard.because("cut")));
-        assert_eq!((tally.lost_rows(), tally.bad_rows()), (55, 54), "what is allowed by name is no bad row");
+        assert_eq!((tally.lost_rows(), tally.bad_rows()), (55, 54), "rows of allowed shards are not bad rows");
     }
 
     #[test]

@@ -65,7 +65,7 @@ fn plurals_mention_a_class_and_words_of_their_own_do_not() {
     ] {
         assert_eq!(found(&classes, caption)[1], mentioned, "{caption}");
     }
-    assert_eq!(found(&classes, "bananas")[0], "", "what is mined says the name as it is");
+    assert_eq!(found(&classes, "bananas")[0], "", "mined captions have the exact name");
 }
 
 #[test]
@@ -76,7 +76,7 @@ fn a_class_of_its_own_is_no_plural_of_another() {
     assert_eq!(found(&both, "a game of bowls"), ["bowls", "bowls"]);
     assert_eq!(found(&both, "a bowl"), ["bowl", "bowl"]);
     assert_eq!(found(&both, "a sealion"), ["sealion", "sealion"]);
-    assert_eq!(found(&both, "sea lions")[1], "sealion + sea lion", "nothing tells whose plural it is");
+    assert_eq!(found(&both, "sea lions")[1], "sealion + sea lion", "the plural is ambiguous");
     assert_eq!(found(&classes(&["glasses"]), "a glass")[1], "", "nor the other way round");
     assert_eq!(found(&classes(&["axe", "axis"]), "axes")[1], "axe + axis");
 }

@@ -263,7 +263,10 @@ fn what_was_refused_is_read_anew_once_its_images_are_repaired() {
     }
     let (rows, told) = open(&config, store.path()).unwrap();
     assert_eq!(rows, ["zero", "one", "two", "three"]);
-    assert!(told.len() == 1 && told[0].contains("4 of 4 rows changed") && told[0].contains("read anew"), "{told:?}");
+    assert!(
+        told.len() == 1 && told[0].contains("4 of 4 rows were changed") && told[0].contains("read again"),
+        "{told:?}"
+    );
 }
 
 #[test]
@@ -286,5 +289,5 @@ fn other_images_have_other_canvases_though_the_folder_of_the_index_alone_was_del
     let new = open();
     assert_ne!(new.key, old);
     assert_eq!(new.canvas.gather(&[DataRow(0)]).unwrap().max().int64_value(&[]), 200, "the canvas is of the new image");
-    assert_eq!(new.index.digest, digest, "sizes are equal, and times are no part of it");
+    assert_eq!(new.index.digest, digest, "sizes are equal, and times are not part of it");
 }

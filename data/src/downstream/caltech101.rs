@@ -66,7 +66,7 @@ fn read(root: &Path, options: &Options) -> Result<Found> {
     }
     let background = if options.background { "with" } else { "without" };
     let notes = vec![
-        format!("{FIT} images a class are fitted on, drawn from seed {}", options.seed),
+        format!("the train split is {FIT} images per class, drawn from seed {}", options.seed),
         format!("{background} the class of background images"),
     ];
     let (fit, test) = (Items::files(&folder, fit)?, Items::files(&folder, test)?);
@@ -83,7 +83,7 @@ fn images(folder: &Path) -> Result<usize> {
     let numbers = list(folder)?.0.iter().filter_map(number).collect::<Vec<_>>();
     let last = numbers.iter().max().copied().unwrap_or(0);
     if last == 0 {
-        return Err(Error::invalid(folder.display(), "it holds no image"));
+        return Err(Error::invalid(folder.display(), "it has no image"));
     }
     if last > 2 * numbers.len() {
         return Err(Error::invalid(folder.display(), format!("it has {} images numbered up to {last}", numbers.len())));

@@ -106,7 +106,7 @@ fn from_one_list(folder: &Path) -> Result<Found> {
     let mat = Mat::read(&path)?;
     let labels = classes(&mat)?;
     if !folder.join("car_ims").is_dir() {
-        let why = "its images are those of the folder car_ims, which is not beside it; cars_train and cars_test are listed by a development kit";
+        let why = "its images are in the folder car_ims, which is not beside it; cars_train and cars_test need a development kit";
         return Err(Error::invalid(path.display(), why));
     }
     let (mut fit, mut test) = (List::new(), List::new());

@@ -183,7 +183,10 @@ fn rows_of_binary(path: &Path, kind: &Kind, classes: usize) -> Result<Rows> {
     let bytes = regular::read(path, MAX_BYTES).map_err(Error::io(path))?;
     let stride = kind.label_bytes + ROW;
     if !bytes.len().is_multiple_of(stride) {
-        return Err(wrong(format!("{} bytes are not a whole number of rows of {stride} bytes: it is cut short", bytes.len())));
+        return Err(wrong(format!(
+            "{} bytes are not a whole number of rows of {stride} bytes: it is cut short",
+            bytes.len()
+        )));
     }
     let rows = bytes.chunks_exact(stride);
     let labels = rows.clone().zip(0..).map(|(row, at)| checked(path, at, row[kind.label_bytes - 1].into(), classes));

@@ -64,7 +64,7 @@ fn read(root: &Path, _: &Options) -> Result<Found> {
     let differs = strays.told().into_iter().collect();
     let last = classes.iter().max().copied().unwrap_or(0);
     let labels = (1..=last).map(|class| class.to_string()).collect();
-    let notes = vec!["fitted on train and val".to_string()];
+    let notes = vec!["the train split is train and val".to_string()];
     Ok(Found { labels, labels_in, fit, test, published: SIZE, named: true, differs, notes })
 }
 

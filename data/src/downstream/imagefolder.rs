@@ -127,7 +127,10 @@ const DEEPEST: u32 = 32;
 
 fn descend(folder: &Path, inner: &str, depth: u32, folders: &mut Vec<String>) -> Result<()> {
     if depth > DEEPEST {
-        return Err(Error::invalid(folder.join(inner).display(), "it is nested too deep: does a link lead to a parent folder?"));
+        return Err(Error::invalid(
+            folder.join(inner).display(),
+            "it is nested too deep: does a link lead to a parent folder?",
+        ));
     }
     folders.push(inner.to_string());
     for name in list(&folder.join(inner))?.1 {

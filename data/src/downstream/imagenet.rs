@@ -273,7 +273,8 @@ fn of_table(path: &Path) -> Result<Vec<Labelled>> {
         };
         let Some(class) = class else {
             let last = known.len() - 1;
-            let why = format!("label `{label}` is neither a whole number from 0 to {last} nor the WordNet id of a class");
+            let why =
+                format!("label `{label}` is neither a whole number from 0 to {last} nor the WordNet id of a class");
             return Err(Error::invalid(place(path, *line), why));
         };
         labelled.push(Labelled { path: image.clone(), class: class.clone(), place: place(path, *line) });

@@ -292,7 +292,7 @@ fn look_at(folder: &Path, path: &str) -> Result<Metadata, String> {
     let file = regular::look(&folder.join(path)).map_err(|error| error.to_string())?;
     match file.len() {
         0 => Err("it is empty".into()),
-        size if size > MAX_BYTES => Err(format!("{size} bytes are more than the {MAX_BYTES} that are read")),
+        size if size > MAX_BYTES => Err(format!("{size} bytes are more than the limit of {MAX_BYTES}")),
         _ => Ok(file),
     }
 }

@@ -68,7 +68,10 @@ pub(super) fn place(path: &Path, line: usize) -> String {
 
 /// The error of an incomplete last line: a truncated number is another number.
 pub(super) fn cut(path: &Path, line: usize) -> Error {
-    Error::invalid(place(path, line), "this last line has no line feed, so the list may be cut short; if it is complete, add one")
+    Error::invalid(
+        place(path, line),
+        "this last line has no line feed, so the list may be cut short; if it is complete, add one",
+    )
 }
 
 /// The text of a file, without a byte order mark.
@@ -82,11 +85,14 @@ pub(super) fn text(path: &Path) -> Result<String> {
     }
     let line = |end: usize, bytes: &[u8]| 1 + bytes[..end].iter().filter(|byte| **byte == b'\n').count();
     if let Some(zero) = bytes.iter().position(|byte| *byte == 0) {
-        return Err(Error::invalid(place(path, line(zero, &bytes)), "it holds a zero byte: it is not text"));
+        return Err(Error::invalid(place(path, line(zero, &bytes)), "it has a zero byte, so it is not text"));
     }
     let text = String::from_utf8(bytes).map_err(|error| {
         let end = error.utf8_error().valid_up_to();
-        Error::invalid(place(path, line(end, error.as_bytes())), format!("it is not UTF-8 text: {}", error.utf8_error()))
+        Error::invalid(
+            place(path, line(end, error.as_bytes())),
+            format!("it is not UTF-8 text: {}", error.utf8_error()),
+        )
     })?;
     // Line ends of Windows and of old Macintosh systems.
     Ok(if text.contains('\r') { text.replace("\r\n", "\n").replace('\r', "\n") } else { text })

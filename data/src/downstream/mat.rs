@@ -108,7 +108,8 @@ impl Struct<'_> {
     /// A field that is a whole number within `allowed`.
     pub(super) fn number(&self, field: &str, allowed: RangeInclusive<usize>) -> Result<usize> {
         let number = if let Value::Numbers(numbers) = self.field(field)? { numbers.first() } else { None };
-        let number = number.ok_or_else(|| "it is not a number".to_string()).and_then(|number| within(*number, &allowed));
+        let number =
+            number.ok_or_else(|| "it is not a number".to_string()).and_then(|number| within(*number, &allowed));
         number.map_err(|why| Error::invalid(format!("{}, field `{field}`", self.place()), why))
     }
 
@@ -140,7 +141,7 @@ pub(super) fn variables(bytes: &[u8]) -> Result<BTreeMap<String, Value>, String>
     let big = match bytes.get(124..128) {
         Some([0, 1, b'I', b'M']) => false,
         Some([1, 0, b'M', b'I']) => true,
-        _ => return Err("it is no MATLAB file of version 5".into()),
+        _ => return Err("it is not a MATLAB file of version 5".into()),
     };
     let mut variables = BTreeMap::new();
     let mut reader = Reader { bytes: &bytes[128..], big };

@@ -86,7 +86,10 @@ pub(super) fn in_order(set: &str, found: &[String], list: &str) -> Result<()> {
     match known.windows(2).find(|pair| pair[0].0 >= pair[1].0) {
         Some(pair) => {
             let why = format!("class `{}` is before `{}`, not as published", pair[0].1, pair[1].1);
-            Err(Error::invalid(list, format!("{why}; a class is numbered by its position, so all labels would be wrong")))
+            Err(Error::invalid(
+                list,
+                format!("{why}; a class is numbered by its position, so all labels would be wrong"),
+            ))
         }
         None => Ok(()),
     }

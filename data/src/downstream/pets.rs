@@ -59,7 +59,7 @@ fn read(root: &Path, _: &Options) -> Result<Found> {
         return Err(Error::invalid(annotations.display(), why));
     }
     let (labels, strays) = (classes.into_values().collect(), Strays::find(&images, &[&fit, &test])?);
-    let mut notes = vec!["fitted on train and val".to_string()];
+    let mut notes = vec!["the train split is train and val".to_string()];
     let (more, as_published) = (strays.names.len() > STRAYS, strays.told());
     let differs = as_published.clone().into_iter().filter(|_| more).collect();
     notes.extend(as_published.filter(|_| !more));

@@ -29,7 +29,7 @@ impl<'a> Pickle<'a> {
     }
 
     fn value(&self, key: &str) -> Result<&Node, String> {
-        let Node::Dict(pairs) = &self.0.nodes[self.0.top] else { return Err("it holds no dictionary".into()) };
+        let Node::Dict(pairs) = &self.0.nodes[self.0.top] else { return Err("it has no dictionary".into()) };
         let is_key = |id: usize| matches!(&self.0.nodes[id], Node::Text(text) if self.bytes(text) == key.as_bytes());
         // Python keeps the last of equal keys.
         let found = pairs.iter().rev().find(|(name, _)| is_key(*name));

@@ -29,7 +29,7 @@ pub fn open(path: &Path) -> io::Result<File> {
 pub fn read(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
     let file = open(path)?;
     let size = file.metadata()?.len();
-    let too_large = |size: u64| io::Error::other(format!("{size} bytes are more than the {limit} that are read"));
+    let too_large = |size: u64| io::Error::other(format!("{size} bytes are more than the limit of {limit}"));
     if size > limit {
         return Err(too_large(size));
     }
@@ -65,7 +65,7 @@ mod tests {
         fs::write(path("file"), "12345").unwrap();
         symlink(path("file"), path("link")).unwrap();
         assert_eq!(read(&path("link"), 5).unwrap(), b"12345");
-        assert!(read(&path("file"), 4).unwrap_err().to_string().contains("5 bytes are more than the 4"));
+        assert!(read(&path("file"), 4).unwrap_err().to_string().contains("5 bytes are more than the limit of 4"));
 
         assert!(Command::new("mkfifo").arg(path("pipe")).status().unwrap().success());
         let _socket = UnixListener::bind(path("socket")).unwrap();

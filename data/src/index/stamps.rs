@@ -57,15 +57,15 @@ pub(super) fn look(source: &dyn Source, folder: &Path, progress: &dyn Progress) 
     let (name, folder_name) = (source.name(&row), folder.display());
     if folder.join(USED).exists() {
         let why = format!(
-            "its image changed, came or went since the data was read, as did those of {changed} of {rows} rows in \
-             all. What was made of the old images and what would be made of these must not stand side by side: give \
-             another folder (--out or --store), or delete what was made, {folder_name} first"
+            "its image was changed, added or removed since the data was read, as were those of {changed} of {rows} rows \
+             in all. Data of the old images must not be mixed with data of the new ones: give another folder (--out or \
+             --store), or delete {folder_name} and everything made of it first"
         );
         return Err(Error::invalid(name, why));
     }
     remove_folder(folder)?;
     progress.tell(&format!(
-        "the images of {changed} of {rows} rows changed, came or went ({name} first): the data is read anew"
+        "the images of {changed} of {rows} rows were changed, added or removed ({name} first): the data is read again"
     ));
     Ok(())
 }

@@ -200,7 +200,8 @@ fn array(reader: &Reader<Arrays>, shape: &[usize], dtype: Dtype, bytes: &Bytes) 
     if shape.len() > MOST_SIDES {
         return Err(format!("an array with {} dimensions", shape.len()));
     }
-    let shape: Vec<usize> = shape.iter().map(side).collect::<Option<_>>().ok_or("a shape that is not a list of sizes")?;
+    let shape: Vec<usize> =
+        shape.iter().map(side).collect::<Option<_>>().ok_or("a shape that is not a list of sizes")?;
     let size = shape.iter().try_fold(dtype.width, |size, side| size.checked_mul(*side));
     let found = bytes.of(reader.bytes).len();
     if size != Some(found) {

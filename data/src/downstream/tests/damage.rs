@@ -34,7 +34,7 @@ const DAMAGES: &[Damage] = &[
             fs::write(path, [b"\x80\x02]q\x00".to_vec(), b"]q\x01(h\x00h\x00eq\x00".repeat(64), b".".to_vec()].concat())
                 .unwrap()
         },
-        &["test", "holds no dictionary"],
+        &["test", "has no dictionary"],
     ),
     (
         "food101",
@@ -48,7 +48,7 @@ const DAMAGES: &[Damage] = &[
         "food-101",
         "meta/test.json",
         |path| fs::write(path, r#"{"sushi": {"0": "sushi/1003695"}}"#).unwrap(),
-        &["test.json", "class `sushi`", "no list of names"],
+        &["test.json", "class `sushi`", "not a list of names"],
     ),
     ("food101", "food-101", "meta/test.json", halve, &["test.json", "EOF"]),
     (
@@ -92,7 +92,7 @@ const DAMAGES: &[Damage] = &[
         remove,
         &["snoopy/image_0002.jpg", "No such file"],
     ),
-    ("caltech101", "caltech101", "101_ObjectCategories", remove, &["does not hold the set", "101_ObjectCategories"]),
+    ("caltech101", "caltech101", "101_ObjectCategories", remove, &["does not contain the set", "101_ObjectCategories"]),
     (
         "pets",
         "oxford-iiit-pet",
@@ -138,7 +138,7 @@ const DAMAGES: &[Damage] = &[
         "imagefolder",
         "test/z_9",
         |path| fs::read_dir(path).unwrap().for_each(|file| remove(&file.unwrap().path())),
-        &["z_9", "holds no image"],
+        &["z_9", "has no image"],
     ),
 ];
 

@@ -160,7 +160,7 @@ fn the_first_release_of_cars_has_the_same_items() {
     write(items);
     let message = open("cars", home.path(), &partial()).unwrap_err().chain();
     assert!(
-        message.contains("element 7 of `annotations`, field `test`: 2 is no whole number from 0 to 1"),
+        message.contains("element 7 of `annotations`, field `test`: 2 is not a whole number from 0 to 1"),
         "{message}"
     );
     fs::rename(folder.join("car_ims"), folder.join("other")).unwrap();
@@ -269,7 +269,7 @@ fn kaggles_imagenet_is_read_by_its_solution_and_val_may_be_named_itself() {
             "{message}"
         );
     };
-    refused(3, lines[3].replace(&lines[3][lines[3].find(',').unwrap() + 1..][..2], "n9"), "is no WordNet id");
+    refused(3, lines[3].replace(&lines[3][lines[3].find(',').unwrap() + 1..][..2], "n9"), "is not a WordNet id");
     refused(4, "ILSVRC2012_val_00000009,".into(), "is not one class before boxes");
     refused(5, lines[7].clone(), "is listed twice");
     // The line before it is the first; the error names the second.

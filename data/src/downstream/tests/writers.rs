@@ -123,7 +123,8 @@ pub(super) const CAR_CLASSES: Form = Form {
     },
 };
 
-/// The classes of ImageNet's development kit, by WordNet id, with their numbers; the last is a group of them.
+/// The classes of ImageNet's development kit, by WordNet id, with their numbers; the last is a
+/// group of them.
 pub(super) const META: Form = Form {
     read: |path| {
         let mat = Mat::read(path).unwrap();
