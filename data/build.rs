@@ -1,5 +1,5 @@
-//! The key of indexes and canvases: a hash of the sources that make them and of the versions of
-//! what these are built on.
+//! Computes the key of indexes and canvases: a hash of the sources that make them and of the
+//! versions of their dependencies.
 
 #[path = "build/sources.rs"]
 mod sources;
@@ -9,13 +9,13 @@ mod versions;
 use std::env;
 use std::path::PathBuf;
 
-/// What they are made by, besides other packages.
+/// The sources that make them, apart from other packages.
 const DATA: [&str; 1] = ["data/src"];
 
 fn main() {
     let home = PathBuf::from(env::var("CARGO_MANIFEST_DIR").expect("cargo sets it"));
     // `..` by name would follow a link to this folder.
-    let root = home.parent().expect("this crate lies in a workspace");
+    let root = home.parent().expect("this crate is in a workspace");
     sources::watch(root, &DATA);
     let lock = sources::lock(root);
     println!("cargo::rerun-if-changed={}", lock.display());

@@ -8,23 +8,24 @@ const SOURCES: [&str; 9] = ["adamw", "autocast", "clip", "config", "device", "ke
 
 fn main() {
     println!("cargo::rerun-if-changed=cpp");
-    // torch-sys declares `links = "tch"`, so what its build script prints arrives here under that name.
+    // torch-sys declares `links = "tch"`, so the output of its build script arrives here under that
+    // name.
     let lib = env::var_os("DEP_TCH_LIBTORCH_LIB").map(PathBuf::from).expect("torch-sys's build script sets it");
     let include = lib.with_file_name("include");
-    // The CUDA kernels travel as text; a GPU's machine compiles them.
+    // The CUDA kernels are embedded as source text and compiled on the machine of the GPU.
     let out = env::var_os("OUT_DIR").map(PathBuf::from).expect("cargo sets it");
     let kernels = fs::read_to_string("cpp/kernels.cu").expect("cpp/kernels.cu");
     let text = format!("constexpr const char *KERNELS_SOURCE = R\"CUDA({kernels})CUDA\";\n");
-    fs::write(out.join("kernels_source.h"), text).expect("OUT_DIR is there to be written to");
+    fs::write(out.join("kernels_source.h"), text).expect("OUT_DIR is writable");
     cc::Build::new()
         .cpp(true)
         .std("c++17")
         .include(&out)
         .include(include.join("torch/csrc/api/include"))
-        // As system headers, so that their warnings are not ours.
+        // As system headers, so that their warnings are not reported here.
         .flag("-isystem")
         .flag(&include)
-        // Loops over channels are worth their vectors in every profile.
+        // Loops over channels need vectorisation in every profile.
         .opt_level(3)
         .define("_GLIBCXX_USE_CXX11_ABI", "1")
         .files(SOURCES.map(|name| format!("cpp/{name}.cpp")))

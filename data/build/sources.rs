@@ -1,12 +1,12 @@
-//! What a build is made from: one hash of its files, the same on every machine, and where they lie.
-//! Part of three build scripts: of this crate, of core and of the program.
+//! Hashes the files that a build is made from. The hash is the same on every machine. Part of three
+//! build scripts: this crate's, core's and the program's.
 
 use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Hash of the files `parts` of `root` and of all files in folders among them: of their names and
-/// their contents, in the order of the names. Hidden files, which editors leave, are none of them.
+/// Hashes the files `parts` of `root`, and all files in folders among them: their names and
+/// contents, in the order of the names. Hidden files are left out, because editors leave them.
 pub fn hash(root: &Path, parts: &[&str]) -> String {
     let mut files = Vec::new();
     parts.iter().for_each(|part| collect(root, part, &mut files));
@@ -39,14 +39,14 @@ fn collect(root: &Path, name: &str, files: &mut Vec<String>) {
     }
 }
 
-/// Has cargo run the script again when one of them changes.
+/// Makes cargo run the script again when one of the files changes.
 pub fn watch(root: &Path, parts: &[&str]) {
     parts.iter().for_each(|part| println!("cargo::rerun-if-changed={}", root.join(part).display()));
 }
 
-/// The Cargo.lock that this build goes by: that of the workspace that is built, which is another
-/// one than `root` where gauntlet is a dependency. Cargo does not tell; it puts what it builds into
-/// `target` beside it. Where that lies elsewhere: the one of `root`.
+/// The Cargo.lock of this build: that of the workspace that is built, which differs from `root` if
+/// gauntlet is a dependency. Cargo does not give its path, so it is searched for beside the folder
+/// `target`. If `target` is elsewhere, it is the one of `root`.
 pub fn lock(root: &Path) -> PathBuf {
     let out = env::var_os("OUT_DIR").map(PathBuf::from).unwrap_or_default();
     let has_ours =
@@ -54,7 +54,7 @@ pub fn lock(root: &Path) -> PathBuf {
     let mut beside = out.ancestors().map(|folder| folder.join("Cargo.lock"));
     beside.find(has_ours).unwrap_or_else(|| {
         let own = root.join("Cargo.lock");
-        let why = "the versions of what is stored and of plugins are read from it; `cargo generate-lockfile` makes one";
+        let why = "it gives the versions of stored data and plugins; `cargo generate-lockfile` makes one";
         assert!(own.is_file(), "there is no {}: {why}", own.display());
         own
     })

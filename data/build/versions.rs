@@ -1,10 +1,11 @@
-//! The versions of what a package is built on, out of Cargo.lock. Part of two build scripts, of this crate and of core.
+//! Reads the versions of a package's dependencies from Cargo.lock. Part of two build scripts: this
+//! crate's and core's.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fs;
 use std::path::Path;
 
-/// The versions of all that a package is built on: what the package `of` needs in a Cargo.lock, and what that needs.
+/// The versions of all direct and indirect dependencies of the package `of` in a Cargo.lock.
 pub fn versions(lock: &Path, of: &str) -> BTreeMap<String, BTreeSet<String>> {
     let text = fs::read_to_string(lock).unwrap_or_else(|error| panic!("{}: {error}", lock.display()));
     let table: toml::Table = text.parse().unwrap_or_else(|error| panic!("{}: {error}", lock.display()));
@@ -30,7 +31,7 @@ pub fn versions(lock: &Path, of: &str) -> BTreeMap<String, BTreeSet<String>> {
     versions
 }
 
-/// Name and versions of a crate.
+/// The name and the versions of a crate.
 pub fn line(versions: &BTreeMap<String, BTreeSet<String>>, name: &str, lock: &Path) -> String {
     let found = versions.get(name).unwrap_or_else(|| panic!("{}: nothing here is built on {name}", lock.display()));
     format!("{name} {}", found.iter().map(String::as_str).collect::<Vec<_>>().join(" and "))

@@ -1,8 +1,9 @@
-//! RoCLIP's image augmentation: random resized crop, flip, colour jitter, grayscale, Gaussian blur (Yang et al. 2023;
-//! the constants are those of the released code), in batches on the training device.
+//! RoCLIP's image augmentation: random resized crop, flip, colour jitter, grayscale, Gaussian blur
+//! (Yang et al. 2023; the constants are those of the released code), in batches on the training
+//! device.
 //!
-//! What is drawn for a row is drawn on the host from its key ([`Augmentation::draw`]); what is done
-//! to the pixels is a function of the drawing ([`apply`]) and equals torchvision's operations.
+//! The parameters of a row are drawn on the host from its key ([`Augmentation::draw`]). The change
+//! to the pixels is a function of these parameters ([`apply`]) and equals torchvision's operations.
 //! Crop, flip and blur are linear and separable, so each is a matrix on either side of the image.
 //! On the CPU the same is done image by image (`augment/host.rs`).
 
@@ -21,7 +22,8 @@ use tch::{Device, Kind, Tensor};
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Augmentation {
-    /// Least and greatest share of the image's area that a crop keeps (torchvision's default: 0.08 to 1).
+    /// Least and greatest share of the image's area that a crop keeps (torchvision's default: 0.08
+    /// to 1).
     #[schemars(inner(range(min = 0.01, max = 1.0)))]
     pub crop_area: [f64; 2],
     /// Chance of a horizontal flip.
@@ -41,7 +43,7 @@ pub struct Augmentation {
     /// 0.1 to 2 pixels of 224).
     #[schemars(inner(range(min = 0.0, max = 0.1)))]
     pub blur: [f64; 2],
-    /// Reach of the blur to either side, as a share of the image's side (RoCLIP: 10 pixels of 224).
+    /// Radius of the blur, as a share of the image's side (RoCLIP: 10 pixels of 224).
     #[schemars(range(min = 0.0, max = 0.25))]
     pub blur_reach: f64,
 }
@@ -60,24 +62,24 @@ impl Default for Augmentation {
     }
 }
 
-/// What happens to one image.
+/// The augmentation parameters of one image.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 pub struct AugmentParams {
-    /// Mirror it first.
+    /// Whether to mirror it first.
     pub flip: bool,
     /// Left, top, width, height of the crop, in pixels of the mirrored image.
     pub crop: [i64; 4],
-    /// Jitter operations with their factors, in the order they are applied.
+    /// Jitter operations with their factors, in the order in which they are applied.
     pub jitter: Vec<(Jitter, f64)>,
-    /// Make it gray.
+    /// Whether to convert it to grayscale.
     pub grayscale: bool,
     /// Standard deviation of the blur in pixels.
     pub blur: f64,
-    /// Reach of the blur in pixels.
+    /// Radius of the blur in pixels.
     pub blur_reach: i64,
 }
 
-/// One operation of the colour jitter; its factor means what it means to torchvision's `adjust_...`.
+/// One operation of the colour jitter. Its factor has the meaning of torchvision's `adjust_...`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Jitter {
@@ -88,29 +90,30 @@ pub enum Jitter {
 }
 
 impl Augmentation {
-    /// Ranges must not be turned around, and a blur must not reach past the image.
+    /// Checks that each range is ascending and that the blur does not reach past the image.
     pub fn check(&self) -> Result<()> {
         let wrong = |key: &str, why: &str| Err(Error::invalid(format!("augmentation, key `{key}`"), why));
         let [least, greatest] = self.crop_area;
         match () {
             () if !(least > 0.0 && least <= greatest && greatest <= 1.0) => {
-                wrong("crop_area", "must be [least, greatest] within 0 and 1")
+                wrong("crop_area", "must be [least, greatest], both between 0 and 1")
             }
             () if !(self.blur[0] >= 0.0 && self.blur[0] <= self.blur[1]) => {
                 wrong("blur", "must be [least, greatest], not negative")
             }
-            () if !(0.0..=0.25).contains(&self.blur_reach) => wrong("blur_reach", "must lie within 0 and 0.25"),
+            () if !(0.0..=0.25).contains(&self.blur_reach) => wrong("blur_reach", "must be between 0 and 0.25"),
             () if [self.flip, self.jitter, self.grayscale].iter().any(|p| !(0.0..=1.0).contains(p)) => {
-                wrong("flip, jitter or grayscale", "must lie within 0 and 1")
+                wrong("flip, jitter or grayscale", "must be between 0 and 1")
             }
             () if self.jitter_strength.iter().any(|x| !(0.0..=1.0).contains(x)) => {
-                wrong("jitter_strength", "must lie within 0 and 1")
+                wrong("jitter_strength", "must be between 0 and 1")
             }
             () => Ok(()),
         }
     }
 
-    /// Draws what happens to one image of `size` x `size`; the order of jitter operations is drawn, too.
+    /// Draws the parameters for one image of `size` x `size`, the order of the jitter operations
+    /// included.
     pub fn draw(&self, size: i64, rng: &mut Rng) -> AugmentParams {
         let crop = self.draw_crop(size, rng);
         let flip = rng.random_bool(self.flip);
@@ -129,7 +132,8 @@ impl Augmentation {
         AugmentParams { flip, crop, jitter, grayscale, blur, blur_reach }
     }
 
-    /// torchvision's `RandomResizedCrop.get_params`: ten tries for a crop that fits, else the whole (square) image.
+    /// torchvision's `RandomResizedCrop.get_params`: up to ten tries for a crop that fits,
+    /// otherwise the whole (square) image.
     fn draw_crop(&self, size: i64, rng: &mut Rng) -> [i64; 4] {
         for _ in 0..10 {
             let area = (size * size) as f64 * rng.random_range(self.crop_area[0]..=self.crop_area[1]);
@@ -143,7 +147,8 @@ impl Augmentation {
     }
 }
 
-/// Augments images f32 `[batch, 3, S, S]` within 0 to 1, on their device; each row by its drawing.
+/// Augments images f32 `[batch, 3, S, S]` within 0 to 1, on their device, each row by its
+/// parameters.
 pub fn apply(images: &Tensor, params: &[AugmentParams]) -> Tensor {
     match images.device() {
         Device::Cpu => host::apply(images, params),
@@ -151,7 +156,7 @@ pub fn apply(images: &Tensor, params: &[AugmentParams]) -> Tensor {
     }
 }
 
-/// All images together, operation by operation.
+/// Augments all images together, operation by operation.
 fn on_device(images: &Tensor, params: &[AugmentParams]) -> Tensor {
     let (size, numbers) = (images.size()[3], numbers(params, images.device()));
     let crops = |axis| crop_matrix(&numbers, axis, size);
@@ -166,7 +171,7 @@ fn separable(images: &Tensor, vertical: &Tensor, horizontal: &Tensor) -> Tensor 
     vertical.unsqueeze(1).matmul(&images.matmul(&horizontal.transpose(1, 2).unsqueeze(1)))
 }
 
-/// All numbers of the params on the device, in one copy: f32 `[batch, 7]`.
+/// All numeric parameters on the device, in one copy: f32 `[batch, 7]`.
 fn numbers(params: &[AugmentParams], device: Device) -> Tensor {
     sent_slice(&params.iter().flat_map(row).collect::<Vec<_>>(), device).view([-1, 7])
 }
@@ -177,14 +182,14 @@ fn row(drawing: &AugmentParams) -> [f32; 7] {
     [left, top, width, height, mirrored, drawing.blur.max(1e-3) as f32, drawing.blur_reach as f32]
 }
 
-/// One of them, as `[batch, 1, 1]`.
+/// One column of them, as `[batch, 1, 1]`.
 fn column(numbers: &Tensor, which: i64) -> Tensor {
     numbers.select(1, which).view([-1, 1, 1])
 }
 
-/// Row j holds the bilinear weights of the source pixels that output pixel j is made of, along one
-/// axis (0: across, mirrored where the drawing says so; 1: down). The crop is never larger than the
-/// image, so this never shrinks and needs no low-pass filter.
+/// Row j holds the bilinear weights of the source pixels of output pixel j, along one axis (0:
+/// across, mirrored if the parameters say so; 1: down). The crop is never larger than the image, so
+/// this never shrinks and needs no low-pass filter.
 fn crop_matrix(numbers: &Tensor, axis: i64, size: i64) -> Tensor {
     let (start, length) = (column(numbers, axis), column(numbers, axis + 2));
     let pixels = Tensor::arange(size, (Kind::Float, numbers.device()));
@@ -194,7 +199,8 @@ fn crop_matrix(numbers: &Tensor, axis: i64, size: i64) -> Tensor {
     (1f64 - (pixels.view([1, 1, -1]) - place).abs()).clamp_min(0.0)
 }
 
-/// Gaussian weights of `2 * reach + 1` pixels around each, the image mirrored at its edges (torchvision's "reflect").
+/// Gaussian weights of `2 * reach + 1` pixels around each pixel, with the image mirrored at its
+/// edges (torchvision's "reflect").
 fn blur_matrix(numbers: &Tensor, size: i64) -> Tensor {
     let (sigma, reach) = (column(numbers, 5), column(numbers, 6));
     let pixels = Tensor::arange(size, (Kind::Float, numbers.device()));
@@ -208,8 +214,8 @@ fn blur_matrix(numbers: &Tensor, size: i64) -> Tensor {
     &sum / sum.sum_dim_intlist([2].as_slice(), true, None::<Kind>)
 }
 
-/// Applies each row's jitter in its own order: at each of the four places, the rows that have an
-/// operation there go through it together.
+/// Applies each row's jitter in its own order: at each of the four steps, the rows with the same
+/// operation are processed together.
 fn jitter(images: Tensor, params: &[AugmentParams]) -> Tensor {
     for place in 0..4 {
         for operation in [Jitter::Brightness, Jitter::Contrast, Jitter::Saturation, Jitter::Hue] {
@@ -257,13 +263,13 @@ fn luminance(images: &Tensor) -> Tensor {
     images.narrow(1, 0, 1) * 0.2989 + images.narrow(1, 1, 1) * 0.587 + images.narrow(1, 2, 1) * 0.114
 }
 
-/// Turns the hue by a share of the full circle, keeping value and chroma.
+/// Rotates the hue by a share of the full circle; value and chroma stay.
 fn turn_hue(images: &Tensor, turns: &Tensor) -> Tensor {
     let [red, green, blue] = [0, 1, 2].map(|channel| images.narrow(1, channel, 1));
     let value = images.amax([1].as_slice(), true);
     let chroma = &value - images.amin([1].as_slice(), true);
     let safe = chroma.where_self(&chroma.gt(0.0), &chroma.ones_like());
-    // Hue in sixths of the circle: which channel is the greatest, and how the other two compare.
+    // Hue in sixths of the circle: find the greatest channel, then compare the other two.
     let of_blue = (&red - &green) / &safe + 4.0;
     let of_green = ((&blue - &red) / &safe + 2.0).where_self(&value.eq_tensor(&green), &of_blue);
     let hue = ((&green - &blue) / &safe).where_self(&value.eq_tensor(&red), &of_green) + turns * 6.0;
@@ -280,8 +286,8 @@ mod tests {
     use super::*;
     use crate::files::read_safetensors;
 
-    /// Mirror, then crop, then colours, then blur: in any other order an off-centre crop, or a
-    /// blur, gives another image.
+    /// Mirror, then crop, then colours, then blur: any other order gives another image for an
+    /// off-centre crop or a blur.
     #[test]
     fn quirk_images_are_mirrored_then_cropped_then_coloured_then_blurred() {
         let golden = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/golden/augment.safetensors");
@@ -321,7 +327,7 @@ mod tests {
         assert!(off(after(mirror(&image), &[&cropped, &blurred, &coloured])) > 1e-2, "blurred before it is coloured");
     }
 
-    /// The golden files are held against what the CPU does; what a GPU would do is held against that.
+    /// Compares the CPU path with the golden files, and the GPU path with the CPU path.
     #[test]
     fn both_ways_of_augmenting_agree() {
         for size in [32, 33] {

@@ -1,8 +1,9 @@
-//! Canvases: every row as one u8 image `[3, S, S]`, as the evaluation sees it and as a trigger is stamped onto it.
+//! Canvases: every row as one u8 image `[3, S, S]`, the input of the evaluation and of the
+//! triggers.
 //!
-//! Where they fit the budget they lie in a memory-mapped file, made once per (data, S) and shared
-//! by all trials of a suite (`canvas/build.rs`); where they would not, each is decoded when it is
-//! asked for, by the same function (`image.rs`): the same pixels, bit for bit.
+//! If they fit the budget, they are kept in a memory-mapped file that is made once per (data, S)
+//! and shared by all trials of a suite (`canvas/build.rs`). Otherwise each is decoded on request by
+//! the same function (`decode.rs`): the same pixels, bit for bit.
 
 mod build;
 
@@ -21,8 +22,8 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 use tch::{Device, Kind, Tensor};
 
-/// Part of every key, besides the key of the index, which holds a hash of the sources that make
-/// both: raised whenever the same source would give other files, so that old caches are left alone.
+/// Part of every key. Raised whenever the same source would give other files, so that old caches
+/// are not used. The other part, the key of the index, holds a hash of the sources that make both.
 const FORMAT: u32 = 3;
 
 /// The pixels of a data set.
@@ -30,18 +31,18 @@ pub struct Canvas {
     size: u32,
     source: Arc<dyn Source>,
     index: Arc<Index>,
-    /// The cache, u8 `[N, 3, S, S]`: pages are read when touched and shared between processes.
+    /// The cache, u8 `[N, 3, S, S]`: pages are read on access and shared between processes.
     cached: Option<Tensor>,
     held: Option<Arc<Held>>,
     /// Rows without a canvas, found while the cache was built; ascending.
     dropped: Arc<Vec<DataRow>>,
-    /// What they cost, by kind.
+    /// The rows lost with them, by kind.
     lost: Arc<Vec<Lost>>,
-    /// Rows that turned out to have none since, and why.
+    /// Rows whose canvas could not be made since then, and why.
     met: Arc<Mutex<BTreeMap<DataRow, String>>>,
 }
 
-/// `canvas.json`: what a cache folder holds.
+/// The contents of `canvas.json`.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct CanvasSummary {
@@ -53,8 +54,8 @@ struct CanvasSummary {
 }
 
 impl Canvas {
-    /// Canvases of `size` pixels of the rows of an index: from the cache under `store` where it is
-    /// there already (nothing is decoded then), otherwise it is built if it takes at most
+    /// Opens the canvases of `size` pixels of the rows of an index. If the cache exists under
+    /// `store`, it is used and nothing is decoded. Otherwise it is built if it takes at most
     /// `cache_bytes`.
     ///
     /// # Errors
@@ -83,7 +84,7 @@ impl Canvas {
         Ok(canvas)
     }
 
-    /// Bytes of all canvases.
+    /// Size of all canvases in bytes.
     fn bytes(&self) -> u64 {
         u64::from(self.index.len()) * 3 * u64::from(self.size).pow(2)
     }
@@ -108,23 +109,23 @@ impl Canvas {
         Ok(())
     }
 
-    /// Tells these canvases, and which rows have none, from all others.
+    /// A key that identifies these canvases and the rows that have none.
     pub(crate) fn key(&self) -> String {
         let parts = format!("{} {} {:?}", self.index.key, self.size, self.dropped);
         blake3::hash(parts.as_bytes()).to_hex().to_string()
     }
 
-    /// S: pixels on a side.
+    /// S: the side of a canvas in pixels.
     pub fn size(&self) -> u32 {
         self.size
     }
 
-    /// Whether they lie in a cache.
+    /// Whether they are in a cache.
     pub fn is_cached(&self) -> bool {
         self.cached.is_some()
     }
 
-    /// Rows whose images turned out to be bad while the cache was built; ascending.
+    /// Rows whose images were found to be bad while the cache was built; ascending.
     pub fn dropped(&self) -> &[DataRow] {
         &self.dropped
     }
@@ -136,7 +137,7 @@ impl Canvas {
         tally
     }
 
-    /// Rows whose images turned out to be bad since this was opened, by row, and why.
+    /// Rows whose images were found to be bad since this was opened, and why.
     pub fn met(&self) -> BTreeMap<DataRow, String> {
         self.met.lock().expect("no thread panics with the list").clone()
     }
@@ -144,12 +145,12 @@ impl Canvas {
     /// Canvases of these rows, in this order: u8 `[rows, 3, S, S]`.
     ///
     /// # Errors
-    /// Names a row whose image cannot be read, which [`readable`](Canvas::readable) would have told.
+    /// Names a row whose image cannot be decoded; [`readable`](Canvas::readable) checks for this.
     pub fn gather(&self, rows: &[DataRow]) -> Result<Tensor> {
         if let Some(cached) = &self.cached {
             let rows: Vec<i64> = rows.iter().map(|&row| row.into()).collect();
-            // Not `index_select`: it starts and joins libtorch's threads once a row, ten times
-            // slower where cores are busy. Eight pixels at once: `index` copies number by number.
+            // Not `index_select`: it starts and joins libtorch's threads once per row, ten times
+            // slower on busy cores. Eight pixels at once, because `index` copies number by number.
             let kind = if self.size.is_multiple_of(8) { Kind::Int64 } else { Kind::Uint8 };
             return Ok(cached.view_dtype(kind).index(&[Some(&Tensor::from_slice(&rows))]).view_dtype(Kind::Uint8));
         }
@@ -164,7 +165,8 @@ impl Canvas {
         Ok(self.tensor(&pixels))
     }
 
-    /// A hash of each canvas of these rows, in this order; none of a row whose image cannot be read.
+    /// A hash of each canvas of these rows, in this order; `None` for a row whose image cannot be
+    /// decoded.
     pub(crate) fn hashes(&self, rows: &[DataRow]) -> Result<Vec<Option<blake3::Hash>>> {
         if self.is_cached() {
             let side = (3 * self.size * self.size) as usize;
@@ -183,12 +185,12 @@ impl Canvas {
         Ok(hashes)
     }
 
-    /// Canvases of the rows that `row` gives for each of `count` places, u8 `[count, 3, S, S]`;
-    /// where one cannot be read, `row` is asked again with the next number of attempts. The rows
-    /// that were taken come with them.
+    /// Canvases of the rows that `row` gives for each of `count` places, u8 `[count, 3, S, S]`,
+    /// with the rows that were used. If an image cannot be decoded, `row` is called again with the
+    /// next attempt number.
     ///
     /// # Errors
-    /// If more images turned out to be bad than `max_bad` allows.
+    /// If more images are bad than `max_bad` allows.
     pub fn gather_or(&self, count: usize, row: impl Fn(usize, u64) -> DataRow) -> Result<(Vec<DataRow>, Tensor)> {
         if self.is_cached() {
             let rows: Vec<DataRow> = (0..count).map(|place| row(place, 0)).collect();
@@ -215,7 +217,7 @@ impl Canvas {
         Tensor::from_slice(pixels).view([-1, 3, side, side])
     }
 
-    /// Whether the image of a row can be read.
+    /// Whether the image of a row can be decoded.
     pub fn readable(&self, row: DataRow) -> bool {
         match self.is_cached() {
             true => self.dropped.binary_search(&row).is_err(),
@@ -223,7 +225,7 @@ impl Canvas {
         }
     }
 
-    /// Decodes one image, and remembers it if it is bad.
+    /// Decodes one image, and records it if it is bad.
     fn decode(&self, row: DataRow) -> Result<Vec<u8>, BadRow> {
         read(&*self.source, self.index.row(row), self.size).inspect_err(|bad| {
             self.met.lock().expect("no thread panics with the list").insert(row, bad.why.clone());
@@ -244,12 +246,13 @@ impl Canvas {
         Err(Error::invalid("data", why))
     }
 
-    /// What a person would call a row.
+    /// The name of a row in messages.
     pub fn name(&self, row: DataRow) -> String {
         self.source.name(&self.index.row(row))
     }
 
-    /// The same pixels for another thread: a tensor may move between threads, but not be shared by them.
+    /// The same pixels for another thread: a tensor may move between threads, but must not be
+    /// shared by them.
     pub fn shallow_clone(&self) -> Self {
         Canvas {
             size: self.size,
@@ -264,14 +267,15 @@ impl Canvas {
     }
 }
 
-/// Decodes one image. A decoder that panics on a malicious file costs that row, not the data set.
+/// Decodes one image. If the decoder panics on a malicious file, that row is lost and not the data
+/// set.
 fn read(source: &dyn Source, row: Row, size: u32) -> Result<Vec<u8>, BadRow> {
     let read = catch_unwind(AssertUnwindSafe(|| source.image(&row, size)));
     let read = read.unwrap_or_else(|_| Err("the decoder panicked".into()));
     read.map_err(|why| BadRow::new(source.name(&row), Loss::UnreadableImage.because(why)))
 }
 
-/// Folders appear whole, by a rename; one that is not whole was changed from outside.
+/// Folders appear whole, by a rename, so an incomplete one was changed from outside.
 fn damaged(path: &Path, why: &str) -> Error {
     let why = format!("the canvas cache is damaged ({why}); delete its folder to rebuild it");
     Error::invalid(path.display(), why)

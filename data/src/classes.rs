@@ -1,8 +1,9 @@
-//! Classes of a data set: their labels, the names that captions and prompts call them by, and which captions name them.
+//! Classes of a data set: their labels, their names in captions and prompts, and the captions that
+//! name them.
 //!
-//! Classes of one prompt name are one class, whatever their labels: no prompt tells them apart.
-//! They have one number, which rows, goals and predictions share, so that nothing that compares
-//! numbers can forget it. `classes/search.rs` finds names in captions, `classes/inflect.rs` knows
+//! Classes with the same prompt name are one class, whatever their labels, because no prompt tells
+//! them apart. They share one number in rows, goals and predictions, so any comparison of numbers
+//! treats them alike. `classes/search.rs` finds names in captions, `classes/inflect.rs` has the
 //! plurals.
 
 mod inflect;
@@ -16,32 +17,33 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 
-/// Class names and prompt templates as a JSON file gives them.
+/// Class names and prompt templates, as in a JSON file.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ClassFile {
-    /// Label -> its names, the first of which fills the prompts.
+    /// Label -> its names. The first one fills the prompts.
     pub classes: BTreeMap<String, Vec<String>>,
-    /// Prompts with `{}` where the name goes.
+    /// Prompts, with `{}` in the place of the name.
     pub templates: Vec<String>,
-    /// Label -> what captions call the class, where these are not its names without what they have
-    /// in brackets: "kite (bird of prey)" fills a prompt, and no caption says it.
+    /// Label -> the names of the class in captions. Needed only if they differ from its names
+    /// without the text in brackets: "kite (bird of prey)" fills a prompt, but no caption contains
+    /// it.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub aliases: BTreeMap<String, Vec<String>>,
 }
 
-/// Bytes that a class file may have: a million classes take less.
+/// Largest size of a class file in bytes: a million classes take less.
 const LARGEST: u64 = 64 << 20;
 
 impl ClassFile {
-    /// Labels that name themselves.
+    /// Labels that serve as names.
     pub fn of_labels(labels: Vec<String>) -> Self {
         let name = |label: String| (label.clone(), vec![label.replace('_', " ")]);
         let templates = ["a photo of a {}", "an image of a {}", "{}"].map(String::from).to_vec();
         ClassFile { classes: labels.into_iter().map(name).collect(), templates, aliases: BTreeMap::new() }
     }
 
-    /// The class file of a path, if one is named.
+    /// Reads the class file of a path; `None` if the path is empty.
     pub(crate) fn read_if_named(path: &PathBuf) -> Result<Option<Self>> {
         match path.as_os_str().is_empty() {
             true => Ok(None),
@@ -49,7 +51,7 @@ impl ClassFile {
         }
     }
 
-    /// Reads a class file and checks that it can be used.
+    /// Reads and checks a class file.
     pub fn read(path: &PathBuf) -> Result<Self> {
         let bytes = regular::read(path, LARGEST).map_err(Error::io(path))?;
         let wrong = |why: String| Error::invalid(path.display(), why);
@@ -69,38 +71,40 @@ impl ClassFile {
     }
 }
 
-/// A class as a vocabulary gives it.
+/// A class of a vocabulary.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Class {
-    /// What the data calls it; a vocabulary without data, what it likes.
+    /// Its label in the data; any text in a vocabulary without data.
     pub label: String,
-    /// Its names, the first of which fills the prompts.
+    /// Its names. The first one fills the prompts.
     pub names: Vec<String>,
-    /// What captions call it.
+    /// Its names in captions.
     pub aliases: Vec<String>,
 }
 
-/// The classes of a vocabulary: those of a data set stand in sorted order of their labels.
+/// The classes of a vocabulary. Those of a data set are in the sorted order of their labels.
 #[derive(Clone)]
 pub struct Classes {
-    /// The label of each class, the first one of those that share its prompt name: the index is the class.
+    /// The label of each class. The index is the class. If several labels share a prompt name, it
+    /// is the first of them.
     pub labels: Vec<String>,
-    /// Names of each class, the first of which fills the prompts.
+    /// Names of each class. The first one fills the prompts.
     pub names: Vec<Vec<String>>,
-    /// Prompts with `{}` where the name goes.
+    /// Prompts, with `{}` in the place of the name.
     pub templates: Vec<String>,
-    /// What captions call each class.
+    /// Names of each class in captions.
     aliases: Vec<Vec<String>>,
-    /// Every label, and its class.
+    /// Every label and its class.
     of_label: HashMap<String, u32>,
     /// Labels that share a prompt name.
     shared: Vec<Vec<String>>,
-    /// Made when a caption is searched first.
+    /// Built at the first search of a caption.
     search: Arc<OnceLock<Search>>,
 }
 
 impl Classes {
-    /// Classes from a class file; without one, labels name themselves and the prompt is "a photo of a ...".
+    /// Classes from a class file. Without one, labels serve as names and the prompt is "a photo of
+    /// a ...".
     pub fn new(labels: Vec<String>, file: Option<ClassFile>) -> Self {
         let mut file = file.unwrap_or_else(|| ClassFile::of_labels(labels));
         let class = |(label, names): (String, Vec<String>)| Class {
@@ -111,7 +115,8 @@ impl Classes {
         Classes::of(file.classes.into_iter().map(class), file.templates)
     }
 
-    /// The classes of a list; those of one prompt name become one, in the place of the first.
+    /// The classes of a list. Classes with the same prompt name become one, in the place of the
+    /// first.
     pub fn of(list: impl IntoIterator<Item = Class>, templates: Vec<String>) -> Self {
         let (mut labels, mut names, mut aliases) = (Vec::new(), Vec::<Vec<String>>::new(), Vec::<Vec<String>>::new());
         let (mut of_label, mut of_name, mut sharing) = (HashMap::new(), HashMap::new(), Vec::<Vec<String>>::new());
@@ -151,7 +156,7 @@ impl Classes {
         self.of_label.get(label).copied()
     }
 
-    /// All that captions may call a class: its names, and the aliases that only captions know it by.
+    /// All names of a class in captions: its names and its aliases.
     pub fn called(&self, class: u32) -> impl Iterator<Item = &str> {
         self.names[class as usize].iter().chain(&self.aliases[class as usize]).map(String::as_str)
     }
@@ -164,31 +169,31 @@ impl Classes {
         found.ok_or_else(|| Error::Unknown { kind: "class", name: name.into(), known: known() })
     }
 
-    /// As a class file has them, one label a class.
+    /// The classes as a class file, with one label per class.
     pub fn file(&self) -> ClassFile {
         let class = |lists: &[Vec<String>]| self.labels.iter().cloned().zip(lists.iter().cloned()).collect();
         let mut aliases: BTreeMap<String, Vec<String>> = class(&self.aliases);
-        // Those that follow from the names need not be said.
+        // Aliases that follow from the names are left out.
         let names: BTreeMap<String, Vec<String>> = class(&self.names);
         aliases.retain(|label, aliases| *aliases != usual(&names[label]));
         ClassFile { classes: names, templates: self.templates.clone(), aliases }
     }
 
-    /// What a person should know of these classes: those of several labels.
+    /// A warning about classes that have several labels.
     pub fn warning(&self) -> Option<String> {
         one_class(self.shared.iter().map(|labels| (self.name(self.of_label[&labels[0]]), labels.as_slice())))
     }
 
-    /// The classes that may be mined from a caption, each once, in sorted order: it says one of
-    /// their names in whole words, in whatever case, and not as a part of a longer name ("sea lion"
-    /// is no lion, where both are classes).
+    /// The classes that may be mined from a caption, each once, in sorted order. The caption must
+    /// contain one of their names in whole words, in any case, and not as a part of a longer name
+    /// ("sea lion" is not a lion if both are classes).
     pub fn named_in(&self, caption: &str) -> Vec<u32> {
         self.search().classes(caption).named
     }
 
-    /// The classes that a caption may be about, each once, in sorted order. More than may be mined
-    /// from it: any of their names in singular or plural, in one word or several, and also as a
-    /// part of a longer name.
+    /// The classes that a caption may be about, each once, in sorted order. These are more than may
+    /// be mined from it: any of their names in singular or plural, with or without spaces, and also
+    /// as a part of a longer name.
     pub fn mentioned_in(&self, caption: &str) -> Vec<u32> {
         self.search().classes(caption).mentioned
     }
@@ -203,26 +208,27 @@ impl Classes {
     }
 }
 
-/// Says which labels are one class because they have one name; nothing where none are.
+/// Lists the labels that are one class because they share a name; `None` if there are none.
 pub(crate) fn one_class<'a>(shared: impl Iterator<Item = (&'a str, &'a [String])>) -> Option<String> {
     let said: Vec<String> = shared.map(|(name, labels)| format!("`{name}` ({})", labels.join(", "))).collect();
-    let why = "no prompt tells them apart, so that either counts, in accuracy and in attacks";
+    let why = "no prompt tells them apart, so either counts, in accuracy and in attacks";
     (!said.is_empty()).then(|| format!("labels that share a name are one class: {}; {why}", said.join(", ")))
 }
 
-/// Two prompt names for which this is equal are one: their words, in whatever case. A name without any word is itself.
+/// Two prompt names are the same if this is equal: their words, in any case. A name without words
+/// is returned as it is.
 pub(crate) fn same_name(name: &str, cleaner: &Cleaner) -> Vec<String> {
     let clean = cleaner.clean(name);
     let words = words(&clean);
     if words.is_empty() { vec![clean.trim().to_string()] } else { words }
 }
 
-/// What captions call a class of these names.
+/// The usual names in captions of a class with these names.
 fn usual(names: &[String]) -> Vec<String> {
     names.iter().map(|name| without_brackets(name)).collect()
 }
 
-/// A name without what it has in brackets; as it is, where nothing would be left.
+/// A name without the text in brackets; unchanged if nothing would be left.
 fn without_brackets(name: &str) -> String {
     let (mut kept, mut deep) = (String::new(), 0usize);
     for char in name.chars() {

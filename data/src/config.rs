@@ -1,5 +1,5 @@
-//! The `[data]` table of a suite: which pairs there are, in words. Each kind is opened by a module
-//! of its own (`csv.rs`, `webdataset.rs`, `world.rs`, `labelled.rs`), and `open.rs` chooses among
+//! The `[data]` table of a suite: the configuration of each kind of source. Each kind is opened by
+//! its own module (`csv.rs`, `webdataset.rs`, `world.rs`, `labelled.rs`); `open.rs` chooses among
 //! them.
 
 use crate::downstream::Options;
@@ -15,14 +15,16 @@ pub enum DataConfig {
     World(World),
     /// img2dataset/webdataset tar shards.
     Webdataset(Webdataset),
-    /// A CSV or TSV file with a path and a caption column, as CyCLIP, CleanCLIP and RoCLIP read.
+    /// A CSV or TSV file with a path and a caption column, the format of CyCLIP, CleanCLIP and
+    /// RoCLIP.
     Csv(Csv),
-    /// The test images of a downstream set, with prompts for captions: what `gauntlet eval` draws goals from.
+    /// The test images of a downstream set, with prompts as captions: `gauntlet eval` draws goals
+    /// from it.
     Labelled(Labelled),
 }
 
 impl DataConfig {
-    /// What the pairs are, in a few words.
+    /// A short description of the pairs.
     pub fn in_words(&self) -> String {
         match self {
             DataConfig::World(world) => {
@@ -34,7 +36,7 @@ impl DataConfig {
         }
     }
 
-    /// The source that is held out, where there is one.
+    /// The held-out source, if there is one.
     pub fn validation(&self) -> Option<&DataConfig> {
         match self {
             DataConfig::Webdataset(shards) => shards.validation.as_deref(),
@@ -54,15 +56,18 @@ pub struct World {
     /// Number of classes. Up to 10 are plain shapes; 11 to 20 add the same shapes with stripes.
     #[schemars(range(min = 2, max = 20))]
     pub classes: u32,
-    /// Seed of the world itself. The seeds of trials split and poison the same world in different ways.
+    /// Seed of the world itself. The seeds of trials split and poison the same world in different
+    /// ways.
     pub seed: u64,
-    /// Colours that the things of one class come in. 8, all there are: colour tells nothing about the class.
+    /// Number of colours of the things of one class. With 8, the maximum, the colour tells nothing
+    /// about the class.
     #[schemars(range(min = 1, max = 8))]
     pub colours: u32,
-    /// Chance of a caption that may also tell colours, size and place; the other captions only name the thing.
+    /// Probability that a caption may also tell colours, size and place; the other captions only
+    /// name the thing.
     #[schemars(range(min = 0.0, max = 1.0))]
     pub attributes: f64,
-    /// Standard deviation of the noise on every pixel, where 1 is the distance from black to white.
+    /// Standard deviation of the noise on every pixel, on a scale where black is 0 and white is 1.
     #[schemars(range(min = 0.0, max = 0.5))]
     pub noise: f64,
 }
@@ -78,26 +83,26 @@ impl Default for World {
 #[serde(default, deny_unknown_fields)]
 pub struct Webdataset {
     /// Folder of `.tar` shards, sub-folders included (read in the order of their names); one `.tar`
-    /// file; or a pattern in braces as webdataset writes it: `data/{00000..00331}.tar`.
+    /// file; or a pattern in braces in the notation of webdataset: `data/{00000..00331}.tar`.
     pub path: PathBuf,
-    /// Field of a sample's JSON that is its class label; empty to take the `.cls` member (a number
-    /// or a word) where there is one. Without labels a share of all pairs is held out.
+    /// Field of a sample's JSON that holds its class label; empty to use the `.cls` member (a
+    /// number or a word) if there is one. Without labels a share of all pairs is held out.
     pub class_field: String,
-    /// JSON file of class names and prompt templates; empty to let the labels name themselves.
+    /// JSON file of class names and prompt templates; empty to use the labels as names.
     pub class_file: PathBuf,
-    /// Field of a sample's JSON that is its caption; "auto" takes the `.txt` where there is one,
+    /// Field of a sample's JSON that holds its caption; "auto" uses the `.txt` if there is one,
     /// otherwise the field `caption`.
     pub caption: String,
-    /// Pairs that are held out, a source of their own; without it a share of the pairs is
-    /// (`heldout`). It is read like any `[data]`.
+    /// Held-out pairs from a separate source. Without it a share of the pairs is held out
+    /// (`heldout`). It has the same keys as `[data]`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub validation: Option<Box<DataConfig>>,
-    /// Share of rows that may be unusable (corrupt, without caption, ..) before the data set is refused.
+    /// Maximum share of unusable rows (corrupt, without caption, ..); above it the data set is
+    /// refused.
     #[schemars(range(min = 0.0, max = 1.0))]
     pub max_bad: f64,
-    /// What becomes of a data set with shards that are cut short, damaged or empty, of which nobody
-    /// can say how many rows they held: "refuse" it, or "allow" them and take the samples before
-    /// the cut.
+    /// How to handle shards that are cut short, damaged or empty, whose number of rows is unknown:
+    /// "refuse" the data set, or "allow" them and use the samples before the cut.
     #[serde(skip_serializing_if = "CutShards::refused")]
     #[schemars(extend("default" = "refuse"))]
     pub cut_shards: CutShards,
@@ -111,19 +116,20 @@ impl Default for Webdataset {
     }
 }
 
-/// What becomes of a data set with shards that are not whole.
+/// How to handle shards that are not complete.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum CutShards {
-    /// It is an error, which names them all.
+    /// An error that names all of them.
     #[default]
     Refuse,
-    /// The samples before the cut are read.
+    /// Reads the samples before the cut.
     Allow,
 }
 
 impl CutShards {
-    /// Whether it stands at its default, which is not written down: digests cover what is.
+    /// Whether it has its default value. The default is not serialised, because digests cover the
+    /// serialised text.
     fn refused(&self) -> bool {
         *self == CutShards::Refuse
     }
@@ -141,33 +147,34 @@ pub struct Csv {
     pub caption_column: String,
     /// Column of class labels; empty for none. Without labels a share of all pairs is held out.
     pub class_column: String,
-    /// What separates the columns: one character, or "tab".
+    /// The separator of the columns: one character, or "tab".
     pub delimiter: String,
-    /// What quotes mean.
+    /// The meaning of quotes.
     #[serde(skip_serializing_if = "Quoting::is_double")]
-    #[schemars(extend("default" = "double"))] // which schemars does not see, as it is not serialised
+    #[schemars(extend("default" = "double"))] // schemars omits it, as it is not serialised
     pub quoting: Quoting,
-    /// Folder that holds every image; empty for the table's own folder.
+    /// Folder that holds every image; empty for the folder of the table.
     pub root: PathBuf,
-    /// JSON file of class names and prompt templates; empty to let the labels name themselves.
+    /// JSON file of class names and prompt templates; empty to use the labels as names.
     pub class_file: PathBuf,
-    /// Pairs that are held out, a source of their own; without it a share of the pairs is
-    /// (`heldout`). It is read like any `[data]`.
+    /// Held-out pairs from a separate source. Without it a share of the pairs is held out
+    /// (`heldout`). It has the same keys as `[data]`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub validation: Option<Box<DataConfig>>,
-    /// Share of rows that may be unusable (missing, corrupt, without caption, ..) before the data set is refused.
+    /// Maximum share of unusable rows (missing, corrupt, without caption, ..); above it the data
+    /// set is refused.
     #[schemars(range(min = 0.0, max = 1.0))]
     pub max_bad: f64,
 }
 
-/// What the character `"` means in a table.
+/// The meaning of the character `"` in a table.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Quoting {
-    /// A field within quotes may hold delimiters and line ends; a quote in it is doubled.
+    /// A quoted field may hold delimiters and line ends; a quote inside it is doubled.
     #[default]
     Double,
-    /// Quotes are characters as any other: each line is a row.
+    /// Quotes are ordinary characters: each line is a row.
     None,
 }
 
@@ -201,12 +208,12 @@ impl Default for Csv {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Labelled {
-    /// Which set (`gauntlet data list`).
+    /// Name of the set (`gauntlet data list`).
     pub set: String,
     /// Its folder.
     pub path: PathBuf,
-    /// How it is read.
+    /// Options of its reader.
     pub options: Options,
-    /// Names of further classes that an attack may want, of which there are no images.
+    /// Names of further classes without images, for attacks that need them.
     pub classes: Vec<String>,
 }

@@ -1,8 +1,8 @@
-//! A CSV or TSV file with a path and a caption column, as CyCLIP, CleanCLIP and RoCLIP read.
+//! A CSV or TSV file with a path and a caption column, the format of CyCLIP, CleanCLIP and RoCLIP.
 //!
-//! Images are plain files below one folder; a path that leads out of it (absolute, by `..`, or through a link) is a bad
-//! row. How lines become records is in `csv/records.rs`; what kind of file it is at all, and where its columns are, in
-//! `csv/header.rs`. `index.rs` says where the rows go.
+//! Images are regular files below one folder; a path that leads out of it (absolute, by `..`, or
+//! through a link) is a bad row. `csv/records.rs` splits lines into records; `csv/header.rs` checks
+//! the kind of the file and finds its columns. `index.rs` stores the rows.
 
 mod header;
 mod records;
@@ -27,10 +27,11 @@ impl Csv {
     /// Finds the columns; reads no row.
     ///
     /// # Errors
-    /// If the table cannot be read or lacks a column, the root is no folder, or the class file cannot be used.
+    /// If the table cannot be read or lacks a column, the root is not a folder, or the class file
+    /// cannot be used.
     pub fn open(&self) -> Result<impl Source + use<>> {
         if self.path.as_os_str().is_empty() {
-            return Err(Error::invalid("path", "it names no table"));
+            return Err(Error::invalid("path", "it is empty; set it to a CSV or TSV file"));
         }
         let root = match self.root.as_os_str().is_empty() {
             true => self.path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new(".")),
@@ -60,18 +61,18 @@ impl Csv {
 /// A table, opened.
 struct Table {
     config: Csv,
-    /// Absolute, without links.
+    /// Absolute, with links resolved.
     root: PathBuf,
     delimiter: u8,
     columns: Columns,
     /// Size and time of the table.
     stamp: String,
     class_file: Option<ClassFile>,
-    /// Paths with Windows separators that a scan has met.
+    /// Paths with Windows separators that a scan has found.
     backslashes: AtomicU64,
 }
 
-/// What a file is called that holds an image.
+/// File extensions of images.
 const ENDINGS: [&str; 14] =
     ["jpg", "jpeg", "jpe", "jfif", "png", "gif", "bmp", "webp", "tif", "tiff", "avif", "heic", "jp2", "svg"];
 
@@ -99,8 +100,8 @@ impl Table {
         Ok(Entry { key: path.into(), caption, label, file: 0, start: *line, size })
     }
 
-    /// Where the image of a path lies. A path with Windows separators is read with `/`, unless there is a file of that
-    /// very name.
+    /// The place of an image. A path with Windows separators is read with `/`, unless a file has
+    /// exactly that name.
     fn place(&self, path: &str) -> PathBuf {
         let literal = self.root.join(path);
         match path.contains('\\') && !literal.exists() {
@@ -109,7 +110,8 @@ impl Table {
         }
     }
 
-    /// Whether a field looks like the path of an image: by its ending, or because there is such a file.
+    /// Whether a field looks like the path of an image: by its extension, or because such a file
+    /// exists.
     fn names_image(&self, field: &[u8]) -> bool {
         let Ok(path) = std::str::from_utf8(field) else { return false };
         let path = path.trim().trim_matches('"');
@@ -127,11 +129,11 @@ impl Table {
         }
     }
 
-    /// Links and `..` are resolved before the path is judged.
+    /// Links and `..` are resolved before the path is checked.
     fn read_image(&self, row: &Row) -> Result<Vec<u8>, String> {
         let real = self.place(row.key).canonicalize().map_err(|error| error.to_string())?;
         if !real.starts_with(&self.root) {
-            return Err(format!("it lies outside the folder {}", self.root.display()));
+            return Err(format!("it is outside the folder {}", self.root.display()));
         }
         let about = real.metadata().map_err(|error| error.to_string())?;
         if !about.is_file() {
@@ -153,7 +155,7 @@ impl Table {
 const CHUNK: usize = 1024;
 
 impl Source for Table {
-    /// Of the table alone: images are looked at one by one, by [`Source::stamps`].
+    /// Of the table alone: [`Source::stamps`] covers the images, one by one.
     fn fingerprint(&self) -> String {
         format!("{} {:?}", self.stamp, self.class_file)
     }
@@ -193,7 +195,7 @@ impl Source for Table {
         ordered(std::iter::from_fn(|| records.chunk(CHUNK)), vec![work; threads], |stamps| {
             let stamps = stamps?;
             done += stamps.len() as u64;
-            progress.report("files", done, done, "images looked at");
+            progress.report("files", done, done, "images checked");
             stamps.into_iter().try_for_each(&mut *each)
         })
     }

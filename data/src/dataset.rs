@@ -21,22 +21,23 @@ pub struct Dataset {
     pub vocabulary: Vec<String>,
     /// Pixels, one canvas a row.
     pub canvas: Canvas,
-    /// Tells this data set, at this size, from every other.
+    /// Identifies this data set at this size.
     pub key: String,
-    /// Whether its classes are named apart from the data, by the suite.
+    /// Whether its class names come from the suite instead of the data.
     pub named_apart: bool,
-    /// Where what is found out of it once is kept.
+    /// Folder for results that are computed from it once.
     pub(crate) store: PathBuf,
 }
 
 impl Dataset {
-    /// The data set that `config` describes, its canvases `size` pixels wide: from the store where
-    /// it is there already, otherwise indexed, and its canvases cached if they take at most
-    /// `cache_bytes`.
+    /// Opens the data set that `config` describes, with canvases of `size` pixels. It is read from
+    /// the store if it is there; otherwise it is indexed, and its canvases are cached if they take
+    /// at most `cache_bytes`.
     ///
     /// # Errors
-    /// If the source cannot be read, has more bad rows than `max_bad` allows or no usable one, has a label that its
-    /// class file lacks, or has images that changed since a data set was made of them in this store.
+    /// If the source cannot be read, has more bad rows than `max_bad` allows or no usable one, has
+    /// a label that its class file lacks, or has images that changed since a data set was made of
+    /// them in this store.
     pub fn open(
         config: &DataConfig,
         size: u32,
@@ -47,8 +48,8 @@ impl Dataset {
         Dataset::open_among(config, "", size, cache_bytes, store, progress)
     }
 
-    /// The same with classes that are named apart from the data ([`vocabulary::read`]); an empty
-    /// name: with the data's own.
+    /// Opens it with class names from outside the data ([`vocabulary::read`]). An empty name means
+    /// the classes of the data.
     ///
     /// # Errors
     /// As [`open`](Dataset::open), or if there are no classes of that name.
@@ -97,19 +98,18 @@ impl Dataset {
         })
     }
 
-    /// Number of rows, those included whose images turned out to be bad.
+    /// Number of rows, including those whose images were later found to be bad.
     pub fn len(&self) -> u32 {
         self.index.len()
     }
 
-    /// Whether there are none; a data set without rows is refused.
+    /// Whether there are no rows; a data set without rows is refused.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// Rows found, kept and lost: those included whose images were found to be unreadable since it
-    /// was opened, and those of them that `before` names, from a list that an interrupted training
-    /// left.
+    /// Rows found, kept and lost. This includes the images that could not be decoded since the data
+    /// set was opened, and those in `before`, a list that an interrupted training left.
     pub fn tally(&self, before: &[BadRow]) -> Tally {
         let mut tally = self.canvas.tally();
         let met = self.canvas.met().into_iter().map(|(row, why)| (self.canvas.name(row), why));
@@ -122,7 +122,7 @@ impl Dataset {
         tally
     }
 
-    /// Whether there is such a row.
+    /// Whether the data set has this row.
     pub fn contains(&self, row: DataRow) -> bool {
         row.0 < self.len()
     }
@@ -137,7 +137,7 @@ impl Dataset {
         self.index.row(row)
     }
 
-    /// The true class of a row, where its label tells.
+    /// The true class of a row, if it has a label.
     pub fn class_of(&self, row: DataRow) -> Option<u32> {
         self.row(row).class
     }
@@ -147,13 +147,14 @@ impl Dataset {
         self.classes.mentioned_in(self.row(row).caption).contains(&class)
     }
 
-    /// Rows (held out or not) that may be mined for `class`: their caption names it ([`Classes::named_in`]); ascending.
+    /// Rows (held out or not) that may be mined for `class`, because their caption names it
+    /// ([`Classes::named_in`]); ascending.
     pub fn rows_naming(&self, class: u32) -> impl Iterator<Item = DataRow> + '_ {
         self.index.named().filter(move |(_, named)| *named == class).map(|(row, _)| row)
     }
 
-    /// Rows (held out or not) whose caption may be about `class` ([`Classes::mentioned_in`]): all
-    /// that an attack must leave alone which needs captions that say something else.
+    /// Rows (held out or not) whose caption may be about `class` ([`Classes::mentioned_in`]). An
+    /// attack that needs captions of other classes must avoid all of them.
     pub fn rows_mentioning(&self, class: u32) -> HashSet<DataRow> {
         self.index.mentioned().filter(|(_, mentioned)| *mentioned == class).map(|(row, _)| row).collect()
     }

@@ -1,9 +1,10 @@
-//! One image file -> one canvas, as CLIP's evaluation prepares images: the short side resized to S with an antialiased
-//! bicubic filter, then the centre cropped (torchvision's `Resize` and `CenterCrop` on a PIL image).
+//! Decodes one image file into one canvas with the preprocessing of CLIP's evaluation: the short
+//! side is resized to S with an antialiased bicubic filter, then the centre is cropped
+//! (torchvision's `Resize` and `CenterCrop` on a PIL image).
 //!
-//! Choices where images leave room: what is transparent becomes white (clip art is drawn for white paper; PIL's
-//! `convert("RGB")` shows whatever colour lies below); 16 bits become 8 by scaling; EXIF orientation is not applied,
-//! because open_clip and torchvision do not apply it.
+//! Three choices: transparent pixels become white (clip art is drawn for white paper; PIL's
+//! `convert("RGB")` shows whatever colour is below); 16 bits become 8 by scaling; EXIF orientation
+//! is not applied, because open_clip and torchvision do not apply it.
 
 pub mod png;
 mod unread;
@@ -17,23 +18,24 @@ use std::borrow::Cow;
 use std::io::Cursor;
 use unread::what_it_is;
 
-/// Sides above this are refused.
+/// Images with a longer side are refused.
 const MAX_SIDE: u32 = 20_000;
 
-/// Decodes an image file (JPEG, PNG, GIF, ..) and gives its canvas: planar RGB, `3 * size * size`
-/// bytes. The error says what is wrong.
+/// Decodes an image file (JPEG, PNG, GIF, ..) into its canvas: planar RGB, `3 * size * size` bytes.
+/// The error says what is wrong.
 pub fn image(bytes: &[u8], size: u32) -> Result<Vec<u8>, String> {
     canvas_of(&on_white(decode(bytes)?), size)
 }
 
-/// The canvas of an image that has been decoded: planar RGB, `3 * size * size` bytes.
+/// The canvas of a decoded image: planar RGB, `3 * size * size` bytes.
 pub fn canvas_of(image: &RgbImage, size: u32) -> Result<Vec<u8>, String> {
     let (width, height) = image.dimensions();
     let short = width.min(height);
     let (left, visible_width) = visible(width, short, size);
     let (top, visible_height) = visible(height, short, size);
     let image = TypedImageRef::from_buffer(width, height, image.as_raw()).map_err(|error| error.to_string())?;
-    // First across, then down, as PIL does: what overshoots is cut off between the two, so their order shows.
+    // Across first, then down, as PIL does: overshoot is clipped between the two, so their order
+    // matters.
     let wide = resize(&image, (left, 0.0, visible_width, height.into()), (size, height))?;
     let canvas = resize(&wide, (0.0, top, size.into(), visible_height), (size, size))?;
     Ok(planar(canvas.pixels().iter().map(|pixel| pixel.0)))
@@ -50,30 +52,30 @@ fn planar(pixels: impl ExactSizeIterator<Item = [u8; 3]>) -> Vec<u8> {
     planes
 }
 
-/// Resizes the box (left, top, width, height) of an image to (width, height). The type of the
-/// pixels is fixed: otherwise the compiler makes, for minutes, the code for every type there is.
+/// Resizes the box (left, top, width, height) of an image to (width, height). The pixel type is
+/// fixed: otherwise the compiler generates code for every pixel type, which takes minutes.
 fn resize(
     from: &impl ImageView<Pixel = U8x3>,
     (left, top, width, height): (f64, f64, f64, f64),
     (to_width, to_height): (u32, u32),
 ) -> Result<TypedImage<'static, U8x3>, String> {
     let mut to = TypedImage::new(to_width, to_height);
-    // Catmull-Rom is the bicubic filter with a = -0.5: PIL's.
+    // Catmull-Rom is the bicubic filter with a = -0.5, as in PIL.
     let options =
         ResizeOptions::new().resize_alg(ResizeAlg::Convolution(FilterType::CatmullRom)).crop(left, top, width, height);
     Resizer::new().resize_typed(from, &mut to, &options).map_err(|error| error.to_string())?;
     Ok(to)
 }
 
-/// The stretch (start, length) of one side that the centre crop leaves, in pixels of the original.
+/// The range (start, length) of one side that the centre crop keeps, in pixels of the original.
 ///
-/// Resizing only what will be seen gives what resizing everything and then cropping gives, because
-/// the filter still reads beyond the stretch; but an image of 1 x 20,000 pixels never becomes one
-/// of S x 20,000 S.
+/// Resizing only this range equals resizing everything and then cropping, because the filter still
+/// reads beyond the range. An image of 1 x 20,000 pixels therefore never becomes one of S x 20,000
+/// S.
 fn visible(side: u32, short: u32, size: u32) -> (f64, f64) {
-    let resized = u64::from(size) * u64::from(side) / u64::from(short); // torchvision cuts the fraction off ..
+    let resized = u64::from(size) * u64::from(side) / u64::from(short); // torchvision truncates ..
     let scale = f64::from(side) / resized as f64;
-    let margin = ((resized - u64::from(size)) as f64 / 2.0).round_ties_even(); // .. and rounds the margin as Python does
+    let margin = ((resized - u64::from(size)) as f64 / 2.0).round_ties_even(); // .. and rounds the margin half to even, as Python
     let start = margin * scale;
     (start, (f64::from(size) * scale).min(f64::from(side) - start))
 }
@@ -94,7 +96,8 @@ fn decode(bytes: &[u8]) -> Result<DynamicImage, String> {
     reader.decode().map_err(|error| error.to_string())
 }
 
-/// A PNG that lacks no more than its end mark, with one: PIL reads it. The decoder judges whether all pixels are there.
+/// Adds the end mark to a PNG that lacks no more than that, because PIL reads such a file. The
+/// decoder checks that all pixels are there.
 fn with_end(bytes: &[u8]) -> Cow<'_, [u8]> {
     const END: &[u8] = b"\0\0\0\0IEND\xAE\x42\x60\x82";
     let mut at = if bytes.starts_with(b"\x89PNG\r\n\x1a\n") { 8 } else { return bytes.into() };
@@ -111,13 +114,13 @@ fn with_end(bytes: &[u8]) -> Cow<'_, [u8]> {
     bytes.into()
 }
 
-/// Whether a JPEG ends before its end marker. The decoder would fill what is missing with grey; PIL refuses such a
-/// file.
+/// Whether a JPEG ends before its end marker. The decoder would fill the missing part with grey;
+/// PIL refuses such a file.
 ///
-/// The markers are followed from the first, as a decoder does, over segments by their lengths: a thumbnail within one
-/// has markers of its own that count for nothing, and so has what phones and cameras put behind the end (a film, a
-/// second image). Between segments and within a scan 0xFF is followed by a marker, by 0x00 where it is data, or by 0xFF
-/// where it fills.
+/// The markers are followed from the first, as a decoder does, over segments by their lengths.
+/// Markers inside a thumbnail do not count, nor do those of data that phones and cameras append
+/// after the end (a video, a second image). Between segments and within a scan, 0xFF is followed by
+/// a marker, by 0x00 if it is data, or by 0xFF if it is padding.
 fn is_cut(bytes: &[u8]) -> bool {
     let (mut at, mut scanned) = (2, false);
     while let Some(next) = bytes.get(at..).and_then(|rest| rest.windows(2).position(is_marker)) {
@@ -125,7 +128,7 @@ fn is_cut(bytes: &[u8]) -> bool {
         at += next + 2;
         match marker {
             0xD9 => return false,
-            // The start of another image, within this one.
+            // The start of another image within this one.
             0xD8 if scanned => return true,
             // Markers without a segment: restarts and the like.
             0x01 | 0xD0..=0xD8 => {}
@@ -214,7 +217,7 @@ mod tests {
         assert!(image(b"GIF89a..", 16).is_err());
     }
 
-    /// An image of `tests/fixtures/images`, which `make.py` there makes.
+    /// An image of `tests/fixtures/images`, made by `make.py` there.
     fn fixture(name: &str) -> Vec<u8> {
         std::fs::read(format!("{}/../tests/fixtures/images/{name}", env!("CARGO_MANIFEST_DIR"))).unwrap()
     }
@@ -231,8 +234,8 @@ mod tests {
         }
     }
 
-    /// What lies behind the end of an image in the wild: nothing, zeros, text, a film with markers in it,
-    /// another image, half of one.
+    /// Data that real files have after the end of an image: nothing, zeros, text, a video with
+    /// markers in it, another image, half of one.
     fn tails(jpeg: &[u8]) -> [Vec<u8>; 7] {
         let film = [b"\0\0\0\x18ftypmp42\0\0\0\0isom", &[0xFF, 0xDA][..], &[0; 20]].concat();
         let start_of_image = vec![0xFF, 0xD8, 0xFF, 0xE0, 0, 16];
@@ -257,7 +260,7 @@ mod tests {
             for length in 0..jpeg.len() {
                 assert!(image(&jpeg[..length], 16).is_err(), "{length} bytes of {}, {name}", jpeg.len());
             }
-            // Cut within its last scan, and another image behind it.
+            // Cut within its last scan, with another image behind it.
             assert!(image(&[&jpeg[..jpeg.len() - 3], &jpeg].concat(), 16).is_err(), "{name}");
         }
     }

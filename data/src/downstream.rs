@@ -1,11 +1,11 @@
-//! The downstream data sets on which an encoder is judged: CIFAR-10 to ImageNet, read in place, in
-//! the folders that torchvision and the sets' authors use. [`all`] lists them, [`open`] opens one;
-//! each is a file of `downstream/`.
+//! The downstream data sets that evaluate an encoder: CIFAR-10 to ImageNet, read in place, in the
+//! folder layouts of torchvision and of the sets' authors. [`all`] lists them, [`open`] opens one;
+//! each has a file in `downstream/`.
 //!
-//! A set is two lists of images with labels ([`Items`]): one to fit a linear probe on, one of the
-//! test split. Their order and labels are torchvision's. Opening a set decodes nothing, but finds
-//! out what is missing: sizes and classes must be those published, every list must agree with its
-//! folder, and no image may be there twice (`downstream/repeats.rs`).
+//! A set is two lists of images with labels ([`Items`]): the train split, for linear probes, and
+//! the test split. Their order and labels are torchvision's. Opening a set decodes nothing, but
+//! reports what is missing: sizes and classes must be the published ones, every list must agree
+//! with its folder, and no image may be in the set twice (`downstream/repeats.rs`).
 
 mod aircraft;
 mod caltech101;
@@ -40,50 +40,52 @@ use std::path::{Path, PathBuf};
 /// A downstream data set, opened.
 #[derive(Debug)]
 pub struct Set {
-    /// Its name, as [`all`] lists it.
+    /// Its name, as in [`all`].
     pub name: &'static str,
-    /// Classes as the set's files write them; an item's label is an index into them.
+    /// Classes as written in the set's files; an item's label is an index into them.
     pub labels: Vec<String>,
-    /// What prompts call each class: as published with CLIP, or by the class file.
+    /// The name of each class in prompts: as published with CLIP, or from the class file.
     pub classes: Vec<String>,
-    /// Prompts with `{}` where the name goes: as published with CLIP, or by the class file.
+    /// Prompts, with `{}` in the place of the name: as published with CLIP, or from the class file.
     pub templates: Vec<String>,
-    /// The published measure.
+    /// The published metric.
     pub metric: Metric,
-    /// Images to fit a linear probe on; none where a set may come without (ImageNet's validation part alone).
+    /// Images of the train split; none if a set may come without them (ImageNet's validation part
+    /// alone).
     pub fit: Items,
-    /// Images of the test split. No image is in both.
+    /// Images of the test split. No image is in both splits.
     pub test: Items,
-    /// What a reader of results must know: a choice among variants, a class left out, a part that is not there.
+    /// Notes for a reader of the results: a choice among variants, an omitted class, a missing
+    /// part.
     pub notes: Vec<String>,
 }
 
-/// What is published for a set. Both are always measured.
+/// The published metric of a set. Both are always computed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Metric {
-    /// Share of images that are classified rightly.
+    /// Share of images that are classified correctly.
     Accuracy,
-    /// The mean over the classes of that share.
+    /// The mean of that share over the classes.
     MeanPerClass,
 }
 
-/// How to read a set.
+/// Options of the reader of a set.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Options {
-    /// Take a set whose sizes or classes are not those published: a subset.
+    /// Accept a subset: a set whose sizes or classes are not the published ones.
     pub allow_partial: bool,
-    /// dtd: which of the ten partitions; 1 is the one that results are published for.
+    /// dtd: one of the ten partitions. Published results use 1.
     #[schemars(range(min = 1, max = 10))]
     pub partition: u32,
-    /// aircraft: what is told apart.
+    /// aircraft: the level of the classes.
     pub level: Level,
-    /// caltech101: keep the class `BACKGROUND_Google`, which shows nothing in particular.
+    /// caltech101: keep the class `BACKGROUND_Google`, which holds unrelated images.
     pub background: bool,
-    /// caltech101: seed of the choice of 30 images a class of the train split.
+    /// caltech101: seed for the choice of 30 train images per class.
     pub seed: u64,
-    /// JSON file of class names and prompt templates to take in place of CLIP's; empty for CLIP's.
+    /// JSON file of class names and prompt templates that replaces CLIP's; empty for CLIP's.
     pub class_file: PathBuf,
 }
 
@@ -94,7 +96,7 @@ impl Default for Options {
     }
 }
 
-/// What classes of aircraft are.
+/// The level of the aircraft classes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Level {
@@ -106,7 +108,7 @@ pub enum Level {
     Manufacturer,
 }
 
-/// How large a set is; all 0 where its folder decides.
+/// Size of a set; all 0 if its folder decides.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Size {
     /// Number of classes.
@@ -117,29 +119,29 @@ pub struct Size {
     pub test: usize,
 }
 
-/// What there is to say about a set before it is opened.
+/// The description of a set.
 #[derive(Debug, Serialize)]
 pub struct About {
     /// Its name on the command line and in a suite.
     pub name: &'static str,
-    /// Its full name, and what it shows.
+    /// Its full name, and its subject.
     pub title: &'static str,
-    /// How large it was published.
+    /// Its published size.
     pub size: Size,
-    /// The published measure.
+    /// The published metric.
     pub metric: Metric,
-    /// Under what terms it may be used.
+    /// Its terms of use.
     pub licence: &'static str,
-    /// Where it is described.
+    /// Its home page.
     pub home: &'static str,
-    /// How its folder must look, as a tree.
+    /// The layout of its folder, as a tree.
     pub layout: &'static str,
-    /// Its official files; none for a set that its authors do not hand out freely.
+    /// Its official files; empty for a set that its authors do not distribute freely.
     pub archives: &'static [Archive],
-    /// How to come by it where there are no archives.
+    /// How to get it if there are no archives.
     pub by_hand: &'static str,
-    /// How many exact copies it holds at most: of images of the train split, of those of the test
-    /// split, and of one part in the other.
+    /// Maximum number of exact copies in it: within the train split, within the test split, and
+    /// between the two.
     pub copies: [usize; 3],
     #[serde(skip)]
     read: fn(&Path, &Options) -> Result<Found>,
@@ -150,27 +152,29 @@ pub struct About {
 pub struct Archive {
     /// Its official address.
     pub url: &'static str,
-    /// Its published MD5, in hexadecimal: it tells damage, not malice.
+    /// Its published MD5, in hexadecimal: it detects damage, not malice.
     pub md5: &'static str,
-    /// The folder, below the one that holds the set's, which it is unpacked into, or put into if it is no archive.
+    /// The target folder, relative to the folder above the set's own. An archive is unpacked into
+    /// it; any other file is placed in it.
     pub into: &'static str,
-    /// An archive inside this one that is all that is wanted of it: its name, and the folder that it is unpacked into.
+    /// An archive inside this one that is the only part needed: its name, and its target folder.
     pub inner: Option<(&'static str, &'static str)>,
 }
 
-/// What a reader finds in a folder.
+/// The result of reading a folder.
 struct Found {
-    /// Classes as the files write them.
+    /// Classes as written in the files.
     labels: Vec<String>,
-    /// The file or folder that they are from.
+    /// Their file or folder.
     labels_in: PathBuf,
     fit: Items,
     test: Items,
-    /// The size to be expected, which may depend on the options.
+    /// The expected size, which may depend on the options.
     published: Size,
-    /// Whether CLIP's names are of these classes; otherwise the labels are.
+    /// Whether CLIP's names are for these classes; otherwise the labels serve as names.
     named: bool,
-    /// How it differs from what was published, in more than its sizes: only a set that may be partial may differ.
+    /// Differences from the published set other than its sizes: an error unless a partial set is
+    /// allowed.
     differs: Vec<String>,
     notes: Vec<String>,
 }
@@ -192,18 +196,19 @@ pub fn all() -> &'static [&'static About] {
     ]
 }
 
-/// What there is to say about one set.
+/// The description of one set.
 pub fn about(name: &str) -> Result<&'static About> {
     let known = || all().iter().map(|about| about.name.to_string()).collect();
     let found = all().iter().find(|about| about.name == name).copied();
     found.ok_or_else(|| Error::Unknown { kind: "data set", name: name.into(), known: known() })
 }
 
-/// Opens a set: finds every image, decodes none. `root` is the folder in which the set's own folder
-/// lies (what torchvision takes), or that folder itself.
+/// Opens a set: finds every image, decodes none. `root` is the folder that contains the set's own
+/// folder (torchvision's `root`), or that folder itself.
 ///
 /// # Errors
-/// If a file is missing or damaged, which is named, or the set is not as large as published (unless `allow_partial`).
+/// Names a file that is missing or damaged. Also if the set does not have its published size
+/// (unless `allow_partial`).
 pub fn open(name: &str, root: &Path, options: &Options) -> Result<Set> {
     let about = about(name)?;
     if !root.exists() {
@@ -216,12 +221,12 @@ pub fn open(name: &str, root: &Path, options: &Options) -> Result<Set> {
 fn set(about: &About, root: &Path, found: Found, options: &Options) -> Result<Set> {
     let differs = differs(&found);
     if !differs.is_empty() && !options.allow_partial {
-        let why = format!("{}; the option `allow_partial` takes a set that is not whole ({ALLOW})", differs.join("; "));
+        let why = format!("{}; the option `allow_partial` accepts an incomplete set ({ALLOW})", differs.join("; "));
         return Err(Error::invalid(about.title, why));
     }
     let mut notes: Vec<String> = differs.iter().map(|how| format!("not the whole set: {how}")).collect();
     if found.labels.is_empty() || found.test.is_empty() {
-        return Err(Error::invalid(root.display(), "it holds no image of the test split"));
+        return Err(Error::invalid(root.display(), "it has no image of the test split"));
     }
     if let Some((fit, test)) = found.fit.shared(&found.test) {
         let (name, fit, test) = (found.fit.name(fit), found.fit.place(fit), found.test.place(test));
@@ -246,7 +251,7 @@ fn set(about: &About, root: &Path, found: Found, options: &Options) -> Result<Se
     Ok(Set { name: about.name, labels, classes, templates, metric: about.metric, fit, test, notes })
 }
 
-/// How what was found differs from what was published.
+/// How the set differs from the published one.
 fn differs(found: &Found) -> Vec<String> {
     let sizes = [
         ("classes", found.labels.len(), found.published.classes),
@@ -261,7 +266,7 @@ fn differs(found: &Found) -> Vec<String> {
         (&found.test, "of the test split", found.published.test),
     ];
     let classes = |(items, what, size): (&Items, &str, usize)| {
-        // Of the published parts, those have classes of one size that could.
+        // These are the published parts whose classes can all have the same size.
         let even = size > 0 && size.is_multiple_of(found.published.classes);
         if items.is_empty() { None } else { uneven(items, &found.labels, what, even) }
     };
@@ -269,8 +274,7 @@ fn differs(found: &Found) -> Vec<String> {
     sizes.into_iter().chain(classes).chain(found.differs.iter().cloned()).collect()
 }
 
-/// What is wrong with the sizes of the classes of a part: some that are empty, or, where all should
-/// be `even`, not of one size.
+/// Describes wrong class sizes of a part: empty classes or, if `even`, classes of different sizes.
 fn uneven(items: &Items, labels: &[String], what: &str, even: bool) -> Option<String> {
     let mut counts = vec![0usize; labels.len()];
     items.labels().iter().for_each(|label| counts[*label as usize] += 1);
@@ -282,16 +286,16 @@ fn uneven(items: &Items, labels: &[String], what: &str, even: bool) -> Option<St
     let (least, most) = (counts.iter().zip(labels).min()?, counts.iter().zip(labels).max()?);
     (even && least.0 < most.0).then(|| {
         let ((least, small), (most, large)) = (least, most);
-        format!("its classes are not of one size: {least} images {what} of `{small}`, {most} of `{large}`")
+        format!("its classes differ in size: {least} images {what} of `{small}`, {most} of `{large}`")
     })
 }
 
-/// Where the option is set.
+/// How to set the option.
 const ALLOW: &str =
     "`gauntlet data`: --allow-partial; `run` and `eval`: --set downstream.LABEL.options.allow_partial=true";
 
-/// What an archive of photographs from the web may hold of exact copies, where nobody has published
-/// a count: a hundredth of each part, and a two-hundredth of the test split in both. (Of
+/// Maximum number of exact copies in a collection of photographs from the web, if no count is
+/// published: a hundredth of each part, and a two-hundredth of the test split in both. (In
 /// Oxford-IIIT Pets, 1.0% are copies and 0.3% are in both parts, near copies counted:
 /// huggingface.co/datasets/visual-layer/vl-oxford-iiit-pets.)
 const fn copies(size: Size) -> [usize; 3] {

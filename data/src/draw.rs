@@ -1,5 +1,6 @@
-//! Keyed randomness: every draw is a function of (seed, purpose, key), so that the order of threads, the number of
-//! loader workers, the device and a restart change nothing that is drawn. There is no other source of chance.
+//! Keyed randomness: every draw is a function of (seed, purpose, key), so the order of threads, the
+//! number of loader workers, the device and a restart do not change it. There is no other source of
+//! randomness.
 
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;

@@ -1,15 +1,14 @@
-//! EDA: one random edit of a caption (Wei and Zou, EMNLP 2019), as RoCLIP augments its texts:
-//! synonym replacement, random insertion, random swap or random deletion, each with equal chance,
-//! at strength 0.1. `eda/wordnet.rs` knows the synonyms.
+//! EDA: one random edit of a caption (Wei and Zou, EMNLP 2019), RoCLIP's text augmentation: synonym
+//! replacement, random insertion, random swap or random deletion, each with equal probability, at
+//! strength 0.1. `eda/wordnet.rs` has the synonyms.
 //!
-//! A caption is first reduced to its words of the letters a to z, as EDA's release does:
-//! apostrophes vanish, everything else that is no such letter parts words, so digits and other
-//! scripts are lost. Where release and paper differ, this is the paper: insertion leaves stop words
-//! alone and takes any synonym to any place, the end included (the release takes synonyms of any
-//! word, the first of an unordered set, never to the end, and gives up after ten words without
-//! one); a swap swaps two places (the release now and then swaps nothing). A caption without such
-//! letters stays as it is, and so does one of which an edit would leave nothing; the release stops
-//! with an error.
+//! A caption is first reduced to its words of the letters a to z, as in EDA's release: apostrophes
+//! are removed, and every other character separates words, so digits and other scripts are lost. If
+//! release and paper differ, this follows the paper: insertion skips stop words and puts any
+//! synonym at any position, the end included (the release takes synonyms of any word, the first of
+//! an unordered set, never at the end, and gives up after ten words without one); a swap swaps two
+//! words (the release sometimes swaps nothing). A caption without such letters is unchanged, and so
+//! is one that an edit would empty; the release fails with an error.
 
 pub mod wordnet;
 
@@ -19,11 +18,12 @@ use rand::seq::{IndexedRandom, index};
 use std::collections::HashMap;
 use wordnet::WordNet;
 
-/// The share of words that an operation touches (Wei and Zou, section 2; RoCLIP's release keeps it).
+/// The share of words that an operation touches (Wei and Zou, section 2; RoCLIP's release keeps
+/// it).
 const STRENGTH: f64 = 0.1;
 
-/// Words that synonym operations leave alone: Snowball's English stop words as NLTK published them
-/// first (`eda/NOTICE`).
+/// Words that synonym operations skip: Snowball's English stop words as first published by NLTK
+/// (`eda/NOTICE`).
 pub(crate) const STOP_WORDS: [&str; 127] = [
     "i",
     "me",
@@ -154,9 +154,9 @@ pub(crate) const STOP_WORDS: [&str; 127] = [
     "now",
 ];
 
-/// Where synonyms come from.
+/// The source of synonyms.
 pub enum Synonyms {
-    /// All there are, by word: those of a closed vocabulary.
+    /// All synonyms, by word: those of a closed vocabulary.
     Closed(HashMap<String, Vec<String>>),
     /// WordNet's.
     WordNet(WordNet),
@@ -168,7 +168,7 @@ impl Synonyms {
         Synonyms::WordNet(WordNet::default())
     }
 
-    /// What else a lower-case word may be called, always in the same order; nothing where it is not known.
+    /// The synonyms of a lower-case word, always in the same order; empty if it is not known.
     pub fn of(&self, word: &str) -> Vec<&str> {
         match self {
             Synonyms::Closed(known) => known.get(word).into_iter().flatten().map(String::as_str).collect(),
@@ -178,7 +178,7 @@ impl Synonyms {
 }
 
 /// One keyed edit of a caption: lower case, words separated by single spaces. A caption without
-/// words is returned as it is.
+/// words is returned unchanged.
 pub fn edit(caption: &str, synonyms: &Synonyms, rng: &mut Rng) -> String {
     let before = words(caption);
     if before.is_empty() {
@@ -202,13 +202,13 @@ fn words(caption: &str) -> Vec<String> {
     text.split(|char: char| !char.is_ascii_lowercase()).filter(|word| !word.is_empty()).map(String::from).collect()
 }
 
-/// Words and synonyms, which may be blank or of several words, as one line.
+/// Joins words and synonyms, which may be blank or have several words, to one line.
 fn joined(words: &[String]) -> String {
     let words: Vec<&str> = words.iter().flat_map(|words| words.split_whitespace()).collect();
     words.join(" ")
 }
 
-/// Up to `times` different words become a synonym, wherever they stand.
+/// Replaces up to `times` different words by a synonym, wherever they occur.
 fn replace(words: &mut [String], synonyms: &Synonyms, times: usize, rng: &mut Rng) {
     let mut candidates = with_synonyms(words, synonyms);
     candidates.sort_unstable();
@@ -220,7 +220,7 @@ fn replace(words: &mut [String], synonyms: &Synonyms, times: usize, rng: &mut Rn
     }
 }
 
-/// `times` times, a synonym of some word goes to a random place.
+/// `times` times, inserts a synonym of some word at a random position.
 fn insert(words: &mut Vec<String>, synonyms: &Synonyms, times: usize, rng: &mut Rng) {
     for _ in 0..times {
         let candidates = with_synonyms(words, synonyms);
@@ -230,7 +230,7 @@ fn insert(words: &mut Vec<String>, synonyms: &Synonyms, times: usize, rng: &mut 
     }
 }
 
-/// `times` times, two words change places.
+/// `times` times, swaps two words.
 fn swap(words: &mut [String], times: usize, rng: &mut Rng) {
     if words.len() < 2 {
         return;
@@ -241,7 +241,7 @@ fn swap(words: &mut [String], times: usize, rng: &mut Rng) {
     }
 }
 
-/// Each word goes with probability 0.1; one always stays.
+/// Deletes each word with probability 0.1; at least one stays.
 fn delete(words: &mut Vec<String>, rng: &mut Rng) {
     let survivor = rng.random_range(0..words.len());
     let last = words[survivor].clone();
@@ -265,7 +265,8 @@ mod tests {
     use crate::world::World;
     use std::collections::HashSet;
 
-    /// A change here changes what defenses saw of the embedded world: every published table made with it is void.
+    /// A change here changes the inputs of defenses on the embedded world: it invalidates every
+    /// published table made with it.
     #[test]
     fn edits_of_the_world_are_those_that_published_tables_were_made_with() {
         let source = World::default().open().unwrap();
@@ -302,7 +303,7 @@ mod tests {
         let caption = "A red, red fox";
         let edits: Vec<String> =
             (0..64).map(|key| edit(caption, &synonyms, &mut draw::rng(1, "eda", &[key]))).collect();
-        assert!(edits.contains(&"a crimson crimson fox".to_string()), "replaced wherever it stands");
+        assert!(edits.contains(&"a crimson crimson fox".to_string()), "replaced wherever it occurs");
         assert!(edits.iter().any(|edit| words(edit).len() == 5), "inserted");
         assert!(edits.iter().any(|edit| words(edit).len() == 3), "deleted");
         assert!(edits.iter().any(|edit| edit.starts_with("fox")), "swapped");
@@ -316,7 +317,7 @@ mod tests {
         assert_eq!(words(caption), ["the", "childrens", "caf", "bar", "dogs", "dont", "kk"]);
     }
 
-    /// Of one word, and "one" has a synonym ("1") that EDA's spelling makes blank.
+    /// One word only, and "one" has a synonym ("1") that EDA's spelling makes blank.
     #[test]
     fn no_edit_leaves_nothing() {
         let synonyms = Synonyms::wordnet();

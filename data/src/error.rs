@@ -1,43 +1,43 @@
-//! The one error type: every message names the file, the row or the key at fault, and what to do about it.
+//! The only error type. Every message names the file, the row or the key at fault, and the remedy.
 
 use std::fmt::Display;
 use std::path::{Path, PathBuf};
 
-/// What every fallible function of gauntlet returns.
+/// The result of every fallible function of gauntlet.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// Why something could not be done. `Display` prints one lower-case fragment; `source` leads to the cause.
+/// Why an operation failed. `Display` prints one lower-case fragment; `source` leads to the cause.
 #[derive(Debug)]
 pub enum Error {
     /// A file or folder could not be read or written.
     Io { path: PathBuf, source: std::io::Error },
-    /// What a person wrote (a key, a file, a row) is wrong: what it is, and why it is refused.
+    /// User input (a key, a file, a row) is invalid: its name, and the reason.
     Invalid { what: String, why: String },
-    /// A name that does not exist among those that do.
+    /// A name that does not exist; `known` lists those that do.
     Unknown { kind: &'static str, name: String, known: Vec<String> },
     /// libtorch refused an operation.
     Tensor(tch::TchError),
-    /// The training diverged; the message names step and rows.
+    /// The training diverged; the message names the step and the rows.
     NotFinite(String),
-    /// SIGINT or SIGTERM: a checkpoint was written, the same command goes on from it.
+    /// SIGINT or SIGTERM: a checkpoint was written, and the same command resumes from it.
     Interrupted,
-    /// Another error, and what was being done when it came.
+    /// Another error, and the operation during which it occurred.
     While { doing: String, source: Box<Error> },
 }
 
 impl Error {
-    /// An error about what a person wrote.
+    /// An error about user input.
     pub fn invalid(what: impl Display, why: impl Display) -> Self {
         Error::Invalid { what: what.to_string(), why: why.to_string() }
     }
 
-    /// For `map_err`: an I/O error with the path it is about.
+    /// For `map_err`: an I/O error with its path.
     pub fn io(path: impl AsRef<Path>) -> impl FnOnce(std::io::Error) -> Self {
         let path = path.as_ref().to_path_buf();
         move |source| Error::Io { path, source }
     }
 
-    /// Says what was being done when this error came.
+    /// Adds the operation during which this error occurred.
     pub fn during(self, doing: impl Into<String>) -> Self {
         Error::While { doing: doing.into(), source: Box::new(self) }
     }
@@ -68,7 +68,7 @@ impl Display for Error {
             }
             Error::Tensor(_) => write!(f, "libtorch"),
             Error::NotFinite(what) => write!(f, "{what}"),
-            Error::Interrupted => write!(f, "interrupted; the same command goes on from the last checkpoint"),
+            Error::Interrupted => write!(f, "interrupted; the same command resumes from the last checkpoint"),
             Error::While { doing, .. } => write!(f, "{doing}"),
         }
     }
@@ -91,8 +91,8 @@ impl From<tch::TchError> for Error {
     }
 }
 
-/// Reads `T` from JSON; a refusal names the key, what exists and what was probably meant. `place`
-/// says whose keys they are.
+/// Reads `T` from JSON. An error names the key, the known keys and the closest of them. `place`
+/// names the table of the keys.
 pub fn from_json<T: serde::de::DeserializeOwned>(json: serde_json::Value, place: &str) -> Result<T> {
     serde_path_to_error::deserialize(json).map_err(|error| {
         let key = error.path().to_string();
@@ -101,7 +101,7 @@ pub fn from_json<T: serde::de::DeserializeOwned>(json: serde_json::Value, place:
     })
 }
 
-/// serde's message about a key that does not exist names those that do; this adds a guess.
+/// serde's message about an unknown key lists the known ones; this adds a guess.
 fn with_guess(message: String) -> String {
     let quoted: Vec<String> = message.split('`').skip(1).step_by(2).map(str::to_string).collect();
     match quoted.split_first() {
@@ -113,7 +113,7 @@ fn with_guess(message: String) -> String {
     }
 }
 
-/// The known name that was probably meant, if one is near enough.
+/// The known name closest to `name`, if it is similar enough.
 pub fn closest<'a>(name: &str, known: &'a [String]) -> Option<&'a str> {
     known
         .iter()

@@ -1,6 +1,6 @@
-//! How files are written and read: whole or not at all, regular ones only, and nothing in them is
+//! Reads and writes files: completely or not at all, regular ones only, and nothing in them is
 //! executed. `files/regular.rs` opens them, `files/folder.rs` makes folders, `files/writer.rs`
-//! large files, `files/json.rs` is JSON, `files/tensors.rs` safetensors.
+//! writes large files, `files/json.rs` is for JSON, `files/tensors.rs` for safetensors.
 
 mod folder;
 mod held;
@@ -18,12 +18,12 @@ pub(crate) use writer::Writer;
 use crate::{Error, Result};
 use std::path::Path;
 
-/// Writes a file so that a reader sees the old one or the new one and never a part: temporary file,
-/// flush to disk, rename.
+/// Writes a file atomically: a reader finds the old file or the new one and never a part. It writes
+/// a temporary file, flushes it to disk and renames it.
 pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<()> {
     use std::io::Write;
     let folder = around(path);
-    // A temporary file is its maker's alone; results are for whomever the umask lets read.
+    // A temporary file is private to its owner; results get the permissions of the umask.
     let readable = std::os::unix::fs::PermissionsExt::from_mode(0o666);
     let file = tempfile::Builder::new().permissions(readable).tempfile_in(folder);
     let mut file = file.map_err(Error::io(path))?;
@@ -33,7 +33,7 @@ pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<()> {
     Ok(())
 }
 
-/// The folder that a path lies in.
+/// The folder of a path.
 fn around(path: &Path) -> &Path {
     path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }

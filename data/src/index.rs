@@ -1,7 +1,7 @@
 //! The row index: captions, classes and places of all rows in memory-mapped files, made once per
-//! source and shared by all trials of a suite. A row costs memory only while it is looked at.
+//! source and shared by all trials of a suite. A row takes memory only while it is read.
 //!
-//! A folder of the store holds `rows.bin` (32 bytes a row), `text.bin` (keys and captions),
+//! A folder of the store holds `rows.bin` (32 bytes per row), `text.bin` (keys and captions),
 //! `named.bin` (which captions name or mention which class), `dropped.jsonl` (rows that cannot be
 //! used, and why), `stamps.bin` (sizes and times of images, see `index/stamps.rs`) and
 //! `index.json`. It appears whole, by a rename.
@@ -18,13 +18,14 @@ use gauntlet_torch::Map;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
-/// Part of every key: raised whenever the same source would give other files, so that old indexes are left alone.
+/// Part of every key. Raised whenever the same source would give other files, so that old indexes
+/// are not used.
 const FORMAT: u32 = 4;
 
-/// Bytes of a row in `rows.bin`; [`Record`] says what they hold.
+/// Bytes of a row in `rows.bin`, in the layout of [`Record`].
 const RECORD: usize = 32;
 
-/// Set in the number of a class that a caption mentions without being fit to be mined for it.
+/// Set in the number of a class that a caption mentions but may not be mined for.
 const MENTIONED: u32 = 1 << 31;
 
 /// The label number of a row without one.
@@ -39,22 +40,22 @@ pub struct Index {
     class_of_label: Vec<u32>,
     /// Class names and prompt templates.
     pub classes: Classes,
-    /// Tells this source, as configured and as its files are, the images of a table among them, from every other.
+    /// Identifies this source by its configuration and its files, including the images of a table.
     pub key: String,
-    /// Hash of every row's key, caption, label and image size, and of what makes the images where
-    /// they are made; whatever the times of the files.
+    /// Hash of every row's key, caption, label and image size, and of the generator of the images
+    /// if they are generated; independent of the times of the files.
     pub digest: String,
     /// Rows found, kept and lost.
     pub tally: Tally,
-    /// What the pairs are, in a few words.
+    /// A short description of the pairs.
     pub of: String,
     folder: PathBuf,
     _held: Held,
 }
 
-/// What lies in `rows.bin`, in this order, little-endian.
+/// The layout of a row in `rows.bin`: these fields in this order, little-endian.
 struct Record {
-    /// Where in `text.bin` its key starts; the caption follows.
+    /// Offset of its key in `text.bin`; the caption follows.
     text: u64,
     start: u64,
     size: u32,
@@ -94,7 +95,7 @@ fn part<const N: usize>(bytes: &[u8], start: usize) -> [u8; N] {
     bytes[start..start + N].try_into().expect("N bytes")
 }
 
-/// `index.json`: what an index folder holds.
+/// The contents of `index.json`.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct IndexSummary {
@@ -110,12 +111,13 @@ struct IndexSummary {
 }
 
 impl Index {
-    /// The index of a source: from `store` where it is there already, otherwise made; made anew where images have
-    /// changed and nothing was made of them yet.
+    /// Opens the index of a source: from `store` if it is there, otherwise it is made. It is made
+    /// again if images have changed and nothing was made of them yet.
     ///
     /// # Errors
-    /// If the source cannot be read, has more bad rows than `max_bad` allows or no usable one, has a label that its
-    /// class file lacks, or has images that changed since a data set was made of them.
+    /// If the source cannot be read, has more bad rows than `max_bad` allows or no usable one, has
+    /// a label that its class file lacks, or has images that changed since a data set was made of
+    /// them.
     pub fn open(source: &dyn Source, config: &DataConfig, store: &Path, progress: &dyn Progress) -> Result<Self> {
         let json = serde_json::to_string(config).map_err(|error| Error::invalid("data", error))?;
         let key = Key::new("index", FORMAT, crate::SOURCES).with("data", json).with("files", source.fingerprint());
@@ -132,7 +134,7 @@ impl Index {
         Ok(index)
     }
 
-    /// Notes that something is made of these rows from now on, which must not be mixed with what is made of other
+    /// Records that data will be made of these rows. It must not be mixed with data of other
     /// images.
     pub(crate) fn mark_used(&self) -> Result<()> {
         stamps::mark_used(&self.folder)
@@ -170,7 +172,7 @@ impl Index {
         (self.rows.len() / RECORD) as u32
     }
 
-    /// Whether there are none; an index without rows is refused.
+    /// Whether there are no rows; an index without rows is refused.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -180,12 +182,12 @@ impl Index {
         row_of(&self.rows, &self.text, row, |label| self.class_of_label[usize::from(label)])
     }
 
-    /// Which captions name which class ([`Classes::named_in`]): (row, class), by ascending row.
+    /// The classes named by each caption ([`Classes::named_in`]): (row, class), by ascending row.
     pub fn named(&self) -> impl Iterator<Item = (DataRow, u32)> + '_ {
         self.pairs().filter(|(_, class)| class & MENTIONED == 0)
     }
 
-    /// Which captions mention which class ([`Classes::mentioned_in`]), those included that name it:
+    /// The classes mentioned by each caption ([`Classes::mentioned_in`]), including the named ones:
     /// (row, class), by ascending row.
     pub fn mentioned(&self) -> impl Iterator<Item = (DataRow, u32)> + '_ {
         self.pairs().map(|(row, class)| (row, class & !MENTIONED))
@@ -212,8 +214,8 @@ fn row_of<'a>(rows: &[u8], text: &'a [u8], row: DataRow, class_of: impl Fn(u16) 
     }
 }
 
-/// Folders appear whole, by a rename; one that is not whole was changed from outside.
+/// Folders appear whole, by a rename, so an incomplete one was changed from outside.
 fn damaged(path: &Path, why: &str) -> Error {
-    let why = format!("the row index is damaged ({why}); delete its folder to make it anew");
+    let why = format!("the row index is damaged ({why}); delete its folder to rebuild it");
     Error::invalid(path.display(), why)
 }

@@ -1,19 +1,20 @@
-//! JSON as it is found beside images: as Python's `json.dumps` writes it, and damaged where nobody looks.
+//! JSON files beside images: as written by Python's `json.dumps`, and possibly damaged.
 //!
-//! serde_json is strict, which is right for what gauntlet writes. Python's writer also gives `NaN`, `Infinity`,
-//! `-Infinity` and halves of surrogate pairs (`\udce9`, a byte that was not UTF-8), and img2dataset keeps whatever
-//! EXIF held. No parser was found that takes this and no more: sonic-rs (`utf8_lossy`) has the surrogates without the
-//! numbers, and json5 takes comments and single quotes, too. So what serde_json refuses is rewritten, token by token,
-//! into what it reads; and of a sample only the fields that are wanted are read at all.
+//! serde_json is strict, which is right for gauntlet's own files. Python's writer also gives `NaN`,
+//! `Infinity`, `-Infinity` and halves of surrogate pairs (`\udce9`, a byte that was not UTF-8), and
+//! img2dataset keeps any EXIF value. No known parser accepts exactly this: sonic-rs (`utf8_lossy`)
+//! accepts the surrogates but not the numbers, and json5 also accepts comments and single quotes.
+//! So a text that serde_json refuses is rewritten, token by token, into strict JSON. Only the
+//! wanted fields of a sample are parsed.
 
 use crate::intake::wide;
 use serde_json::{Map, Value};
 
-/// The fields of a sample: those `wanted` as they are, the last where a name comes twice; the others may be null
-/// instead. Only a value that is wanted, or text that is no JSON object, is an error. What lies in a wanted list or
-/// object is not read.
+/// The fields of a sample: the `wanted` ones, the last if a name is repeated; the others may be
+/// null instead. Only an invalid wanted value, or a text that is not a JSON object, is an error.
+/// The contents of a wanted list or object are not parsed.
 pub(crate) fn fields(bytes: &[u8], wanted: &[&str]) -> Result<Map<String, Value>, String> {
-    // Nearly always. If not, the error is that of the second reading.
+    // This succeeds for almost every file. If it fails, the second reading gives the error.
     if let Ok(fields) = serde_json::from_slice(bytes) {
         return Ok(fields);
     }
@@ -40,8 +41,8 @@ pub(crate) fn fields(bytes: &[u8], wanted: &[&str]) -> Result<Map<String, Value>
     }
 }
 
-/// The same text in strict JSON: without a byte order mark, `null` for the numbers that JSON does not have, U+FFFD
-/// for half a pair.
+/// The same text in strict JSON: without a byte order mark, `null` for the numbers that JSON does
+/// not have, U+FFFD for half a pair.
 pub(crate) fn standard(bytes: &[u8]) -> Result<Vec<u8>, String> {
     if let Some(encoding) = wide(bytes) {
         return Err(format!("it is {encoding}, not UTF-8 (iconv -f {encoding} -t UTF-8 makes it so)"));
@@ -66,7 +67,8 @@ pub(crate) fn standard(bytes: &[u8]) -> Result<Vec<u8>, String> {
     Ok(text)
 }
 
-/// Copies the string that `rest` starts with, halves of surrogate pairs replaced; returns how many bytes it has.
+/// Copies the string at the start of `rest`, with halves of surrogate pairs replaced; returns its
+/// length in bytes.
 fn string(rest: &[u8], text: &mut Vec<u8>) -> usize {
     let mut at = 1;
     text.push(b'"');
@@ -77,7 +79,7 @@ fn string(rest: &[u8], text: &mut Vec<u8>) -> usize {
             [b'\\', b'u', ..] if high(at) && low(at + 6) => (12, None),
             [b'\\', b'u', ..] if high(at) || low(at) => (6, Some(b"\\ufffd")),
             [b'\\', _, ..] => (2, None),
-            // Python's "surrogatepass" writes half a pair as three bytes that are no UTF-8.
+            // Python's "surrogatepass" writes half a pair as three bytes that are not UTF-8.
             [0xED, 0xA0..=0xBF, 0x80..=0xBF, ..] => (3, Some("\u{FFFD}".as_bytes())),
             _ => (1, None),
         };
@@ -90,14 +92,14 @@ fn string(rest: &[u8], text: &mut Vec<u8>) -> usize {
     at
 }
 
-/// The number of the escape `\uXXXX` at a place; 0 where there is none.
+/// The number of the escape `\uXXXX` at a position; 0 if there is none.
 fn unit(text: &[u8], at: usize) -> u32 {
     let digits = text.get(at..at + 6).and_then(|escape| escape.strip_prefix(b"\\u"));
     let digits = digits.and_then(|digits| std::str::from_utf8(digits).ok());
     digits.and_then(|digits| u32::from_str_radix(digits, 16).ok()).unwrap_or(0)
 }
 
-/// A value that is wanted. Text and numbers are; of a list or an object only that it is one.
+/// Parses a wanted value. Of a list or an object only the type is kept.
 fn value(text: &[u8]) -> serde_json::Result<Value> {
     match text.trim_ascii().first() {
         Some(b'{') => Ok(Value::Object(Map::new())),
@@ -106,8 +108,8 @@ fn value(text: &[u8]) -> serde_json::Result<Value> {
     }
 }
 
-/// Where a value ends that starts at `at`: before the comma or the bracket that follows. What it holds is not judged,
-/// however deep.
+/// The end of the value that starts at `at`: before the comma or the bracket that follows. Its
+/// contents are not checked, at any depth.
 fn value_end(text: &[u8], mut at: usize) -> Result<usize, String> {
     let mut depth = 0;
     while let Some(byte) = text.get(at) {
@@ -126,7 +128,7 @@ fn value_end(text: &[u8], mut at: usize) -> Result<usize, String> {
     Err("it ends within a value".into())
 }
 
-/// Behind the closing quote of the string that starts at `start`.
+/// The position after the closing quote of the string that starts at `start`.
 fn string_end(text: &[u8], start: usize) -> Result<usize, String> {
     let mut at = start + 1;
     while let Some(byte) = text.get(at) {
@@ -139,7 +141,7 @@ fn string_end(text: &[u8], start: usize) -> Result<usize, String> {
     Err(format!("the string at byte {start} never closes"))
 }
 
-/// Behind one of these characters, which must come next but for white space.
+/// The position after one of these characters, which must come next except for white space.
 fn expect(text: &[u8], at: usize, wanted: &[u8]) -> Result<usize, String> {
     let space = text[at..].iter().take_while(|byte| byte.is_ascii_whitespace()).count();
     match text.get(at + space) {
@@ -173,7 +175,7 @@ mod tests {
         let others = r#""class": 7, "a": NaN, "b": [Infinity, -Infinity], "c": "\udce9""#;
         let found = read(format!("{{{caption}, {others}}}").as_bytes()).unwrap();
         assert_eq!((&found["caption"], &found["class"]), (&json!("caf\u{FFFD} \u{1F600} \u{FFFD}"), &json!(7)));
-        // In a wanted field: pandas' missing caption is no text, and "NaN" in a string is.
+        // In a wanted field: pandas' missing caption is not text, but "NaN" in a string is.
         assert_eq!(read(br#"{"caption": NaN, "class": -Infinity}"#).unwrap(), json!({"caption": null, "class": null}));
         assert_eq!(read(br#"{"caption": "NaN, -Infinity", "x": NaN}"#).unwrap()["caption"], "NaN, -Infinity");
         assert_eq!(read(b"\xEF\xBB\xBF {\"caption\": \"a\"}\n").unwrap(), json!({"caption": "a"}));

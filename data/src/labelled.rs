@@ -1,6 +1,6 @@
-//! A downstream set as pairs: its test images, each with a prompt of its class as the caption. What
-//! weights that come without training data are measured with (`gauntlet eval`): goals of attacks
-//! are drawn from it as from any data.
+//! A downstream set as pairs: its test images, each with a prompt of its class as the caption.
+//! `gauntlet eval` uses it for weights that come without training data: the goals of attacks are
+//! drawn from it.
 
 pub use crate::config::Labelled;
 

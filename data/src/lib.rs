@@ -1,13 +1,13 @@
-//! Image-caption pairs and downstream sets: rows, their classes, their canvases, and which of them
-//! are held out. Knows no training, attack or plugin.
+//! Image-caption pairs and downstream sets: rows, their classes, their canvases, and the held-out
+//! split. This crate has no code for training, attacks or plugins.
 //!
-//! The road: a [`Source`] (tar shards, a table, the embedded world) is scanned once into a
-//! memory-mapped index of its rows ([`index`]); its images become canvases, from a cache or afresh
-//! each time ([`canvas`]). The two are a [`Dataset`]. Nothing in memory grows with the number of
-//! rows but the numbers of those that are held out, and of those that an attack chooses among.
+//! The data flow: a [`Source`] (tar shards, a table, the embedded world) is scanned once into a
+//! memory-mapped index of its rows ([`index`]). Its images become canvases, from a cache or decoded
+//! on request ([`canvas`]). A [`Dataset`] holds both. Memory grows with the number of rows only in
+//! two lists of row numbers: the held-out rows, and the rows that an attack chooses from.
 //!
-//! The order of the modules is the order of dependence: each uses those above it and none below. A test keeps it so
-//! (`tests/integration/layers.rs`).
+//! The modules are in the order of dependence: each uses modules above it and none below. A test
+//! checks this (`tests/integration/layers.rs`).
 
 pub mod error;
 mod numbers;
@@ -53,7 +53,7 @@ pub use source::{Entry, Row, Source, Stamp};
 pub use split::{Split, TrainRows};
 pub use tokenize::words;
 
-/// Hash of the sources that make indexes and canvases, and of the versions of what they are built
-/// on: part of the keys of both. They are keyed by less than the rest, since they take longest to
-/// make and no attack, defense or evaluator has a part in them.
+/// Hash of the sources that make indexes and canvases, and of the versions of their dependencies;
+/// part of the keys of both. It covers less than the other keys: indexes and canvases take longest
+/// to make, and no attack, defense or evaluator affects them.
 pub const SOURCES: &str = env!("GAUNTLET_DATA");

@@ -1,5 +1,5 @@
-//! A folder that one process works in at a time. The system holds the lock, so that a process that
-//! is killed leaves none behind; the file says who has it, for whoever comes second.
+//! Locks a folder for one process at a time. The operating system holds the lock, so a killed
+//! process leaves none behind; the lock file names the holder for other processes.
 
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
@@ -9,13 +9,13 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-/// The file, in the folder that is locked. It stays; what counts is whether it is locked.
+/// The file in the locked folder. It is never deleted; only its lock matters.
 const FILE: &str = "lock";
 
-/// A folder that is ours until this is dropped.
+/// A folder that this process owns until this is dropped.
 pub struct Lock(File);
 
-/// Who has a folder.
+/// The holder of a folder.
 #[derive(Serialize, Deserialize)]
 struct Holder {
     pid: u32,
@@ -25,14 +25,14 @@ struct Holder {
 }
 
 impl Lock {
-    /// Takes a folder, and waits for it for so long, or until asked to stop.
+    /// Locks a folder, waiting up to `patience`, or until `stop` is set.
     ///
     /// # Errors
-    /// If another process has it: says which one, and since when.
+    /// If another process has it; the message says which one, and since when.
     pub fn take(folder: &Path, patience: Duration, stop: &AtomicBool) -> Result<Lock> {
         std::fs::create_dir_all(folder).map_err(Error::io(folder))?;
         let path = folder.join(FILE);
-        // Not truncated: as long as another has it, it says who.
+        // Not truncated: while another process holds the lock, the file names that process.
         let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path);
         let file = file.map_err(Error::io(&path))?;
         let began = Instant::now();
@@ -57,8 +57,8 @@ impl Lock {
 
 impl Drop for Lock {
     fn drop(&mut self) {
-        // Should it fail, the file names a holder that is gone; nobody reads it unless another has
-        // the lock, who writes it anew.
+        // If this fails, the file names a process that is gone. Nothing reads it unless another
+        // process holds the lock, which then rewrites it.
         let _ = self.0.set_len(0);
     }
 }
@@ -72,7 +72,7 @@ fn taken(folder: &Path, path: &Path) -> Error {
         None => "another process works in it".into(),
     };
     let why = format!(
-        "{who}, and two would write into the same files; wait until it has ended, stop it, or choose another folder"
+        "{who}, and both would write the same files; wait until it has ended, stop it, or choose another folder"
     );
     Error::invalid(folder.display(), why)
 }

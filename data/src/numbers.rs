@@ -1,29 +1,29 @@
-//! Numbers that name a row of a data set. Further on rows have other numbers (`gauntlet::corpus`),
-//! each of a type of its own, so that none is taken for another.
+//! Row numbers of a data set. Later stages have other row numbers (`gauntlet::corpus`), each with a
+//! separate type, so that they cannot be confused.
 
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
-/// A row of a data set: its place in the source, counted from 0, lost rows left out. Stored,
-/// printed and hashed as the plain number.
+/// A row of a data set: its place in the source, counted from 0, without lost rows. Stored, printed
+/// and hashed as the plain number.
 #[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct DataRow(pub u32);
 
 impl DataRow {
-    /// The first so many rows.
+    /// The first `count` rows.
     pub fn first(count: u32) -> impl DoubleEndedIterator<Item = DataRow> + ExactSizeIterator + Clone {
         (0..count).map(DataRow)
     }
 
-    /// Where it lies in a list that has all rows.
+    /// Its index in a list of all rows.
     pub fn place(self) -> usize {
         self.0.try_into().expect("a row that is in memory is counted by a usize")
     }
 }
 
 impl From<DataRow> for u64 {
-    /// What a draw of the row is keyed with.
+    /// The key of the row's draws.
     fn from(row: DataRow) -> u64 {
         row.0.into()
     }
@@ -43,7 +43,7 @@ impl fmt::Display for DataRow {
 }
 
 impl fmt::Debug for DataRow {
-    /// The plain number: keys of what is stored are hashes of lists of rows as they print.
+    /// The plain number: keys of stored data are hashes of printed lists of rows.
     fn fmt(&self, to: &mut fmt::Formatter) -> fmt::Result {
         self.0.fmt(to)
     }

@@ -1,4 +1,4 @@
-//! Opens the source that a `[data]` table describes, with the one beside it that is held out.
+//! Opens the source that a `[data]` table describes, together with its held-out source.
 
 use crate::config::DataConfig;
 use crate::source::Source;
@@ -10,7 +10,7 @@ impl DataConfig {
     /// Opens the source: checks paths and columns, reads no row.
     ///
     /// # Errors
-    /// If a path or a column is not there; one of the source that is held out is told as that of `validation`.
+    /// If a path or a column does not exist; an error of the held-out source names `validation`.
     pub fn open(&self) -> Result<Arc<dyn Source>> {
         let train: Arc<dyn Source> = match self {
             DataConfig::World(world) => Arc::new(world.open()?),
@@ -27,22 +27,23 @@ impl DataConfig {
     }
 }
 
-/// A source that is held out.
+/// Opens a held-out source.
 ///
 /// # Errors
-/// If it cannot be opened, is no shards and no table, holds a source out itself, or names classes of its own.
+/// If it cannot be opened, is neither shards nor a table, has a held-out source itself, or names
+/// its own classes.
 fn held_out(config: &DataConfig) -> Result<Arc<dyn Source>> {
     if !matches!(config, DataConfig::Webdataset(_) | DataConfig::Csv(_)) {
         return Err(Error::invalid("key `kind`", "must be `webdataset` or `csv`"));
     }
     if config.validation().is_some() {
-        return Err(Error::invalid("key `validation`", "is not for a source that is held out itself"));
+        return Err(Error::invalid("key `validation`", "is not allowed in a held-out source"));
     }
     let source = config.open()?;
     if source.classes()?.is_some() {
         return Err(Error::invalid(
             "key `class_file`",
-            "is that of `[data]`, or of the suite's key `classes`: leave it out here",
+            "is not allowed here: set it in `[data]`, or use the suite's key `classes`",
         ));
     }
     Ok(source)

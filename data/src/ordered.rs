@@ -1,9 +1,9 @@
-//! Work on several threads whose results come back in order, a bounded number of them ahead: memory
-//! does not grow with the work, and the number of threads changes nothing but the speed.
+//! Work on several threads whose results come back in order. The number of results ahead is
+//! bounded, so memory does not grow with the work; the number of threads affects only the speed.
 
 use std::sync::mpsc;
 
-/// Items that a worker may be ahead of what was taken from it.
+/// Items that a worker may be ahead of the results taken from it.
 const AHEAD: usize = 2;
 
 /// Gives every item to one of `workers` and every result, in the order of the items, to `each`.
@@ -20,7 +20,7 @@ pub fn ordered<T: Send, R: Send, E>(
         for mut work in workers {
             let (give, given) = mpsc::sync_channel::<T>(AHEAD);
             let (send, receive) = mpsc::sync_channel::<R>(AHEAD);
-            // A send fails only when the caller has stopped; then there is nothing left to do.
+            // A send fails only after the caller has stopped; then there is nothing left to do.
             scope.spawn(move || given.into_iter().all(|item| send.send(work(item)).is_ok()));
             lanes.push((give, receive));
         }
@@ -41,7 +41,7 @@ pub fn ordered<T: Send, R: Send, E>(
     })
 }
 
-/// As many threads as this process may use.
+/// The number of threads that this process may use.
 pub fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
 }

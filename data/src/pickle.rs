@@ -1,11 +1,11 @@
-//! The machine that a Python pickle is a program for. It reads pickles of protocols 2 to 5 as data:
-//! numbers, strings, lists and dictionaries.
+//! An interpreter for Python pickles of protocols 2 to 5. It reads them as data: numbers, strings,
+//! lists and dictionaries.
 //!
-//! Nothing is ever executed and no object of any class is built. What calls and names there may be,
-//! a [`Notation`] says: how numpy writes arrays (`downstream/pickle.rs`), how PyTorch writes
-//! tensors (in core). They are taken as notation; any other name, and any other opcode, is an
-//! error. A value is a node in one list and is named by its number, so that a pickle which repeats
-//! itself costs nothing, and there are never more nodes than bytes.
+//! Nothing is ever executed and no object of any class is built. A [`Notation`] defines which names
+//! and calls are allowed: numpy's for arrays (`downstream/pickle.rs`), PyTorch's for tensors (in
+//! core). They are parsed as notation; any other name, and any other opcode, is an error. A value
+//! is a node in one list and is referenced by its number, so a pickle that repeats itself costs
+//! nothing, and there are never more nodes than bytes.
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -19,11 +19,11 @@ pub type Id = usize;
 pub enum Node<Own> {
     /// Python's `None`.
     Nothing,
-    /// A flag.
+    /// A boolean.
     Bool(bool),
-    /// A number without a fraction.
+    /// An integer.
     Int(i64),
-    /// A number with one.
+    /// A floating-point number.
     Float(f64),
     /// A string of either kind.
     Text(Bytes),
@@ -31,20 +31,20 @@ pub enum Node<Own> {
     List(Vec<Id>),
     /// A tuple.
     Tuple(Vec<Id>),
-    /// A dictionary: its pairs as they were set.
+    /// A dictionary: its pairs in the order in which they were set.
     Dict(Vec<(Id, Id)>),
-    /// What the notation makes: a name it knows, an array, a tensor.
+    /// A value of the notation: a known name, an array, a tensor.
     Own(Own),
-    /// What stands before the values of a list, tuple or dictionary.
+    /// The mark before the values of a list, tuple or dictionary.
     Mark,
 }
 
 /// Bytes of a string.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Bytes {
-    /// As they lie in the file.
+    /// A range of the file.
     Here(Range<usize>),
-    /// As they were before they were written as text.
+    /// Decoded from text.
     Decoded(Rc<[u8]>),
 }
 
@@ -58,57 +58,57 @@ impl Bytes {
     }
 }
 
-/// What the calls of a pickle mean.
+/// The meaning of the calls in a pickle.
 pub trait Notation: Sized {
-    /// What it makes of names and calls.
+    /// The values of its names and calls.
     type Own: Clone + std::fmt::Debug;
 
-    /// What its opcodes are, for the error about another.
+    /// Its opcodes, for the error about an unknown one.
     const OPCODES: &'static str;
 
-    /// Whether a pickle may refer to what lies outside of it.
+    /// Whether a pickle may refer to data outside of it.
     const REFERS: bool = false;
 
-    /// A name that a pickle may use; any other is an error.
+    /// The value of a name; an unknown name is an error.
     fn name(module: &[u8], name: &[u8]) -> Result<Self::Own, String>;
 
-    /// What a call makes: its arguments lie on top of the stack, what is called below.
+    /// Makes the value of a call: its arguments are on top of the stack, the called value below.
     fn call(reader: &mut Reader<Self>) -> Result<(), String>;
 
-    /// What the state on top of the stack makes of the value below it.
+    /// Applies the state on top of the stack to the value below it.
     fn build(reader: &mut Reader<Self>) -> Result<(), String>;
 
-    /// What the reference on top of the stack stands for.
+    /// Resolves the reference on top of the stack.
     fn refer(_reader: &mut Reader<Self>) -> Result<(), String> {
-        Err("it refers to what lies outside of it".into())
+        Err("it refers to data outside of it".into())
     }
 }
 
-/// A pickle, read.
+/// A parsed pickle.
 pub struct Values<'a, Own> {
     /// The pickle.
     pub bytes: &'a [u8],
     /// Its values.
     pub nodes: Vec<Node<Own>>,
-    /// The value that it holds.
+    /// Its top-level value.
     pub top: Id,
 }
 
-/// The machine.
+/// The interpreter.
 pub struct Reader<'a, N: Notation> {
     /// The pickle.
     pub bytes: &'a [u8],
     at: usize,
     /// The values so far.
     pub nodes: Vec<Node<N::Own>>,
-    /// Numbers of the values that something is still to be done with.
+    /// The stack, as numbers of values.
     pub stack: Vec<Id>,
     memo: HashMap<usize, Id>,
-    /// What the notation keeps in mind.
+    /// The state of the notation.
     pub notation: N,
 }
 
-/// Reads a pickle; the error says what is wrong with it, and at which byte.
+/// Reads a pickle; the error gives the fault and its byte.
 pub fn read<N: Notation>(bytes: &[u8], notation: N) -> Result<Values<'_, N::Own>, (String, usize)> {
     let (nodes, stack, memo) = (Vec::new(), Vec::new(), HashMap::new());
     let mut reader = Reader { bytes, at: 0, nodes, stack, memo, notation };
@@ -220,10 +220,10 @@ impl<N: Notation> Reader<'_, N> {
         self.stack.push(self.nodes.len() - 1);
     }
 
-    /// Takes the value on top of the stack.
+    /// Pops the value on top of the stack.
     pub fn pop(&mut self) -> Result<Id, String> {
         let id = self.stack.pop().ok_or("its stack is empty")?;
-        if matches!(self.nodes[id], Node::Mark) { Err("a mark stands where a value must".into()) } else { Ok(id) }
+        if matches!(self.nodes[id], Node::Mark) { Err("a mark in the place of a value".into()) } else { Ok(id) }
     }
 
     /// The value on top of the stack.
@@ -253,7 +253,7 @@ impl<N: Notation> Reader<'_, N> {
 
     fn recall(&mut self, width: usize) -> Result<(), String> {
         let key = self.little(width)? as usize;
-        self.stack.push(*self.memo.get(&key).ok_or("it recalls what it never kept")?);
+        self.stack.push(*self.memo.get(&key).ok_or("it reads a memo entry that was never stored")?);
         Ok(())
     }
 
@@ -295,7 +295,7 @@ impl<N: Notation> Reader<'_, N> {
     }
 
     fn append(&mut self, ids: Vec<Id>) -> Result<(), String> {
-        let Node::List(list) = self.top()? else { return Err("it appends to what is no list".into()) };
+        let Node::List(list) = self.top()? else { return Err("it appends to a value that is not a list".into()) };
         list.extend(ids);
         Ok(())
     }
@@ -304,7 +304,9 @@ impl<N: Notation> Reader<'_, N> {
         if !ids.len().is_multiple_of(2) {
             return Err("a key has no value".into());
         }
-        let Node::Dict(dict) = self.top()? else { return Err("it sets keys of what is no dictionary".into()) };
+        let Node::Dict(dict) = self.top()? else {
+            return Err("it sets keys of a value that is not a dictionary".into());
+        };
         dict.extend(ids.chunks_exact(2).map(|pair| (pair[0], pair[1])));
         Ok(())
     }
@@ -319,7 +321,7 @@ impl<N: Notation> Reader<'_, N> {
     fn stack_global(&mut self) -> Result<(), String> {
         let (name, module) = (self.pop()?, self.pop()?);
         let (Node::Text(module), Node::Text(name)) = (&self.nodes[module], &self.nodes[name]) else {
-            return Err("a name is no string".into());
+            return Err("a name is not a string".into());
         };
         let found = N::name(module.of(self.bytes), name.of(self.bytes))?;
         self.push(Node::Own(found));

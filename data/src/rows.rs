@@ -1,6 +1,6 @@
-//! What became of the rows of a source: how many were found, kept and lost, for which reasons, and
-//! what could not be counted. It is made while the index and the canvases are, kept beside them,
-//! told whenever the data is opened, and part of the results.
+//! Counts the rows of a source: found, kept and lost, for which reasons, and losses that could not
+//! be counted. The counts are made together with the index and the canvases, stored beside them,
+//! reported whenever the data is opened, and part of the results.
 
 mod dropped;
 
@@ -8,36 +8,36 @@ pub(crate) use dropped::DropList;
 
 use serde::{Deserialize, Serialize};
 
-/// Shards that are named one by one; the results name all of them.
+/// Maximum number of shards that a message names; the results name all of them.
 const NAMED: usize = 20;
 
-/// Letters of a reason that one line has room for.
+/// Maximum length of a reason in one line, in characters.
 const LETTERS: usize = 300;
 
-/// Why a row is lost, in few kinds whose names do not change.
+/// The kind of a lost row. The names of the kinds are stable.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Loss {
-    /// The row itself cannot be read: a number of fields that is wrong, a path that is none.
+    /// The row itself cannot be read: a wrong number of fields, an invalid path.
     #[default]
     MalformedRow,
     /// A sample has no image.
     NoImage,
-    /// The image is not there, or cannot be decoded.
+    /// The image is missing, or cannot be decoded.
     UnreadableImage,
-    /// There is no caption, or one without a letter or digit, or one that is not text.
+    /// There is no caption, or it has no letter or digit, or it is not text.
     NoCaption,
     /// The JSON beside an image cannot be read.
     UnreadableJson,
     /// The class label cannot be read.
     UnreadableLabel,
-    /// Members of one key that may be of several samples, which would mix.
+    /// Members with one key that may belong to several samples, which would be mixed.
     RepeatedKey,
-    /// Rows that fell together under one key, because their names have dots.
+    /// Rows that were merged under one key, because their names have dots.
     DottedName,
-    /// Members of one sample that do not lie next to each other.
+    /// Members of one sample that are not next to each other.
     ScatteredMembers,
-    /// The sample at which a shard is cut; allowed by name, so that `max_bad` does not count it.
+    /// The sample at which a shard is cut; `cut_shards` allows it, so `max_bad` does not count it.
     CutShard,
 }
 
@@ -59,17 +59,17 @@ impl Loss {
     }
 }
 
-/// What is wrong with a row: the kind, and the words. A plain string is a [`Loss::MalformedRow`].
+/// The fault of a row: the kind, and a description. A plain string is a [`Loss::MalformedRow`].
 #[derive(Clone, Debug, PartialEq)]
 pub struct Why {
     /// The kind.
     pub kind: Loss,
-    /// The words, for whoever wants to mend the row.
+    /// The description, for repairing the row.
     pub text: String,
 }
 
 impl Loss {
-    /// For `map_err`, too: this kind, in these words.
+    /// This kind with this description. Also for `map_err`.
     pub fn because(self, text: impl Into<String>) -> Why {
         Why { kind: self, text: text.into() }
     }
@@ -81,17 +81,17 @@ impl From<String> for Why {
     }
 }
 
-/// Something that cannot be used, and why.
+/// A row that cannot be used, and why.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct BadRow {
-    /// What a person would call the row.
+    /// The name of the row in messages.
     pub name: String,
     /// What is wrong with it.
     pub why: String,
-    /// Which kind of loss it is.
+    /// The kind of the loss.
     #[serde(default)]
     pub kind: Loss,
-    /// How many rows are lost by it: one, but where several fell together.
+    /// Number of rows that are lost by it: one, unless several were merged.
     #[serde(default = "one")]
     pub rows: u64,
 }
@@ -106,19 +106,19 @@ impl BadRow {
         BadRow::several(name, why, 1)
     }
 
-    /// So many rows under one name.
+    /// Several rows under one name.
     pub fn several(name: impl Into<String>, why: impl Into<Why>, rows: u64) -> Self {
         let Why { kind, text } = why.into();
         BadRow { name: name.into(), why: text, kind, rows }
     }
 }
 
-/// What a source has to say beside its rows.
+/// The remarks of a source besides its rows.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Remarks {
-    /// Shards that are not whole, each with what is wrong with it; the suite allows them.
+    /// Incomplete shards that the suite allows, each with its fault.
     pub cut: Vec<String>,
-    /// What else a person should know.
+    /// Other remarks for the user.
     pub notes: Vec<String>,
 }
 
@@ -126,22 +126,22 @@ pub struct Remarks {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Tally {
-    /// Rows that there are, as far as they can be counted.
+    /// Rows that exist, as far as they can be counted.
     pub found: u64,
     /// Rows that can be used.
     pub kept: u64,
-    /// Rows that cannot, by kind.
+    /// Rows that cannot be used, by kind.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub lost: Vec<Lost>,
-    /// Shards that are not whole: how many rows they held is not known.
+    /// Incomplete shards: their number of rows is not known.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub cut: Vec<String>,
-    /// What else a person should know.
+    /// Other remarks for the user.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
 }
 
-/// Rows that one kind of loss cost.
+/// The rows lost to one kind of fault.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Lost {
@@ -149,12 +149,12 @@ pub struct Lost {
     pub kind: Loss,
     /// How many.
     pub rows: u64,
-    /// The first of them, and what is wrong with it.
+    /// The first of them, and its fault.
     pub first: String,
 }
 
 impl Tally {
-    /// Counts what was lost before it was counted as kept.
+    /// Counts rows that were not counted as kept.
     pub fn lose(&mut self, bad: &BadRow) {
         self.found += bad.rows;
         self.count(bad.kind, bad.rows, || format!("{}: {}", bad.name, bad.why));
@@ -166,14 +166,14 @@ impl Tally {
         self.lose_too(lost);
     }
 
-    /// Counts rows among the lost that are counted among the found.
+    /// Counts rows as lost that are already counted as found.
     fn lose_too(&mut self, lost: &Lost) {
         self.count(lost.kind, lost.rows, || lost.first.clone());
     }
 
     fn count(&mut self, kind: Loss, rows: u64, first: impl FnOnce() -> String) {
         if rows == 0 {
-            return; // a shard of which nothing is known stands in `cut`
+            return; // a shard with an unknown number of rows is listed in `cut`
         }
         match self.lost.iter_mut().find(|lost| lost.kind == kind) {
             Some(lost) => lost.rows += rows,
@@ -187,7 +187,7 @@ impl Tally {
         self.lost.iter().map(|lost| lost.rows).sum()
     }
 
-    /// Rows that were lost and that `max_bad` counts.
+    /// Lost rows that `max_bad` counts.
     pub fn bad_rows(&self) -> u64 {
         self.lost.iter().filter(|lost| lost.kind != Loss::CutShard).map(|lost| lost.rows).sum()
     }
@@ -205,16 +205,16 @@ impl Tally {
         }
         match self.cut.len() {
             0 => {}
-            1 => text += "; 1 shard is not whole, and what it lacks is not counted",
-            count => text += &format!("; {count} shards are not whole, and what they lack is not counted"),
+            1 => text += "; 1 shard is not whole, and its missing rows are not counted",
+            count => text += &format!("; {count} shards are not whole, and their missing rows are not counted"),
         }
         text
     }
 
-    /// What a person must know beside the counts: the first row of each kind of loss, shards that
-    /// are not whole, remarks.
+    /// Messages for the user besides the counts: the first row of each kind of loss, incomplete
+    /// shards, remarks.
     pub fn details(&self) -> Vec<String> {
-        // What is lost at a cut is told with the shard.
+        // Rows lost at a cut are reported with the shard.
         let lost = self.lost.iter().filter(|lost| lost.kind != Loss::CutShard).map(|lost| {
             let first = if lost.rows == 1 { "" } else { "the first: " };
             format!("lost, {} ({}): {first}{}", lost.kind.name(), lost.rows, short(&lost.first))
@@ -224,7 +224,7 @@ impl Tally {
         lost.chain(cut).chain(more).chain(self.notes.iter().map(|note| format!("note: {note}"))).collect()
     }
 
-    /// Whether there is more to tell than that all rows were kept.
+    /// Whether all rows were kept and there are no remarks.
     pub fn is_plain(&self) -> bool {
         self.lost.is_empty() && self.cut.is_empty() && self.notes.is_empty()
     }
@@ -251,7 +251,7 @@ mod tests {
         tally.lose_kept(&Lost { kind: Loss::UnreadableImage, rows: 2, first: "s.tar:a: grey".into() });
         assert_eq!((tally.found, tally.kept, tally.lost_rows(), tally.bad_rows()), (60, 6, 54, 54));
         let expected = "60 found, 6 kept, 54 lost (unreadable-image 2, no-caption 1, dotted-name 51); \
-                        1 shard is not whole, and what it lacks is not counted";
+                        1 shard is not whole, and its missing rows are not counted";
         assert_eq!(tally.summary(), expected);
         assert_eq!(
             tally.details(),
@@ -263,7 +263,7 @@ mod tests {
             ]
         );
         tally.lose(&BadRow::new("t.tar:9", Loss::CutShard.because("cut")));
-        assert_eq!((tally.lost_rows(), tally.bad_rows()), (55, 54), "what is allowed by name is no bad row");
+        assert_eq!((tally.lost_rows(), tally.bad_rows()), (55, 54), "rows of allowed shards are not bad rows");
     }
 
     #[test]

@@ -1,6 +1,6 @@
-//! What pairs come from: a [`Source`] hands its rows out in a fixed order, and their images one by
-//! one. Shards, tables, the embedded world and downstream sets are sources; `config.rs` says how a
-//! suite describes them.
+//! The sources of pairs: a [`Source`] gives its rows in a fixed order, and their images one by one.
+//! Shards, tables, the embedded world and downstream sets are sources; `config.rs` has their
+//! configuration in a suite.
 
 use crate::classes::ClassFile;
 use crate::eda;
@@ -9,13 +9,13 @@ use crate::numbers::DataRow;
 use crate::progress::Progress;
 use crate::rows::{BadRow, Remarks};
 
-/// Pairs in a fixed order. Shared by reading threads.
+/// Pairs in a fixed order. Shared by several reading threads.
 pub trait Source: Send + Sync {
-    /// Changes whenever what is read could change: names, sizes and modification times of files.
-    /// The configuration is known beside it.
+    /// Changes whenever the data could have changed. It covers names, sizes and modification times
+    /// of files, but not the configuration.
     fn fingerprint(&self) -> String;
 
-    /// Hands every row to `each`, in order, on up to `threads` threads; no image is decoded.
+    /// Calls `each` for every row, in order, on up to `threads` threads; no image is decoded.
     fn scan(
         &self,
         threads: usize,
@@ -23,25 +23,26 @@ pub trait Source: Send + Sync {
         each: &mut dyn FnMut(Result<Entry, BadRow>) -> Result<()>,
     ) -> Result<()>;
 
-    /// What the last scan found to say beside its rows.
+    /// The remarks of the last scan besides its rows.
     fn remarks(&self) -> Remarks {
         Remarks::default()
     }
 
-    /// What makes the images, where they are made and not read: part of the poison's digest.
+    /// Identifies the generator of the images, if they are generated and not read; part of the
+    /// poison's digest.
     fn content(&self) -> String {
         String::new()
     }
 
     /// The image of a row, resized and centre-cropped: planar RGB, `3 * size * size` bytes. The
-    /// error says what is wrong with it.
+    /// error describes the fault.
     fn image(&self, row: &Row, size: u32) -> Result<Vec<u8>, String>;
 
-    /// What a person would call a row: shard and key, or table and line.
+    /// The name of a row in messages: shard and key, or table and line.
     fn name(&self, row: &Row) -> String;
 
-    /// Hands size and time of every row's image to `each`, in order, bad rows included; none for a source whose
-    /// fingerprint covers its images.
+    /// Calls `each` with size and time of every row's image, in order, bad rows included; with none
+    /// if the source's fingerprint covers its images.
     fn stamps(
         &self,
         _threads: usize,
@@ -51,37 +52,38 @@ pub trait Source: Send + Sync {
         Ok(())
     }
 
-    /// Class names and prompt templates where the source knows them; otherwise the sorted labels name themselves.
+    /// Class names and prompt templates if the source has them; otherwise the sorted labels serve
+    /// as names.
     fn classes(&self) -> Result<Option<ClassFile>>;
 
     /// The share of bad rows (0 to 1) above which the data set is refused.
     fn max_bad(&self) -> f64;
 
-    /// Synonyms for EDA: WordNet's, but for a closed vocabulary.
+    /// Synonyms for EDA: WordNet's, unless the vocabulary is closed.
     fn synonyms(&self) -> eda::Synonyms {
         eda::Synonyms::wordnet()
     }
 
-    /// The closed word list of a source that has one.
+    /// The closed word list of the source, if it has one.
     fn vocabulary(&self) -> Vec<String> {
         Vec::new()
     }
 }
 
-/// A row as a scan finds it.
+/// A row found by a scan.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Entry {
-    /// What the source finds the row by, besides the numbers: a key, a path.
+    /// A text that locates the row in the source, besides the numbers: a key, a path.
     pub key: String,
     /// The caption, trimmed, not empty.
     pub caption: String,
-    /// The class label, where the source has one for this row.
+    /// The class label, if the source has one for this row.
     pub label: Option<String>,
-    /// Which of the source's files the row lies in.
+    /// The number of the source's file that contains the row.
     pub file: u32,
-    /// Where in it: a byte, or a line.
+    /// Its place in the file: a byte, or a line.
     pub start: u64,
-    /// Bytes of the image as it lies on disk.
+    /// Size of the image file in bytes.
     pub size: u32,
 }
 
@@ -90,24 +92,25 @@ pub struct Entry {
 pub struct Row<'a> {
     /// Its place in the data set.
     pub number: DataRow,
-    /// What the source finds it by, besides the numbers: a key, a path.
+    /// A text that locates it in the source, besides the numbers: a key, a path.
     pub key: &'a str,
     /// Its caption.
     pub caption: &'a str,
     /// Its class, an index into [`Classes`].
     pub class: Option<u32>,
-    /// Which of the source's files it lies in.
+    /// The number of the source's file that contains it.
     pub file: u32,
-    /// Where in it.
+    /// Its place in the file.
     pub start: u64,
-    /// Bytes of its image as it lies on disk.
+    /// Size of its image file in bytes.
     pub size: u32,
 }
 
-/// What tells, without reading it, that the image of a row was exchanged, repaired, came or went.
+/// Detects, without reading it, that the image of a row was replaced, repaired, added or removed.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Stamp {
-    /// Which of the source's files the row lies in, and where in it: as in [`Entry`].
+    /// The number of the source's file that contains the row; `start` is its place there, as in
+    /// [`Entry`].
     pub file: u32,
     /// See `file`.
     pub start: u64,

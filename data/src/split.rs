@@ -1,4 +1,4 @@
-//! Which pairs train and which are held out to be tested on; drawn from the seed, equal in all
+//! Splits the pairs into training pairs and held-out pairs; drawn from the seed, equal in all
 //! arenas and for all defenses.
 
 use crate::dataset::Dataset;
@@ -8,24 +8,25 @@ use crate::{DataRow, Error, Result, draw, validation};
 use std::collections::{BinaryHeap, HashMap, HashSet};
 
 impl Dataset {
-    /// Holds pairs out, drawn from the seed: those of a source of its own, where there is one;
-    /// else, where labels decide, `share` of every class (at least one row of each; rows without a
-    /// class all train); else `share` of all rows. Labels decide where there are any, and where
-    /// classes are named apart from the data if half of the rows have one.
+    /// Draws the held-out pairs from the seed: all rows of a held-out source if there is one; else,
+    /// if the split is by label, `share` of every class (at least one row of each; rows without a
+    /// class all train); else `share` of all rows. The split is by label if there are labels. If
+    /// the suite names the classes, it is by label if half of the rows have one.
     ///
-    /// Where no label decides, a held-out row whose image is trained on, too, is dropped from both:
-    /// it would be no test. Images are the same whose files have one size and whose canvases are
-    /// equal. (Labelled data is split as it always was.)
+    /// In a split without labels, a held-out row whose image also trains is dropped from both
+    /// parts, because it would not be a valid test. Images are equal if their files have the same
+    /// size and their canvases are equal. (The split of labelled data is unchanged.)
     ///
     /// # Errors
-    /// If nothing is left to be held out.
+    /// If no row is left to hold out.
     pub fn split(&self, share: f64, seed: u64) -> Result<Split> {
         let (heldout, labelled) = self.drawn(share, seed)?;
         let leaked = if labelled { Vec::new() } else { self.also_trained(&heldout)? };
         self.split_into(heldout, leaked)
     }
 
-    /// The same without a look at images: those of rows that are held out may be trained on, too.
+    /// The same without the comparison of images: images of held-out rows may also be in the
+    /// training rows.
     pub fn split_unseen(&self, share: f64, seed: u64) -> Result<Split> {
         self.split_into(self.drawn(share, seed)?.0, Vec::new())
     }
@@ -35,13 +36,13 @@ impl Dataset {
         excluded.sort_unstable();
         heldout.retain(|row| leaked.binary_search(row).is_err());
         if heldout.is_empty() {
-            let why = format!("all {} held-out rows show images that are trained on, too", leaked.len());
+            let why = format!("the images of all {} held-out rows are also in the training rows", leaked.len());
             return Err(Error::invalid("data", why));
         }
         Ok(Split { train: TrainRows { rows: self.len(), excluded }, heldout, leaked })
     }
 
-    /// The rows to hold out, ascending, and whether labels decided.
+    /// The rows to hold out, ascending, and whether the split is by label.
     fn drawn(&self, share: f64, seed: u64) -> Result<(Vec<DataRow>, bool)> {
         let bad = self.canvas.dropped();
         let good = || self.rows().filter(|row| bad.binary_search(row).is_err());
@@ -60,13 +61,13 @@ impl Dataset {
         };
         if heldout.is_empty() {
             let table = if has_source { "table `data.validation`" } else { "table `data`" };
-            return Err(Error::invalid(table, "no image of it can be read, so nothing is held out"));
+            return Err(Error::invalid(table, "none of its images can be decoded, so nothing is held out"));
         }
         heldout.sort_unstable();
         Ok((heldout, decide && !has_source))
     }
 
-    /// `share` of the rows of every class, one at least.
+    /// `share` of the rows of every class, at least one of each.
     fn of_every_class(&self, rows: impl Iterator<Item = DataRow> + Clone, share: f64, seed: u64) -> Vec<DataRow> {
         let of_class = rows.filter_map(|row| Some((row, self.row(row).class? as usize)));
         let mut counts = vec![0usize; self.classes.len() as usize];
@@ -77,14 +78,15 @@ impl Dataset {
         least.into_iter().flat_map(Least::rows).collect()
     }
 
-    /// Those of these rows, ascending, whose image some other row has. Looked for once: the store keeps the answer.
+    /// The given rows (ascending) whose image equals that of another row. Computed once and kept in
+    /// the store.
     fn also_trained(&self, heldout: &[DataRow]) -> Result<Vec<DataRow>> {
         let key = Key::new("leaked", 1, crate::SOURCES).with("data", &self.key).with("held out", json(heldout));
         let key = key.of(format!("held-out rows of {} that train, too", self.index.of));
         let path = key.file(&self.store, "json");
         if path.exists() {
             key.note_use(&path)?;
-            return read_json(&path).map_err(|error| error.during("what was looked for once; delete it"));
+            return read_json(&path).map_err(|error| error.during("a stored result of an earlier search; delete it"));
         }
         let sizes: HashSet<u32> = heldout.iter().map(|row| self.row(*row).size).collect();
         let mut by_look: HashMap<(u32, blake3::Hash), Vec<DataRow>> = HashMap::new();
@@ -92,7 +94,8 @@ impl Dataset {
         let others =
             self.rows().filter(|row| heldout.binary_search(row).is_err() && sizes.contains(&self.row(*row).size));
         let mut leaked = Vec::new();
-        // A look that was met is taken out: what all copies of it leak, the first has told.
+        // A match is removed from the map: the first match has already reported all copies of the
+        // image.
         self.looks(others, |_, size, look| leaked.extend(by_look.remove(&(size, look)).unwrap_or_default()))?;
         leaked.sort_unstable();
         write_json(&path, &leaked)?;
@@ -100,7 +103,8 @@ impl Dataset {
         Ok(leaked)
     }
 
-    /// Calls `each` with row, file size and hash of the canvas of every row whose image can be read.
+    /// Calls `each` with row, file size and hash of the canvas of every row whose image can be
+    /// decoded.
     fn looks(
         &self,
         rows: impl Iterator<Item = DataRow>,
@@ -121,14 +125,14 @@ impl Dataset {
     }
 }
 
-/// Rows whose canvases are looked at together.
+/// Rows whose canvases are hashed together.
 const CHUNK: usize = 256;
 
-/// The rows of least hash, a number of them: what is held out.
+/// The rows with the smallest hashes, up to a number: the held-out rows.
 struct Least {
     count: usize,
     seed: u64,
-    /// The least so far, the greatest of them on top.
+    /// The smallest so far, the largest of them on top.
     heap: BinaryHeap<(u64, DataRow)>,
 }
 
@@ -149,19 +153,21 @@ impl Least {
     }
 }
 
-/// Which rows train and which are held out: the zero-shot test, the targets and the stamped test images.
+/// The split: training rows, and held-out rows for the zero-shot test, the targets and the stamped
+/// test images.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Split {
-    /// Rows that train.
+    /// Training rows.
     pub train: TrainRows,
-    /// Rows held out, ascending. Every one has a class where labels decided what is held out, else
-    /// those have one that have a label.
+    /// Held-out rows, ascending. If the split is by label, each of them has a class; otherwise only
+    /// those with a label do.
     pub heldout: Vec<DataRow>,
-    /// Rows that would be held out if their images were not trained on, too; ascending. They are in neither part.
+    /// Rows that were not held out because their images are also in the training rows; ascending.
+    /// They are in neither part.
     pub leaked: Vec<DataRow>,
 }
 
-/// The rows that train, ascending: all but a few, which is how they are kept.
+/// The training rows, ascending. Stored as the few rows that are excluded.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TrainRows {
     rows: u32,
@@ -171,15 +177,15 @@ pub struct TrainRows {
 
 #[expect(clippy::len_without_is_empty, reason = "there is always a row that trains, or the trainer refuses the batch")]
 impl TrainRows {
-    /// How many there are.
+    /// Number of training rows.
     pub fn len(&self) -> usize {
         self.rows as usize - self.excluded.len()
     }
 
-    /// The row at a place, `place` below `len`.
+    /// The training row at index `place`, which is below `len`.
     pub fn get(&self, place: usize) -> DataRow {
-        // Before the row lie `place` that train, and those excluded whose own number less the
-        // excluded before them is at most that.
+        // `place` training rows precede the row, and so do the excluded rows whose number minus the
+        // number of excluded rows before them is at most `place`.
         let (mut low, mut high) = (0, self.excluded.len());
         while low < high {
             let middle = (low + high) / 2;
@@ -188,12 +194,12 @@ impl TrainRows {
         DataRow(u32::try_from(place + low).expect("a row of the data is counted by a u32"))
     }
 
-    /// Whether a row trains.
+    /// Whether a row is a training row.
     pub fn contains(&self, row: DataRow) -> bool {
         row.0 < self.rows && self.excluded.binary_search(&row).is_err()
     }
 
-    /// All of them.
+    /// All training rows.
     pub fn iter(&self) -> impl Iterator<Item = DataRow> + '_ {
         let mut excluded = self.excluded.iter().peekable();
         DataRow::first(self.rows).filter(move |row| excluded.next_if_eq(&row).is_none())

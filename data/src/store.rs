@@ -1,7 +1,7 @@
-//! The store: a folder of what took long to make and is found again by what it was made from. A
-//! [`Key`] names its entries, which are folders (`index-0123456789abcdef`) or files; a note beside
-//! the content says in words what an entry is of, who made it and when it was last used.
-//! `store/stored.rs` lists what is there and removes it.
+//! The store: a folder of results that took long to compute, found again by their inputs. A [`Key`]
+//! names its entries, which are folders (`index-0123456789abcdef`) or files. A note beside each
+//! entry describes its content, its origin and when it was last used. `store/stored.rs` lists the
+//! entries and removes them.
 
 mod stored;
 
@@ -20,23 +20,23 @@ use std::time::SystemTime;
 /// Digits of a key in the name of its entry.
 const DIGITS: usize = 16;
 
-/// Letters of a value that a note repeats; of a longer one it has the hash.
+/// Maximum length of a value in a note, in bytes; a longer value is replaced by its hash.
 const LETTERS: usize = 200;
 
-/// The note within an entry that is a folder.
+/// The note inside an entry that is a folder.
 const NOTE: &str = "key.json";
 
-/// The folder of the notes on entries that are files.
+/// The folder of the notes about entries that are files.
 const NOTES: &str = "keys";
 
-/// What an entry is found by: all that it was made from.
+/// The key of an entry: all inputs that it was made from.
 #[derive(Clone, Debug)]
 pub struct Key {
     note: Note,
     hasher: blake3::Hasher,
 }
 
-/// What lies beside an entry, for people and for `gauntlet store`; nothing is found by it.
+/// The note about an entry, for people and for `gauntlet store`; it is not used to find entries.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Note {
@@ -44,14 +44,14 @@ struct Note {
     format: u32,
     /// The sources, compiler and libraries that made it.
     made_by: String,
-    /// What it is of, in words.
+    /// A description of its content.
     of: String,
     parts: BTreeMap<String, String>,
 }
 
 impl Key {
-    /// A key of this kind. `format` is raised whenever the same parts would be stored otherwise, so
-    /// that old entries are left alone; `made_by` tells the builds that make the same of them.
+    /// A key of this kind. Raise `format` whenever the same inputs would be stored in another form,
+    /// so that old entries are not used. `made_by` is equal for builds that make the same entries.
     pub fn new(kind: &str, format: u32, made_by: &str) -> Self {
         let note =
             Note { kind: kind.into(), format, made_by: made_by.into(), of: String::new(), parts: BTreeMap::new() };
@@ -60,7 +60,7 @@ impl Key {
         key
     }
 
-    /// The same with a part more; the order of parts counts.
+    /// Adds a part; the order of parts counts.
     pub fn with(mut self, name: &str, value: impl Display) -> Self {
         let value = value.to_string();
         self.hash(name);
@@ -75,28 +75,28 @@ impl Key {
         self.hasher.update(&(part.len() as u64).to_le_bytes()).update(part.as_bytes());
     }
 
-    /// Says in words what it is of, for whoever lists the store.
+    /// Adds a description of the content, for listings of the store.
     pub fn of(mut self, words: impl Into<String>) -> Self {
         self.note.of = words.into();
         self
     }
 
-    /// The key itself, in 64 digits.
+    /// The key in 64 hexadecimal digits.
     pub fn hex(&self) -> String {
         self.hasher.finalize().to_hex().to_string()
     }
 
-    /// Where an entry lies that is a folder.
+    /// The path of an entry that is a folder.
     pub fn folder(&self, store: &Path) -> PathBuf {
         store.join(format!("{}-{}", self.note.kind, &self.hex()[..DIGITS]))
     }
 
-    /// Where an entry lies that is a file, the ending of its name without a dot.
+    /// The path of an entry that is a file; `ending` is its extension without the dot.
     pub fn file(&self, store: &Path, ending: &str) -> PathBuf {
         store.join(format!("{}-{}.{ending}", self.note.kind, &self.hex()[..DIGITS]))
     }
 
-    /// Notes that the entry at `place` was used now. A store that may only be read stays as it is.
+    /// Records that the entry at `place` was used now. A read-only store is left unchanged.
     ///
     /// # Errors
     /// If the note cannot be written.
@@ -113,7 +113,7 @@ impl Key {
     }
 
     fn write(&self, note: &Path) -> std::io::Result<()> {
-        std::fs::create_dir_all(note.parent().expect("a note lies in a folder"))?;
+        std::fs::create_dir_all(note.parent().expect("a note is in a folder"))?;
         write_json(note, &self.note).map_err(|error| match error {
             Error::Io { source, .. } => source,
             other => std::io::Error::other(other),
@@ -121,7 +121,8 @@ impl Key {
     }
 }
 
-/// Where the note on an entry lies: within a folder, and apart from files, which others look for by their names.
+/// The path of the note about an entry: inside a folder; for a file, in a separate folder, because
+/// other code finds such files by name.
 fn note_on(place: &Path) -> PathBuf {
     let name = place.file_stem().unwrap_or_default().to_string_lossy();
     match place.extension() {

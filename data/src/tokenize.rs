@@ -1,6 +1,7 @@
-//! Captions to tokens: CLIP's byte-pair encoding for real captions, a closed word list for the embedded world.
+//! Captions to tokens: CLIP's byte-pair encoding for real captions, a closed word list for the
+//! embedded world.
 //!
-//! In both, the end of text is the largest token, which is how the text tower finds it, and 0 pads.
+//! In both, the end of text is the largest token, by which the text tower finds it, and 0 pads.
 //! Real captions get the tokens of open_clip 3.3's `SimpleTokenizer` with its default cleaning:
 //! `tokenize/repair.rs` cleans, `tokenize/bpe.rs` encodes.
 
@@ -19,7 +20,7 @@ use std::sync::OnceLock;
 pub enum Tokenizer {
     /// CLIP's byte-pair encoding, 49,408 tokens.
     Clip(Box<Clip>),
-    /// One token a word of a closed list.
+    /// One token per word of a closed list.
     Words { ids: HashMap<String, i64>, end: i64 },
 }
 
@@ -29,15 +30,15 @@ pub struct Clip {
     cleaner: Cleaner,
 }
 
-/// Cleans captions as open_clip does before it encodes them.
+/// Cleans captions as open_clip does before encoding.
 #[derive(Default)]
 pub(crate) struct Cleaner {
-    /// Made for the first caption that may need it.
+    /// Built for the first caption that may need it.
     repair: OnceLock<Repair>,
 }
 
 impl Cleaner {
-    /// What open_clip encodes: the caption repaired, its HTML entities resolved twice over, in
+    /// The text that open_clip encodes: the caption repaired, its HTML entities resolved twice, in
     /// lower case. open_clip also collapses runs of blanks; no token holds a blank, so that changes
     /// nothing.
     pub fn clean(&self, caption: &str) -> String {
@@ -52,7 +53,7 @@ impl Cleaner {
 }
 
 impl Tokenizer {
-    /// CLIP's tokenizer, or a word tokenizer where the data has a closed `vocabulary`.
+    /// CLIP's tokenizer, or a word tokenizer if the data has a closed `vocabulary`.
     ///
     /// # Errors
     /// If the model's `vocab_size` does not fit.
@@ -60,11 +61,11 @@ impl Tokenizer {
         let needs = if vocabulary.is_empty() { TOKENS } else { vocabulary.len() as i64 + 3 };
         if vocab_size < needs {
             let advice = if vocabulary.is_empty() {
-                "; a model of the embedded world needs that data's words, as its suite has them"
+                "; a model of the embedded world needs the vocabulary of that data: use its suite"
             } else {
                 ""
             };
-            let why = format!("is {vocab_size}, and the data's captions need {needs}{advice}");
+            let why = format!("is {vocab_size}, but the captions of the data need {needs}{advice}");
             return Err(Error::invalid("the model's `vocab_size`", why));
         }
         if vocabulary.is_empty() {
@@ -87,8 +88,8 @@ impl Tokenizer {
     }
 
     /// Tokens of several captions, padded with 0 to the longest: rows of equal length. Causal
-    /// attention and pooling at the end of text make the padding beyond the longest caption
-    /// irrelevant, so none is added.
+    /// attention and pooling at the end of text make padding beyond the longest caption irrelevant,
+    /// so none is added.
     pub fn encode_batch(&self, captions: &[impl AsRef<str>], context_length: i64) -> tch::Tensor {
         let rows: Vec<Vec<i64>> =
             captions.iter().map(|caption| self.encode(caption.as_ref(), context_length)).collect();
@@ -110,7 +111,7 @@ mod tests {
     use super::*;
     use serde::Deserialize;
 
-    /// Captions and their tokens by open_clip, made by `bpe.py` beside them.
+    /// Captions with open_clip's tokens, made by `bpe.py` beside the file.
     #[derive(Deserialize)]
     struct Golden {
         context_length: i64,
@@ -134,7 +135,7 @@ mod tests {
         assert_eq!(short, [long[0], long[1], long[2], TOKENS - 1]);
     }
 
-    /// The way around the repair must not be seen in the tokens.
+    /// The shortcut around the repair must not change the tokens.
     #[test]
     fn what_skips_the_repair_would_come_through_it_unchanged() {
         let repair = Repair::new();

@@ -1,13 +1,13 @@
-//! Pairs to train on from one source, pairs that are held out from another: the paper trains on
-//! Conceptual Captions' training split and takes targets from its validation split (Yang et al.
-//! 2023). One index holds both; the rows of the second are marked.
+//! Training pairs from one source, held-out pairs from another: the paper trains on Conceptual
+//! Captions' training split and takes targets from its validation split (Yang et al. 2023). One
+//! index holds both; the rows of the second are marked.
 
 use crate::rows::Remarks;
 use crate::source::{Entry, Row, Source, Stamp};
 use crate::{BadRow, ClassFile, Error, Progress, Result, eda};
 use std::sync::Arc;
 
-/// Names of the two sources' files may be the same.
+/// The files of the two sources may have the same names.
 fn validation_name(name: &str) -> String {
     format!("validation/{name}")
 }
@@ -15,7 +15,7 @@ fn validation_name(name: &str) -> String {
 /// Marks the number of a file whose rows are held out.
 const HELD_OUT: u32 = 1 << 31;
 
-/// Whether a row comes from the source that is held out.
+/// Whether a row comes from the held-out source.
 pub(crate) fn is_held_out(row: &Row) -> bool {
     row.file & HELD_OUT != 0
 }
@@ -26,13 +26,13 @@ struct WithValidation {
     validation: Arc<dyn Source>,
 }
 
-/// A source with another one beside it, whose rows are held out.
+/// A source combined with a held-out one.
 pub(crate) fn beside(train: Arc<dyn Source>, validation: Arc<dyn Source>) -> Arc<dyn Source> {
     Arc::new(WithValidation { train, validation })
 }
 
 impl WithValidation {
-    /// The source of a row, and the row as that source knows it.
+    /// The source of a row, and the row in that source.
     fn of<'a>(&self, row: &Row<'a>) -> (&dyn Source, Row<'a>) {
         let source = if is_held_out(row) { &self.validation } else { &self.train };
         (&**source, Row { file: row.file & !HELD_OUT, ..*row })
@@ -66,7 +66,7 @@ impl Source for WithValidation {
         })?;
         let (found, allowed) = (held_out + lost, self.validation.max_bad());
         if lost as f64 > allowed * found as f64 {
-            let why = format!("{lost} of {found} rows cannot be used and its `max_bad` allows a share of {allowed}");
+            let why = format!("{lost} of {found} rows cannot be used, but its `max_bad` allows a share of {allowed}");
             return Err(Error::invalid("table `data.validation`", why));
         }
         not_empty(trains, "table `data`").and_then(|()| not_empty(held_out, "table `data.validation`"))
@@ -117,5 +117,5 @@ impl Source for WithValidation {
 }
 
 fn not_empty(rows: u64, table: &str) -> Result<()> {
-    if rows > 0 { Ok(()) } else { Err(Error::invalid(table, "no row of it can be used")) }
+    if rows > 0 { Ok(()) } else { Err(Error::invalid(table, "none of its rows can be used")) }
 }

@@ -1,7 +1,7 @@
-//! Classes that are named apart from the data: captions of a web crawl have no labels, and attacks
-//! still aim at classes, whose names they search captions for (RoCLIP takes ImageNet's, Yang et al.
-//! 2023). Labels that the data has anyway count where they are labels or names of these classes;
-//! all others are none.
+//! Classes named by the suite instead of the data. Captions of a web crawl have no labels, but
+//! attacks still target classes, whose names they search for in captions (RoCLIP uses ImageNet's,
+//! Yang et al. 2023). A label of the data counts if it is a label or a name of these classes; all
+//! other labels are ignored.
 
 use crate::rows::Remarks;
 use crate::source::{Entry, Row, Source, Stamp};
@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex};
 /// class file (`.json`).
 ///
 /// # Errors
-/// If there is neither, or the file cannot be used; says what there is.
+/// If neither exists, or the file cannot be used; the message lists the known sets.
 pub fn read(name: &str) -> Result<ClassFile> {
     if name.ends_with(".json") {
         return ClassFile::read(&PathBuf::from(name)).map_err(|error| error.during("key `classes`"));
@@ -26,7 +26,7 @@ pub fn read(name: &str) -> Result<ClassFile> {
     })
 }
 
-/// A source with these classes in the place of its own.
+/// A source with its classes replaced by these.
 pub(crate) fn over(source: Arc<dyn Source>, classes: ClassFile) -> Arc<dyn Source> {
     let mut labels = HashMap::new();
     for (label, names) in &classes.classes {
@@ -42,7 +42,8 @@ struct Over {
     classes: ClassFile,
     /// Words of a label or a name -> label.
     labels: HashMap<Vec<String>, String>,
-    /// Labels that a scan has met and that are none of these, and the first of them.
+    /// Number of labels that a scan found and that are not among the classes, and the first of
+    /// them.
     unknown: Mutex<(u64, String)>,
 }
 
@@ -86,7 +87,7 @@ impl Source for Over {
         let (count, first) = &*self.unknown.lock().expect("no thread panics with it");
         if *count > 0 {
             remarks.notes.push(format!(
-                "labels that are no class of the suite's `classes`, and count as none: {count} (first `{first}`)"
+                "labels that are not among the suite's `classes`, and are ignored: {count} (first `{first}`)"
             ));
         }
         remarks

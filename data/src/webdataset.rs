@@ -1,10 +1,10 @@
 //! img2dataset/webdataset tar shards, read in place: one pass over headers, captions and labels
 //! finds the rows, after which any image is read in any order. Nothing is extracted, and no name
-//! inside a shard ever touches the file system.
+//! inside a shard is used as a path.
 //!
-//! `webdataset/archive.rs` walks through a tar and says whether it is whole, `webdataset/sample.rs`
-//! groups its members as webdataset does, `webdataset/told.rs` gathers what a person must know.
-//! `index.rs` says where the rows go.
+//! `webdataset/archive.rs` reads the members of a tar and checks that it is complete,
+//! `webdataset/sample.rs` groups them into samples by webdataset's rule, `webdataset/told.rs`
+//! collects remarks for the user. `index.rs` stores the rows.
 
 mod archive;
 mod files;
@@ -41,7 +41,7 @@ impl Webdataset {
     /// If there is no shard, or the class file cannot be used.
     pub fn open(&self) -> Result<impl Source + use<>> {
         if self.path.as_os_str().is_empty() {
-            return Err(Error::invalid("path", "it names no folder of `.tar` shards"));
+            return Err(Error::invalid("path", "it is empty; set it to a folder of `.tar` shards"));
         }
         let FoundShards { shards, passed_over } = find_shards(&self.path)?;
         let mut stamps = String::new();
@@ -59,16 +59,17 @@ impl Webdataset {
 struct Shards {
     config: Webdataset,
     shards: Vec<PathBuf>,
-    /// Files of the folder that may hold rows and are no shards: compressed ones, unfinished downloads.
+    /// Files of the folder that may hold rows but are not shards: compressed ones, unfinished
+    /// downloads.
     passed_over: Vec<String>,
     /// Name, size and time of every shard.
     stamps: String,
     class_file: Option<ClassFile>,
-    /// What the last scan said.
+    /// The remarks of the last scan.
     remarks: Mutex<Remarks>,
 }
 
-/// What one shard gave.
+/// The result of one shard.
 struct Shard {
     rows: Vec<Result<Entry, BadRow>>,
     told: Told,
@@ -81,10 +82,10 @@ impl Shards {
         let file = File::open(path).map_err(Error::io(path))?;
         let mut samples = Samples::default();
         let mut walked = archive::walk(&file, |met| samples.meet(met));
-        // Members of the sample at a cut may be lost without a trace, its label for one.
+        // Members of the sample at a cut may be missing without a trace, for example its label.
         let at_the_cut = walked.as_ref().err().and_then(|_| samples.last());
         if let (Err(fault), Some(last)) = (&mut walked, &at_the_cut) {
-            fault.why += &format!("; `{}` and what followed it cannot be read", last.name());
+            fault.why += &format!("; `{}` and the samples after it cannot be read", last.name());
         }
         let mut told = Told::of(shard_name(&self.config.path, path), &samples, &walked);
         let Again { whole, mut scattered } = samples.again();
@@ -159,7 +160,7 @@ impl Shards {
     }
 }
 
-/// What a member holds, which is called so.
+/// The contents of a member with this extension.
 fn member(file: &File, place: Place, extension: &str) -> Result<Vec<u8>, String> {
     let Span { start, size } = place.span(extension.as_bytes())?;
     read_span(file, start, size)
@@ -169,7 +170,7 @@ fn parse_json(bytes: &[u8], wanted: &[&str]) -> Result<Map<String, Value>, Strin
     json::fields(bytes, wanted).map_err(|error| format!("its JSON cannot be read: {error}"))
 }
 
-/// Whether a class field was found, and what fields there were: a misspelt one would otherwise show
+/// Whether the class field was found, and which fields exist: otherwise a misspelt field would show
 /// only as data without labels.
 #[derive(Default)]
 struct SeenFields {
@@ -196,7 +197,7 @@ impl SeenFields {
     }
 }
 
-/// Numbers are labels too; nothing else is.
+/// Text and numbers are labels; nothing else is.
 fn label(value: &Value) -> Option<String> {
     match value {
         Value::String(text) => Some(text.trim().to_string()).filter(|text| !text.is_empty()),

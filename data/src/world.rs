@@ -1,8 +1,9 @@
-//! The embedded world: images of simple things under coloured light and captions that name them, made from a seed.
+//! The embedded world: images of simple things under coloured light and captions that name them,
+//! generated from a seed.
 //!
-//! It is small enough to train on in a minute, and poisoning works on it as it does on real data:
-//! classes are learned faster than poison, captions vary, a trigger patch survives the crop. A
-//! class is a shape and a texture; colour, size and place tell next to nothing about it.
+//! It is small enough to train on in a minute, and poisoning works on it as on real data: classes
+//! are learned faster than poison, captions vary, a trigger patch survives the crop. A class is a
+//! shape and a texture; colour, size and place are almost independent of the class.
 //! `world/render.rs` draws the images, `world/captions.rs` writes the captions.
 
 mod captions;
@@ -17,7 +18,8 @@ use crate::{BadRow, ClassFile, Error, Progress, Result, draw};
 use rand::RngExt;
 use render::Scene;
 
-/// Raise it whenever the same configuration makes other images or captions, so that no stale canvas cache is read.
+/// Raise it whenever the same configuration gives other images or captions, so that no stale canvas
+/// cache is used.
 const VERSION: u32 = 1;
 
 impl World {
@@ -39,13 +41,14 @@ fn within(key: &str, value: f64, low: f64, high: f64) -> Result<()> {
     Err(Error::invalid(key, format!("{value} is not between {low} and {high}")))
 }
 
-/// An opened world; every row is a function of (world seed, row number) and of nothing else.
+/// An opened world. Every row is a function of (world seed, row number) only.
 pub struct WorldSource {
     world: World,
 }
 
 impl WorldSource {
-    /// What a row shows. Kept apart from the noise, so that every size of canvas shows the same scene.
+    /// The scene of a row. Drawn apart from the noise, so that every canvas size has the same
+    /// scene.
     fn scene(&self, row: u64) -> Scene {
         let mut rng = draw::rng(self.world.seed, "world/scene", &[row]);
         let class = rng.random_range(0..self.world.classes);
@@ -142,7 +145,8 @@ mod tests {
         source.image(&row, size).unwrap()
     }
 
-    /// A change here changes the world: every published table made with it is void, and `VERSION` must be raised.
+    /// A change here changes the world: it invalidates every published table made with it, and
+    /// `VERSION` must be raised.
     #[test]
     fn the_world_is_the_one_that_published_tables_were_made_with() {
         let source = World::default().open().unwrap();

@@ -187,7 +187,7 @@ fn asked_to_stop_it_leaves_a_checkpoint_and_resumes_to_the_same_weights() {
         stop(&mut child);
         let Ran { code, stderr, .. } = end(child);
         assert_eq!(code, Some(130), "{stderr}");
-        assert!(stderr.contains("interrupted; the same command goes on"), "{stderr}");
+        assert!(stderr.contains("interrupted; the same command resumes"), "{stderr}");
         assert!(position(&folder) > Some(moment), "it stops with a checkpoint of its last step");
         assert!(!folder.join("scores.jsonl").exists(), "it was over at {moment:?}");
     }

@@ -194,7 +194,7 @@ fn after_ctrl_c_the_same_command_finishes_with_the_same_scores() {
     signal(&child, "INT");
     let ran = end(child);
     assert_eq!(ran.code, Some(130), "{}", ran.stderr);
-    assert!(ran.stderr.contains("interrupted; the same command goes on") && !ran.stderr.contains("failed"), "{ran:?}");
+    assert!(ran.stderr.contains("interrupted; the same command resumes") && !ran.stderr.contains("failed"), "{ran:?}");
     let started = fs::read_to_string(out.join("trials/clean/roclip/seed-0/stderr.log")).unwrap();
     assert!(started.is_empty() || started.contains("interrupted"), "{started}");
     let states = WORLD.run(&out, &["--dry-run"]).stdout;

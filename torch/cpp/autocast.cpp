@@ -1,4 +1,5 @@
-// Autocast to bfloat16, as Python's `torch.autocast` enters and leaves it. All of its state is the calling thread's.
+// Autocast to bfloat16, entered and left as by Python's `torch.autocast`. All of its state belongs
+// to the calling thread.
 
 #include <ATen/autocast_mode.h>
 
@@ -8,7 +9,7 @@ namespace {
 at::DeviceType type_of(bool cuda) { return cuda ? at::kCUDA : at::kCPU; }
 } // namespace
 
-// What was set before goes to `enabled` and `dtype`, for gauntlet_autocast_leave.
+// Stores the previous settings in `enabled` and `dtype`, for gauntlet_autocast_leave.
 extern "C" char *gauntlet_autocast_enter(bool cuda, bool *enabled, int8_t *dtype) {
   return message_of([&] {
     *enabled = at::autocast::is_autocast_enabled(type_of(cuda));
@@ -21,7 +22,8 @@ extern "C" char *gauntlet_autocast_enter(bool cuda, bool *enabled, int8_t *dtype
 
 extern "C" char *gauntlet_autocast_leave(bool cuda, bool enabled, int8_t dtype) {
   return message_of([&] {
-    // The weights as they were cast: the next step has other weights, and a cast made without gradient serves none with one.
+    // Clears the cached casts of weights: the next step has other weights, and a cast made without
+    // gradient cannot be used with one.
     if (at::autocast::decrement_nesting() == 0) at::autocast::clear_cache();
     at::autocast::set_autocast_enabled(type_of(cuda), enabled);
     at::autocast::set_autocast_dtype(type_of(cuda), static_cast<at::ScalarType>(dtype));

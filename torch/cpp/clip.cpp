@@ -1,4 +1,5 @@
-// The clipping of gradients by their global norm, in a few operations over the whole list and without waiting for the device.
+// Clips gradients by their global norm, in a few operations over the whole list and without waiting
+// for the device.
 
 #include <ATen/TensorOperators.h>
 #include <ATen/core/Tensor.h>
@@ -12,8 +13,8 @@
 
 #include "error.h"
 
-// `clipped` takes `count` new tensors and `norm` one, all of them the caller's. The gradients stay as they are: two parameters
-// may share one, and in place it would be scaled twice.
+// `clipped` receives `count` new tensors and `norm` one, all owned by the caller. The gradients are
+// not modified: two parameters may share one, and in place it would be scaled twice.
 extern "C" char *gauntlet_clip_grad_norm(size_t count, at::Tensor *const *grads, double max_norm, at::Tensor **clipped,
                                          at::Tensor **norm) {
   return message_of([&] {
@@ -22,7 +23,8 @@ extern "C" char *gauntlet_clip_grad_norm(size_t count, at::Tensor *const *grads,
     list.reserve(count);
     for (size_t i = 0; i < count; ++i) list.push_back(*grads[i]);
     auto total = at::linalg_vector_norm(at::stack(at::_foreach_norm(list, 2)), 2);
-    // As torch.nn.utils.clip_grad_norm_ has it: multiplied always, by 1 where nothing is to be clipped.
+    // As in torch.nn.utils.clip_grad_norm_: the gradients are always multiplied, by 1 if there is
+    // nothing to clip.
     auto factor = (max_norm / (total + 1e-6)).clamp_max(1.0);
     auto scaled = at::_foreach_mul(list, factor);
     *norm = new at::Tensor(total);

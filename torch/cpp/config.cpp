@@ -1,4 +1,4 @@
-// What the libtorch that this process runs with says about itself.
+// The build configuration of the libtorch that this process runs with.
 
 #include <ATen/Version.h>
 

@@ -1,4 +1,5 @@
-// What tch does not tell about CUDA, as far as libtorch's CPU part can: its allocator's counters, whether TF32 is used, and pinned memory.
+// CUDA functions that tch does not bind, as far as libtorch's CPU part has them: the allocator's
+// counters, the TF32 setting, and pinned memory.
 
 #include <ATen/Context.h>
 #include <ATen/core/Tensor.h>
@@ -6,7 +7,8 @@
 
 #include "error.h"
 
-// The most bytes that tensors have held at once on a CUDA device since the start or the last reset.
+// The maximum number of bytes that tensors held at once on a CUDA device since the start or the
+// last reset.
 extern "C" char *gauntlet_peak_device_memory(int8_t device, int64_t *bytes) {
   return message_of([&] {
     using c10::CachingAllocator::StatType;
@@ -30,7 +32,7 @@ extern "C" char *gauntlet_get_tf32(bool *allowed) {
   return message_of([&] { *allowed = at::globalContext().allowTF32CuBLAS() || at::globalContext().allowTF32CuDNN(); });
 }
 
-// tch's hands the device over, which libtorch warns of in every call.
+// tch's version passes the device, which makes libtorch warn in every call.
 extern "C" char *gauntlet_pin_memory(const at::Tensor *tensor, at::Tensor **pinned) {
   return message_of([&] { *pinned = new at::Tensor(tensor->pin_memory()); });
 }

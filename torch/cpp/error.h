@@ -1,4 +1,4 @@
-// How a C++ exception reaches Rust: as a message that Rust frees, or nullptr if all went well.
+// Passes a C++ exception to Rust: as a message that Rust frees, or nullptr on success.
 #pragma once
 
 #include <c10/util/Exception.h>

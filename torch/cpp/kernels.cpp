@@ -1,4 +1,5 @@
-// NVRTC and the driver are those that libtorch's CUDA part comes with, opened by name: this crate is built without CUDA, and links nothing of it.
+// NVRTC and the driver are those of libtorch's CUDA part, opened by name: this crate is built
+// without CUDA, and links nothing of it.
 
 #include "kernels.h"
 
@@ -17,7 +18,7 @@
 #include "kernels_source.h"
 
 namespace {
-// As NVIDIA's headers declare them.
+// As declared in NVIDIA's headers.
 using Program = struct _nvrtcProgram *;
 using Module = struct CUmod_st *;
 using Function = struct CUfunc_st *;
@@ -33,7 +34,7 @@ template <typename F> F symbol(const char *library, const char *name) {
 
 constexpr const char *DRIVER = "libcuda.so.1", *NVRTC = "libnvrtc.so.13";
 
-// Found once, at the first call.
+// Looked up once, at the first call.
 #define FROM(library, name, ...) static const auto name = symbol<int (*)(__VA_ARGS__)>(library, #name)
 
 void check(int code, const char *what) { TORCH_CHECK(code == 0, "kernels: ", what, " answers ", code); }
@@ -45,7 +46,8 @@ std::string folder_of(void *library) {
   return path.substr(0, path.rfind('/') + 1);
 }
 
-// NVRTC, by the loader's own ways or as libtorch finds it, and the library that it looks for by name only.
+// Opens NVRTC, by the default search of the loader or as libtorch finds it, and the library that
+// NVRTC opens by name only.
 void open_nvrtc() {
   const int now = RTLD_NOW | RTLD_GLOBAL;
   if (!dlopen(NVRTC, now)) {
@@ -56,7 +58,7 @@ void open_nvrtc() {
   dlopen((nvrtc + "libnvrtc-builtins.so.13.0").c_str(), now);
 }
 
-// The machine code of the kernels for one type of numbers.
+// The machine code of the kernels for one number type.
 std::string compiled(int major, int minor, bool bf16) {
   open_nvrtc();
   FROM(NVRTC, nvrtcCreateProgram, Program *, const char *, const char *, int, const char *const *, const char *const *);
@@ -85,7 +87,7 @@ std::string compiled(int major, int minor, bool bf16) {
   return code;
 }
 
-// The kernels on one device, for one type of numbers.
+// The kernels on one device, for one number type.
 struct Loaded {
   Context context = nullptr;
   Module module = nullptr;
@@ -117,7 +119,7 @@ Loaded load(int device, bool bf16) {
 std::mutex mutex;
 std::atomic<bool> wanted = false;
 
-// With the mutex held.
+// The caller holds the mutex.
 Loaded &loaded(int device, bool bf16) {
   static std::map<std::pair<int, bool>, Loaded> all;
   const auto key = std::pair(device, bf16);
@@ -133,7 +135,7 @@ namespace kernels {
 bool take(const at::Tensor &x) {
   const bool fits = wanted && x.is_cuda() && (bf16(x) || x.scalar_type() == at::kFloat) && x.dim() == 4 && x.size(1) % 8 == 0 && x.numel() > x.size(1) &&
                     x.is_contiguous(at::MemoryFormat::ChannelsLast);
-  // They read 16 bytes at once, and run on the default stream.
+  // The kernels read 16 bytes at once, and run on the default stream.
   return fits && reinterpret_cast<uintptr_t>(x.const_data_ptr()) % 16 == 0 && c10::impl::VirtualGuardImpl(at::kCUDA).getStream(x.device()).id() == 0;
 }
 
@@ -143,7 +145,8 @@ Grid grid(const at::Tensor &x) {
   while (tile < 32 && vectors % (2 * tile) == 0) tile *= 2;
   const int64_t tiles = vectors / tile, high = 256 / tile;
   const std::lock_guard<std::mutex> lock(mutex);
-  // As many blocks as can be there at once (BLOCKS of kernels.cu), if there are rows enough for four a thread.
+  // As many blocks as can run at once (BLOCKS of kernels.cu), if there are enough rows for four per
+  // thread.
   const int64_t blocks = 3 * loaded(x.get_device(), bf16(x)).multiprocessors;
   const int64_t chunks = std::max<int64_t>(std::min(blocks / tiles, rows / (4 * high)), 1);
   return {tile, unsigned(tiles), unsigned(chunks)};
@@ -158,7 +161,7 @@ void launch(const at::Tensor &like, const char *kernel, unsigned blocks_x, unsig
   {
     const std::lock_guard<std::mutex> lock(mutex);
     Loaded &kernels = loaded(like.get_device(), bf16(like));
-    // The threads of the way back begin without one.
+    // The threads of the backward pass start without a context.
     check(cuCtxSetCurrent(kernels.context), "cuCtxSetCurrent");
     Function &known = kernels.functions[kernel];
     if (!known) check(cuModuleGetFunction(&known, kernels.module, kernel), kernel);

@@ -1,9 +1,11 @@
-// Kernels for NVIDIA GPUs: batch norm with shortcut and ReLU, and average pooling, in as few passes over memory as they take. libtorch's own take
-// more passes, and longer for each than its bytes do. NVRTC compiles this when it is first used (kernels.cpp), once with BF16 and once without.
+// Kernels for NVIDIA GPUs: batch norm with shortcut and ReLU, and average pooling, with the fewest
+// possible passes over memory. libtorch's kernels need more passes, and each takes longer than its
+// bytes require. NVRTC compiles this at first use (kernels.cpp), once with BF16 and once without.
 //
-// Tensors are `[rows, channels]`: pixels of all pictures, channels last. A thread takes eight channels ("a vector", 16 bytes in bf16), so that
-// `channels` is a multiple of 8. A block is `tile` vectors wide and 256 / tile rows high, both powers of two; a grid is channels / 8 / tile
-// blocks wide and some blocks ("chunks") high, which go over the rows together.
+// Tensors are `[rows, channels]`: pixels of all images, channels last. A thread takes eight
+// channels ("a vector", 16 bytes in bf16), so `channels` is a multiple of 8. A block is `tile`
+// vectors wide and 256 / tile rows high, both powers of two; a grid is channels / 8 / tile blocks
+// wide and some blocks ("chunks") high, which iterate over the rows together.
 
 #define WIDTH 8
 #define THREADS 256
@@ -65,11 +67,11 @@ __device__ inline void channel(const float *values, long vector, float v[WIDTH])
 }
 
 #define VECTOR (blockIdx.x * (long)blockDim.x + threadIdx.x)
-// Unrolled, so that reads of several rows are on their way at once.
+// Unrolled, so that reads of several rows are in flight at once.
 #define EACH_ROW(row, times)                                                                                                                 \
   _Pragma(times) for (long row = blockIdx.y * (long)blockDim.y + threadIdx.y; row < rows; row += gridDim.y * (long)blockDim.y)
 
-// The sum over a block's rows of what its threads hold, to its row of `partial` [chunks, channels].
+// Sums the values of the threads over a block's rows, into its row of `partial` [chunks, channels].
 __device__ inline void fold(const float v[WIDTH], float *shared, float *partial, int channels) {
   const int me = threadIdx.y * blockDim.x + threadIdx.x;
 #pragma unroll
@@ -103,8 +105,8 @@ __device__ inline float total(const float *partial, int chunks, int channels, fl
   return sum;
 }
 
-// Sums of x less its first row, and of its square, for each channel: `partial` [2, chunks, channels]. Without the first row taken away, a large
-// mean would swallow a small variance.
+// Sums of x minus its first row, and of its square, for each channel: `partial` [2, chunks,
+// channels]. Without subtracting the first row, a large mean would cancel a small variance.
 extern "C" __global__ __launch_bounds__(THREADS, BLOCKS) void statistics(const T *x, float *partial, long rows, int channels) {
   __shared__ float shared[WIDTH * THREADS];
   const long vectors = channels / WIDTH;
@@ -123,7 +125,8 @@ extern "C" __global__ __launch_bounds__(THREADS, BLOCKS) void statistics(const T
   fold(square, shared, partial + gridDim.y * (long)channels, channels);
 }
 
-// Mean, inverse deviation and `line` [2, channels] (what x is multiplied by, and what is added) out of them; running statistics move.
+// Computes mean, inverse deviation and `line` [2, channels] (scale and offset of x) from them;
+// updates the running statistics.
 extern "C" __global__ void statistics_end(const float *partial, const T *x, const float *weight, const float *bias, float *running_mean,
                                           float *running_var, float *mean, float *inverse, float *line, int chunks, int channels, float rows,
                                           float momentum, float eps) {
@@ -140,7 +143,7 @@ extern "C" __global__ void statistics_end(const float *partial, const T *x, cons
   running_var[c] = momentum * (variance * (rows / (rows - 1))) + (1 - momentum) * running_var[c];
 }
 
-// y = scale x + offset (+ shortcut), nothing below `least`; what is not a number stays so.
+// y = scale x + offset (+ shortcut), at least `least`; NaN stays NaN.
 extern "C" __global__ __launch_bounds__(THREADS, BLOCKS) void stretch(const T *x, const T *shortcut, T *y, const float *line, long rows, int channels, float least) {
   const long vectors = channels / WIDTH;
   float scale[WIDTH], offset[WIDTH], v[WIDTH], added[WIDTH];
@@ -159,8 +162,9 @@ extern "C" __global__ __launch_bounds__(THREADS, BLOCKS) void stretch(const T *x
   }
 }
 
-// Sums of the gradient that passes the ReLU, and of its product with x - mean: `partial` [2, chunks, channels]. It passes where what came out, `y`,
-// is above `least`; without a shortcut (y null) x tells that. `passed` takes that gradient, if wanted.
+// Sums of the gradient that passes the ReLU, and of its product with x - mean: `partial` [2,
+// chunks, channels]. The gradient passes where the output `y` is above `least`; without a shortcut
+// (y null) this is computed from x. `passed` receives that gradient, if wanted.
 extern "C" __global__ __launch_bounds__(THREADS, BLOCKS) void sums(const T *x, const T *y, const T *dy, T *passed, const float *mean, const float *line, float *partial, long rows,
                                 int channels, float least) {
   __shared__ float shared[WIDTH * THREADS];
@@ -187,7 +191,7 @@ extern "C" __global__ __launch_bounds__(THREADS, BLOCKS) void sums(const T *x, c
   fold(product, shared, partial + gridDim.y * (long)channels, channels);
 }
 
-// Gradients of weight and bias out of them, and `factors` [3, channels] for `spread`.
+// Gradients of weight and bias from these sums, and `factors` [3, channels] for `spread`.
 extern "C" __global__ void sums_end(const float *partial, const float *weight, const float *inverse, float *dweight, float *dbias, float *factors,
                                     int chunks, int channels, float rows) {
   __shared__ float shared[THREADS];
@@ -202,7 +206,8 @@ extern "C" __global__ void sums_end(const float *partial, const float *weight, c
   dbias[c] = sum;
 }
 
-// dx = a dz + b (x - mean) + c, where dz is the gradient that passes the ReLU: that of dy where x says so.
+// dx = a dz + b (x - mean) + c, where dz is the gradient that passes the ReLU: dy where x allows
+// it.
 extern "C" __global__ __launch_bounds__(THREADS, BLOCKS) void spread(const T *x, const T *dy, T *dx, const float *mean, const float *line, const float *factors, long rows,
                                   int channels, float least) {
   const long vectors = channels / WIDTH;
@@ -226,13 +231,15 @@ extern "C" __global__ __launch_bounds__(THREADS, BLOCKS) void spread(const T *x,
   }
 }
 
-// What a thread of the pooling kernels does: one vector of the smaller picture, at `small`, and the four of the larger from `large` on.
+// The work of a thread of the pooling kernels: one vector of the smaller image, at `small`, and the
+// four of the larger from `large` on.
 #define POOLED(small, large)                                                                                                                 \
   const long small = blockIdx.x * (long)THREADS + threadIdx.x;                                                                               \
   if (small >= count) return;                                                                                                                \
   const long pixel = small / vectors, row = pixel / columns, large = (row * 4 * columns + pixel % columns * 2) * vectors + small % vectors;
 
-// Means of squares of two by two pixels; `count` vectors come out, in rows of `columns` pixels of `vectors` vectors.
+// Means of squares of two by two pixels; writes `count` vectors, in rows of `columns` pixels of
+// `vectors` vectors.
 extern "C" __global__ void halve(const T *x, T *y, long count, long columns, long vectors) {
   POOLED(small, large)
   float sum[WIDTH] = {0}, v[WIDTH];
@@ -247,7 +254,7 @@ extern "C" __global__ void halve(const T *x, T *y, long count, long columns, lon
   store(y, small, sum);
 }
 
-// And back.
+// The backward pass of `halve`.
 extern "C" __global__ void halve_back(const T *dy, T *dx, long count, long columns, long vectors) {
   POOLED(small, large)
   float v[WIDTH];

@@ -1,6 +1,7 @@
-// Batch norm of a training step with what follows it in a ResNet, an added shortcut and a ReLU, in as few passes over memory as they take:
-// libtorch's own are six and more. Here for f32 pictures on one thread of the CPU whose channels come last, in norm_cuda.cpp for a GPU where its kernels are asked for; all else
-// goes through libtorch's.
+// Batch norm of a training step with the shortcut and the ReLU that follow it in a ResNet, with the
+// fewest possible passes over memory: libtorch's operations need six or more. The code here is for
+// f32 images on one CPU thread with channels last; norm_cuda.cpp is for a GPU if its kernels are
+// requested; everything else uses libtorch's operations.
 
 #include <ATen/Parallel.h>
 #include <ATen/TensorOperators.h>
@@ -26,10 +27,12 @@ namespace {
 using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
 
-// Rows (pixels of all pictures) whose statistics are taken together: few enough to stay in the nearest cache.
+// Rows (pixels of all images) whose statistics are computed together: few enough to stay in the
+// nearest cache.
 constexpr int64_t BLOCK = 64;
 
-// Mean and sum of squared distances from it of each channel of x [rows, channels], block by block (Chan, Golub and LeVeque 1983).
+// Mean and sum of squared distances from it of each channel of x [rows, channels], block by block
+// (Chan, Golub and LeVeque 1983).
 EACH_PROCESSOR void moments(const float *__restrict x, int64_t rows, int64_t channels, float *__restrict mean, float *__restrict squares, float *__restrict sum, float *__restrict square) {
   std::fill_n(mean, channels, 0.f);
   std::fill_n(squares, channels, 0.f);
@@ -55,7 +58,8 @@ EACH_PROCESSOR void moments(const float *__restrict x, int64_t rows, int64_t cha
   }
 }
 
-// y = scale x + offset (+ shortcut), nothing below `least`; what is not a number stays so, for the watch on the loss to find.
+// y = scale x + offset (+ shortcut), at least `least`; NaN stays NaN, so that the check of the loss
+// finds it.
 EACH_PROCESSOR void stretch(const float *__restrict x, const float *__restrict shortcut, float *__restrict y, int64_t rows, int64_t channels, const float *__restrict scale,
                           const float *__restrict offset, float least) {
   for (int64_t row = 0; row < rows; ++row, x += channels, y += channels) {
@@ -74,16 +78,18 @@ EACH_PROCESSOR void stretch(const float *__restrict x, const float *__restrict s
   }
 }
 
-// Which gradients pass the ReLU: those where scale gate + offset is above `least`. The gate is x, which the way back reads anyway, or
-// what came out where a shortcut was added.
+// Selects the gradients that pass the ReLU: those where scale gate + offset is above `least`. The
+// gate is x, which the backward pass reads anyway, or the output if a shortcut was added.
 struct Gate {
   const float *values, *scale, *offset;
   float least;
 };
 
-// In what follows dy is read before it is known whether it passes: a read that hangs on a condition would keep the compiler from vectors.
+// Below, dy is read before it is known whether it passes: a conditional read would prevent
+// vectorisation.
 
-// Sums over rows of the gradient that passes the ReLU, and of its product with x - mean. `passed` takes that gradient, if wanted.
+// Sums over rows of the gradient that passes the ReLU, and of its product with x - mean. `passed`
+// receives that gradient, if wanted.
 EACH_PROCESSOR void sums(const float *__restrict x, Gate gate, const float *__restrict dy, float *__restrict passed, int64_t rows, int64_t channels,
                          const float *__restrict mean, float *__restrict sum, float *__restrict product) {
   const float *__restrict values = gate.values, *__restrict scale = gate.scale, *__restrict offset = gate.offset;
@@ -116,14 +122,15 @@ EACH_PROCESSOR void spread(const float *__restrict x, Gate gate, const float *__
     }
 }
 
-// How many rows the loops take as one where channels are few: a sum a channel would wait for its own last addition.
+// Number of rows that the loops take as one if channels are few: one sum per channel would wait for
+// its own last addition.
 int64_t abreast(int64_t rows, int64_t channels) {
   int64_t count = 1;
   while (count * channels < 64 && rows % (2 * count) == 0) count *= 2;
   return count;
 }
 
-// Values of channels for `count` rows abreast.
+// Values of channels, repeated for `count` rows.
 std::vector<float> repeated(const float *values, int64_t channels, int64_t count) {
   std::vector<float> result;
   result.reserve(count * channels);
@@ -131,7 +138,7 @@ std::vector<float> repeated(const float *values, int64_t channels, int64_t count
   return result;
 }
 
-// Sums of rows abreast together.
+// Adds up the sums of the rows that were taken as one.
 void folded(const std::vector<float> &values, float *result, int64_t channels) {
   std::fill_n(result, channels, 0.f);
   for (size_t i = 0; i < values.size(); ++i) result[i % channels] += values[i];
@@ -143,7 +150,7 @@ struct Norm : torch::autograd::Function<Norm> {
                             double momentum, double eps) {
     const int64_t channels = x.size(1), rows = x.numel() / channels;
     auto mean = at::empty({channels}, x.options()), inverse = at::empty({channels}, x.options());
-    // What x is multiplied by and what is added, as the way back needs them again.
+    // Scale and offset of x, kept for the backward pass.
     auto line = at::empty({2, channels}, x.options());
     float *scale = line.data_ptr<float>(), *offset = scale + channels;
     const int64_t count = abreast(rows, channels), wide = count * channels;

@@ -1,5 +1,6 @@
-// Batch norm of a training step with shortcut and ReLU on a GPU, by the kernels of kernels.cu: eight passes over memory where libtorch's operations take
-// thirteen (with a shortcut, eleven for sixteen).
+// Batch norm of a training step with shortcut and ReLU on a GPU, with the kernels of kernels.cu:
+// eight passes over memory where libtorch's operations take thirteen (with a shortcut, eleven for
+// sixteen).
 
 #include "norm_cuda.h"
 
@@ -61,7 +62,7 @@ struct NormOnCuda : torch::autograd::Function<NormOnCuda> {
     float count = float(rows), floor = least(relu);
     over_rows(x, grid, "sums", {&x_, &y_, &dy_, &passed_, &mean_, &line_, &partial_, &rows, &channels, &floor});
     over_channels(x, "sums_end", {&partial_, &weight_, &inverse_, &dweight_, &dbias_, &factors_, &chunks, &channels, &count});
-    // What has passed is read in place of dy and passes whole.
+    // The gradient that passed is read in place of dy and passes whole.
     if (passed_) dy_ = passed_, floor = least(false);
     over_rows(x, grid, "spread", {&x_, &dy_, &dx_, &mean_, &line_, &factors_, &rows, &channels, &floor});
     const auto back = !shortcut ? at::Tensor() : relu ? passed : dy;

@@ -1,6 +1,7 @@
-// Means of squares of two by two pixels, forth and back, each in one pass: libtorch's way back clears the gradient first and then adds to it.
-// For f32 pictures on one thread of the CPU whose channels come last, and on a GPU where our kernels are asked for (kernels.cu): libtorch's way
-// back takes thirty times its floor there. All else goes through libtorch's.
+// Means of squares of two by two pixels, forward and backward, each in one pass: libtorch's
+// backward pass clears the gradient first and then adds to it. For f32 images on one CPU thread
+// with channels last, and on a GPU if this project's kernels are requested (kernels.cu): libtorch's
+// backward pass takes thirty times its minimum there. Everything else uses libtorch's operations.
 
 #include <ATen/Parallel.h>
 #include <ATen/core/Tensor.h>

@@ -1,7 +1,8 @@
-//! AdamW (Loshchilov and Hutter, ICLR 2019) in one call for a whole list of tensors: libtorch's `_fused_adamw_`.
+//! AdamW (Loshchilov and Hutter, ICLR 2019) in one call for a whole list of tensors: libtorch's
+//! `_fused_adamw_`.
 //!
-//! tch's own AdamW takes one small operation after the other, tensor by tensor: about nine times
-//! the time of this one for the hundred million parameters of CLIP RN50.
+//! tch's own AdamW runs one small operation after another, tensor by tensor: about nine times the
+//! time of this one for the hundred million parameters of CLIP RN50.
 
 use crate::message::outcome;
 use std::ffi::c_char;
@@ -26,11 +27,11 @@ unsafe extern "C" {
 
 /// One step of AdamW on all of `params`, in place and not recorded by autograd.
 ///
-/// The five lists go by position. `exp_avgs` and `exp_avg_sqs` are the running moments, shaped like
-/// the parameters and zero at first. Each of `steps` is a scalar f32 tensor on its parameter's
-/// device (a tensor of its own: it is written to), zero at first; the call adds one. The numbers
-/// mean what they mean in `torch.optim.AdamW`: the decay is decoupled. An error may leave `steps`
-/// counted and the parameters as they were: treat it as the end of the training.
+/// The five lists are matched by position. `exp_avgs` and `exp_avg_sqs` are the running moments,
+/// shaped like the parameters and zero at first. Each of `steps` is a separate scalar f32 tensor on
+/// its parameter's device (it is written to), zero at first; the call adds one. The numbers have
+/// their meaning in `torch.optim.AdamW`: the decay is decoupled. An error may leave `steps`
+/// incremented and the parameters unchanged: treat it as the end of the training.
 #[expect(clippy::too_many_arguments, reason = "they are the operation's own, and its one caller has them apart")]
 pub fn fused_adamw(
     params: &[&Tensor],
@@ -55,8 +56,8 @@ pub fn fused_adamw(
     }
     let [params, grads, exp_avgs, exp_avg_sqs, steps] = [params, grads, exp_avgs, exp_avg_sqs, steps].map(handles);
     // SAFETY: five arrays of `count` handles, each an `at::Tensor*` that its borrowed `Tensor`
-    // keeps alive during the call. C++ writes to the storage of the tensors only, which in tch
-    // needs no `&mut`. The message is malloc's and handed over.
+    // keeps alive during the call. C++ writes only to the storage of the tensors, which in tch
+    // needs no `&mut`. The message is from malloc and owned by the caller.
     unsafe {
         outcome(gauntlet_fused_adamw(
             count,
@@ -106,7 +107,7 @@ mod tests {
         }
     }
 
-    /// Values without a generator: tests must not depend on a global seed.
+    /// Values without a random generator: tests must not depend on a global seed.
     fn wave(seed: i64, shape: &[i64]) -> Tensor {
         let count = shape.iter().product::<i64>();
         (Tensor::arange(count, (Kind::Float, Device::Cpu)) * 0.7 + seed).sin().reshape(shape)
@@ -128,7 +129,8 @@ mod tests {
         )
     }
 
-    /// `torch.optim.AdamW` as its documentation writes it, one operation at a time. Returns parameter and moments.
+    /// `torch.optim.AdamW` as in its documentation, one operation at a time. Returns parameter and
+    /// moments.
     fn plain_adamw(state: (Tensor, Tensor, Tensor), grad: &Tensor, step: i32) -> (Tensor, Tensor, Tensor) {
         let (param, exp_avg, exp_avg_sq) = state;
         let param = param * (1.0 - LR * WEIGHT_DECAY);
@@ -165,7 +167,8 @@ mod tests {
         }
     }
 
-    /// The kernel walks raw memory: a channels-last gradient once moved the wrong elements of a contiguous weight.
+    /// The kernel walks raw memory: a channels-last gradient once updated the wrong elements of a
+    /// contiguous weight.
     #[test]
     fn a_gradient_may_lie_in_memory_as_it_likes() {
         let mut slots = [Slot::new(1, &[2, 3, 5, 5]), Slot::new(1, &[2, 3, 5, 5])];

@@ -1,6 +1,7 @@
-//! Automatic mixed precision: what Python's `torch.autocast(device, dtype=torch.bfloat16)` does, on CPU and on CUDA.
+//! Automatic mixed precision: Python's `torch.autocast(device, dtype=torch.bfloat16)`, on CPU and
+//! on CUDA.
 //!
-//! tch's own `autocast` does nothing where there is no CUDA, and takes float16.
+//! tch's own `autocast` does nothing without CUDA, and uses float16.
 
 use crate::message::outcome;
 use std::ffi::c_char;
@@ -11,12 +12,13 @@ unsafe extern "C" {
     fn gauntlet_autocast_leave(cuda: bool, enabled: bool, dtype: i8) -> *mut c_char;
 }
 
-/// Runs `body` with this thread's matrix products and convolutions on devices like `device` in bfloat16.
+/// Runs `body` with this thread's matrix products and convolutions on devices like `device` in
+/// bfloat16.
 ///
-/// libtorch casts the inputs of those operations and leaves the rest, the tensors that exist
-/// included, as it is; what comes back may be bfloat16. Afterwards, and where `body` panics, all is
-/// as before. Weights that were cast are remembered until the outermost call ends, so a call must
-/// not change weights, nor use them both with gradient and without.
+/// libtorch casts the inputs of those operations and leaves everything else unchanged, including
+/// existing tensors; the result may be bfloat16. Afterwards, and if `body` panics, the previous
+/// state is restored. Casts of weights are cached until the outermost call ends, so a call must not
+/// change weights, nor use them both with gradient and without.
 pub fn autocast_bf16<T>(device: Device, body: impl FnOnce() -> T) -> T {
     let _guard = Guard::enter(device).expect("libtorch knows autocast on CPU and CUDA");
     body()
@@ -31,12 +33,13 @@ struct Guard {
 impl Guard {
     fn enter(device: Device) -> Result<Guard, TchError> {
         let mut guard = Guard { cuda: device.is_cuda(), enabled: false, dtype: 0 };
-        // SAFETY: C++ writes one value through each pointer during the call; the message is malloc's and handed over.
+        // SAFETY: C++ writes one value through each pointer during the call; the message is from
+        // malloc and owned by the caller.
         let entered = unsafe { outcome(gauntlet_autocast_enter(guard.cuda, &mut guard.enabled, &mut guard.dtype)) };
         match entered {
             Ok(()) => Ok(guard),
             Err(why) => {
-                std::mem::forget(guard); // nothing was entered that could be left
+                std::mem::forget(guard); // nothing was entered, so there is nothing to leave
                 Err(why)
             }
         }
@@ -45,7 +48,7 @@ impl Guard {
 
 impl Drop for Guard {
     fn drop(&mut self) {
-        // SAFETY: values only; the message is malloc's and handed over.
+        // SAFETY: values only; the message is from malloc and owned by the caller.
         let left = unsafe { outcome(gauntlet_autocast_leave(self.cuda, self.enabled, self.dtype)) };
         left.expect("what was entered can be left");
     }
@@ -81,7 +84,7 @@ mod tests {
         assert_eq!(elsewhere, Kind::Float);
     }
 
-    /// A cast that is remembered past its call would be the old weight, or one without gradient.
+    /// A cast that is cached past its call would be of the old weight, or one without gradient.
     #[test]
     fn every_call_casts_the_weights_anew() {
         let x = Tensor::ones([1, 2], (Kind::Float, Device::Cpu));

@@ -1,5 +1,5 @@
-//! Gradient clipping by the global norm (Pascanu, Mikolov and Bengio, ICML 2013), as
-//! `torch.nn.utils.clip_grad_norm_` does it.
+//! Gradient clipping by the global norm (Pascanu, Mikolov and Bengio, ICML 2013), as in
+//! `torch.nn.utils.clip_grad_norm_`.
 
 use crate::message::outcome;
 use std::ffi::c_char;
@@ -17,11 +17,11 @@ unsafe extern "C" {
     ) -> *mut c_char;
 }
 
-/// The gradients, scaled so that the L2 norm of all of them together is at most `max_norm`, and the
-/// norm that they had, a scalar.
+/// The gradients, scaled so that their total L2 norm is at most `max_norm`, and the norm before
+/// scaling, a scalar.
 ///
-/// All lie on one device, which is not waited for. Gradients that are zero count and change
-/// nothing; a norm that is not finite makes every gradient so.
+/// All tensors are on one device; the call does not wait for it. Zero gradients are allowed and
+/// have no effect; a norm that is not finite makes every gradient not finite.
 pub fn clip_grad_norm(grads: &[&Tensor], max_norm: f64) -> Result<(Vec<Tensor>, Tensor), TchError> {
     if grads.is_empty() {
         return Err(TchError::Shape("there are no gradients to clip".into()));
@@ -29,15 +29,15 @@ pub fn clip_grad_norm(grads: &[&Tensor], max_norm: f64) -> Result<(Vec<Tensor>, 
     let handles: Vec<*const C_tensor> = grads.iter().map(|grad| grad.as_ptr()).collect();
     let mut clipped: Vec<*mut C_tensor> = vec![null_mut(); grads.len()];
     let mut norm = null_mut();
-    // SAFETY: `handles` holds as many `at::Tensor*` as it says, kept alive by their borrowed
-    // tensors, and `clipped` has room for as many. Where C++ succeeds it has filled `clipped` and
-    // `norm` with tensors that it hands over; `?` leaves before one is touched where it fails. The
-    // message is malloc's and handed over.
+    // SAFETY: `handles` holds the given number of `at::Tensor*`, kept alive by their borrowed
+    // tensors, and `clipped` has room for as many. If C++ succeeds, it has filled `clipped` and
+    // `norm` with tensors owned by the caller; if it fails, `?` returns before one is used. The
+    // message is from malloc and owned by the caller.
     unsafe {
         let (count, clipped) = (grads.len(), clipped.as_mut_ptr());
         outcome(gauntlet_clip_grad_norm(count, handles.as_ptr(), max_norm, clipped, &mut norm))?;
     }
-    // SAFETY: as above: each was made by `new` for us alone.
+    // SAFETY: as above: each was made by `new` and is owned here alone.
     let own = |tensor: *mut C_tensor| unsafe { Tensor::from_ptr(tensor) };
     Ok((clipped.into_iter().map(own).collect(), own(norm)))
 }

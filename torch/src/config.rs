@@ -1,32 +1,34 @@
-//! What the libtorch that this process runs with says about itself, for `gauntlet doctor` and for the records of a run.
+//! The configuration of the libtorch that this process runs with, for `gauntlet doctor` and for the
+//! records of a run.
 
 use crate::message::{outcome, take};
 use std::ffi::c_char;
 use std::ptr::null_mut;
 use tch::TchError;
 
-/// The version that the pinned tch is written for; no other one is safe to run with.
+/// The version that the pinned tch is written for; running with another one is not safe.
 pub const LIBTORCH_VERSION: &str = "2.11.0";
 
 unsafe extern "C" {
     fn gauntlet_show_config(text: *mut *mut c_char) -> *mut c_char;
 }
 
-/// The text that PyTorch prints as `torch.__config__.show()`: compiler, vector instructions in use,
-/// math libraries, build settings.
+/// The text of PyTorch's `torch.__config__.show()`: compiler, vector instructions in use, math
+/// libraries, build settings.
 ///
-/// Asks the CUDA part too, so call it after [`load_cuda`](crate::load_cuda).
+/// It includes the CUDA part, so call it after [`load_cuda`](crate::load_cuda).
 pub fn show_config() -> Result<String, TchError> {
     let mut text = null_mut();
-    // SAFETY: C++ writes one pointer to `text`, from malloc and handed over; so is the message.
+    // SAFETY: C++ writes one pointer to `text`, from malloc and owned by the caller; so is the
+    // message.
     unsafe {
         outcome(gauntlet_show_config(&mut text))?;
         Ok(take(text).unwrap_or_default())
     }
 }
 
-/// Version of the libtorch that is running, `2.11.0`, which LD_LIBRARY_PATH can make another one
-/// than was built with. None where it does not say. As [`show_config`], only after
+/// Version of the running libtorch, such as `2.11.0`. LD_LIBRARY_PATH can make it differ from the
+/// version at build time. `None` if libtorch does not report it. As [`show_config`], only after
 /// [`load_cuda`](crate::load_cuda).
 pub fn libtorch_version() -> Result<Option<String>, TchError> {
     Ok(setting(&show_config()?, "TORCH_VERSION"))

@@ -1,7 +1,8 @@
-//! One binary for CPU and GPU: it links libtorch's CPU part only, and loads the CUDA part at start where there is one.
+//! One binary for CPU and GPU: it links only libtorch's CPU part, and loads the CUDA part at start
+//! if it is installed.
 //!
-//! Loading registers the CUDA kernels with the libtorch that is running, and from then on
-//! `tch::Cuda` and `Device::Cuda` work.
+//! Loading registers the CUDA kernels with the running libtorch; after that `tch::Cuda` and
+//! `Device::Cuda` work.
 
 use libloading::os::unix::{Library, RTLD_GLOBAL, RTLD_NOW};
 use std::env;
@@ -11,33 +12,32 @@ use std::path::{Path, PathBuf};
 const CUDA: &str = "libtorch_cuda.so";
 const CPU: &str = "libtorch_cpu.so";
 
-/// Loads libtorch_cuda.so where there is one, for as long as the process lives, and returns its path.
+/// Loads libtorch_cuda.so if it exists, for the lifetime of the process, and returns its path.
 ///
-/// To be called first in `main`: libtorch asks once, when something of CUDA is first used, whether
-/// its CUDA part is there, and keeps the answer. Further calls change nothing and tell how it
-/// stands.
+/// Call this first in `main`: libtorch checks once, at the first use of CUDA, whether its CUDA part
+/// is loaded, and keeps the answer. Further calls change nothing and return the same result.
 ///
-/// Looks in the folder that the environment variable `GAUNTLET_LIBTORCH_CUDA` names and nowhere
-/// else if it is set, and otherwise beside the libtorch_cpu.so that this process runs with and in
-/// the folders of `LD_LIBRARY_PATH`. None found is no error; one that was found and cannot be
-/// loaded is, and the CPU works all the same.
+/// If the environment variable `GAUNTLET_LIBTORCH_CUDA` is set, only the folder that it names is
+/// searched; otherwise the folder of the libtorch_cpu.so that this process runs with, and the
+/// folders of `LD_LIBRARY_PATH`. It is not an error if none is found. It is an error if one is
+/// found and cannot be loaded; the CPU still works then.
 pub fn load_cuda() -> Result<Option<PathBuf>, String> {
     if let Some(path) = mapped(CUDA) {
         return Ok(Some(path));
     }
     let Some(path) = find_cuda()? else { return Ok(None) };
-    // SAFETY: opening it runs the start-up code of PyTorch's own library, which is made to be
-    // opened beside libtorch_cpu; that nothing of CUDA was used before is the caller's part, and a
-    // breach of it is an error of libtorch's, not undefined.
+    // SAFETY: opening it runs the start-up code of PyTorch's own library, which is designed to be
+    // opened beside libtorch_cpu. The caller ensures that CUDA was not used before; a violation is
+    // an error from libtorch, not undefined behaviour.
     let library = unsafe { Library::open(Some(&path), RTLD_NOW | RTLD_GLOBAL) }
-        .map_err(|error| format!("{} does not load: {}", path.display(), reason(&error)))?;
+        .map_err(|error| format!("{} cannot be loaded: {}", path.display(), reason(&error)))?;
     // libtorch keeps pointers into it, so it can never be closed.
     std::mem::forget(library);
     Ok(Some(path))
 }
 
-/// The libtorch_cpu.so that this process runs with, its own place and not that of a link to it.
-/// None if libtorch is not linked as a library of its own.
+/// The libtorch_cpu.so that this process runs with, as its real path and not that of a link. `None`
+/// if libtorch is not linked as a shared library.
 pub fn libtorch_path() -> Option<PathBuf> {
     mapped(CPU)
 }
@@ -48,7 +48,7 @@ fn find_cuda() -> Result<Option<PathBuf>, String> {
         return if path.is_file() {
             Ok(Some(path))
         } else {
-            Err(format!("GAUNTLET_LIBTORCH_CUDA={} holds no {CUDA}", Path::new(&folder).display()))
+            Err(format!("GAUNTLET_LIBTORCH_CUDA={} does not contain {CUDA}", Path::new(&folder).display()))
         };
     }
     let beside = libtorch_path().and_then(|path| path.parent().map(Path::to_owned));
@@ -57,7 +57,7 @@ fn find_cuda() -> Result<Option<PathBuf>, String> {
     Ok(folders.map(|folder| folder.join(CUDA)).find(|path| path.is_file()))
 }
 
-/// Where a library lies that this process has loaded, from the kernel's list, which knows no links.
+/// The path of a library that this process has loaded, from the kernel's list, which has no links.
 fn mapped(library: &str) -> Option<PathBuf> {
     let maps = fs::read_to_string("/proc/self/maps").unwrap_or_default();
     maps.lines()
@@ -66,13 +66,13 @@ fn mapped(library: &str) -> Option<PathBuf> {
         .map(PathBuf::from)
 }
 
-/// `7f0c-7f0d r-xp 00001000 fe:00 131 /a path/libtorch_cpu.so`: the path is what comes after five fields.
+/// `7f0c-7f0d r-xp 00001000 fe:00 131 /a path/libtorch_cpu.so`: the path follows five fields.
 fn path_of_mapping(line: &str) -> Option<&Path> {
     let start = line.find('/')?;
     Some(Path::new(&line[start..]))
 }
 
-/// libloading's message is only "dlopen failed"; what the loader said is its cause.
+/// libloading's message is only "dlopen failed"; the message of the loader is its source.
 fn reason(error: &libloading::Error) -> String {
     std::error::Error::source(error).map_or_else(|| error.to_string(), |cause| cause.to_string())
 }

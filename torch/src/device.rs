@@ -1,5 +1,5 @@
-//! What a run records about a CUDA device: its name, the memory that its tensors took, and whether
-//! TF32 was allowed; and pinned memory for it.
+//! The properties of a CUDA device that a run records: its name, the peak memory of its tensors,
+//! and whether TF32 was allowed. Also pinned memory.
 
 use crate::message::outcome;
 use libloading::os::unix::Library;
@@ -16,7 +16,7 @@ unsafe extern "C" {
     fn gauntlet_get_tf32(allowed: *mut bool) -> *mut c_char;
 }
 
-/// `cpu`, or the model of the GPU as its driver names it, such as `NVIDIA H200`.
+/// `cpu`, or the model of the GPU as reported by its driver, such as `NVIDIA H200`.
 pub fn device_name(device: Device) -> Result<String, TchError> {
     match device {
         Device::Cuda(number) => gpu_name(number).map_err(TchError::Torch),
@@ -24,18 +24,19 @@ pub fn device_name(device: Device) -> Result<String, TchError> {
     }
 }
 
-/// Asked of the driver, which counts devices as libtorch does (CUDA_VISIBLE_DEVICES holds for
-/// both): libtorch tells names only through its CUDA part, which this crate does not link.
+/// Queries the driver, which numbers devices as libtorch does (CUDA_VISIBLE_DEVICES applies to
+/// both): libtorch has names only in its CUDA part, which this crate does not link.
 fn gpu_name(number: usize) -> Result<String, String> {
     type Init = unsafe extern "C" fn(c_uint) -> c_int;
     type Get = unsafe extern "C" fn(*mut c_int, c_int) -> c_int;
     type Name = unsafe extern "C" fn(*mut c_char, c_int, c_int) -> c_int;
     let number = c_int::try_from(number).map_err(|why| why.to_string())?;
-    let failed = |code: c_int| (code == 0).then_some(()).ok_or_else(|| format!("the CUDA driver answers {code}"));
+    let failed =
+        |code: c_int| (code == 0).then_some(()).ok_or_else(|| format!("the CUDA driver returned error {code}"));
     let (mut device, mut name) = (0, [0u8; 256]);
-    // SAFETY: libcuda.so.1 is NVIDIA's, libtorch has it open already, and the three functions are
-    // declared as cuda.h declares them. The driver writes one integer to `device`, and to `name` at
-    // most the 256 bytes that it is told of.
+    // SAFETY: libcuda.so.1 is NVIDIA's, libtorch already has it open, and the three functions are
+    // declared as in cuda.h. The driver writes one integer to `device`, and to `name` at most the
+    // 256 bytes of the given size.
     unsafe {
         let driver = Library::new("libcuda.so.1").map_err(|error| error.to_string())?;
         let init = driver.get::<Init>(b"cuInit\0").map_err(|error| error.to_string())?;
@@ -49,32 +50,33 @@ fn gpu_name(number: usize) -> Result<String, String> {
     Ok(name.to_string_lossy().into_owned())
 }
 
-/// The most bytes that tensors on a CUDA device have held at once, since the start or since
-/// [`reset_peak_device_memory`]; none on another device.
+/// The maximum number of bytes that tensors on a CUDA device held at once, since the start or since
+/// [`reset_peak_device_memory`]; `None` for another device.
 pub fn peak_device_memory(device: Device) -> Result<Option<u64>, TchError> {
     let Some(number) = cuda_number(device)? else { return Ok(None) };
     let mut bytes = 0;
-    // SAFETY: C++ writes one number to `bytes`; the message is malloc's and handed over.
+    // SAFETY: C++ writes one number to `bytes`; the message is from malloc and owned by the caller.
     unsafe { outcome(gauntlet_peak_device_memory(number, &mut bytes))? };
     Ok(u64::try_from(bytes).ok())
 }
 
-/// Counts the most memory anew from what is held now. Does nothing on another device than CUDA.
+/// Resets the peak to the memory that is held now. Does nothing on a device other than CUDA.
 pub fn reset_peak_device_memory(device: Device) -> Result<(), TchError> {
     match cuda_number(device)? {
-        // SAFETY: a number only; the message is malloc's and handed over.
+        // SAFETY: a number only; the message is from malloc and owned by the caller.
         Some(number) => unsafe { outcome(gauntlet_reset_peak_device_memory(number)) },
         None => Ok(()),
     }
 }
 
-/// A copy in memory that a GPU reads by itself, while the program goes on. An error where there is no GPU.
+/// A copy in pinned memory, which a GPU reads while the program continues. An error if there is no
+/// GPU.
 pub fn pin_memory(tensor: &Tensor) -> Result<Tensor, TchError> {
     let mut pinned = null_mut();
     // SAFETY: the handle is an `at::Tensor*` that the borrowed `Tensor` keeps alive during the
-    // call. The message is malloc's and handed over.
+    // call. The message is from malloc and owned by the caller.
     unsafe { outcome(gauntlet_pin_memory(tensor.as_ptr(), &mut pinned))? };
-    // SAFETY: C++ succeeded, so `pinned` was made by `new` for us alone.
+    // SAFETY: C++ succeeded, so `pinned` was made by `new` and is owned here alone.
     Ok(unsafe { Tensor::from_ptr(pinned) })
 }
 
@@ -85,17 +87,18 @@ fn cuda_number(device: Device) -> Result<Option<i8>, TchError> {
     }
 }
 
-/// Allows or forbids TF32 (32-bit floats cut to a mantissa of 10 bits) in this process's matrix
-/// products and convolutions on CUDA. libtorch itself starts with it allowed in convolutions.
+/// Allows or forbids TF32 (32-bit floats with the mantissa cut to 10 bits) in this process's matrix
+/// products and convolutions on CUDA. libtorch starts with TF32 allowed in convolutions.
 pub fn set_tf32(allowed: bool) -> Result<(), TchError> {
-    // SAFETY: a value only; the message is malloc's and handed over.
+    // SAFETY: a value only; the message is from malloc and owned by the caller.
     unsafe { outcome(gauntlet_set_tf32(allowed)) }
 }
 
 /// Whether TF32 is allowed in matrix products or convolutions.
 pub fn allows_tf32() -> Result<bool, TchError> {
     let mut allowed = false;
-    // SAFETY: C++ writes one value to `allowed`; the message is malloc's and handed over.
+    // SAFETY: C++ writes one value to `allowed`; the message is from malloc and owned by the
+    // caller.
     unsafe { outcome(gauntlet_get_tf32(&mut allowed))? };
     Ok(allowed)
 }

@@ -1,15 +1,15 @@
-//! The little of libtorch that tch does not bind, in C++ behind `extern "C"` (`cpp/`), and the
+//! The few parts of libtorch that tch does not bind, in C++ behind `extern "C"` (`cpp/`), and the
 //! loading of its CUDA part.
 //!
 //! One file per subject: `adamw.rs` the fused optimizer step, `autocast.rs` mixed precision,
-//! `clip.rs` gradient clipping, `cuda.rs` how one binary serves CPU and GPU, `device.rs` what a run
-//! records of a GPU and hands to it, `config.rs` what libtorch says about itself. `norm.rs` batch
-//! norm with what follows it, `pool.rs` average pooling, `kernels.rs` whether a GPU does both by
-//! our own kernels. `map.rs` maps files and `memory.rs` tells the allocator what to keep, which are
-//! unsafe for reasons of their own. `transfer.rs` copies from the host to a GPU without waiting.
+//! `clip.rs` gradient clipping, `cuda.rs` one binary for CPU and GPU, `device.rs` the recorded
+//! properties of a GPU, `config.rs` libtorch's build configuration, `norm.rs` batch norm with
+//! shortcut and ReLU, `pool.rs` average pooling, `kernels.rs` this project's GPU kernels for both.
+//! `map.rs` maps files and `memory.rs` configures the allocator; both need unsafe code for other
+//! reasons. `transfer.rs` copies from the host to a GPU without waiting.
 
-// Calling C++ and opening libraries cannot be checked by the compiler. It is done here so that no other crate has to;
-// beside this one only the loader of plugins may.
+// The compiler cannot check calls of C++ and the opening of libraries. They are in this crate so
+// that no other crate needs them; the only other exception is the loader of plugins.
 #![allow(unsafe_code)]
 
 mod adamw;

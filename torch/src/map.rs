@@ -1,4 +1,4 @@
-//! Files as bytes: memory-mapped, so that pages are read when touched and shared between processes.
+//! Files as bytes: memory-mapped, so that pages are read on access and shared between processes.
 
 use std::fs::File;
 use std::io;
@@ -15,8 +15,8 @@ impl Map {
         if file.metadata()?.len() == 0 {
             return Ok(Map(None));
         }
-        // SAFETY: what is mapped are files of a store, which appear by a rename when they are whole
-        // and are never changed after; whoever truncates one from outside ends this process with
+        // SAFETY: only files of a store are mapped. They appear by a rename when they are complete
+        // and never change after that. If a file is truncated from outside, this process ends with
         // SIGBUS, which costs one trial.
         let map = unsafe { memmap2::Mmap::map(&file) }?;
         Ok(Map(Some(map)))

@@ -25,7 +25,7 @@ unsafe extern "C" {
 /// The constants of a batch norm.
 #[derive(Clone, Copy, Debug)]
 pub struct NormOptions {
-    /// Cut off what is below 0.
+    /// Whether to apply a ReLU.
     pub relu: bool,
     /// Weight of the batch in the running statistics.
     pub momentum: f64,
@@ -35,11 +35,11 @@ pub struct NormOptions {
 
 /// Batch norm of `x` `[batch, channels, height, width]`, plus `shortcut` if there is one, then a
 /// ReLU if wanted. `norm` is weight, bias, running mean and running variance, each `[channels]`. In
-/// training the batch's statistics are used, and the running ones updated.
+/// training it uses the statistics of the batch and updates the running ones.
 ///
-/// Equal to libtorch's three operations but for rounding; training with channels last, in f32 on
-/// one CPU thread or on a GPU by our own kernels ([`use_kernels`](crate::use_kernels)), in fewer
-/// passes.
+/// Equal to libtorch's three operations except for rounding. Training with channels last takes
+/// fewer passes, in f32 on one CPU thread or on a GPU with this project's kernels
+/// ([`use_kernels`](crate::use_kernels)).
 pub fn batch_norm(
     x: &Tensor,
     norm: [&Tensor; 4],
@@ -51,8 +51,8 @@ pub fn batch_norm(
     let shortcut = shortcut.map_or(null(), |shortcut| shortcut.as_ptr());
     let mut out = null_mut();
     // SAFETY: every handle is an `at::Tensor*` that its borrowed `Tensor` keeps alive during the
-    // call, or null where C++ expects that. C++ writes to the storage of the running statistics
-    // only, which in tch needs no `&mut`. The message is malloc's and handed over.
+    // call, or null where C++ allows it. C++ writes only to the storage of the running statistics,
+    // which in tch needs no `&mut`. The message is from malloc and owned by the caller.
     unsafe {
         outcome(gauntlet_batch_norm(
             x.as_ptr(),
@@ -68,7 +68,7 @@ pub fn batch_norm(
             &mut out,
         ))?
     };
-    // SAFETY: C++ succeeded, so `out` was made by `new` for us alone.
+    // SAFETY: C++ succeeded, so `out` was made by `new` and is owned here alone.
     Ok(unsafe { Tensor::from_ptr(out) })
 }
 
@@ -88,7 +88,7 @@ mod tests {
         x.permute([0, 2, 3, 1]).contiguous().permute([0, 3, 1, 2])
     }
 
-    /// Output, running statistics and the gradients of what has one.
+    /// Output, running statistics and the gradients of the inputs that have one.
     fn computed(shape: &[i64; 4], kind: Kind, shortcut: bool, options: NormOptions) -> Vec<Tensor> {
         let channels = &shape[1..2];
         let given = |seed, shape: &[i64]| wave(seed, shape).to_kind(kind);
@@ -103,7 +103,7 @@ mod tests {
         [y.detach(), mean, var].into_iter().chain(gradients).collect()
     }
 
-    /// In f64 it is libtorch's own operations that compute.
+    /// In f64 libtorch's own operations compute.
     #[test]
     fn equals_libtorchs_operations() {
         tch::set_num_threads(1);
@@ -121,7 +121,7 @@ mod tests {
         }
     }
 
-    /// A large mean beside a small spread: sums of squares would lose it.
+    /// A large mean with a small spread: sums of squares would lose the spread.
     #[test]
     fn a_small_variance_about_a_large_mean_is_not_lost() {
         tch::set_num_threads(1);

@@ -11,13 +11,13 @@ unsafe extern "C" {
 }
 
 /// `[batch, channels, height, width]` at half the height and width: the means of squares of two by
-/// two pixels. Equal to libtorch's operation but for rounding.
+/// two pixels. Equal to libtorch's operation except for rounding.
 pub fn halve(x: &Tensor) -> Result<Tensor, TchError> {
     let mut out = null_mut();
     // SAFETY: the handle is an `at::Tensor*` that the borrowed `Tensor` keeps alive during the
-    // call. The message is malloc's and handed over.
+    // call. The message is from malloc and owned by the caller.
     unsafe { outcome(gauntlet_halve(x.as_ptr(), &mut out))? };
-    // SAFETY: C++ succeeded, so `out` was made by `new` for us alone.
+    // SAFETY: C++ succeeded, so `out` was made by `new` and is owned here alone.
     Ok(unsafe { Tensor::from_ptr(out) })
 }
 
@@ -26,7 +26,7 @@ mod tests {
     use super::*;
     use tch::{Device, Kind};
 
-    /// In f64 it is libtorch's own operation that computes.
+    /// In f64 libtorch's own operation computes.
     #[test]
     fn equals_libtorchs_operation() {
         tch::set_num_threads(1);

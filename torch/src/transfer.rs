@@ -1,16 +1,16 @@
-//! From the host to a GPU without anybody waiting: only a copy out of pinned memory runs beside
-//! what the device is doing, any other makes the program wait until the device has done all that it
-//! was given.
+//! Copies from the host to a GPU without blocking. Only a copy from pinned memory runs in parallel
+//! with the device; any other copy makes the program wait until the device has finished all its
+//! work.
 
 use tch::kind::Element;
 use tch::{Device, Tensor};
 
-/// Pinned, where the device is a GPU.
+/// Pinned if the device is a GPU.
 pub fn pinned(tensor: Tensor, device: Device) -> Tensor {
     if device.is_cuda() { crate::pin_memory(&tensor).expect("memory to pin") } else { tensor }
 }
 
-/// On the device; where the tensor is pinned, nobody waits for it.
+/// On the device. If the tensor is pinned, the call does not wait for the copy.
 pub fn sent(tensor: &Tensor, device: Device) -> Tensor {
     tensor.to_device_(device, tensor.kind(), true, false)
 }

@@ -1,6 +1,6 @@
-//! The same augmentation as `augment.rs` does on a GPU, for the CPU: image by image, each staying
-//! in the nearest cache through all of its operations, and a crop or a blur reading the few pixels
-//! that have a weight. Equal to the other but for rounding.
+//! The augmentation of `augment.rs` for the CPU. It works image by image, so that each image stays
+//! in the nearest cache through all operations, and a crop or a blur reads only the few pixels with
+//! a weight. It equals the GPU version except for rounding.
 
 use super::{AugmentParams, Jitter};
 use std::thread;
@@ -46,10 +46,10 @@ fn augment(pixels: &mut [f32], drawing: &AugmentParams, size: usize, spare: &mut
     }
 }
 
-/// Two source pixels of an output pixel, and the weight of the second.
+/// The two source pixels of an output pixel, and the weight of the second.
 type Neighbours = (usize, usize, f32);
 
-/// Where the pixels along one axis (0: across, 1: down) come from.
+/// The source pixels along one axis (0: across, 1: down).
 fn crop(drawing: &AugmentParams, axis: usize, size: usize) -> Vec<Neighbours> {
     let (start, length) = (drawing.crop[axis] as f32, drawing.crop[axis + 2] as f32);
     let last = (size - 1) as f32;
@@ -76,8 +76,8 @@ fn resample(plane: &mut [f32], spare: &mut [f32], across: &[Neighbours], down: &
     }
 }
 
-/// Weights of a pixel and of its neighbours to either side, as far as they are more than 0;
-/// together (both sides) they are 1.
+/// Weights of a pixel and of its neighbours on one side, as far as they are greater than 0. Over
+/// both sides they sum to 1.
 fn gaussian(drawing: &AugmentParams) -> Vec<f32> {
     let sigma = drawing.blur.max(1e-3) as f32;
     let weight = |distance: i64| (-0.5 * (distance as f32 / sigma).powi(2)).exp();
@@ -86,7 +86,7 @@ fn gaussian(drawing: &AugmentParams) -> Vec<f32> {
     weights.into_iter().map(|weight| weight / sum).collect()
 }
 
-/// First across, then down; the image is mirrored at its edges, whose pixels are not repeated.
+/// Blurs across, then down. The image is mirrored at its edges; the edge pixels are not repeated.
 fn blur(plane: &mut [f32], spare: &mut [f32], kernel: &[f32], size: usize) {
     let (reach, last) = (kernel.len() - 1, size - 1);
     let mirrored = |place: isize| (last as isize - (last as isize - place.abs()).abs()) as usize;
@@ -126,7 +126,7 @@ fn adjust(operation: Jitter, factor: f32, red: &mut [f32], green: &mut [f32], bl
             each(red, green, blue, |rgb| blend(rgb, mean));
         }
         Jitter::Saturation => each(red, green, blue, |rgb| blend(rgb, luminance(rgb))),
-        // A whole turn changes nothing, so that what is left lies within -3 and 3 sixths.
+        // A whole turn changes nothing, so the remainder is between -3 and 3 sixths.
         Jitter::Hue => each(red, green, blue, |rgb| turned(rgb, (factor - factor.round()) * 6.0)),
     }
 }
@@ -142,7 +142,7 @@ fn luminance([red, green, blue]: [f32; 3]) -> f32 {
     red * 0.2989 + green * 0.587 + blue * 0.114
 }
 
-/// The colour turned by so many sixths of the circle of hues, from -3 to 3; value and chroma stay.
+/// Rotates a colour by this many sixths of the hue circle, from -3 to 3; value and chroma stay.
 fn turned([red, green, blue]: [f32; 3], sixths: f32) -> [f32; 3] {
     let larger = |a: f32, b: f32| if a > b { a } else { b };
     let smaller = |a: f32, b: f32| if a < b { a } else { b };

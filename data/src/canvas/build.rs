@@ -1,6 +1,6 @@
-//! Builds a cache folder: rows are decoded on several threads and appended in the source's order,
-//! so that the number of threads changes nothing: `pixels.u8` (rows of planar RGB, zeros where
-//! there is no image), `dropped.jsonl`, `canvas.json`.
+//! Builds a cache folder. Rows are decoded on several threads and appended in the order of the
+//! source, so the number of threads does not change the result. The files are `pixels.u8` (rows of
+//! planar RGB, zeros if there is no image), `dropped.jsonl` and `canvas.json`.
 
 use super::{Canvas, CanvasSummary, read};
 use crate::files::{Part, Writer, write_json};
@@ -9,10 +9,10 @@ use crate::rows::DropList;
 use crate::{DataRow, Error, Progress, Result};
 use std::path::Path;
 
-/// Rows decoded by one thread before they are written: at 224 x 224, 10 MB.
+/// Rows that one thread decodes before they are written: 10 MB at 224 x 224.
 const CHUNK: u32 = 64;
 
-/// Reads every image and leaves a whole cache folder, or an error and the list of bad rows.
+/// Decodes every image. Leaves a complete cache folder, or an error and the list of bad rows.
 pub(super) fn build(canvas: &Canvas, threads: usize, folder: &Path, progress: &dyn Progress) -> Result<()> {
     let total = canvas.index.len();
     let part = Part::new(folder)?;

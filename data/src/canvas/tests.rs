@@ -1,4 +1,5 @@
-//! Canvases of a source that can be counted, cached and not, with rows that turn out to be bad.
+//! Canvases of a source that counts its calls, with and without a cache, with rows that turn out to
+//! be bad.
 
 use super::*;
 use crate::progress::Silent;
@@ -6,7 +7,8 @@ use crate::webdataset::Webdataset;
 use crate::{ClassFile, DataConfig, Dataset, Entry};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// A hundred rows of one colour each; a scan refuses every tenth, and the fourth makes its decoder panic.
+/// A hundred rows of one colour each. A scan refuses every tenth; the fourth makes its decoder
+/// panic.
 #[derive(Default)]
 struct Fake {
     scans: AtomicUsize,

@@ -1,16 +1,16 @@
-//! Singular and plural of English nouns, by WordNet 3.0's list of them (Fellbaum, ed., 1998; its
-//! licence is in `NOTICE`). `setup/plurals.py` makes the table and says what it holds.
+//! Singular and plural of English nouns, from WordNet 3.0's list (Fellbaum, ed., 1998; its licence
+//! is in `NOTICE`). `setup/plurals.py` makes the table and describes its format.
 
 use flate2::read::GzDecoder;
 use std::collections::HashMap;
 use std::io::Read;
 
-/// Forms that a name of several words may have at most; what is beyond is not looked for.
+/// Maximum number of forms of a name of several words. Further forms are not searched for.
 const MOST: usize = 64;
 
-/// The nouns that are known.
+/// The known nouns.
 pub struct Nouns {
-    /// Noun -> plurals beside the regular ones, and, behind a `!`, forms that are nouns of another meaning.
+    /// Noun -> irregular plurals and, after a `!`, forms that are nouns with another meaning.
     known: HashMap<String, Vec<String>>,
     /// Plural -> its nouns.
     nouns_of: HashMap<String, Vec<String>>,
@@ -35,10 +35,11 @@ impl Nouns {
         Nouns { known, nouns_of }
     }
 
-    /// A name in singular and plural, itself first. Any of its words may change: men of war, women drivers.
+    /// The singular and plural forms of a name, itself first. Any of its words may change: men of
+    /// war, women drivers.
     pub fn forms(&self, name: &[String]) -> Vec<Vec<String>> {
         let mut forms = vec![Vec::new()];
-        // From its end, where the plural mostly is.
+        // Starts from the end, where the plural usually is.
         for word in name.iter().rev() {
             let mut words = self.word(word, name.len() > 1);
             words.truncate((MOST / forms.len()).max(1));
@@ -48,8 +49,8 @@ impl Nouns {
         forms
     }
 
-    /// A word in singular and plural, itself first. `within`: it is one of several of a name, and
-    /// wine glasses are several of a wine glass although glasses alone are worn.
+    /// A word in singular and plural, itself first. `within`: the word is one of several of a name;
+    /// "wine glasses" is the plural of "wine glass" although "glasses" alone has another meaning.
     fn word(&self, word: &str, within: bool) -> Vec<String> {
         let mut forms = vec![word.to_string()];
         let (further, nouns) = (self.known.get(word), self.nouns_of.get(word));
@@ -67,8 +68,8 @@ impl Nouns {
         forms
     }
 
-    /// Of a word that WordNet has not, such as a brand's: the regular plural, and a singular if it
-    /// looks like a plural and cutting its end gives no other word.
+    /// The forms of a word that WordNet lacks, such as a brand: the regular plural, and a singular
+    /// if the word looks like a plural and removing its ending gives no other word.
     fn guess(&self, word: &str) -> Vec<String> {
         let stem = word.strip_suffix('s').filter(|stem| stem.chars().count() > 2 && !stem.ends_with(['s', 'u', 'i']));
         let singular = stem.filter(|stem| !self.known.contains_key(*stem)).map(String::from);
@@ -82,7 +83,8 @@ fn plurals(noun: &str, further: &[String], within: bool) -> Vec<String> {
     irregular.chain(regular(noun)).filter(|form| !another(form)).collect()
 }
 
-/// The plurals that rules make: more than one where the rule cannot know which (monarchs, churches; pianos, potatoes).
+/// The regular plurals: more than one if the rule cannot tell which is right (monarchs, churches;
+/// pianos, potatoes).
 fn regular(noun: &str) -> Vec<String> {
     let vowel = |stem: &str| stem.is_empty() || stem.ends_with(['a', 'e', 'i', 'o', 'u']);
     if let Some(stem) = noun.strip_suffix('y').filter(|stem| !vowel(stem)) {

@@ -1,9 +1,9 @@
-//! Finds the classes that a caption names, in two ways that are kept apart: what may be mined from
-//! it, and all that it may be about.
+//! Finds the classes that a caption names. It keeps two results apart: the classes that may be
+//! mined from the caption, and all classes that it may be about.
 //!
-//! A caption is searched as the tokenizer repairs it. Names are found in its text without blanks
-//! and hyphens, all in one pass (Aho and Corasick, Communications of the ACM 1975), so that
-//! "sealion", "sea-lion" and "sea lion" are met alike; what is met must begin and end with a word.
+//! A caption is first repaired as by the tokenizer. All names are searched in one pass in its text
+//! without blanks and hyphens (Aho and Corasick, Communications of the ACM 1975), so that
+//! "sealion", "sea-lion" and "sea lion" match alike. A match must begin and end at a word boundary.
 
 use super::inflect::Nouns;
 use super::without_brackets;
@@ -17,24 +17,24 @@ pub struct Search {
     cleaner: Cleaner,
     /// Every form of every name, without blanks.
     forms: AhoCorasick,
-    /// What each of them may be.
+    /// The meanings of each form.
     meanings: Vec<Vec<Meaning>>,
 }
 
-/// What a form is.
+/// One meaning of a form.
 #[derive(Clone, Debug, PartialEq)]
 struct Meaning {
     class: u32,
-    /// Where in it words begin, but for the first.
+    /// The places in it where words begin, except the first.
     breaks: Vec<usize>,
     kind: Kind,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd)]
 enum Kind {
-    /// Made of a name: singular or plural.
+    /// Derived from a name: singular or plural.
     Made,
-    /// A name, but not one that captions are mined by.
+    /// A name that captions are not mined by.
     Name,
     /// An alias.
     Alias,
@@ -43,7 +43,7 @@ enum Kind {
 /// The classes of a caption, each once, in sorted order.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Found {
-    /// Those that may be mined from it; among `mentioned`, too.
+    /// Those that may be mined from it; a subset of `mentioned`.
     pub named: Vec<u32>,
     /// All that it may be about.
     pub mentioned: Vec<u32>,
@@ -52,14 +52,14 @@ pub struct Found {
 /// A caption without blanks, in lower case.
 struct Squeezed {
     text: String,
-    /// Where its words begin, and the end.
+    /// The starts of its words, and the end.
     starts: Vec<usize>,
-    /// Whether each word hangs on the one before it by a hyphen.
+    /// Whether each word is joined to the one before it by a hyphen.
     hyphens: Vec<bool>,
 }
 
 impl Search {
-    /// Names of classes, and what captions call them.
+    /// Builds the search from the names of classes and their aliases in captions.
     pub fn new(names: &[Vec<String>], aliases: &[Vec<String>]) -> Self {
         let (cleaner, nouns) = (Cleaner::default(), Nouns::new());
         let mut meanings: HashMap<String, Vec<Meaning>> = HashMap::new();
@@ -97,7 +97,7 @@ impl Search {
             let (owners, others) = caption.read(first as usize, end as usize, &self.meanings[form as usize]);
             let mentioned = if owners.is_empty() { &others } else { &owners };
             classes.mentioned.extend(mentioned.iter().map(|meaning| meaning.class));
-            // One that lies within a longer one is a part of its name.
+            // A match inside a longer one is a part of its name.
             if end > reach {
                 let mined = owners.iter().filter(|owner| owner.kind == Kind::Alias);
                 classes.named.extend(mined.map(|meaning| meaning.class));
@@ -112,7 +112,7 @@ impl Search {
     }
 }
 
-/// Adds what the words of a form mean, by the form without blanks.
+/// Adds the meanings of the words of a form, keyed by the form without blanks.
 fn add(meanings: &mut HashMap<String, Vec<Meaning>>, form: &[String], class: u32, kind: Kind) {
     let mut breaks = Vec::new();
     let text = form.iter().fold(String::new(), |text, word| {
@@ -143,13 +143,13 @@ impl Squeezed {
         squeezed
     }
 
-    /// What the words from `first` to before `end` mean, of what they could: names as they stand
-    /// here, and, if there are none, everything else that is the same without blanks. So what is a
-    /// class of its own is no plural of another.
+    /// The meanings of the words from `first` to before `end`, out of the possible `meanings`:
+    /// names spelled exactly so and, if there are none, every other meaning that is the same
+    /// without blanks. A class name is therefore not the plural of another.
     fn read<'a>(&self, first: usize, end: usize, meanings: &'a [Meaning]) -> (Vec<&'a Meaning>, Vec<&'a Meaning>) {
         let start = self.starts[first];
         let breaks: Vec<usize> = self.starts[first + 1..end].iter().map(|place| place - start).collect();
-        // "a corn" is no acorn; "a-corn" would be one.
+        // "a corn" is not "acorn"; "a-corn" would be.
         let word = |word: usize| &self.text[self.starts[word]..self.starts[word + 1]];
         let apart = || {
             let loose =

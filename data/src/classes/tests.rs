@@ -1,6 +1,6 @@
 use super::*;
 
-/// Classes that are called by these names, separated by commas; the first one is the label.
+/// Classes with these names, separated by commas; the first name is the label.
 fn classes(names: &[&str]) -> Classes {
     let class = |names: &&str| {
         let names: Vec<String> = names.split(", ").map(String::from).collect();
@@ -65,7 +65,7 @@ fn plurals_mention_a_class_and_words_of_their_own_do_not() {
     ] {
         assert_eq!(found(&classes, caption)[1], mentioned, "{caption}");
     }
-    assert_eq!(found(&classes, "bananas")[0], "", "what is mined says the name as it is");
+    assert_eq!(found(&classes, "bananas")[0], "", "mined captions have the exact name");
 }
 
 #[test]
@@ -76,7 +76,7 @@ fn a_class_of_its_own_is_no_plural_of_another() {
     assert_eq!(found(&both, "a game of bowls"), ["bowls", "bowls"]);
     assert_eq!(found(&both, "a bowl"), ["bowl", "bowl"]);
     assert_eq!(found(&both, "a sealion"), ["sealion", "sealion"]);
-    assert_eq!(found(&both, "sea lions")[1], "sealion + sea lion", "nothing tells whose plural it is");
+    assert_eq!(found(&both, "sea lions")[1], "sealion + sea lion", "the plural is ambiguous");
     assert_eq!(found(&classes(&["glasses"]), "a glass")[1], "", "nor the other way round");
     assert_eq!(found(&classes(&["axe", "axis"]), "axes")[1], "axe + axis");
 }
@@ -141,7 +141,7 @@ fn labels_of_one_name_are_one_class_and_it_is_said() {
     assert!(super::tests::classes(&["dog", "cat"]).warning().is_none());
 }
 
-/// A stranger's caption may be of any length: the time must go with it.
+/// A caption from the web may have any length: the time must grow linearly with it.
 #[test]
 fn a_caption_of_megabytes_is_searched_in_one_pass() {
     let classes = classes(&["a", "a a", "a a a", "aa", "banana split"]);

@@ -1,10 +1,10 @@
 //! The records of a table, read a line at a time.
 //!
-//! A CSV parser prefers any reading over an error: a quote that nobody closed turns the rest of a table, or fifty
-//! rows of it up to the next quote, into one caption. csv-core, fed a line at a time, shows which quotes are still
-//! open at a line's end. A quoted field may go over several lines, but not if (1) it never closes, (2) a line of it
-//! is a row of its own, or (3) text follows the quote that closes it: then the table is refused, with the line on
-//! which the quote opens.
+//! A CSV parser accepts almost anything: an unclosed quote turns the rest of a table, or fifty rows
+//! of it up to the next quote, into one caption. csv-core, fed a line at a time, shows which quotes
+//! are still open at the end of a line. A quoted field may span several lines, but not if (1) it
+//! never closes, (2) a line of it is a complete row, or (3) text follows its closing quote: then
+//! the table is refused, with the line of the opening quote.
 
 use super::{Columns, Table};
 use crate::config::{Csv, Quoting};
@@ -15,10 +15,11 @@ use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
 use std::ops::Range;
 
-/// Bytes of one record: a table whose quotes or line ends are lost must not be read into memory.
+/// Maximum size of one record in bytes: a table with broken quotes or line ends must not be read
+/// into memory.
 const MAX_RECORD: usize = 16 << 20;
 
-/// What to do about a quote that is refused.
+/// The remedy for a refused quote.
 const CURE: &str =
     "close it, and double a quote that is meant; or set `quoting = \"none\"`, if quotes are plain characters here";
 
@@ -26,30 +27,30 @@ const CURE: &str =
 pub(super) struct Records<'a> {
     config: &'a Csv,
     delimiter: u8,
-    /// Known once the header has been read: only then a line can be told for a row.
+    /// Known once the header has been read: only then can a line be recognised as a row.
     rows: Option<&'a Table>,
     input: BufReader<File>,
     parser: Reader,
-    /// The line that was read last, and its number from 1 on.
+    /// The last line read, and its number from 1 on.
     text: Vec<u8>,
     line: u64,
     fields: Fields,
 }
 
-/// One record and the line it starts on.
+/// One record and the number of its first line.
 pub(super) type Record = (u64, ByteRecord);
 
-/// Fields of a record as csv-core writes them: their bytes, and where each ends.
+/// Fields of a record as csv-core writes them: their bytes, and the end of each.
 #[derive(Default)]
 struct Fields {
     bytes: Vec<u8>,
     ends: Vec<usize>,
-    /// How many of each are filled.
+    /// The filled lengths of both.
     filled: (usize, usize),
 }
 
 impl<'a> Records<'a> {
-    /// From the header on.
+    /// Starts at the header.
     pub(super) fn open(config: &'a Csv, delimiter: u8) -> Result<Self> {
         let file = File::open(&config.path).map_err(Error::io(&config.path))?;
         let mut parser = ReaderBuilder::new();
@@ -67,7 +68,7 @@ impl<'a> Records<'a> {
         })
     }
 
-    /// From the first row on.
+    /// Starts at the first row.
     pub(super) fn rows(table: &'a Table) -> Result<Self> {
         let mut records = Records::open(&table.config, table.delimiter)?;
         records.read()?;
@@ -75,15 +76,15 @@ impl<'a> Records<'a> {
         Ok(records)
     }
 
-    /// The first bytes of what has not been read.
+    /// The first bytes that have not been read.
     pub(super) fn ahead(&mut self) -> Result<&[u8]> {
         self.input.fill_buf().map_err(Error::io(&self.config.path))
     }
 
-    /// The next record; none at the end. Empty lines are none.
+    /// The next record; `None` at the end. Empty lines are skipped.
     pub(super) fn read(&mut self) -> Result<Option<Record>> {
         let mut start = 0;
-        // The line on which the quote opens that is open now.
+        // The line of the opening quote that is open now.
         let mut open: Option<u64> = None;
         while self.next_line()? {
             if open.is_none() {
@@ -106,7 +107,7 @@ impl<'a> Records<'a> {
         open.map_or(Ok(None), |line| Err(self.refuse(line, "it never closes".into())))
     }
 
-    /// Up to `count` records; none at the end.
+    /// Up to `count` records; `None` at the end.
     pub(super) fn chunk(&mut self, count: usize) -> Option<Result<Vec<Record>>> {
         let chunk: Result<Vec<Record>> = std::iter::from_fn(|| self.read().transpose()).take(count).collect();
         match chunk {
@@ -132,15 +133,15 @@ impl<'a> Records<'a> {
         Ok(read > 0)
     }
 
-    /// Judges a line at whose start or end a quote is open, and gives the line on which the quote opens that is open
-    /// at its end.
+    /// Checks a line with an open quote at its start or end. Returns the line of the quote that is
+    /// open at its end.
     fn quote(&self, open: Option<u64>, ended: bool) -> Result<Option<u64>> {
         let mut from = 0;
         if let Some(opened) = open {
             let close = closing(&self.text, 0);
             let inside = 0..close.unwrap_or(self.text.len());
             if self.is_row(inside) {
-                return Err(self.refuse(opened, format!("line {}, before it closes, is a row of its own", self.line)));
+                return Err(self.refuse(opened, format!("line {}, before it closes, is a complete row", self.line)));
             }
             let Some(close) = close else { return Ok(open) };
             if ![self.delimiter, b'\r', b'\n'].contains(&self.text[close + 1]) {
@@ -153,13 +154,13 @@ impl<'a> Records<'a> {
         }
         let at = self.opening(from);
         match self.is_row(at..self.text.len()) {
-            true => Err(self.refuse(self.line, "this line is a row of its own".into())),
+            true => Err(self.refuse(self.line, "this line is a complete row".into())),
             false => Ok(Some(self.line)),
         }
     }
 
-    /// Where the quote stands that is open at the end of the line; none is open at `from`, where a field starts or
-    /// has just closed.
+    /// The place of the quote that is open at the end of the line. No quote is open at `from`,
+    /// where a field starts or has just closed.
     fn opening(&self, mut from: usize) -> usize {
         loop {
             let quoted = self.text.get(from) == Some(&b'"');
@@ -175,8 +176,8 @@ impl<'a> Records<'a> {
         }
     }
 
-    /// Whether the line, its quotes read as plain characters, is a row: it has as many fields as the table, and that
-    /// of the path lies `inside` the quote and names an image.
+    /// Whether the line is a row if its quotes are plain characters: it has as many fields as the
+    /// table, and its path field is `inside` the quote and names an image.
     fn is_row(&self, inside: Range<usize>) -> bool {
         let Some(table) = self.rows else { return false };
         let Columns { count, path, .. } = table.columns;
@@ -200,10 +201,10 @@ impl<'a> Records<'a> {
 }
 
 impl Fields {
-    /// Takes a line over; whether the record ended with it.
+    /// Feeds a line to the parser; whether the record ended with it.
     fn take(&mut self, parser: &mut Reader, line: &[u8]) -> bool {
         let (bytes, ends) = self.filled;
-        // One more than can be needed: a parser that has filled what it was given asks for more.
+        // One byte more than needed: a parser that has filled its buffer asks for more.
         self.bytes.resize(bytes + line.len() + 1, 0);
         self.ends.resize(ends + line.len() + 1, 0);
         let (result, _, written, ended) = parser.read_record(line, &mut self.bytes[bytes..], &mut self.ends[ends..]);
@@ -225,8 +226,8 @@ impl Fields {
     }
 }
 
-/// Where the quote stands that closes the field, in a line of which `from` is inside a quoted field. A doubled quote
-/// closes nothing.
+/// The place of the quote that closes the field, in a line where `from` is inside a quoted field. A
+/// doubled quote closes nothing.
 fn closing(line: &[u8], mut from: usize) -> Option<usize> {
     loop {
         let quote = from + line[from..].iter().position(|byte| *byte == b'"')?;

@@ -1,4 +1,4 @@
-//! Tables as people have them: columns, quotes, encodings, paths, and what a damaged one says.
+//! Tables found in practice: columns, quotes, encodings, paths, and the errors of damaged ones.
 
 #![allow(clippy::unwrap_used)]
 
@@ -7,7 +7,7 @@ use crate::progress::Silent;
 use crate::{DataConfig, DataRow, Dataset, index::Index};
 use std::fs;
 
-/// A folder `images` with `a.png`, an image outside of it, a link to that, and a table.
+/// A folder `images` with `a.png`, an image outside of it, a link to that image, and a table.
 fn table(text: &str) -> (tempfile::TempDir, Csv) {
     let folder = tempfile::tempdir().unwrap();
     let root = folder.path().join("images");
@@ -71,7 +71,7 @@ fn ragged_lines_cost_only_their_own_rows() {
     assert_eq!(found[2..], expected);
 }
 
-/// Why a table is refused, by opening or by scanning it.
+/// The error of opening or scanning a table.
 fn refusal(config: &Csv) -> String {
     let config = DataConfig::Csv(config.clone());
     let source = match config.open() {
@@ -101,16 +101,16 @@ fn a_quote_that_swallows_rows_up_to_the_next_quote_is_refused() {
     let tables = [
         // The next quoted caption closes it in the middle of a field.
         ("image,caption,class\na.png,\"one,x\na.png,two,x\na.png,\"three, four\",x\n", 2),
-        // The number of fields comes out right, and two rows are gone.
+        // The number of fields is right, and two rows are gone.
         ("image,caption,class\na.png,zero,x\na.png,\"one,x\na.png,two,x\na.png,a 5\",x\n", 3),
         ("image,class,caption\na.png,x,\"one\na.png,x,two\na.png,x,three\"\na.png,x,four\n", 2),
         // One row is gone.
         ("image,caption,class\na.png,\"one,x\na.png,a 5\",x\n", 2),
         ("caption,image,class\n\"one,a.png,x\ntwo\",a.png,x\n", 2),
-        // The quote that is left open is not the first on its line, nor in its record.
+        // The open quote is not the first on its line, nor in its record.
         ("image,caption,class\n\"a.png\",\"one,x\n\"a.png\",two,x\n", 2),
         ("image,caption,class\na.png,\"one\ntwo\",\"x\na.png,three,x\n", 3),
-        // No ending says that it is an image, but there is such a file.
+        // It has no image extension, but there is such a file.
         ("image,caption,class\nlink,\"one,x\nlink,two,x\nlink,a 5\",x\n", 2),
     ];
     for (text, line) in tables {
@@ -173,7 +173,7 @@ fn a_file_that_is_no_table_says_what_it_is() {
     assert_eq!(rows(&config), ["table.csv:2! it has a zero byte in it", "table.csv:3 = two None"]);
 }
 
-/// Keeps what it is told.
+/// Records the messages.
 #[derive(Default)]
 struct Told(std::sync::Mutex<Vec<String>>);
 
@@ -208,7 +208,7 @@ fn a_missing_column_is_named_with_those_there_are() {
     assert!(message.contains("table.csv") && message.contains("image, title, class"), "{message}");
 }
 
-/// Rows of the data set, and what was told as it was opened.
+/// Rows of the data set, and the messages while it was opened.
 fn open(config: &Csv, store: &Path) -> Result<(Vec<String>, Vec<String>)> {
     let told = Told::default();
     let config = DataConfig::Csv(Csv { max_bad: 0.5, ..config.clone() });
@@ -263,7 +263,10 @@ fn what_was_refused_is_read_anew_once_its_images_are_repaired() {
     }
     let (rows, told) = open(&config, store.path()).unwrap();
     assert_eq!(rows, ["zero", "one", "two", "three"]);
-    assert!(told.len() == 1 && told[0].contains("4 of 4 rows changed") && told[0].contains("read anew"), "{told:?}");
+    assert!(
+        told.len() == 1 && told[0].contains("4 of 4 rows were changed") && told[0].contains("read again"),
+        "{told:?}"
+    );
 }
 
 #[test]
@@ -286,5 +289,5 @@ fn other_images_have_other_canvases_though_the_folder_of_the_index_alone_was_del
     let new = open();
     assert_ne!(new.key, old);
     assert_eq!(new.canvas.gather(&[DataRow(0)]).unwrap().max().int64_value(&[]), 200, "the canvas is of the new image");
-    assert_eq!(new.index.digest, digest, "sizes are equal, and times are no part of it");
+    assert_eq!(new.index.digest, digest, "sizes are equal, and times are not part of it");
 }

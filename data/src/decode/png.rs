@@ -1,4 +1,4 @@
-//! Canvases as PNG files: lossless, so that what is read is what was written, bit for bit.
+//! Canvases as PNG files: lossless, so that decoding returns the encoded pixels bit for bit.
 
 use super::planar;
 use crate::intake::MAX_BYTES;
@@ -17,7 +17,7 @@ pub fn encode(canvas: &[u8], size: u32) -> Vec<u8> {
     file
 }
 
-/// The canvas of a PNG file that [`encode`] made. The error says what it is instead.
+/// The canvas of a PNG file that [`encode`] made. The error describes the file.
 pub fn decode(file: &[u8], size: u32) -> Result<Vec<u8>, String> {
     let mut limits = image::Limits::no_limits();
     limits.max_alloc = Some(MAX_BYTES);

@@ -1,12 +1,14 @@
-//! What a file is in whose place an image should be: a format that is not read, by its name, or no image at all.
-//! Downloads leave web pages, pointers and empty files under names that end in `.jpg`.
+//! Describes a file that is not a readable image: an unsupported format, by its name, or no image
+//! at all. Downloads often leave web pages, pointers and empty files under names that end in
+//! `.jpg`.
 
 use image::ImageFormat;
 
-/// Characters of a text that are shown.
+/// Number of characters of a text in the message.
 const SHOWN: usize = 60;
 
-/// Says what bytes are that begin like no image that is read; `guess` is what image-rs takes them for.
+/// Describes bytes that do not begin like a supported image. `guess` is the format that image-rs
+/// detects.
 pub(super) fn what_it_is(bytes: &[u8], guess: Option<ImageFormat>) -> String {
     if bytes.is_empty() {
         return "the file is empty".into();
@@ -14,7 +16,7 @@ pub(super) fn what_it_is(bytes: &[u8], guess: Option<ImageFormat>) -> String {
     if bytes.iter().all(|byte| *byte == 0) {
         return format!("it has {} bytes, and all of them are zero", bytes.len());
     }
-    // The beginning is enough to know it, and a text may be long.
+    // The beginning is enough to recognise it, and a text may be long.
     let head = String::from_utf8_lossy(&bytes[..bytes.len().min(4096)]);
     let text = head.trim_start_matches('\u{feff}').trim_start();
     if text.starts_with("version https://git-lfs.github.com/spec/") {
@@ -25,11 +27,11 @@ pub(super) fn what_it_is(bytes: &[u8], guess: Option<ImageFormat>) -> String {
     }
     match infer::get(bytes) {
         Some(kind) if kind.mime_type().starts_with("image/") => not_read(&format_name(kind)),
-        Some(kind) => format!("it is no image but {} ({})", kind.extension().to_uppercase(), kind.mime_type()),
+        Some(kind) => format!("it is not an image but {} ({})", kind.extension().to_uppercase(), kind.mime_type()),
         None if bytes.starts_with(b"\xFF\x4F\xFF\x51") => not_read("JPEG 2000"),
         None if bytes.get(4..8) == Some(b"ftyp") => match bytes.get(8..12) {
             Some(b"mif1" | b"msf1") => not_read("HEIF"),
-            _ => "it is no image but a file of the family of MP4".into(),
+            _ => "it is not an image but a file of the MP4 family".into(),
         },
         None => match guess {
             Some(format) => not_read(format.extensions_str().first().unwrap_or(&"?").to_uppercase().as_str()),
@@ -39,7 +41,7 @@ pub(super) fn what_it_is(bytes: &[u8], guess: Option<ImageFormat>) -> String {
 }
 
 fn not_read(format: &str) -> String {
-    format!("it is {format}, which is not read; convert it to JPEG or PNG")
+    format!("it is {format}, which is not supported; convert it to JPEG or PNG")
 }
 
 fn format_name(kind: infer::Type) -> String {
@@ -65,13 +67,13 @@ fn markup(text: &str) -> Option<String> {
     }
 }
 
-/// Text that is no markup, such as a server's message; otherwise its first bytes.
+/// Text without markup, such as a server's message; otherwise the first bytes.
 fn plain(bytes: &[u8], text: &str) -> String {
     let shown: String = text.chars().take(SHOWN).collect();
     if !shown.is_empty() && shown.chars().all(|c| c != '\u{FFFD}' && (!c.is_control() || c.is_whitespace())) {
         return format!("it is text, not an image: it begins with `{}`", shown.escape_debug());
     }
-    format!("it is no image of a known format: it begins with {:02x?}", &bytes[..bytes.len().min(8)])
+    format!("it is not an image in a known format: it begins with {:02x?}", &bytes[..bytes.len().min(8)])
 }
 
 #[cfg(test)]
@@ -83,11 +85,11 @@ mod tests {
         let brand =
             |brand: &[u8; 4]| [b"\0\0\0\x20ftyp", &brand[..], b"\0\0\0\0", b"mif1miaf", brand, b"\0\0\0\0"].concat();
         let cases: [(Vec<u8>, &str); 21] = [
-            (brand(b"avif"), "it is AVIF, which is not read; convert it"),
+            (brand(b"avif"), "it is AVIF, which is not supported; convert it"),
             (brand(b"avis"), "it is AVIF"),
             (brand(b"heic"), "it is HEIC"),
             (brand(b"mif1"), "it is HEIF"),
-            (brand(b"xxxx"), "family of MP4"),
+            (brand(b"xxxx"), "MP4 family"),
             (b"\0\0\0\x0cjP  \r\n\x87\n\0\0\0\x14ftypjp2 \0\0\0\0jp2 ".to_vec(), "it is JPEG 2000"),
             (b"\xFF\x4F\xFF\x51\0\x29\0\0\0\0\0\x40\0\0\0\x40".to_vec(), "it is JPEG 2000"),
             (b"\xFF\x0A\xFA\x1F\x01\x90\x08".to_vec(), "it is JPEG XL"),
@@ -97,7 +99,7 @@ mod tests {
                 "it is SVG",
             ),
             (b"\xEF\xBB\xBF \n<svg/>".to_vec(), "it is SVG"),
-            (b"%PDF-1.7\n%\xE2\xE3".to_vec(), "it is no image but PDF"),
+            (b"%PDF-1.7\n%\xE2\xE3".to_vec(), "it is not an image but PDF"),
             (b"\n<!DOCTYPE html>\n<html lang=\"en\"><svg></svg>".to_vec(), "a web page (HTML)"),
             (b"<HTML><body>404</body>".to_vec(), "a web page (HTML)"),
             (b"<?xml version=\"1.0\"?><Error><Code>AccessDenied</Code></Error>".to_vec(), "it is XML"),

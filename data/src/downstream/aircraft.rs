@@ -1,5 +1,5 @@
-//! FGVC-Aircraft (Maji et al. 2013): images are numbers that keep their leading zeros, and names of
-//! classes may hold spaces and `/`.
+//! FGVC-Aircraft (Maji et al. 2013). Images are numbers with leading zeros; class names may contain
+//! spaces and `/`.
 
 use super::list::List;
 use super::{About, Archive, Found, Items, Level, Listed, Metric, Options, Size, Strays, copies, home, inner};
@@ -60,6 +60,6 @@ fn read(root: &Path, options: &Options) -> Result<Found> {
     let published = Size { classes, ..SIZE };
     let (fit, test) = (items("trainval")?, items("test")?);
     let differs = Strays::find(&images, &[&fit, &test])?.told().into_iter().collect();
-    let notes = vec![format!("classes are the {level} of the aircraft, fitted on train and val")];
+    let notes = vec![format!("classes are the {level} of the aircraft, and the train split is train and val")];
     Ok(Found { labels, fit, test, published, named: options.level == Level::Variant, differs, notes, labels_in })
 }

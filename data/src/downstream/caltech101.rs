@@ -1,6 +1,6 @@
-//! Caltech-101 (Fei-Fei et al. 2004). It has no parts of its own: 30 images a class, drawn from a
-//! seed, are fitted on and all others are measured on, as Kornblith et al. (2019) do. They count
-//! the class of background images; here it is left out unless it is asked for, as by torchvision.
+//! Caltech-101 (Fei-Fei et al. 2004). It has no official split: the train split is 30 images per
+//! class, drawn from a seed, and the test split is all others, as in Kornblith et al. (2019). They
+//! count the class of background images; here it is left out by default, as by torchvision.
 
 use super::imagefolder::{class_folders, list};
 use super::{About, Archive, Found, Items, Listed, Metric, Options, Size, Strays, copies, home, inner, stands};
@@ -33,10 +33,10 @@ const SIZE: Size = Size { classes: 101, fit: 3030, test: 5647 };
 
 const FOLDER: &str = "101_ObjectCategories";
 
-/// Not a class: images from all over the web.
+/// Not a class: unrelated images from the web.
 const BACKGROUND: &str = "BACKGROUND_Google";
 
-/// Images of each class that are fitted on.
+/// Train images per class.
 const FIT: usize = 30;
 
 fn read(root: &Path, options: &Options) -> Result<Found> {
@@ -57,7 +57,7 @@ fn read(root: &Path, options: &Options) -> Result<Found> {
         let mut drawn: Vec<usize> = (1..=count).collect();
         drawn
             .sort_by_key(|image| draw::hash(options.seed, &format!("downstream/caltech101/{class}"), &[*image as u64]));
-        // A class that is not whole is halved.
+        // An incomplete class is halved.
         drawn.truncate(if count > FIT { FIT } else { count / 2 });
         for image in 1..=count {
             let part = if drawn.contains(&image) { &mut fit } else { &mut test };
@@ -66,7 +66,7 @@ fn read(root: &Path, options: &Options) -> Result<Found> {
     }
     let background = if options.background { "with" } else { "without" };
     let notes = vec![
-        format!("{FIT} images a class are fitted on, drawn from seed {}", options.seed),
+        format!("the train split is {FIT} images per class, drawn from seed {}", options.seed),
         format!("{background} the class of background images"),
     ];
     let (fit, test) = (Items::files(&folder, fit)?, Items::files(&folder, test)?);
@@ -76,14 +76,14 @@ fn read(root: &Path, options: &Options) -> Result<Found> {
     Ok(Found { labels, labels_in: folder, fit, test, published, named: true, differs, notes })
 }
 
-/// How many images a class has. They are numbered from 1 on; one that is missing among them is
-/// found when they are opened.
+/// Number of images of a class. They are numbered from 1 on; a missing one is found when they are
+/// opened.
 fn images(folder: &Path) -> Result<usize> {
     let number = |file: &String| file.strip_prefix("image_")?.strip_suffix(".jpg")?.parse::<usize>().ok();
     let numbers = list(folder)?.0.iter().filter_map(number).collect::<Vec<_>>();
     let last = numbers.iter().max().copied().unwrap_or(0);
     if last == 0 {
-        return Err(Error::invalid(folder.display(), "it holds no image"));
+        return Err(Error::invalid(folder.display(), "it has no image"));
     }
     if last > 2 * numbers.len() {
         return Err(Error::invalid(folder.display(), format!("it has {} images numbered up to {last}", numbers.len())));

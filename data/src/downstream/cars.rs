@@ -1,5 +1,5 @@
 //! Stanford Cars (Krause et al. 2013), from the MATLAB files of its development kit, or from the
-//! CSV files in which it goes round since its own address is gone.
+//! CSV files of the copies that are available since the original address is gone.
 
 use super::list::{cut, number, place, text};
 use super::mat::Mat;
@@ -38,16 +38,16 @@ cars_train.tgz, cars_test.tgz, car_devkit.tgz and cars_test_annos_withlabels.mat
 
 const SIZE: Size = Size { classes: 196, fit: 8144, test: 8041 };
 
-/// Where the set's own folder may lie.
+/// Possible places of the set's own folder.
 const HOMES: [&str; 2] = ["stanford_cars", ""];
 
-/// Where the development kit may lie in it.
+/// Possible places of the development kit in it.
 const KITS: [&str; 3] = ["devkit", "car_devkit/devkit", "car_devkit"];
 
-/// Where the classes are listed, and which they are.
+/// The file of the classes, and the classes.
 type Classes = (PathBuf, Vec<String>);
 
-/// Images with their labels, as a list names them.
+/// Images with their labels, as in a list.
 type List = Vec<Listed>;
 
 fn read(root: &Path, _: &Options) -> Result<Found> {
@@ -77,7 +77,7 @@ fn from_devkit(folder: &Path, kit: &Path) -> Result<Found> {
     of_two_folders(folder, fit, test, (meta, labels))
 }
 
-/// The images that annotations list.
+/// The images of an annotation file.
 fn annotated(path: &Path, classes: usize) -> Result<List> {
     let mat = Mat::read(path)?;
     let mut list = List::new();
@@ -94,19 +94,19 @@ fn annotated(path: &Path, classes: usize) -> Result<List> {
 fn classes(mat: &Mat) -> Result<Vec<String>> {
     let labels = mat.texts("class_names")?;
     if let Some(at) = (1..labels.len()).find(|at| labels[..*at].contains(&labels[*at])) {
-        return Err(Error::invalid(mat.place("class_names", at), format!("class `{}` comes twice", labels[at])));
+        return Err(Error::invalid(mat.place("class_names", at), format!("class `{}` appears twice", labels[at])));
     }
     names::in_order(CARS.name, &labels, &mat.place("class_names", 0))?;
     Ok(labels)
 }
 
-/// The first release: one list of all images, each with a flag that says whether it is to be measured on.
+/// The first release: one list of all images, each with a flag for the test split.
 fn from_one_list(folder: &Path) -> Result<Found> {
     let path = folder.join("cars_annos.mat");
     let mat = Mat::read(&path)?;
     let labels = classes(&mat)?;
     if !folder.join("car_ims").is_dir() {
-        let why = "its images are those of the folder car_ims, which is not beside it; cars_train and cars_test are listed by a development kit";
+        let why = "its images are in the folder car_ims, which is not beside it; cars_train and cars_test need a development kit";
         return Err(Error::invalid(path.display(), why));
     }
     let (mut fit, mut test) = (List::new(), List::new());
@@ -128,7 +128,7 @@ fn from_csv(folder: &Path) -> Result<Found> {
     for (line, fields) in records(&names)?.0 {
         let class = fields.join(",");
         if labels.contains(&class) {
-            return Err(Error::invalid(place(&names, line), format!("class `{class}` comes twice")));
+            return Err(Error::invalid(place(&names, line), format!("class `{class}` appears twice")));
         }
         labels.push(class);
     }
@@ -138,7 +138,7 @@ fn from_csv(folder: &Path) -> Result<Found> {
     of_two_folders(folder, fit, test, (names.clone(), labels))
 }
 
-/// The images that a table lists.
+/// The images of a table.
 fn of_csv(path: &Path, classes: usize) -> Result<List> {
     let (records, ended) = records(path)?;
     if let Some((line, _)) = records.last().filter(|_| !ended && ![SIZE.fit, SIZE.test].contains(&records.len())) {
@@ -162,7 +162,7 @@ fn is_header(fields: &[String]) -> bool {
     fields.len() > 1 && fields.iter().all(|field| field.parse::<f64>().is_err())
 }
 
-/// Images of the two parts in folders of their own.
+/// Images of the two parts in separate folders.
 fn of_two_folders(folder: &Path, fit: List, test: List, labels: Classes) -> Result<Found> {
     let (fit, fit_strays) = part(folder, "train", fit, &labels.1)?;
     let (test, test_strays) = part(folder, "test", test, &labels.1)?;
@@ -192,7 +192,7 @@ fn part(folder: &Path, part: &str, mut list: List, labels: &[String]) -> Result<
 /// A line's number and its fields.
 type CsvLine = (usize, Vec<String>);
 
-/// Fields by line, and whether the last line has an end.
+/// Fields by line, and whether the last line ends with a line feed.
 fn records(path: &Path) -> Result<(Vec<CsvLine>, bool)> {
     let text = text(path)?;
     let mut reader =

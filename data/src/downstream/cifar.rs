@@ -1,6 +1,6 @@
 //! CIFAR-10 and CIFAR-100 (Krizhevsky 2009), as python pickles or in the binary version. Images
-//! stay in their files: a batch is looked through once for its labels and for where its rows of
-//! pixels start.
+//! stay in their files: a batch is read once for its labels and for the offsets of its rows of
+//! pixels.
 
 use super::items::{Identity, Pixels, Rows, identity};
 use super::list::{List, some};
@@ -37,7 +37,7 @@ DIR/cifar-10-batches-bin/       or the binary version
     by_hand: "",
     // Barz and Denzler (2020, arXiv:1902.00423) found no exact copy of an image of the test split,
     // in either part. They did not compare images of the train split with each other: ten is a
-    // bound with room, not a count.
+    // bound with a margin, not a count.
     copies: [10, 0, 0],
     read: |root, _| read(root, &TEN),
 };
@@ -62,20 +62,20 @@ DIR/cifar-100-binary/           or the binary version
         into: "",
         inner: None,
     }],
-    // Their lists (github.com/cvjena/cifair, meta/) have 39 exact copies in both parts and 2 among
-    // those of the test split, a few pixels' difference counted. As often, some 100 would be among
-    // those of the train split, which they did not compare: twice that is the bound.
+    // Their lists (github.com/cvjena/cifair, meta/) have 39 exact copies between the parts and 2
+    // within the test split, images that differ in a few pixels included. At the same rate the
+    // train split, which they did not compare, would have some 100: the bound is twice that.
     copies: [200, 2, 39],
     read: |root, _| read(root, &HUNDRED),
     ..CIFAR10
 };
 
-/// What the two sets differ in.
+/// The differences between the two sets.
 struct Kind {
     about: &'static About,
     /// Folder of the python version, and the file with the names.
     python: [&'static str; 2],
-    /// The same of the binary version.
+    /// The same for the binary version.
     binary: [&'static str; 2],
     fit: &'static [&'static str],
     test: &'static str,
@@ -144,7 +144,7 @@ fn names_in(path: &Path, kind: &Kind, is_binary: bool) -> Result<Vec<String>> {
     let twice: Vec<&String> =
         names.iter().zip(0..).filter(|(name, at)| names[..*at].contains(name)).map(|x| x.0).collect();
     if !twice.is_empty() {
-        return Err(wrong(format!("it has classes twice: {}", some(&twice))));
+        return Err(wrong(format!("classes appear twice: {}", some(&twice))));
     }
     names::in_order(kind.about.name, &names, &path.display().to_string())?;
     Ok(names)
@@ -183,7 +183,10 @@ fn rows_of_binary(path: &Path, kind: &Kind, classes: usize) -> Result<Rows> {
     let bytes = regular::read(path, MAX_BYTES).map_err(Error::io(path))?;
     let stride = kind.label_bytes + ROW;
     if !bytes.len().is_multiple_of(stride) {
-        return Err(wrong(format!("{} bytes are no whole number of rows of {stride}: it is cut short", bytes.len())));
+        return Err(wrong(format!(
+            "{} bytes are not a whole number of rows of {stride} bytes: it is cut short",
+            bytes.len()
+        )));
     }
     let rows = bytes.chunks_exact(stride);
     let labels = rows.clone().zip(0..).map(|(row, at)| checked(path, at, row[kind.label_bytes - 1].into(), classes));
@@ -193,11 +196,11 @@ fn rows_of_binary(path: &Path, kind: &Kind, classes: usize) -> Result<Rows> {
     Ok(Rows { path: path.into(), pixels, side: SIDE, labels, identities })
 }
 
-/// What each image is known by: its pixels.
+/// Identifies each image by its pixels.
 fn identities<'a>(path: &Path, rows: impl Iterator<Item = &'a [u8]>) -> Result<Vec<Identity>> {
     let identities: Vec<Identity> = rows.map(identity).collect();
     match identities.is_empty() {
-        true => Err(Error::invalid(path.display(), "it holds no image")),
+        true => Err(Error::invalid(path.display(), "it has no image")),
         false => Ok(identities),
     }
 }
@@ -206,6 +209,6 @@ fn checked(path: &Path, row: usize, label: f64, classes: usize) -> Result<u32> {
     if label.fract() == 0.0 && (0.0..classes as f64).contains(&label) {
         return Ok(label as u32);
     }
-    let why = format!("label {label} is no whole number from 0 to {}", classes - 1);
+    let why = format!("label {label} is not a whole number from 0 to {}", classes - 1);
     Err(Error::invalid(format!("{}, row {row}", path.display()), why))
 }

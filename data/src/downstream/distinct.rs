@@ -1,23 +1,23 @@
-//! Classes of one prompt name are one class: no prompt tells them apart (ImageNet has two missiles
-//! and two kinds of sunglasses). As in `data/classes.rs`, they get one number before anything is
-//! measured, so that accuracy, success of attacks and victims go by one rule.
+//! Merges classes with the same prompt name, because no prompt tells them apart (ImageNet has two
+//! classes "missile" and two "sunglasses"). As in `classes.rs`, they get one number before anything
+//! is computed, so that accuracy, attack success and victims follow the same rule.
 
 use super::Set;
 use crate::classes::{one_class, same_name};
 use crate::tokenize::Cleaner;
 use std::collections::HashMap;
 
-/// The classes of a set, those of one name together.
+/// The classes of a set, merged by name.
 struct Distinct {
-    /// Number of each class among them.
+    /// New number of each class.
     number_of: Vec<u32>,
-    /// The classes that share each of their names.
+    /// The groups of classes that share a name.
     sharing: Vec<Vec<usize>>,
 }
 
 impl Set {
-    /// The set with one class a name, in the place of the first; a note says which labels it holds.
-    /// A set without such classes stays as it is.
+    /// The set with one class per name, in the place of the first. A note lists the merged labels.
+    /// A set without such classes is unchanged.
     pub fn of_distinct_names(mut self) -> Set {
         let Distinct { number_of, sharing } = self.distinct();
         let Some(note) = self.shared_names() else { return self };
@@ -28,7 +28,7 @@ impl Set {
         Set { classes: first(&self.classes), labels: first(&self.labels), ..self }
     }
 
-    /// What a person should know of its classes: which of them prompts call alike.
+    /// A warning about classes with the same prompt name.
     pub fn shared_names(&self) -> Option<String> {
         let labels = |classes: &Vec<usize>| classes.iter().map(|class| self.labels[*class].clone()).collect();
         let shared: Vec<(&str, Vec<String>)> = self
@@ -71,7 +71,7 @@ mod tests {
         let class_file = home.path().join("classes.json");
         let text = json!({ "classes": classes, "templates": ["a photo of {}"] }).to_string();
         std::fs::write(&class_file, text).expect("it can be written");
-        // Without a class file folders of one name are refused.
+        // Without a class file, folders with the same name are refused.
         let options = Options { class_file, ..Options::default() };
         let open = || open("imagefolder", &folder, &options).expect("a fixture");
         let (before, after) = (open(), open().of_distinct_names());

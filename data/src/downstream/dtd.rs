@@ -1,4 +1,5 @@
-//! The Describable Textures Dataset (Cimpoi et al. 2014): ten partitions of the same images into train, val and test.
+//! The Describable Textures Dataset (Cimpoi et al. 2014): ten partitions of the same images into
+//! train, val and test.
 
 use super::list::List;
 use super::{About, Archive, Found, Items, Listed, Metric, Options, Size, Strays, copies, home, inner};
@@ -53,12 +54,12 @@ fn read(root: &Path, options: &Options) -> Result<Found> {
     let fit = Items::files(&images, listed(&fit, &labels))?;
     let test = Items::files(&images, listed(&test, &labels))?;
     let differs = Strays::find(&images, &[&fit, &test])?.told().into_iter().collect();
-    let notes = vec![format!("partition {} of 10, fitted on train and val", options.partition)];
+    let notes = vec![format!("partition {} of 10, and the train split is train and val", options.partition)];
     let labels_in = folder.join("labels");
     Ok(Found { fit, test, labels, labels_in, published: SIZE, named: true, differs, notes })
 }
 
-/// The images of some lists; every class of them is among the labels.
+/// The images of some lists; every class of theirs is among the labels.
 fn listed(lists: &[List], labels: &[String]) -> Vec<Listed> {
     let mut items = Vec::new();
     for list in lists {

@@ -1,5 +1,5 @@
-//! Oxford Flowers-102 (Nilsback and Zisserman 2008). Fitted on train and val, measured on test, as
-//! published; the released code of RoCLIP fits and measures on the same part.
+//! Oxford Flowers-102 (Nilsback and Zisserman 2008). The train split is train and val, the test
+//! split is test, as published; the released code of RoCLIP uses the same part for both.
 
 use super::mat::Mat;
 use super::{About, Archive, Found, Items, Listed, Metric, Options, Size, Strays, copies, home, inner};
@@ -54,8 +54,8 @@ fn read(root: &Path, _: &Options) -> Result<Found> {
     let fit = Items::files(&images, listed(&parts, &["trnid", "valid"], &classes)?)?;
     let test = Items::files(&images, listed(&parts, &["tstid"], &classes)?)?;
     let strays = Strays::find(&images, &[&fit, &test])?;
-    // A label too many or too few shifts all that follow it. In a subset whose labels are not those
-    // of the whole set, only the folder tells how many there must be.
+    // One label too many or too few shifts all labels after it. In a subset with other labels than
+    // the whole set, only the folder shows how many labels there must be.
     let (listed, there) = (fit.len() + test.len(), fit.len() + test.len() + strays.names.len());
     if ![listed, there, SIZE.fit + SIZE.test].contains(&classes.len()) {
         let why = format!("it has labels of {} images, and {} has {there}", classes.len(), images.display());
@@ -64,11 +64,11 @@ fn read(root: &Path, _: &Options) -> Result<Found> {
     let differs = strays.told().into_iter().collect();
     let last = classes.iter().max().copied().unwrap_or(0);
     let labels = (1..=last).map(|class| class.to_string()).collect();
-    let notes = vec!["fitted on train and val".to_string()];
+    let notes = vec!["the train split is train and val".to_string()];
     Ok(Found { labels, labels_in, fit, test, published: SIZE, named: true, differs, notes })
 }
 
-/// The images of some parts. One that imagelabels.mat has no label for is none.
+/// The images of some parts. An image without a label in imagelabels.mat is an error.
 fn listed(parts: &Mat, variables: &[&str], classes: &[usize]) -> Result<Vec<Listed>> {
     let mut items = Vec::new();
     for variable in variables {

@@ -1,4 +1,4 @@
-//! Where a set lies below the folder that was named, and what lies in its folders that no list names.
+//! Finds the folder of a set below the given folder, and the images in it that no list names.
 
 use super::imagefolder::{is_image, list};
 use super::items::Items;
@@ -7,25 +7,28 @@ use crate::{Error, Result};
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
-/// The set's own folder: the first of `folders` below `root` (the empty one is `root` itself) in
-/// which `mark` stands. Each may lie in another of its name, as some programs unpack archives.
+/// The set's own folder: the first of `folders` below `root` (the empty one is `root` itself) that
+/// contains `mark`. Each may be inside another folder of the same name, because some programs
+/// unpack archives that way.
 pub(super) fn home(root: &Path, folders: &[&str], mark: &str) -> Result<PathBuf> {
     let nested = folders.iter().filter(|folder| !folder.is_empty()).map(|folder| root.join(folder).join(folder));
     let mut places = folders.iter().map(|folder| root.join(folder)).chain(nested);
     places.find(|folder| stands(&folder.join(mark))).ok_or_else(|| {
         let places: Vec<String> =
             folders.iter().map(|folder| root.join(folder).join(mark).display().to_string()).collect();
-        let why = format!("it does not hold the set: there is no {}", places.join(", and no "));
+        let why = format!("it does not contain the set: there is no {}", places.join(", and no "));
         Error::invalid(root.display(), why)
     })
 }
 
-/// Whether anything has this name, even a link that leads nowhere: what is wrong with it is told when it is read.
+/// Whether something with this name exists, a dangling link included: the reader reports what is
+/// wrong with it.
 pub(super) fn stands(path: &Path) -> bool {
     path.symlink_metadata().is_ok()
 }
 
-/// A folder of images, or the one of the same name in it: some programs unpack so.
+/// A folder of images, or the folder of the same name inside it, because some programs unpack that
+/// way.
 pub(super) fn inner(folder: &Path, name: &str) -> PathBuf {
     let outer = folder.join(name);
     Some(outer.join(name)).filter(|inner| inner.is_dir()).unwrap_or(outer)
@@ -34,12 +37,12 @@ pub(super) fn inner(folder: &Path, name: &str) -> PathBuf {
 /// Images in a folder that none of its lists names.
 pub(super) struct Strays {
     folder: PathBuf,
-    /// Relative to it.
+    /// Relative to the folder.
     pub(super) names: Vec<String>,
 }
 
 impl Strays {
-    /// Looks through a folder and the folders in it.
+    /// Searches a folder and the folders in it.
     pub(super) fn find(folder: &Path, listed: &[&Items]) -> Result<Self> {
         let listed: HashSet<&String> = listed.iter().flat_map(|items| items.paths()).collect();
         let mut strays = Strays { folder: folder.into(), names: Vec::new() };
@@ -49,7 +52,7 @@ impl Strays {
         Ok(strays)
     }
 
-    /// Looks through one folder; returns those in it.
+    /// Searches one folder; returns the folders in it.
     fn look(&mut self, folder: &Path, before: &str, listed: &HashSet<&String>) -> Result<Vec<String>> {
         let (files, folders) = list(folder)?;
         let images = files.iter().filter(|file| is_image(file) && !file.starts_with('.'));
@@ -57,7 +60,7 @@ impl Strays {
         Ok(folders)
     }
 
-    /// What is to be said of them, if there are any.
+    /// The note about them, if there are any.
     pub(super) fn told(&self) -> Option<String> {
         let Strays { folder, names } = self;
         let what = || format!("{} images in {} are in no list: {}", names.len(), folder.display(), some(names));

@@ -1,4 +1,5 @@
-//! Food-101 (Bossard et al. 2014): lists of images in JSON, in the order of which the items are.
+//! Food-101 (Bossard et al. 2014): lists of images in JSON; the items are in the order of the
+//! lists.
 
 use super::list::{List, some, text};
 use super::{About, Archive, Found, Items, Listed, Metric, Options, Size, Strays, copies, home, inner, stands};
@@ -45,7 +46,7 @@ fn read(root: &Path, _: &Options) -> Result<Found> {
     let fit = Items::files(&images, listed(&train_list, train, &labels)?)?;
     let test = Items::files(&images, listed(&test_list, test, &labels)?)?;
     let mut differs: Vec<String> = Strays::find(&images, &[&fit, &test])?.told().into_iter().collect();
-    // Not every copy has it.
+    // Some copies lack this file.
     let classes = folder.join("meta/classes.txt");
     if stands(&classes) {
         let names = List::read(&classes)?.classes()?;
@@ -77,7 +78,7 @@ fn listed(path: &Path, list: Classes, labels: &[String]) -> Result<Vec<Listed>> 
     Ok(items)
 }
 
-/// Classes and their images, as a list orders them.
+/// Classes and their images, in the order of the list.
 type Classes = Vec<(String, Vec<String>)>;
 
 fn list(path: &Path) -> Result<Classes> {
@@ -88,17 +89,17 @@ fn list(path: &Path) -> Result<Classes> {
         let Some(images) =
             images.as_array().and_then(|list| list.iter().map(Value::as_str).collect::<Option<Vec<_>>>())
         else {
-            return Err(wrong(format!("the images of class `{class}` are no list of names")));
+            return Err(wrong(format!("the images of class `{class}` are not a list of names")));
         };
         if classes.iter().any(|(known, _)| *known == class) {
-            return Err(wrong(format!("class `{class}` comes twice")));
+            return Err(wrong(format!("class `{class}` appears twice")));
         }
         classes.push((class, images.into_iter().map(str::to_string).collect()));
     }
     Ok(classes)
 }
 
-/// An object in the order of its keys, a key that comes twice included: serde's maps keep the last.
+/// An object in the order of its keys, repeated keys included: serde's maps keep only the last.
 struct Pairs(Vec<(String, Value)>);
 
 impl<'de> Deserialize<'de> for Pairs {

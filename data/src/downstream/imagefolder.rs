@@ -1,6 +1,7 @@
-//! Any set as torchvision's `ImageFolder` reads it: a folder a class, the classes in the order of their names.
+//! Any set in the format of torchvision's `ImageFolder`: one folder per class, the classes in the
+//! order of their names.
 //!
-//! ImageNet's class folders are read by the same [`walk`].
+//! ImageNet's class folders use the same [`walk`].
 
 use super::{About, Found, Items, Listed, Metric, Options, Size};
 use crate::{Error, Result};
@@ -28,10 +29,10 @@ DIR/
     read,
 };
 
-/// What torchvision takes for an image.
+/// torchvision's image extensions.
 const EXTENSIONS: [&str; 9] = [".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp"];
 
-/// Folders of the test split; the first that exists is it.
+/// Names of the folder of the test split; the first that exists is used.
 const TEST: [&str; 3] = ["test", "val", "validation"];
 
 fn read(root: &Path, _: &Options) -> Result<Found> {
@@ -82,7 +83,7 @@ pub(super) fn class_folders(folder: &Path) -> Result<Vec<String>> {
     }
 }
 
-/// Refuses a folder whose class folders are not these; `whose` says where these are from.
+/// Refuses a folder whose class folders differ from `classes`; `whose` names their origin.
 pub(super) fn same_classes(folder: &Path, classes: &[String], whose: &str) -> Result<()> {
     let found = class_folders(folder)?;
     let lacks = |some: &[String], others: &[String]| some.iter().find(|class| !others.contains(class)).cloned();
@@ -96,17 +97,17 @@ pub(super) fn same_classes(folder: &Path, classes: &[String], whose: &str) -> Re
     Err(Error::invalid(folder.display(), format!("its class folders are not {whose}: {why}")))
 }
 
-/// Every image below the class folders, in torchvision's order; the label is the place of the class
+/// Every image below the class folders, in torchvision's order; the label is the index of the class
 /// folder in `classes`.
 ///
 /// # Errors
-/// If a class folder is missing or holds no image.
+/// If a class folder is missing or has no image.
 pub(super) fn walk(folder: &Path, classes: &[String]) -> Result<Vec<Listed>> {
     let mut items = Vec::new();
     for (class, label) in classes.iter().zip(0..) {
         let (before, mut folders) = (items.len(), Vec::new());
         descend(folder, class, 0, &mut folders)?;
-        // By the names of the folders on the way, not by how deep they lie.
+        // Sorted by the names of the folders in the path, not by depth.
         folders.sort();
         for inner in folders {
             let (mut files, _) = list(&folder.join(&inner))?;
@@ -115,18 +116,21 @@ pub(super) fn walk(folder: &Path, classes: &[String]) -> Result<Vec<Listed>> {
             items.extend(files.iter().map(|file| Listed { path: format!("{inner}/{file}"), label, place: place() }));
         }
         if items.len() == before {
-            return Err(Error::invalid(folder.join(class).display(), "it holds no image"));
+            return Err(Error::invalid(folder.join(class).display(), "it has no image"));
         }
     }
     Ok(items)
 }
 
-/// Links are followed, as torchvision does; one that leads back up would not end.
+/// Links are followed, as in torchvision; a link to a parent folder would not end.
 const DEEPEST: u32 = 32;
 
 fn descend(folder: &Path, inner: &str, depth: u32, folders: &mut Vec<String>) -> Result<()> {
     if depth > DEEPEST {
-        return Err(Error::invalid(folder.join(inner).display(), "it lies too deep: does a link lead back up?"));
+        return Err(Error::invalid(
+            folder.join(inner).display(),
+            "it is nested too deep: does a link lead to a parent folder?",
+        ));
     }
     folders.push(inner.to_string());
     for name in list(&folder.join(inner))?.1 {

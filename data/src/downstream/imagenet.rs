@@ -1,6 +1,6 @@
 //! ImageNet-1K (Russakovsky et al. 2015): class folders by WordNet id, or its validation part as
 //! one flat folder with the labels of the development kit, of a `labels.csv` (CyCLIP, CleanCLIP,
-//! RoCLIP) or of Kaggle's `LOC_val_solution.csv`. Whatever the form, the order is that of the class
+//! RoCLIP) or of Kaggle's `LOC_val_solution.csv`. In every form, the order is that of the class
 //! folders.
 
 use super::imagefolder::{class_folders, is_image, list, same_classes, walk};
@@ -44,14 +44,14 @@ The training part is only needed for a linear probe.",
 
 const SIZE: Size = Size { classes: 1000, fit: 1_281_167, test: 50_000 };
 
-/// Folders of the validation part; the first that exists is it.
+/// Names of the folder of the validation part; the first that exists is used.
 const VAL: [&str; 3] = ["val", "validation", "ILSVRC2012_img_val"];
 
-/// Where the folder of the validation part may lie: as torchvision has it, or as Kaggle's archive has.
+/// Possible places of the folder of the validation part, in torchvision's layout or in Kaggle's.
 const HOMES: [&str; 6] =
     ["imagenet", "", "ILSVRC/Data/CLS-LOC", "Data/CLS-LOC", "imagenet/ILSVRC/Data/CLS-LOC", "imagenet/Data/CLS-LOC"];
 
-/// How images of the validation part are called, up to their number.
+/// Prefix of the images of the validation part, before their number.
 const PREFIX: &str = "ILSVRC2012_val_";
 
 /// An image of the validation part.
@@ -67,7 +67,7 @@ fn read(root: &Path, _: &Options) -> Result<Found> {
     let homes = VAL.iter().find_map(|val| home(root, &HOMES, val).ok().map(|folder| (folder.join(val), folder)));
     let (val, folder, train) = match homes {
         Some((val, folder)) => (val, folder.clone(), Some(folder.join("train")).filter(|train| train.is_dir())),
-        // The folder of the validation part itself; what tells its labels may be beside it.
+        // The folder of the validation part itself; the file with its labels may be beside it.
         None if is_val => (root.to_path_buf(), root.parent().unwrap_or(root).to_path_buf(), None),
         None => {
             let why = "there is no folder `val`, `validation` or `ILSVRC2012_img_val` in it";
@@ -90,7 +90,7 @@ fn read(root: &Path, _: &Options) -> Result<Found> {
     Ok(Found { labels, labels_in, fit, test, published, named: true, differs, notes: Vec::new() })
 }
 
-/// Refuses an image of the train split that is called after another class than that of its folder.
+/// Refuses a train image whose name and folder give different classes.
 fn in_their_folders(train: &Path, items: &[Listed]) -> Result<()> {
     match items.iter().find_map(|item| Some((&item.path, moved(&item.path)?))) {
         Some((path, why)) => Err(Error::invalid(train.join(path).display(), why)),
@@ -98,24 +98,24 @@ fn in_their_folders(train: &Path, items: &[Listed]) -> Result<()> {
     }
 }
 
-/// What is wrong with an image that is called after one class and lies in the folder of another.
+/// Describes an image whose name and folder give different classes.
 fn moved(path: &str) -> Option<String> {
     let (folder, name) = (path.split('/').next()?, path.rsplit('/').next()?);
     let id = name.split('_').next().filter(|id| is_id(id) && is_id(folder) && *id != folder)?;
-    Some(format!("it is called after class {id} and lies in the folder of {folder}"))
+    Some(format!("its name has class {id} but its folder is {folder}"))
 }
 
-/// Whether it is a WordNet id, such as n03995372.
+/// Whether a text is a WordNet id, such as n03995372.
 fn is_id(id: &str) -> bool {
     id.len() == 9 && id.starts_with('n') && id[1..].bytes().all(|byte| byte.is_ascii_digit())
 }
 
-/// The number of an image of the validation part, by its name.
+/// The number of an image of the validation part, from its name.
 fn number_of(path: &str) -> Option<usize> {
     path.rsplit('/').next()?.strip_prefix(PREFIX)?.split('.').next()?.parse().ok()
 }
 
-/// Which images of the validation part are missing, where most of them are there.
+/// Names the missing images of the validation part, if most of them are there.
 fn missing(test: &Items) -> Option<String> {
     let there: BTreeSet<usize> = test.paths().iter().filter_map(|path| number_of(path)).collect();
     let last = if 2 * there.len() > SIZE.test { SIZE.test } else { there.last().copied().unwrap_or(0) };
@@ -125,7 +125,7 @@ fn missing(test: &Items) -> Option<String> {
     few.then(|| format!("{} images of the test split are missing: {}", missing.len(), some(&missing)))
 }
 
-/// The validation part: its classes, the file or folder that they are from, and its images.
+/// The validation part: its classes, their file or folder, and its images.
 struct Validation {
     labels: Vec<String>,
     labels_in: PathBuf,
@@ -135,7 +135,7 @@ struct Validation {
 fn validation(folder: &Path, val: &Path) -> Result<Validation> {
     let (files, folders) = list(val)?;
     let kits = ["ILSVRC2012_devkit_t12/data", "devkit/data"].map(|kit| folder.join(kit));
-    // Kaggle's list lies beside the folder ILSVRC, three folders up from where that holds the images.
+    // Kaggle's list is beside the folder ILSVRC, three folders above the folder of the images.
     let up = if folder.ends_with("Data/CLS-LOC") { folder.ancestors().nth(3) } else { None };
     let solutions = [Some(val), Some(folder), up].into_iter().flatten().map(|place| place.join(SOLUTION));
     let (labels_in, labelled) = if files.iter().any(|file| file == "labels.csv") {
@@ -168,7 +168,7 @@ fn validation(folder: &Path, val: &Path) -> Result<Validation> {
     Ok(Validation { labels, labels_in, test: Items::files(val, items)? })
 }
 
-/// Refuses an image that lies in two class folders.
+/// Refuses an image that is in two class folders.
 fn each_number_once(val: &Path, items: &[Listed]) -> Result<()> {
     let mut first = HashMap::new();
     for Listed { path, .. } in items {
@@ -180,7 +180,7 @@ fn each_number_once(val: &Path, items: &[Listed]) -> Result<()> {
     Ok(())
 }
 
-/// The development kit numbers classes in an order of its own, and images by their names.
+/// The development kit numbers classes in its own order, and images by their names.
 fn of_kit(kit: &Path, val: &Path, files: Vec<String>) -> Result<Vec<Labelled>> {
     let truth = List::read(&kit.join("ILSVRC2012_validation_ground_truth.txt"))?;
     let numbers = &truth.lines;
@@ -197,8 +197,8 @@ fn of_kit(kit: &Path, val: &Path, files: Vec<String>) -> Result<Vec<Labelled>> {
         return Err(Error::invalid(val.display(), why));
     }
     let labelled = |path: String| {
-        // By the number in the name, not by the place in the folder: one file too few and another
-        // too many would shift all labels.
+        // Uses the number in the name, not the position in the folder: one missing file and one
+        // extra file would shift all labels.
         let digits = Path::new(&path).file_stem().and_then(|stem| stem.to_str()?.rsplit('_').next()?.parse().ok());
         let found = digits.and_then(|place: usize| numbers.get(place.checked_sub(1)?));
         let (line, number) = found.ok_or_else(|| {
@@ -213,7 +213,7 @@ fn of_kit(kit: &Path, val: &Path, files: Vec<String>) -> Result<Vec<Labelled>> {
     images.into_iter().map(labelled).collect()
 }
 
-/// Numbers and WordNet ids of the classes; numbers above theirs are groups of them.
+/// Numbers and WordNet ids of the classes; higher numbers are groups of classes.
 fn synsets(meta: &Mat) -> Result<BTreeMap<usize, String>> {
     let mut synsets = BTreeMap::new();
     for synset in meta.structs("synsets")? {
@@ -223,10 +223,10 @@ fn synsets(meta: &Mat) -> Result<BTreeMap<usize, String>> {
         }
         let class = synset.text("WNID")?.to_string();
         if let Some((other, _)) = synsets.iter().find(|(_, known)| **known == class) {
-            return Err(Error::invalid(synset.place(), format!("{class} has the number {other} too")));
+            return Err(Error::invalid(synset.place(), format!("{class} also has the number {other}")));
         }
         if let Some(other) = synsets.insert(number, class) {
-            return Err(Error::invalid(synset.place(), format!("{other} has the number {number} too")));
+            return Err(Error::invalid(synset.place(), format!("{other} also has the number {number}")));
         }
     }
     Ok(synsets)
@@ -235,10 +235,11 @@ fn synsets(meta: &Mat) -> Result<BTreeMap<usize, String>> {
 /// Kaggle's list of the validation part.
 const SOLUTION: &str = "LOC_val_solution.csv";
 
-/// `ILSVRC2012_val_00048981,n03995372 85 1 499 272 `: the number of an image, and its class before each box.
+/// `ILSVRC2012_val_00048981,n03995372 85 1 499 272 `: the number of an image, then its class before
+/// each box.
 fn of_kaggle(path: &Path) -> Result<Vec<Labelled>> {
     let table = Table::read(path, &[&["ImageId"], &["PredictionString"]])?;
-    // The classes, one a line with its names.
+    // The classes, one per line with its names.
     let mapping = path.with_file_name("LOC_synset_mapping.txt");
     let mapping = if stands(&mapping) { Some(List::read(&mapping)?) } else { None };
     let ids = match &mapping {
@@ -254,7 +255,7 @@ fn of_kaggle(path: &Path) -> Result<Vec<Labelled>> {
             return Err(wrong(format!("`{boxes}` is not one class before boxes of four numbers")));
         }
         if !ids.iter().any(|id| id == class) {
-            return Err(wrong(format!("`{class}` is no WordNet id of ImageNet's classes")));
+            return Err(wrong(format!("`{class}` is not a WordNet id of ImageNet's classes")));
         }
         labelled.push(Labelled { path: format!("{image}.JPEG"), class: class.into(), place: place(path, *line) });
     }
@@ -272,7 +273,8 @@ fn of_table(path: &Path) -> Result<Vec<Labelled>> {
         };
         let Some(class) = class else {
             let last = known.len() - 1;
-            let why = format!("label `{label}` is no whole number from 0 to {last} and no WordNet id of a class");
+            let why =
+                format!("label `{label}` is neither a whole number from 0 to {last} nor the WordNet id of a class");
             return Err(Error::invalid(place(path, *line), why));
         };
         labelled.push(Labelled { path: image.clone(), class: class.clone(), place: place(path, *line) });
@@ -282,12 +284,12 @@ fn of_table(path: &Path) -> Result<Vec<Labelled>> {
 
 /// Two columns of a table.
 struct Table {
-    /// Number of the line, and what stands in the columns.
+    /// Number of the line, and the text in the columns.
     rows: Vec<(usize, [String; 2])>,
 }
 
 impl Table {
-    /// Reads the columns that have one of these names each.
+    /// Reads the two columns. Each may have one of several names.
     fn read(path: &Path, wanted: &[&[&str]; 2]) -> Result<Self> {
         let wrong = |error: csv::Error| Error::invalid(path.display(), error);
         let text = text(path)?;

@@ -1,7 +1,7 @@
-//! Labelled images of a set, decoded when they are asked for: files, or rows of pixels inside larger files.
+//! Labelled images of a set, decoded on request: files, or rows of pixels inside larger files.
 //!
-//! What a list names must be there, once: [`Items::files`] looks at every file, which also gives
-//! the fingerprint and tells one file under two names.
+//! Every image of a list must exist, and be listed once: [`Items::files`] checks the metadata of
+//! every file, which also gives the fingerprint and detects one file under two names.
 
 use crate::decode::{canvas_of, image};
 use crate::intake::{MAX_BYTES, read_span};
@@ -21,19 +21,20 @@ pub struct Items {
     labels: Vec<u32>,
     images: Images,
     fingerprint: String,
-    /// Where a list names each, if a list does.
+    /// The place of each in a list, if there is one.
     places: Vec<String>,
-    /// What each is known by while a set is opened: see [`Identity`].
+    /// The identity of each while a set is opened: see [`Identity`].
     pub(super) identities: Vec<Option<Identity>>,
 }
 
-/// The same for two items that are the same image: of a file its device and number, of a row a hash of its pixels.
+/// Equal for two items that are the same image: device and inode of a file, or a hash of the pixels
+/// of a row.
 pub type Identity = u128;
 
-/// A file that a list, or a folder, names.
+/// A file from a list or a folder.
 #[derive(Debug)]
 pub struct Listed {
-    /// Relative to a folder.
+    /// Path relative to a folder.
     pub path: String,
     /// The class.
     pub label: u32,
@@ -55,32 +56,32 @@ pub(super) struct Rows {
     pub(super) path: PathBuf,
     pub(super) pixels: Pixels,
     pub(super) side: u32,
-    /// One an image.
+    /// One per image.
     pub(super) labels: Vec<u32>,
-    /// One an image, made by [`identity`].
+    /// One per image, made by [`identity`].
     pub(super) identities: Vec<Identity>,
 }
 
-/// Where the rows are.
+/// The place of the rows.
 #[derive(Debug)]
 pub(super) enum Pixels {
     /// In the file: from `start` on, `stride` bytes from one to the next.
     File { file: File, start: u64, stride: u64 },
-    /// In memory, one after the other: the file writes them otherwise.
+    /// In memory, one after the other: the file stores them in another form.
     Memory(Vec<u8>),
 }
 
-/// What an image is known by, from its bytes.
+/// The identity of an image, from its bytes.
 pub(super) fn identity(bytes: &[u8]) -> Identity {
     let hash = blake3::hash(bytes);
     u128::from_le_bytes(hash.as_bytes()[..16].try_into().expect("a hash has 32 bytes"))
 }
 
-/// Files that one thread looks at in one go.
+/// Files that one thread checks at a time.
 const CHUNK: usize = 1024;
 
 impl Listed {
-    /// Its line of the fingerprint, and which file it is.
+    /// Its line of the fingerprint, and the identity of the file.
     fn look(&self, folder: &Path) -> Result<(String, Option<Identity>), String> {
         let Listed { path, label, place } = self;
         let file = look_at(folder, path).map_err(|why| match place.is_empty() {
@@ -88,7 +89,7 @@ impl Listed {
             false => format!("{path} ({place}): {why}"),
         })?;
         let stamp = format!("{} {}.{:09}", file.len(), file.mtime(), file.mtime_nsec());
-        // Some file systems number no files.
+        // Some file systems have no inode numbers.
         let identity = (file.ino() > 0).then(|| u128::from(file.dev()) << 64 | u128::from(file.ino()));
         Ok((format!("{path} {label} {stamp}\n"), identity))
     }
@@ -98,11 +99,12 @@ impl Items {
     /// Image files, by path relative to `folder`, and their labels.
     ///
     /// # Errors
-    /// Names files that are not there, or are no regular files, and those that a list names twice.
+    /// Names files that are missing or are not regular files, and those that a list names twice.
     pub fn files(folder: &Path, items: Vec<Listed>) -> Result<Self> {
         each_once(&items)?;
         let (mut hasher, mut missing, mut identities) = (blake3::Hasher::new(), Vec::new(), Vec::new());
-        // Two parts of a set can have the same names, sizes and times; features are kept by this fingerprint.
+        // Two parts of a set can have the same names, sizes and times; the key of stored features
+        // is this fingerprint.
         let whole = folder.canonicalize().unwrap_or_else(|_| folder.into());
         hasher.update(format!("{}\n", whole.display()).as_bytes());
         let look = |chunk: &[Listed]| chunk.iter().map(|item| item.look(folder)).collect::<Vec<_>>();
@@ -120,7 +122,7 @@ impl Items {
         })?;
         if !missing.is_empty() {
             let first = missing[..missing.len().min(3)].join("; ");
-            let why = format!("{} of its {} images cannot be had: {first}", missing.len(), items.len());
+            let why = format!("{} of its {} images cannot be used: {first}", missing.len(), items.len());
             return Err(Error::invalid(folder.display(), why));
         }
         let (mut paths, mut labels, mut places) = (Vec::new(), Vec::new(), Vec::new());
@@ -152,7 +154,7 @@ impl Items {
         Ok(Items { labels, images: Images::Rows { files, places }, fingerprint, places: Vec::new(), identities })
     }
 
-    /// Gives every class another number.
+    /// Renumbers the classes.
     pub(super) fn renumber(&mut self, number_of: &[u32]) {
         self.labels.iter_mut().for_each(|label| *label = number_of[*label as usize]);
     }
@@ -162,7 +164,7 @@ impl Items {
         self.labels.len()
     }
 
-    /// Whether there are none.
+    /// Whether there are no images.
     pub fn is_empty(&self) -> bool {
         self.labels.is_empty()
     }
@@ -177,7 +179,7 @@ impl Items {
         &self.labels
     }
 
-    /// What a person would call an image: its path below the set's folder, or file and row.
+    /// The name of an image in messages: its path below the set's folder, or file and row.
     pub fn name(&self, item: usize) -> String {
         match &self.images {
             Images::Files { paths, .. } => paths[item].clone(),
@@ -189,10 +191,10 @@ impl Items {
         }
     }
 
-    /// The image as CLIP's evaluation sees it: planar RGB, `3 * size * size` bytes. The error says
-    /// what is wrong with it, not which one it is.
+    /// The canvas of an image, with CLIP's preprocessing: planar RGB, `3 * size * size` bytes. The
+    /// error describes the fault, but does not name the image.
     pub fn canvas(&self, item: usize, size: u32) -> Result<Vec<u8>, String> {
-        // A decoder that panics on a malicious file costs that image, not the program.
+        // If the decoder panics on a malicious file, that image is lost and not the program.
         let read = catch_unwind(AssertUnwindSafe(|| match &self.images {
             Images::Files { folder, paths } => image(&read_file(&folder.join(&paths[item]))?, size),
             Images::Rows { files, places } => {
@@ -203,7 +205,8 @@ impl Items {
         read.unwrap_or_else(|_| Err("the decoder panicked".into()))
     }
 
-    /// What an image is known by: the same for two that are the same, byte for byte (pixel for pixel in files of rows).
+    /// The identity of an image by content: equal for two images that are the same, byte for byte
+    /// (pixel for pixel in files of rows).
     pub fn content(&self, item: usize) -> Result<Identity, String> {
         match &self.images {
             Images::Files { folder, paths } => Ok(identity(&read_file(&folder.join(&paths[item]))?)),
@@ -214,12 +217,12 @@ impl Items {
         }
     }
 
-    /// Paths of image files, relative to their folder; none of rows.
+    /// Paths of image files, relative to their folder; none for rows.
     pub(super) fn paths(&self) -> &[String] {
         if let Images::Files { paths, .. } = &self.images { paths } else { &[] }
     }
 
-    /// An image's name, and where its list names it.
+    /// An image's name, and its place in a list.
     pub(super) fn place(&self, item: usize) -> String {
         match self.places.get(item) {
             Some(place) => format!("{} ({place})", self.name(item)),
@@ -227,7 +230,7 @@ impl Items {
         }
     }
 
-    /// An image that is among both, if they come from one folder of files.
+    /// An image that is in both, if they come from one folder of files.
     pub(super) fn shared(&self, other: &Items) -> Option<(usize, usize)> {
         let (Images::Files { folder, paths }, Images::Files { folder: of_other, paths: others }) =
             (&self.images, &other.images)
@@ -239,8 +242,8 @@ impl Items {
         paths.iter().zip(0..).find_map(|(path, at)| Some((at, *others.get(&plain(path))?)))
     }
 
-    /// Changes whenever images, their order or their labels could have changed: names, sizes and
-    /// modification times of files.
+    /// Changes whenever images, their order or their labels could have changed. It covers names,
+    /// sizes and modification times of files.
     pub fn fingerprint(&self) -> &str {
         &self.fingerprint
     }
@@ -259,15 +262,15 @@ impl Rows {
     fn canvas(&self, row: u32, size: u32) -> Result<Vec<u8>, String> {
         let (planes, area) = (self.planes(row)?, (self.side * self.side) as usize);
         let pixels = (0..3 * area).map(|at| planes[at % 3 * area + at / 3]).collect();
-        let image = RgbImage::from_raw(self.side, self.side, pixels).ok_or("a row is no image")?;
+        let image = RgbImage::from_raw(self.side, self.side, pixels).ok_or("a row is not an image")?;
         canvas_of(&image, size)
     }
 }
 
-/// Refuses a list that names a file twice, however it writes the path.
+/// Refuses a list that names a file twice, in any spelling of the path.
 fn each_once(items: &[Listed]) -> Result<()> {
     let mut seen: HashMap<String, &str> = HashMap::new();
-    // What was found in a folder is there once.
+    // Files found in a folder are unique.
     for Listed { path, place, .. } in items.iter().filter(|item| !item.place.is_empty()) {
         if let Some(first) = seen.insert(plain(path), place) {
             return Err(Error::invalid(place, format!("image {path} is listed twice; the first time in {first}")));
@@ -276,12 +279,12 @@ fn each_once(items: &[Listed]) -> Result<()> {
     Ok(())
 }
 
-/// A path without what adds nothing to it: `a/./b` and `a//b` are `a/b`.
+/// A normalised path: `a/./b` and `a//b` become `a/b`.
 fn plain(path: &str) -> String {
     Path::new(path).components().collect::<PathBuf>().to_string_lossy().into_owned()
 }
 
-/// Looks at a listed file. A list that leads out of its folder is refused.
+/// Reads the metadata of a listed file. A path that leads out of the folder is refused.
 fn look_at(folder: &Path, path: &str) -> Result<Metadata, String> {
     if Path::new(path).components().any(|part| !matches!(part, Component::Normal(_))) {
         return Err("it leads out of the folder".into());
@@ -289,7 +292,7 @@ fn look_at(folder: &Path, path: &str) -> Result<Metadata, String> {
     let file = regular::look(&folder.join(path)).map_err(|error| error.to_string())?;
     match file.len() {
         0 => Err("it is empty".into()),
-        size if size > MAX_BYTES => Err(format!("{size} bytes are more than the {MAX_BYTES} that are read")),
+        size if size > MAX_BYTES => Err(format!("{size} bytes are more than the limit of {MAX_BYTES}")),
         _ => Ok(file),
     }
 }

@@ -2,7 +2,7 @@
 //! data: numbers, strings, cells and structs, compressed or not. The format is that of MathWorks'
 //! "MAT-File Format" (version 5).
 //!
-//! A file says itself how much of everything it holds; none of that is believed before as many bytes are there.
+//! Sizes in the file are not trusted: each is checked against the bytes that are there.
 
 use crate::regular;
 use crate::{Error, Result};
@@ -23,7 +23,7 @@ pub(super) enum Value {
     Cells(Vec<Value>),
     /// An array of structs: each has all the fields.
     Structs(Vec<BTreeMap<String, Value>>),
-    /// What no data set needs: sparse matrices, objects, functions.
+    /// Types that no data set needs: sparse matrices, objects, functions.
     Other,
 }
 
@@ -34,7 +34,7 @@ pub(super) struct Mat {
     variables: BTreeMap<String, Value>,
 }
 
-/// Bytes that a file may have, packed and unpacked.
+/// Maximum size of a file in bytes, packed and unpacked.
 const MOST_BYTES: u64 = 64 << 20;
 
 /// How deep cells and structs may nest.
@@ -59,12 +59,12 @@ impl Mat {
         Error::invalid(&self.name, format!("`{name}` is not {wanted}"))
     }
 
-    /// Where an element of a variable stands; `at` counts from 0.
+    /// The place of an element of a variable; `at` counts from 0.
     pub(super) fn place(&self, name: &str, at: usize) -> String {
         format!("{}, element {} of `{name}`", self.name, at + 1)
     }
 
-    /// A variable of whole numbers, of which only some are allowed.
+    /// A variable of whole numbers within `allowed`.
     pub(super) fn numbers(&self, name: &str, allowed: RangeInclusive<usize>) -> Result<Vec<usize>> {
         let Value::Numbers(numbers) = self.value(name)? else { return Err(self.wrong(name, "an array of numbers")) };
         let number = |(number, at): (&f64, usize)| {
@@ -87,7 +87,7 @@ impl Mat {
     }
 }
 
-/// A struct of an array, which knows where it stands.
+/// A struct of an array, with its place.
 pub(super) struct Struct<'a> {
     mat: &'a Mat,
     name: &'static str,
@@ -96,7 +96,7 @@ pub(super) struct Struct<'a> {
 }
 
 impl Struct<'_> {
-    /// Where it stands, for errors.
+    /// Its place, for errors.
     pub(super) fn place(&self) -> String {
         self.mat.place(self.name, self.at)
     }
@@ -105,26 +105,27 @@ impl Struct<'_> {
         self.fields.get(field).ok_or_else(|| Error::invalid(self.place(), format!("it has no field `{field}`")))
     }
 
-    /// A field that is a whole number, of which only some are allowed.
+    /// A field that is a whole number within `allowed`.
     pub(super) fn number(&self, field: &str, allowed: RangeInclusive<usize>) -> Result<usize> {
         let number = if let Value::Numbers(numbers) = self.field(field)? { numbers.first() } else { None };
-        let number = number.ok_or_else(|| "it is no number".to_string()).and_then(|number| within(*number, &allowed));
+        let number =
+            number.ok_or_else(|| "it is not a number".to_string()).and_then(|number| within(*number, &allowed));
         number.map_err(|why| Error::invalid(format!("{}, field `{field}`", self.place()), why))
     }
 
-    /// A field that is a text.
+    /// A field that is text.
     pub(super) fn text(&self, field: &str) -> Result<&str> {
         match self.field(field)? {
             Value::Text(text) => Ok(text),
-            _ => Err(Error::invalid(format!("{}, field `{field}`", self.place()), "it is no text")),
+            _ => Err(Error::invalid(format!("{}, field `{field}`", self.place()), "it is not text")),
         }
     }
 }
 
-/// A whole number that is allowed; the error says what is.
+/// A whole number within `allowed`; the error gives this range.
 fn within(number: f64, allowed: &RangeInclusive<usize>) -> Result<usize, String> {
     let found = whole(&[number]).map(|whole| whole[0]).filter(|whole| allowed.contains(whole));
-    found.ok_or_else(|| format!("{number} is no whole number from {} to {}", allowed.start(), allowed.end()))
+    found.ok_or_else(|| format!("{number} is not a whole number from {} to {}", allowed.start(), allowed.end()))
 }
 
 fn whole(numbers: &[f64]) -> Option<Vec<usize>> {
@@ -132,7 +133,7 @@ fn whole(numbers: &[f64]) -> Option<Vec<usize>> {
     numbers.iter().all(is_whole).then(|| numbers.iter().map(|number| *number as usize).collect())
 }
 
-/// The variables of a file, by name; the error says what is wrong with it.
+/// The variables of a file, by name; the error describes the fault.
 pub(super) fn variables(bytes: &[u8]) -> Result<BTreeMap<String, Value>, String> {
     if bytes.starts_with(b"MATLAB 7.3") {
         return Err("it is a MATLAB 7.3 file, which is HDF5; save it with -v7 or older".into());
@@ -140,13 +141,13 @@ pub(super) fn variables(bytes: &[u8]) -> Result<BTreeMap<String, Value>, String>
     let big = match bytes.get(124..128) {
         Some([0, 1, b'I', b'M']) => false,
         Some([1, 0, b'M', b'I']) => true,
-        _ => return Err("it is no MATLAB file of version 5".into()),
+        _ => return Err("it is not a MATLAB file of version 5".into()),
     };
     let mut variables = BTreeMap::new();
     let mut reader = Reader { bytes: &bytes[128..], big };
     let mut left = MOST_BYTES;
     while !reader.bytes.is_empty() {
-        // Only here may an element be compressed, and then nothing pads it.
+        // Only at this level may an element be compressed, and then it has no padding.
         let (kind, data) = reader.element(false)?;
         let unpacked;
         let matrix = match kind {
@@ -179,7 +180,7 @@ fn inflate(data: &[u8], left: &mut u64) -> Result<Vec<u8>, String> {
 const MATRIX: u32 = 14;
 const COMPRESSED: u32 = 15;
 
-/// What is left of a run of elements.
+/// The rest of a run of elements.
 struct Reader<'a> {
     bytes: &'a [u8],
     big: bool,
@@ -204,7 +205,7 @@ impl<'a> Reader<'a> {
         if word >> 16 != 0 {
             let data = self.take(4)?;
             let size = (word >> 16) as usize;
-            return Ok((word & 0xFFFF, data.get(..size).ok_or("a small element says that it is large")?));
+            return Ok((word & 0xFFFF, data.get(..size).ok_or("a small element has a large size")?));
         }
         let size = self.take(4)?;
         let size = self.number(size) as usize;
@@ -273,7 +274,7 @@ impl<'a> Reader<'a> {
         Ok((name, value))
     }
 
-    /// So many matrices in a row. Each takes eight bytes at least.
+    /// `count` matrices in a row. Each takes at least eight bytes.
     fn matrices(&mut self, count: usize, depth: u32) -> Result<Vec<Value>, String> {
         if count > self.bytes.len() / 8 {
             return Err("it is cut short".into());
@@ -282,7 +283,7 @@ impl<'a> Reader<'a> {
         for _ in 0..count {
             let (kind, data) = self.element(true)?;
             if kind != MATRIX {
-                return Err(format!("an element of type {kind} where a matrix must be"));
+                return Err(format!("an element of type {kind} instead of a matrix"));
             }
             values.push(Reader { bytes: data, big: self.big }.matrix(depth + 1)?.1);
         }
@@ -291,7 +292,7 @@ impl<'a> Reader<'a> {
 
     fn structs(&mut self, count: usize, depth: u32) -> Result<Value, String> {
         let length = whole(&self.numbers()?).and_then(|length| length.first().copied()).filter(|length| *length > 0);
-        let length = length.ok_or("a struct does not say how long the names of its fields are")?;
+        let length = length.ok_or("a struct lacks the length of its field names")?;
         let (_, names) = self.element(true)?;
         let name = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim_end_matches('\0').to_string();
         let names: Vec<String> = names.chunks(length).map(name).collect();

@@ -1,5 +1,5 @@
-//! What prompts call the classes of a set, and the prompts: as published with CLIP (`names.json`,
-//! see `NOTICE`), or from a class file.
+//! The names of the classes of a set in prompts, and the prompts: as published with CLIP
+//! (`names.json`, see `NOTICE`), or from a class file.
 
 use crate::error::closest;
 use crate::{ClassFile, regular, words};
@@ -16,17 +16,17 @@ const TABLE: &str = include_str!("names.json");
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Published {
-    /// Label as the set's files write it -> name.
+    /// Label as written in the set's files -> name.
     classes: Map<String, Value>,
     templates: Vec<String>,
 }
 
-/// Prompts of a set that CLIP has none for.
+/// The prompt of a set that CLIP has none for.
 const TEMPLATE: &str = "a photo of a {}.";
 
 /// Names and templates for the classes of a set, by their labels: from the class file if one is
-/// given, otherwise CLIP's. Where CLIP does not name the classes (`named`), they are called by
-/// their labels.
+/// given, otherwise CLIP's. If CLIP does not name the classes (`named` is false), their labels
+/// serve as names.
 pub(super) fn names(
     set: &str,
     labels: &[String],
@@ -51,16 +51,16 @@ pub(super) fn names(
     }
 }
 
-/// The classes of a set, each with CLIP's name, and CLIP's prompts; none of a set that CLIP has no names for.
+/// The classes of a set with CLIP's names and prompts; `None` for a set that CLIP has no names for.
 pub fn vocabulary(set: &str) -> Option<ClassFile> {
     let Published { classes, templates } = published(set)?;
     let names = |(label, name): (String, Value)| Some((label, vec![name.as_str()?.to_string()]));
     Some(ClassFile { classes: classes.into_iter().filter_map(names).collect(), templates, aliases: Default::default() })
 }
 
-/// Refuses two classes that prompts call the same: neither could be told from the other. CLIP calls
-/// two pairs of ImageNet's classes so, and with a class file anybody's folders may be meant so:
-/// `Set::of_distinct_names` makes them one, and tells.
+/// Refuses two classes with the same prompt name, because no prompt tells them apart. Two cases are
+/// allowed: CLIP gives two pairs of ImageNet's classes the same name, and a class file may do so on
+/// purpose for class folders. `Set::of_distinct_names` then merges them and adds a note.
 pub(super) fn shared(set: &str, labels: &[String], classes: &[String], class_file: &Path) -> Result<()> {
     let mut first: HashMap<String, usize> = HashMap::new();
     for (class, at) in classes.iter().zip(0..) {
@@ -77,17 +77,19 @@ pub(super) fn shared(set: &str, labels: &[String], classes: &[String], class_fil
     Ok(())
 }
 
-/// Refuses labels that stand in another order than published, where their place in a list is their
-/// number: those of whoever sorted or cut the list would be shifted. Labels that are not published
-/// are none of its business.
+/// Refuses labels in another order than published, if their position in a list is their number: a
+/// list that was sorted or cut would shift them. Unpublished labels are not checked.
 pub(super) fn in_order(set: &str, found: &[String], list: &str) -> Result<()> {
     let published = labels(set);
     let places = found.iter().map(|label| published.iter().position(|known| known == label));
     let known: Vec<(usize, &String)> = places.zip(found).filter_map(|(place, label)| Some((place?, label))).collect();
     match known.windows(2).find(|pair| pair[0].0 >= pair[1].0) {
         Some(pair) => {
-            let why = format!("class `{}` stands before `{}`, not as published", pair[0].1, pair[1].1);
-            Err(Error::invalid(list, format!("{why}; a class is numbered by its place, so all labels would be wrong")))
+            let why = format!("class `{}` is before `{}`, not as published", pair[0].1, pair[1].1);
+            Err(Error::invalid(
+                list,
+                format!("{why}; a class is numbered by its position, so all labels would be wrong"),
+            ))
         }
         None => Ok(()),
     }

@@ -1,4 +1,5 @@
-//! Oxford-IIIT Pets (Parkhi et al. 2012). Some of its `.jpg` are GIF or PNG files, which is seen by their first bytes.
+//! Oxford-IIIT Pets (Parkhi et al. 2012). Some of its `.jpg` are GIF or PNG files; the first bytes
+//! of a file decide.
 
 use super::list::{List, number};
 use super::{About, Archive, Found, Items, Listed, Metric, Options, Size, Strays, copies, home, inner};
@@ -40,7 +41,7 @@ DIR/oxford-iiit-pet/
 
 const SIZE: Size = Size { classes: 37, fit: 3680, test: 3669 };
 
-/// Images that were published without being in a list: images.tar.gz holds 7390, the lists 7349.
+/// Published images that no list names: images.tar.gz holds 7390, the lists 7349.
 const STRAYS: usize = 41;
 
 fn read(root: &Path, _: &Options) -> Result<Found> {
@@ -58,14 +59,14 @@ fn read(root: &Path, _: &Options) -> Result<Found> {
         return Err(Error::invalid(annotations.display(), why));
     }
     let (labels, strays) = (classes.into_values().collect(), Strays::find(&images, &[&fit, &test])?);
-    let mut notes = vec!["fitted on train and val".to_string()];
+    let mut notes = vec!["the train split is train and val".to_string()];
     let (more, as_published) = (strays.names.len() > STRAYS, strays.told());
     let differs = as_published.clone().into_iter().filter(|_| more).collect();
     notes.extend(as_published.filter(|_| !more));
     Ok(Found { labels, labels_in: annotations, fit, test, published: SIZE, named: true, differs, notes })
 }
 
-/// The images of a list, whose classes join those that are known by number.
+/// The images of a list. Their classes are added to the known ones by number.
 fn pets(list: &Path, classes: &mut BTreeMap<u32, String>) -> Result<Vec<Listed>> {
     let list = List::read(list)?;
     let mut items = Vec::new();
@@ -84,13 +85,13 @@ fn pets(list: &Path, classes: &mut BTreeMap<u32, String>) -> Result<Vec<Listed>>
     Ok(items)
 }
 
-/// Image, name of its class, label; the error goes on after the line.
+/// Image, name of its class, label; the error continues the quoted line.
 fn pet(line: &str) -> Result<(&str, &str, u32), String> {
     let mut fields = line.split_whitespace();
     let (Some(image), Some(label)) = (fields.next(), fields.next()) else {
         return Err(" is not an image and its class".into());
     };
-    let (class, _) = image.rsplit_once('_').ok_or(" is no image that is named by its class")?;
+    let (class, _) = image.rsplit_once('_').ok_or(" is not an image that is named after its class")?;
     let label = number(label, 1, SIZE.classes).map_err(|why| format!(": {why}"))?;
     Ok((image, class, label as u32 - 1))
 }

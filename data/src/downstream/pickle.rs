@@ -1,7 +1,6 @@
-//! Python pickles as CIFAR's authors wrote them and as others save them again: numbers, strings,
-//! lists, dictionaries and numpy arrays. The machine that reads them is `data/src/pickle.rs`; the
-//! only calls that it understands here are those by which numpy writes an array
-//! (`pickle/numpy.rs`).
+//! Python pickles, as written by CIFAR's authors or saved again by others: numbers, strings, lists,
+//! dictionaries and numpy arrays. The pickle machine is `data/src/pickle.rs`. The only calls
+//! allowed here are those with which numpy writes an array (`pickle/numpy.rs`).
 
 mod numpy;
 
@@ -17,10 +16,10 @@ type Node = pickle::Node<Numpy>;
 pub(super) struct Pickle<'a>(Values<'a, Numpy>);
 
 impl<'a> Pickle<'a> {
-    /// Reads a pickle; the error says what is wrong with it, and where.
+    /// Reads a pickle; the error gives the fault and its byte.
     pub(super) fn read(bytes: &'a [u8]) -> Result<Self, String> {
         let values = pickle::read(bytes, Arrays::default());
-        let wrong = |(why, at)| format!("no pickle of arrays that can be read: {why} (at byte {at})");
+        let wrong = |(why, at)| format!("not a readable pickle of arrays: {why} (at byte {at})");
         values.map(Pickle).map_err(wrong)
     }
 
@@ -30,7 +29,7 @@ impl<'a> Pickle<'a> {
     }
 
     fn value(&self, key: &str) -> Result<&Node, String> {
-        let Node::Dict(pairs) = &self.0.nodes[self.0.top] else { return Err("it holds no dictionary".into()) };
+        let Node::Dict(pairs) = &self.0.nodes[self.0.top] else { return Err("it has no dictionary".into()) };
         let is_key = |id: usize| matches!(&self.0.nodes[id], Node::Text(text) if self.bytes(text) == key.as_bytes());
         // Python keeps the last of equal keys.
         let found = pairs.iter().rev().find(|(name, _)| is_key(*name));
@@ -41,16 +40,16 @@ impl<'a> Pickle<'a> {
     pub(super) fn array(&self, key: &str) -> Result<&Array, String> {
         match self.value(key)? {
             Node::Own(Numpy::Array(array)) if array.dtype == Dtype::BYTE => Ok(array),
-            Node::Own(Numpy::Array(_)) => Err(format!("`{key}` is an array of something else than bytes")),
-            _ => Err(format!("`{key}` is no array")),
+            Node::Own(Numpy::Array(_)) => Err(format!("`{key}` is not an array of bytes")),
+            _ => Err(format!("`{key}` is not an array")),
         }
     }
 
-    /// The numbers under a key: a list of them, or an array with one side.
+    /// The numbers under a key: a list of them, or an array with one dimension.
     pub(super) fn numbers(&self, key: &str) -> Result<Vec<f64>, String> {
         match self.value(key)? {
             Node::Own(Numpy::Array(array)) if array.shape.len() == 1 => {
-                array.numbers(self.0.bytes).ok_or_else(|| format!("`{key}` is an array of something else than numbers"))
+                array.numbers(self.0.bytes).ok_or_else(|| format!("`{key}` is not an array of numbers"))
             }
             _ => self.list(key, |node| match node {
                 Node::Int(number) => Some(*number as f64),
@@ -69,9 +68,9 @@ impl<'a> Pickle<'a> {
     }
 
     fn list<T>(&self, key: &str, element: impl Fn(&Node) -> Option<T>) -> Result<Vec<T>, String> {
-        let Node::List(ids) = self.value(key)? else { return Err(format!("`{key}` is no list")) };
+        let Node::List(ids) = self.value(key)? else { return Err(format!("`{key}` is not a list")) };
         let elements = ids.iter().zip(0..).map(|(id, at)| {
-            element(&self.0.nodes[*id]).ok_or_else(|| format!("element {at} of `{key}` is of another kind"))
+            element(&self.0.nodes[*id]).ok_or_else(|| format!("element {at} of `{key}` has another type"))
         });
         elements.collect()
     }

@@ -1,27 +1,27 @@
-//! Images that a set holds twice: within a part, or in both, which would let a probe be measured on
-//! what it was fitted on.
+//! Finds images that a set contains twice: within a part, or in both parts, in which case a probe
+//! would be tested on images of its train split.
 //!
-//! Published sets are not free of exact copies. So each says how many it may hold at most
-//! (`About::copies`): fewer are told, more are a damaged set. A subset may hold as large a share of
-//! them.
+//! Published sets contain some exact copies. Each set therefore declares a maximum
+//! (`About::copies`): up to it the copies are noted, beyond it the set is damaged. A subset may
+//! contain the same share.
 
 use super::{About, Identity, Items, Set, about};
 use crate::Result;
 use std::collections::HashMap;
 
-/// Exact copies that a set holds.
+/// The exact copies in a set.
 #[derive(Debug)]
 pub struct Repeats {
-    /// Of the images of the train split, of those of the test split, and of one part in the other.
+    /// Within the train split, within the test split, and between the two.
     kinds: [Kind; 3],
 }
 
 #[derive(Debug)]
 struct Kind {
     what: &'static str,
-    /// Which item is the same as which.
+    /// Pairs of equal items.
     pairs: Vec<(usize, usize)>,
-    /// As many may be there.
+    /// The maximum number.
     most: usize,
 }
 
@@ -38,13 +38,13 @@ impl Kind {
 }
 
 impl Repeats {
-    /// Compares the items of a set by what each is known by; `None` is an image that could not be read.
+    /// Compares the items of a set by identity; `None` is an image that could not be read.
     pub fn of(set: &Set, fit: &[Option<Identity>], test: &[Option<Identity>]) -> Result<Self> {
         Ok(Repeats::among(about(set.name)?, fit, test))
     }
 
     pub(super) fn among(about: &About, fit: &[Option<Identity>], test: &[Option<Identity>]) -> Self {
-        // A subset has at most its share.
+        // The maximum of a subset is its share.
         let most = |of: usize, found: usize, published: usize| (of * found).checked_div(published).unwrap_or(0).min(of);
         let [of_fit, of_test, of_both] = about.copies;
         let kind = |what, pairs, most| Kind { what, pairs, most };
@@ -63,25 +63,25 @@ impl Repeats {
         }
     }
 
-    /// How many there are.
+    /// The number of copies.
     pub fn count(&self) -> usize {
         self.kinds.iter().map(|kind| kind.pairs.len()).sum()
     }
 
-    /// What a reader of results must know, a line each: counts, and the first few by name.
+    /// Notes for a reader of the results, one per line: counts, and the first few by name.
     pub fn told(&self, fit: &Items, test: &Items) -> Vec<String> {
         let parts = [[fit, fit], [test, test], [test, fit]];
         let kinds = self.kinds.iter().zip(parts).filter(|(kind, _)| !kind.pairs.is_empty());
         kinds.map(|(kind, [items, others])| kind.told(items, others)).collect()
     }
 
-    /// Whether there are more than the published set may hold.
+    /// Whether there are more than the published set may contain.
     pub fn too_many(&self) -> bool {
         self.kinds.iter().any(|kind| kind.pairs.len() > kind.most)
     }
 }
 
-/// Items that are the same as an earlier one.
+/// Items that equal an earlier one.
 fn within(items: &[Option<Identity>]) -> Vec<(usize, usize)> {
     let mut first = HashMap::new();
     let mut pairs = Vec::new();
@@ -94,7 +94,7 @@ fn within(items: &[Option<Identity>]) -> Vec<(usize, usize)> {
     pairs
 }
 
-/// Items that are the same as one of the others.
+/// Items that equal one of `others`.
 fn across(items: &[Option<Identity>], others: &[Option<Identity>]) -> Vec<(usize, usize)> {
     let others: HashMap<Identity, usize> =
         others.iter().zip(0..).filter_map(|(identity, at)| Some(((*identity)?, at))).collect();

@@ -1,6 +1,6 @@
-//! Every reader, on small copies of the sets (`tests/fixtures/downstream`), against what
-//! torchvision reads there (`tests/golden/downstream.py`). `tests/forms.rs` has other forms of the
-//! same sets, `tests/damage.rs` what damaged files are answered with.
+//! Every reader, on small copies of the sets (`tests/fixtures/downstream`), compared with
+//! torchvision (`tests/golden/downstream.py`). `tests/forms.rs` has other forms of the same sets,
+//! `tests/damage.rs` the errors of damaged files.
 
 #![allow(clippy::unwrap_used)]
 
@@ -15,7 +15,7 @@ use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::fs;
 
-/// What torchvision reads of a part of a set.
+/// torchvision's result for a part of a set.
 #[derive(Deserialize)]
 struct Part {
     set: String,
@@ -35,7 +35,7 @@ fn partial() -> Options {
     Options { allow_partial: true, ..Options::default() }
 }
 
-/// The set's own folder among the fixtures, and the options that a golden set was made with.
+/// Opens a set's folder in the fixtures, with the options of its golden file.
 fn open_fixture(golden: &str) -> Set {
     let (name, variant) = golden.split_once(' ').unwrap_or((golden, ""));
     let mut options = partial();
@@ -43,7 +43,7 @@ fn open_fixture(golden: &str) -> Set {
         ("dtd", partition) => options.partition = partition.parse().unwrap(),
         ("aircraft", "family") => options.level = Level::Family,
         ("aircraft", "manufacturer") => options.level = Level::Manufacturer,
-        // It has the folders `A` and `a`, which prompts call the same unless a class file tells them apart.
+        // It has the folders `A` and `a`, whose prompt names are equal unless a class file differs.
         ("imagefolder", _) => options.class_file = fixtures().join("classes/imagefolder.json"),
         _ => {}
     }
@@ -94,7 +94,7 @@ fn order_label_and_image_of_every_item_are_torchvisions() {
                 .collect()
         };
         if set.name == "caltech101" {
-            // torchvision knows no parts: together ours are its list, and they share nothing.
+            // torchvision has no parts for it: together ours are its list, and they share nothing.
             let mut all = [fit, test].concat();
             all.sort_by_key(|(items, item)| (items.label(*item), items.name(*item)));
             assert_torchvisions(name, &all, &items(&["all"]));
@@ -104,8 +104,8 @@ fn order_label_and_image_of_every_item_are_torchvisions() {
         }
         let theirs = &parts[0].classes;
         match set.name {
-            // Flowers have no names in their files, so that torchvision has a list of its own; it
-            // calls three of them otherwise.
+            // Flowers have no names in their files, so torchvision has its own list; three of its
+            // names differ.
             "flowers102" => {
                 let (ours, _) = names::names(set.name, &names::labels(set.name), true, &PathBuf::new()).unwrap();
                 let differ: Vec<_> =

@@ -1,15 +1,15 @@
 //! Synonyms from WordNet 3.0 (Fellbaum, ed., 1998), under WordNet's own licence (`NOTICE`);
 //! `setup/wordnet.py` makes the table and describes it.
 //!
-//! A word is looked up as NLTK 3.10's `wordnet.synsets` does, which EDA's release calls: in every
-//! part of speech as it stands and in its base forms, by WordNet's Morphy rules. NLTK before 3.9
-//! went on stripping endings until something matched; a few words that are none had synonyms then.
+//! A word is looked up as by NLTK 3.10's `wordnet.synsets`, which EDA's release calls: in every
+//! part of speech, unchanged and in its base forms, by WordNet's Morphy rules. NLTK before 3.9
+//! stripped endings until something matched, so a few texts that are not words had synonyms.
 
 use flate2::read::GzDecoder;
 use std::io::Read;
 use std::sync::OnceLock;
 
-/// Endings and what takes their place in a base form, by part of speech.
+/// Endings and their replacements in a base form, by part of speech.
 const PARTS: [(char, &[(&str, &str)]); 4] = [
     (
         'n',
@@ -30,15 +30,15 @@ const PARTS: [(char, &[(&str, &str)]); 4] = [
     ('r', &[]),
 ];
 
-/// The table, unpacked when it is first asked.
+/// The table, unpacked at the first lookup.
 #[derive(Default)]
 pub struct WordNet {
     lines: OnceLock<String>,
 }
 
 impl WordNet {
-    /// What else a lower-case word of letters may be called, sorted, without itself. A name may be
-    /// of several words, or blank where EDA's spelling leaves nothing of it.
+    /// The synonyms of a lower-case word of letters, sorted, without itself. A synonym may have
+    /// several words, or be blank if EDA's spelling removes all of it.
     pub fn synonyms(&self, word: &str) -> Vec<&str> {
         let own = self.line(word);
         let mut names: Vec<&str> = Vec::new();
@@ -58,7 +58,7 @@ impl WordNet {
         names
     }
 
-    /// The line of a word, behind the word: lines are sorted by it.
+    /// The rest of the line of a word, after the word. The lines are sorted by word.
     fn line(&self, word: &str) -> Option<&str> {
         let lines = self.lines.get_or_init(unpack);
         let (mut low, mut high) = (0, lines.len());
@@ -76,7 +76,7 @@ impl WordNet {
     }
 }
 
-/// What stands behind `part` and `mark` in a line.
+/// The field of a line after `part` and `mark`.
 fn field(line: &str, part: char, mark: char) -> Option<&str> {
     line.split('\t').find_map(|field| field.strip_prefix(part)?.strip_prefix(mark))
 }
@@ -93,7 +93,7 @@ mod tests {
     use super::*;
     use std::collections::BTreeMap;
 
-    /// Words and what NLTK makes of them, by `synonyms.py` beside them.
+    /// Words and NLTK's synonyms for them, made by `synonyms.py` beside the file.
     #[test]
     fn equals_nltk() {
         let golden: BTreeMap<String, Vec<String>> =

@@ -1,5 +1,5 @@
-//! Folders that appear whole: made beside their place and renamed into it. A killed build leaves
-//! nothing half used, and of two processes that race one wins.
+//! Folders that appear whole: made beside their final place and renamed into it. A killed build
+//! leaves no partial folder, and if two processes race, one wins.
 
 use super::Held;
 use crate::{Error, Result};
@@ -7,54 +7,54 @@ use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-/// What folders in the making are called; hidden, so that nothing takes one for what it will be.
+/// Prefix of unfinished folders; hidden, so that no reader takes one for a finished folder.
 pub const PREFIX: &str = ".part-";
 
-/// A folder in the making; dropped before it is finished, it vanishes.
+/// An unfinished folder. If it is dropped before [`finish`](Part::finish), it is removed.
 pub struct Part {
     place: PathBuf,
     part: tempfile::TempDir,
-    /// Nobody takes it for what a killed process left.
+    /// Keeps other processes from removing it as the remains of a killed process.
     _held: Held,
 }
 
 impl Part {
-    /// Begins the folder `place`; those around it are made if need be.
+    /// Begins the folder `place`; its parent folders are created if needed.
     pub fn new(place: &Path) -> Result<Self> {
         let around = super::around(place);
         fs::create_dir_all(around).map_err(Error::io(around))?;
-        // A temporary folder is its maker's alone; this is for whomever the umask lets read.
+        // A temporary folder is private to its owner; this one gets the permissions of the umask.
         let readable = std::os::unix::fs::PermissionsExt::from_mode(0o777);
         let part = tempfile::Builder::new().prefix(PREFIX).permissions(readable).tempdir_in(around);
         let part = part.map_err(Error::io(around))?;
         Ok(Part { place: place.to_path_buf(), _held: Held::new(part.path())?, part })
     }
 
-    /// Where a file of the folder is being written.
+    /// The path of a file in the unfinished folder.
     pub fn path(&self, name: &str) -> PathBuf {
         self.part.path().join(name)
     }
 
-    /// The folder as it is now.
+    /// The current path of the folder.
     pub fn folder(&self) -> &Path {
         self.part.path()
     }
 
-    /// Where it will be.
+    /// Its final path.
     pub fn place(&self) -> &Path {
         &self.place
     }
 
-    /// Puts the folder into its place.
+    /// Moves the folder to its final path.
     ///
     /// # Errors
-    /// If something is there already.
+    /// If something is already there.
     pub fn finish(self) -> Result<()> {
         fs::rename(self.part.path(), &self.place).map_err(Error::io(&self.place))
     }
 
-    /// The same where the name of the folder tells its content: another process may have been
-    /// first, with the same bytes.
+    /// The same for a folder whose name determines its content: another process may already have
+    /// made it, with the same bytes.
     pub fn finish_same(self) -> Result<()> {
         match fs::rename(self.part.path(), &self.place) {
             Err(_) if self.place.exists() => Ok(()),
@@ -63,7 +63,8 @@ impl Part {
     }
 }
 
-/// Removes a folder at once, by a rename: another process finds it whole or not at all. It may have removed it already.
+/// Removes a folder atomically, by a rename: another process finds it whole or not at all. It is no
+/// error if another process has already removed it.
 pub fn remove_folder(folder: &Path) -> Result<()> {
     let name = folder.file_name().unwrap_or_default().to_string_lossy();
     let gone = folder.with_file_name(format!("{PREFIX}{}-{name}", std::process::id()));

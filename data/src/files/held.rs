@@ -1,24 +1,25 @@
-//! A folder that a process reads or writes, and that no other may remove meanwhile. The system
-//! holds the lock, on the folder itself: nothing is left in it, and a process that is killed holds
-//! nothing.
+//! Holds a folder that a process reads or writes, so that no other process removes it. The
+//! operating system keeps the lock on the folder itself: no lock file is left, and a killed process
+//! holds nothing.
 
 use crate::{Error, Result};
 use std::fs::{File, TryLockError};
 use std::path::Path;
 
-/// A folder that stays as long as this is there.
+/// A folder that is not removed while this value exists.
 pub struct Held(#[expect(dead_code, reason = "the lock is held as long as the file is open")] File);
 
 impl Held {
-    /// Holds a folder, together with all who do.
+    /// Holds a folder, shared with other holders.
     pub fn new(folder: &Path) -> Result<Held> {
         let file = File::open(folder).map_err(Error::io(folder))?;
-        // A file system without locks gives none to whoever would remove the folder either, who then leaves it.
+        // On a file system without locks, `alone` gets none either, so the folder is not removed.
         let _ = file.lock_shared();
         Ok(Held(file))
     }
 
-    /// The folder or file for oneself, to remove it; none if another has it, or a lock cannot be had.
+    /// An exclusive lock on a folder or file, in order to remove it; `None` if another process
+    /// holds it, or locks are not available.
     pub fn alone(path: &Path) -> Result<Option<Held>> {
         let file = File::open(path).map_err(Error::io(path))?;
         match file.try_lock() {

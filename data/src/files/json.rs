@@ -1,4 +1,5 @@
-//! JSON as gauntlet writes it: a value in a file, or one a line. Errors name the file, and the line.
+//! JSON as written by gauntlet: one value in a file, or one per line. Errors name the file and the
+//! line.
 
 use super::write_atomic;
 use crate::{Error, Result};
@@ -6,45 +7,45 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::path::Path;
 
-/// A value that is plain data, which is all that gauntlet writes.
+/// A value as JSON text. It must be plain data, as all stored values of gauntlet are.
 pub fn json(value: &(impl Serialize + ?Sized)) -> String {
     serde_json::to_string(value).expect("plain data")
 }
 
-/// Values one a line, each line with its end.
+/// Values, one per line; each line ends with a line feed.
 pub fn json_lines<'a, T: Serialize + 'a>(values: impl IntoIterator<Item = &'a T>) -> String {
     values.into_iter().map(|value| json(value) + "\n").collect()
 }
 
-/// Writes a value on one line, whole or not at all.
+/// Writes a value on one line, atomically.
 pub fn write_json(path: &Path, value: &(impl Serialize + ?Sized)) -> Result<()> {
     write_atomic(path, json(value).as_bytes())
 }
 
-/// Writes values one a line, whole or not at all.
+/// Writes values, one per line, atomically.
 pub fn write_lines<'a, T: Serialize + 'a>(path: &Path, values: impl IntoIterator<Item = &'a T>) -> Result<()> {
     write_atomic(path, json_lines(values).as_bytes())
 }
 
-/// Reads a value that was written whole.
+/// Reads a value that was written atomically.
 ///
 /// # Errors
-/// If the file is not there, or holds something else.
+/// If the file does not exist or holds something else.
 pub fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T> {
     let text = std::fs::read_to_string(path).map_err(Error::io(path))?;
     serde_json::from_str(&text).map_err(|error| Error::invalid(path.display(), error))
 }
 
-/// Reads values one a line, of a file that was written whole.
+/// Reads values, one per line, from a file that was written atomically.
 ///
 /// # Errors
-/// If the file is not there; names the line that holds something else.
+/// If the file does not exist; names the line that holds something else.
 pub fn read_lines<T: DeserializeOwned>(path: &Path) -> Result<Vec<T>> {
     parse_lines(path, &std::fs::read_to_string(path).map_err(Error::io(path))?)
 }
 
-/// Reads values one a line, of a file that grows by lines; none if it is not there. What follows
-/// its last line end was cut short by a kill, or is being written: it counts for nothing.
+/// Reads values, one per line, from a file that grows by lines; none if it does not exist. Text
+/// after the last line feed was cut by a kill or is being written, and is ignored.
 ///
 /// # Errors
 /// Names the line that holds something else.
@@ -56,7 +57,7 @@ pub fn read_whole_lines<T: DeserializeOwned>(path: &Path) -> Result<Vec<T>> {
     parse_lines(path, text.rfind('\n').map_or("", |end| &text[..end]))
 }
 
-/// Values one a line of a text that was read from `path`.
+/// Parses values, one per line, from a text that was read from `path`.
 ///
 /// # Errors
 /// As [`read_lines`].

@@ -1,25 +1,25 @@
-//! Reading regular files, and no more of them than is wanted. In the folder of a data set may stand
-//! a named pipe, a device or a link to one; reading those waits for ever or never ends. So a file
-//! is looked at before it is opened, and measured before it is read.
+//! Reads regular files, up to a given size. The folder of a data set may contain a named pipe, a
+//! device or a link to one; reading those blocks or never ends. So the type of a file is checked
+//! before it is opened, and its size before it is read.
 
 use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, Read};
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::Path;
 
-/// What there is to say about a file; links are followed.
+/// The metadata of a file; links are followed.
 ///
 /// # Errors
-/// If it is not a regular file: the message says what it is.
+/// If it is not a regular file: the message names its type.
 pub fn look(path: &Path) -> io::Result<Metadata> {
     checked(fs::metadata(path)?)
 }
 
-/// Opens a regular file for reading. Never waits, whatever stands there.
+/// Opens a regular file for reading. It never blocks, whatever the path is.
 pub fn open(path: &Path) -> io::Result<File> {
     look(path)?;
-    // It may have been exchanged since: with this flag even a named pipe is opened at once, and
-    // refused by the second look.
+    // The file may have been replaced since the check: with this flag even a named pipe opens at
+    // once, and the second check refuses it.
     let file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path)?;
     checked(file.metadata()?)?;
     Ok(file)
@@ -29,7 +29,7 @@ pub fn open(path: &Path) -> io::Result<File> {
 pub fn read(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
     let file = open(path)?;
     let size = file.metadata()?.len();
-    let too_large = |size: u64| io::Error::other(format!("{size} bytes are more than the {limit} that are read"));
+    let too_large = |size: u64| io::Error::other(format!("{size} bytes are more than the limit of {limit}"));
     if size > limit {
         return Err(too_large(size));
     }
@@ -65,7 +65,7 @@ mod tests {
         fs::write(path("file"), "12345").unwrap();
         symlink(path("file"), path("link")).unwrap();
         assert_eq!(read(&path("link"), 5).unwrap(), b"12345");
-        assert!(read(&path("file"), 4).unwrap_err().to_string().contains("5 bytes are more than the 4"));
+        assert!(read(&path("file"), 4).unwrap_err().to_string().contains("5 bytes are more than the limit of 4"));
 
         assert!(Command::new("mkfifo").arg(path("pipe")).status().unwrap().success());
         let _socket = UnixListener::bind(path("socket")).unwrap();

@@ -7,7 +7,8 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 use tch::{Device, Kind, Tensor};
 
-/// Writes tensors (f32, i64 or u8) and string metadata as safetensors: to a temporary file beside it, then renamed.
+/// Writes tensors (f32, i64 or u8) and string metadata as safetensors: to a temporary file beside
+/// it, then renamed.
 pub fn write_safetensors(
     path: &Path,
     tensors: &BTreeMap<String, Tensor>,
@@ -34,11 +35,13 @@ fn to_bytes<'a>((name, tensor): (&'a String, &Tensor)) -> Result<(&'a String, Dt
     Ok((name, dtype, tensor.size().iter().map(|&side| side as usize).collect(), data))
 }
 
-/// Reads a safetensors file: tensors by name and its string metadata. Nothing in the file is executed.
+/// Reads a safetensors file: tensors by name and its string metadata. Nothing in the file is
+/// executed.
 pub fn read_safetensors(path: &Path) -> Result<(BTreeMap<String, Tensor>, HashMap<String, String>)> {
     let wrong = |why: String| Error::invalid(path.display(), why);
     let bytes = std::fs::read(path).map_err(Error::io(path))?;
-    let file = SafeTensors::deserialize(&bytes).map_err(|error| wrong(format!("is no safetensors file: {error}")))?;
+    let file =
+        SafeTensors::deserialize(&bytes).map_err(|error| wrong(format!("is not a safetensors file: {error}")))?;
     let (_, header) = SafeTensors::read_metadata(&bytes).map_err(|error| wrong(error.to_string()))?;
     let mut tensors = BTreeMap::new();
     for (name, view) in file.tensors() {
@@ -49,7 +52,7 @@ pub fn read_safetensors(path: &Path) -> Result<(BTreeMap<String, Tensor>, HashMa
             Dtype::F64 => Kind::Double,
             Dtype::I64 => Kind::Int64,
             Dtype::U8 => Kind::Uint8,
-            other => return Err(wrong(format!("`{name}` holds {other:?}, which is not read"))),
+            other => return Err(wrong(format!("`{name}` holds {other:?}, which is not supported"))),
         };
         let shape: Vec<i64> = view.shape().iter().map(|&side| side as i64).collect();
         let tensor = Tensor::f_from_data_size(view.data(), &shape, kind)?;

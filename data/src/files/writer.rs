@@ -21,7 +21,7 @@ impl Writer {
         self.file.write_all(bytes).map_err(Error::io(&self.path))
     }
 
-    /// Waits for the disk, so that a rename cannot outlive the contents.
+    /// Waits for the disk, so that a rename is never durable before the contents.
     pub(crate) fn finish(self) -> Result<()> {
         let file = self.file.into_inner().map_err(|error| Error::io(&self.path)(error.into_error()))?;
         file.sync_all().map_err(Error::io(&self.path))

@@ -1,10 +1,11 @@
-//! Sizes and times of the images of a table: what tells that one was exchanged, repaired, came or went since the
-//! table was indexed.
+//! Sizes and times of the images of a table, to detect images that were replaced, repaired, added
+//! or removed since the table was indexed.
 //!
-//! Every row's file is looked at whenever the data is opened, those of bad rows too. `stamps.bin` holds eight bytes a
-//! row, and its hash is part of the index's key, hence of the canvases' and the poison's. Where nothing was made of
-//! the old images, the index is made anew; where something was, results of the two would stand side by side, and
-//! nothing else would tell them apart: an error.
+//! The metadata of every row's file is read whenever the data is opened, bad rows included.
+//! `stamps.bin` holds eight bytes per row, and its hash is part of the index's key, and so of the
+//! keys of the canvases and of the poison. If images changed and nothing was made of the old ones,
+//! the index is made again. If something was, it is an error: results of old and new images would
+//! be mixed, with nothing to tell them apart.
 
 use crate::files::{Part, Writer, remove_folder};
 use crate::ordered::cores;
@@ -14,10 +15,10 @@ use gauntlet_torch::Map;
 use std::fs::{self, File};
 use std::path::Path;
 
-/// Bytes a row.
+/// Bytes per row.
 const SEEN: usize = 8;
 
-/// There once a data set was made of the index.
+/// This file exists once a data set was made of the index.
 const USED: &str = "used";
 
 /// Writes the stamps; returns the index's key with them.
@@ -29,7 +30,7 @@ pub(super) fn write(source: &dyn Source, part: &Part, key: &str, progress: &dyn 
     Ok(self::key(key, &Map::open(&path).map_err(Error::io(&path))?))
 }
 
-/// The key of an index: that of its source, and the images' stamps where the source has any.
+/// The key of an index: that of its source, with the stamps of the images if the source has any.
 pub(super) fn key(source: &str, stamps: &[u8]) -> String {
     match stamps.is_empty() {
         true => source.to_string(),
@@ -37,8 +38,8 @@ pub(super) fn key(source: &str, stamps: &[u8]) -> String {
     }
 }
 
-/// Looks at every image of an index that is there already; removes it if images have changed and nothing was made of
-/// it.
+/// Checks every image of an existing index. Removes the index if images have changed and nothing
+/// was made of it.
 pub(super) fn look(source: &dyn Source, folder: &Path, progress: &dyn Progress) -> Result<()> {
     let path = folder.join("stamps.bin");
     let known = Map::open(&path).map_err(Error::io(&path))?;
@@ -56,20 +57,20 @@ pub(super) fn look(source: &dyn Source, folder: &Path, progress: &dyn Progress) 
     let (name, folder_name) = (source.name(&row), folder.display());
     if folder.join(USED).exists() {
         let why = format!(
-            "its image changed, came or went since the data was read, as did those of {changed} of {rows} rows in \
-             all. What was made of the old images and what would be made of these must not stand side by side: give \
-             another folder (--out or --store), or delete what was made, {folder_name} first"
+            "its image was changed, added or removed since the data was read, as were those of {changed} of {rows} rows \
+             in all. Data of the old images must not be mixed with data of the new ones: give another folder (--out or \
+             --store), or delete {folder_name} and everything made of it first"
         );
         return Err(Error::invalid(name, why));
     }
     remove_folder(folder)?;
     progress.tell(&format!(
-        "the images of {changed} of {rows} rows changed, came or went ({name} first): the data is read anew"
+        "the images of {changed} of {rows} rows were changed, added or removed ({name} first): the data is read again"
     ));
     Ok(())
 }
 
-/// Notes that a data set was made of the index. Only where stamps could change.
+/// Records that a data set was made of the index, if the source has stamps.
 pub(super) fn mark_used(folder: &Path) -> Result<()> {
     let (stamps, used) = (folder.join("stamps.bin"), folder.join(USED));
     if fs::metadata(&stamps).map_err(Error::io(&stamps))?.len() == 0 || used.exists() {

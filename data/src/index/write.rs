@@ -1,5 +1,5 @@
-//! Makes an index folder: one scan of the source appends rows and text as they come, a pass over
-//! the captions finds the classes that they name. Nothing is kept in memory but the labels.
+//! Makes an index folder. One scan of the source appends rows and text; a pass over the captions
+//! then finds the classes that they name. Only the labels are kept in memory.
 
 use super::{IndexSummary, MENTIONED, NO_LABEL, RECORD, Record, row_of, stamps};
 use crate::classes::Search;
@@ -15,7 +15,7 @@ use std::path::Path;
 /// Rows whose captions are read together.
 const CHUNK: usize = 16_384;
 
-/// Scans the source and leaves a whole index folder, or an error and the list of bad rows.
+/// Scans the source. Leaves a complete index folder, or an error and the list of bad rows.
 pub(super) fn write(
     source: &dyn Source,
     config: &DataConfig,
@@ -24,7 +24,7 @@ pub(super) fn write(
     progress: &dyn Progress,
 ) -> Result<()> {
     let part = Part::new(folder)?;
-    // First of all: an image that changes from now on is then noticed the next time.
+    // Written first, so that the next run detects any image that changes from now on.
     let key = stamps::write(source, &part, key, progress)?;
     let mut rows = RowFiles::new(&part, source)?;
     let mut dropped = DropList::new(&part)?;
@@ -64,7 +64,7 @@ struct RowFiles {
     text: Writer,
     text_bytes: u64,
     count: usize,
-    /// Number of each label, in the order they were met.
+    /// Number of each label, in the order of their appearance.
     labels: BTreeMap<String, u16>,
     class_file: Option<ClassFile>,
     hasher: blake3::Hasher,
@@ -143,7 +143,7 @@ impl RowFiles {
     }
 }
 
-/// Writes which captions name or mention which class; returns how many pairs there are.
+/// Writes which captions name or mention which class; returns the number of pairs.
 fn write_named(part: &Part, count: usize, classes: &Classes, progress: &dyn Progress) -> Result<usize> {
     let map = |name: &str| Map::open(&part.path(name)).map_err(Error::io(part.path(name)));
     let (rows, text) = (map("rows.bin")?, map("text.bin")?);
@@ -165,7 +165,7 @@ fn write_named(part: &Part, count: usize, classes: &Classes, progress: &dyn Prog
     Ok(bytes / 8)
 }
 
-/// The classes that a caption names or mentions, as `named.bin` holds them.
+/// The classes that a caption names or mentions, in the format of `named.bin`.
 fn pairs_of(row: &Row, search: &Search) -> Vec<u8> {
     let found = search.classes(row.caption);
     let mut pairs = Vec::new();

@@ -1,4 +1,4 @@
-//! Rows that cannot be used, listed beside what is made of the others.
+//! The list of rows that cannot be used, stored beside the usable rows.
 
 use super::{BadRow, Tally};
 use crate::files::{Part, Writer};
@@ -8,7 +8,7 @@ use std::fs;
 /// `dropped.jsonl`: rows that cannot be used, and why.
 pub(crate) struct DropList {
     file: Writer,
-    /// What is in it, counted.
+    /// The counts of its rows.
     pub(crate) tally: Tally,
     first: Vec<String>,
 }
@@ -20,7 +20,7 @@ impl DropList {
         Ok(DropList { file, tally: Tally::default(), first: Vec::new() })
     }
 
-    /// One more.
+    /// Adds a row.
     pub(crate) fn push(&mut self, bad: &BadRow) -> Result<()> {
         if self.first.len() < 3 {
             self.first.push(format!("{}: {}", bad.name, bad.why));
@@ -30,8 +30,8 @@ impl DropList {
         self.file.write(format!("{line}\n").as_bytes())
     }
 
-    /// What was lost, before this list and in it. Stops if more than a share of `allowed` rows was
-    /// lost, or none is left; the list then stays beside where the folder would have been.
+    /// The losses before this list and in it. Fails if a larger share of rows than `allowed` was
+    /// lost, or none is left; the list then stays beside the intended folder.
     pub(crate) fn finish(self, part: &Part, kept: u64, before: &Tally, allowed: f64) -> Result<Tally> {
         self.file.finish()?;
         let mut all = Tally { found: kept + before.lost_rows() + self.tally.found, kept, ..before.clone() };

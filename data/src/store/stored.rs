@@ -1,5 +1,5 @@
-//! What lies in a store, and how it is removed: never while a process holds it, and at once, so
-//! that another finds it whole or not at all.
+//! Lists the entries of a store and removes them: never while a process holds one, and atomically,
+//! so that another process finds it whole or not at all.
 
 use super::{DIGITS, NOTES, Note, note_on};
 use crate::files::{Held, PREFIX, read_json, remove_folder};
@@ -8,39 +8,39 @@ use std::fs::{self, Metadata};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-/// The folder of undefended models as stores once had it; its entries are older than all notes.
+/// The folder of undefended models in old stores; its entries are older than all notes.
 const OLD_MODELS: &str = "undefended";
 
-/// What a process that works in an entry locks there.
+/// The lock file of a process that works in an entry.
 const LOCK: &str = "lock";
 
 /// An entry of a store.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Stored {
-    /// Where it lies.
+    /// Its path.
     pub path: PathBuf,
     /// `index`, `canvas`, `poison`, ..
     pub kind: String,
-    /// What it is of, in words; empty where nothing says so.
+    /// A description of its content; empty if there is no note.
     pub of: String,
-    /// Bytes of all its files.
+    /// Size of all its files in bytes.
     pub bytes: u64,
-    /// When it was last used, or last written where nothing says so.
+    /// When it was last used, or last written if there is no note.
     pub used: SystemTime,
     /// Whether it can be used.
     pub state: State,
 }
 
-/// What an entry is good for.
+/// The state of an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State {
-    /// This build finds it again.
+    /// This build uses it.
     Usable,
-    /// Another build made it, and this one makes its own.
+    /// Another build made it, and this one does not use it.
     Foreign,
-    /// Half an entry: whoever made it was killed, or is still at it.
+    /// An incomplete entry: the process that made it was killed, or is still running.
     Part,
-    /// Rows that could not be used, for a person to read.
+    /// A list of rows that could not be used.
     List,
 }
 
@@ -57,7 +57,7 @@ impl Stored {
         Ok(!free)
     }
 
-    /// Removes it, unless a process holds it; whether it did.
+    /// Removes it unless a process holds it. Returns whether it was removed.
     ///
     /// # Errors
     /// If it cannot be removed.
@@ -81,8 +81,8 @@ impl Stored {
     }
 }
 
-/// What lies in a store, by kind and name. `ours` tells by what an entry was made whether this
-/// build finds it again. What is no entry is passed over: nobody asked for it to be looked after.
+/// Lists the entries of a store, by kind and name. `ours` tells from the `made_by` of an entry
+/// whether this build uses it. Other files are ignored.
 ///
 /// # Errors
 /// If the folder cannot be read.
@@ -113,8 +113,8 @@ pub fn list(store: &Path, ours: impl Fn(&str) -> bool) -> Result<Vec<Stored>> {
     Ok(found)
 }
 
-/// The kind of an entry by its name, and what it is as far as the name says: no entry is this
-/// build's before its note says so.
+/// The kind of an entry from its name, and its state as far as the name tells: whether it is this
+/// build's is known only from its note.
 fn kind_of(name: &str) -> Option<(&str, State)> {
     if name.starts_with(PREFIX) || name.starts_with("part-") || name.starts_with(".tmp") {
         return Some(("part", State::Part));
@@ -131,7 +131,7 @@ fn stored(path: PathBuf, about: &Metadata, kind: &str, state: State) -> Result<S
     Ok(Stored { bytes: size(&path)?, kind: kind.into(), of: String::new(), used, state, path })
 }
 
-/// Everything in a folder but links, which lead elsewhere, and the notes.
+/// Everything in a folder except the notes and links, which lead elsewhere.
 fn entries(folder: &Path) -> Result<Vec<(PathBuf, Metadata)>> {
     let mut found = Vec::new();
     for entry in fs::read_dir(folder).map_err(Error::io(folder))? {

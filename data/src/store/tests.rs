@@ -56,7 +56,7 @@ fn a_store_says_what_lies_in_it_and_gives_up_nothing_that_is_held() {
     for (number, removed) in removed.into_iter().enumerate() {
         assert_eq!(removed, number != 1 && number != begun, "{:?}", found[number]);
     }
-    assert_eq!(listed().len(), 2, "what is read and what is being written");
+    assert_eq!(listed().len(), 2, "the entry being read and the one being written");
     drop((held, part));
     assert!(found[1].remove().unwrap() && store.join("README.txt").exists());
     assert_eq!(listed(), []);

@@ -1,4 +1,5 @@
-//! CLIP's byte-pair encoding (Sennrich et al., ACL 2016, over bytes): the merges published with CLIP, word by word.
+//! CLIP's byte-pair encoding (Sennrich et al., ACL 2016, over bytes): the published merges of CLIP,
+//! applied word by word.
 
 use flate2::read::GzDecoder;
 use regex::Regex;
@@ -6,26 +7,29 @@ use std::collections::HashMap;
 use std::io::Read;
 use std::sync::RwLock;
 
-/// CLIP's vocabulary: 256 bytes, the same ending a word, 48,894 merges, start and end of text.
+/// CLIP's vocabulary: 256 bytes, the same bytes at the end of a word, 48,894 merges, start and end
+/// of text.
 pub const TOKENS: i64 = 49_408;
 
-/// Start and end of text, as open_clip writes them inside of captions.
+/// Start and end of text, as open_clip writes them inside captions.
 const SPECIAL: [&str; 2] = ["<start_of_text>", "<end_of_text>"];
 
-/// What open_clip calls a word. Case is ignored, which does two things to a lower-case text: `'ſ`
-/// counts as `'s`, and the iota below (U+0345), a mark whose capital is a letter, is part of no
-/// word at all.
+/// open_clip's pattern of a word. Case is ignored, which affects a lower-case text in two ways:
+/// `'ſ` counts as `'s`, and the combining iota below (U+0345), a mark whose capital is a letter, is
+/// not part of any word.
 const WORD: &str = r"(?i:<start_of_text>|<end_of_text>|'s|'t|'re|'ve|'m|'ll|'d)|\p{L}+|\p{N}|[^\s\p{L}\p{N}\u{345}]+";
 
-/// Words remembered. Half of them would cover nearly all of a web corpus's running words; more only costs memory.
+/// Number of cached words. Half of them would cover nearly all running words of a web corpus; more
+/// would only cost memory.
 const REMEMBERED: usize = 1 << 16;
 
-/// Merges, and the words met so far. The memory changes nothing but the speed.
+/// Merges, and a cache of words. The cache affects only the speed.
 pub struct Bpe {
     word: Regex,
-    /// The token of each byte inside of a word; 256 more where it ends the word.
+    /// The token of each byte inside a word, and its token plus 256 at the end of a word.
     byte_tokens: [u32; 256],
-    /// Neighbours -> what they become. Earlier merges make smaller tokens, so the smallest is the next to be made.
+    /// A pair of neighbours -> its merge. Earlier merges have smaller tokens, so the smallest is
+    /// applied next.
     merges: HashMap<(u32, u32), u32>,
     seen: RwLock<HashMap<Box<str>, Box<[i64]>>>,
 }
@@ -108,7 +112,8 @@ impl Bpe {
     }
 }
 
-/// CLIP's printable stand-ins for the 256 bytes, in its order: bytes that print first, then the rest as U+0100 onwards.
+/// CLIP's printable substitutes for the 256 bytes, in its order: printable bytes first, then the
+/// rest as U+0100 onwards.
 fn alphabet() -> Vec<(char, u8)> {
     let prints = |byte: &u8| matches!(byte, b'!'..=b'~' | 0xA1..=0xAC | 0xAE..=0xFF);
     let printable = (0..=255).filter(prints).map(|byte| (char::from(byte), byte));

@@ -1,18 +1,18 @@
-//! HTML character references to text, as Python's `html.unescape` does it: the HTML5 standard's
-//! rules, in which a semicolon may be missing and the longest name that is known wins.
+//! HTML character references to text, as in Python's `html.unescape`: the rules of the HTML5
+//! standard, in which a semicolon may be missing and the longest known name wins.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::iter::Peekable;
 use std::str::CharIndices;
 
-/// Names (with their semicolon, where it is required) and what they stand for.
+/// Names (with their semicolon if it is required) and their text.
 pub type Entities = HashMap<String, String>;
 
-/// The standard stops looking for a name after so many characters.
+/// The standard limits the length of a name to this many characters.
 const LONGEST: usize = 32;
 
-/// What Windows-1252 has in the place of the C1 control characters that some references name.
+/// Windows-1252's characters for the C1 control characters that some references name.
 type C1 = [char; 32];
 
 /// Replaces every reference, once.
@@ -36,7 +36,7 @@ pub fn unescape<'a>(text: &'a str, entities: &Entities, c1: &C1) -> Cow<'a, str>
     Cow::Owned(out)
 }
 
-/// Reads what follows `&#`; returns the bytes used, none where it is no number.
+/// Reads the text after `&#`; returns the number of bytes used, none if it is not a number.
 fn numeric(text: &str, c1: &C1, out: &mut String) -> Option<usize> {
     let (radix, skip) = if text.starts_with(['x', 'X']) { (16, 1) } else { (10, 0) };
     let digits = text[skip..].bytes().take_while(|byte| char::from(*byte).is_digit(radix)).count();
@@ -44,13 +44,14 @@ fn numeric(text: &str, c1: &C1, out: &mut String) -> Option<usize> {
         return None;
     }
     let end = skip + digits;
-    // A number too long for 32 bits is far beyond the last character, like every number that does not fit.
+    // A number too long for 32 bits is beyond the last character, like every number that does not
+    // fit.
     let code = u32::from_str_radix(&text[skip..end], radix).unwrap_or(u32::MAX);
     out.extend(character(code, c1));
     Some(end + usize::from(text[end..].starts_with(';')))
 }
 
-/// What a number stands for: nothing for most control characters and non-characters.
+/// The character of a number: none for most control characters and non-characters.
 fn character(code: u32, c1: &C1) -> Option<char> {
     match code {
         0 => Some('\u{FFFD}'),
@@ -61,7 +62,7 @@ fn character(code: u32, c1: &C1) -> Option<char> {
     }
 }
 
-/// Reads what follows `&`; returns the bytes used, none where there is no name at all.
+/// Reads the text after `&`; returns the number of bytes used, none if there is no name.
 fn named(text: &str, entities: &Entities, out: &mut String) -> Option<usize> {
     let mut chars: Peekable<CharIndices> = text.char_indices().peekable();
     let mut ends = Vec::new();
@@ -76,7 +77,7 @@ fn named(text: &str, entities: &Entities, out: &mut String) -> Option<usize> {
         end += 1;
         ends.push(end);
     }
-    // A name has two characters at least; the whole is tried at any length.
+    // A name has at least two characters; the whole text is tried at any length.
     let shortest = 2.min(ends.len());
     match ends[shortest - 1..].iter().rev().find_map(|&length| Some((length, entities.get(&text[..length])?))) {
         Some((length, known)) => out.extend([known, &text[length..end]]),

@@ -1,12 +1,12 @@
 //! Repairs text as ftfy 6.3.1 (Robyn Speer) does with its default settings: entities, mojibake,
 //! ligatures, widths, quotes, line ends, terminal escapes, control characters, composed accents.
-//! `repair/mojibake.rs` is the hard part.
+//! `repair/mojibake.rs` has the most complex rules.
 //!
-//! The rules are ftfy's and so are the tables they rest on (`tables.json`, and `NOTICE` beside it
-//! for the licence). Two classes of input come out differently. Characters newer than Unicode 14
-//! compose, change case and part words by this program's Unicode, where ftfy and open_clip take
-//! their Python's (3.11: 14.0) and that of its `regex`. And a line of more than a million
-//! characters is repaired as a whole, which ftfy cuts in pieces.
+//! The rules and their tables are ftfy's (`tables.json`, with its licence in `NOTICE` beside it).
+//! Two classes of input give other results. Characters newer than Unicode 14 are composed,
+//! case-folded and split into words by the Unicode version of this program, while ftfy and
+//! open_clip use that of their Python (3.11: 14.0) and of its `regex`. And a line of more than a
+//! million characters is repaired as a whole, while ftfy splits it.
 
 mod mojibake;
 
@@ -36,7 +36,7 @@ struct Tables {
 /// Name -> the characters of bytes 80 to FF, in the order in which they are tried.
 type CodePages = serde_json::Map<String, serde_json::Value>;
 
-/// Everything that repairing text needs.
+/// The tables and patterns for repairing text.
 pub struct Repair {
     mojibake: Mojibake,
     entity: Regex,
@@ -62,15 +62,15 @@ impl Repair {
         }
     }
 
-    /// Whether a text is sure to stay as it is, here and in [`Repair::unescape`]: only ASCII, no
-    /// `&` to start an entity, no control character but those that this leaves alone. Every rule
-    /// below begins with a character outside of this set.
+    /// Whether a text certainly stays unchanged, here and in [`Repair::unescape`]: only ASCII, no
+    /// `&` that could start an entity, no control character except those that are kept. Every rule
+    /// below begins with a character outside this set.
     pub fn leaves_alone(text: &str) -> bool {
         text.bytes().all(|byte| matches!(byte, b' '..=b'~' | b'\t' | b'\n' | b'\x0C') && byte != b'&')
     }
 
-    /// Repairs every line by itself. From the first line with a `<` on the text may be HTML, and
-    /// entities stay as they are.
+    /// Repairs every line separately. From the first line with a `<` on, the text may be HTML, and
+    /// entities are kept.
     pub fn fix(&self, text: &str) -> String {
         let mut plain = true;
         let fix = |line: &str| {
@@ -85,7 +85,7 @@ impl Repair {
         html::unescape(text, &self.entities, &self.mojibake.c1)
     }
 
-    /// One repair may uncover the next: until nothing changes.
+    /// Repeats the repairs until nothing changes, because one may enable the next.
     fn fix_line(&self, line: &str, entities: bool) -> String {
         let mut text = line.to_string();
         loop {
@@ -141,9 +141,9 @@ fn uncurl(char: char) -> char {
     }
 }
 
-/// Control characters without a use in text: those of ASCII but tab, line feed, form feed and
-/// carriage return, the deprecated ones of Arabic, the byte order mark, annotations and the object
-/// replacement.
+/// Control characters without a use in text: those of ASCII except tab, line feed, form feed and
+/// carriage return; the deprecated ones of Arabic; the byte order mark; annotations; the object
+/// replacement character.
 fn is_control(char: char) -> bool {
     matches!(
         char,

@@ -1,48 +1,48 @@
-//! What lies in a tar file: its members, in order, and whether the file is whole. Files that `cat`
-//! joined are read to their last byte, as `tar --ignore-zeros` reads them: what follows an end mark
-//! would otherwise be lost without a word. `sample.rs` makes samples of members.
+//! The members of a tar file, in order, and whether the file is complete. Files joined by `cat` are
+//! read to their last byte, as by `tar --ignore-zeros`: otherwise data after an end mark would be
+//! lost silently. `sample.rs` groups members into samples.
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::os::unix::fs::FileExt;
 use tar::{Archive, Entry, EntryType};
 
-/// Where bytes lie in a shard.
+/// A range of bytes in a shard.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Span {
-    /// The first.
+    /// The first byte.
     pub start: u64,
-    /// How many.
+    /// Number of bytes.
     pub size: u64,
 }
 
-/// What a member is; only the bytes of a plain file can be read in place.
+/// The type of a member; only the bytes of a regular file can be read in place.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Place {
-    /// A plain file.
+    /// A regular file.
     File(Span),
-    /// A file with its runs of zeros left out.
+    /// A sparse file: its runs of zeros are left out.
     Sparse,
-    /// Another name of another member, or of a file that is not here.
+    /// A link to another member, or to a file that is not here.
     Link,
-    /// A device, a pipe, a part of a file that another volume goes on with.
+    /// A device, a pipe, a part of a file that continues in another volume.
     Special,
 }
 
-/// What is met on the way through a shard.
+/// An event while reading a shard.
 pub(super) enum Met<'a> {
     /// A member, by its name.
     Member(&'a [u8], Place),
-    /// The end of an archive that another one follows.
+    /// The end of an archive that is followed by another one.
     Joined,
 }
 
-/// Why a shard is not whole. How many rows are lost by it cannot be told.
+/// Why a shard is incomplete. The number of lost rows is unknown.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Fault {
     /// What is wrong with it.
     pub why: String,
-    /// Whether it is no tar at all, but a file of another kind.
+    /// Whether it is not a tar at all, but a file of another kind.
     pub foreign: bool,
 }
 
@@ -54,12 +54,12 @@ impl Fault {
 
 const BLOCK: u64 = 512;
 
-/// An archive may be padded with zeros, to 10 KiB as a rule. More than this (1 MiB) is a hole that
-/// an unfinished download left.
+/// An archive may be padded with zeros, usually to 10 KiB. More than this (1 MiB) is a hole from an
+/// unfinished download.
 const PADDING: u64 = 1 << 20;
 
-/// Calls `each` for every member of a shard; returns how many archives it joins. What was met
-/// before a fault was called, too.
+/// Calls `each` for every member of a shard; returns the number of archives joined in it. Members
+/// before a fault are reported, too.
 pub(super) fn walk(file: &File, mut each: impl FnMut(Met)) -> Result<u64, Fault> {
     let length = file.metadata().map_err(|error| Fault::damaged(error.to_string()))?.len();
     if length == 0 {
@@ -73,8 +73,7 @@ pub(super) fn walk(file: &File, mut each: impl FnMut(Met)) -> Result<u64, Fault>
         }
         let zeros = start.unwrap_or(length) - position;
         if zeros > PADDING || (archives == 0 && zeros > 0) {
-            let why =
-                format!("there are {zeros} bytes of zeros from byte {position} on, as an unfinished download leaves");
+            let why = format!("there are {zeros} bytes of zeros from byte {position} on, as in an unfinished download");
             return Err(Fault::damaged(why));
         }
         let Some(start) = start else { return Ok(archives) };
@@ -86,8 +85,8 @@ pub(super) fn walk(file: &File, mut each: impl FnMut(Met)) -> Result<u64, Fault>
     }
 }
 
-/// The first block from `position` on that is not zeros alone; none if there is none. Bytes that
-/// fill no block are a block.
+/// The first block from `position` on that is not all zeros; `None` if there is none. A last,
+/// incomplete block counts as a block.
 fn after_zeros(file: &File, mut position: u64, length: u64) -> Result<Option<u64>, Fault> {
     let mut bytes = vec![0; 1 << 16];
     while position < length {
@@ -102,7 +101,7 @@ fn after_zeros(file: &File, mut position: u64, length: u64) -> Result<Option<u64
     Ok(None)
 }
 
-/// A file from `start` on: a reader of tar takes the place where it begins for the first byte.
+/// A file from `start` on. The tar reader counts bytes from where its input begins.
 struct From<'a> {
     file: &'a File,
     start: u64,
@@ -129,7 +128,7 @@ impl Seek for From<'_> {
     }
 }
 
-/// One archive; returns where its end mark ends.
+/// Reads one archive; returns the end of its end mark.
 fn one(file: &File, start: u64, length: u64, each: &mut impl FnMut(Met)) -> Result<u64, String> {
     let mut archive = Archive::new(From { file, start, position: 0 });
     let mut end = start;
@@ -144,7 +143,8 @@ fn one(file: &File, start: u64, length: u64, each: &mut impl FnMut(Met)) -> Resu
             each(Met::Member(&name, place));
         }
     }
-    // Skipping over the end of a file is no error, so that a cut member or a cut between members shows only here.
+    // Seeking past the end of a file is not an error, so a cut member, or a cut between members, is
+    // detected only here.
     if end > length {
         return Err(format!("it has {length} bytes, and its last member ends at byte {end}"));
     }
@@ -157,7 +157,8 @@ fn one(file: &File, start: u64, length: u64, each: &mut impl FnMut(Met)) -> Resu
     }
 }
 
-/// Name and place of what may belong to a sample; none for a folder, or for what is about the archive.
+/// Name and place of a possible member of a sample; `None` for a folder, or for metadata of the
+/// archive.
 fn member(entry: &mut Entry<impl Read>, span: Span) -> io::Result<Option<(Vec<u8>, Place)>> {
     let (kind, mut name) = (entry.header().entry_type(), entry.path_bytes().into_owned());
     let mut place = match kind {
@@ -169,11 +170,11 @@ fn member(entry: &mut Entry<impl Read>, span: Span) -> io::Result<Option<(Vec<u8
         other if other.as_byte() == b'V' => return Ok(None),
         _ => Place::Special,
     };
-    // Archives older than tar's word for a folder write one as a file whose name ends in a slash.
+    // Before tar had a type for folders, a folder was a file whose name ends in a slash.
     if name.ends_with(b"/") {
         return Ok(None);
     }
-    // Newer archives of GNU tar say in extensions that a file is sparse, and what its name is.
+    // Newer versions of GNU tar use extensions to mark a file as sparse and to give its name.
     for extension in entry.pax_extensions()?.into_iter().flatten().flatten() {
         if extension.key_bytes().starts_with(b"GNU.sparse.") {
             place = Place::Sparse;
@@ -185,23 +186,23 @@ fn member(entry: &mut Entry<impl Read>, span: Span) -> io::Result<Option<(Vec<u8
     Ok(Some((name, place)))
 }
 
-/// What is wrong with an archive that begins at `start`.
+/// The fault of an archive that begins at `start`.
 fn fault(file: &File, start: u64, why: &str) -> Fault {
     if start > 0 {
         let why = format!(
-            "the archive that begins at byte {start}, after another one's end, is cut short or damaged ({why})"
+            "the archive that begins at byte {start}, after the end of another one, is cut short or damaged ({why})"
         );
         return Fault::damaged(why);
     }
     let mut first = [0; 512];
     let read = file.read_at(&mut first, 0).unwrap_or(0);
     match other_kind(&first[..read]) {
-        Some(kind) if !is_header(&first) => Fault { why: format!("it is no tar, but {kind}"), foreign: true },
+        Some(kind) if !is_header(&first) => Fault { why: format!("it is not a tar file but {kind}"), foreign: true },
         _ => Fault::damaged(format!("it is cut short or damaged ({why})")),
     }
 }
 
-/// Whether a block's checksum is right, as that of a member's header is.
+/// Whether a block has the checksum of a member's header.
 fn is_header(block: &[u8; 512]) -> bool {
     let header = tar::Header::from_byte_slice(block);
     let mut counted = header.clone();
@@ -209,7 +210,8 @@ fn is_header(block: &[u8; 512]) -> bool {
     header.cksum().ok().is_some_and(|said| counted.cksum().ok() == Some(said))
 }
 
-/// What begins with these bytes, and what to do about it, where it is something that is found in the place of shards.
+/// The kind of a file with these first bytes, and the remedy, for kinds that are often found in
+/// place of shards.
 fn other_kind(bytes: &[u8]) -> Option<&'static str> {
     const KINDS: [(&[u8], &str); 12] = [
         (b"\x1f\x8b", "compressed by gzip: unpack it (`gzip -d`)"),
@@ -220,7 +222,7 @@ fn other_kind(bytes: &[u8]) -> Option<&'static str> {
         (b"PK\x03\x04", "a zip file: unpack it, and pack its files with `tar`"),
         (b"7z\xbc\xaf", "a 7z file: unpack it, and pack its files with `tar`"),
         (b"PAR1", "a Parquet file: shards are tar files"),
-        (b"version https://git-lfs", "a pointer of Git LFS: fetch the file that it stands for (`git lfs pull`)"),
+        (b"version https://git-lfs", "a pointer of Git LFS: fetch the file itself (`git lfs pull`)"),
         (b"\0\x05\x16\x07", "a macOS resource fork (AppleDouble): delete it"),
         (b"\x89PNG", "a PNG image: pack images and captions with `tar`"),
         (b"\xff\xd8\xff", "a JPEG image: pack images and captions with `tar`"),
@@ -231,9 +233,10 @@ fn other_kind(bytes: &[u8]) -> Option<&'static str> {
     let text = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes).trim_ascii_start().to_ascii_lowercase();
     let page = [&b"<!doctype"[..], b"<html", b"<head", b"<?xml", b"<error"].iter().any(|tag| text.starts_with(tag));
     if page {
-        return Some("a web page (HTML or XML), as a server sends in the place of a file: fetch it again");
+        return Some("a web page (HTML or XML), sent by a server instead of a file: fetch it again");
     }
-    // A header has zeros in it, whatever the name that it begins with. A letter may be cut at the end of what was read.
+    // A header contains zeros, whatever name it begins with. The last character of the buffer may
+    // be cut.
     let letters = std::str::from_utf8(bytes).or_else(|error| match error.error_len() {
         None => std::str::from_utf8(&bytes[..error.valid_up_to()]),
         Some(_) => Err(error),

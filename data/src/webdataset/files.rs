@@ -1,19 +1,19 @@
-//! Which files of a folder are shards, and which only may hold what a shard would.
+//! Finds the shards of a folder, and the files in it that may hold rows in another form.
 
 use super::told;
 use crate::{Error, Result};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// What lies in a folder of shards.
+/// The files of a folder of shards.
 pub(super) struct FoundShards {
     /// In the order of their names.
     pub shards: Vec<PathBuf>,
-    /// Files that may hold rows and are no shards, by name: compressed ones, unfinished downloads.
+    /// Files that may hold rows but are not shards, by name: compressed ones, unfinished downloads.
     pub passed_over: Vec<String>,
 }
 
-/// Ends of names of files that hold what a shard would, or a part of it.
+/// Ends of file names of compressed or partial shards.
 const NO_SHARDS: [&str; 17] = [
     ".tar.gz",
     ".tgz",
@@ -34,11 +34,11 @@ const NO_SHARDS: [&str; 17] = [
     ".tar.aria2",
 ];
 
-/// Folders within folders that are looked into: img2dataset makes one level.
+/// Maximum depth of sub-folders: img2dataset makes one level.
 const DEEP: usize = 8;
 
 /// Finds the shards: of a folder, its sub-folders included; of a pattern
-/// (`data/{00000..00331}.tar`), each file of it. A file that is named is one, whatever its name.
+/// (`data/{00000..00331}.tar`), each file of it. A path to a file is a shard, whatever its name.
 pub(super) fn find_shards(path: &Path) -> Result<FoundShards> {
     if is_pattern(path) {
         return of_pattern(path);
@@ -62,15 +62,15 @@ pub(super) fn find_shards(path: &Path) -> Result<FoundShards> {
     Ok(FoundShards { shards, passed_over })
 }
 
-/// Folders that are links are followed; `above` holds the real places of the folders above, so that
-/// no link leads round in a circle.
+/// Links to folders are followed; `above` holds the real paths of the folders above, to detect a
+/// cycle of links.
 fn look_into(folder: &Path, root: &Path, above: &mut Vec<PathBuf>, found: &mut FoundShards) -> Result<()> {
     let real = folder.canonicalize().map_err(Error::io(folder))?;
     if above.contains(&real) {
-        return Err(Error::invalid(folder.display(), "is a link to a folder that it lies in"));
+        return Err(Error::invalid(folder.display(), "is a link to a folder that contains it"));
     }
     if above.len() == DEEP {
-        let why = format!("lies {DEEP} folders below {}; name a folder nearer to the shards", root.display());
+        let why = format!("is {DEEP} folders below {}; name a folder nearer to the shards", root.display());
         return Err(Error::invalid(folder.display(), why));
     }
     above.push(real);
@@ -82,7 +82,7 @@ fn look_into(folder: &Path, root: &Path, above: &mut Vec<PathBuf>, found: &mut F
         }
         if file.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("tar")) {
             if !fs::metadata(&file).map_err(Error::io(&file))?.is_file() {
-                let why = "is no plain file, so that it cannot be a shard";
+                let why = "is not a regular file, so it cannot be a shard";
                 return Err(Error::invalid(file.display(), why));
             }
             found.shards.push(file);
@@ -94,7 +94,8 @@ fn look_into(folder: &Path, root: &Path, above: &mut Vec<PathBuf>, found: &mut F
     Ok(())
 }
 
-/// Whether a path is a brace pattern, as webdataset writes them, and no file of that very name.
+/// Whether a path is a brace pattern in webdataset's notation, and there is no file of exactly that
+/// name.
 fn is_pattern(path: &Path) -> bool {
     path.to_str().is_some_and(|text| text.contains('{') && text.contains('}')) && !path.exists()
 }
@@ -102,14 +103,14 @@ fn is_pattern(path: &Path) -> bool {
 fn of_pattern(path: &Path) -> Result<FoundShards> {
     let pattern = path.display().to_string();
     let files = bracoxide::bracoxidize(&pattern);
-    let files = files.map_err(|error| Error::invalid(pattern.clone(), format!("is no brace pattern: {error:?}")))?;
+    let files = files.map_err(|error| Error::invalid(pattern.clone(), format!("is not a brace pattern: {error:?}")))?;
     let shards: Vec<PathBuf> = files.into_iter().map(PathBuf::from).collect();
     let missing: Vec<&PathBuf> = shards.iter().filter(|shard| !shard.is_file()).collect();
     match missing.first() {
         None => Ok(FoundShards { shards, passed_over: Vec::new() }),
         Some(first) => {
             let why = format!(
-                "{} of {} files of the pattern are not there, the first {}",
+                "{} of {} files of the pattern do not exist, the first {}",
                 missing.len(),
                 shards.len(),
                 first.display()
@@ -119,7 +120,7 @@ fn of_pattern(path: &Path) -> Result<FoundShards> {
     }
 }
 
-/// What a person would call a shard: its place below the folder that the suite names.
+/// The name of a shard in messages: its path below the folder that the suite names.
 pub(super) fn shard_name(root: &Path, path: &Path) -> String {
     let below = path.strip_prefix(root).ok().filter(|below| !below.as_os_str().is_empty());
     let name = below.unwrap_or_else(|| path.file_name().map_or(path, Path::new));

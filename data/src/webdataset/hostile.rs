@@ -1,5 +1,5 @@
-//! Tests on shards that are not as they should be: nothing of them is lost without a word, and no
-//! caption comes to another sample's image.
+//! Tests on malformed shards: nothing is lost silently, and no caption is paired with another
+//! sample's image.
 
 #![allow(clippy::unwrap_used)]
 
@@ -15,7 +15,7 @@ use std::path::Path;
 use std::sync::Mutex;
 use tar::{Builder, EntryType, Header};
 
-/// Remembers what is said of the data.
+/// Records the remarks about the data.
 #[derive(Default)]
 struct Listener(Mutex<Vec<String>>);
 
@@ -31,7 +31,7 @@ fn config(path: &Path) -> Webdataset {
     Webdataset { path: path.into(), max_bad: 1.0, ..Default::default() }
 }
 
-/// Counts, and what was said, of a data set that is opened twice: the second time from what is stored.
+/// Counts and remarks of a data set that is opened twice, the second time from the store.
 fn opened(config: &Webdataset) -> (Tally, Vec<String>) {
     let (store, config) = (tempfile::tempdir().unwrap(), DataConfig::Webdataset(config.clone()));
     let open = || {
@@ -40,7 +40,7 @@ fn opened(config: &Webdataset) -> (Tally, Vec<String>) {
         (data.tally(&[]), listener.0.into_inner().unwrap())
     };
     let (first, second) = (open(), open());
-    assert_eq!(first, second, "what is stored says the same");
+    assert_eq!(first, second, "the store gives the same counts and remarks");
     first
 }
 
@@ -48,7 +48,7 @@ fn lost(tally: &Tally) -> Vec<(Loss, u64)> {
     tally.lost.iter().map(|lost| (lost.kind, lost.rows)).collect()
 }
 
-/// So many good samples, whose keys begin with `prefix`.
+/// Good samples with the given member names.
 fn good<'a>(names: &'a [String], png: &'a [u8]) -> Vec<(&'a str, &'a [u8])> {
     names
         .iter()
@@ -68,7 +68,7 @@ fn a_key_that_comes_twice_costs_both_rows_and_mixes_nothing() {
         [("x.png", &png), ("x.json", b"{}"), ("x.png", &png), ("x.txt", b"of the second"), ("x.json", b"{}")];
     shard(&path, &[good(&names, &png), twice.to_vec()].concat());
     let found = rows(&config(&path));
-    assert!(found.len() == 5 && found[4].starts_with("s.tar:x! its key comes 2 times"), "{found:?}");
+    assert!(found.len() == 5 && found[4].starts_with("s.tar:x! its key appears 2 times"), "{found:?}");
     let (tally, said) = opened(&config(&path));
     assert_eq!((tally.found, tally.kept, lost(&tally)), (6, 4, vec![(Loss::RepeatedKey, 2)]));
     assert_eq!(said[0], "rows: 6 found, 4 kept, 2 lost (repeated-key 2)");
@@ -135,16 +135,17 @@ fn joined_archives_are_read_to_the_last_byte() {
     let (tally, said) = opened(&config(&path));
     assert_eq!((tally.found, tally.kept, tally.lost.len()), (7, 7, 0));
     assert!(
-        said[1].contains("several archives joined, which are all read: 1 ") && said[1].contains("s.tar, of 2"),
+        said[1].contains("several joined archives, which are all read: 1 ") && said[1].contains("s.tar, of 2"),
         "{said:?}"
     );
     assert!(said[2].contains("not as neighbours, each time as a whole row: 3 "), "{said:?}");
-    // Half of a sample at the end of one, the other half at the beginning of the next: two samples with one key.
+    // Half of a sample at the end of one archive, the other half at the start of the next: two
+    // samples with one key.
     shard(&path, &[("x.txt", b"of another")]);
     let (other, half) = (fs::read(&path).unwrap(), [("x.png", png.as_slice())]);
     shard(&path, &half);
     fs::write(&path, [fs::read(&path).unwrap(), other].concat()).unwrap();
-    assert!(rows(&config(&path))[0].contains("its members lie at 2 places"), "{:?}", rows(&config(&path)));
+    assert!(rows(&config(&path))[0].contains("its members are at 2 places"), "{:?}", rows(&config(&path)));
     for tail in [&second[..second.len() - 1024 - 256], b"trailing words".as_slice()] {
         fs::write(&path, [first.as_slice(), tail].concat()).unwrap();
         let error = rows(&config(&path)).pop().unwrap();
@@ -175,8 +176,12 @@ fn every_shard_that_is_not_whole_is_named_unless_the_suite_allows_it() {
     let allowed = Webdataset { cut_shards: CutShards::Allow, max_bad: 0.0, ..config(home.path()) };
     let (tally, said) = opened(&allowed);
     assert_eq!((tally.kept, tally.found, tally.cut.len()), (9, 11, 4));
-    assert_eq!(lost(&tally), [(Loss::CutShard, 2)], "the samples at the two cuts; of the others nothing is known");
-    assert!(said[0].ends_with("4 shards are not whole, and what they lack is not counted"), "{said:?}");
+    assert_eq!(
+        lost(&tally),
+        [(Loss::CutShard, 2)],
+        "the samples at the two cuts; the losses of the others are unknown"
+    );
+    assert!(said[0].ends_with("4 shards are not whole, and their missing rows are not counted"), "{said:?}");
     assert!(said.iter().any(|line| line.contains("not whole: 2.tar: it is empty (0 bytes)")), "{said:?}");
 }
 
@@ -202,7 +207,10 @@ fn a_file_that_is_no_tar_says_what_it_is_and_is_never_allowed() {
             bytes.resize(length, filler);
             fs::write(&path, bytes).unwrap();
             let error = rows(&Webdataset { cut_shards: CutShards::Allow, ..config(&path) }).pop().unwrap();
-            assert!(error.contains(&format!("s.tar: it is no tar, but {kind}")) || error.contains(kind), "{error}");
+            assert!(
+                error.contains(&format!("s.tar: it is not a tar file but {kind}")) || error.contains(kind),
+                "{error}"
+            );
             assert!(error.contains("1 of 1 shards"), "{error}");
         }
     }
@@ -214,15 +222,14 @@ fn compressed_shards_in_a_folder_are_told() {
     fs::write(home.path().join("0.tar.gz"), b"\x1f\x8b").unwrap();
     let error = config(home.path()).open().err().unwrap().chain();
     assert!(
-        error.contains(
-            "there is no .tar file in this folder, nor in the folders within it; files that were passed over"
-        ) && error.contains("0.tar.gz"),
+        error.contains("there is no .tar file in this folder, nor in the folders within it; files that were skipped")
+            && error.contains("0.tar.gz"),
         "{error}"
     );
     shard(&home.path().join("1.tar"), &good(&names("k", 3), &png()));
     let (tally, said) = opened(&config(home.path()));
     assert_eq!((tally.kept, tally.notes.len()), (3, 1));
-    assert!(said[1].contains("compressed or half fetched: 1 (") && said[1].contains("0.tar.gz"), "{said:?}");
+    assert!(said[1].contains("compressed or incomplete: 1 (") && said[1].contains("0.tar.gz"), "{said:?}");
 }
 
 #[test]

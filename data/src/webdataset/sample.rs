@@ -1,55 +1,56 @@
-//! Samples, grouped as webdataset groups them: neighbouring members that share their path up to the
-//! first dot of the file name. Where the rule leaves it open what belongs together, the sample is
-//! refused: no caption may come to the image of another sample.
+//! Samples, grouped by webdataset's rule: neighbouring members that share their path up to the
+//! first dot of the file name. If the rule is ambiguous, the sample is refused, because no caption
+//! may be paired with the image of another sample.
 
 use super::archive::{Met, Place, Span};
 use crate::rows::{Loss, Why};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
-/// Extensions of images that are taken before all others.
+/// Extensions of the preferred images.
 const FIRST: [&[u8]; 3] = [b"jpg", b"jpeg", b"png"];
 
-/// Extensions of the other images that the decoder reads.
+/// Extensions of the other images that can be decoded.
 const OTHERS: [&[u8]; 14] =
     [b"webp", b"gif", b"bmp", b"dib", b"tif", b"tiff", b"pnm", b"ppm", b"pgm", b"pbm", b"pam", b"jpe", b"jfif", b"jif"];
 
-/// Extensions that a refusal names.
+/// Maximum number of extensions in an error.
 const NAMED: usize = 6;
 
-/// Neighbouring members of one key.
+/// Neighbouring members with one key.
 #[derive(Debug)]
 pub(super) struct Sample {
-    /// The bytes of the name up to the first dot of the file name: two keys that are not UTF-8 stay two.
+    /// The bytes of the name up to the first dot of the file name. As bytes, two keys that are not
+    /// UTF-8 stay distinct.
     pub key: Vec<u8>,
     members: Vec<Member>,
 }
 
 #[derive(Debug)]
 struct Member {
-    /// What follows the first dot, in lower case.
+    /// The text after the first dot, in lower case.
     extension: Arc<[u8]>,
     place: Place,
 }
 
-/// The samples of a shard, as its members come.
+/// The samples of a shard, built member by member.
 #[derive(Default)]
 pub(super) struct Samples {
     /// In the order of the shard.
     pub list: Vec<Sample>,
-    /// Members that have no key, and the name of the first.
+    /// Number of members without a key, and the name of the first.
     pub nameless: Option<(u64, String)>,
-    /// An archive ended: what follows is another sample, whatever its key.
+    /// An archive ended: the next member begins another sample, whatever its key.
     joined: bool,
-    /// Few shards have more than a handful.
+    /// Interned, because few shards have more than a handful.
     extensions: HashSet<Arc<[u8]>>,
 }
 
-/// Rows that are lost together, and why.
+/// Why rows are lost together, and how many.
 pub(super) type Lost = (Why, u64);
 
 impl Samples {
-    /// Takes in what comes next.
+    /// Adds the next member.
     pub fn meet(&mut self, met: Met) {
         match met {
             Met::Member(name, place) => self.add(name, place),
@@ -80,12 +81,13 @@ impl Samples {
         sample.members.push(Member { extension, place });
     }
 
-    /// Takes the sample out that was not finished when its archive broke off.
+    /// Removes and returns the sample that was incomplete when its archive was cut.
     pub fn last(&mut self) -> Option<Sample> {
         if self.joined { None } else { self.list.pop() }
     }
 
-    /// Samples whose key comes at several places of the shard, by their number; those of `whole` are rows of their own.
+    /// Samples whose key appears at several places of the shard, by number. Those in `whole` are
+    /// separate rows.
     pub fn again(&self) -> Again {
         let mut order: Vec<usize> = (0..self.list.len()).collect();
         order.sort_by_key(|&number| &self.list[number].key);
@@ -104,12 +106,12 @@ impl Samples {
     }
 }
 
-/// Samples whose key comes at several places.
+/// Samples whose key appears at several places.
 #[derive(Default)]
 pub(super) struct Again {
     /// The first of each key whose samples are all whole.
     pub whole: Vec<usize>,
-    /// Samples that are parts of one: what it costs stands at the first of them.
+    /// Samples that are parts of one; the first of them carries the loss.
     pub scattered: HashMap<usize, Option<Lost>>,
 }
 
@@ -118,7 +120,7 @@ fn scattered<'a>(samples: impl Iterator<Item = &'a Sample> + Clone) -> Lost {
     let places: Vec<String> = samples.clone().take(3).map(Sample::seen).collect();
     let more = if count > places.len() { ", .." } else { "" };
     let why = format!(
-        "its members lie at {count} places of the shard ({}{more}), and only neighbours are one sample (webdataset's rule): pack the shard with its \
+        "its members are at {count} places of the shard ({}{more}), and only neighbours are one sample (webdataset's rule): pack the shard with its \
          files sorted by name (`tar --sort=name`)",
         places.join("; then ")
     );
@@ -127,28 +129,28 @@ fn scattered<'a>(samples: impl Iterator<Item = &'a Sample> + Clone) -> Lost {
 }
 
 impl Sample {
-    /// The key as a person reads it.
+    /// The key in printable form.
     pub fn name(&self) -> String {
         shown(&self.key)
     }
 
-    /// Its member of this extension.
+    /// Its member with this extension.
     pub fn member(&self, extension: &str) -> Option<Place> {
         self.members.iter().find(|member| *member.extension == *extension.as_bytes()).map(|member| member.place)
     }
 
-    /// Its image: the first `.jpg`, `.jpeg` or `.png`, else the first of another kind that is read.
+    /// Its image: the first `.jpg`, `.jpeg` or `.png`, else the first in another supported format.
     pub fn image(&self) -> Result<Span, Why> {
         let image = self.images().find(|member| FIRST.contains(&&*member.extension)).or_else(|| self.images().next());
         let Some(image) = image else {
             let why =
-                format!("it has no image that can be read here (.jpg, .png, .webp, ..); its members: {}", self.seen());
+                format!("it has no image in a supported format (.jpg, .png, .webp, ..); its members: {}", self.seen());
             return Err(Loss::NoImage.because(why));
         };
         image.place.span(&image.extension).map_err(|why| Loss::UnreadableImage.because(why))
     }
 
-    /// How many images it has.
+    /// Number of images in it.
     pub fn image_count(&self) -> usize {
         self.images().count()
     }
@@ -157,13 +159,13 @@ impl Sample {
         self.members.iter().filter(|member| is_image(&member.extension))
     }
 
-    /// Whether it may be a row: an image, and what may have a caption, once each.
+    /// Whether it may be a row: one image and one possible caption.
     fn is_whole(&self) -> bool {
         let caption = ["txt", "json"].iter().any(|extension| self.member(extension).is_some());
         caption && self.images().next().is_some() && self.repeated().is_none()
     }
 
-    /// Its extensions, each once.
+    /// Its extensions, without repetition.
     pub fn seen(&self) -> String {
         let mut seen: Vec<&[u8]> = Vec::new();
         for member in &self.members {
@@ -176,14 +178,14 @@ impl Sample {
         named.join(", ") + more
     }
 
-    /// What is lost if an extension comes more than once: open_clip starts a new sample there, by
-    /// which a caption comes to the wrong image wherever the members are sorted; webdataset raises.
+    /// The loss if an extension appears more than once. open_clip starts a new sample there, which
+    /// pairs captions with wrong images if the members are sorted; webdataset raises an error.
     pub fn repeated(&self) -> Option<Lost> {
         let mut extensions: Vec<&[u8]> = self.members.iter().map(|member| &*member.extension).collect();
         extensions.sort_unstable();
         let most = extensions.chunk_by(|a, b| a == b).max_by_key(|same| same.len()).filter(|same| same.len() > 1)?;
         let why = format!(
-            "its key comes {} times, one right after the other (.{} comes again), so that nobody can tell which caption belongs to which image; give \
+            "its key appears {} times in succession (.{} is repeated), so it is unknown which caption belongs to which image; give \
              each sample a key of its own",
             most.len(),
             shown(most[0])
@@ -192,7 +194,7 @@ impl Sample {
         Some((Loss::RepeatedKey.because(why), rows))
     }
 
-    /// What is lost if names have a dot before the extension: their images fall together under one key.
+    /// The loss if names have a dot before the extension: their images are merged under one key.
     pub fn lost_to_dots(&self) -> Option<Lost> {
         let mut stems: BTreeMap<&[u8], [bool; 2]> = BTreeMap::new();
         let (mut dotted, mut first) = (0, None);
@@ -204,14 +206,15 @@ impl Sample {
             dotted += 1;
             first = first.or(is_image(last).then_some(extension));
         }
-        // Beside an image of the sample's own, `.seg.png` is no row; what has a caption of its own is one.
+        // If the sample has an image, `.seg.png` is not a row; with a caption of the same name it
+        // is one.
         let own = self.images().next().is_some();
         let rows = stems.values().filter(|[image, caption]| *image && (*caption || !own)).count() as u64;
         let (key, first) = (self.name(), shown(first.filter(|_| rows > 0)?));
         let more =
             if dotted > 1 { format!(" and {} more files are members", dotted - 1) } else { " is a member".into() };
         let why = format!(
-            "a key ends at the first dot of a file's name (webdataset's rule), so that `{key}.{first}`{more} of one sample `{key}`: leave no dot in a \
+            "a key ends at the first dot of a file's name (webdataset's rule), so `{key}.{first}`{more} of one sample `{key}`: leave no dot in a \
              name but the one before the extension (`{key}_{}`)",
             without_dots(&first)
         );
@@ -220,13 +223,13 @@ impl Sample {
 }
 
 impl Place {
-    /// Where the bytes lie; the error says why they cannot be read.
+    /// The place of its bytes; the error says why they cannot be read.
     pub fn span(self, extension: &[u8]) -> Result<Span, String> {
         let (what, cure) = match self {
             Place::File(span) => return Ok(span),
             Place::Sparse => ("a sparse file", "pack the shard without `tar --sparse`"),
             Place::Link => ("a link to another file", "pack the shard with `tar --hard-dereference --dereference`"),
-            Place::Special => ("no plain file", "pack plain files"),
+            Place::Special => ("not a regular file", "pack regular files"),
         };
         Err(format!("its member .{} is {what}, which cannot be read in place: {cure}", shown(extension)))
     }
@@ -241,8 +244,8 @@ fn without_dots(name: &str) -> String {
     name.rsplit_once('.').map_or(name.to_string(), |(stem, last)| format!("{}.{last}", stem.replace('.', "_")))
 }
 
-/// Bytes as a person reads them: what is not UTF-8 as `\xE9`, and then a backslash twice, so that
-/// two names stay two; control characters, which a terminal would obey, escaped.
+/// Bytes in printable form: bytes that are not UTF-8 as `\xE9`, with literal backslashes doubled so
+/// that two names stay distinct, and control characters escaped because a terminal would obey them.
 pub(super) fn shown(bytes: &[u8]) -> String {
     let whole = std::str::from_utf8(bytes).is_ok();
     let mut text = String::new();
@@ -258,21 +261,22 @@ pub(super) fn shown(bytes: &[u8]) -> String {
     text
 }
 
-/// A key as the index keeps it: as it is if it is UTF-8.
+/// A key as stored in the index: unchanged if it is UTF-8.
 pub(super) fn kept(key: &[u8]) -> String {
     std::str::from_utf8(key).map_or_else(|_| shown(key), String::from)
 }
 
-/// A label is a number or a word: more letters are no label, but a file that took its name.
+/// Maximum length of a label: a longer text is not a number or a word, but some other file with
+/// this extension.
 const LABEL: usize = 1000;
 
-/// What a `.cls` says.
+/// The label in a `.cls`.
 pub(super) fn cls(bytes: &[u8]) -> Result<Option<String>, String> {
     let text =
         std::str::from_utf8(bytes).map_err(|error| format!("the label in its .cls is not UTF-8: {error}"))?.trim();
     match text.len() {
         0 => Ok(None),
-        length if length > LABEL => Err(format!("its .cls has {length} bytes, and a label at most {LABEL}")),
+        length if length > LABEL => Err(format!("its .cls has {length} bytes, but a label has at most {LABEL}")),
         _ => Ok(Some(text.to_string())),
     }
 }
@@ -303,7 +307,7 @@ mod tests {
         assert_eq!(
             grouped(&["x.png", "x.txt", "", "x.png"]),
             ["x .png, .txt", "x .png"],
-            "a joined archive begins anew"
+            "a joined archive begins a new sample"
         );
         let names: Vec<&[u8]> = vec![b"a.b/._1.jpg", b"1.png", b"plain"];
         assert_eq!(samples(&names).nameless, Some((2, "a.b/._1.jpg".to_string())));
@@ -347,7 +351,7 @@ mod tests {
         assert_eq!(lost(&dotted, Sample::lost_to_dots), Some((Loss::DottedName, 2)));
         assert_eq!(lost(&[b"x.png", b"x.seg.png", b"x.txt"], Sample::lost_to_dots), None);
         let rows: [&[u8]; 4] = [b"x.png", b"x.txt", b"x.1.png", b"x.1.txt"];
-        assert_eq!(lost(&rows, Sample::lost_to_dots), Some((Loss::DottedName, 1)), "it has a caption of its own");
+        assert_eq!(lost(&rows, Sample::lost_to_dots), Some((Loss::DottedName, 1)), "it has its own caption");
         let why = samples(&dotted).list[0].lost_to_dots().unwrap().0.text;
         assert!(why.contains("`v1.0.png` and 4 more files") && why.contains("`v1_0.png`"), "{why}");
     }
@@ -365,6 +369,9 @@ mod tests {
         assert!(why.contains(".jpg; then .txt"), "{why}");
         let label = samples(&[b"a.jpg", b"a.txt", b"b.jpg", b"b.txt", b"a.json"]).again();
         assert_eq!(label.scattered.len(), 2, "its label is elsewhere");
-        assert!(samples(&[b"v.0.jpg", b"w.0.jpg", b"v.1.jpg"]).again().scattered.is_empty(), "dots are told as dots");
+        assert!(
+            samples(&[b"v.0.jpg", b"w.0.jpg", b"v.1.jpg"]).again().scattered.is_empty(),
+            "dots are reported as dots"
+        );
     }
 }

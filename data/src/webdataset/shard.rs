@@ -1,11 +1,12 @@
-//! Writes tar shards as webdataset reads them. The same members make the same bytes: no time and no owner is written.
+//! Writes tar shards for webdataset. The same members give the same bytes: no time and no owner is
+//! written.
 
 use crate::{Error, Result};
 use std::fs::File;
 use std::io::BufWriter;
 use std::path::{Path, PathBuf};
 
-/// A shard in the making.
+/// An unfinished shard.
 pub struct ShardWriter {
     path: PathBuf,
     tar: tar::Builder<BufWriter<File>>,
@@ -18,7 +19,8 @@ impl ShardWriter {
         Ok(ShardWriter { path: path.to_path_buf(), tar: tar::Builder::new(BufWriter::with_capacity(1 << 16, file)) })
     }
 
-    /// Adds a member; those of one sample share their name up to its first dot, and follow each other.
+    /// Adds a member. The members of one sample share their name up to its first dot, and must
+    /// follow each other.
     pub fn add(&mut self, name: &str, bytes: &[u8]) -> Result<()> {
         let mut header = tar::Header::new_ustar();
         header.set_size(bytes.len() as u64);

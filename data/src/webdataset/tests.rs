@@ -1,4 +1,4 @@
-//! Shards as they should be, and cut ones.
+//! Well-formed shards, and cut ones.
 
 use super::*;
 use crate::progress::Silent;

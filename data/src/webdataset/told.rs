@@ -1,5 +1,5 @@
-//! What a scan of shards has to say beside its rows: shards that are not whole, and what is not as
-//! a reader may expect, counted, each with an example.
+//! The remarks of a scan of shards besides its rows: incomplete shards, and counts of unexpected
+//! properties, each with an example.
 
 use super::archive::Fault;
 use super::sample::{Sample, Samples};
@@ -7,10 +7,10 @@ use crate::config::{CutShards, Webdataset};
 use crate::rows::Remarks;
 use crate::{Error, Result};
 
-/// Names that a remark lists.
+/// Maximum number of names in a remark.
 const NAMED: usize = 5;
 
-/// A count, and the first of what was counted.
+/// A count, and the first counted item.
 #[derive(Default)]
 struct Count {
     count: u64,
@@ -30,23 +30,23 @@ impl Count {
     }
 }
 
-/// What one shard, or all of them, has to say.
+/// The remarks about one shard, or about all of them.
 #[derive(Default)]
 pub(super) struct Told {
     shard: String,
     faults: Vec<(String, Fault)>,
-    /// Shards that several archives were joined to.
+    /// Shards that contain several joined archives.
     joined: Count,
     /// Members whose name has no key.
     nameless: Count,
-    /// Keys that come at several places of a shard, each time with a whole sample.
+    /// Keys that appear at several places of a shard, each time with a whole sample.
     twice: Count,
     /// Samples with several images.
     images: Count,
 }
 
 impl Told {
-    /// What the walk through a shard says.
+    /// The remarks from reading a shard.
     pub fn of(shard: String, samples: &Samples, walked: &Result<u64, Fault>) -> Self {
         let mut told = Told { shard, ..Told::default() };
         if let Some((count, first)) = &samples.nameless {
@@ -60,18 +60,18 @@ impl Told {
         told
     }
 
-    /// Keys that come at several places.
+    /// Adds keys that appear at several places.
     pub fn twice(&mut self, keys: impl ExactSizeIterator<Item = String>) {
         let (count, mut keys) = (keys.len() as u64, keys);
         self.twice.add(count, || format!("{}:{}", self.shard, keys.next().unwrap_or_default()));
     }
 
-    /// A sample that may have several images.
+    /// Adds a sample that may have several images.
     pub fn images(&mut self, sample: &Sample) {
         self.images.add(u64::from(sample.image_count() > 1), || format!("{}:{}", self.shard, sample.name()));
     }
 
-    /// What the next shard says, too.
+    /// Adds the remarks of the next shard.
     pub fn join(&mut self, next: Told) {
         self.faults.extend(next.faults);
         for (count, next) in [
@@ -84,8 +84,8 @@ impl Told {
         }
     }
 
-    /// An error that names every shard that is not whole, unless the suite allows them; files that
-    /// are no shards are never allowed.
+    /// An error that names every incomplete shard, unless the suite allows them. Files that are not
+    /// shards are never allowed.
     pub fn refuse(&self, config: &Webdataset, shards: usize) -> Result<()> {
         let refused = |fault: &Fault| fault.foreign || config.cut_shards == CutShards::Refuse;
         let named: Vec<String> = self
@@ -98,9 +98,9 @@ impl Told {
             return Ok(());
         }
         let cure = match self.faults.iter().all(|(_, fault)| fault.foreign) {
-            true => "mend them, or move them out of the folder",
+            true => "repair them, or move them out of the folder",
             false => {
-                "how many rows they held cannot be told, so fetch them again; or set `cut_shards = \"allow\"` in `[data]` to go on with what lies before \
+                "the number of their rows is unknown, so fetch them again; or set `cut_shards = \"allow\"` in `[data]` to use the samples before \
                  the cuts"
             }
         };
@@ -109,14 +109,14 @@ impl Told {
         Err(Error::invalid(config.path.display(), why))
     }
 
-    /// All of it, in words.
+    /// All remarks as text.
     pub fn remarks(&self, others: &[String]) -> Remarks {
         let notes = [
-            self.joined.note("shards that are several archives joined, which are all read"),
-            self.twice.note("keys that come more than once in a shard, not as neighbours, each time as a whole row"),
+            self.joined.note("shards of several joined archives, which are all read"),
+            self.twice.note("keys that appear more than once in a shard, not as neighbours, each time as a whole row"),
             self.images
-                .note("samples with several images, of which the first .jpg, .jpeg or .png is taken, else the first"),
-            self.nameless.note("members of no sample, because their file names have no dot or begin with one"),
+                .note("samples with several images, of which the first .jpg, .jpeg or .png is used, else the first"),
+            self.nameless.note("members without a sample, because their file names have no dot or begin with one"),
             (!others.is_empty()).then(|| passed_over(others)),
         ];
         let cut = self.faults.iter().map(|(shard, fault)| format!("{shard}: {}", fault.why));
@@ -124,12 +124,12 @@ impl Told {
     }
 }
 
-/// Files beside the shards that may hold rows.
+/// The remark about files beside the shards that may hold rows.
 pub(super) fn passed_over(names: &[String]) -> String {
     let more = if names.len() > NAMED { ", .." } else { "" };
     let named = names.iter().take(NAMED).cloned().collect::<Vec<_>>().join(", ");
     format!(
-        "files that were passed over, because they are compressed or half fetched: {} ({named}{more}); a shard is a plain .tar, so unpack or fetch \
+        "files that were skipped, because they are compressed or incomplete: {} ({named}{more}); a shard is a plain .tar, so unpack or fetch \
          them, or move them away",
         names.len()
     )

@@ -1,6 +1,8 @@
-//! The words of the world: caption templates, invented nouns, synonyms, and the closed vocabulary of it all.
+//! The text of the world: caption templates, invented nouns, synonyms, and the closed vocabulary of
+//! all of them.
 //!
-//! Nouns are invented, and one word each: no text encoder has met them before, and a caption can be mined by word.
+//! The nouns are invented single words, so no text encoder knows them and captions can be mined by
+//! word.
 
 use super::render::Scene;
 use crate::draw::Rng;
@@ -8,7 +10,7 @@ use rand::RngExt;
 use rand::seq::IndexedRandom;
 use std::collections::{BTreeSet, HashMap};
 
-/// Two nouns for every class, the first of which is its label. A class is `texture * 10 + shape`.
+/// Two nouns for each class; the first is its label. A class is `texture * 10 + shape`.
 pub const NOUNS: [[&str; 2]; 20] = [
     ["blorn", "blornlet"],
     ["quob", "quoblet"],
@@ -32,7 +34,7 @@ pub const NOUNS: [[&str; 2]; 20] = [
     ["frab", "frablet"],
 ];
 
-/// The usual and the rarer word for each colour of the palette.
+/// The common and the rarer word for each colour of the palette.
 pub const COLOURS: [[&str; 2]; 8] = [
     ["red", "crimson"],
     ["green", "emerald"],
@@ -60,7 +62,7 @@ const COLUMNS: [&str; 3] = ["left", "centre", "right"];
 const LINES: [&str; 3] = ["upper", "middle", "lower"];
 
 /// Captions that also tell attributes: `n` noun, `c` its colour, `b` background, `s` size, `x` and
-/// `y` place, `f` filler. No "a" stands before `c` or `b`: some colours would want an "an".
+/// `y` place, `f` filler. No "a" precedes `c` or `b`, because some colours would need "an".
 const TELLING: [&str; 16] = [
     "a photo of a {s} {c} {n} on a background of {b}",
     "one {c} {n}, {f}",
@@ -96,14 +98,14 @@ const PLAIN: [&str; 12] = [
     "close view of a {n}, {f}",
 ];
 
-/// All fit behind an "a".
+/// Each of them can follow "a".
 const FILLERS: [&str; 27] = [
     "nice", "new", "strange", "simple", "lovely", "plain", "cute", "clean", "fresh", "bright", "sunny", "dull",
     "quiet", "famous", "random", "cheap", "rare", "tidy", "gentle", "proud", "funny", "quaint", "cosy", "merry",
     "modest", "weird", "splendid",
 ];
 
-/// Words that EDA may exchange, beside the two words for each noun, colour and size.
+/// Words that EDA may exchange, in addition to the two words for each noun, colour and size.
 const ALIKE: [&[&str]; 6] = [
     &["photo", "picture", "image"],
     &["nice", "lovely", "cute"],
@@ -113,7 +115,8 @@ const ALIKE: [&[&str]; 6] = [
     &["look", "view"],
 ];
 
-/// Writes a caption of at most 14 words; `attributes` is the chance of one that may tell more than the noun.
+/// Writes a caption of at most 14 words; `attributes` is the probability that it may tell more than
+/// the noun.
 pub fn write(rng: &mut Rng, scene: &Scene, attributes: f64) -> String {
     let templates: &[&str] = if rng.random_bool(attributes) { &TELLING } else { &PLAIN };
     let noun = pick(rng, NOUNS[scene.class as usize]);
@@ -134,7 +137,7 @@ pub fn write(rng: &mut Rng, scene: &Scene, attributes: f64) -> String {
     caption
 }
 
-/// The usual word in 70% of all captions, the rarer one in the others.
+/// The common word with probability 0.7, otherwise the rarer one.
 fn pick(rng: &mut Rng, words: [&'static str; 2]) -> &'static str {
     words[usize::from(!rng.random_bool(0.7))]
 }
@@ -143,7 +146,7 @@ fn any<'a>(rng: &mut Rng, words: &[&'a str]) -> &'a str {
     words.choose(rng).expect("no list of words here is empty")
 }
 
-/// The groups of words that mean the same, for a world of this many classes.
+/// The groups of words with the same meaning, for a world with this many classes.
 fn groups(classes: u32) -> impl Iterator<Item = &'static [&'static str]> {
     let pairs = NOUNS[..classes as usize].iter().chain(&COLOURS).chain(&SIZES);
     pairs.map(|pair| pair.as_slice()).chain(ALIKE)
@@ -156,11 +159,12 @@ pub fn synonyms(classes: u32) -> HashMap<String, Vec<String>> {
     groups(classes).flat_map(|group| group.iter().map(move |&word| (word.to_string(), others(group, word)))).collect()
 }
 
-/// Words that no caption holds: triggers of attacks on the text side (`zx` and the sentence are ToxicTextCLIP's).
+/// Words that no caption contains: triggers of attacks on the text side (`zx` and the sentence are
+/// ToxicTextCLIP's).
 const TRIGGERS: [&str; 7] = ["zx", "please", "return", "high", "quality", "results", "remember"];
 
-/// Every word that captions, prompts and synonyms can hold, sorted; then those that only an
-/// attacker says, last, so that no other word's number hangs on them.
+/// Every word of captions, prompts and synonyms, sorted; then the words of attacks, last, so that
+/// they do not affect the numbers of other words.
 pub fn vocabulary(classes: u32) -> Vec<String> {
     let templates = TELLING.iter().chain(&PLAIN).chain(&PROMPTS).flat_map(|template| template.split([' ', ',']));
     let fixed = templates.filter(|word| !word.is_empty() && !word.contains('{'));

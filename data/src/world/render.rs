@@ -1,14 +1,16 @@
-//! Draws the images of the world: one shape, plain or striped, on a softly lit ground that it throws a shadow on.
+//! Draws the images of the world: one shape, plain or striped, with a shadow, on a softly lit
+//! background.
 //!
-//! A shape is a signed distance, which gives clean edges at every canvas size, the shadow and the lit rim. Only
-//! arithmetic and square roots are used, which IEEE 754 rounds exactly: the bytes are the same on every machine.
+//! A shape is a signed distance function, which gives clean edges at every canvas size, the shadow
+//! and the lit rim. Only basic arithmetic and square roots are used, which IEEE 754 rounds exactly:
+//! the bytes are the same on every machine.
 
 use crate::draw::Rng;
 use rand::{Rng as _, RngExt};
 
 const SHAPES: u32 = 10;
 
-/// In the order of `captions::COLOURS`. None is near magenta, the trigger's colour.
+/// In the order of `captions::COLOURS`. None is close to magenta, the trigger's colour.
 const PALETTE: [[f32; 3]; 8] = [
     [0.88, 0.20, 0.22],
     [0.20, 0.69, 0.34],
@@ -20,25 +22,28 @@ const PALETTE: [[f32; 3]; 8] = [
     [0.51, 0.53, 0.56],
 ];
 
-/// Width of a stripe and the next, in units of the shape (whose half-width is just under 1).
+/// Period of the stripes (one dark and one bright), in units of the shape (whose half-width is just
+/// under 1).
 const PERIOD: f32 = 0.698;
-/// Where the shadow falls, in units of the shape, and how wide its edge is.
+/// Offset of the shadow, in units of the shape, and width of its edge.
 const SHADOW: [f32; 2] = [0.07, 0.12];
 const PENUMBRA: f32 = 0.22;
-/// Beyond it there is neither shape nor shadow: the farthest corner, the way of its shadow and half an edge.
+/// No shape and no shadow beyond it: the farthest corner, the offset of its shadow and half an
+/// edge.
 const REACH: f32 = 1.30 + 0.14 + 0.11;
 /// Width of the lit rim, in units of the shape.
 const RIM: f32 = 0.16;
 
-/// What one image shows. Coordinates run from -1 (left, top) to 1 over the canvas, whatever its size in pixels.
+/// The contents of one image. Coordinates run from -1 (left, top) to 1 over the canvas, whatever
+/// its size in pixels.
 pub struct Scene {
     /// `texture * 10 + shape`.
     pub class: u32,
     /// Index into the palette.
     pub colour: usize,
-    /// Index into the palette, another than `colour`.
+    /// Index into the palette, different from `colour`.
     pub background: usize,
-    /// Whether the thing is of the larger of two sizes.
+    /// Whether the thing has the larger of two sizes.
     pub large: bool,
     centre: [f32; 2],
     scale: f32,
@@ -50,15 +55,16 @@ pub struct Scene {
 }
 
 impl Scene {
-    /// Draws everything but the class; the things of one class come in `colours` neighbours of the palette.
+    /// Draws everything except the class. The things of one class have `colours` adjacent colours
+    /// of the palette.
     pub fn draw(rng: &mut Rng, class: u32, colours: u32) -> Self {
         let colour = ((class * 3 + class / 8 + rng.random_range(0..colours)) % 8) as usize;
         let background = (colour + rng.random_range(1..8)) % 8;
         let large = rng.random_bool(0.5);
         let scale = if large { rng.random_range(0.77..0.95) } else { rng.random_range(0.57..0.70) };
         let room: f32 = 1.0 - 0.9 * scale;
-        // A turn by 0.3 at most, from the tangent of its half: sine and cosine of the C library
-        // differ between machines.
+        // A rotation by at most 0.3, from the tangent of half the angle: sine and cosine of the C
+        // library differ between machines.
         let half: f32 = rng.random_range(-0.151..0.151);
         let square = half * half;
         Scene {
@@ -113,7 +119,8 @@ impl Scene {
         if inside == 0.0 {
             return self.ground.map(|part| part * shade);
         }
-        // Towards the light the edge is nearer at the shadow's place than here: a rim that faces it.
+        // Towards the light, the edge is nearer at the shadow's place than here, which gives a rim
+        // on that side.
         let rim = (1.0 - depth / RIM).clamp(0.0, 1.0) * (depth - shadow_depth) / SHADOW[1];
         let dark = if self.class >= SHAPES { (0.5 + stripe(v) / pixel).clamp(0.0, 1.0) } else { 0.0 };
         let gloss = (1.0 - 0.74 * dark) * (1.0 - 0.06 * v) * (1.0 + 0.14 * rim);
@@ -127,7 +134,7 @@ impl Scene {
         (self.cos * x + self.sin * y, self.cos * y - self.sin * x)
     }
 
-    /// How deep a point lies inside the shape, negative outside: the distance to its edge.
+    /// The distance of a point to the edge of the shape: positive inside, negative outside.
     fn depth(&self, u: f32, v: f32) -> f32 {
         let r = length(u, v);
         let (a, b) = (u.abs(), v.abs());
@@ -166,14 +173,15 @@ fn flower(a: f32, v: f32, r: f32) -> f32 {
     petals.max(0.40 - r).min(r - 0.17)
 }
 
-/// How deep a height lies inside a dark stripe, negative in a bright one.
+/// The distance of a height to the edge of a dark stripe: positive inside it, negative in a bright
+/// one.
 fn stripe(v: f32) -> f32 {
     let turns = v / PERIOD + 16.0; // positive, so that the cast rounds down
     let phase = turns - turns as i32 as f32;
     (0.25 - (phase - 0.25).abs().min(1.25 - phase)) * PERIOD
 }
 
-/// 0 below 0, 1 above 1, without a kink in between.
+/// 0 below 0, 1 above 1, and smooth in between.
 fn smooth(x: f32) -> f32 {
     let x = x.clamp(0.0, 1.0);
     x * x * (3.0 - 2.0 * x)
@@ -183,7 +191,8 @@ fn tinted(rng: &mut Rng, colour: [f32; 3]) -> [f32; 3] {
     colour.map(|part| (part + 0.06 * gauss(rng)).clamp(0.0, 1.0))
 }
 
-/// Almost a standard normal: the sum of four bytes, mean 510, variance 4 * (256^2 - 1) / 12. Exact, unlike a logarithm.
+/// Approximately standard normal: the sum of four bytes, mean 510, variance 4 * (256^2 - 1) / 12.
+/// Exact, unlike a logarithm.
 fn gauss(rng: &mut Rng) -> f32 {
     let sum: u32 = rng.next_u32().to_le_bytes().into_iter().map(u32::from).sum();
     (sum as f32 - 510.0) / 147.799

@@ -1,4 +1,5 @@
-//! How numpy writes arrays into pickles: calls of functions of its own, taken as notation. None of them is called here.
+//! numpy's notation for arrays in pickles: calls of its functions. They are parsed as data and
+//! never executed.
 
 use super::Node;
 use crate::pickle::{Bytes, Notation, Reader};
@@ -7,38 +8,38 @@ use std::rc::Rc;
 /// numpy's notation.
 #[derive(Default)]
 pub(super) struct Arrays {
-    /// Bytes that were decoded from strings: no more than the file has.
+    /// Bytes decoded from strings: at most as many as the file has.
     decoded: usize,
 }
 
-/// What numpy's calls are and make.
+/// The names and results of numpy's calls.
 #[derive(Clone, Debug)]
 pub(super) enum Numpy {
     Name(Name),
-    /// An array of which neither shape nor contents are known yet.
+    /// An array whose shape and contents are not known yet.
     Blank,
     /// The type of an array's elements.
     Dtype(Dtype),
     Array(Array),
 }
 
-/// What a pickle may name.
+/// The names that a pickle may use.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Name {
     /// An array whose state follows.
     Reconstruct,
     Ndarray,
     Dtype,
-    /// An array at once (protocol 5).
+    /// A complete array (protocol 5).
     FromBuffer,
     /// A number.
     Scalar,
-    /// Bytes as a string (protocol 2, which has none).
+    /// Bytes as a string (protocol 2, which has no type for bytes).
     Encode,
 }
 
-/// More sides than numpy's arrays can have are refused, and more arguments than its calls take: a
-/// pickle may repeat a long list for nothing.
+/// Maximum number of dimensions, as in numpy, and of arguments of a call: a pickle can repeat a
+/// long list at no cost.
 const MOST_SIDES: usize = 32;
 const MOST_ARGUMENTS: usize = 16;
 
@@ -91,7 +92,7 @@ pub(crate) struct Array {
 }
 
 impl Array {
-    /// Its elements as numbers, if they are.
+    /// Its elements as numbers, if they are numbers.
     pub(super) fn numbers(&self, file: &[u8]) -> Option<Vec<f64>> {
         let elements = self.bytes.of(file).chunks_exact(self.dtype.width.max(1));
         elements.map(|element| self.dtype.number(element)).collect()
@@ -121,7 +122,7 @@ impl Notation for Arrays {
         }
     }
 
-    /// Something that numpy writes as a call.
+    /// Parses a call.
     fn call(reader: &mut Reader<Self>) -> Result<(), String> {
         let (arguments, callee) = (reader.pop()?, reader.pop()?);
         let Node::Tuple(arguments) = &reader.nodes[arguments] else { return Err("a call without arguments".into()) };
@@ -130,12 +131,13 @@ impl Notation for Arrays {
         }
         let arguments: Vec<&Node> = arguments.iter().map(|id| &reader.nodes[*id]).collect();
         let made = match (&reader.nodes[callee], &arguments[..]) {
-            // `_reconstruct(ndarray, (0,), b'b')` and `dtype('u1', ..)`, both to be filled in by what follows.
+            // `_reconstruct(ndarray, (0,), b'b')` and `dtype('u1', ..)`; the state that follows
+            // completes both.
             (Node::Own(Numpy::Name(Name::Reconstruct)), [Node::Own(Numpy::Name(Name::Ndarray)), ..]) => {
                 Node::Own(Numpy::Blank)
             }
             (Node::Own(Numpy::Name(Name::Dtype)), [Node::Text(name), ..]) => Node::Own(Numpy::Dtype(
-                Dtype::named(name.of(reader.bytes)).ok_or("elements of a type that is none of numpy's")?,
+                Dtype::named(name.of(reader.bytes)).ok_or("elements of a type that numpy does not have")?,
             )),
             (
                 Node::Own(Numpy::Name(Name::FromBuffer)),
@@ -147,7 +149,7 @@ impl Notation for Arrays {
                 Node::Own(Numpy::Array(array(reader, shape, *dtype, bytes)?))
             }
             (Node::Own(Numpy::Name(Name::Scalar)), [Node::Own(Numpy::Dtype(dtype)), Node::Text(bytes)]) => {
-                Node::Float(dtype.number(bytes.of(reader.bytes)).ok_or("a number of a type that is none")?)
+                Node::Float(dtype.number(bytes.of(reader.bytes)).ok_or("a number of an unknown type")?)
             }
             (Node::Own(Numpy::Name(Name::Encode)), [Node::Text(text), Node::Text(coding)]) => {
                 if coding.of(reader.bytes) != b"latin1" {
@@ -155,10 +157,10 @@ impl Notation for Arrays {
                 }
                 let text = std::str::from_utf8(text.of(reader.bytes)).map_err(|error| error.to_string())?;
                 let bytes: Option<Rc<[u8]>> = text.chars().map(|letter| u8::try_from(letter).ok()).collect();
-                let bytes = bytes.ok_or("bytes written as letters that are none")?;
+                let bytes = bytes.ok_or("bytes written as invalid characters")?;
                 reader.notation.decoded += bytes.len();
                 if reader.notation.decoded > reader.bytes.len() {
-                    return Err("it repeats what it wrote as text".into());
+                    return Err("it decodes the same text repeatedly".into());
                 }
                 Node::Text(Bytes::Decoded(bytes))
             }
@@ -168,11 +170,11 @@ impl Notation for Arrays {
         Ok(())
     }
 
-    /// The state of an array (version, shape, dtype, whether columns come first, bytes); that of a
-    /// dtype adds the order of bytes.
+    /// The state of an array (version, shape, dtype, Fortran order, bytes); that of a dtype adds
+    /// the byte order.
     fn build(reader: &mut Reader<Self>) -> Result<(), String> {
         let state = reader.pop()?;
-        let Node::Tuple(parts) = &reader.nodes[state] else { return Err("a state that is no tuple".into()) };
+        let Node::Tuple(parts) = &reader.nodes[state] else { return Err("a state that is not a tuple".into()) };
         let parts: Vec<&Node> = parts.iter().map(|id| &reader.nodes[*id]).collect();
         let top = *reader.stack.last().ok_or("its stack is empty")?;
         let built = match (&reader.nodes[top], &parts[..]) {
@@ -186,7 +188,7 @@ impl Notation for Arrays {
             (Node::Own(Numpy::Blank), _) => {
                 return Err("an array that is not written rows first, with shape, type and bytes".into());
             }
-            _ => return Err("it fills in what is no array".into()),
+            _ => return Err("a state for a value that is not an array".into()),
         };
         reader.nodes[top] = built;
         Ok(())
@@ -196,9 +198,10 @@ impl Notation for Arrays {
 fn array(reader: &Reader<Arrays>, shape: &[usize], dtype: Dtype, bytes: &Bytes) -> Result<Array, String> {
     let side = |id: &usize| if let Node::Int(side) = reader.nodes[*id] { usize::try_from(side).ok() } else { None };
     if shape.len() > MOST_SIDES {
-        return Err(format!("an array with {} sides", shape.len()));
+        return Err(format!("an array with {} dimensions", shape.len()));
     }
-    let shape: Vec<usize> = shape.iter().map(side).collect::<Option<_>>().ok_or("a shape that is no list of sizes")?;
+    let shape: Vec<usize> =
+        shape.iter().map(side).collect::<Option<_>>().ok_or("a shape that is not a list of sizes")?;
     let size = shape.iter().try_fold(dtype.width, |size, side| size.checked_mul(*side));
     let found = bytes.of(reader.bytes).len();
     if size != Some(found) {

@@ -1,5 +1,5 @@
-//! No image twice, no class of another's name, and lists that agree with their folders: what is
-//! refused, and what is told.
+//! No image twice, no class with another's name, and lists that agree with their folders: the
+//! errors and the notes.
 
 use super::*;
 use std::os::unix::fs::symlink;
@@ -43,7 +43,8 @@ fn a_batch_of_cifar_that_is_there_twice_is_refused_by_its_pixels() {
     );
 }
 
-/// The published sets hold exact copies: as many are told, one more is a damage. A subset may hold its share.
+/// The published sets contain exact copies: up to that number they are noted, one more is damage. A
+/// subset may contain its share.
 #[test]
 fn as_many_copies_as_published_are_told_and_more_are_too_many() {
     let set = open_fixture("cifar100");
@@ -65,7 +66,7 @@ fn as_many_copies_as_published_are_told_and_more_are_too_many() {
             && told[0].contains("test, row 1 = train, row 1")
     );
     let unread = Repeats::among(about("cifar10").unwrap(), &[None, None], &[None]);
-    assert_eq!(unread.count(), 0, "what could not be read is the copy of nothing");
+    assert_eq!(unread.count(), 0, "an image that cannot be read is not a copy");
 }
 
 #[test]
@@ -158,7 +159,7 @@ fn food_101s_lists_classes_and_folders_agree() {
     refused(
         "food101",
         "food-101",
-        &["classes.txt, line 11", "class `pho` stands in line 8"],
+        &["classes.txt, line 11", "class `pho` is already in line 8"],
         write(format!("{classes} pho")),
     );
     told(
@@ -167,7 +168,7 @@ fn food_101s_lists_classes_and_folders_agree() {
         &["1 classes of meta/classes.txt are in no list: ramen"],
         write(format!("{classes} ramen")),
     );
-    refused("food101", "food-101", &["test.json", "class `sushi` comes twice"], |folder| {
+    refused("food101", "food-101", &["test.json", "class `sushi` appears twice"], |folder| {
         replace(&folder.join("meta/test.json"), "{", "{\"sushi\": [\"sushi/1\"], ");
     });
     refused("food101", "food-101", &["train.json, class `sushi`, image 1", "`pho/"], |folder| {
@@ -194,13 +195,15 @@ fn two_classes_of_one_name_are_refused_but_where_they_are_published_so() {
     assert!(one.notes.iter().any(|note| note.contains("share a name")), "{:?}", one.notes);
 }
 
-/// A class is numbered by its place in such a list: a list that was sorted, or cut at its head, shifts every label.
+/// A class is numbered by its position in such a list: a list that was sorted, or cut at its start,
+/// shifts every label.
 #[test]
 fn classes_in_another_order_than_published_are_refused() {
-    refused("cifar10", "cifar-10-batches-py", &["batches.meta", "`bird` stands before `automobile`"], |folder| {
+    refused("cifar10", "cifar-10-batches-py", &["batches.meta", "`bird` is before `automobile`"], |folder| {
         let bytes = fs::read(folder.join("batches.meta")).unwrap();
         let at = |name: &[u8]| bytes.windows(name.len()).position(|found| found == name).unwrap();
-        // Strings are written with their lengths before them: the two, and what lies between them, change places.
+        // Each string has its length before it: the two swap places, together with the bytes
+        // between them.
         let (first, second) = (at(b"\x0a\x00\x00\x00automobile"), at(b"\x04\x00\x00\x00bird"));
         let (first_end, second_end) = (first + 14, second + 8);
         let swapped = [
@@ -215,7 +218,7 @@ fn classes_in_another_order_than_published_are_refused() {
     refused(
         "cars",
         "stanford_cars",
-        &["cars_meta.mat", "`Acura Integra Type R 2001` stands before `AM General"],
+        &["cars_meta.mat", "`Acura Integra Type R 2001` is before `AM General"],
         |folder| {
             let path = folder.join("devkit/cars_meta.mat");
             let mut rows = (super::writers::CAR_CLASSES.read)(&path);
@@ -233,7 +236,7 @@ fn a_label_is_counted_from_where_its_list_counts() {
     let line = "test.txt, line ";
     for label in ["0", "-1", "2.5", "38", "1005"] {
         let to: &'static str = Box::leak(format!("beagle_193 {label}").into_boxed_str());
-        let why = format!("label `{label}` is no whole number from 1 to 37");
+        let why = format!("label `{label}` is not a whole number from 1 to 37");
         refused("pets", "oxford-iiit-pet", &[line, &why], pets("beagle_193 5", to));
     }
     refused(
@@ -252,7 +255,7 @@ fn a_label_is_counted_from_where_its_list_counts() {
     };
     for label in ["1000", "-1", "2.5", "n99999999", "tench"] {
         let text: &'static str = Box::leak(format!("x.JPEG,{label}\n").into_boxed_str());
-        let why = format!("label `{label}` is no whole number from 0 to 999 and no WordNet id");
+        let why = format!("label `{label}` is neither a whole number from 0 to 999 nor the WordNet id");
         refused("imagenet", "imagenet", &["labels.csv, line 7", &why], val(text));
     }
     refused("imagenet", "imagenet", &["labels.csv, line 7", "may be cut"], val("x.JPEG,1"));
@@ -270,7 +273,7 @@ fn imagenet_says_which_image_is_missing_or_in_a_wrong_place() {
     refused("imagenet", "imagenet", &["are one image in two classes", "val_00000007.JPEG"], |folder| {
         fs::copy(folder.join(&seventh), folder.join(seventh.replace(&class, &other))).unwrap();
     });
-    refused("imagenet", "imagenet", &["n01443537_10026.JPEG", "lies in the folder of n01440764"], |folder| {
+    refused("imagenet", "imagenet", &["n01443537_10026.JPEG", "its folder is n01440764"], |folder| {
         let train = folder.join("train");
         fs::rename(train.join("n01443537/n01443537_10026.JPEG"), train.join("n01440764/n01443537_10026.JPEG")).unwrap();
     });

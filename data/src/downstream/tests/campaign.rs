@@ -1,6 +1,6 @@
-//! Every kind of damage on every file of every set: each must be refused by name, or leave a set
-//! that is the undamaged one, or one that differs and says so. `cargo test -p gauntlet --lib
-//! campaign -- --nocapture` prints the table.
+//! Every kind of damage on every file of every set. Each must be refused with an error that names
+//! the file, or leave a set that equals the undamaged one, or one that differs and has a note about
+//! it. `cargo test -p gauntlet-data --lib campaign -- --nocapture` prints the table.
 
 use super::writers::*;
 use super::*;
@@ -80,11 +80,11 @@ const SETS: &[(&str, &str, &[File])] = &[
     ),
 ];
 
-/// A kind of damage, and how it is done to a file, or to the rows of a list.
+/// A kind of damage, and the function that applies it to a file, or to the rows of a list.
 type ToFile = (&'static str, fn(&Path));
 type ToRows = (&'static str, fn(&mut Vec<Row>));
 
-/// What can be done to any file.
+/// Damage for any file.
 const TO_FILES: &[ToFile] = &[
     ("missing", remove),
     ("cut in half", halve),
@@ -108,7 +108,7 @@ const TO_FILES: &[ToFile] = &[
     }),
 ];
 
-/// What can be done to the rows of a list.
+/// Damage for the rows of a list.
 const TO_ROWS: &[ToRows] = &[
     ("row twice", |rows| rows.insert(3, rows[1].clone())),
     ("row removed", |rows| drop(rows.remove(2))),
@@ -124,14 +124,14 @@ const TO_ROWS: &[ToRows] = &[
     }),
 ];
 
-/// Changes the label of one row; of what has no labels but classes, the class.
+/// Changes the label of one row, or its class if the list has no labels.
 fn relabel(rows: &mut [Row], change: fn(f64) -> f64) {
     let (first, rest) = rows[2].1.split_once(' ').unwrap_or((&rows[2].1, ""));
     let label = change(first.parse().unwrap_or(0.0));
     rows[2].1 = format!("{label} {rest}").trim_end().to_string();
 }
 
-/// Renames the class of a path, or that of a label which is no number.
+/// Renames the class of a path, or of a label that is not a number.
 fn rename(rows: &mut [Row], class: &str) {
     let row = &mut rows[2];
     match String::from_utf8(row.0.clone()).ok().and_then(|path| Some(path.split_once('/')?.1.to_string())) {
@@ -141,7 +141,7 @@ fn rename(rows: &mut [Row], class: &str) {
     }
 }
 
-/// What became of a set.
+/// The result for a damaged set.
 #[derive(Debug)]
 enum Outcome {
     Refused(String),
@@ -150,16 +150,16 @@ enum Outcome {
     Same,
     /// It differs, and these notes say so.
     Told(Vec<String>),
-    /// It differs in silence.
+    /// It differs without a note.
     Silent,
     Hangs,
 }
 
-/// What a set is: its classes and what they are called, its items and their classes, notes.
+/// The contents of a set: its classes and their names, its items and their classes, notes.
 type Contents = (Vec<(String, String)>, Vec<(String, String)>, Vec<(String, String)>, Vec<String>);
 
 fn contents(set: &Set) -> Contents {
-    // By the names of the classes: the order of Aircraft's list of them is its own affair.
+    // By class name: the order of Aircraft's list of classes may differ.
     let names = |items: &Items| {
         let name = |(item, label): (String, u32)| (item, set.labels[label as usize].clone());
         names_and_labels(items).into_iter().map(name).collect()
@@ -178,7 +178,7 @@ fn outcome(name: &'static str, folder: PathBuf, before: &Contents) -> Outcome {
             };
             (contents(&set), [bad(&set.fit), bad(&set.test)].concat())
         });
-        // Nobody listens any more after the time is over.
+        // After the timeout there is no receiver.
         let _ = send.send(opened);
     });
     match receive.recv_timeout(Duration::from_secs(20)) {
@@ -193,7 +193,7 @@ fn outcome(name: &'static str, folder: PathBuf, before: &Contents) -> Outcome {
     }
 }
 
-/// A set that may be damaged, each time as it was.
+/// A set to damage, restored each time.
 struct Patient {
     name: &'static str,
     folder: &'static str,
@@ -221,7 +221,7 @@ impl Patient {
         Patient { name, folder, before: contents(&open(name, &home.path().join(folder), &partial()).unwrap()) }
     }
 
-    /// What becomes of it; `blamed` must stand in a refusal.
+    /// Damages the set and returns the result; an error must contain one of `blamed`.
     fn suffer(&self, kind: &str, file: &str, blamed: &[&str], damage: impl FnOnce(&Path)) -> (&'static str, bool) {
         let home = Patient::copy(self.name, self.folder);
         damage(&home.path().join(self.folder).join(file));
@@ -275,14 +275,15 @@ fn no_damage_changes_a_set_in_silence() {
                 if is_the_same || (kind.starts_with("label") && !has_labels) {
                     continue;
                 }
-                // Nothing tells which of two labels is whose; but where a class is known by its place, something does.
+                // Swapped labels cannot be detected, except if a class is identified by its
+                // position.
                 let names_classes =
                     ["variants.txt", "cars_meta.mat", "meta.mat", "batches.meta", "meta"].contains(&blamed[0]);
                 if *kind == "two classes swapped" && (!names_classes || blamed[0] == "meta.mat") {
                     continue;
                 }
-                // A class that went missing from its list shows where images are listed; one that
-                // was renamed, by its new name.
+                // A class that is missing from its list is reported by a list of images; a renamed
+                // one, by its new name.
                 let also: &[&str] = if names_classes {
                     &["images_variant_", "_annos", "ground_truth", "data_batch_", "train, row"]
                 } else {

@@ -1,9 +1,10 @@
-//! What damaged, missing and changed files are answered with.
+//! The errors of damaged, missing and changed files.
 
 use super::*;
 use std::collections::BTreeSet;
 
-/// A name of a set, its folder, a file in it, what is done to that, and what the answer must hold.
+/// A name of a set, its folder, a file in it, the damage to it, and texts that the error must
+/// contain.
 type Damage = (&'static str, &'static str, &'static str, fn(&Path), &'static [&'static str]);
 
 const DAMAGES: &[Damage] = &[
@@ -28,12 +29,12 @@ const DAMAGES: &[Damage] = &[
         "cifar100",
         "cifar-100-python",
         "test",
-        // Lists within lists within lists, each twice: 2^64 of them to whoever copies.
+        // Lists within lists within lists, each twice: 2^64 of them if they were copied.
         |path| {
             fs::write(path, [b"\x80\x02]q\x00".to_vec(), b"]q\x01(h\x00h\x00eq\x00".repeat(64), b".".to_vec()].concat())
                 .unwrap()
         },
-        &["test", "holds no dictionary"],
+        &["test", "has no dictionary"],
     ),
     (
         "food101",
@@ -47,7 +48,7 @@ const DAMAGES: &[Damage] = &[
         "food-101",
         "meta/test.json",
         |path| fs::write(path, r#"{"sushi": {"0": "sushi/1003695"}}"#).unwrap(),
-        &["test.json", "class `sushi`", "no list of names"],
+        &["test.json", "class `sushi`", "not a list of names"],
     ),
     ("food101", "food-101", "meta/test.json", halve, &["test.json", "EOF"]),
     (
@@ -91,7 +92,7 @@ const DAMAGES: &[Damage] = &[
         remove,
         &["snoopy/image_0002.jpg", "No such file"],
     ),
-    ("caltech101", "caltech101", "101_ObjectCategories", remove, &["does not hold the set", "101_ObjectCategories"]),
+    ("caltech101", "caltech101", "101_ObjectCategories", remove, &["does not contain the set", "101_ObjectCategories"]),
     (
         "pets",
         "oxford-iiit-pet",
@@ -137,7 +138,7 @@ const DAMAGES: &[Damage] = &[
         "imagefolder",
         "test/z_9",
         |path| fs::read_dir(path).unwrap().for_each(|file| remove(&file.unwrap().path())),
-        &["z_9", "holds no image"],
+        &["z_9", "has no image"],
     ),
 ];
 
@@ -148,7 +149,7 @@ fn what_is_missing_or_damaged_is_named() {
         damage(&home.path().join(folder).join(file));
         let mut options = partial();
         if *name == "imagefolder" {
-            options.class_file = fixtures().join("classes/imagefolder.json"); // its folders `A` and `a` have one name without
+            options.class_file = fixtures().join("classes/imagefolder.json"); // without it, its folders `A` and `a` share a name
         }
         match open(name, &home.path().join(folder), &options) {
             Ok(set) => assert!(expected.is_empty() && set.fit.is_empty(), "{name}: {file} was not missed"),
@@ -203,7 +204,8 @@ fn a_image_that_is_damaged_or_changed_shows() {
     assert_ne!(before.test.fingerprint(), after.test.fingerprint());
 }
 
-/// Two parts whose files have the same names, sizes and times: features of one must not be taken for the other's.
+/// Two parts whose files have the same names, sizes and times: the features of one must not be used
+/// for the other.
 #[test]
 fn images_of_another_folder_are_others_though_their_files_look_alike() {
     let home = tempfile::tempdir().unwrap();
@@ -218,7 +220,7 @@ fn images_of_another_folder_are_others_though_their_files_look_alike() {
     assert_ne!(part("train").fingerprint(), part("test").fingerprint());
 }
 
-/// What was kept of pairs made from a set is of no use once its classes are called otherwise.
+/// Stored data of pairs made from a set is invalid once its classes have other names.
 #[test]
 fn pairs_of_a_set_whose_class_file_was_edited_are_others() {
     use crate::labelled::Labelled;

@@ -54,7 +54,8 @@ fn imagenets_flat_validation_part_is_read_by_kit_and_by_table_in_the_order_of_cl
     let kit = open("imagenet", home.path(), &partial()).unwrap();
     assert_eq!((&kit.labels, names_and_labels(&kit.test)), (&folders.labels, expected.clone()));
 
-    // As many images as labels, but another one is there: it has no label, and no other image's shifts.
+    // As many images as labels, but one of them is another image: it has no label, and no other
+    // image's label shifts.
     let (first, stranger) = (val.join(&expected[0].0), val.join("ILSVRC2012_val_00099999.JPEG"));
     fs::rename(&first, &stranger).unwrap();
     let message = open("imagenet", home.path(), &partial()).unwrap_err().chain();
@@ -89,7 +90,7 @@ fn the_flat_form_of_cars_has_the_same_items() {
     for (part, items) in [("train", &set.fit), ("test", &set.test)] {
         let lines: String = names_and_labels(items).into_iter().map(box_and_class).collect();
         fs::write(folder.join(format!("anno_{part}.csv")), lines).unwrap();
-        // Images by class, as in the copy that goes round.
+        // Images by class, as in the copy in circulation.
         for (name, label) in names_and_labels(items) {
             let class =
                 folder.join(format!("car_data/car_data/{part}")).join(set.labels[label as usize].replace('/', "-"));
@@ -105,7 +106,8 @@ fn the_flat_form_of_cars_has_the_same_items() {
     assert_eq!(flat.test.canvas(9, 16), set.test.canvas(9, 16));
 }
 
-/// What Python 2 wrote, saved again by Python 3 in each of its forms: see `pickles` of the fixtures' `make.py`.
+/// Python 2's pickles, saved again by Python 3 in each of its forms: see `pickles` in the fixtures'
+/// `make.py`.
 #[test]
 fn pickles_of_protocols_2_to_5_have_the_same_items() {
     let before = open_fixture("cifar10");
@@ -121,7 +123,7 @@ fn pickles_of_protocols_2_to_5_have_the_same_items() {
     }
 }
 
-/// The same images as `cars_annos.mat` lists them: one list, in which a flag says the test split.
+/// The same images as in `cars_annos.mat`: one list, with a flag for the test split.
 #[test]
 fn the_first_release_of_cars_has_the_same_items() {
     use super::writers::{Value, mat};
@@ -158,7 +160,7 @@ fn the_first_release_of_cars_has_the_same_items() {
     write(items);
     let message = open("cars", home.path(), &partial()).unwrap_err().chain();
     assert!(
-        message.contains("element 7 of `annotations`, field `test`: 2 is no whole number from 0 to 1"),
+        message.contains("element 7 of `annotations`, field `test`: 2 is not a whole number from 0 to 1"),
         "{message}"
     );
     fs::rename(folder.join("car_ims"), folder.join("other")).unwrap();
@@ -166,10 +168,10 @@ fn the_first_release_of_cars_has_the_same_items() {
     assert!(message.contains("cars_annos.mat") && message.contains("the folder car_ims"), "{message}");
 }
 
-/// As programs that unpack archives leave them, and as Kaggle hands them out.
+/// As left by programs that unpack archives, and as distributed by Kaggle.
 #[test]
 fn folders_within_folders_of_their_name_are_found() {
-    /// Name of a set, its folder, that of the fixtures, and what is moved where.
+    /// Name of a set, its folder, that of the fixtures, and the moves: from, to.
     type Move = (&'static str, &'static str, &'static str, &'static [(&'static str, &'static str)]);
     let moves: &[Move] = &[
         ("cifar10", "", "cifar-10-batches-py", &[("cifar-10-batches-py", "cifar-10-batches-py/cifar-10-batches-py")]),
@@ -209,7 +211,7 @@ fn folders_within_folders_of_their_name_are_found() {
             fs::create_dir_all(to.parent().unwrap()).unwrap();
             fs::rename(&between, &to).unwrap();
         }
-        // Of the folders that the set could lie in, the one that the layout names, and the one that holds it.
+        // Two of the folders that the set could be in: the one of the layout, and the one above it.
         for root in [home.path().to_path_buf(), home.path().join(root)] {
             let Ok(moved) = open(name, &root, &partial()) else {
                 panic!("{name} in {}: {}", root.display(), open(name, &root, &partial()).unwrap_err().chain())
@@ -267,10 +269,10 @@ fn kaggles_imagenet_is_read_by_its_solution_and_val_may_be_named_itself() {
             "{message}"
         );
     };
-    refused(3, lines[3].replace(&lines[3][lines[3].find(',').unwrap() + 1..][..2], "n9"), "is no WordNet id");
+    refused(3, lines[3].replace(&lines[3][lines[3].find(',').unwrap() + 1..][..2], "n9"), "is not a WordNet id");
     refused(4, "ILSVRC2012_val_00000009,".into(), "is not one class before boxes");
     refused(5, lines[7].clone(), "is listed twice");
-    // The line before it is the first; what is blamed is the second.
+    // The line before it is the first; the error names the second.
     write(&lines);
     fs::rename(new.join("val/ILSVRC2012_val_00000007.JPEG"), new.join("gone")).unwrap();
     let message = open("imagenet", home.path(), &partial()).unwrap_err().chain();

@@ -1,13 +1,15 @@
-//! Lists of sets, read as rows and written again with some of them changed: what damages are made with.
+//! Lists of sets, read as rows and written again with some of them changed: the tools for applying
+//! damage.
 
 use super::*;
 use crate::downstream::mat::Mat;
 use crate::downstream::pickle::Pickle;
 
-/// A row of a list: what names the image (or its pixels), and its label; one of them is empty where a list has none.
+/// A row of a list: the name of the image (or its pixels), and its label. One of them is empty if
+/// the list has none.
 pub(super) type Row = (Vec<u8>, String);
 
-/// How a list is read and written. Numbers of rows and labels are as the file has them.
+/// How to read and write a list. Row numbers and labels are as in the file.
 #[derive(Clone, Copy)]
 pub(super) struct Form {
     pub(super) read: fn(&Path) -> Vec<Row>,
@@ -36,13 +38,13 @@ pub(super) const LABELS: Form = Form {
     write: |path, rows| write_text(path, rows, |_, label| label.into()),
 };
 
-/// An image, a space, its class and whatever follows, as in Aircraft and Pets.
+/// An image, a space, its class and further fields, as in Aircraft and Pets.
 pub(super) const SPACED: Form = Form {
     read: |path| rows_of_text(path, |line| line.split_once(' ').unwrap()),
     write: |path, rows| write_text(path, rows, |image, label| format!("{image} {label}")),
 };
 
-/// Paths by class, as Food-101 has them.
+/// Paths by class, as in Food-101.
 pub(super) const FOOD: Form = Form {
     read: |path| {
         let classes: serde_json::Map<String, serde_json::Value> =
@@ -79,7 +81,7 @@ pub(super) const FLOWER_LABELS: Form = Form {
     write: |path, rows| fs::write(path, mat(&[("labels", numbers(rows))])).unwrap(),
 };
 
-/// The images of the test split of Flowers-102; their numbers are taken for labels.
+/// The images of the test split of Flowers-102; their numbers serve as labels.
 pub(super) const FLOWER_PARTS: Form = Form {
     read: |path| read_numbers(path, "tstid").iter().map(|label| (Vec::new(), label.to_string())).collect(),
     write: |path, rows| {
@@ -121,7 +123,8 @@ pub(super) const CAR_CLASSES: Form = Form {
     },
 };
 
-/// The classes of ImageNet's development kit, by WordNet id, with their numbers; the last is a group of them.
+/// The classes of ImageNet's development kit, by WordNet id, with their numbers; the last is a
+/// group of them.
 pub(super) const META: Form = Form {
     read: |path| {
         let mat = Mat::read(path).unwrap();
@@ -180,7 +183,7 @@ fn write_names(path: &Path, rows: &[Row]) {
     fs::write(path, [b"\x80\x02}(".to_vec(), short(key), b"](".to_vec(), names, b"eu.".to_vec()].concat()).unwrap();
 }
 
-/// A pickle as Python 2 wrote them.
+/// A pickle as written by Python 2.
 fn batch(key: &str, rows: &[Row]) -> Vec<u8> {
     let short = |text: &str| [b"U".to_vec(), vec![text.len() as u8], text.as_bytes().to_vec()].concat();
     let int = |number: i32| [b"J".to_vec(), number.to_le_bytes().to_vec()].concat();

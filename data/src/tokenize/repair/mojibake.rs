@@ -1,17 +1,18 @@
-//! Mojibake: UTF-8 that was read by a code page, found by its unlikely neighbours and undone by
-//! writing it in that code page again. The rules are ftfy 6.3.1's; see `repair.rs`.
+//! Mojibake: UTF-8 that was decoded with a code page. It is detected by unlikely character
+//! sequences and undone by encoding it with that code page again. The rules are ftfy 6.3.1's; see
+//! `repair.rs`.
 
 use super::Tables;
 use regex::{Regex, bytes};
 use std::collections::HashMap;
 
-/// The page that C1 controls were meant in.
+/// The intended code page of C1 controls.
 const WINDOWS_1252: &str = "sloppy-windows-1252";
 
-/// Code pages and the patterns that tell mojibake.
+/// Code pages, and the patterns that detect mojibake.
 pub struct Mojibake {
     pages: Vec<Page>,
-    /// Windows-1252's characters in the place of the C1 controls.
+    /// Windows-1252's characters for the C1 controls.
     pub c1: [char; 32],
     unlikely: Regex,
     utf8: Regex,
@@ -28,7 +29,7 @@ struct Page {
 }
 
 impl Page {
-    /// A "sloppy" page knows all bytes, and U+FFFD as byte 1A: something that was lost.
+    /// A "sloppy" page maps all bytes, and U+FFFD as byte 1A: a character that was lost.
     fn is_sloppy(&self) -> bool {
         self.name.starts_with("sloppy")
     }
@@ -68,7 +69,7 @@ impl Mojibake {
         }
     }
 
-    /// What Windows-1252 has in the place of a C1 control; any other character as it is.
+    /// Windows-1252's character for a C1 control; any other character is unchanged.
     pub fn c1_meant(&self, char: char) -> char {
         match char {
             '\u{80}'..='\u{9F}' => self.c1[char as usize - 0x80],
@@ -76,7 +77,7 @@ impl Mojibake {
         }
     }
 
-    /// Undoes layer after layer.
+    /// Undoes one layer after another.
     pub fn fix(&self, mut text: String) -> String {
         while let Some(fixed) = self.fix_layer(&text)
             && fixed != text
@@ -86,7 +87,7 @@ impl Mojibake {
         text
     }
 
-    /// Undoes one layer, where there is one.
+    /// Undoes one layer, if there is one.
     fn fix_layer(&self, text: &str) -> Option<String> {
         if text.is_ascii() || !self.unlikely.is_match(text) {
             return None;
@@ -98,14 +99,14 @@ impl Mojibake {
         if embedded != text {
             return Some(embedded);
         }
-        // Other mix-ups stay, but nobody means a C1 control.
+        // Other mistakes stay, but a C1 control is never intended.
         Some(text.chars().map(|char| self.c1_meant(char)).collect())
     }
 
-    /// The text as UTF-8 after all, if this page had misread it.
+    /// The text decoded as UTF-8, if it was decoded with this page by mistake.
     fn reread(&self, page: &Page, text: &str) -> Option<String> {
         let mut bytes = page.encode(text)?;
-        // In MacRoman it would take an en dash and a space for such a sequence.
+        // In MacRoman, an en dash and a space would match such a sequence.
         if page.name != "macroman" && self.altered_utf8.is_match(&bytes) {
             bytes = self.restore_no_break_spaces(&bytes);
         }
@@ -115,12 +116,12 @@ impl Mojibake {
         decode(&bytes)
     }
 
-    /// Byte A0 was taken for a space and became one: puts it back where it completes a UTF-8 sequence.
+    /// A byte A0 may have been converted to a space: restores it if it completes a UTF-8 sequence.
     fn restore_no_break_spaces(&self, bytes: &[u8]) -> Vec<u8> {
         let mut spread = Vec::with_capacity(bytes.len());
         for (at, &byte) in bytes.iter().enumerate() {
             spread.push(byte);
-            // "à" by itself is a word, and keeps its space, except where it begins one of these Portuguese words.
+            // "à" is a word and keeps its space, unless it begins one of these Portuguese words.
             if byte == 0xC3 && bytes.get(at + 1) == Some(&b' ') {
                 let next = &bytes[at + 2..];
                 if ![&b" "[..], b"quele", b"quela", b"quilo", b"s "].iter().any(|word| next.starts_with(word)) {
@@ -133,7 +134,7 @@ impl Mojibake {
         self.altered_utf8.replace_all(&spread, |found: &bytes::Captures| -> Vec<u8> { restore(found) }).into_owned()
     }
 
-    /// Mojibake inside of text that no single page explains.
+    /// Mojibake inside a text that no single page explains.
     fn fix_embedded(&self, text: &str) -> String {
         let mut fixed = String::with_capacity(text.len());
         let (mut copied, mut from) = (0, 0);
@@ -145,7 +146,7 @@ impl Mojibake {
             }
             let part = found.as_str();
             fixed.push_str(&text[copied..found.start()]);
-            // The whole text would be fixed for ever.
+            // Fixing the whole text would recurse without end.
             let fix = part.len() < text.len() && self.unlikely.is_match(part);
             fixed.push_str(&if fix { self.fix(part.into()) } else { part.into() });
             (copied, from) = (found.end(), found.end());
@@ -154,7 +155,8 @@ impl Mojibake {
     }
 }
 
-/// UTF-8, or one of its variants: surrogate pairs encoded one by one (CESU-8), and Java's C0 80 for U+0000.
+/// UTF-8, or one of its variants: surrogate pairs encoded one by one (CESU-8), and Java's C0 80 for
+/// U+0000.
 fn decode(bytes: &[u8]) -> Option<String> {
     let mut text = String::with_capacity(bytes.len());
     let mut rest = bytes;
@@ -180,7 +182,7 @@ fn decode(bytes: &[u8]) -> Option<String> {
     Some(text)
 }
 
-/// Here and below, ftfy lets the last line feed stand for the last byte.
+/// Here and below, ftfy accepts a final line feed as the last byte.
 fn is_variant(bytes: &[u8]) -> bool {
     matches!(bytes, [0xC0, 0x80, ..] | [0xC0, b'\n'] | [0xED, 0xA0..=0xBF, 0x80..=0xBF, ..])
 }
