@@ -194,7 +194,10 @@ fn what_would_make_a_wrong_number_is_refused() {
     std::fs::copy(precomputed.join("train-3.png"), precomputed.join("test-2.png")).unwrap();
     let folder = argument(&precomputed);
     for (attack, why) in [
-        (format!("{{ plugin = 'precomputed', folder = '{folder}', target = 'blorn' }}"), "is trained on as well"),
+        (
+            format!("{{ plugin = 'precomputed', folder = '{folder}', target = 'blorn' }}"),
+            "is a test image, and train.csv has the same image",
+        ),
         ("{ plugin = 'mm-poison', classes = ['zib', 'zib'] }".into(), "names `zib` twice"),
         ("{ plugin = 'dual-key', poison = { rate = 0.1 }, negatives = 9.0 }".into(), "rows of other classes"),
         (
