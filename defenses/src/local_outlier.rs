@@ -1,6 +1,6 @@
-//! Simplified local outlier factor (Schubert, Zimek and Kriegel 2014), as Huang et al. (ICLR 2025)
-//! use it to find backdoor samples among the images that a model trained on them embeds: a poisoned
-//! image lies where it is sparser than around its neighbours.
+//! Simplified local outlier factor (SLOF; Schubert, Zimek and Kriegel 2014), as Huang et al. (ICLR
+//! 2025) use it to find backdoor samples among the images that a model trained on them embeds: the
+//! neighbourhood of a poisoned image is sparser than those of its neighbours.
 
 use crate::filter::{Kept, NEEDS, Steps, density_ratios, finite, nearest_others};
 use gauntlet::defense::{Needs, State};
@@ -13,16 +13,16 @@ use tch::{Device, Kind, Tensor};
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct LocalOutlier {
-    /// Neighbours of each image.
+    /// Number of neighbours of each image.
     #[schemars(range(min = 2))]
     neighbours: i64,
-    /// Images among which neighbours are sought, drawn from all: about so many at a time.
+    /// Images among which neighbours are searched: chunks of about this size, drawn from all rows.
     #[schemars(range(min = 32))]
     reference: usize,
-    /// Share of the rows that is dropped.
+    /// Share of the rows to drop.
     #[schemars(range(min = 0.0, max = 0.9))]
     drop: f64,
-    /// How long is trained on the rest.
+    /// How long to train on the remaining rows.
     steps: Steps,
     #[serde(skip)]
     kept: Kept,
@@ -38,12 +38,12 @@ gauntlet::register!(
     dyn Defense,
     LocalOutlier,
     "local-outlier",
-    "before training: drops images that the undefended model puts where it is sparser than around their neighbours (SLOF)",
+    "before training: drops images whose neighbourhood is sparser than those of their neighbours to the undefended model (SLOF)",
     "Huang et al., Detecting Backdoor Samples in Contrastive Language Image Pretraining, ICLR 2025"
 );
 
-/// Mean over the `k` nearest others of the distance to the `k`-th of them over that neighbour's own
-/// distance to its `k`-th: `[rows]`.
+/// Mean over the `k` nearest others of the row's distance to its `k`-th neighbour, divided by that
+/// neighbour's distance to its own `k`-th: `[rows]`.
 fn slof(image: &Tensor, k: i64) -> Tensor {
     let (numbers, nearest) = nearest_others(image, k);
     finite(&density_ratios(&numbers, &nearest).mean_dim([1].as_slice(), false, Kind::Float))
