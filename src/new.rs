@@ -15,7 +15,7 @@ use std::process::ExitCode;
 #[derive(Args)]
 #[command(after_help = "\
   gauntlet new suite mine.toml --data pairs.csv          # a table with a column of image paths and one of captions
-  gauntlet new suite mine.toml --data shards             # a folder that img2dataset left
+  gauntlet new suite mine.toml --data shards             # a folder of img2dataset's shards
   gauntlet new attack mine                               # a crate with an attack that builds and runs")]
 pub struct New {
     /// What to write

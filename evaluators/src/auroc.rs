@@ -38,7 +38,8 @@ pub fn auroc(score: &'static str, attack: Option<&str>, first: &[f32], second: &
 mod tests {
     use super::auroc;
 
-    /// scikit-learn's `roc_auc_score([1, 1, 1, 1, 0, 0, 0, 0, 0], [.9, .4, .4, .7, .1, .4, .5, .4, .7])` is 0.675.
+    /// scikit-learn gives 0.675 for
+    /// `roc_auc_score([1, 1, 1, 1, 0, 0, 0, 0, 0], [.9, .4, .4, .7, .1, .4, .5, .4, .7])`.
     #[test]
     fn equals_scikit_learn_with_equals_among_them() {
         let score = auroc("auroc", None, &[0.9, 0.4, 0.4, 0.7], &[0.1, 0.4, 0.5, 0.4, 0.7]).unwrap();

@@ -230,7 +230,11 @@ fn eval_needs_nothing_but_weights_a_model_and_a_set() {
     // A probe alone, and nothing to fit it on.
     let unfitted = format!("downstream.world.path={}", measured.only_the_target("unfitted").display());
     let ran = eval(&["--evaluator", "linear-probe", "--set", &unfitted]);
-    assert!(ran.code == Some(2) && ran.stderr.contains("a linear probe images of the train split"), "{}", ran.stderr);
+    assert!(
+        ran.code == Some(2) && ran.stderr.contains("a linear probe needs images of the train split"),
+        "{}",
+        ran.stderr
+    );
 
     // Similarities of NaNs would make every caption the nearest.
     let broken = gauntlet::model::Clip::new(&config, 3, tch::Device::Cpu).unwrap();

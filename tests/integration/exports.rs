@@ -62,7 +62,7 @@ fn tensorboard_has_a_run_of_every_trial() {
     }
     fs::copy(WORLD.out.join("suite.json"), empty.join("suite.json")).unwrap();
     let ran = gauntlet(&["tensorboard", argument(&empty), "--out", argument(&out)]);
-    assert!(ran.code == Some(2) && ran.stderr.contains("no trial has begun"), "{ran:?}");
+    assert!(ran.code == Some(2) && ran.stderr.contains("has no trial that has started"), "{ran:?}");
 }
 
 /// The run as if a machine had been given this seed alone.

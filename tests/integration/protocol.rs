@@ -186,7 +186,7 @@ fn rows_of_two_tiers_never_meet_and_a_changed_key_marks_the_tier() {
     let (ran, one) = run("one", &["--tier", "one"]);
     assert!(ran.code == Some(0) && one.starts_with("one ") && ran.stdout.contains(&one), "{ran:?}");
     let (ran, _) = run("one", &["--tier", "two"]);
-    assert!(ran.code == Some(2) && ran.stderr.contains("rows of two never meet"), "{}", ran.stderr);
+    assert!(ran.code == Some(2) && ran.stderr.contains("rows of two tiers are never combined"), "{}", ran.stderr);
     let (_, changed) = run("changed", &["--tier", "one", "--set", "recipe.learning_rate=0.01"]);
     assert!(changed.starts_with("one (modified) "), "{changed}");
     // More seeds, or another place for the same pairs, are the same tier.

@@ -1,4 +1,5 @@
-//! A plugin: a backdoor that paints a frame around images. `suite.toml` runs it, `tests.rs` tests it.
+//! A plugin: a backdoor that paints a frame around images. `suite.toml` runs it, `tests.rs` tests
+//! it.
 
 use gauntlet::schemars::JsonSchema;
 use gauntlet::serde::{Deserialize, Serialize};
