@@ -1,5 +1,5 @@
-//! The tables of a suite as text: for each arena, rows are defenses and columns are scores, mean
-//! and spread over seeds, every seed below. `layout.rs` has what stands in them.
+//! The tables of a suite as text: for each arena, rows are defenses and columns are scores, with
+//! mean and spread over seeds and every seed below. `layout.rs` has their content.
 
 use crate::layout::{self, LEGEND, TableSpec};
 use crate::view::ResultsView;
@@ -92,7 +92,7 @@ mod tests {
         assert_eq!(row("alone-top1").split_whitespace().collect::<Vec<_>>(), ["clip", "6.2"]);
         assert!(
             !table.contains("probe-top1") && !table.contains("12.5"),
-            "the published measure stands for it: {table}"
+            "the published measure replaces it: {table}"
         );
     }
 

@@ -89,7 +89,7 @@ fn the_folders_of_two_machines_make_the_table_of_one() {
     assert_eq!(ran.code, Some(0), "{ran:?}");
     assert_eq!(table(&all, "csv"), table(&WORLD.out, "csv"));
     let again = merge(&all);
-    assert!(again.code == Some(2) && again.stderr.contains("is there already"), "{again:?}");
+    assert!(again.code == Some(2) && again.stderr.contains("already exists"), "{again:?}");
 
     let results = fs::read_to_string(two.join("results.jsonl")).unwrap();
     fs::write(two.join("results.jsonl"), results.replace("seed-1", "seed-0").replace("\"seed\":1", "\"seed\":0"))

@@ -75,7 +75,7 @@ fn rows_and_models_are_compared_and_what_they_differ_in_is_said() {
     let ran = gauntlet(&["compare", argument(&out), "--models", "poisoned/clip/seed-0", "poisoned/clip/seed-1"]);
     assert!(ran.code == Some(2) && ran.stderr.contains("measured on other cases"), "{ran:?}");
     let ran = gauntlet(&["compare", argument(out.parent().unwrap())]);
-    assert!(ran.code == Some(2) && ran.stderr.contains("holds no suite.json"), "{ran:?}");
+    assert!(ran.code == Some(2) && ran.stderr.contains("contains no suite.json"), "{ran:?}");
 }
 
 #[test]

@@ -63,15 +63,15 @@ fn a_suite_that_would_lose_what_lies_there_is_refused_and_nothing_is_changed() {
         (
             "name=other",
             &[
-                "kept: holds suite `small` (seeds 0, 1; arenas clean, poisoned; defenses clip)",
+                "kept: contains suite `small` (seeds 0, 1; arenas clean, poisoned; defenses clip)",
                 "and this is suite `other`",
             ],
         ),
         (
             "seeds=[0]",
-            &["holds results of clean/clip/seed-1, poisoned/clip/seed-1", "it ran there with seeds 0, 1;", "--only"],
+            &["contains results of clean/clip/seed-1, poisoned/clip/seed-1", "it ran there with seeds 0, 1;", "--only"],
         ),
-        ("arenas={ other = ['badnet'] }", &["holds results of poisoned/clip/seed-0, poisoned/clip/seed-1"]),
+        ("arenas={ other = ['badnet'] }", &["contains results of poisoned/clip/seed-0, poisoned/clip/seed-1"]),
         ("recipe.epochs=2", &["trial.json: holds another trial"]),
     ];
     for (setting, parts) in cases {
@@ -84,7 +84,7 @@ fn a_suite_that_would_lose_what_lies_there_is_refused_and_nothing_is_changed() {
     // Its trials alone tell, too: somebody may have deleted what else lay there.
     for gone in ["results.jsonl", "suite.json"] {
         fs::remove_file(out.join(gone)).unwrap();
-        refused(&run(suite, &out, &["--set", "seeds=[0]", "--dry-run"]), &["holds results of clean/clip/seed-1"]);
+        refused(&run(suite, &out, &["--set", "seeds=[0]", "--dry-run"]), &["contains results of clean/clip/seed-1"]);
     }
 }
 

@@ -159,7 +159,7 @@ fn a_run_without_its_store_still_has_its_report() {
     assert!(text.contains("There is no gallery: ") && text.contains("id=\"scores-poisoned\""), "{text}");
     assert!(!out.join("store").exists(), "nothing is made there");
     let nothing = gauntlet(&["report", argument(&folder("report-nothing"))]);
-    assert!(nothing.code == Some(2) && nothing.stderr.contains("holds no suite.json"), "{nothing:?}");
+    assert!(nothing.code == Some(2) && nothing.stderr.contains("contains no suite.json"), "{nothing:?}");
 }
 
 #[test]
