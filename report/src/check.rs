@@ -107,9 +107,7 @@ impl Baseline {
             ));
         }
         if scores.iter().any(|score| score.values.is_empty()) {
-            remarks.push(
-                "scores that the whole run lacks: check its version and its evaluators".into(),
-            );
+            remarks.push("scores that the whole run lacks: check its version and its evaluators".into());
         }
         let here = devices(&board);
         if here != self.devices {

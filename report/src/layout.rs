@@ -14,13 +14,13 @@ use gauntlet::results::Line;
 /// The text below the tables.
 pub const LEGEND: &str = "\
 Each cell: mean over seeds [its 95% interval, from 3 seeds on: docs/statistics.md], then every seed in the order above; base: the same score in
-the clean arena. K of N broken: seeds fall in two camps, 30 points apart or more, so that the mean describes neither. `gauntlet compare` says which
+the clean arena. K of N broken: seeds fall into two camps, 30 points apart or more, so the mean describes neither. `gauntlet compare` prints which
 differences hold.
-attack failed: it lifts its score on the baseline too little over the clean arena, so it judges nobody. gate unknown: the baseline has not
+attack failed: it raises its score on the baseline too little over the clean arena, so it gives no verdicts. gate unknown: the baseline has not
 run in both. vacuous: accuracy may be at most twice chance. costly: accuracy well below the baseline's. oracle: trained
-without the poison, which the suite dropped by the truth: a bound, and no defense. –: not run, or no such score.
-`gauntlet describe SCORE` defines one.
-Ranks and cosines are as they are, not in %.
+without the poison, which the suite dropped by the ground truth: a bound, not a defense. –: not run, or no such score.
+`gauntlet describe SCORE` defines a score.
+Ranks and cosines are unscaled, not in %.
 ";
 
 /// One table of an arena; rows are defenses.

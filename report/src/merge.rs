@@ -135,8 +135,7 @@ fn choose<'a>(folders: &'a [Folder], (arena, defense, seed): (&str, &str, u64)) 
         let name = format!("{arena}/{defense}/seed-{seed}");
         let Some(trial) = folder.trial(arena, defense, seed)? else {
             if folder.lines.iter().any(|line| line.trial() == name) {
-                let why =
-                    format!("has scores of {name}, but trials/{name} is missing; copy the folder `trials`, too");
+                let why = format!("has scores of {name}, but trials/{name} is missing; copy the folder `trials`, too");
                 return Err(Error::invalid(folder.path.join("results.jsonl").display().to_string(), why));
             }
             continue;

@@ -90,10 +90,7 @@ mod tests {
         let row = |title: &str| table.split(title).nth(1).unwrap().lines().find(|line| line.contains("clip")).unwrap();
         assert_eq!(row("probe-published").split_whitespace().collect::<Vec<_>>(), ["clip", "25.0", "75.0"]);
         assert_eq!(row("alone-top1").split_whitespace().collect::<Vec<_>>(), ["clip", "6.2"]);
-        assert!(
-            !table.contains("probe-top1") && !table.contains("12.5"),
-            "the published measure replaces it: {table}"
-        );
+        assert!(!table.contains("probe-top1") && !table.contains("12.5"), "the published measure replaces it: {table}");
     }
 
     #[test]

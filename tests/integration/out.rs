@@ -94,7 +94,8 @@ fn a_suite_goes_on_with_more_seeds_and_says_so() {
     let ran = run(&RUN.0, &out, &["--set", "seeds=[0, 1, 2]", "--only", "clean/clip/seed-2"]);
     assert_eq!(ran.code, Some(0), "{}", ran.stderr);
     assert!(
-        ran.stderr.contains("note: suite `small` continues in ") && ran.stderr.contains("`seeds` is [0,1,2], was [0,1]"),
+        ran.stderr.contains("note: suite `small` continues in ")
+            && ran.stderr.contains("`seeds` is [0,1,2], was [0,1]"),
         "{ran:?}"
     );
     let more = trials(&RUN.1).into_iter().chain(["clean/clip/seed-2".into()]).collect();
@@ -110,7 +111,10 @@ fn results_stay_when_their_trials_folders_are_gone() {
     fs::remove_dir_all(out.join("trials")).unwrap();
     let ran = run(&RUN.0, &out, &["--only", "clean/clip/seed-1"]);
     assert_eq!(ran.code, Some(0), "{}", ran.stderr);
-    assert!(ran.stderr.contains("note: ") && ran.stderr.contains("their folders under `trials` are missing"), "{ran:?}");
+    assert!(
+        ran.stderr.contains("note: ") && ran.stderr.contains("their folders under `trials` are missing"),
+        "{ran:?}"
+    );
     assert_eq!(scores(&out.join("results.jsonl")), scores(&RUN.1.join("results.jsonl")));
 }
 

@@ -53,21 +53,13 @@ fn a_check_passes_fresh_seeds_and_stops_what_moved_either_way() {
     };
     assert_eq!(checked(None, shift(0.3)), (1, Outcome::Moved(Some(false))));
     assert_eq!(checked(None, shift(-0.3)).1, Outcome::Moved(Some(true)));
-    assert_eq!(
-        checked(Some(0.5), shift(0.3)),
-        (0, Outcome::Within),
-        "a tolerance of 50 points is applied"
-    );
+    assert_eq!(checked(Some(0.5), shift(0.3)), (0, Outcome::Within), "a tolerance of 50 points is applied");
     let wild = |line: ScoreLine| {
         let value = if is_success_of_mine(&line) { (line.seed % 2) as f64 * 0.6 } else { line.value };
         Some(ScoreLine { value, ..line })
     };
     assert!(matches!(checked(Some(0.2), wild), (2, Outcome::CannotTell(_))), "{:?}", checked(Some(0.2), wild));
-    assert_eq!(
-        checked(None, wild),
-        (0, Outcome::Within),
-        "it shows nothing, and no tolerance was given"
-    );
+    assert_eq!(checked(None, wild), (0, Outcome::Within), "it shows nothing, and no tolerance was given");
     let missing = |line: ScoreLine| (!is_success_of_mine(&line)).then_some(line);
     assert!(matches!(checked(None, missing), (2, Outcome::CannotTell(_))));
     let one_missing = |line: ScoreLine| (!is_success_of_mine(&line) || line.seed != 103).then_some(line);

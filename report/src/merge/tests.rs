@@ -119,7 +119,11 @@ fn other_edits_are_refused_and_other_pixels_are_a_warning() {
     );
     second.digest = "edits-there";
     let merged = join(&first, &second).2.unwrap();
-    assert!(merged.warnings.len() == 1 && merged.warnings[0].contains("but for its pixels"), "{:?}", merged.warnings);
+    assert!(
+        merged.warnings.len() == 1 && merged.warnings[0].contains("with different pixels"),
+        "{:?}",
+        merged.warnings
+    );
 }
 
 #[test]
