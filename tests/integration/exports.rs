@@ -1,5 +1,5 @@
-//! What leaves a results folder: tables for other programs, TensorBoard's event files, and folders
-//! that several machines filled.
+//! Exports of a results folder: tables for other programs, TensorBoard's event files, and merged
+//! folders of several machines.
 
 use crate::program::{argument, folder, gauntlet, scores};
 use crate::report::{copy, mean};
@@ -65,7 +65,7 @@ fn tensorboard_has_a_run_of_every_trial() {
     assert!(ran.code == Some(2) && ran.stderr.contains("has no trial that has started"), "{ran:?}");
 }
 
-/// The run as if a machine had been given this seed alone.
+/// The run as if a machine had been given only this seed.
 fn part(seed: u64) -> PathBuf {
     let out = folder(&format!("merge-{seed}"));
     copy(&WORLD.out, &out);

@@ -1,4 +1,4 @@
-//! `compare`, `check` and `plan` as people call them, on runs of a small suite.
+//! `compare`, `check` and `plan` on runs of a small suite.
 
 use crate::program::{argument, folder, gauntlet, world_suite};
 use serde_json::Value;
@@ -46,7 +46,7 @@ fn a_run_is_recorded_once_it_is_whole_and_checked_against_itself() {
     let xml = fs::read_to_string(&junit).unwrap();
     assert!(xml.contains("failures=\"0\"") && xml.contains("poisoned clip badnet asr"), "{xml}");
 
-    // Every accuracy of one row falls to nothing.
+    // Every accuracy of one row drops to zero.
     let results = out.join("results.jsonl");
     let lines = fs::read_to_string(&results).unwrap();
     let broken = lines.lines().map(|line| {

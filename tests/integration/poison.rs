@@ -1,5 +1,5 @@
-//! Poison as files: bundles are trained on as what they were made from is, and whatever is not that
-//! is refused; exports read back bit for bit.
+//! Poison as files: training on a bundle equals training on the poison that it was made from, and
+//! bundles that differ are rejected; exports read back bit for bit.
 
 use crate::program::{argument, folder, gauntlet, scores, trial, world_suite};
 use gauntlet::attack::PrepareContext;
@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 use tch::{Device, Tensor};
 
-/// A suite of one arena and two seeds, and the bundle that was made of it.
+/// A suite of one arena and two seeds, and its bundle.
 static MADE: LazyLock<Made> = LazyLock::new(|| {
     let home = folder("poison");
     let suite = world_suite(&home, 1, "[0, 1]", "clip = {}");
@@ -44,7 +44,7 @@ impl Made {
         trial(&self.suite, settings, &format!("poisoned/clip/seed-{seed}")).arena
     }
 
-    /// The poison of seed 0 made anew, and changed.
+    /// The poison of seed 0, made again and changed.
     fn write_changed(&self, name: &str, change: impl Fn(&mut Vec<Poisoned>, &Tensor)) -> PathBuf {
         let (arena, mut ground) = (self.arena(&[], 0), prepare(&self.arena(&[], 0), None).unwrap());
         let Poison { mut edits, pixels, .. } = ground.poison;
@@ -111,7 +111,7 @@ fn an_arena_or_seed_that_a_bundle_lacks_is_told_before_anything_is_trained() {
     }
 }
 
-/// The training images lie in the bundle; those of the test are stamped where it is used.
+/// The training images are in the bundle; the test images are stamped when they are used.
 #[test]
 fn a_bundle_is_refused_where_its_trigger_stamps_otherwise() {
     let home = folder("poison-trigger");
@@ -253,7 +253,7 @@ fn verify_tells_same_from_other_poison_from_damage() {
     let nothing = folder("poison-nothing");
     let ran = verify(&[&nothing]);
     assert!(ran.code == Some(2) && ran.stderr.contains("holds no poison"), "{ran:?}");
-    // Whole is not the same as what would be made here.
+    // An intact bundle may still differ from the poison that is made here.
     let ran = gauntlet(&["poison", "verify", argument(&pixel), "--files"]);
     assert!(ran.code == Some(0) && ran.stdout.contains(": intact: digest "), "{ran:?}");
 }
@@ -272,7 +272,7 @@ fn show_draws_a_row_for_each_edit() {
         (number(16), number(20))
     };
     // Two margins, three images of four times 32 pixels, 44 letters of 16; three lines of title,
-    // then a heading and three rows an attack.
+    // then a heading and three rows per attack.
     let (both, one) = (size(&[], "6 of 29 edits"), size(&["--attack", "badnet"], "3 of 29 edits"));
     assert_eq!(both.0, 48 + 3 * (128 + 24) + 44 * 16 + 48);
     assert_eq!((one.0, one.1), (both.0, 2 * 48 + (36 + 28 + 28) + 112 + 3 * (128 + 24)));
@@ -340,7 +340,7 @@ fn an_export_reads_back_bit_for_bit() {
     let truths = ["shards", "table"].map(|name| fs::read(out(name).join("truth.jsonl")).unwrap());
     assert!(truths[0] == truths[1], "one order, whatever the format");
 
-    // Nothing in a shard tells what is poison: its samples hold what any sample holds.
+    // Nothing in a shard reveals the poison: its samples have the same files as all others.
     let mut archive = tar::Archive::new(fs::File::open(out("shards/train/00000.tar")).unwrap());
     let mut members = BTreeMap::new();
     for member in archive.entries().unwrap().map(Result::unwrap) {
