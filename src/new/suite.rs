@@ -1,5 +1,5 @@
-//! `gauntlet new suite`: a suite for pairs of your own to start from, short enough to read. What it
-//! can find out of the data it writes down (form, columns); what it cannot, it says in a comment.
+//! `gauntlet new suite`: writes a short suite for your own pairs as a starting point. It contains
+//! the properties of the data that can be detected (format, columns), and comments for the others.
 
 use crate::say;
 use gauntlet::data::vocabulary;
@@ -9,17 +9,18 @@ use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 
-/// Names that tables give the column of paths, and the one of captions; the first that is there is taken.
+/// Common names of the columns of paths and of captions; the first that exists is used.
 const PATHS: [&str; 8] = ["image", "filepath", "path", "file", "filename", "image_path", "img_path", "file_name"];
 const CAPTIONS: [&str; 6] = ["caption", "title", "text", "captions", "description", "TEXT"];
 
-/// Longest header line of a table that is looked at.
+/// Maximum length of a table's header line.
 const HEADER: u64 = 1 << 16;
 
-/// Writes `path` for the pairs in `data`.
+/// Writes the suite `path` for the pairs in `data`.
 ///
 /// # Errors
-/// If the file is there already, or the data is neither a table with the two columns nor a folder of shards.
+/// If the file already exists, or the data is neither a table with the two columns nor a folder of
+/// shards.
 pub fn write(path: &Path, data: &Path, classes: &str) -> Result<()> {
     if path.exists() {
         return Err(Error::invalid(path.display().to_string(), "is there already; choose another name"));
