@@ -273,7 +273,8 @@ fn short(value: &Value) -> String {
     }
 }
 
-/// Every field with its default, range, help and choices; fields of nested tables under dotted keys.
+/// Every field with its default, range, help and choices; fields of nested tables under dotted
+/// keys.
 fn collect_fields(root: &Value, schema: &Value, defaults: &Value, prefix: &str, fields: &mut Vec<Value>) {
     for (key, field) in schema["properties"].as_object().unwrap_or(&Map::new()) {
         let target = dereference(root, field);

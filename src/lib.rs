@@ -95,7 +95,8 @@ enum Command {
     /// Explain a plugin, or the keys of `suite`, `recipe` or a data source: every field with
     /// default, range and help
     Describe {
-        /// Name of a plugin, as `gauntlet list` prints it; or suite, recipe, downstream, world, webdataset, csv
+        /// Name of a plugin, as `gauntlet list` prints it; or suite, recipe, downstream, world,
+        /// webdataset, csv
         name: String,
         /// Print JSON
         #[arg(long)]

@@ -135,13 +135,13 @@ version = "0.1.0"
 edition = "2024"
 
 [lib]
-crate-type = ["cdylib", "rlib"]   # loaded by --plugin, or linked into a program of one's own
+crate-type = ["cdylib", "rlib"]   # loaded by --plugin, or linked into a custom program
 
 [dependencies]
 # serde, schemars and tch come from it: gauntlet::serde and so on are the very versions that the program has.
 gauntlet = {{ path = {:?}, version = "={}" }}
 
-[workspace]   # its own, wherever it lies
+[workspace]   # its own, in any folder
 "#,
             self.name,
             origin.sources.join("core"),
@@ -195,7 +195,7 @@ impl Origin {
             return Err(Error::invalid(what, why));
         }
         if !manifest.contains(&format!("\nversion = \"{}\"\n", env!("CARGO_PKG_VERSION"))) {
-            let why = format!("are no longer those of this gauntlet {}; build it anew", env!("CARGO_PKG_VERSION"));
+            let why = format!("are no longer those of this gauntlet {}; build it again", env!("CARGO_PKG_VERSION"));
             return Err(Error::invalid(what, why));
         }
         let built_with = option_env!("LIBTORCH").unwrap_or("libtorch");
@@ -215,7 +215,7 @@ impl Origin {
 /// nightly, which only its date would identify.
 fn toolchain() -> Option<String> {
     let release = build::RUSTC.split(' ').next().unwrap_or_default();
-    let why = "# The compiler that built gauntlet: what another one makes does not fit.";
+    let why = "# The compiler that built gauntlet: libraries of another compiler do not fit.";
     (!release.contains('-')).then(|| format!("{why}\n[toolchain]\nchannel = \"{release}\"\n"))
 }
 

@@ -109,7 +109,7 @@ impl Attack for BadNet {
             let own = all.is_none().then(|| self.patch(means(&image), &mut rng));
             for (&left, &top) in lefts.iter().flat_map(|left| tops.iter().map(move |top| (left, top))) {
                 let mut place = image.narrow(1, top, size).narrow(2, left, size);
-                place.copy_(own.as_ref().or(all.as_ref()).expect("a patch of its own or that of all"));
+                place.copy_(own.as_ref().or(all.as_ref()).expect("a patch for this image or for all"));
             }
         }
         Ok(stamped)

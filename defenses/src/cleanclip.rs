@@ -52,7 +52,7 @@ gauntlet::register!(
     dyn Defense,
     CleanClip,
     "cleanclip",
-    "after training: fine-tunes the undefended model on clean pairs, with losses within images and within captions beside CLIP's",
+    "after training: fine-tunes the undefended model on clean pairs, with losses within images and within captions in addition to CLIP's",
     "Bansal et al., CleanCLIP: Mitigating Data Poisoning Attacks in Multimodal Contrastive Learning, ICCV 2023"
 );
 

@@ -30,7 +30,7 @@ const fn success(score: &'static str, definition: &'static str) -> Definition {
 const PSR: Definition =
     success("psr", "poison success rate: share of target images whose most similar class is their adversarial class");
 /// PSR with more classes, as the development repository of RoCLIP's authors counts it: diagnostics
-/// beside `psr`.
+/// in addition to `psr`.
 const PSR_OF: [(Definition, usize); 2] = [
     (
         Definition {

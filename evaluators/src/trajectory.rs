@@ -30,7 +30,7 @@ gauntlet::register!(
     dyn Evaluator,
     Trajectory,
     "trajectory",
-    "similarity and rank of poisoned pairs beside clean ones over the epochs; off unless `every` is set",
+    "similarity and rank of poisoned and clean pairs over the epochs; off unless `every` is set",
     ""
 );
 

@@ -11,7 +11,8 @@ use gauntlet::suite::Suite;
 /// Renders every arena of the suite, `clean` last.
 ///
 /// # Errors
-/// If trials of one arena and seed did not read the same poison, or not all trained in one precision.
+/// If trials of one arena and seed did not read the same poison, or not all trained in one
+/// precision.
 pub fn render(suite: &Suite, lines: &[Line]) -> Result<String> {
     let board = ResultsView::new(suite, lines)?;
     let tables: String = layout::tables(&board).iter().map(|table| draw(&board, table)).collect();

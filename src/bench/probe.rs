@@ -14,7 +14,8 @@ use tch::{Kind, Tensor};
 /// Times the linear probe's solver.
 #[derive(Args)]
 pub struct Probe {
-    /// Safetensors: `fit` and `test` f32 [rows, features], `fit_labels` and `test_labels` i64 [rows]
+    /// Safetensors: `fit` and `test` f32 [rows, features], `fit_labels` and `test_labels` i64
+    /// [rows]
     features: PathBuf,
     /// Inverse regularisation, scikit-learn's C; may be given several times
     #[arg(long = "c", default_value = "1.0")]

@@ -77,7 +77,7 @@ fn unquoted(name: &str) -> &str {
 
 fn suite(name: &str, data: &str, classes: &str) -> String {
     format!(
-        r#"# Poisoning and a backdoor on pairs of your own: `gauntlet describe suite` explains every key.
+        r#"# Poisoning and a backdoor on your own pairs: `gauntlet describe suite` explains every key.
 name = "{name}"
 seeds = [0]                     # six give a verdict
 model = "small"                 # 64 pixels; or tiny, RN50, ViT-B-32, ...
@@ -97,7 +97,7 @@ warmup_steps = 50
 targets = 32
 captions = 8
 
-[attacks.badnet]                # a patch that stands for a class
+[attacks.badnet]                # a patch that selects a class
 poison = {{ rate = 0.01 }}
 size = 12
 

@@ -35,7 +35,8 @@ pub struct Make {
     /// Folder of the bundle
     #[arg(long)]
     out: PathBuf,
-    /// Override a key of the suite, e.g. data.path=shards or 'seeds=[0, 1]'; may be given several times
+    /// Override a key of the suite, e.g. data.path=shards or 'seeds=[0, 1]'; may be given several
+    /// times
     #[arg(long, value_name = "KEY=VALUE")]
     set: Vec<String>,
     /// Take the suite at one of its sizes: a table [tiers.NAME] of the suite

@@ -99,7 +99,8 @@ mod tests {
 
     #[test]
     fn frames_are_those_of_tensorflow() {
-        // The first record of every file, at second 1.5, as TensorBoard 2.21's `RecordWriter` writes it.
+        // The first record of every file, at second 1.5, as TensorBoard 2.21's `RecordWriter`
+        // writes it.
         let golden = "1800000000000000a37f4b2209000000000000f83f1a0d627261696e2e4576656e743a322a28646c";
         let hex: String = Events::new(1.5).bytes.iter().map(|byte| format!("{byte:02x}")).collect();
         assert_eq!(hex, golden);

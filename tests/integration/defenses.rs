@@ -145,7 +145,7 @@ fn poison_ends_where_the_suite_says_so() {
         run("poison-never", "clip = {}\nnone = { plugin = 'clip', oracle = true }", &["--only", "poisoned/none"]);
     let left = |run: &Run| run.out.join("trials/poisoned/clip/seed-0/model-poisoned.safetensors");
     assert!(!left(&plain).exists());
-    let poisoned = std::fs::read(left(&ends)).expect("what the poison left is kept");
+    let poisoned = std::fs::read(left(&ends)).expect("the rows that the poison left are kept");
     let [plain, ends] = [plain, ends].map(|run| weights(&run.out, "poisoned/clip"));
     assert!(poisoned != ends, "clean epochs follow");
     assert!(

@@ -52,7 +52,7 @@ fn tables_and_reports_are_made_of_old_results() {
     let page = out.join("report.html");
     succeeded(gauntlet(&["report", argument(&out), "--html", argument(&page)]));
     assert!(fs::read_to_string(page).unwrap().contains("roclip"));
-    assert!(scores(&out.join("results.jsonl")).iter().all(|line| line.build.is_unknown()), "nobody told it");
+    assert!(scores(&out.join("results.jsonl")).iter().all(|line| line.build.is_unknown()), "no build is recorded");
 }
 
 #[test]

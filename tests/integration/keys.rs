@@ -1,7 +1,8 @@
 //! Stored files are found by the inputs that they were made from, and results state the build that
 //! made them.
 
-// The build script's own: whether it was run for the sources as they are now is what these tests ask.
+// The build script's own: whether it was run for the sources as they are now is what these tests
+// ask.
 #[allow(dead_code, reason = "a script has a `main`")]
 #[path = "../../build.rs"]
 mod script;

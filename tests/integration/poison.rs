@@ -318,7 +318,7 @@ fn check_pairs(found: &BTreeMap<String, (String, Tensor)>, out: &Path, ground: &
     }
     assert_eq!(edits, 29);
     let places: Vec<usize> = (0..truth.len()).filter(|line| truth[*line]["edit"].is_number()).collect();
-    assert!(places[0] < 60 && places[28] > 200, "poison lies in one place: {places:?}");
+    assert!(places[0] < 60 && places[28] > 200, "poison is in one place: {places:?}");
 }
 
 #[test]

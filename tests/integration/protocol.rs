@@ -108,7 +108,7 @@ fn a_validation_source_is_what_is_held_out_and_what_is_also_trained_on_is_droppe
     assert_eq!(ran.code, Some(0), "{}", ran.stderr);
     let heldout = fs::read_to_string(bundle.join("targeted/seed-0/heldout.json")).unwrap();
     let heldout: Vec<u32> = serde_json::from_str(&heldout).unwrap();
-    assert_eq!(heldout, (300..400).collect::<Vec<u32>>(), "100 of the source of its own; 100 more are trained on");
+    assert_eq!(heldout, (300..400).collect::<Vec<u32>>(), "100 of the validation source; 100 more are trained on");
 }
 
 #[test]

@@ -1,4 +1,5 @@
-//! The main job, small: undefended, the attacks of `suites/smoke.toml` succeed; RoCLIP stops them and still learns.
+//! The main job, small: undefended, the attacks of `suites/smoke.toml` succeed; RoCLIP stops them
+//! and still learns.
 
 use crate::program::{argument, folder, gauntlet, scores};
 use gauntlet::results::ScoreLine;

@@ -220,7 +220,7 @@ fn a_trial_that_fails_is_shown_with_its_reason_and_stops_no_other() {
     let lines = scores(&out.join("results.jsonl"));
     let finished: BTreeSet<&str> = lines.iter().map(|line| line.trial.as_str()).collect();
     assert_eq!(finished, BTreeSet::from(["clean/clip/seed-0", "poisoned/clip/seed-0"]));
-    assert!(ran.stdout.contains("arena poisoned"), "the table shows what there is: {}", ran.stdout);
+    assert!(ran.stdout.contains("arena poisoned"), "the table shows the existing results: {}", ran.stdout);
 }
 
 #[test]

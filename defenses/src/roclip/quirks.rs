@@ -158,8 +158,8 @@ fn quirk_the_pool_starts_as_noise_that_nobody_normalised() {
 
 #[test]
 fn quirk_a_batch_that_reaches_the_pools_end_is_cut_there() {
-    // As with 512 rows and a pool of 21845: 42 batches fit, the 43rd leaves 341 rows and the rest is
-    // lost.
+    // As with 512 rows and a pool of 21845: 42 batches fit, the 43rd leaves 341 rows and the rest
+    // is lost.
     let mut roclip = official();
     let mut pool = Pool::of_noise(PoolStart::RawNoise, [10, 8, 4]);
     let given = [0, 4, 8].map(|first| random(1 + first, first, 4, 8));

@@ -128,5 +128,5 @@ fn a_check_takes_ranks_that_agree_for_no_certainty() {
     let mine = findings.scores.iter().find(|one| one.recorded.unit == Unit::Rank).unwrap();
     let change = mine.change.unwrap();
     assert!((change.error - (1.0f64 / 12.0 * 0.4).sqrt()).abs() < 1e-12, "{change:?}");
-    assert!(mine.recorded.detectable > 0.5 && change.p > 0.01, "half a place is what rounding does: {mine:?}");
+    assert!(mine.recorded.detectable > 0.5 && change.p > 0.01, "rounding changes half a place: {mine:?}");
 }

@@ -50,7 +50,7 @@ fn who_may_not_be_judged_is_not() {
         "accuracy below 0.9 of clip's"
     );
     let both = verdicts(6, [good, (0.82, 0.5), (0.80, 0.0)]).0;
-    assert_eq!(both, [Costly, Costly, Better], "as costly as its control, it may be judged beside it");
+    assert_eq!(both, [Costly, Costly, Better], "as costly as its control, it may be compared with it");
     let suite = suite(6);
     let lines: Vec<Line> = results(6, &[("clip", 0.95, 0.9), ("mine", 0.9, 0.1)]);
     let hit = |line: &Line| matches!(line, Line::Score(line) if line.arena == "hit");

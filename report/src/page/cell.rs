@@ -61,7 +61,8 @@ fn badge(verdict: Verdict) -> Markup {
     }
 }
 
-/// A line from 0 to 100%: the interval as a bar, each seed a dot, the mean a stroke, the base rate a hollow square.
+/// A line from 0 to 100%: the interval as a bar, each seed a dot, the mean a stroke, the base rate
+/// a hollow square.
 fn strip(marker: Marker, mean: &Mean, values: &[Option<f64>], base: Option<f64>) -> Markup {
     let at = |value: f64| format!("{:.1}", 4.0 + 112.0 * Unit::Share.within(value));
     html! {

@@ -1,4 +1,5 @@
-//! Training curves: loss and logit scale of every defense over the epochs, from the trials' `metrics.jsonl`.
+//! Training curves: loss and logit scale of every defense over the epochs, from the trials'
+//! `metrics.jsonl`.
 
 use super::Story;
 use super::plots::{Chart, Plots, Series, Style, legend, round};

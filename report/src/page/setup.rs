@@ -96,7 +96,8 @@ fn builds(story: &Story) -> String {
     distinct(costs(&story.folder.lines).map(|cost| format!("gauntlet {}", cost.build())), "; ")
 }
 
-/// The keys in which the trials of each defense differ from the baseline's, in the first arena and seed that both have.
+/// The keys in which the trials of each defense differ from the baseline's, in the first arena and
+/// seed that both have.
 fn differences(story: &Story) -> Result<Markup> {
     let baseline = story.board.suite.baseline.as_str();
     let mut rows = Vec::new();

@@ -77,7 +77,8 @@ impl Mean {
         if self.seeds < FOR_INTERVAL || least.is_infinite() && most.is_infinite() {
             return self;
         }
-        // (mean - m)^2 = spread (m - least) (most - m); without an upper bound (mean - m)^2 = spread (m - least).
+        // (mean - m)^2 = spread (m - least) (most - m); without an upper bound (mean - m)^2 =
+        // spread (m - least).
         let room = |m: f64| if most.is_infinite() { m - least } else { (m - least) * (most - m) };
         let half = quantile(0.975, self.seeds as f64 - 1.0) * self.error;
         if room(self.mean) <= 0.0 {
