@@ -100,7 +100,7 @@ impl New {
         if folder.exists() {
             return Err(Error::invalid(
                 folder.display().to_string(),
-                "is there already; choose another name, or --path",
+                "already exists; choose another name, or --path",
             ));
         }
         let origin = Origin::find()?;
@@ -119,7 +119,7 @@ impl New {
         for (file, text) in own.into_iter().chain(around).chain(toolchain) {
             write(&folder.join(file), &text)?;
         }
-        say(&format!("{} is there. Next:\n\n    cd {}\n{}", folder.display(), folder.display(), self.commands()));
+        say(&format!("wrote {}. Next:\n\n    cd {}\n{}", folder.display(), folder.display(), self.commands()));
         Ok(ExitCode::SUCCESS)
     }
 

@@ -23,7 +23,7 @@ const HEADER: u64 = 1 << 16;
 /// shards.
 pub fn write(path: &Path, data: &Path, classes: &str) -> Result<()> {
     if path.exists() {
-        return Err(Error::invalid(path.display().to_string(), "is there already; choose another name"));
+        return Err(Error::invalid(path.display().to_string(), "already exists; choose another name"));
     }
     vocabulary::read(classes).map_err(|error| error.during("--classes"))?;
     let name = path.file_stem().map_or_else(|| "mine".into(), |stem| stem.to_string_lossy().into_owned());
@@ -31,7 +31,7 @@ pub fn write(path: &Path, data: &Path, classes: &str) -> Result<()> {
     fs::write(path, text).map_err(Error::io(path))?;
     let shown = path.display();
     say(&format!(
-        "{shown} is there. Next:\n\n    gauntlet run {shown} --out out/{name} --dry-run    # opens all that it names\n    \
+        "wrote {shown}. Next:\n\n    gauntlet run {shown} --out out/{name} --dry-run    # opens all files that it names\n    \
          gauntlet run {shown} --out out/{name}\n    gauntlet report out/{name}\n"
     ));
     Ok(())

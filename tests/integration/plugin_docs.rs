@@ -112,7 +112,7 @@ fn every_role_has_a_crate_to_start_from() {
         let all = ["src/lib.rs", "src/tests.rs", "suite.toml", "README.md", "Cargo.toml"].map(read).concat();
         assert!(!all.contains("gauntlet-example") && !all.contains("gauntlet_example"));
         let ran = gauntlet(&["new", role, &name, "--path", argument(home.path())]);
-        assert!(ran.code == Some(2) && ran.stderr.contains("is there already"), "{}", ran.stderr);
+        assert!(ran.code == Some(2) && ran.stderr.contains("already exists"), "{}", ran.stderr);
     }
     for (name, why) in
         [("My_Plugin", "kebab-case"), ("a--b", "kebab-case"), ("gauntlet-mine", "is taken"), ("core", "is taken")]
