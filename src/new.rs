@@ -98,10 +98,7 @@ impl New {
         check_name(&self.name)?;
         let folder = self.path.join(&self.name);
         if folder.exists() {
-            return Err(Error::invalid(
-                folder.display().to_string(),
-                "already exists; choose another name, or --path",
-            ));
+            return Err(Error::invalid(folder.display().to_string(), "already exists; choose another name, or --path"));
         }
         let origin = Origin::find()?;
         let Template { name: old, files } = template;

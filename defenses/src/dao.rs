@@ -4,45 +4,29 @@
 //! dimensionality (LID) around it. Like the released code of Huang et al. we average
 //! `LID log ratio`, where the DAO paper has `ratio ^ LID`.
 
-use crate::filter::{Kept, NEEDS, Steps, density_ratios, finite, nearest_others};
-use gauntlet::defense::{Needs, State};
-use gauntlet::{Defense, Phase, PlanContext, Result};
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
-use tch::{Device, Kind, Tensor};
+use crate::neighbours::{NeighbourFilter, OutlierScore, density_ratios};
+use gauntlet::Defense;
+use tch::{Kind, Tensor};
 
-/// Drops the images with the highest DAO score.
-#[derive(Debug, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct Dao {
-    /// Number of neighbours of each image.
-    #[schemars(range(min = 2))]
-    neighbours: i64,
-    /// Images among which neighbours are searched: chunks of about this size, drawn from all rows.
-    #[schemars(range(min = 32))]
-    reference: usize,
-    /// Share of the rows to drop.
-    #[schemars(range(min = 0.0, max = 0.9))]
-    drop: f64,
-    /// How long to train on the remaining rows.
-    steps: Steps,
-    #[serde(skip)]
-    kept: Kept,
-}
-
-impl Default for Dao {
-    fn default() -> Self {
-        Dao { neighbours: 16, reference: 1024, drop: 0.1, steps: Steps::Equal, kept: Kept::default() }
-    }
-}
+/// The DAO score.
+pub struct Dao;
 
 gauntlet::register!(
     dyn Defense,
-    Dao,
+    NeighbourFilter<Dao>,
     "dao",
     "before training: drops images that are outliers to the undefended model, weighted by the local dimensionality",
     "Huang et al., Detecting Backdoor Samples in Contrastive Language Image Pretraining, ICLR 2025"
 );
+
+impl OutlierScore for Dao {
+    /// Mean over the neighbours of their dimensionality times the logarithm of SLOF's ratio.
+    fn score(numbers: &Tensor, nearest: &Tensor) -> Tensor {
+        let around = dimensionality(nearest).index_select(0, &numbers.flatten(0, -1)).view_as(numbers);
+        let scores = around * density_ratios(numbers, nearest).log();
+        scores.mean_dim([1].as_slice(), false, Kind::Float)
+    }
+}
 
 /// Local intrinsic dimensionality by maximum likelihood (Amsaleg et al. 2015), from the distances
 /// to the nearest others `[rows, k]`. The logarithm is kept finite as in the released code.
@@ -52,37 +36,13 @@ fn dimensionality(nearest: &Tensor) -> Tensor {
     -(nearest.size()[1] as f64) * sum.reciprocal()
 }
 
-/// Mean over the `k` nearest others of their dimensionality times the logarithm of SLOF's ratio:
-/// `[rows]`.
-fn dao(image: &Tensor, k: i64) -> Tensor {
-    let (numbers, nearest) = nearest_others(image, k);
-    let around = dimensionality(&nearest).index_select(0, &numbers.flatten(0, -1)).view_as(&numbers);
-    let scores = around * density_ratios(&numbers, &nearest).log();
-    finite(&scores.mean_dim([1].as_slice(), false, Kind::Float))
-}
-
-impl Defense for Dao {
-    fn needs(&self) -> Needs {
-        NEEDS
-    }
-
-    fn plan(&mut self, _epoch: u32, bench: &PlanContext) -> Result<Vec<Phase>> {
-        self.kept.plan(bench, (self.drop, self.steps), self.reference, |pairs| dao(&pairs.image, self.neighbours))
-    }
-
-    fn state(&self) -> Result<State> {
-        Ok(self.kept.state())
-    }
-
-    fn restore(&mut self, state: State, _device: Device) -> Result<()> {
-        self.kept.restore(state)
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use super::Dao;
+    use crate::neighbours::outlier_scores;
+
     #[test]
     fn equals_pytorch() {
-        crate::golden::same("dao", |golden| super::dao(&golden["features"], 16));
+        crate::golden::same("dao", |golden| outlier_scores::<Dao>(&golden["features"], 16));
     }
 }

@@ -74,29 +74,3 @@ fn least(suspicion: &Tensor, drop: f64) -> Result<Vec<RowNumber>> {
     rows.sort_unstable();
     Ok(rows)
 }
-
-/// The `k` nearest others of each row: their numbers i64 `[rows, k]` and their Euclidean distances
-/// `[rows, k]`, nearest first.
-pub fn nearest_others(rows: &Tensor, k: i64) -> (Tensor, Tensor) {
-    let n = rows.size()[0];
-    let k = k.min(n - 1);
-    // Distances from sums of squares: if computed from products, the distance of equal rows is not
-    // 0.
-    let distances = Tensor::cdist(rows, rows, 2.0, 2);
-    let itself = Tensor::eye(n, (Kind::Bool, rows.device()));
-    let (nearest, numbers) = distances.masked_fill(&itself, f64::INFINITY).topk(k, 1, false, true);
-    (numbers, nearest)
-}
-
-/// A row's distance to its `k`-th neighbour, divided by the distance of each of its neighbours to
-/// their own `k`-th neighbour: `[rows, k]`. The inputs are the results of `nearest_others`.
-pub fn density_ratios(numbers: &Tensor, nearest: &Tensor) -> Tensor {
-    let last = nearest.select(1, -1);
-    last.unsqueeze(1) / last.index_select(0, &numbers.flatten(0, -1)).view_as(numbers)
-}
-
-/// Replaces values that are not finite, which come from coinciding rows, as the released code of
-/// DAO and SLOF does: such rows are the most suspicious.
-pub fn finite(suspicion: &Tensor) -> Tensor {
-    suspicion.nan_to_num(1000.0, 1000.0, 0.0)
-}

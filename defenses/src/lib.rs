@@ -13,6 +13,7 @@ mod fine_tune;
 #[cfg(test)]
 mod golden;
 mod local_outlier;
+mod neighbours;
 mod roclip;
 mod safeclip;
 mod strip;
