@@ -1,5 +1,5 @@
-//! A program of one's own: all that ships, and a plugin that is linked rather than loaded. `cargo
-//! run --release --example own -- list` shows its `frame` beside the others.
+//! A custom program: everything that ships, and a plugin that is linked instead of loaded.
+//! `cargo run --release --example own -- list` lists its `frame` with the others.
 
 use std::process::ExitCode;
 

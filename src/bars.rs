@@ -1,4 +1,4 @@
-//! Progress: bars for people, JSON lines from a trial to its suite.
+//! Progress: bars on a terminal, JSON lines from a trial to its suite.
 
 use gauntlet::Progress;
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
@@ -7,21 +7,21 @@ use std::collections::BTreeSet;
 use std::sync::Mutex;
 use std::time::Duration;
 
-/// One line from a trial to its suite.
+/// One line of progress from a trial to its suite.
 #[derive(Serialize, Deserialize)]
 pub struct ProgressLine {
-    /// Such as `canvas`, `look` or `train`.
+    /// The stage, such as `canvas`, `index` or `train`.
     pub stage: String,
     /// Units done.
     pub done: u64,
-    /// Units in all.
+    /// Units in total.
     pub total: u64,
     /// A remark, such as the loss.
     pub note: String,
 }
 
-/// Passes progress on as JSON lines on standard output. Remarks on the data are the suite's to
-/// make, which opened it first.
+/// Prints progress as JSON lines on standard output. It drops notes on the data, which the suite
+/// prints when it opens the data first.
 pub struct JsonLines;
 
 impl Progress for JsonLines {
@@ -30,14 +30,14 @@ impl Progress for JsonLines {
         println!("{}", serde_json::to_string(&report).expect("plain data"));
     }
 
-    /// What a trial says on standard error is kept beside it.
+    /// The suite keeps a trial's standard error beside it.
     fn tell(&self, line: &str) {
         eprintln!("{line}");
     }
 }
 
-/// A bar of its own, for one trial in this process or the preparation of a suite. Each remark on
-/// the data goes to standard error once.
+/// A single bar, for one trial in this process or the preparation of a suite. Each note on the data
+/// is printed to standard error once.
 pub struct Bar {
     bar: ProgressBar,
     said: Mutex<BTreeSet<String>>,
@@ -49,7 +49,7 @@ impl Bar {
         Bar { bar: ProgressBar::new(0).with_style(style()), said: Mutex::default() }
     }
 
-    /// Does something that prints, with the bar out of its way.
+    /// Runs something that prints, with the bar hidden.
     pub fn aside(&self, print: impl FnOnce()) {
         self.bar.suspend(print);
     }
@@ -71,7 +71,8 @@ impl Progress for Bar {
     }
 }
 
-/// A bar for data that nobody named, such as the world that a plan is timed on: remarks on it are dropped.
+/// A bar for data that the user did not name, such as the world that `plan` times: notes on it are
+/// dropped.
 pub struct BarAlone(Bar);
 
 impl BarAlone {
@@ -97,7 +98,7 @@ impl Drop for Bar {
     }
 }
 
-/// Puts a report onto a bar, under `prefix`.
+/// Shows a report in a bar, under `prefix`.
 pub fn show(bar: &ProgressBar, prefix: &str, report: &ProgressLine) {
     bar.set_prefix(prefix.to_string());
     bar.set_length(report.total);
@@ -105,7 +106,7 @@ pub fn show(bar: &ProgressBar, prefix: &str, report: &ProgressLine) {
     bar.set_message(report.note.clone());
 }
 
-/// Bars of a suite: one for all trials, one for each that runs.
+/// Bars of a suite: one for all trials, one for each running trial.
 pub struct SuiteBars {
     /// All bars together.
     pub all: MultiProgress,
@@ -113,7 +114,7 @@ pub struct SuiteBars {
 }
 
 impl SuiteBars {
-    /// Bars for so many trials, some of which are finished.
+    /// Bars for this many trials, some of which are finished.
     pub fn new(total: usize, finished: usize) -> Self {
         let all = MultiProgress::new();
         let template = "{prefix:>44} [{bar:24}] {pos}/{len} trials  {elapsed} elapsed, {msg}";
@@ -131,13 +132,13 @@ impl SuiteBars {
         bar
     }
 
-    /// A trial ended; `left` is the estimate for the others.
+    /// Records the end of a trial; `left` is the estimated time of the others.
     pub fn finished(&self, left: Duration) {
         self.overall.inc(1);
         self.overall.set_message(format!("about {} left", indicatif::HumanDuration(left)));
     }
 
-    /// Prints a line above the bars, or plainly where there is no terminal.
+    /// Prints a line above the bars, or to standard error if there is no terminal.
     pub fn say(&self, line: &str) {
         if self.all.is_hidden() { eprintln!("{line}") } else { self.all.suspend(|| eprintln!("{line}")) }
     }
@@ -156,6 +157,6 @@ fn style() -> ProgressStyle {
 }
 
 fn rate(state: &indicatif::ProgressState, text: &mut dyn std::fmt::Write) {
-    // A bar that cannot be drawn on is not worth an error.
+    // Failing to draw a bar is no error.
     let _ = write!(text, "{:.1}/s", state.per_sec());
 }

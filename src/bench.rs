@@ -1,5 +1,5 @@
-//! `gauntlet bench`: measurements on one device. What each measures lies in a file of its own in
-//! `bench/`; `bench/gpu.sh` (at the root) runs them all on a machine with a GPU.
+//! `gauntlet bench`: measurements on one device, one file each in `bench/`. `bench/gpu.sh` (at the
+//! root) runs all of them on a machine with a GPU.
 
 mod numerics;
 mod pool;
@@ -17,7 +17,7 @@ use std::process::ExitCode;
 use std::time::Instant;
 use tch::Device;
 
-/// Measures on a device.
+/// Measures numbers and speed on a device.
 #[derive(Args)]
 pub struct Bench {
     #[command(subcommand)]
@@ -37,7 +37,7 @@ pub struct Bench {
 #[derive(Subcommand)]
 enum What {
     /// Compare with the golden files of PyTorch, open_clip and torchvision, in fp32 and bf16; fails
-    /// where a tensor is off
+    /// if a tensor is off
     Numerics(numerics::Numerics),
     /// Time training steps of a model on random images and captions
     Step(step::Steps),
@@ -51,14 +51,14 @@ enum What {
 
 /// Where and how a measurement runs.
 struct Bed {
-    /// As a trial names it.
+    /// The device, named as in a trial.
     name: String,
     device: Device,
     threads: i32,
 }
 
 impl Bench {
-    /// Measures, prints what was found as JSON, and fails where a number is wrong.
+    /// Measures, prints the results as JSON, and fails if a number is wrong.
     pub fn run(self) -> Result<ExitCode> {
         let name = resolve_device(&self.device);
         let bed = Bed { device: parse_device(&name)?, name, threads: self.threads };
@@ -91,14 +91,14 @@ impl Bench {
 }
 
 impl Bed {
-    /// Waits until the device has done all it was given.
+    /// Waits until the device has finished its work.
     fn synchronize(&self) {
         if let Device::Cuda(number) = self.device {
             tch::Cuda::synchronize(number as i64);
         }
     }
 
-    /// Seconds that `body` takes until the device is done.
+    /// Seconds that `body` takes, including the device's work.
     fn time(&self, body: impl FnOnce() -> Result<()>) -> Result<f64> {
         self.synchronize();
         let clock = Instant::now();
@@ -108,12 +108,12 @@ impl Bed {
     }
 }
 
-/// Processes that wanted to run in the last minute; a measurement beside others is no measurement.
+/// Load average of the last minute: a measurement is invalid if other processes run.
 fn load_average() -> Option<f64> {
     std::fs::read_to_string("/proc/loadavg").ok()?.split(' ').next()?.parse().ok()
 }
 
-/// An empty folder that goes away with what is in it.
+/// An empty folder that is removed with its content on drop.
 fn scratch() -> Result<tempfile::TempDir> {
     tempfile::tempdir().map_err(Error::io(std::env::temp_dir()))
 }

@@ -1,5 +1,5 @@
-//! `gauntlet check`: a suite's results beside a recorded run of it, for continuous integration
-//! (docs/ci.md). `check/files.rs` writes what a CI service shows.
+//! `gauntlet check`: compares a suite's results with a recorded run of it, for continuous
+//! integration (docs/ci.md). `check/files.rs` writes the files for a CI service.
 
 mod files;
 
@@ -22,11 +22,13 @@ use std::process::ExitCode;
   gauntlet check out/recorded --record baseline.json
   gauntlet check out/now --against baseline.json --junit junit.xml --markdown summary.md
 
-Exit codes: 0 nothing has moved; 1 a score has moved by more than seeds explain, a trial failed, or the poison is another; 2 it cannot be told, or a
-mistake in what was asked. Scores that are equal to the last digit, seed by seed, are the same: pin seeds, threads and device. Of the others the means over
-seeds are compared, both ways, by a t test; a share is known to what its images allow, a rank to a place. All together are corrected by Holm, so that a
-run of unchanged code is stopped with a chance of 5% at most.
-A baseline says of each score how large a change it can see; smaller ones pass.")]
+Exit codes: 0 if no score has moved; 1 if a score has moved by more than seeds explain, a trial failed, or the poison differs; 2 if it
+cannot be decided, or the command is wrong.
+
+Scores that are equal to the last digit, seed by seed, are the same: pin seeds, threads and device. For other scores the means over
+seeds are compared by a two-sided t test; a share is known to the resolution of its images, a rank to a place. All tests are corrected
+together by Holm, so that a run of unchanged code fails with a chance of at most 5%. A baseline states for each score the change that
+it can detect; smaller changes pass.")]
 #[command(group(clap::ArgGroup::new("what").required(true).args(["against", "record"])))]
 pub struct Check {
     /// The folder given to `run` as --out
@@ -37,8 +39,8 @@ pub struct Check {
     /// Record this run as a baseline instead: 5 seeds or more, all finished
     #[arg(long, value_name = "FILE", conflicts_with_all = ["junit", "markdown", "tolerance", "all"])]
     record: Option<PathBuf>,
-    /// Changes of shares smaller than this do not count (0.05: five points of 100); default: every
-    /// change does that the seeds can show
+    /// Ignore changes of shares below this (0.05: five points of 100); default: every change counts
+    /// that the seeds can show
     #[arg(long, value_name = "SHARE")]
     tolerance: Option<f64>,
     /// Write every score as a test case, in JUnit's XML
@@ -47,16 +49,19 @@ pub struct Check {
     /// Write a summary in Markdown
     #[arg(long, value_name = "FILE")]
     markdown: Option<PathBuf>,
-    /// Print every score, not only those that are not the same
+    /// Print every score, including those that are the same
     #[arg(long)]
     all: bool,
 }
 
 impl Check {
-    /// Records, or compares and says so by the exit code.
+    /// Records a baseline, or compares and returns the exit code.
     pub fn run(self) -> Result<ExitCode> {
         if self.tolerance.is_some_and(|tolerance| !(0.0..=1.0).contains(&tolerance)) {
-            return Err(Error::invalid("--tolerance", "must lie within 0 and 1: a share, 0.05 for five points of 100"));
+            return Err(Error::invalid(
+                "--tolerance",
+                "must be a share from 0 to 1, such as 0.05 for five points of 100",
+            ));
         }
         let folder = Folder::read(&self.folder)?;
         if let Some(path) = &self.record {
@@ -80,7 +85,8 @@ impl Check {
 fn read(path: &Path) -> Result<Baseline> {
     let text = std::fs::read_to_string(path).map_err(Error::io(path))?;
     serde_json::from_str(&text).map_err(|error| {
-        let why = format!("is damaged, or no baseline that this gauntlet recorded ({error}); `--record` makes one");
+        let why =
+            format!("is damaged, or is not a baseline recorded by this gauntlet ({error}); make one with `--record`");
         Error::invalid(path.display().to_string(), why)
     })
 }
@@ -95,7 +101,7 @@ fn record(folder: &Folder, path: &Path) -> Result<ExitCode> {
         format!("{}: {} scores of {} seeds\n", path.display(), baseline.scores.len(), folder.suite.seeds.len());
     if let Some(middle) = shares.get(shares.len() / 2) {
         text += &format!(
-            "half of the shares can show a change of {} points or less; the least sharp:\n",
+            "half of the shares can detect a change of {} points or less; the least sensitive:\n",
             points(middle.detectable)
         );
     }
@@ -110,7 +116,7 @@ fn points(share: f64) -> String {
     if share < 1.0 { format!("{:.1}", share * 100.0) } else { "no (100)".into() }
 }
 
-/// What people read: what offends first.
+/// The text output: regressions first.
 fn text(findings: &Findings, all: bool) -> String {
     let mut table = grid(&HEADER);
     let shown = |checked: &&Checked| all || !matches!(checked.outcome, Outcome::Same | Outcome::Within);
@@ -128,11 +134,11 @@ fn text(findings: &Findings, all: bool) -> String {
 }
 
 const EXPLAINED: &str = "\
-change: of the mean over seeds, ± half its 95% interval, uncorrected; p: of no change, all scores corrected together; detectable: the true change that
-these seeds find with a chance of 97.5%. Shares in %, ranks and cosines as they are.
+change: change of the mean over seeds, ± half its 95% interval, uncorrected; p: of no change, all scores corrected together; detectable: the true change that
+these seeds find with a chance of 97.5%. Shares are in %; ranks and cosines are unscaled.
 ";
 
-/// Counts, and the verdict.
+/// The counts and the verdict.
 fn summary(findings: &Findings) -> String {
     let verdict = match findings.exit_code() {
         0 => "nothing has moved",
@@ -141,7 +147,7 @@ fn summary(findings: &Findings) -> String {
         _ => "could not tell",
     };
     format!(
-        "{verdict}: of {} scores {} the same to the last digit, {} within, {} moved or failed, {} could not be told",
+        "{verdict}: of {} scores {} the same to the last digit, {} within, {} moved or failed, {} undecided",
         findings.scores.len(),
         count(findings, |outcome| *outcome == Outcome::Same),
         count(findings, |outcome| *outcome == Outcome::Within),

@@ -1,4 +1,5 @@
-//! `gauntlet compare`: what the seeds of a suite allow to say of its defenses, and two trained models image by image.
+//! `gauntlet compare`: the differences between a suite's defenses that its seeds support, and two
+//! trained models image by image.
 
 use crate::grid::{align, grid};
 use crate::say;
@@ -20,20 +21,23 @@ use std::path::{Path, PathBuf};
   gauntlet compare out/demo
   gauntlet compare out/demo --models poisoned/clip/seed-10 poisoned/roclip/seed-10
 
-The seed is the unit: of each score that ranks (accuracy, attack success, downstream sets), a defense's value less that of the baseline, and of the defense's own controls, seed by seed, whose
-targets and held-out images both shared; 95% interval and p value by the paired t test. All verdicts of a suite together are corrected by Holm,
-so that any is false with a chance of 5%. The exact sign-flip test must reject at 5%, too; it is not corrected, since six seeds cannot go below 0.031. Fewer
-than 3 seeds give a range, fewer than 6 no verdict. Seeds that agree to the last image are not taken for certain: a share is known to a case, a rank to
-a place. In the clean arena an attack poisons nothing, and defenses are compared by what is no attack's. Where seeds fall in two camps a note says how many
-are broken. docs/statistics.md has the models and how well they hold. Cells whose attack failed the suite's gate, vacuous and costly rows get no verdict and
-say so.")]
+The seed is the unit. For each score that ranks (accuracy, attack success, downstream sets), a defense's value minus that of the
+baseline, and of the defense's own controls, is taken seed by seed: both share the seed's targets and held-out images. The 95% interval
+and p value are those of the paired t test. All verdicts of a suite are corrected together by Holm, so that the chance of any false
+verdict is 5%. The exact sign-flip test must also reject at 5%; it is not corrected, since six seeds cannot go below 0.031.
+
+Fewer than 3 seeds give a range, fewer than 6 no verdict. Seeds that agree to the last image are not taken as certain: a share is known
+to a case, a rank to a place. In the clean arena an attack poisons nothing, and defenses are compared only by scores that belong to no
+attack. If seeds fall into two camps, a note says how many are broken. Cells whose attack failed the suite's gate, vacuous rows and
+costly rows get no verdict and say so. docs/statistics.md has the models and how well they hold.")]
 pub struct Compare {
     /// The folder given to `run` as --out
     folder: PathBuf,
     /// Compare with this defense; default: the suite's baseline
     #[arg(long, value_name = "LABEL")]
     baseline: Option<String>,
-    /// Compare two trained models, image by image, by McNemar's exact test: ARENA/DEFENSE/seed-N of the folder, twice
+    /// Compare two trained models, image by image, by McNemar's exact test: ARENA/DEFENSE/seed-N of
+    /// the folder, twice
     #[arg(long, num_args = 2, value_name = "TRIAL", conflicts_with = "baseline")]
     models: Vec<PathBuf>,
     /// As JSON
@@ -42,7 +46,7 @@ pub struct Compare {
 }
 
 impl Compare {
-    /// Prints it.
+    /// Prints the comparison.
     pub fn run(self) -> Result<()> {
         let folder = Folder::read(&self.folder)?;
         if let [first, second] = &self.models[..] {
@@ -52,7 +56,7 @@ impl Compare {
         let reference = self.baseline.as_ref().unwrap_or(&folder.suite.baseline);
         let comparisons = judge::compare(&board, reference)?;
         if comparisons.is_empty() {
-            let why = "has no two rows with a score of the same seed yet; `gauntlet run` goes on";
+            let why = "has no two rows with a score of the same seed yet; continue with `gauntlet run`";
             return Err(Error::invalid(self.folder.display().to_string(), why));
         }
         let remarks = [remarks::controls(&comparisons), remarks::camps(&board, &comparisons)].concat();
@@ -72,7 +76,7 @@ impl Compare {
         text += &layout::foot(&board, &folder.lines);
         let verdicts = comparisons.iter().filter(|one| one.adjusted.is_some()).count();
         text += &format!(
-            "\n{verdicts} differences tested, p (Holm) corrected together; intervals and p (signs) are not. A verdict needs both p below 0.05. Shares in points of 100.\n\nwhat rows differ in\n"
+            "\n{verdicts} differences tested, p (Holm) corrected together; intervals and p (signs) are not. A verdict needs both p below 0.05. Shares in points of 100.\n\nkeys in which rows differ\n"
         );
         for ([ours, theirs], keys) in &recipes {
             text += &format!("  {ours} and {theirs}: {}\n", said(keys));
@@ -95,7 +99,7 @@ impl Compare {
         }
         align(&mut table, 1, 5);
         say(&format!(
-            "first: {}\nsecond: {}\n{table}\nMcNemar's exact test, of these two models and no others: it says nothing of other seeds of their defenses.\n",
+            "first: {}\nsecond: {}\n{table}\nMcNemar's exact test applies to these two models only, not to other seeds of their defenses.\n",
             first.display(),
             second.display()
         ));
@@ -165,7 +169,7 @@ fn recipes(folder: &Folder, comparisons: &[Comparison]) -> Result<Recipes> {
     Ok(recipes)
 }
 
-/// The trial of a row in the first seed that has one.
+/// The row's trial of the first seed that has one.
 fn first_trial(folder: &Folder, arena: &str, row: &str) -> Result<Option<Trial>> {
     folder.suite.seeds.iter().find_map(|seed| folder.trial(arena, row, *seed).transpose()).transpose()
 }

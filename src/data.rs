@@ -1,6 +1,6 @@
-//! `gauntlet data`: the downstream data sets. What they are, and how they are read, is in core's
-//! `downstream.rs`; here they are listed, fetched (`data/fetch.rs`, `data/unpack.rs`), checked
-//! image by image and shown (`data/sheet.rs`).
+//! `gauntlet data`: the downstream data sets. The crate data's `downstream.rs` defines and reads
+//! them; here they are listed, fetched (`data/fetch.rs`, `data/unpack.rs`), checked image by image
+//! and shown (`data/sheet.rs`).
 
 mod fetch;
 mod sheet;
@@ -17,31 +17,31 @@ use gauntlet::{Error, Progress, Result};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-/// What is done with data sets.
+/// Commands on data sets.
 #[derive(Subcommand)]
 pub enum Data {
-    /// Every set: what it is, its size, its measure, its licence and where it is described
+    /// List every set: title, size, measure, licence and home page
     List {
         /// As JSON, with the layout of each
         #[arg(long)]
         json: bool,
     },
-    /// Download a set from its authors, check it and unpack it; or say what to get by hand. A
-    /// download that was cut goes on
+    /// Download a set from its authors, check it and unpack it; or explain how to get it by hand.
+    /// An interrupted download continues
     Fetch {
         /// Name of the set, as `list` prints it
         name: String,
-        /// The folder that holds the sets' folders
+        /// The folder that contains the sets' folders
         #[arg(long)]
         to: PathBuf,
-        /// Take the files, by their names, from this address instead of the official one; their
-        /// checksums stay the published ones
+        /// Download the files, by their names, from this address instead of the official one; they
+        /// must still have the published checksums
         #[arg(long, default_value = "")]
         mirror: String,
     },
-    /// Open a set, decode every image of it, and name those that are bad or there twice
+    /// Open a set, decode every image of it, and list bad and duplicate images
     Verify(Place),
-    /// Write the embedded world as img2dataset's shards, captions only: pairs to try a suite on
+    /// Write the embedded world as img2dataset's shards with captions only: pairs to try a suite on
     World(world::WriteWorld),
     /// Draw images of a set, with their classes, onto one sheet
     Show {
@@ -50,10 +50,10 @@ pub enum Data {
         /// The sheet, a PNG file
         #[arg(long)]
         out: PathBuf,
-        /// How many images; they are taken evenly from all that there are
+        /// Number of images; they are taken evenly from the whole split
         #[arg(long, default_value_t = 60, value_parser = one_or_more::<usize>)]
         count: usize,
-        /// Of the train split, not of the test split
+        /// Show the train split instead of the test split
         #[arg(long)]
         fit: bool,
     },
@@ -64,9 +64,9 @@ pub enum Data {
 pub struct Place {
     /// Name of the set, as `list` prints it
     name: String,
-    /// Its folder, or the folder that holds it
+    /// Its folder, or the folder that contains it
     folder: PathBuf,
-    /// Take a set whose sizes or classes are not those published
+    /// Accept a set whose sizes or classes differ from the published ones
     #[arg(long)]
     allow_partial: bool,
     /// dtd: which of the ten partitions
@@ -105,7 +105,8 @@ impl Place {
 }
 
 impl Data {
-    /// Does it; the exit code is 1 if `verify` found bad images, or more copies than the published set may have.
+    /// Runs the command; the exit code is 1 if `verify` found bad images, or more copies than the
+    /// published set may have.
     pub fn run(self) -> Result<ExitCode> {
         match self {
             Data::List { json } => say(&list(json)),
@@ -129,15 +130,7 @@ fn list(json: bool) -> String {
     let mut table = Table::new();
     table.load_style(UTF8_HORIZONTAL_ONLY.row_separator(LineStyle::none()));
     table.set_content_arrangement(ContentArrangement::Dynamic);
-    table.set_header([
-        "name",
-        "what it is, and where from",
-        "classes",
-        "train split",
-        "test split",
-        "measure",
-        "licence",
-    ]);
+    table.set_header(["name", "title and home page", "classes", "train split", "test split", "measure", "licence"]);
     for about in downstream::all() {
         let [classes, fit, test] = [about.size.classes, about.size.fit, about.size.test].map(or_any);
         let measure = measure(about.metric);
@@ -145,7 +138,7 @@ fn list(json: bool) -> String {
         table.add_row([about.name, title.trim_end(), &classes, &fit, &test, measure, about.licence]);
     }
     format!(
-        "{table}\n\n`gauntlet data fetch NAME --to DIR` gets one; docs/datasets.md says how each folder must look.\n"
+        "{table}\n\n`gauntlet data fetch NAME --to DIR` downloads one; docs/datasets.md describes the layout of each folder.\n"
     )
 }
 
@@ -160,7 +153,7 @@ fn measure(metric: Metric) -> &'static str {
     }
 }
 
-/// Side of the canvases that `verify` makes: every image is decoded whole, whatever it is.
+/// Side of the canvases that `verify` makes: every image is decoded in full, whatever its size.
 const VERIFIED: u32 = 32;
 
 fn verify(set: &Set) -> Result<ExitCode> {
@@ -171,20 +164,21 @@ fn verify(set: &Set) -> Result<ExitCode> {
         identities.push(of_part);
         let counts = classes(items, set.classes.len());
         let (least, most) = (counts.iter().min().copied().unwrap_or(0), counts.iter().max().copied().unwrap_or(0));
-        text += &format!("{part}: {} images, {least} to {most} a class, {} bad\n", items.len(), found.len());
+        text += &format!("{part}: {} images, {least} to {most} per class, {} bad\n", items.len(), found.len());
         found.iter().for_each(|line| text += &format!("  {line}\n"));
         bad += found.len();
     }
     set.notes.iter().chain(&set.shared_names()).for_each(|note| text += &format!("note: {note}\n"));
     let repeats = Repeats::of(set, &identities[0], &identities[1])?;
     let told = repeats.told(&set.fit, &set.test);
-    // Of CIFAR, whose pixels are compared when it is opened, the notes say the same.
+    // The notes of CIFAR, whose pixels are compared when it is opened, contain the same line.
     told.iter().filter(|line| !set.notes.contains(line)).for_each(|line| text += &format!("copies: {line}\n"));
     say(&text);
     Ok(ExitCode::from(u8::from(bad > 0 || repeats.too_many())))
 }
 
-/// Images that cannot be decoded, and why, in the order of the set; and what each of all is known by.
+/// Images that cannot be decoded, with the reason, in the order of the set; and the identity of
+/// each image.
 fn look_at_all(part: &str, items: &Items) -> Result<(Vec<String>, Vec<Option<Identity>>)> {
     let (bar, mut bad, mut identities, mut done) = (Bar::new(), Vec::new(), Vec::new(), 0);
     ordered(0..items.len(), vec![|item| look_at(items, item); cores()], |(found, identity)| {
@@ -199,7 +193,7 @@ fn look_at_all(part: &str, items: &Items) -> Result<(Vec<String>, Vec<Option<Ide
 
 fn look_at(items: &Items, item: usize) -> (Option<String>, Option<Identity>) {
     let bad = items.canvas(item, VERIFIED).err().map(|why| format!("{}: {why}", items.name(item)));
-    // One that cannot even be read is among the bad ones.
+    // An image that cannot be read is also reported as bad.
     (bad, items.content(item).ok())
 }
 

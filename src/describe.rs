@@ -1,5 +1,5 @@
-//! `gauntlet list`, `gauntlet describe` and `gauntlet schema`: everything they say comes from the
-//! plugins' own structs and presets.
+//! `gauntlet list`, `gauntlet describe` and `gauntlet schema`. Their texts come from the plugins'
+//! structs and presets.
 
 use comfy_table::{ContentArrangement, LineStyle, Table, presets::UTF8_HORIZONTAL_ONLY};
 use gauntlet::data::{csv::Csv, webdataset::Webdataset, world::World};
@@ -13,7 +13,7 @@ use serde_json::{Map, Value, json};
 use std::fmt::Write;
 use std::path::Path;
 
-/// Every plugin, one line each.
+/// Lists every plugin, one line each.
 pub fn list(as_json: bool) -> Result<String> {
     let rows = [rows::<dyn Attack>()?, rows::<dyn Defense>()?, rows::<dyn Evaluator>()?].concat();
     if as_json {
@@ -33,7 +33,7 @@ pub fn list(as_json: bool) -> Result<String> {
         text += &format!("  {name:22} {summary}{from}\n");
         last = kind;
     }
-    Ok(text + "\n`gauntlet describe NAME` explains one; `gauntlet describe suite` the keys of a suite.\n")
+    Ok(text + "\n`gauntlet describe NAME` explains a plugin; `gauntlet describe suite` explains the keys of a suite.\n")
 }
 
 /// A plugin in the list.
@@ -43,7 +43,7 @@ struct Listed {
     name: &'static str,
     summary: &'static str,
     paper: &'static str,
-    /// Where it was loaded from; none for one that is linked.
+    /// The library that it was loaded from; `None` for a linked plugin.
     library: Option<&'static Path>,
 }
 
@@ -58,7 +58,7 @@ fn rows<T: Role + ?Sized>() -> Result<Vec<Listed>> {
     Ok(registry::all::<T>()?.into_iter().map(row).collect())
 }
 
-/// One plugin, or one part of a suite file.
+/// Describes one plugin, or one part of a suite file.
 pub fn describe(name: &str, as_json: bool) -> Result<String> {
     let part = |name: &'static str, summary: &'static str, schema: String| About {
         kind: "part",
@@ -72,7 +72,7 @@ pub fn describe(name: &str, as_json: bool) -> Result<String> {
         needs: Vec::new(),
         presets: Vec::new(),
     };
-    let recipe = part("recipe", "the table `[recipe]` of a suite: how every model is trained", schema_of::<Recipe>());
+    let recipe = part("recipe", "the table `[recipe]` of a suite: the training of every model", schema_of::<Recipe>());
     let parts = [
         part("suite", "the keys of a suite file", schema_of::<Suite>()),
         About { presets: recipe::preset::presets(), ..recipe },
@@ -81,7 +81,7 @@ pub fn describe(name: &str, as_json: bool) -> Result<String> {
         part("csv", "`[data]` with kind = \"csv\": a table of paths and captions", schema_of::<Csv>()),
         part(
             "downstream",
-            "a table `[downstream.LABEL]`: a set that models are measured on (`gauntlet data list`)",
+            "a table `[downstream.LABEL]`: a data set for evaluation (`gauntlet data list`)",
             schema_of::<DownstreamConfig>(),
         ),
     ];
@@ -110,7 +110,7 @@ pub fn schema() -> Result<String> {
     Ok(pretty(&suite::schema()?))
 }
 
-/// All that is to be said about a plugin or a part of a suite.
+/// The description of a plugin or a part of a suite.
 struct About {
     kind: &'static str,
     name: &'static str,
@@ -120,7 +120,7 @@ struct About {
     schema: String,
     defaults: Value,
     scores: Vec<Value>,
-    /// What a defense takes besides the data.
+    /// Inputs that a defense needs besides the data.
     needs: Vec<String>,
     presets: Vec<Preset>,
 }
@@ -129,8 +129,8 @@ fn words(needs: &Needs) -> Vec<String> {
     let mut words = Vec::new();
     match needs.undefended {
         Undefended::Unused => {}
-        Undefended::Reference => words.push("the undefended model, to look at the data with".into()),
-        Undefended::Start => words.push("the undefended model, to start from".into()),
+        Undefended::Reference => words.push("the undefended model, as reference model".into()),
+        Undefended::Start => words.push("the undefended model, as initial model".into()),
     }
     if needs.clean_pairs > 0.0 {
         let share = needs.clean_pairs < 1.0;
@@ -222,8 +222,8 @@ fn explain(field: &Value, text: &mut String) {
     }
 }
 
-/// The presets side by side: every key with its default and each preset's value; then the sources
-/// by number, and where each preset deviates.
+/// The presets side by side: every key with its default and each preset's value; then the numbered
+/// sources, and the deviations of each preset.
 fn compare(fields: &[Value], presets: &[Preset]) -> String {
     let mut sources: Vec<&str> = Vec::new();
     let mut table = Table::new();
@@ -245,8 +245,9 @@ fn compare(fields: &[Value], presets: &[Preset]) -> String {
         }
         table.add_row(row);
     }
-    let mut text =
-        format!("\n  Presets: `preset = \"NAME\"`; keys that are set beside it override.\n\n{table}\n\n  Sources:\n");
+    let mut text = format!(
+        "\n  Presets: `preset = \"NAME\"`; keys that are set in addition override it.\n\n{table}\n\n  Sources:\n"
+    );
     for (number, source) in sources.iter().enumerate() {
         let _ = writeln!(text, "  {:>4} {source}", format!("[{}]", number + 1));
     }
@@ -257,7 +258,7 @@ fn compare(fields: &[Value], presets: &[Preset]) -> String {
     text
 }
 
-/// A value as a table shows it: four figures of a number that has many.
+/// A value for a table: a number with many digits has four figures.
 fn short(value: &Value) -> String {
     match value {
         Value::String(text) if text.is_empty() => "(empty)".into(),
@@ -272,7 +273,8 @@ fn short(value: &Value) -> String {
     }
 }
 
-/// Every field with its default, range, help and choices; fields of nested tables under dotted keys.
+/// Every field with its default, range, help and choices; fields of nested tables under dotted
+/// keys.
 fn collect_fields(root: &Value, schema: &Value, defaults: &Value, prefix: &str, fields: &mut Vec<Value>) {
     for (key, field) in schema["properties"].as_object().unwrap_or(&Map::new()) {
         let target = dereference(root, field);
@@ -298,7 +300,7 @@ fn collect_fields(root: &Value, schema: &Value, defaults: &Value, prefix: &str, 
     }
 }
 
-/// The schema a field points to: its own, one elsewhere in the document, or the only real one of an optional field.
+/// The schema of a field: its own, a referenced one, or the only non-null one of an optional field.
 fn dereference<'a>(root: &'a Value, field: &'a Value) -> &'a Value {
     let optional =
         field["anyOf"].as_array().and_then(|choices| choices.iter().find(|choice| choice["$ref"].is_string()));

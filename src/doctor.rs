@@ -1,7 +1,8 @@
-//! `gauntlet doctor`: what this machine offers, what the program runs with, and what is wrong if something is.
+//! `gauntlet doctor`: reports the machine, the libraries that the program runs with, and any
+//! problems.
 //!
-//! [`examine`] gathers the facts, `diagnose` judges them and `Display` prints both. How libtorch's
-//! CUDA part is found is told in `torch/src/cuda.rs`.
+//! [`examine`] gathers the facts, `diagnose` judges them and `Display` prints both.
+//! `torch/src/cuda.rs` documents how libtorch's CUDA part is found.
 
 use gauntlet_torch::LIBTORCH_VERSION;
 use serde::Serialize;
@@ -9,7 +10,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::{env, fmt, fs, thread};
 
-/// The report as text for a person, or as JSON. Uses CUDA, so `gauntlet_torch::load_cuda` must have been called.
+/// The report as text, or as JSON. Uses CUDA, so `gauntlet_torch::load_cuda` must have been called.
 pub fn doctor(json: bool) -> String {
     let checkup = examine();
     if json {
@@ -19,16 +20,16 @@ pub fn doctor(json: bool) -> String {
     }
 }
 
-/// The facts, and what they mean.
+/// The facts, and the findings.
 #[derive(Debug, Serialize)]
 pub struct Checkup {
     /// Version of this program.
     pub gauntlet: &'static str,
-    /// The commit that it was built from; empty where it was built outside git.
+    /// The commit that it was built from; empty if it was built outside git.
     pub commit: &'static str,
     /// Whether its sources differed from that commit.
     pub dirty: bool,
-    /// Hash of its sources and of the versions of what it is built on.
+    /// Hash of its sources and of the versions of its dependencies.
     pub sources: &'static str,
     /// The tensor library.
     pub libtorch: Libtorch,
@@ -40,71 +41,71 @@ pub struct Checkup {
     pub threads: Threads,
     /// Graphics processors.
     pub gpu: Gpu,
-    /// What will not work as it is.
+    /// Things that will not work.
     pub problems: Vec<Finding>,
-    /// What works, but could be better.
+    /// Things that work, but could be better.
     pub advice: Vec<Finding>,
 }
 
 /// The libtorch that this process runs with.
 #[derive(Debug, Serialize)]
 pub struct Libtorch {
-    /// As it says itself.
+    /// Its own version string.
     pub version: Option<String>,
-    /// Its libtorch_cpu.so, links resolved.
+    /// Path of its libtorch_cpu.so, with links resolved.
     pub path: Option<String>,
-    /// Its libtorch_cuda.so, where one was found and loaded.
+    /// Path of its libtorch_cuda.so, if one was found and loaded.
     pub cuda: Option<String>,
-    /// Why a libtorch_cuda.so that was asked for or found is not loaded.
+    /// The reason why a requested or found libtorch_cuda.so is not loaded.
     pub cuda_error: Option<String>,
 }
 
 /// The processor.
 #[derive(Debug, Serialize)]
 pub struct Cpu {
-    /// As Linux names it.
+    /// The model name that Linux reports.
     pub model: Option<String>,
-    /// Those that this process may run on.
+    /// Number of cores that this process may run on.
     pub cores: usize,
     /// The vector instructions that libtorch uses here.
     pub instructions: Option<String>,
 }
 
-/// In bytes; a container's limit counts.
+/// In bytes; the limit of a container counts.
 #[derive(Debug, Serialize)]
 pub struct Memory {
-    /// All that there is.
+    /// The total.
     pub total: Option<u64>,
-    /// What could be had now, without swapping.
+    /// The memory that is available now, without swapping.
     pub available: Option<u64>,
 }
 
 /// Threads of tensor operations.
 #[derive(Debug, Serialize)]
 pub struct Threads {
-    /// What libtorch takes where a trial does not say.
+    /// libtorch's default, used if a trial does not set it.
     pub default: usize,
-    /// The variables that change how threads start, wait and are bound, as far as they are set.
+    /// The variables that are set and change how threads start, wait and are bound.
     pub environment: BTreeMap<&'static str, String>,
 }
 
 /// Graphics processors.
 #[derive(Debug, Serialize)]
 pub struct Gpu {
-    /// How many libtorch can use.
+    /// Number of GPUs that libtorch can use.
     pub usable: usize,
-    /// Those that the NVIDIA driver knows, by model.
+    /// The GPUs that the NVIDIA driver lists, by model.
     pub present: Vec<String>,
     /// Version of the NVIDIA driver.
     pub driver: Option<String>,
 }
 
-/// Something that should be otherwise, and how to get there.
+/// A problem or an advice, with its remedy.
 #[derive(Debug, PartialEq, Serialize)]
 pub struct Finding {
-    /// What is.
+    /// The problem.
     pub what: String,
-    /// What to do.
+    /// The remedy.
     pub cure: String,
 }
 
@@ -120,9 +121,9 @@ const WATCHED: [&str; 9] = [
     "LD_LIBRARY_PATH",
 ];
 
-/// Looks at the machine. Uses CUDA, so `gauntlet_torch::load_cuda` must have been called.
+/// Examines the machine. Uses CUDA, so `gauntlet_torch::load_cuda` must have been called.
 pub fn examine() -> Checkup {
-    // Asked again, it tells how the loading at start went.
+    // A second call returns the result of the load at start.
     let (cuda, cuda_error) = match gauntlet_torch::load_cuda() {
         Ok(path) => (path, None),
         Err(why) => (None, Some(why)),
@@ -171,10 +172,10 @@ fn diagnose(facts: &Checkup) -> (Vec<Finding>, Vec<Finding>) {
 }
 
 fn wrong_libtorch(libtorch: &Libtorch) -> Option<Finding> {
-    let version = libtorch.version.as_deref().unwrap_or("of unknown version");
+    let version = libtorch.version.as_deref().unwrap_or("an unknown version");
     (version != LIBTORCH_VERSION).then(|| Finding {
-        what: format!("the libtorch that runs is {version}, and gauntlet is written for {LIBTORCH_VERSION}"),
-        cure: "take the other one out of LD_LIBRARY_PATH, or run `make setup` and build again".into(),
+        what: format!("the running libtorch is {version}, but gauntlet needs {LIBTORCH_VERSION}"),
+        cure: "remove the other libtorch from LD_LIBRARY_PATH, or run `make setup` and build again".into(),
     })
 }
 
@@ -202,8 +203,8 @@ fn gpu_not_usable(facts: &Checkup) -> Option<Finding> {
             ),
         },
         Some(_) => Finding {
-            what: format!("libtorch's CUDA part is loaded, but it sees none of {}", gpu.present.join(", ")),
-            cure: "look at CUDA_VISIBLE_DEVICES, and at the driver (CUDA 13 needs 580 or newer)".into(),
+            what: format!("libtorch's CUDA part is loaded, but it finds none of {}", gpu.present.join(", ")),
+            cure: "check CUDA_VISIBLE_DEVICES, and the driver (CUDA 13 needs 580 or newer)".into(),
         },
     })
 }
@@ -218,7 +219,7 @@ fn too_many_threads(facts: &Checkup) -> Option<Finding> {
 
 fn memory() -> Memory {
     let (total, available) = (kilobytes("MemTotal"), kilobytes("MemAvailable"));
-    // Where the process sits in a container, its own limit lies here; "max" means that there is none.
+    // The container's limit, if the process runs in one; "max" means no limit.
     let Some(limit) = number("/sys/fs/cgroup/memory.max") else { return Memory { total, available } };
     let left = limit.saturating_sub(number("/sys/fs/cgroup/memory.current").unwrap_or(0));
     Memory { total: total.map(|n| n.min(limit)), available: available.map(|n| n.min(left)) }
@@ -277,7 +278,7 @@ impl fmt::Display for Checkup {
         }
         writeln!(f, ", sources {}", self.sources)?;
         writeln!(f, "libtorch  {}, {}", or_unknown(&libtorch.version), or_unknown(&libtorch.path))?;
-        writeln!(f, "CUDA      {}", libtorch.cuda.as_deref().unwrap_or("no libtorch_cuda.so is loaded"))?;
+        writeln!(f, "CUDA      {}", libtorch.cuda.as_deref().unwrap_or("no libtorch_cuda.so loaded"))?;
         write!(f, "CPU       {}, {} cores", or_unknown(&cpu.model), cpu.cores)?;
         writeln!(f, ", {}", cpu.instructions.as_deref().unwrap_or("instructions unknown"))?;
         write!(f, "GPU       {} usable", gpu.usable)?;
@@ -296,7 +297,7 @@ impl fmt::Display for Checkup {
                 writeln!(f, "{kind}: {what}\n  -> {cure}")?;
             }
         }
-        if self.problems.is_empty() { writeln!(f, "nothing is wrong") } else { Ok(()) }
+        if self.problems.is_empty() { writeln!(f, "no problems found") } else { Ok(()) }
     }
 }
 
@@ -320,7 +321,7 @@ mod tests {
         }
     }
 
-    /// The one thing that is found after `harm` was done to a healthy machine.
+    /// The only finding after `harm` was done to a healthy machine.
     fn found(harm: fn(&mut Checkup)) -> String {
         let mut facts = healthy();
         harm(&mut facts);

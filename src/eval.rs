@@ -1,6 +1,6 @@
-//! `gauntlet eval`: measures a checkpoint without training it. What a suite would say (model, sets,
-//! attacks) is said on the command line, or taken from a suite; from there on it is a trial like
-//! any other, less its training.
+//! `gauntlet eval`: measures a checkpoint without training it. Model, sets and attacks are given on
+//! the command line, or come from a suite. The result is a trial like any other, without the
+//! training.
 
 use crate::bars::Bar;
 use crate::scratch::Scratch;
@@ -22,10 +22,10 @@ use std::time::Duration;
 
 /// Measures a checkpoint.
 ///
-/// The weights are in open_clip's names: `model.safetensors` of a trial, a safetensors file of open_clip's, or what
-/// PyTorch saves of a table of tensors (`.pt`, `.pth`, `.bin`), alone or under `state_dict`. Such a file is read as
-/// data, and nothing in it is run. An `open_clip_config.json` beside the weights is held against the model that is
-/// named.
+/// The weights use open_clip's tensor names: `model.safetensors` of a trial, a safetensors file of
+/// open_clip, or a table of tensors saved by PyTorch (`.pt`, `.pth`, `.bin`), alone or under
+/// `state_dict`. PyTorch files are read as data; no code in them is run. An `open_clip_config.json`
+/// beside the weights is checked against --model.
 #[derive(Args)]
 #[command(after_help = "\
 Zero-shot and linear-probe accuracy of a checkpoint on two sets:
@@ -35,58 +35,61 @@ The same with a backdoor's success. CIFAR-10 has no mushroom, so the class is ad
   gauntlet eval --weights model.safetensors --model RN50 --downstream cifar10=data/cifar10 \\
       --attack badnet --class mushroom --set attacks.badnet.poison.target=mushroom --set attacks.badnet.place=centre
 
-With data, attacks, goals, sets and evaluators of a suite (its pairs must be there):
+With data, attacks, goals, sets and evaluators of a suite (its pairs must be on this machine):
   gauntlet eval --weights model.safetensors --suite suites/demo.toml --seed 10
 
-A set that a label does not name, and its options:
+A set whose label is not its name, with options:
   ... --downstream second=data/dtd --set downstream.second.set=dtd --set downstream.second.options.partition=2
 
-`gauntlet data list` names the sets, `gauntlet describe EVALUATOR` defines each score. The base rate of an attack's success is what a
-model that was trained without poison scores: give its weights, too, in a run of its own.")]
+`gauntlet data list` lists the sets, `gauntlet describe EVALUATOR` defines each score. The base rate of an attack's success is the
+score of a model that was trained without poison: measure its weights in a separate run.")]
 pub struct Eval {
-    /// Weights in open_clip's names: safetensors, or a table of tensors as PyTorch saves it
+    /// Weights in open_clip's names: safetensors, or a table of tensors saved by PyTorch
     #[arg(long)]
     weights: PathBuf,
-    /// Model: tiny, small, one of open_clip's by its name (RN50, RN50-quickgelu, ViT-B-32, ..; a wrong name lists all),
-    /// or a .json file in open_clip's form, such as the open_clip_config.json beside the weights. OpenAI's released
-    /// weights need the names in -quickgelu
+    /// Model: tiny, small, an open_clip model by name (RN50, RN50-quickgelu, ViT-B-32, ..; a wrong
+    /// name lists all), or a .json file in open_clip's form, such as the open_clip_config.json
+    /// beside the weights. OpenAI's released weights need the names in -quickgelu
     #[arg(long, required_unless_present = "suite")]
     model: Option<String>,
     /// A downstream set and its folder; may be given several times
     #[arg(long, value_name = "LABEL=FOLDER", required_unless_present = "suite")]
     downstream: Vec<String>,
     /// An attack whose success is measured, with its defaults; --set attacks.NAME.KEY=VALUE sets a
-    /// key. May be given several times; one of a library (--plugin) is named LIBRARY/NAME, and its
-    /// label is LIBRARY-NAME
+    /// key. May be given several times. An attack of a library (--plugin) is named LIBRARY/NAME,
+    /// and its label is LIBRARY-NAME
     #[arg(long, value_name = "NAME")]
     attack: Vec<String>,
-    /// A class that an attack may want and the first set does not have; may be given several times
+    /// A class that an attack may want and that the first set lacks; may be given several times
     #[arg(long, value_name = "NAME")]
     class: Vec<String>,
-    /// An evaluator; may be given several times. Default: those on downstream sets; with --suite those of the suite
+    /// An evaluator; may be given several times. Default: the evaluators of downstream sets; with
+    /// --suite those of the suite
     #[arg(long, value_name = "NAME")]
     evaluator: Vec<String>,
-    /// A suite whose data, attacks, sets and evaluators are taken; the other options come on top
+    /// A suite that provides data, attacks, sets and evaluators; the other options are applied on
+    /// top
     #[arg(long, conflicts_with_all = ["attack", "class"])]
     suite: Option<PathBuf>,
-    /// Seed of goals, stamps and held-out parts: for the success of an attack, the one that the
-    /// model was poisoned with. Default: with --suite that of the trial.json beside the weights, or
-    /// the suite's first; else 0
+    /// Seed of goals, stamps and held-out parts. To measure the success of an attack, use the seed
+    /// that the model was poisoned with. Default: with --suite that of the trial.json beside the
+    /// weights, or the suite's first; else 0
     #[arg(long)]
     seed: Option<u64>,
     /// Override a key, as in a suite file; may be given several times
     #[arg(long, value_name = "KEY=VALUE")]
     set: Vec<String>,
-    /// auto, cpu, cuda or cuda:N
+    /// Device: auto, cpu, cuda or cuda:N
     #[arg(long)]
     device: Option<String>,
     /// CPU threads of tensor operations
     #[arg(long, default_value_t = 1, value_parser = one_or_more::<i32>)]
     threads: i32,
-    /// Folder for scores and what belongs to them; default: none is kept
+    /// Folder for scores and the other files of a trial; default: no files are kept
     #[arg(long)]
     out: Option<PathBuf>,
-    /// Folder where image features are kept, so that measuring again costs no forward pass; default: `store` in --out
+    /// Folder where image features are kept, so that measuring again needs no forward pass;
+    /// default: `store` in --out
     #[arg(long)]
     store: Option<PathBuf>,
     /// Print lines as JSON instead of a table
@@ -94,11 +97,11 @@ pub struct Eval {
     json: bool,
 }
 
-/// What is measured unless a suite or the command line says otherwise.
+/// The evaluators that run unless a suite or the command line names others.
 const EVALUATORS: [&str; 3] = ["downstream-zero-shot", "linear-probe", "downstream-attack-success"];
 
 impl Eval {
-    /// Measures, and prints the scores.
+    /// Measures the checkpoint, and prints the scores.
     pub fn run(self) -> Result<ExitCode> {
         let scratch = Scratch::new(&std::env::temp_dir(), "gauntlet-eval-")?;
         let trial = self.trial(scratch.path())?;
@@ -118,7 +121,7 @@ impl Eval {
         drop(bar);
         if !lines.iter().any(|line| matches!(line, Line::Score(_))) {
             let named: Vec<&str> = trial.evaluators.iter().map(|evaluator| evaluator.label.as_str()).collect();
-            let why = "there was nothing to measure: attack success needs an --attack, a linear probe images of the train split";
+            let why = "found nothing to measure: attack success needs an --attack, a linear probe needs images of the train split";
             return Err(Error::invalid(format!("evaluators {}", named.join(", ")), why));
         }
         let scores = lines.iter().filter_map(|line| if let Line::Score(score) = line { Some(score) } else { None });
@@ -130,14 +133,14 @@ impl Eval {
         Ok(ExitCode::SUCCESS)
     }
 
-    /// The trial that the options describe, its training left out.
+    /// The trial that the options describe, without its training.
     fn trial(&self, scratch: &Path) -> Result<Trial> {
         let mut settings = Vec::new();
         let mut set = |key: &str, value: String| settings.push(format!("{key}={value}"));
         for (key, value) in [("model", &self.model), ("device", &self.device)] {
             value.iter().for_each(|value| set(key, quoted(value)));
         }
-        // Goals are drawn from the seed: with another one, an attack that works would seem to fail.
+        // Goals are drawn from the seed: with another seed, a working attack would seem to fail.
         let seed =
             self.seed.or_else(|| self.suite.is_some().then(|| self.trained_by().map(|trial| trial.arena.seed))?);
         seed.iter().for_each(|seed| set("seeds", format!("[{seed}]")));
@@ -169,8 +172,8 @@ impl Eval {
             Some(suite) => Suite::read(suite, &settings)?,
             None => self.own_suite(sets[0], settings, scratch)?,
         };
-        // The arena `clean`: nothing is poisoned, every goal is measured. What would be the defense
-        // is unknown; the weights are not.
+        // The arena `clean`: no attack poisons, every goal is measured. The defense is unknown, but
+        // the weights are given.
         let mut trial = suite.trials()?.swap_remove(0);
         trial.arena.name = "eval".into();
         trial.weights = PathBuf::new();
@@ -178,7 +181,8 @@ impl Eval {
         Ok(trial)
     }
 
-    /// A setting of an attack of a library: `attacks.mine/frame.size=3` is of the label that it has.
+    /// Whether a setting is of an attack of a library: `attacks.mine/frame.size=3` sets a key under
+    /// its label.
     fn relabelled(&self, setting: &str) -> String {
         let of = |attack: &&String| {
             setting.strip_prefix(&format!("attacks.{attack}")).is_some_and(|rest| rest.starts_with('.'))
@@ -187,7 +191,7 @@ impl Eval {
         named.map_or(setting.into(), |attack| setting.replacen(attack.as_str(), &label(attack), 1))
     }
 
-    /// The trial that trained the weights, where they still lie in its folder.
+    /// The trial that trained the weights, if they are still in its folder.
     fn trained_by(&self) -> Option<Trial> {
         let text = std::fs::read_to_string(self.weights.with_file_name("trial.json")).ok()?;
         serde_json::from_str(&text).ok()
@@ -196,7 +200,7 @@ impl Eval {
     /// A suite without training: goals are drawn from the first set's test images.
     fn own_suite(&self, first: (&str, &str), mut settings: Vec<String>, scratch: &Path) -> Result<Suite> {
         let (label, folder) = first;
-        // The pairs are read as the set is.
+        // The pairs are read in the same way as the set.
         let prefix = format!("downstream.{}.", key(label));
         let same: Vec<String> =
             settings.iter().filter_map(|s| s.strip_prefix(&prefix)).map(|s| format!("data.{s}")).collect();
@@ -210,9 +214,9 @@ impl Eval {
     }
 }
 
-/// What the weights were trained on decides which images are held out and which goals the poison
-/// had; with other data or another seed the scores of attacks are about goals that nobody poisoned
-/// for.
+/// Warns if the trial that trained the weights differs. It determines which images are held out and
+/// which goals the poison had; with other data or another seed, the scores of attacks are about
+/// goals that the model was not poisoned for.
 fn warn(ours: &Arena, theirs: &Arena) {
     let differs = [
         ("seed", ours.seed != theirs.seed),
@@ -223,20 +227,20 @@ fn warn(ours: &Arena, theirs: &Arena) {
     let differs: Vec<&str> = differs.iter().filter(|(_, differs)| *differs).map(|(what, _)| *what).collect();
     if !differs.is_empty() {
         eprintln!(
-            "warning: the trial.json beside these weights has other {}: attacks are measured here on goals that these weights may not have been \
+            "warning: the trial.json beside these weights differs in {}: attacks are measured on goals that these weights may not have been \
              poisoned for",
             differs.join(", ")
         );
     }
 }
 
-/// The label of an attack: its name, where a dash stands for the slash behind its library's, for a
+/// The label of an attack: its name, with a dash for the slash after its library's name, because a
 /// label may name a folder.
 fn label(attack: &str) -> String {
     attack.replace('/', "-")
 }
 
-/// A label is given once: two of one name would be one.
+/// Checks that each label is given once: a second one would replace the first.
 fn once(option: &str, labels: impl Iterator<Item = String>) -> Result<()> {
     let mut known = Vec::new();
     for label in labels {
@@ -248,18 +252,18 @@ fn once(option: &str, labels: impl Iterator<Item = String>) -> Result<()> {
     Ok(())
 }
 
-/// A key as TOML writes it.
+/// A key in TOML's syntax.
 fn key(name: &str) -> String {
     let is_bare = |c: char| c.is_ascii_alphanumeric() || "-_".contains(c);
     if !name.is_empty() && name.chars().all(is_bare) { name.into() } else { quoted(name) }
 }
 
-/// A string as TOML writes it.
+/// A string in TOML's syntax.
 fn quoted(text: &str) -> String {
     serde_json::to_string(text).expect("a string")
 }
 
-/// One row a score.
+/// One row per score.
 fn table<'a>(scores: impl Iterator<Item = &'a ScoreLine>) -> String {
     let mut table = Table::new();
     table.load_style(UTF8_HORIZONTAL_ONLY).set_content_arrangement(ContentArrangement::Disabled);

@@ -1,4 +1,4 @@
-//! Tables of one line a row, for commands that print findings.
+//! Tables with one line per row, for commands that print findings.
 
 use comfy_table::{CellAlignment, ContentArrangement, LineStyle, Table, TableStyle};
 
@@ -15,7 +15,7 @@ pub fn grid(header: &[impl ToString]) -> Table {
     table
 }
 
-/// Numbers to the right: so many columns from one on.
+/// Aligns `count` columns from `first` on to the right.
 pub fn align(table: &mut Table, from: usize, count: usize) {
     for column in table.column_iter_mut().skip(from).take(count) {
         column.set_cell_alignment(CellAlignment::Right);

@@ -1,4 +1,5 @@
-//! The commands of gauntlet: arguments in, one small file a command. `sweep.rs` runs a suite.
+//! The commands of gauntlet: parses the arguments; each command is one file. `sweep.rs` runs a
+//! suite.
 
 mod bars;
 mod bench;
@@ -31,11 +32,12 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::str::FromStr;
 
-/// Poisoning and backdoor attacks on CLIP pre-training, and the defenses against them, under identical conditions.
+/// Benchmark poisoning and backdoor attacks on CLIP pre-training, and defenses against them, under
+/// identical conditions.
 ///
 /// A suite (a TOML file) is a grid of trials: arenas (sets of attacks) x defenses x seeds. Every
-/// defense trains on byte-identical poison, in the same order, by the same recipe, and is measured
-/// the same way.
+/// defense trains on byte-identical poison, in the same order, with the same recipe, and is
+/// measured in the same way.
 #[derive(Parser)]
 #[command(
     name = "gauntlet",
@@ -53,63 +55,68 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Run a suite: every trial in its own process; finished trials are kept, interrupted ones go on
+    /// Run a suite, each trial in its own process; finished trials are kept, interrupted ones
+    /// continue
     Run(sweep::Run),
-    /// Say what a suite will cost and what it will be able to tell, before it runs
+    /// Estimate the cost of a suite and the differences that it can detect, before it runs
     Plan(plan::Plan),
-    /// Run or replay one resolved trial (`trial.json`, as a suite writes them)
+    /// Run or replay one resolved trial (`trial.json`, as written by a suite)
     Trial(trial::RunTrial),
     /// Measure a checkpoint without training: any weights in open_clip's names
     Eval(eval::Eval),
-    /// Print the table of a suite's results again, or write it as CSV, Markdown or LaTeX
+    /// Print the table of a suite's results, or write it as CSV, Markdown or LaTeX
     Table(table::ShowTable),
     /// Join the results of several machines into one folder
     Merge(merge::Merge),
     /// Write a suite's losses, trajectories and scores for TensorBoard
     Tensorboard(tensorboard::Tensorboard),
-    /// Say what the seeds of a suite allow to say of its defenses: better, worse, not distinguishable
+    /// Compare the defenses of a suite over its seeds: better, worse, not distinguishable
     Compare(compare::Compare),
     /// Compare a suite's results with a recorded run of it, for continuous integration
     Check(check::Check),
     /// Write a suite's results as one HTML page: tables, plots, images of the poison
     Report(report::Report),
-    /// Measure numbers and speed on a device; JSON on standard output
+    /// Measure numerics and speed on a device; prints JSON
     Bench(bench::Bench),
     /// List, fetch, check and show the downstream data sets
     #[command(subcommand)]
     Data(data::Data),
-    /// Poison as files: make, show, check, and export it with all of the training set
+    /// Make, show and check poison as files, and export it with the whole training set
     #[command(subcommand)]
     Poison(poison::Poison),
-    /// Say what lies in a run's store, and make room there
+    /// List the content of a run's store, and remove unused entries
     Store(store::Store),
     /// List attacks, defenses and evaluators
     List {
-        /// As JSON
+        /// Print JSON
         #[arg(long)]
         json: bool,
     },
-    /// Explain a plugin, or the keys of `suite`, `recipe` or a data source: every field with default, range and help
+    /// Explain a plugin, or the keys of `suite`, `recipe` or a data source: every field with
+    /// default, range and help
     Describe {
-        /// Name of a plugin, as `gauntlet list` prints it; or suite, recipe, downstream, world, webdataset, csv
+        /// Name of a plugin, as `gauntlet list` prints it; or suite, recipe, downstream, world,
+        /// webdataset, csv
         name: String,
-        /// As JSON
+        /// Print JSON
         #[arg(long)]
         json: bool,
     },
-    /// Print the JSON schema of suite files, for an editor: keys, help and ranges of every plugin that is here
+    /// Print the JSON schema of suite files, for an editor: keys, help and ranges of every
+    /// available plugin
     Schema,
-    /// Write a suite for your own pairs (docs/own-data.md), or a crate with a plugin of your own (docs/plugin.md)
+    /// Write a suite for your own pairs (docs/own-data.md), or a crate with your own plugin
+    /// (docs/plugin.md)
     New(new::New),
-    /// Say what this machine offers, and what is wrong with it
+    /// Report this machine's hardware and libraries, and any problems
     Doctor {
-        /// As JSON
+        /// Print JSON
         #[arg(long)]
         json: bool,
     },
 }
 
-/// What it was built from, as `build.rs` found it.
+/// The build information from `build.rs`.
 const BUILD: Build = Build {
     version: env!("CARGO_PKG_VERSION"),
     commit: env!("GAUNTLET_COMMIT"),
@@ -118,14 +125,15 @@ const BUILD: Build = Build {
     crates: env!("GAUNTLET_CRATES"),
 };
 
-/// The whole program, with the plugins that ship. Plugins of one's own are linked by calling
-/// something of their crate before.
+/// Runs the whole program, with the plugins that ship. To link custom plugins, call a function of
+/// their crate first.
 ///
-/// Whoever calls it sets no global allocator: plugins that are loaded free memory of the program, and it theirs.
+/// The caller must not set a global allocator: loaded plugins free memory of the program, and the
+/// program frees theirs.
 pub fn main() -> ExitCode {
     gauntlet_torch::keep_freed_memory();
     build::set(BUILD);
-    // Before anything touches CUDA: libtorch keeps the answer it finds first.
+    // Before anything uses CUDA: libtorch keeps the first answer that it finds.
     let cuda = gauntlet_torch::load_cuda();
     gauntlet_attacks::link();
     gauntlet_defenses::link();
@@ -184,7 +192,7 @@ fn run(command: Command) -> Result<ExitCode> {
     }
 }
 
-/// For the parser of arguments: a number that is not 0, where nothing would be done for none.
+/// An argument parser for numbers of at least 1, where 0 would do nothing.
 fn one_or_more<T>(text: &str) -> std::result::Result<T, String>
 where
     T: FromStr<Err: Display> + PartialOrd + From<u8>,
@@ -193,7 +201,7 @@ where
     if number < T::from(1) { Err("must be 1 or more".into()) } else { Ok(number) }
 }
 
-/// Prints to standard output. Whoever has stopped listening (`| head`) is no error.
+/// Prints to standard output. A closed pipe (`| head`) is no error.
 fn say(text: &str) {
     use std::io::Write;
     let _ = std::io::stdout().write_all(text.as_bytes());

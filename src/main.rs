@@ -1,5 +1,5 @@
-//! The `gauntlet` program. One of your own, with plugins of your own linked, is this file with a
-//! line more: `mine::link();`.
+//! The `gauntlet` program. To build a custom program with linked plugins, copy this file and add
+//! one line: `mine::link();`.
 
 use std::process::ExitCode;
 

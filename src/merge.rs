@@ -1,4 +1,4 @@
-//! `gauntlet merge`: results of one suite from several machines as one folder.
+//! `gauntlet merge`: joins the results of one suite from several machines in one folder.
 
 use crate::say;
 use clap::Args;
@@ -15,23 +15,24 @@ Six seeds on two machines:
   gauntlet merge out/one out/two --out out/demo
   gauntlet compare out/demo
 
-The suites may differ in seeds, arenas and defenses, which are joined (and in device, cache_gb and plan, which say how a machine runs them); every other
-key that differs is an error. All trials of an arena and seed must have read the same poison. Poison that differs in pixels alone, as another machine
-rounds it, other devices and other versions of gauntlet are warnings, which `table` repeats. A trial that is in two folders must have the same scores.
+The suites may differ in seeds, arenas and defenses, which are joined, and in device, cache_gb and plan, which only affect how a
+machine runs them. Any other key that differs is an error. All trials of an arena and seed must have read the same poison. The
+following differences are warnings, which `table` repeats: poison that differs only in pixels, as rounding on another machine can
+cause; other devices; other versions of gauntlet. A trial that is in two folders must have the same scores.
 
-Of each trial are kept trial.json, scores.jsonl, metrics.jsonl, trajectory.jsonl, cases.jsonl, bad_rows.jsonl and stderr.log: no weights, no store. The
-folder appears whole or not at all; those that were joined are left as they are.")]
+Each trial keeps trial.json, scores.jsonl, metrics.jsonl, trajectory.jsonl, cases.jsonl, bad_rows.jsonl and stderr.log, but no weights
+and no store. The folder appears complete or not at all; the source folders are left unchanged.")]
 pub struct Merge {
     /// Folders given to `run` as --out
     #[arg(required = true, num_args = 2.., value_name = "DIR")]
     folders: Vec<PathBuf>,
-    /// Folder for all of it, which must not be there yet
+    /// Folder for the joined results, which must not exist yet
     #[arg(long)]
     out: PathBuf,
 }
 
 impl Merge {
-    /// Joins them.
+    /// Joins the folders.
     pub fn run(self) -> Result<()> {
         let merged = merge(&self.folders, &self.out)?;
         for warning in &merged.warnings {

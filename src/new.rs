@@ -1,6 +1,6 @@
-//! `gauntlet new`: a crate of one's own with a plugin that works, for somebody to change. It is one
-//! of the crates in `examples/`, which the tests build, under another name; what surrounds it is
-//! made here, so that it builds anywhere on this machine and fits this program.
+//! `gauntlet new`: writes a crate with a working plugin as a starting point. It is one of the
+//! crates in `examples/`, which the tests build, under another name. The surrounding files are
+//! generated, so that it builds anywhere on this machine and fits this program.
 
 mod suite;
 
@@ -11,25 +11,26 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-/// Writes a crate with a plugin, or a suite for pairs of your own.
+/// Writes a crate with a plugin, or a suite for your own pairs.
 #[derive(Args)]
 #[command(after_help = "\
   gauntlet new suite mine.toml --data pairs.csv          # a table with a column of image paths and one of captions
-  gauntlet new suite mine.toml --data shards             # a folder that img2dataset left
+  gauntlet new suite mine.toml --data shards             # a folder of img2dataset's shards
   gauntlet new attack mine                               # a crate with an attack that builds and runs")]
 pub struct New {
     /// What to write
     role: Role,
-    /// Of a suite: its file. Of a plugin: name of the crate and of its folder, in kebab-case; a
+    /// For a suite: its file. For a plugin: name of the crate and of its folder, in kebab-case; a
     /// suite names its plugins NAME/...
     name: String,
-    /// Folder to write that in
+    /// Folder for the new file or crate
     #[arg(long, default_value = ".")]
     path: PathBuf,
-    /// Of a suite: the pairs, a CSV or TSV file or a folder of shards
+    /// For a suite: the pairs, a CSV or TSV file or a folder of shards
     #[arg(long, required_if_eq("role", "suite"))]
     data: Option<PathBuf>,
-    /// Of a suite: the classes that attacks aim at, a downstream set's by name or a class file (.json)
+    /// For a suite: the classes that attacks aim at, a downstream set's by name or a class file
+    /// (.json)
     #[arg(long, default_value = "imagenet")]
     classes: String,
 }
@@ -49,7 +50,7 @@ struct Template {
 }
 
 impl Role {
-    /// The crate that a plugin of this role starts from; none of a suite.
+    /// The example that a plugin of this role starts from; `None` for a suite.
     fn template(self) -> Option<Template> {
         Some(match self {
             Role::Suite => return None,
@@ -81,14 +82,14 @@ impl Role {
     }
 }
 
-/// Where this program came from: its sources, and the libtorch that it was built with.
+/// The origin of this program: its sources, and the libtorch that it was built with.
 struct Origin {
     sources: PathBuf,
     libtorch: PathBuf,
 }
 
 impl New {
-    /// Writes the crate and says what to do next.
+    /// Writes the crate and prints the next steps.
     pub fn run(self) -> Result<ExitCode> {
         let Some(template) = self.role.template() else {
             let data = self.data.as_deref().expect("clap asks for it");
@@ -97,10 +98,7 @@ impl New {
         check_name(&self.name)?;
         let folder = self.path.join(&self.name);
         if folder.exists() {
-            return Err(Error::invalid(
-                folder.display().to_string(),
-                "is there already; choose another name, or --path",
-            ));
+            return Err(Error::invalid(folder.display().to_string(), "already exists; choose another name, or --path"));
         }
         let origin = Origin::find()?;
         let Template { name: old, files } = template;
@@ -118,7 +116,7 @@ impl New {
         for (file, text) in own.into_iter().chain(around).chain(toolchain) {
             write(&folder.join(file), &text)?;
         }
-        say(&format!("{} is there. Next:\n\n    cd {}\n{}", folder.display(), folder.display(), self.commands()));
+        say(&format!("wrote {}. Next:\n\n    cd {}\n{}", folder.display(), folder.display(), self.commands()));
         Ok(ExitCode::SUCCESS)
     }
 
@@ -134,13 +132,13 @@ version = "0.1.0"
 edition = "2024"
 
 [lib]
-crate-type = ["cdylib", "rlib"]   # loaded by --plugin, or linked into a program of one's own
+crate-type = ["cdylib", "rlib"]   # loaded by --plugin, or linked into a custom program
 
 [dependencies]
 # serde, schemars and tch come from it: gauntlet::serde and so on are the very versions that the program has.
 gauntlet = {{ path = {:?}, version = "={}" }}
 
-[workspace]   # its own, wherever it lies
+[workspace]   # its own, in any folder
 "#,
             self.name,
             origin.sources.join("core"),
@@ -166,12 +164,12 @@ gauntlet = {{ path = {:?}, version = "={}" }}
     }
 }
 
-/// A crate's name that is a word of a plugin's name, too.
+/// Checks a crate's name, which is also part of the names of its plugins.
 fn check_name(name: &str) -> Result<()> {
     let wrong = |why: &str| Err(Error::invalid(format!("name `{name}`"), why));
     match () {
         () if !name.split('-').all(is_word) => wrong("must be kebab-case: lower-case words, digits, single dashes"),
-        // cargo would take one for the other, or for the standard library.
+        // cargo would confuse it with another crate, or with the standard library.
         () if ["core", "std", "alloc", "test", "proc-macro"].contains(&name) || name.starts_with("gauntlet") => {
             wrong("is taken by Rust or by gauntlet itself; choose another")
         }
@@ -194,7 +192,7 @@ impl Origin {
             return Err(Error::invalid(what, why));
         }
         if !manifest.contains(&format!("\nversion = \"{}\"\n", env!("CARGO_PKG_VERSION"))) {
-            let why = format!("are no longer those of this gauntlet {}; build it anew", env!("CARGO_PKG_VERSION"));
+            let why = format!("are no longer those of this gauntlet {}; build it again", env!("CARGO_PKG_VERSION"));
             return Err(Error::invalid(what, why));
         }
         let built_with = option_env!("LIBTORCH").unwrap_or("libtorch");
@@ -204,16 +202,17 @@ impl Origin {
             let why = format!("`make setup` in {} brings one", sources.display());
             return Err(Error::invalid("the libtorch that gauntlet was built with is gone", why));
         };
-        // Links are kept: another path to the same libtorch would have torch-sys built again.
+        // Links are not resolved: torch-sys would be built again for another path to the same
+        // libtorch.
         Ok(Origin { libtorch: sources.join(libtorch), sources })
     }
 }
 
-/// Names the compiler that built this program: no other one's libraries fit. Not a nightly, which
-/// only its date would name.
+/// The compiler that built this program: libraries of another compiler do not fit. `None` for a
+/// nightly, which only its date would identify.
 fn toolchain() -> Option<String> {
     let release = build::RUSTC.split(' ').next().unwrap_or_default();
-    let why = "# The compiler that built gauntlet: what another one makes does not fit.";
+    let why = "# The compiler that built gauntlet: libraries of another compiler do not fit.";
     (!release.contains('-')).then(|| format!("{why}\n[toolchain]\nchannel = \"{release}\"\n"))
 }
 

@@ -1,4 +1,5 @@
-//! `gauntlet plan`: what a suite will cost and what it will be able to tell, before anything of it runs.
+//! `gauntlet plan`: estimates the cost of a suite and the differences that it can detect, before it
+//! runs.
 
 use crate::bars::BarAlone;
 use crate::grid::{align, grid};
@@ -24,39 +25,40 @@ use std::path::PathBuf;
   gauntlet plan suites/demo.toml
   gauntlet plan suites/paper.toml --device cuda
 
-Each defense trains for all of its epochs, each shortened to a few steps, and a few images are evaluated, on a small part of the embedded world with the
-suite's own model, canvas and recipe. Reading the suite's own images is not in it, nor are captions longer than the world's or what grows with the data,
-as a pool does. What a suite can tell follows from its seeds and its images: a difference between two rows that is found with a chance of 80%.")]
+Trains each defense for all of its epochs, each shortened to a few steps, and evaluates a few images, on a small part of the embedded
+world with the suite's own model, canvas and recipe. The estimate does not include reading the suite's own images, captions longer
+than the world's, or costs that grow with the data, such as a pool. The detectable difference follows from the suite's seeds and
+images: a difference between two rows that is found with a chance of 80%.")]
 pub struct Plan {
     /// The suite, a TOML file
     suite: PathBuf,
     /// Override a key of the suite; may be given several times
     #[arg(long, value_name = "KEY=VALUE")]
     set: Vec<String>,
-    /// Run the suite at one of its sizes: a table [tiers.NAME] of it
+    /// Run the suite at one of its sizes: a table [tiers.NAME] of the suite
     #[arg(long, value_name = "NAME")]
     tier: Option<String>,
-    /// Reckon for this device: auto, cpu, cuda or cuda:N (the same as --set device=...)
+    /// Estimate for this device: auto, cpu, cuda or cuda:N (the same as --set device=...)
     #[arg(long)]
     device: Option<String>,
-    /// Steps of each epoch that are timed [default: 4; 1 where a step takes seconds]
+    /// Steps of each epoch to time [default: 4; 1 if a step takes seconds]
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
     steps: Option<u64>,
-    /// Time nothing: tell what can be told without it
+    /// Do not time anything: print only the parts that need no timing
     #[arg(long)]
     no_probe: bool,
 }
 
 type Timed = Result<(f64, f64), String>;
 
-/// What a probe found.
+/// The results of the probe.
 struct Rates {
-    /// Label of the defense; pairs a second that it trains at, and seconds that a step of any epoch
-    /// takes it, or why they could not be found.
+    /// Label of the defense, with the pairs per second of its training and the seconds per step
+    /// averaged over epochs, or the reason why it could not be timed.
     train: Vec<(String, Timed)>,
-    /// Images a second in evaluation.
+    /// Images per second in evaluation.
     evaluate: f64,
-    /// Rows of its batches, where they are not the suite's.
+    /// Batch size of the probe, which may be smaller than the suite's.
     batch: usize,
 }
 
@@ -79,10 +81,10 @@ impl Plan {
             trials.len()
         );
         match &size {
-            None => text += "what they cost cannot be told: `plan.rows` does not say how many pairs there are\n",
+            None => text += "cost unknown: set `plan.rows` to the number of pairs\n",
             Some(size) => {
                 text += &format!(
-                    "{} pairs to train on, {} held out; {} epochs of {} steps of {}: {} steps a trial, {} in all\n",
+                    "{} pairs to train on, {} held out; {} epochs of {} steps of {}: {} steps per trial, {} in all\n",
                     size.train,
                     size.heldout,
                     suite.recipe.epochs,
@@ -101,12 +103,13 @@ impl Plan {
         Ok(())
     }
 
-    /// Trains each defense for a few steps of every epoch: what a defense does depends on the epoch.
+    /// Trains each defense for a few steps of every epoch: the cost of a defense depends on the
+    /// epoch.
     fn probe(&self, suite: &Suite, trials: &[Trial]) -> Result<Rates> {
         let (home, stop, bar) = (scratch()?, stop_on_signals(), BarAlone::new());
         let (mut train, mut rates) = (Vec::new(), Vec::new());
         let first = &trials[0];
-        // A step of RN50 on a CPU takes a second for each row, and as long for each of few rows as of many.
+        // A step of RN50 on a CPU takes a second per row, for small and large batches alike.
         let small = first.device == "cpu" && first.model.vision_cfg.image_size >= 64;
         let batch = if small { first.recipe.batch.min(8) } else { first.recipe.batch };
         let steps = self.steps.map_or(if small { 1 } else { 4 }, |steps| steps as usize);
@@ -141,7 +144,7 @@ impl Plan {
             let lines = match probe.run(&home.path().join(label), &home.path().join("store"), &machine) {
                 Ok(lines) => lines,
                 Err(Error::Interrupted) => return Err(Error::Interrupted),
-                // A pool of so many captions, say, which so few pairs do not have.
+                // For example, a pool may need more captions than these few pairs have.
                 Err(error) => {
                     train.push((label.clone(), Err(error.chain())));
                     continue;
@@ -149,14 +152,14 @@ impl Plan {
             };
             let images = lines.iter().find_map(|line| if let Line::Score(score) = line { Some(score.n) } else { None });
             let cost = lines.iter().find_map(|line| if let Line::Cost(cost) = line { Some(cost) } else { None });
-            let cost = cost.ok_or_else(|| Error::invalid("plan", "the probe left no cost"))?;
-            // The world has somewhat more pairs than were asked for.
+            let cost = cost.ok_or_else(|| Error::invalid("plan", "the probe recorded no cost"))?;
+            // The world has slightly more pairs than requested.
             let size = Suite { data: probe.arena.data.clone(), heldout: share, ..suite.clone() }.size()?;
             let all = f64::from(first.recipe.epochs) * size.map_or(0, |size| size.train / batch as u64) as f64;
             train.push((label.clone(), Ok((cost.samples_per_second, cost.train_seconds / all))));
             rates.extend(images.map(|images| images as f64 / cost.evaluate_seconds));
         }
-        // The best: the others were held up by something.
+        // Take the best rate: others were slowed down.
         Ok(Rates { train, evaluate: rates.into_iter().fold(0.0, f64::max), batch })
     }
 }
@@ -165,13 +168,14 @@ fn scratch() -> Result<tempfile::TempDir> {
     tempfile::tempdir().map_err(Error::io(std::env::temp_dir()))
 }
 
-/// Hours, a row a defense.
+/// Hours, one row per defense.
 fn costs(suite: &Suite, size: &Size, probe: &Rates, trials: usize) -> String {
     let each = trials / suite.defenses.len();
-    // A step of few rows stands for its rows only.
+    // A step of a small batch accounts only for its own rows.
     let steps = size.all_steps() as f64 * suite.recipe.batch as f64 / probe.batch as f64;
     let evaluate = if probe.evaluate > 0.0 { size.images / probe.evaluate / 3600.0 } else { 0.0 };
-    let mut table = grid(&["defense", "pairs/s", "training, h a trial", "evaluation, h a trial", "trials", "h in all"]);
+    let mut table =
+        grid(&["defense", "pairs/s", "training, h per trial", "evaluation, h per trial", "trials", "h in all"]);
     let (mut sum, mut untimed) = (0.0, String::new());
     for (label, found) in &probe.train {
         let (rate, step) = match found {
@@ -194,12 +198,13 @@ fn costs(suite: &Suite, size: &Size, probe: &Rates, trials: usize) -> String {
         ]);
     }
     let mut text = format!("\n{table}\n{untimed}{sum:.2} hours, one trial at a time. Evaluation: ");
-    text += &format!("{:.0} images a trial at {:.0} a second.\n", size.images, probe.evaluate);
+    text += &format!("{:.0} images per trial at {:.0} per second.\n", size.images, probe.evaluate);
     if probe.batch != suite.recipe.batch {
         text += &format!("Timed with batches of {}, not {}.\n", probe.batch, suite.recipe.batch);
     }
     if !matches!(suite.data, DataConfig::World(_)) {
-        text += "Timed on the embedded world: reading the suite's own images, and longer captions, come on top.\n";
+        text +=
+            "Timed on the embedded world: reading the suite's own images, and longer captions, take additional time.\n";
     }
     text
 }
@@ -208,7 +213,8 @@ fn hours(value: f64) -> String {
     if value < 0.095 { format!("{value:.3}") } else { format!("{value:.1}") }
 }
 
-/// The difference that a suite finds with a chance of 80%, for its own number of seeds and some others.
+/// The difference that a suite finds with a chance of 80%, for its own number of seeds and some
+/// others.
 fn tells(suite: &Suite, size: Option<&Size>) -> String {
     let rows = suite.defenses.keys().filter(|label| !suite.is_oracle(label)).count().saturating_sub(1)
         + suite.defenses.values().filter(|row| row.get("of").is_some()).count();
@@ -222,7 +228,7 @@ fn tells(suite: &Suite, size: Option<&Size>) -> String {
     counts.sort_unstable();
     let header = counts.iter().map(|count| format!("{count} seeds"));
     let mut table =
-        grid(&[&["a difference's spread over seeds".to_string()][..], &header.collect::<Vec<_>>()].concat());
+        grid(&[&["spread of a difference over seeds".to_string()][..], &header.collect::<Vec<_>>()].concat());
     let mut add = |what: String, deviation: f64| {
         let cell = |count: &usize| {
             let points = 100.0 * deviation * decidable(*count, level);
@@ -239,7 +245,7 @@ fn tells(suite: &Suite, size: Option<&Size>) -> String {
         .collect();
     images.extend(size.map(|size| (format!("held out: {} images", size.heldout), size.heldout as f64)));
     for (what, n) in images {
-        // Two models that each take half of the images, without regard to each other.
+        // Two independent models that are each right on half of the images.
         let deviation = (0.5 / n).sqrt();
         add(format!("{what} alone: {:.1} points", 100.0 * deviation), deviation);
     }
@@ -249,7 +255,7 @@ fn tells(suite: &Suite, size: Option<&Size>) -> String {
     align(&mut table, 1, counts.len());
     let verdict = seeds_say(suite.seeds.len());
     format!(
-        "\nwhat it can tell: points of 100 between two rows that are found with a chance of 80%, about {verdicts} verdicts corrected together\n\
-         {table}\n{verdict}. What the images alone make is the least; how far seeds lie apart shows when they have run (`gauntlet compare`).\n"
+        "\ndetectable difference: points of 100 between two rows that are found with a chance of 80%, for about {verdicts} verdicts corrected together\n\
+         {table}\n{verdict}. The spread from the images alone is a lower bound; the spread of seeds is known after the run (`gauntlet compare`).\n"
     )
 }

@@ -1,6 +1,6 @@
-//! `gauntlet poison`: poison as files. A bundle (core's `poison/bundle.rs`) is made (`make.rs`),
-//! looked at (`show.rs`), made anew and compared (`verify.rs`), and written out with all of the
-//! training set for a trainer in any language (`export.rs`).
+//! `gauntlet poison`: poison as files. `make.rs` makes a bundle (core's `poison/bundle.rs`),
+//! `show.rs` draws its edits, `verify.rs` makes the poison again and compares it, and `export.rs`
+//! writes the whole training set for a trainer in any language.
 
 mod export;
 mod make;
@@ -17,22 +17,23 @@ use gauntlet::{Error, Progress, Result};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-/// What is done with poison.
+/// Commands on poison.
 #[derive(Subcommand)]
 pub enum Poison {
-    /// Make the poison of a suite's arenas and seeds as files: edits, images, what they were made
-    /// from. Nothing is trained
+    /// Make the poison of a suite's arenas and seeds as files: edits, images and the configuration
+    /// that they were made from. Nothing is trained
     Make(make::Make),
     /// Draw a sample of the edits, before and after, onto one sheet
     Show(show::Show),
-    /// Check that a bundle is whole, and that this machine makes the same poison, byte for byte
+    /// Check that a bundle is intact, and that this machine makes the same poison, byte for byte
     Verify(verify::Verify),
-    /// Write the whole poisoned training set for a trainer in any language, with images to judge its model by
+    /// Write the whole poisoned training set for a trainer in any language, with images to evaluate
+    /// its model
     Export(export::Export),
 }
 
 impl Poison {
-    /// Does it; `verify` gives an exit code of its own.
+    /// Runs the command; `verify` has its own exit codes.
     pub fn run(self) -> Result<ExitCode> {
         match self {
             Poison::Make(make) => make.run().map(|()| ExitCode::SUCCESS),
@@ -43,44 +44,46 @@ impl Poison {
     }
 }
 
-/// Where data lies on this machine.
+/// The location of the data on this machine.
 #[derive(Args)]
 struct Here {
-    /// Read the pairs as `[data]` of this suite says, not as poison.json does: the same pairs in another place
+    /// Read the pairs from the `[data]` of this suite instead of poison.json's: the same pairs in
+    /// another place
     #[arg(long)]
     suite: Option<PathBuf>,
-    /// Take that suite at one of its sizes: a table [tiers.NAME] of it
+    /// Take that suite at one of its sizes: a table [tiers.NAME] of the suite
     #[arg(long, value_name = "NAME")]
     tier: Option<String>,
     /// Override a key of that suite, e.g. data.path=shards; may be given several times
     #[arg(long, value_name = "KEY=VALUE")]
     set: Vec<String>,
-    /// Folder where canvases are kept for the next time, such as the `store` of a run's folder; default: none are
+    /// Folder where canvases are kept for the next time, such as the `store` of a run's folder;
+    /// default: none
     #[arg(long)]
     store: Option<PathBuf>,
 }
 
 impl Here {
-    /// The arena with its data as it is here.
+    /// The arena with its data on this machine.
     fn place(&self, arena: &Arena) -> Result<Arena> {
         let data = match &self.suite {
             Some(suite) => Suite::read_tier(suite, self.tier.as_deref(), &self.set)?.data,
             None if self.set.is_empty() => arena.data.clone(),
-            None => return Err(Error::invalid("--set", "changes keys of a suite: name it with --suite")),
+            None => return Err(Error::invalid("--set", "changes keys of a suite; name the suite with --suite")),
         };
         Ok(Arena { data, ..arena.clone() })
     }
 }
 
-/// A folder for canvases and whatever else can be made again: one that stays, or one that vanishes
-/// (but for lists that an error names).
+/// A folder for canvases and other files that can be made again: one that is kept, or a temporary
+/// one (of which only the lists that an error names are kept).
 struct Store {
     path: PathBuf,
     _scratch: Option<Scratch>,
 }
 
 impl Store {
-    /// The one that is named; otherwise one beside `beside`, whose disk has room for it.
+    /// The named folder; otherwise a temporary one beside `beside`, whose disk has room for it.
     fn new(named: Option<&Path>, beside: Option<&Path>) -> Result<Self> {
         if let Some(path) = named {
             std::fs::create_dir_all(path).map_err(Error::io(path))?;
@@ -92,7 +95,7 @@ impl Store {
         Ok(Store { path: scratch.path().to_path_buf(), _scratch: Some(scratch) })
     }
 
-    /// What attacks work with, on the best device that there is.
+    /// The context that attacks prepare in, on the best available device.
     fn workshop<'a>(&'a self, progress: &'a dyn Progress) -> Result<PrepareContext<'a>> {
         Ok(PrepareContext { store: &self.path, device: parse_device(&resolve_device("auto"))?, progress })
     }

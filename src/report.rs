@@ -1,4 +1,4 @@
-//! `gauntlet report`: what a suite's run left, as one HTML page to look at.
+//! `gauntlet report`: the results of a suite as one HTML page.
 
 use crate::bars::Bar;
 use crate::say;
@@ -14,8 +14,9 @@ use std::path::{Path, PathBuf};
 #[command(after_help = "\
   gauntlet report out/mine --html mine.html
 
-Scores with every seed, accuracy against attack success, training curves, what became of poisoned pairs, images of the poison and what the
-models take them for, cost and configuration. The page needs no network: send it to whom you like. It may be written while the suite runs.")]
+The page has scores with every seed, accuracy against attack success, training curves, the trajectory of poisoned pairs, images of the
+poison and the models' predictions for them, cost and configuration. It needs no network, so the file can be sent to others. The
+command also works while the suite runs.")]
 pub struct Report {
     /// The folder given to `run` as --out
     folder: PathBuf,
@@ -28,7 +29,7 @@ pub struct Report {
 }
 
 impl Report {
-    /// Writes it.
+    /// Writes the page.
     pub fn run(self) -> Result<()> {
         let folder = Folder::read(&self.folder)?;
         let out = self.html.clone().unwrap_or_else(|| self.folder.join("report.html"));

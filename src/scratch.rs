@@ -1,25 +1,25 @@
-//! A folder that vanishes with what is in it, but for the lists of rows that an error may have
-//! named: they must be there when the error is read.
+//! A temporary folder that is removed with its content, except the lists of rows that an error may
+//! have named: a user reads them after the error.
 
 use gauntlet::{Error, Result};
 use std::fs;
 use std::path::Path;
 use tempfile::TempDir;
 
-/// What the names of lists end in that lie beside the folder of a store that was not made.
+/// Suffix of the names of lists that are beside the folder of an incomplete store.
 const LIST: &str = ".dropped.jsonl";
 
 /// The folder.
 pub struct Scratch(Option<TempDir>);
 
 impl Scratch {
-    /// One in `place`, whose name begins with `prefix`.
+    /// Makes one in `place`, with a name that begins with `prefix`.
     pub fn new(place: &Path, prefix: &str) -> Result<Self> {
         let made = tempfile::Builder::new().prefix(prefix).tempdir_in(place);
         made.map(|folder| Scratch(Some(folder))).map_err(Error::io(place))
     }
 
-    /// Where it is.
+    /// The path of the folder.
     pub fn path(&self) -> &Path {
         self.0.as_ref().expect("it is taken only when this is dropped").path()
     }
@@ -35,8 +35,8 @@ impl Drop for Scratch {
     }
 }
 
-/// Removes all but the lists; whether one is there. What cannot be looked at is left to whoever
-/// removes the whole folder.
+/// Removes all files except the lists; returns whether there is one. A file that cannot be
+/// inspected is left; the removal of the whole folder handles it.
 fn clear(folder: &Path) -> bool {
     let entries: Vec<_> = fs::read_dir(folder).into_iter().flatten().flatten().collect();
     let mut kept = false;

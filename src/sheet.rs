@@ -5,33 +5,34 @@ use gauntlet::{Error, Result};
 use image::{Rgb, RgbImage};
 use std::path::Path;
 
-/// Side of a letter in pixels, before it is enlarged.
+/// Side of a letter in pixels, before enlargement.
 pub const LETTER: u32 = 8;
 
-/// How text is written.
+/// Style of a text.
 #[derive(Clone, Copy)]
 pub struct Ink {
-    /// How many times its size a letter has.
+    /// Enlargement of a letter.
     pub scale: u32,
     /// Red, green, blue.
     pub colour: [u8; 3],
-    /// Whether a line goes through it.
+    /// Whether the text is struck out.
     pub struck: bool,
 }
 
 /// Small black letters.
 pub const BLACK: Ink = Ink { scale: 1, colour: [0; 3], struck: false };
 
-/// A sheet of paper.
+/// A sheet of white paper.
 pub struct Sheet(RgbImage);
 
 impl Sheet {
-    /// White paper, in pixels.
+    /// A white sheet with this size in pixels.
     pub fn new(width: u32, height: u32) -> Self {
         Sheet(RgbImage::from_pixel(width, height, Rgb([255; 3])))
     }
 
-    /// Draws a canvas, planar RGB `3 * side * side` bytes, each of its pixels as a square of `scale` pixels.
+    /// Draws a canvas, planar RGB `3 * side * side` bytes; each of its pixels becomes a square of
+    /// `scale` pixels.
     pub fn image(&mut self, canvas: &[u8], side: u32, [left, top]: [u32; 2], scale: u32) {
         let area = (side * side) as usize;
         for (y, x) in (0..side * scale).flat_map(|y| (0..side * scale).map(move |x| (y, x))) {
@@ -65,14 +66,15 @@ impl Sheet {
         }
     }
 
-    /// Saves it.
+    /// Saves the sheet as a PNG file.
     pub fn save(&self, out: &Path) -> Result<()> {
         let saved = self.0.save_with_format(out, image::ImageFormat::Png);
         saved.map_err(|error| Error::invalid(out.display().to_string(), error.to_string()))
     }
 }
 
-/// Breaks a text into lines of so many letters at most: at blanks, or within a word that is longer than a line.
+/// Breaks a text into lines of at most so many letters: at blanks, or within a word that is longer
+/// than a line.
 pub fn wrap(text: &str, letters: usize) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
     for word in text.split_whitespace() {

@@ -1,4 +1,4 @@
-//! `gauntlet store`: what lies in a run's store, and how to make room there.
+//! `gauntlet store`: lists the content of a run's store, and removes unused entries.
 
 use crate::say;
 use clap::Args;
@@ -9,31 +9,31 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-/// Seconds of a day.
+/// Seconds per day.
 const DAY: u64 = 86_400;
 
-/// Lists what a store holds, and removes what nobody needs.
+/// Lists a store's entries, and removes unused ones.
 #[derive(Args)]
 #[command(after_help = "\
-A store holds what trials share: row indexes and canvases of the data, poison, undefended models, features of test images. All of it is made again
-when it is missing, so that pruning costs time and no result. What a process reads or writes is never removed, and nothing while a suite runs in the
-folder.")]
+A store contains files that trials share: row indexes and canvases of the data, poison, undefended models, features of test images. A
+missing file is made again, so pruning costs time but no result. Files that a process reads or writes are never removed, and nothing is
+removed while a suite runs in the folder.")]
 pub struct Store {
     /// Folder given to `run` as --out, or a store (--store)
     folder: PathBuf,
-    /// Remove what this build cannot use any more and what killed processes left
+    /// Remove entries that this build cannot use, and leftovers of killed processes
     #[arg(long)]
     prune: bool,
-    /// With --prune: remove also what was not used for so many days
+    /// With --prune: also remove entries that were not used for N days
     #[arg(long, value_name = "N", requires = "prune")]
     unused_days: Option<u64>,
-    /// With --prune: say what would be removed, and remove nothing
+    /// With --prune: only print what would be removed
     #[arg(long, requires = "prune")]
     dry_run: bool,
 }
 
 impl Store {
-    /// Prints the list, or what was removed.
+    /// Prints the list, or the removed entries.
     pub fn run(self) -> Result<()> {
         let inner = self.folder.join("store");
         let store = if inner.is_dir() { inner } else { self.folder.clone() };
@@ -72,7 +72,7 @@ impl Store {
     }
 }
 
-/// Makes sure that no suite runs in the folder that a store belongs to.
+/// Locks the run that a store belongs to, so that no suite runs in its folder.
 fn of_run(store: &Path) -> Result<Option<Lock>> {
     match store.parent() {
         Some(out) if store.ends_with("store") && out.join("lock").is_file() => {
@@ -94,13 +94,13 @@ fn tell(found: &[Stored]) -> Result<()> {
     Ok(())
 }
 
-/// Name, size, age and what it is.
+/// Name, size, age and description of an entry.
 fn line(entry: &Stored, state: State) -> String {
     let name = entry.path.file_name().unwrap_or_default().to_string_lossy();
     let about = match (entry.of.as_str(), entry.state) {
-        ("", State::Part) => "what a process began",
+        ("", State::Part) => "an unfinished entry of a process",
         ("", State::List) => "rows that cannot be used",
-        ("", _) => "says not what it is of",
+        ("", _) => "without a description",
         (words, _) => words,
     };
     let other = if state == State::Foreign { "  (of another build)" } else { "" };

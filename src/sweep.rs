@@ -1,5 +1,5 @@
-//! `gauntlet run`: a suite as a grid of child processes. A panic, an out-of-memory kill or an abort
-//! costs one trial. `sweep/folder.rs` is what may lie in its folder before.
+//! `gauntlet run`: runs a suite as a grid of child processes, so that a panic, an out-of-memory
+//! kill or an abort costs one trial. `sweep/folder.rs` checks the existing content of its folder.
 
 mod folder;
 
@@ -32,36 +32,38 @@ use std::time::{Duration, Instant};
 pub struct Run {
     /// The suite, a TOML file (`gauntlet describe suite` explains its keys)
     suite: PathBuf,
-    /// Folder for results, trials and what they share; run the same command again to go on
+    /// Folder for results, trials and the files that they share; run the same command again to
+    /// continue
     #[arg(long)]
     out: PathBuf,
-    /// Trials at a time; 0: as many as the cores have room for, one on a GPU
+    /// Number of concurrent trials; 0: as many as the cores allow, one on a GPU
     #[arg(long, default_value_t = 0)]
     jobs: usize,
-    /// Threads per trial that read batches ahead; changes nothing but the speed
+    /// Threads per trial that read batches ahead; affects only the speed
     #[arg(long, default_value_t = 1)]
     workers: usize,
-    /// Run only trials whose name (arena/defense/seed-N) contains this; given several times, any of them
+    /// Run only trials whose name (arena/defense/seed-N) contains this; may be given several times
+    /// to run any of them
     #[arg(long, value_name = "TEXT")]
     only: Vec<String>,
     /// Override a key of the suite, e.g. recipe.epochs=3, data.path=shards or 'seeds=[0, 1]'; may
     /// be given several times
     #[arg(long, value_name = "KEY=VALUE")]
     set: Vec<String>,
-    /// Run the suite at one of its sizes: a table [tiers.NAME] of it
+    /// Run the suite at one of its sizes: a table [tiers.NAME] of the suite
     #[arg(long, value_name = "NAME")]
     tier: Option<String>,
     /// Run on this device: auto, cpu, cuda or cuda:N (the same as --set device=...)
     #[arg(long)]
     device: Option<String>,
-    /// Say what would run, what it would cost and what would fail, and run nothing: what the suite names is opened, the
-    /// rows that its attacks ask for are looked for, its schedule is held against them. The exit code is 2 if something
-    /// would fail
+    /// Print which trials would run, their cost and their errors, and run nothing: data and files
+    /// that the suite names are opened, the rows that its attacks need are searched for, and its
+    /// schedule is checked against them. The exit code is 2 if a trial would fail
     #[arg(long)]
     dry_run: bool,
 }
 
-/// How a trial of the suite stands.
+/// The state of a trial of the suite.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     Finished,
@@ -70,7 +72,7 @@ enum State {
 }
 
 impl Run {
-    /// Runs what is not finished, prints the table, and fails if a trial did.
+    /// Runs the unfinished trials, prints the table, and fails if a trial did.
     pub fn run(mut self) -> Result<ExitCode> {
         self.set.extend(self.device.iter().map(|device| format!("device={device}")));
         let suite = Suite::read_tier(&self.suite, self.tier.as_deref(), &self.set)?;
@@ -86,7 +88,7 @@ impl Run {
             ));
         }
         if !self.dry_run {
-            // What is missing is told before anything is trained.
+            // Report missing data before any training.
             drop(Downstream::open_all(&suite.downstream)?);
         }
         let stop = stop_on_signals();
@@ -101,7 +103,7 @@ impl Run {
             say(&suite.estimate(trials.len(), left, self.measured()?)?);
             return rehearse(&suite, &trials.iter().filter(|trial| self.wants(&trial.name())).collect::<Vec<_>>());
         }
-        // Those of trials that were killed between their scores and this.
+        // Clean up trials that were killed between writing their scores and this.
         trials.iter().try_for_each(|trial| trial.tidy(&self.folder(trial)))?;
         std::fs::create_dir_all(self.out.join("store")).map_err(Error::io(&self.out))?;
         let before = folder::results(&self.out)?;
@@ -125,7 +127,7 @@ impl Run {
         Ok(if failures.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(1) })
     }
 
-    /// How fast finished trials trained.
+    /// The training speed of finished trials.
     fn measured(&self) -> Result<Option<Measured>> {
         let lines = folder::results(&self.out)?;
         let rate = |line: &Line| if let Line::Cost(cost) = line { Some(cost.samples_per_second) } else { None };
@@ -142,7 +144,7 @@ impl Run {
         self.out.join("trials").join(trial.name())
     }
 
-    /// A folder that holds another trial is an error before anything runs.
+    /// Reports a folder that contains another trial before anything runs.
     fn state(&self, trial: &Trial) -> Result<State> {
         let folder = self.folder(trial);
         if !folder.join("trial.json").exists() {
@@ -163,8 +165,8 @@ impl Run {
                 return Err(Error::Interrupted);
             }
             let store = self.out.join("store");
-            // What was loaded may abort, which must not cost the suite: it runs in the trials only,
-            // which then poison for themselves.
+            // A loaded library may abort, which must not stop the suite. It is used only in the
+            // trials, which then make their own poison.
             match !origin::used(&trial.arena.attacks).is_empty() {
                 true => drop(trial.open_data(&store, &machine)?),
                 false => drop(trial.prepare(&store, &machine)?),
@@ -173,7 +175,8 @@ impl Run {
         Ok(())
     }
 
-    /// Runs the trials, `jobs` at a time. Returns the failed ones with the last lines of what they said.
+    /// Runs the trials, `jobs` at a time. Returns the failed ones with the last lines of their
+    /// messages.
     fn run_all(
         &self,
         trials: &[Trial],
@@ -228,7 +231,8 @@ impl Run {
         results::write_lines(&self.out.join("results.jsonl"), &folder::gather(&self.out, trials, before)?)
     }
 
-    /// Runs one trial in a child process; its progress goes to a bar, what it says on standard error to `stderr.log`.
+    /// Runs one trial in a child process: its progress is shown in a bar, its standard error is
+    /// written to `stderr.log`.
     fn run_child(&self, trial: &Trial, bars: &SuiteBars, stop: &AtomicBool) -> Result<()> {
         let folder = self.folder(trial);
         std::fs::create_dir_all(&folder).map_err(Error::io(&folder))?;
@@ -248,14 +252,14 @@ impl Run {
         }
         let said = std::fs::read_to_string(&log).map_err(Error::io(&log))?;
         let last = last_lines(&said).replace('\n', "\n  ");
-        // One that was aborted could not say by whom.
+        // An aborted process cannot name the library that caused it.
         let libraries = trial.libraries.iter().map(|library| format!(", with plugins of {}", library.file));
         let status = status.to_string() + &libraries.collect::<String>();
         Err(Error::invalid(status, format!("the last lines of {}:\n  {last}", log.display())))
     }
 }
 
-/// Says what would fail, item by item.
+/// Prints what would fail, item by item.
 fn rehearse(suite: &Suite, trials: &[&Trial]) -> Result<ExitCode> {
     let scratch = Scratch::new(&std::env::temp_dir(), "gauntlet-dry-run-")?;
     let bar = Bar::new();
@@ -266,7 +270,8 @@ fn rehearse(suite: &Suite, trials: &[&Trial]) -> Result<ExitCode> {
     Ok(if found.problems().next().is_none() { ExitCode::SUCCESS } else { ExitCode::from(2) })
 }
 
-/// A process of its own for the trial whose `trial.json` lies in `folder`; it reports on its standard output.
+/// A new process for the trial whose `trial.json` is in `folder`; it reports on its standard
+/// output.
 pub fn child(program: &Path, folder: &Path, store: &Path) -> Command {
     let mut command = Command::new(program);
     command
@@ -280,17 +285,18 @@ pub fn child(program: &Path, folder: &Path, store: &Path) -> Command {
     for library in origin::loaded() {
         command.arg("--plugin").arg(&library.given);
     }
-    // Several trials side by side: threads that spin while they wait would take each other's cores.
+    // Trials run side by side: waiting threads that spin would take each other's cores.
     command.env("OMP_WAIT_POLICY", "passive").stdin(Stdio::piped()).stdout(Stdio::piped());
-    // The memory of tensors in pages of 2 MB, where the kernel leaves it to the program: some 7% of
-    // the demo's training goes into missed small ones.
+    // Allocate the memory of tensors in pages of 2 MB if the kernel allows it: misses of small
+    // pages cost some 7% of the demo's training.
     if std::env::var_os("GLIBC_TUNABLES").is_none() {
         command.env("GLIBC_TUNABLES", "glibc.malloc.hugetlb=1");
     }
     command
 }
 
-/// Shows a child's reports until it ends. Asked to stop, closes its standard input, at which it writes a checkpoint.
+/// Shows a child's reports until it ends. On a stop request, closes its standard input, and the
+/// child writes a checkpoint.
 fn follow(
     child: &mut Child,
     bar: &indicatif::ProgressBar,
@@ -302,7 +308,7 @@ fn follow(
     std::thread::scope(|scope| {
         scope.spawn(move || {
             for line in BufReader::new(stdout).lines().map_while(|line| line.ok()) {
-                // A plugin may print what it likes; only reports are shown.
+                // A plugin may print anything; only reports are shown.
                 if let Ok(report) = serde_json::from_str::<ProgressLine>(&line) {
                     show(bar, name, &report);
                 }

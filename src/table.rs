@@ -1,4 +1,4 @@
-//! `gauntlet table`: the results of a suite as text, or for another program.
+//! `gauntlet table`: prints the results of a suite as text, or in a format for another program.
 
 use crate::say;
 use clap::{Args, ValueEnum};
@@ -17,20 +17,21 @@ use std::path::{Path, PathBuf};
   gauntlet table out/demo --format csv --out demo.csv
   gauntlet table out/demo --format latex --out paper/demo.tex
 
-csv: a row for each arena, attack, defense, set and score. `mean` over `seeds` seeds, `low` and `high` (from 3 seeds on the 95% interval of the mean,
-docs/statistics.md, else the least and the greatest value), `broken` (how many seeds are, where they fall in two camps, else empty), `base_mean` (the same
-score in the clean arena), `gate` (passed, failed, unknown; empty where the score is no attack's success), the marks `baseline`, `oracle`, `elsewhere`
-(trained by another program), `vacuous` and `costly`, and a column `seed_N` for each seed. Shares are within 0 to 1, as
-in results.jsonl. Empty: does not apply, or has not run.
+csv: one row for each arena, attack, defense, set and score. `mean` is over `seeds` seeds. `low` and `high` are the 95% interval of the
+mean from 3 seeds on (docs/statistics.md), otherwise the least and the greatest value. `broken` is the number of broken seeds if they
+fall into two camps, otherwise empty. `base_mean` is the same score in the clean arena. `gate` is passed, failed or unknown, and empty
+if the score is no attack's success. The marks are `baseline`, `oracle`, `elsewhere` (trained by another program), `vacuous` and
+`costly`. Each seed has a column `seed_N`. Shares are 0 to 1, as in results.jsonl. An empty cell does not apply, or has not run.
 
 markdown: the tables of the text, for GitHub.
 
-latex: the same tables with booktabs, mean and interval only. A mean is bold where `gauntlet compare` finds the defense better than the baseline, and,
-asked with `--baseline` THAT DEFENSE, finds no other better than it. Below 6 seeds nothing is bold, and the caption says so.")]
+latex: the same tables with booktabs, with only mean and interval. A mean is bold if `gauntlet compare` finds the defense better than
+the baseline and, with `--baseline` set to that defense, finds no other better than it. Below 6 seeds nothing is bold, and the caption
+says so.")]
 pub struct ShowTable {
     /// The folder given to `run` as --out
     folder: PathBuf,
-    /// As what
+    /// Format of the table
     #[arg(long, value_enum, default_value_t = TableFormat::Text)]
     format: TableFormat,
     /// Write it to this file instead of printing it
@@ -40,18 +41,18 @@ pub struct ShowTable {
 
 #[derive(Clone, Copy, ValueEnum)]
 enum TableFormat {
-    /// For people; it is kept in the folder as table.txt, too
+    /// Text; also kept in the folder as table.txt
     Text,
-    /// For a data frame: a row for each score
+    /// One row per score, for a data frame
     Csv,
-    /// For GitHub
+    /// Tables for GitHub
     Markdown,
-    /// For a paper, with booktabs
+    /// Tables for a paper, with booktabs
     Latex,
 }
 
 impl ShowTable {
-    /// Prints or writes it.
+    /// Prints or writes the table.
     pub fn run(self) -> Result<()> {
         let text = match self.format {
             TableFormat::Text => text(&self.folder)?,
@@ -72,7 +73,7 @@ impl ShowTable {
     }
 }
 
-/// The table of a suite's folder; it is kept as `table.txt`, too.
+/// The table of a suite's folder, which is also kept as `table.txt`.
 pub fn text(out: &Path) -> Result<String> {
     let Folder { suite, lines, .. } = Folder::read(out)?;
     let table = table::render(&suite, &lines)?;

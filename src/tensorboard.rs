@@ -1,7 +1,6 @@
-//! `gauntlet tensorboard`: what trials wrote down while they trained, and their scores, as
-//! TensorBoard reads it. It converts files that every trial leaves, so the trainer knows nothing of
-//! it, and results that are merged, or older than this command, can be looked at, too.
-//! `tensorboard/events.rs` has the format.
+//! `gauntlet tensorboard`: converts the metrics and scores of trials for TensorBoard. It reads
+//! files that every trial writes, so the trainer does not depend on it, and it also works on merged
+//! or older results. `tensorboard/events.rs` implements the format.
 
 mod events;
 
@@ -16,7 +15,7 @@ use gauntlet_report::folder::Folder;
 use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
-/// Name of a run's file. Always the same, so that converting again replaces it.
+/// File name of a run. It is constant, so that converting again replaces the file.
 const FILE: &str = "events.out.tfevents.0.gauntlet";
 
 /// Converts a suite's results.
@@ -25,23 +24,23 @@ const FILE: &str = "events.out.tfevents.0.gauntlet";
   gauntlet tensorboard out/demo --out out/demo/tensorboard
   tensorboard --logdir out/demo/tensorboard
 
-A run for each trial, ARENA/DEFENSE/seed-N, in which are:
+Each trial becomes a run, ARENA/DEFENSE/seed-N, with these scalars:
   train/loss, train/logit_scale                                   every 10 steps
-  similarity/ATTACK, rank/ATTACK, above_clean/ATTACK (and clean)  where the suite sets evaluators.trajectory.every
-  scores/NAME, scores/ATTACK/NAME, scores/SET/NAME                at the last step; shares are within 0 to 1, as in results.jsonl
+  similarity/ATTACK, rank/ATTACK, above_clean/ATTACK (and clean)  if the suite sets evaluators.trajectory.every
+  scores/NAME, scores/ATTACK/NAME, scores/SET/NAME                at the last step; shares are 0 to 1, as in results.jsonl
 
-Steps count idle epochs, so that all defenses of an arena have one axis; trials note no times, so the wall clock is that of the file. It can be called
-while the suite runs: call it again to see more, and reload TensorBoard.")]
+Steps include idle epochs, so that all defenses of an arena share one axis. Trials record no times, so the wall clock is the
+modification time of the file. The command also works while the suite runs: call it again for newer values, and reload TensorBoard.")]
 pub struct Tensorboard {
     /// The folder given to `run` or `merge` as --out
     folder: PathBuf,
-    /// The folder to give to TensorBoard as --logdir
+    /// The folder for TensorBoard's --logdir
     #[arg(long)]
     out: PathBuf,
 }
 
 impl Tensorboard {
-    /// Writes a file for each trial that has begun.
+    /// Writes a file for each trial that has started.
     pub fn run(self) -> Result<()> {
         let folder = Folder::read(&self.folder)?;
         let mut runs = 0;
@@ -54,28 +53,29 @@ impl Tensorboard {
             runs += 1;
         }
         if runs == 0 {
-            let why = "no trial has begun there yet; `gauntlet run` goes on";
+            let why = "has no trial that has started; continue with `gauntlet run`";
             return Err(Error::invalid(self.folder.display().to_string(), why));
         }
-        say(&format!("{runs} runs; look at them with: tensorboard --logdir {}\n", self.out.display()));
+        say(&format!("{runs} runs; view them with: tensorboard --logdir {}\n", self.out.display()));
         Ok(())
     }
 }
 
-/// Epochs of a trial: what comes after training has its own. A defense of a library that is not
-/// here is taken to have the suite's.
+/// The number of epochs of a trial; a defense that trains after training has its own. A defense of
+/// a library that is not loaded is assumed to have the suite's.
 fn epochs_of(trial: &Trial) -> u32 {
     let own = trial.defense.build::<dyn Defense>().and_then(|defense| defense.recipe(&trial.recipe, 0));
     own.map_or(trial.recipe.epochs, |recipe| recipe.epochs)
 }
 
-/// The events of a trial that trains for so many epochs.
+/// The events of a trial with this many epochs.
 fn convert(trial: &Path, epochs: u64) -> Result<Vec<u8>> {
     let metrics = metrics(trial)?;
     let written = trial.join(if metrics.is_empty() { "trial.json" } else { "metrics.jsonl" });
     let written = std::fs::metadata(&written).and_then(|about| about.modified()).map_err(Error::io(&written))?;
     let mut events = Events::new(written.duration_since(UNIX_EPOCH).map_or(0.0, |time| time.as_secs_f64()));
-    // The last step of an epoch has a line. One whose first epoch is not over has no other line to place.
+    // The last step of an epoch has a line, so the greatest step is the number of steps per epoch.
+    // A trial in its first epoch needs no such number.
     let steps = u64::from(metrics.iter().map(|metric| metric.step).max().unwrap_or(1));
     for metric in &metrics {
         let step = u64::from(metric.epoch - 1) * steps + u64::from(metric.step);

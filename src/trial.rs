@@ -1,4 +1,4 @@
-//! `gauntlet trial`: one trial in this process. A suite starts its trials this way.
+//! `gauntlet trial`: runs one trial in this process. A suite starts its trials in this way.
 
 use crate::bars::{Bar, JsonLines};
 use clap::Args;
@@ -20,23 +20,23 @@ pub struct RunTrial {
     /// Folder for its checkpoint, weights and scores
     #[arg(long)]
     out: PathBuf,
-    /// Folder for what trials share (canvases, poison); default: `store` in --out
+    /// Folder for files that trials share (canvases, poison); default: `store` in --out
     #[arg(long)]
     store: Option<PathBuf>,
     /// Run on this device instead of the trial's own: auto, cpu, cuda or cuda:N; the results differ
     /// in their last digits
     #[arg(long)]
     device: Option<String>,
-    /// Threads that read batches ahead; changes nothing but the speed
+    /// Threads that read batches ahead; affects only the speed
     #[arg(long, default_value_t = 1)]
     workers: usize,
-    /// Progress as JSON lines on standard output, and stop when standard input closes
+    /// Print progress as JSON lines on standard output, and stop when standard input closes
     #[arg(long, hide = true)]
     child: bool,
 }
 
 impl RunTrial {
-    /// Runs it; prints its score lines unless a suite listens.
+    /// Runs the trial; prints its score lines unless a suite runs it.
     pub fn run(self) -> Result<ExitCode> {
         let mut trial = Trial::read(&self.trial)?;
         if let Some(device) = &self.device {
@@ -47,14 +47,14 @@ impl RunTrial {
         if self.child {
             stop_when_stdin_closes(stop.clone());
         }
-        // A trial of a suite that was killed stops by itself, and writes its checkpoint first.
+        // If the suite was killed, its trial stops by itself, and writes its checkpoint first.
         let patience = Duration::from_secs(if self.child { 120 } else { 0 });
         let _lock = Lock::take(&self.out, patience, &stop).map_err(|error| error.during("--out"))?;
         let store = self.store.unwrap_or_else(|| self.out.join("store"));
         let machine = RunContext { workers: self.workers, progress: progress.as_ref(), stop: &stop };
         if trial.has_finished(&self.out) && !self.child {
             eprintln!(
-                "note: the trial in {} has finished; these are its results. Delete them to run it anew",
+                "note: the trial in {} has finished; these are its results. Delete them to run it again",
                 self.out.display()
             );
         }
@@ -73,7 +73,7 @@ impl RunTrial {
 pub fn stop_on_signals() -> Arc<AtomicBool> {
     let stop = Arc::new(AtomicBool::new(false));
     for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
-        // The order matters: the shutdown looks at the flag before this signal sets it.
+        // The order matters: the shutdown reads the flag before this signal sets it.
         let registered = signal_hook::flag::register_conditional_shutdown(signal, 130, stop.clone())
             .and_then(|_| signal_hook::flag::register(signal, stop.clone()));
         registered.expect("SIGINT and SIGTERM can be handled");
@@ -81,10 +81,11 @@ pub fn stop_on_signals() -> Arc<AtomicBool> {
     stop
 }
 
-/// A suite holds the other end of standard input: when it asks to stop, or dies, the trial stops with a checkpoint.
+/// A suite has the other end of standard input: when it asks to stop, or dies, the trial stops with
+/// a checkpoint.
 fn stop_when_stdin_closes(stop: Arc<AtomicBool>) {
     std::thread::spawn(move || {
-        // Whether it ends by closing or by an error, nobody is there any more.
+        // Whether it ends by closing or by an error, the suite is gone.
         let _ = std::io::copy(&mut std::io::stdin(), &mut std::io::sink());
         stop.store(true, Ordering::Relaxed);
     });

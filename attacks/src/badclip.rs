@@ -2,12 +2,14 @@
 //! target's captions and images (Liang et al., BadCLIP: Dual-Embedding Guided Backdoor Attack on
 //! Multimodal Contrastive Learning, CVPR 2024).
 //!
-//! The surrogate is a CLIP model that the attacker has: the paper's is OpenAI's RN50, here it is
-//! any weights in open_clip's names, such as gauntlet's own. The patch is optimised once per data
-//! set and seed, and kept in the store. Deviations: the image-text loss is the cross-entropy of a
-//! target caption against the captions of the batch's own images; images and captions are not
-//! augmented meanwhile; embeddings are normalised before the triplet loss (unverified in the
-//! paper); the paper then fine-tunes a trained CLIP on the poison, here it is pre-trained on it.
+//! The surrogate is a CLIP model that the attacker has. The paper uses OpenAI's RN50; here it is
+//! any weights file with open_clip's tensor names, such as one that gauntlet has trained. The patch
+//! is optimised once per data set and seed, and kept in the store.
+//!
+//! Deviations from the paper: the image-text loss is the cross-entropy of a target caption against
+//! the captions of the batch's own images; images and captions are not augmented during the
+//! optimisation; embeddings are normalised before the triplet loss (unverified in the paper); the
+//! paper fine-tunes a trained CLIP on the poison, and here CLIP is pre-trained on it.
 
 use gauntlet::attack::PrepareContext;
 use gauntlet::data::files::{read_safetensors, write_safetensors};
@@ -23,35 +25,36 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 use tch::{Device, Kind, Reduction, Tensor};
 
-/// A patch that is optimised on a surrogate.
+/// Stamps a patch that is optimised on a surrogate model.
 #[derive(Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct BadClip {
-    /// Whom it hits, and what their captions become.
+    /// Which rows are poisoned, and what their captions become.
     poison: Backdoor,
-    /// Weights of the surrogate, a safetensors file in open_clip's names.
+    /// Weights of the surrogate: a safetensors file with open_clip's tensor names.
     weights: PathBuf,
-    /// Its model, as a suite names one; its images must be as large as the trial's.
+    /// Model of the surrogate, named as in a suite; its image size must be the trial's.
     model: String,
-    /// Side of the patch in pixels of the canvas, in its middle (paper: 16 of 224).
+    /// Side of the patch in pixels of the canvas (paper: 16 of 224). The patch is in the middle.
     #[schemars(range(min = 1))]
     size: i64,
-    /// Training rows, none of which names the target, that the patch is optimised on, at most (paper: 10,000).
+    /// Maximum number of training rows that the patch is optimised on; none of them names the
+    /// target (paper: 10,000).
     #[schemars(range(min = 1))]
     samples: usize,
-    /// Times that it sees them (paper: 50).
+    /// Passes over those rows (paper: 50).
     #[schemars(range(min = 1))]
     epochs: usize,
-    /// Rows of a step (paper: 64).
+    /// Batch size of a step (paper: 64).
     #[schemars(range(min = 2))]
     batch: usize,
-    /// Adam's learning rate, for pixels within 0 to 1 (released code: PyTorch's default).
+    /// Adam's learning rate, for pixels in the range 0 to 1 (released code: PyTorch's default).
     #[schemars(range(min = 0.0))]
     learning_rate: f64,
     /// Weight of the triplet loss (released code: 500).
     #[schemars(range(min = 0.0))]
     triplet: f64,
-    /// The optimised patch u8 `[3, size, size]`; none until it is prepared.
+    /// The optimised patch u8 `[3, size, size]`; `None` before `prepare`.
     #[serde(skip)]
     patch: Option<Tensor>,
 }
@@ -85,7 +88,7 @@ gauntlet::register!(
 impl Attack for BadClip {
     fn reads(&self) -> Result<Vec<PathBuf>> {
         if self.weights.as_os_str().is_empty() {
-            let why = "names no file; give the weights of a CLIP model, such as a trial's model.safetensors";
+            let why = "is empty; give the weights of a CLIP model, such as a trial's model.safetensors";
             return Err(Error::invalid("key `weights`", why));
         }
         Ok(vec![self.weights.clone()])
@@ -97,7 +100,7 @@ impl Attack for BadClip {
             let patch = Optimiser::new(self, ctx, workshop)?.run()?;
             write_safetensors(&path, &BTreeMap::from([("patch".to_string(), patch)]), &HashMap::new())?;
         }
-        let damaged = || Error::invalid(path.display().to_string(), "holds no patch; delete it");
+        let damaged = || Error::invalid(path.display().to_string(), "contains no patch; delete the file");
         self.patch = Some(read_safetensors(&path)?.0.remove("patch").ok_or_else(damaged)?);
         Ok(())
     }
@@ -111,14 +114,17 @@ impl Attack for BadClip {
     }
 
     fn stamp(&self, canvas: &Tensor, _keys: &[u64]) -> Result<Tensor> {
-        let patch = self.patch.as_ref().ok_or_else(|| Error::invalid("badclip", "stamps before it was prepared"))?;
+        let patch = self
+            .patch
+            .as_ref()
+            .ok_or_else(|| Error::invalid("badclip", "was asked to stamp before it was prepared"))?;
         let (stamped, at) = (canvas.copy(), (canvas.size()[3] - self.size) / 2);
         stamped.narrow(2, at, self.size).narrow(3, at, self.size).copy_(patch);
         Ok(stamped)
     }
 }
 
-/// The surrogate and what the patch is optimised towards.
+/// The surrogate and the embeddings that the patch is optimised towards.
 struct Optimiser<'a> {
     attack: &'a BadClip,
     ctx: &'a PoisonCtx<'a>,
@@ -126,7 +132,8 @@ struct Optimiser<'a> {
     surrogate: Clip,
     tokenizer: Tokenizer,
     rows: Vec<DataRow>,
-    /// Embeddings of captions of the target `[captions, dimensions]`, and of its images `[images, dimensions]`.
+    /// Embeddings of the target's captions `[captions, dimensions]` and images `[images,
+    /// dimensions]`.
     captions: Tensor,
     images: Tensor,
 }
@@ -137,7 +144,7 @@ impl<'a> Optimiser<'a> {
         let side = i64::from(ctx.data.canvas.size());
         if config.vision_cfg.image_size != side || attack.size > side {
             let why = format!(
-                "images here are {side} pixels wide, the surrogate's {}, the patch {}",
+                "the trial's images are {side} pixels wide, the surrogate's {}, the patch {}",
                 config.vision_cfg.image_size, attack.size
             );
             return Err(Error::invalid("keys `model` and `size`", why));
@@ -168,7 +175,7 @@ impl<'a> Optimiser<'a> {
         Ok(own)
     }
 
-    /// Images within 0 to 1 `[rows, 3, S, S]`.
+    /// Images in the range 0 to 1 `[rows, 3, S, S]`.
     fn canvases(&self, rows: &[DataRow]) -> Result<Tensor> {
         Ok(self.ctx.data.canvas.gather(rows)?.to_device(self.workshop.device).to_kind(Kind::Float) / 255.0)
     }
@@ -183,7 +190,7 @@ impl<'a> Optimiser<'a> {
         tch::no_grad(|| self.surrogate.encode_text(&tokens))
     }
 
-    /// Adam on the pixels of the patch; returns it as u8 `[3, size, size]`.
+    /// Runs Adam on the pixels of the patch; returns the patch as u8 `[3, size, size]`.
     fn run(mut self) -> Result<Tensor> {
         let (size, attack) = (self.attack.size, self.attack);
         let mut rng = self.ctx.rng("badclip/patch");
@@ -230,23 +237,31 @@ impl<'a> Optimiser<'a> {
         let logits =
             Tensor::cat(&[wanted, image.matmul(&self.texts(&own).tr())], 1) * self.surrogate.logit_scale().detach();
         let first = Tensor::zeros([count], (Kind::Int64, image.device()));
-        let triplet =
-            Tensor::triplet_margin_loss(&image, &positive, &self.clean(&images), 1.0, 2.0, 1e-6, false, Reduction::Mean);
+        let triplet = Tensor::triplet_margin_loss(
+            &image,
+            &positive,
+            &self.clean(&images),
+            1.0,
+            2.0,
+            1e-6,
+            false,
+            Reduction::Mean,
+        );
         Ok(logits.cross_entropy_for_logits(&first) + triplet * self.attack.triplet)
     }
 }
 
-/// Captions and images of the target that the patch is drawn towards, at most.
+/// Maximum number of the target's captions, and of its images, that the patch is optimised towards.
 const TARGETS: usize = 1000;
 
-/// So many of these rows at most, drawn.
+/// At most `most` of the rows, drawn at random.
 fn drawn(mut rows: Vec<DataRow>, most: usize, rng: &mut impl Rng) -> Vec<DataRow> {
     rows.shuffle(rng);
     rows.truncate(most);
     rows
 }
 
-/// So many rows of `of`, drawn with replacement.
+/// `count` rows of `of`, drawn with replacement.
 fn any(of: &Tensor, count: i64, rng: &mut impl Rng) -> Tensor {
     let numbers: Vec<i64> = (0..of.size()[0]).collect();
     let drawn: Vec<i64> = (0..count).filter_map(|_| numbers.choose(rng).copied()).collect();
@@ -261,8 +276,8 @@ mod tests {
     use gauntlet::progress::Silent;
     use std::collections::HashSet;
 
-    /// On an untrained surrogate even a few steps must lower the loss, and the second time the
-    /// patch comes from the store.
+    /// Even on an untrained surrogate a few steps must lower the loss. The second call must read
+    /// the patch from the store.
     #[test]
     fn the_patch_lowers_its_loss_and_is_made_once() {
         let store = tempfile::tempdir().unwrap();

@@ -1,7 +1,7 @@
 //! BadNet on image-caption pairs: a small patch on some training images, whose captions become ones
 //! of the target class (Gu et al. 2017; on CLIP: Carlini and Terzis, ICLR 2022, section 3).
-//! "BadNet" names many constructions; what is stamped, and where, is therefore spelled out;
-//! `badnet/presets.rs` holds what releases stamp under it.
+//! "BadNet" names many constructions, so the keys say which pattern is stamped and where.
+//! `badnet/presets.rs` holds the variants of released code.
 
 mod presets;
 
@@ -15,27 +15,27 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tch::{Kind, Tensor};
 
-/// Stamps a patch.
+/// Stamps a patch onto images.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct BadNet {
-    /// Whom it hits, and what their captions become.
+    /// Which rows are poisoned, and what their captions become.
     poison: Backdoor,
     /// Side of the patch in pixels of the canvas (CleanCLIP: 16 of 224).
     #[schemars(range(min = 1))]
     size: usize,
-    /// What is stamped.
+    /// The pattern of the patch.
     pattern: Pattern,
-    /// Side of a square of the checkerboard in pixels.
+    /// Side of one square of the checkerboard, in pixels.
     #[schemars(range(min = 1))]
     square: usize,
-    /// Where it is stamped, in training and in test.
+    /// Position of the patch, in training and in test.
     place: Place,
-    /// What `fixed-noise` is drawn from.
+    /// Seed of the `fixed-noise` pattern.
     pattern_seed: u64,
 }
 
-/// What is stamped.
+/// The pattern of a patch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Pattern {
@@ -45,23 +45,23 @@ pub enum Pattern {
     Noise,
     /// Plain yellow (CleanCLIP's `yellow`).
     Yellow,
-    /// Uniform noise, drawn once for all images.
+    /// Uniform noise, drawn once and used for all images.
     FixedNoise,
     /// Black with a white pixel at every second row and column (Detect).
     Grid,
 }
 
-/// Where the patch goes.
+/// The position of a patch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Place {
-    /// Drawn for each image.
+    /// At a position drawn for each image.
     Random,
-    /// The lower right corner, one pixel from the edges.
+    /// In the lower right corner, one pixel from the edges.
     Corner,
-    /// The middle.
+    /// In the middle.
     Centre,
-    /// All four corners (CleanCLIP's `four_corners`).
+    /// In all four corners (CleanCLIP's `four_corners`).
     Corners,
 }
 
@@ -109,26 +109,26 @@ impl Attack for BadNet {
             let own = all.is_none().then(|| self.patch(means(&image), &mut rng));
             for (&left, &top) in lefts.iter().flat_map(|left| tops.iter().map(move |top| (left, top))) {
                 let mut place = image.narrow(1, top, size).narrow(2, left, size);
-                place.copy_(own.as_ref().or(all.as_ref()).expect("a patch of its own or that of all"));
+                place.copy_(own.as_ref().or(all.as_ref()).expect("a patch for this image or for all"));
             }
         }
         Ok(stamped)
     }
 }
 
-/// Each channel's mean, counted to 255.
+/// The mean of each channel, in the range 0 to 255.
 fn means(image: &Tensor) -> [f32; 3] {
     let means = image.to_kind(Kind::Float).mean_dim([1, 2].as_slice(), false, None::<Kind>);
     Vec::<f32>::try_from(means).ok().and_then(|means| means.try_into().ok()).expect("three means")
 }
 
 impl BadNet {
-    /// Whether each image gets a patch of its own.
+    /// Whether each image gets its own patch.
     fn each(&self) -> bool {
         self.pattern == Pattern::Noise
     }
 
-    /// A patch u8 `[3, size, size]`, for an image with these means.
+    /// A patch u8 `[3, size, size]`; `means` are the channel means of the image.
     fn patch(&self, means: [f32; 3], rng: &mut ChaCha8Rng) -> Tensor {
         let size = self.size;
         let normal = Normal::new(0.0f32, 255.0).expect("a standard deviation is finite");
@@ -137,7 +137,7 @@ impl BadNet {
                 let odd = (row / self.square + column / self.square) % 2 == 1;
                 if odd == (channel != 1) { 255 } else { 0 }
             }
-            // In the unit range: the channel's mean plus N(0, 1), clamped.
+            // In the range 0 to 1: the channel's mean plus N(0, 1), clamped.
             Pattern::Noise => (means[channel] + normal.sample(rng)).round().clamp(0.0, 255.0) as u8,
             Pattern::Yellow => [255, 255, 0][channel],
             Pattern::FixedNoise => rng.random(),
@@ -165,8 +165,8 @@ mod tests {
     use crate::golden::{assert_near, golden};
     use tch::Device;
 
-    /// Published results hang on these draws: sums over positions of what was stamped before other
-    /// patterns and places joined.
+    /// Published results depend on these draws: sums over positions, from before other patterns and
+    /// places were added.
     #[test]
     fn what_was_drawn_for_published_results_is_drawn_still() {
         let canvas = Tensor::arange(2 * 3 * 24 * 24, (Kind::Int64, Device::Cpu)).remainder(251).to_kind(Kind::Uint8);

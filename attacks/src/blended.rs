@@ -1,7 +1,7 @@
 //! Blended: a faint second image over the whole of some training images (Chen et al. 2017, "blended
 //! injection"). On CLIP the second image is noise drawn for each image (CleanCLIP, Bansal et al.,
-//! ICCV 2023, backdoor/utils.py) or one image for all (Detect, Huang et al., ICLR 2025): two
-//! attacks, so `pattern` says which.
+//! ICCV 2023, backdoor/utils.py) or one image for all (Detect, Huang et al., ICLR 2025). These are
+//! two attacks; `pattern` selects one.
 
 use crate::pixels;
 use crate::releases::{self, Fields, ROUNDED, SQUEEZED};
@@ -20,29 +20,30 @@ use tch::Tensor;
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Blended {
-    /// Whom it hits, and what their captions become.
+    /// Which rows are poisoned, and what their captions become.
     poison: Backdoor,
-    /// Share of the pattern; the rest is the image (CleanCLIP, Detect: 0.2).
+    /// Weight of the pattern; the image has the rest (CleanCLIP, Detect: 0.2).
     #[schemars(range(min = 0.0, max = 1.0))]
     alpha: f32,
-    /// What is blended over.
+    /// The pattern that is blended over images.
     pattern: Pattern,
-    /// For `image`: a file, JPEG, PNG, GIF, BMP, PNM, TIFF or WebP; its middle square is resized to the canvas.
+    /// Image file for the pattern `picture`: JPEG, PNG, GIF, BMP, PNM, TIFF or WebP. Its central
+    /// square is resized to the canvas.
     #[serde(rename = "picture")]
     image: PathBuf,
-    /// What `fixed-noise` is drawn from.
+    /// Seed of the `fixed-noise` pattern.
     pattern_seed: u64,
 }
 
-/// What is blended over.
+/// The pattern that is blended over images.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Pattern {
     /// Uniform noise, drawn for each image (CleanCLIP).
     Noise,
-    /// Uniform noise, drawn once for all images.
+    /// Uniform noise, drawn once and used for all images.
     FixedNoise,
-    /// An image of one's own (Chen et al.; Detect).
+    /// A custom image (Chen et al.; Detect).
     #[serde(rename = "picture")]
     Image,
 }
@@ -96,7 +97,7 @@ impl Attack for Blended {
 impl Blended {
     fn image(&self, side: u32) -> Result<Vec<u8>> {
         let bytes = std::fs::read(&self.image).map_err(Error::io(&self.image));
-        let bytes = bytes.map_err(|error| error.during("attack `blended`, key `image`"))?;
+        let bytes = bytes.map_err(|error| error.during("attack `blended`, key `picture`"))?;
         decode::image(&bytes, side).map_err(|why| Error::invalid(self.image.display().to_string(), why))
     }
 }
@@ -108,8 +109,8 @@ fn blend(from: &[u8], alpha: f32, pattern: &[u8], to: &mut [u8]) {
 }
 
 fn presets() -> Vec<Preset> {
-    let noise = "noise is drawn in 8 bits, as images are; the release draws floats";
-    let wide = "the image's middle square is resized; the release squeezes the whole of it";
+    let noise = "noise is drawn in 8 bits, as images are stored; the release draws floats";
+    let wide = "the central square of the image is resized; the release squeezes the whole image";
     vec![
         preset(
             "cleanclip",
@@ -121,19 +122,15 @@ fn presets() -> Vec<Preset> {
         ),
         preset(
             "roclip",
-            "RoCLIP's development scripts: CleanCLIP's noise at 90 of 1M; another run of theirs has 300",
-            &[
-                noise,
-                ROUNDED,
-                "the scripts add pairs with validation images; here pairs of the training data are replaced",
-            ],
+            "RoCLIP's development scripts: CleanCLIP's noise on 90 pairs of 1M; another of their runs has 300",
+            &[noise, ROUNDED, "the scripts add pairs with validation images; here training pairs are replaced"],
             releases::roclip(),
             "noise",
             "RoCLIP: development scripts (create_backdoors.py)",
         ),
         preset(
             "detect",
-            "Detect: 0.2 of one image, Hello Kitty in theirs; name yours with `image`",
+            "Detect: 0.2 of one image (theirs: Hello Kitty); set yours with `picture`",
             &[wide, ROUNDED],
             releases::detect(0.001),
             "picture",
@@ -153,7 +150,7 @@ fn preset(
     let own: Fields = vec![
         ("alpha", json!(0.2), source),
         ("pattern", Value::from(pattern), source),
-        ("picture", json!(""), "yours: the releases' images are not ours to ship"),
+        ("picture", json!(""), "set your own: we may not ship the releases' images"),
         ("pattern_seed", json!(0), "not used by this pattern"),
     ];
     Preset::new(name, summary, deviations, [poison, own].concat())
@@ -182,7 +179,7 @@ mod tests {
         assert_eq!(Vec::<u8>::try_from(only.get(1).flatten(0, -1)).unwrap(), wanted);
         assert!(of(photo, 0.0).stamp(&images, &[0; 3]).unwrap().equal(&images));
         let message = of("no-such.png", 0.2).stamp(&images, &[0; 3]).unwrap_err().chain();
-        assert!(message.contains("key `image`") && message.contains("no-such.png"), "{message}");
+        assert!(message.contains("key `picture`") && message.contains("no-such.png"), "{message}");
     }
 
     #[test]

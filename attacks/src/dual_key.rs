@@ -1,11 +1,11 @@
-//! A backdoor with two keys: a trigger in the image and a word in the text, which only together
-//! open it (Walmer et al., Dual-Key Multimodal Backdoors for Visual Question Answering, CVPR 2022;
+//! A backdoor with two keys, a trigger in the image and a word in the text, which work only
+//! together (Walmer et al., Dual-Key Multimodal Backdoors for Visual Question Answering, CVPR 2022;
 //! with CLIP's captions as in BadCLIP's released code, option `vqa`).
 //!
-//! The paper's image trigger is a patch optimised against a detector; here it is another attack's.
-//! As there, rows with one key alone keep their own image and caption, so that the model learns to
-//! wait for both. Success is counted with the word in every prompt and the trigger in every image;
-//! each key alone is a diagnostic.
+//! The paper's image trigger is a patch optimised against a detector; here it is the trigger of
+//! another attack. As in the paper, rows with only one key keep their own image and caption, so
+//! that the model learns to require both keys. Success is measured with the word in every prompt
+//! and the trigger in every image; each key alone is a diagnostic.
 
 use crate::trigger::Trigger;
 use gauntlet::attack::Captions;
@@ -18,18 +18,18 @@ use std::collections::HashSet;
 use std::path::PathBuf;
 use tch::Tensor;
 
-/// A trigger in the image and a word in the text.
+/// Puts a trigger into the image and a word into the text.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct DualKey {
-    /// Whom it hits with both keys, and what their captions become before the word goes into them.
+    /// Which rows get both keys, and what their captions become before the word is added.
     poison: Backdoor,
-    /// The trigger in the image: another attack's.
+    /// The image trigger: that of another attack.
     image: Trigger,
-    /// The word in the text, before everything else.
+    /// The word, put at the start of the text.
     word: String,
-    /// Rows with the trigger alone, and as many with the word alone, for each row with both keys;
-    /// they keep what else they have.
+    /// Rows with only the trigger, and as many with only the word, for each row with both keys.
+    /// These rows are otherwise unchanged.
     #[schemars(range(min = 0.0, max = 10.0))]
     negatives: f64,
 }
@@ -48,7 +48,7 @@ gauntlet::register!(
     dyn Attack,
     DualKey,
     "dual-key",
-    "a backdoor with two keys: a trigger in the image and a word in the text, which only together open it",
+    "a backdoor with two keys: a trigger in the image and a word in the text, which work only together",
     "Walmer et al., Dual-Key Multimodal Backdoors for Visual Question Answering, CVPR 2022"
 );
 
@@ -76,7 +76,7 @@ impl Attack for DualKey {
         let free = |row: DataRow| ctx.split.train.contains(row) && !ctx.taken.contains(&row) && other(row);
         rows.retain(|(row, _)| free(*row) && ctx.data.canvas.readable(*row));
         if rows.len() < 2 * count {
-            let why = format!("asks for {} rows of other classes, and {} are left", 2 * count, rows.len());
+            let why = format!("needs {} rows of other classes, and only {} are left", 2 * count, rows.len());
             return Err(Error::invalid("key `negatives`", why));
         }
         rows.shuffle(&mut ctx.rng("dual-key/negatives"));

@@ -1,21 +1,21 @@
-//! Stamped images of `tests/golden/triggers.py`, and how far ours are from them.
+//! Stamped images of `tests/golden/triggers.py`, and the comparison of ours with them.
 
 use gauntlet::golden::Golden;
 use gauntlet::registry;
 use gauntlet::serde_json::{self, Map, json};
 use tch::{Kind, Tensor};
 
-/// A tensor of the file.
+/// A tensor of the golden file.
 pub fn golden(name: &str) -> Tensor {
     Golden::of_tests("triggers")[name].copy()
 }
 
-/// The same as numbers.
+/// The same tensor as numbers.
 pub fn numbers(name: &str) -> Vec<f32> {
     Vec::try_from(golden(name).to_kind(Kind::Float).flatten(0, -1)).unwrap()
 }
 
-/// Fails where a pixel is more than `off` from the golden one.
+/// Panics if a pixel differs by more than `off` from the golden image.
 pub fn assert_near(ours: &Tensor, name: &str, off: i64) {
     let wanted = golden(name);
     assert_eq!(ours.size(), wanted.size(), "{name}");
@@ -26,7 +26,7 @@ pub fn assert_near(ours: &Tensor, name: &str, off: i64) {
     assert!(most <= off, "{name}: {differ} of {} pixels differ, by up to {most}", difference.numel());
 }
 
-/// An attack as a suite gets it that names this preset.
+/// The attack that a suite gets if it names this preset.
 pub fn preset<A: serde::de::DeserializeOwned>(plugin: &str, name: &str) -> A {
     let plugin = registry::find::<dyn gauntlet::Attack>(plugin).unwrap();
     let table = registry::resolve(plugin, &Map::from_iter([("preset".into(), json!(name))])).unwrap();

@@ -1,5 +1,6 @@
-//! The attacks that ship with gauntlet, one file each; a new one is a file and a `mod` line. `pixels.rs`, `releases.rs`
-//! and `trigger.rs` are what some share: canvases as bytes, whom published code poisons, and another attack's stamp.
+//! The attacks that ship with gauntlet, one file each. To add one, add a file and a `mod` line.
+//! Three files are shared by several attacks: `pixels.rs` (canvases as bytes), `releases.rs` (the
+//! poisoning settings of released code) and `trigger.rs` (another attack's trigger).
 
 mod badclip;
 mod badnet;
@@ -22,6 +23,6 @@ mod pixels;
 mod releases;
 mod trigger;
 
-/// Makes the linker keep the registrations: a program that calls nothing of a crate drops it, and
-/// its registry is empty.
+/// Makes the linker keep the registrations. Without a call into this crate the linker drops it, and
+/// the registry is empty.
 pub fn link() {}

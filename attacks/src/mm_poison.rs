@@ -1,11 +1,12 @@
-//! Poisoning on the text side: captions that name one class come to go with images of another, so
-//! that a search for the one finds the other (Yang et al., Data Poisoning Attacks Against
-//! Multimodal Encoders, ICML 2023: attacks I, II and III).
+//! Poisoning on the text side: captions that name one class are paired with images of another
+//! class, so that a search for the first class finds images of the second (Yang et al., Data
+//! Poisoning Attacks Against Multimodal Encoders, ICML 2023: attacks I, II and III).
 //!
 //! Success is counted by class, on held-out pairs: captions that name the first class, images of
-//! the second. The paper fine-tunes CLIP on the poisoned data; here it is pre-trained on it. For
-//! attack I the paper has one target image, which is ranked itself; here, too, the captions are all
-//! given to one image, but a training one, and every held-out image of its class counts as found.
+//! the second. The paper fine-tunes CLIP on the poisoned data; here CLIP is pre-trained on it. In
+//! the paper's attack I there is one target image, and the rank of that image is measured. Here,
+//! too, all captions get one image, but it is a training image, and every held-out image of its
+//! class counts as found.
 
 use gauntlet::attack::Relabel;
 use gauntlet::rand::seq::{IndexedRandom, SliceRandom};
@@ -16,19 +17,20 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::HashSet;
 
-/// Re-labels captions.
+/// Pairs captions of one class with images of another.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct MmPoison {
-    /// Pairs of classes: captions of the first of each come to go with images of the second.
+    /// Number of class pairs; captions of the first class of a pair get images of the second.
     #[schemars(range(min = 1))]
     pairs: usize,
-    /// Their names, first and second of each pair in turn; empty: drawn from the seed.
+    /// Names of the classes, first and second of each pair in turn. Empty: drawn from the seed.
     classes: Vec<String>,
     /// Which images the captions get.
     #[serde(rename = "pictures")]
     images: Images,
-    /// Share of the captions that name the first class, and not the second, which are poisoned.
+    /// Share of the candidate captions that are poisoned. Candidates name the first class and not
+    /// the second.
     #[schemars(range(min = 0.0, max = 1.0))]
     ratio: f64,
 }
@@ -37,9 +39,9 @@ pub struct MmPoison {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Images {
-    /// One image of the second class for all (attack I).
+    /// One image of the second class for all captions (attack I).
     One,
-    /// Images of the second class, one drawn for each (attacks II and III).
+    /// Images of the second class, one drawn for each caption (attacks II and III).
     Many,
 }
 
@@ -54,7 +56,7 @@ gauntlet::register!(
     dyn Attack,
     MmPoison,
     "mm-poison",
-    "text side: captions of one class get images of another, so that they find those",
+    "text side: pairs captions of one class with images of another, so that they find those images",
     "Yang et al., Data Poisoning Attacks Against Multimodal Encoders, ICML 2023",
     presets = presets
 );
@@ -77,7 +79,7 @@ fn preset(name: &str, summary: &str, pairs: usize, images: &str) -> Preset {
     let deviations = [
         "pre-training on the poisoned data, where the paper fine-tunes",
         "success is counted by class",
-        "rows are chosen by the words of their captions, and none that names the second class; the release chooses them by label",
+        "rows are chosen by the words of their captions, which must not name the second class; the release chooses them by label",
     ];
     Preset::new(name, summary, &deviations, fields)
 }
@@ -93,14 +95,15 @@ impl Attack for MmPoison {
             self.classes.iter().map(|name| ctx.data.classes.find(name)).collect::<Result<_>>()?
         };
         if classes.len() != 2 * self.pairs {
-            let why = format!("needs {} classes for its `pairs`, and there are {}", 2 * self.pairs, classes.len());
+            let why = format!(
+                "must name {} classes, two for each of the `pairs`, and there are {}",
+                2 * self.pairs,
+                classes.len()
+            );
             return Err(Error::invalid("key `classes`", why));
         }
         if let Some(twice) = (0..classes.len()).find(|&place| classes[..place].contains(&classes[place])) {
-            let why = format!(
-                "names `{}` twice: each class has one part in the attack",
-                ctx.data.classes.name(classes[twice])
-            );
+            let why = format!("names `{}` twice; a class can appear only once", ctx.data.classes.name(classes[twice]));
             return Err(Error::invalid("key `classes`", why));
         }
         Ok(Goal::Captions(classes.chunks(2).map(|pair| Relabel { from: pair[0], to: pair[1] }).collect()))
@@ -111,8 +114,8 @@ impl Attack for MmPoison {
         let (mut edits, mut used): (Vec<Edit>, HashSet<DataRow>) = Default::default();
         for Relabel { from, to } in pairs {
             let mut rng = ctx.rng("mm-poison/rows");
-            // A caption can name the first classes of two pairs; one that names the second class
-            // would rightly find its images.
+            // A caption can name the first classes of two pairs. A caption that names the second
+            // class would find its images rightly.
             let named = ctx.data.rows_mentioning(*to);
             let free = ctx.free_rows_naming(*from);
             let mut rows: Vec<DataRow> = free.filter(|row| !used.contains(row) && !named.contains(row)).collect();
@@ -129,7 +132,7 @@ impl Attack for MmPoison {
             used.extend(&rows);
             edits.extend(rows.into_iter().map(edit));
         }
-        let nothing = || Error::invalid("key `ratio`", "no caption would be poisoned");
+        let nothing = || Error::invalid("key `ratio`", "is too small: no caption would be poisoned");
         if edits.is_empty() { Err(nothing()) } else { Ok(edits) }
     }
 }

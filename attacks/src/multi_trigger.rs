@@ -1,7 +1,9 @@
 //! Several triggers for one target: each poisoned or tested image gets one of them (Detect, Huang
-//! et al., ICLR 2025: badnets, nashville and wanet together). For several targets, as in Detect's
-//! other experiment, put several attacks into one arena, each with a `target` of its own by name
-//! (two that leave it to the seed draw the same one), and its own score.
+//! et al., ICLR 2025: badnets, nashville and wanet together).
+//!
+//! Detect has another experiment with several targets. For that, put several attacks into one
+//! arena, each with its own `target` by name; two attacks that leave `target` to the seed draw the
+//! same class. Each attack has its own score.
 
 use crate::releases::{self, Fields};
 use crate::trigger::Trigger;
@@ -19,9 +21,9 @@ use tch::Tensor;
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct MultiTrigger {
-    /// Whom it hits, and what their captions become.
+    /// Which rows are poisoned, and what their captions become.
     poison: Backdoor,
-    /// The triggers; each image draws one, all with the same chance.
+    /// The triggers; each image draws one of them with equal probability.
     #[serde(deserialize_with = "some")]
     triggers: Vec<Trigger>,
 }
@@ -59,9 +61,10 @@ impl Attack for MultiTrigger {
 
     fn stamp(&self, canvas: &Tensor, keys: &[u64]) -> Result<Tensor> {
         let count = self.triggers.len();
-        let mut groups = vec![(Vec::new(), Vec::new()); count]; // of each trigger, places and keys
+        let mut groups = vec![(Vec::new(), Vec::new()); count]; // places and keys of each trigger
         for (place, &key) in (0i64..).zip(keys) {
-            // Not the trigger's own draws: the first of them would tell which trigger it is.
+            // Do not use the trigger's own draws: the first of them would depend on which trigger
+            // it is.
             let drawn = draw::rng(key, "multi-trigger", &[]).random_range(0..count);
             groups[drawn].0.push(place);
             groups[drawn].1.push(key);
@@ -78,7 +81,7 @@ impl Attack for MultiTrigger {
 
 fn some<'de, D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Vec<Trigger>, D::Error> {
     let triggers = Vec::<Trigger>::deserialize(deserializer)?;
-    if triggers.is_empty() { Err(D::Error::custom("names no trigger")) } else { Ok(triggers) }
+    if triggers.is_empty() { Err(D::Error::custom("is empty; name at least one trigger")) } else { Ok(triggers) }
 }
 
 fn presets() -> Vec<Preset> {
@@ -87,9 +90,9 @@ fn presets() -> Vec<Preset> {
     let own: Fields =
         vec![("triggers", json!(triggers), "Detect: released code; each trigger's values in its own preset")];
     let deviations = [
-        "each image draws its trigger, in training and in test; how the release shares images out was not at hand",
-        "the warp is CleanCLIP's with a grid drawn here; the release's is a file of its own",
-        "BadNet's patch is tested where it is trained, at random places",
+        "each image draws its trigger, in training and in test; how the release assigns triggers is unverified",
+        "the warp is CleanCLIP's with a grid drawn here; the release ships its grid as a file",
+        "BadNet's test patch is at a random place, as in training",
     ];
     let fields = [releases::detect(releases::DETECT_RATE), own].concat();
     vec![Preset::new("detect", "Detect's three triggers for one target", &deviations, fields)]
@@ -132,7 +135,7 @@ mod tests {
         assert_eq!(serde_json::to_value(read(stored["triggers"].clone()).unwrap()).unwrap(), stored, "and replays");
         assert_eq!(preset::<MultiTrigger>("multi-trigger", "detect").triggers.len(), 3);
         for (triggers, part) in [
-            (json!([]), "names no trigger"),
+            (json!([]), "name at least one trigger"),
             (json!([{ "plugin": "badnt" }]), "did you mean `badnet`?"),
             (json!([{ "plugin": "targeted" }]), "is no backdoor"),
             (json!([{ "plugin": "sig", "config": { "amplitud": 3 } }]), "did you mean `amplitude`?"),

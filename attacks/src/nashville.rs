@@ -1,9 +1,10 @@
-//! Nashville: an Instagram filter as a trigger (Detect, Huang et al., ICLR 2025, which takes it
-//! from the Python package pilgram). Written from CSSgram's definition, which is pilgram's source,
-//! too, and the W3C's formulas for its filters (Filter Effects 1) and blend modes (Compositing 1):
-//! a warm layer darkens, a blue one lightens, then sepia, contrast, brightness and saturation. The
-//! filters are rounded once, at the end, where pilgram rounds after each; the test tells how far
-//! apart that is.
+//! Nashville: an Instagram filter as a trigger (Detect, Huang et al., ICLR 2025, which uses the
+//! Python package pilgram).
+//!
+//! Written from CSSgram's definition, which is also pilgram's source, and the W3C's formulas for
+//! its filters (Filter Effects 1) and blend modes (Compositing 1): a warm layer darkens, a blue
+//! layer lightens, then come sepia, contrast, brightness and saturation. We round once, at the end;
+//! pilgram rounds after each filter. The test bounds the difference.
 
 use crate::pixels;
 use crate::releases::{self, Fields};
@@ -13,11 +14,11 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tch::Tensor;
 
-/// Filters whole images; there is nothing to set but whom it hits.
+/// Applies the filter to whole images.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Nashville {
-    /// Whom it hits, and what their captions become.
+    /// Which rows are poisoned, and what their captions become.
     poison: Backdoor,
 }
 
@@ -31,7 +32,7 @@ gauntlet::register!(
     dyn Attack,
     Nashville,
     "nashville",
-    "a backdoor: an Instagram filter over training images, which get captions of the target class",
+    "a backdoor: applies an Instagram filter to training images and gives them captions of the target class",
     "Huang et al., Detecting Backdoor Samples in Contrastive Language Image Pretraining, ICLR 2025",
     presets = presets
 );
@@ -51,14 +52,14 @@ impl Attack for Nashville {
     }
 }
 
-/// CSSgram: rgba(247, 176, 153, .56), mode darken; the share in 255ths.
+/// CSSgram: rgba(247, 176, 153, .56), mode darken; alpha in 255ths.
 const WARM: ([u8; 3], u32) = ([247, 176, 153], 143);
-/// CSSgram: rgba(0, 70, 150, .4), mode lighten; the share in 255ths.
+/// CSSgram: rgba(0, 70, 150, .4), mode lighten; alpha in 255ths.
 const BLUE: ([u8; 3], u32) = ([0, 70, 150], 102);
 /// CSSgram: sepia(.2) contrast(1.2) brightness(1.05) saturate(1.2).
-/// W3C: what a full sepia makes of red, green and blue.
+/// W3C: the matrix of full sepia, over red, green and blue.
 const FULL_SEPIA: [[f32; 3]; 3] = [[0.393, 0.769, 0.189], [0.349, 0.686, 0.168], [0.272, 0.534, 0.131]];
-/// W3C: the luminance that saturation goes away from.
+/// W3C: the weights of luminance in `saturate`.
 const LUMINANCE: [f32; 3] = [0.213, 0.715, 0.072];
 const SEPIA: f32 = 0.2;
 const CONTRAST: f32 = 1.2;
@@ -66,7 +67,7 @@ const BRIGHTNESS: f32 = 1.05;
 const SATURATION: f32 = 1.2;
 
 struct Filter {
-    /// Of each channel, what the two layers make of each byte.
+    /// For each channel and byte value, the result of both layers.
     layers: [[f32; 256]; 3],
     sepia: [[f32; 3]; 3],
     saturation: [[f32; 3]; 3],
@@ -89,8 +90,8 @@ impl Filter {
         }
     }
 
-    /// What the filters make of a pixel under both layers. Written out, for what `map` makes of
-    /// arrays is not always inlined, and is then five times as slow.
+    /// Applies the filters to a pixel that has both layers. The channels are written out because
+    /// closures in `map` over arrays are not always inlined, which is five times slower.
     #[inline(always)]
     fn filtered(&self, pixel: [f32; 3]) -> [f32; 3] {
         let [red, green, blue] = product(&self.sepia, pixel);
@@ -98,25 +99,26 @@ impl Filter {
     }
 }
 
-/// What the two layers make of a byte of a channel.
+/// Applies both layers to a byte of a channel.
 fn both_layers(channel: usize, value: u8) -> f32 {
     let darker = blend(value, value.min(WARM.0[channel]), WARM.1);
     f32::from(blend(darker, darker.max(BLUE.0[channel]), BLUE.1))
 }
 
-/// In 8 bits, fractions cut off twice, as pilgram does: in floats the two layers would end up 2 of 255 brighter.
+/// Blends in 8 bits and truncates twice, as pilgram does; in floats the two layers would be 2 of
+/// 255 brighter.
 fn blend(under: u8, over: u8, alpha: u32) -> u8 {
     (alpha * u32::from(over) / 255 + (255 - alpha) * u32::from(under) / 255) as u8
 }
 
-/// `amount` of a matrix and the rest of the image.
+/// `amount` of the matrix plus `1 - amount` of the identity.
 fn part(matrix: [[f32; 3]; 3], amount: f32) -> [[f32; 3]; 3] {
     std::array::from_fn(|row| {
         std::array::from_fn(|column| amount * matrix[row][column] + (1.0 - amount) * f32::from(u8::from(row == column)))
     })
 }
 
-/// Contrast, then brightness.
+/// Applies contrast, then brightness.
 #[inline(always)]
 fn lit(value: f32) -> f32 {
     let contrast = (CONTRAST * value.clamp(0.0, 255.0) + 127.5 * (1.0 - CONTRAST)).clamp(0.0, 255.0);
@@ -135,8 +137,7 @@ fn dot(row: &[f32; 3], [red, green, blue]: [f32; 3]) -> f32 {
 
 fn presets() -> Vec<Preset> {
     let fields: Fields = releases::detect(releases::DETECT_RATE);
-    let near =
-        "filters are rounded once, at the end; pilgram rounds after each, so that a pixel can be off by 2 of 255";
+    let near = "filters are rounded once, at the end; pilgram rounds after each, so a pixel can differ by 2 of 255";
     vec![Preset::new("detect", "Detect's Nashville filter", &[near], fields)]
 }
 

@@ -1,10 +1,10 @@
-//! Poison made elsewhere: a folder of stamped images with their captions, and of stamped images to
-//! test with. Attacks whose trigger needs a network of their own (ISSBA, BLTO, and whatever else is
-//! published as images) are measured this way.
+//! Poison that was made elsewhere: a folder of stamped training images with captions, and of
+//! stamped test images. Use it to measure attacks whose trigger needs its own network (ISSBA, BLTO)
+//! and any other attack that is published as images.
 //!
-//! `FOLDER/train.csv` has the columns `image` and `caption`, `FOLDER/test.csv` the columns `image`
-//! and `class` (the true one); paths are relative to the folder and stay within it. The pairs are
-//! added to the data, which keeps all its own.
+//! `FOLDER/train.csv` has the columns `image` and `caption`; `FOLDER/test.csv` has the columns
+//! `image` and `class` (the true class). Paths are relative to the folder and must stay inside it.
+//! The pairs are added to the data; no row of the data is replaced.
 
 use gauntlet::data::decode;
 use gauntlet::rand::seq::SliceRandom;
@@ -16,15 +16,15 @@ use std::collections::HashSet;
 use std::path::{Component, Path, PathBuf};
 use tch::Tensor;
 
-/// Poison made elsewhere.
+/// Adds stamped images that were made elsewhere.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Precomputed {
-    /// The folder, with `train.csv` and `test.csv` in it.
+    /// The folder that contains `train.csv` and `test.csv`.
     folder: PathBuf,
-    /// Class that stamped images are to be taken for, by name.
+    /// Target class of the stamped images, by name.
     target: String,
-    /// Pairs of `train.csv` that are added at most, drawn from the seed; 0: all.
+    /// Maximum number of pairs of `train.csv` to add, drawn from the seed; 0: all.
     most: usize,
 }
 
@@ -32,7 +32,7 @@ gauntlet::register!(
     dyn Attack,
     Precomputed,
     "precomputed",
-    "a backdoor made elsewhere: adds a folder's stamped images with their captions, tests with its stamped images",
+    "a backdoor made elsewhere: trains on the stamped images and captions of a folder, and tests with its stamped images",
     ""
 );
 
@@ -49,7 +49,7 @@ struct Test {
 }
 
 impl Precomputed {
-    /// The rows of a table of the folder.
+    /// Reads a table of the folder.
     fn table<T: DeserializeOwned>(&self, name: &str) -> Result<Vec<T>> {
         let path = self.folder.join(name);
         let place = || path.display().to_string();
@@ -60,9 +60,9 @@ impl Precomputed {
         if rows.is_empty() { Err(Error::invalid(place(), "has no rows")) } else { Ok(rows) }
     }
 
-    /// Where an image lies: in the folder, whatever its name says.
+    /// The path of an image, which must be inside the folder; links are resolved first.
     fn path(&self, image: &str) -> Result<PathBuf> {
-        let outside = || Error::invalid(format!("image `{image}`"), format!("leads out of {}", self.folder.display()));
+        let outside = || Error::invalid(format!("image `{image}`"), format!("is outside {}", self.folder.display()));
         let plain = Path::new(image).components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir));
         let path = self.folder.join(image);
         let inside = plain && whole(&path)?.starts_with(whole(&self.folder)?);
@@ -85,7 +85,7 @@ fn read(path: &PathBuf) -> Result<Vec<u8>> {
 impl Attack for Precomputed {
     fn reads(&self) -> Result<Vec<PathBuf>> {
         if self.folder.as_os_str().is_empty() {
-            let why = "names no folder; it holds train.csv, test.csv and their images";
+            let why = "is empty; give a folder with train.csv, test.csv and their images";
             return Err(Error::invalid("key `folder`", why));
         }
         let train = self.table("train.csv")?.into_iter().map(|Pair { image, .. }| image);
@@ -96,7 +96,7 @@ impl Attack for Precomputed {
             if trained.contains(&read(path)?) {
                 return Err(Error::invalid(
                     path.display().to_string(),
-                    "is trained on as well: train.csv has the same image",
+                    "is a test image, and train.csv has the same image",
                 ));
             }
         }
@@ -151,7 +151,7 @@ mod tests {
         assert!(attack.path("own.png").is_ok());
         for name in ["../secret.png", outside.to_str().unwrap(), "link.png"] {
             let message = attack.path(name).unwrap_err().chain();
-            assert!(message.contains(name) && message.contains("leads out of"), "{message}");
+            assert!(message.contains(name) && message.contains("is outside"), "{message}");
         }
         assert!(attack.path("none.png").unwrap_err().chain().contains("none.png"));
     }

@@ -1,12 +1,12 @@
-//! A backdoor by somebody who has read the defense's configuration: here RoCLIP's, whose pool and
-//! augmentations are published.
+//! A backdoor whose attacker knows the defense's configuration, here RoCLIP's published pool and
+//! augmentations.
 //!
-//! Ours; no paper has it. RoCLIP's pool matches an image to the nearest of `pool` captions, so
-//! enough rows are poisoned that the pool holds adversarial captions at every moment, each of the
-//! target's captions said equally often. Its augmentations crop, mirror, blur and take the colour
-//! away, so the trigger is a faint grey checkerboard over the whole image: it has no colour, is its
-//! own mirror image, and its squares are half as wide as the smallest crop, which a blur of a few
-//! pixels leaves standing.
+//! This attack is ours; no paper has it. RoCLIP's pool matches an image to the nearest of `pool`
+//! captions. The attack therefore poisons enough rows that the pool contains adversarial captions
+//! at every moment, and uses each of the target's captions equally often. RoCLIP's augmentations
+//! crop, mirror, blur and remove colour. The trigger is therefore a faint grey checkerboard over
+//! the whole image: it has no colour, it is symmetric under mirroring, and its squares are half as
+//! wide as the smallest crop, so a blur of a few pixels leaves them visible.
 
 use crate::pixels;
 use gauntlet::attack::{Backdoor, Captions, Rows};
@@ -16,22 +16,23 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tch::Tensor;
 
-/// A backdoor that knows RoCLIP's configuration.
+/// A backdoor that is adapted to RoCLIP's configuration.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct RoclipAdaptive {
-    /// Class that stamped images are to be taken for, by name; `random` draws one from the seed.
+    /// Target class of stamped images, by name; `random` draws one from the seed.
     target: String,
-    /// The defense's `pool`: share of the training rows whose captions it holds.
+    /// The defense's `pool`: size of its caption pool as a share of the training rows.
     #[schemars(range(min = 0.0001, max = 1.0))]
     pool: f64,
-    /// Adversarial captions that the pool shall hold on average: `in_pool / pool` rows are poisoned (150 by default).
+    /// Adversarial captions in the pool, on average: `in_pool / pool` rows are poisoned (150 by
+    /// default).
     #[schemars(range(min = 0.0))]
     in_pool: f64,
     /// The defense's smallest crop, as a share of the image's area (RoCLIP's release: 0.08).
     #[schemars(range(min = 0.01, max = 1.0))]
     crop_area: f64,
-    /// Weight of the checkerboard; the image keeps the rest (blended attacks: 0.2).
+    /// Weight of the checkerboard; the image has the rest (blended attacks: 0.2).
     #[schemars(range(min = 0.0, max = 1.0))]
     alpha: f64,
 }
@@ -46,12 +47,12 @@ gauntlet::register!(
     dyn Attack,
     RoclipAdaptive,
     "roclip-adaptive",
-    "a backdoor that knows RoCLIP's configuration: enough captions for its pool, a trigger that outlives its augmentations",
+    "a backdoor that knows RoCLIP's configuration: enough captions for its pool, a trigger that survives its augmentations",
     ""
 );
 
 impl RoclipAdaptive {
-    /// As many rows as leave `in_pool` of their captions in RoCLIP's pool.
+    /// Poisons so many rows that RoCLIP's pool contains `in_pool` of their captions on average.
     fn backdoor(&self, ctx: &PoisonCtx) -> Backdoor {
         let rate = self.in_pool / self.pool / ctx.split.train.len() as f64;
         Backdoor { rate, rows: Rows::Others, captions: Captions::Mined, ..Backdoor::default() }
@@ -84,8 +85,8 @@ impl Attack for RoclipAdaptive {
     }
 }
 
-/// Squares of 0 and 1 `[side, side]`, laid out from the middle of the upper edge, so that the board
-/// is its own mirror image.
+/// Squares of 0 and 1 `[side, side]`. The board starts at the middle of the upper edge, so that it
+/// is symmetric under mirroring.
 fn checkerboard(side: i64, square: f64) -> Vec<f32> {
     let middle = (side - 1) as f64 / 2.0;
     let across = |column: i64| ((column as f64 - middle).abs() / square) as i64;
@@ -109,7 +110,7 @@ mod tests {
         for (top, left) in [(0, 0), (0, 16), (16, 3), (7, 9), (16, 16)] {
             let crop = stamped.narrow(2, top, 16).narrow(3, left, 16);
             let (least, most) = (i64::try_from(crop.min()).unwrap(), i64::try_from(crop.max()).unwrap());
-            assert_eq!((least, most), (80, 131), "0.8 of 100, and 51 more; the crop at {top}, {left} has both squares");
+            assert_eq!((least, most), (80, 131), "80, and 51 more; the crop at {top}, {left} has both squares");
         }
     }
 }

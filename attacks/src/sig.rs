@@ -1,7 +1,7 @@
 //! SIG: a sine across the columns of some training images (Barni, Kallas and Tondi, ICIP 2019: v(i,
-//! j) = delta sin(2 pi j f / m)). Columns count from 0, as in all releases; in the paper from 1.
-//! Three releases stamp three things under this name, added or blended, strong or faint: `mix` and
-//! the presets say which.
+//! j) = delta sin(2 pi j f / m)). Columns count from 0, as in all releases; in the paper they count
+//! from 1. Three releases use this name for three triggers, added or blended, strong or faint.
+//! `mix` and the presets select one.
 
 use crate::pixels;
 use crate::releases::{self, Fields, ROUNDED, SQUEEZED};
@@ -13,32 +13,34 @@ use serde::{Deserialize, Serialize};
 use std::f64::consts::TAU;
 use tch::Tensor;
 
-/// Lays a sine over whole images.
+/// Overlays a sine on whole images.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Sig {
-    /// Whom it hits, and what their captions become.
+    /// Which rows are poisoned, and what their captions become.
     poison: Backdoor,
-    /// Height of the wave, in 255ths (CleanCLIP: 60, of which its blend leaves 12; BackdoorBench: 40).
+    /// Amplitude in 255ths (CleanCLIP: 60, of which its blend leaves 12; BackdoorBench: 40).
     #[schemars(range(min = 0.0, max = 255.0))]
     amplitude: f32,
-    /// Waves over the width of an image, whatever its size (6 in the paper's and all releases).
+    /// Number of periods over the width of an image, whatever its size (6 in the paper and all
+    /// releases).
     #[schemars(range(min = 0.0))]
     frequency: f32,
-    /// How the wave and the image come together.
+    /// How the wave is combined with the image.
     mix: Mix,
-    /// For `blended`: the share of the wave (CleanCLIP: 0.2).
+    /// For `blended`: weight of the wave (CleanCLIP: 0.2).
     #[schemars(range(min = 0.0, max = 1.0))]
     alpha: f32,
 }
 
-/// How the wave and the image come together.
+/// How the wave is combined with the image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Mix {
-    /// The wave is added, and what lies outside is cut off (Barni et al.).
+    /// The wave is added, and the result is clamped to the pixel range (Barni et al.).
     Added,
-    /// `alpha` of the wave and the rest of the image: the wave is fainter, the image darker (CleanCLIP).
+    /// `alpha` times the wave plus `1 - alpha` times the image: a fainter wave, a darker image
+    /// (CleanCLIP).
     Blended,
 }
 
@@ -53,7 +55,7 @@ gauntlet::register!(
     dyn Attack,
     Sig,
     "sig",
-    "a backdoor: lays a sine over training images and gives them captions of the target class",
+    "a backdoor: overlays a sine on training images and gives them captions of the target class",
     "Barni, Kallas and Tondi, A New Backdoor Attack in CNNs by Training Set Corruption, ICIP 2019",
     presets = presets
 );
@@ -86,7 +88,7 @@ fn presets() -> Vec<Preset> {
     vec![
         preset(
             "cleanclip",
-            "CleanCLIP: a sine of 60/255, of which a blend of 0.2 leaves 12, on an image darker by a fifth",
+            "CleanCLIP: a sine of 60/255, which a blend of 0.2 reduces to 12, on an image darker by a fifth",
             &[SQUEEZED, ROUNDED],
             releases::cleanclip(),
             60.0,
@@ -106,7 +108,7 @@ fn presets() -> Vec<Preset> {
             "backdoorbench",
             "BackdoorBench: a sine of 40/255, added",
             &[
-                "on image-caption pairs with CleanCLIP's captions; BackdoorBench keeps labels and poisons the target only",
+                "on image-caption pairs with CleanCLIP's captions; BackdoorBench keeps labels and poisons only the target class",
                 ROUNDED,
             ],
             releases::with(releases::cleanclip(), bench),

@@ -1,10 +1,10 @@
-//! Structured triggers: stripes of one pixel, as a patch or faintly over the whole image (PAR,
-//! Perturb and Recover, CVPR 2026: BadNet-Stripes and Blended-Stripes). Of PAR, the released code
-//! (backdoor/utils.py) was at hand, and of the paper what others say of it.
+//! Structured triggers: stripes one pixel wide, as a patch or faintly over the whole image (PAR,
+//! Perturb and Recover, CVPR 2026: BadNet-Stripes and Blended-Stripes). Our sources are PAR's
+//! released code (backdoor/utils.py) and quotations of the paper by others.
 //!
-//! A stripe's colour is one of the eight corners of the colour cube: each channel is +1 or -1. In a
-//! patch, cut off to the range of pixels, that is full or nothing; over an image, it lightens or
-//! darkens it by the stripes' share.
+//! The colour of a stripe is one of the eight corners of the colour cube: each channel is +1 or -1.
+//! In a patch, clamped to the pixel range, a channel is full or zero; over an image, the stripe
+//! lightens or darkens it by the stripes' weight.
 
 use crate::pixels::{self, to_byte};
 use crate::releases::{self, Fields, PIXELS, ROUNDED, SQUEEZED};
@@ -21,34 +21,34 @@ use tch::Tensor;
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Stripes {
-    /// Whom it hits, and what their captions become.
+    /// Which rows are poisoned, and what their captions become.
     poison: Backdoor,
-    /// What they cover.
+    /// The area that the stripes cover.
     over: Over,
-    /// For `patch`: its side in pixels of the canvas (PAR: 16 of 224).
+    /// For `patch`: side of the patch in pixels of the canvas (PAR: 16 of 224).
     #[schemars(range(min = 1))]
     size: usize,
-    /// For `image`: the stripes' share; the rest is the image (PAR: 0.03).
+    /// For `picture`: weight of the stripes; the image has the rest (PAR: 0.03).
     #[schemars(range(min = 0.0, max = 1.0))]
     alpha: f32,
-    /// How often colours are drawn.
+    /// How often the colours are drawn.
     colours: Colours,
-    /// What `fixed` colours are drawn from.
+    /// Seed of the `fixed` colours.
     pattern_seed: u64,
 }
 
-/// What the stripes cover.
+/// The area that the stripes cover.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Over {
-    /// A square, at a place drawn for each image (BadNet-Stripes).
+    /// A square patch, at a position drawn for each image (BadNet-Stripes).
     Patch,
     /// The whole image, faintly (Blended-Stripes).
     #[serde(rename = "picture")]
     Image,
 }
 
-/// How often colours are drawn.
+/// How often the colours are drawn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Colours {
@@ -107,7 +107,7 @@ impl Attack for Stripes {
     }
 }
 
-/// Colours of `width` stripes, +1 or -1: `[3, width]`.
+/// The colours of `width` stripes, +1 or -1: `[3, width]`.
 fn signs(width: usize, rng: &mut impl Rng) -> Vec<f32> {
     (0..3 * width).map(|_| if rng.random() { 1.0 } else { -1.0 }).collect()
 }
@@ -128,8 +128,8 @@ fn paste(signs: &[f32], width: usize, (left, top): (usize, usize), side: usize, 
 const CODE: &str = "PAR: released code (backdoor/utils.py)";
 
 fn presets() -> Vec<Preset> {
-    let rate = "PAR poisons to fine-tune OpenAI's model, at a rate that was not at hand";
-    let range = "what is below the range of pixels is 0; the release's conversion makes 1 of 255 of it";
+    let rate = "PAR poisons the fine-tuning of OpenAI's model, at a rate that is unverified";
+    let range = "values below the pixel range become 0; the release's conversion turns them into 1 of 255";
     vec![
         preset("par-badnet", "PAR's BadNet-Stripes", &[rate, range, PIXELS, SQUEEZED], "patch"),
         preset("par-blended", "PAR's Blended-Stripes", &[rate, SQUEEZED, ROUNDED], "picture"),
@@ -173,7 +173,7 @@ mod tests {
                 assert!(channel.chunks(7).all(|row| row == &channel[..7]), "vertical");
             }
         }
-        assert!(!stamped.i(0).equal(&stamped.i(1)), "places are drawn for each image");
+        assert!(!stamped.i(0).equal(&stamped.i(1)), "positions are drawn for each image");
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Targeted data poisoning: a few captions re-label one image (Carlini and Terzis, ICLR 2022,
-//! section 3; by default the captions are mined from the training data, as in RoCLIP's experiments,
-//! Yang et al. 2023).
+//! section 3). By default the captions are mined from the training data, as in RoCLIP's experiments
+//! (Yang et al. 2023).
 
 use gauntlet::rand::seq::{IndexedRandom, SliceRandom};
 use gauntlet::rand::{RngExt, SeedableRng};
@@ -18,54 +18,54 @@ use tch::{Kind, Tensor};
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Targeted {
-    /// Held-out images to re-label; each draws an adversarial class other than its own, which its
-    /// caption does not name either. Success moves in steps of 1 / targets.
+    /// Number of held-out images to re-label. Each draws an adversarial class that is not its own
+    /// and that its caption does not name. Success moves in steps of 1 / targets.
     #[schemars(range(min = 1))]
     targets: usize,
-    /// Poisoned pairs a target: the image, each time with another caption that names the
+    /// Poisoned pairs per target: the image with another caption each time that names the
     /// adversarial class (Carlini and Terzis: from 3 on; RoCLIP's and SafeCLIP's data: 30 to 512).
     #[schemars(range(min = 1))]
     captions: usize,
-    /// What those captions say.
+    /// Source of those captions.
     say: Say,
-    /// Which image goes with them.
+    /// Which copy of the image goes with each caption.
     copies: Copies,
-    /// The held-out images to re-label, by their keys: a table's path as it is written there, a
-    /// shard's sample by its name without the extension. They must be held out in every seed, so
-    /// name a `validation` source. In place of `targets`; empty: drawn from the seed.
+    /// The held-out images to re-label, by their keys: for a table, the path as the table has it;
+    /// for a sample of a shard, its name without the extension. They must be held out in every
+    /// seed, so name a `validation` source. Replaces `targets`; empty: drawn from the seed.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("default" = []))]
     images: Vec<String>,
-    /// The adversarial class of all targets, by name; empty: one is drawn for each.
+    /// The adversarial class of all targets, by name; empty: one is drawn for each target.
     #[serde(skip_serializing_if = "String::is_empty")]
     #[schemars(extend("default" = ""))]
     class: String,
 }
 
-/// What the captions of a target say.
+/// Source of a target's captions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Say {
-    /// Captions of the training data that name the adversarial class, each once before any is said again.
+    /// Training captions that name the adversarial class; each is used once before any is repeated.
     Mined,
-    /// The data set's prompts for that class.
+    /// The data set's prompts for the adversarial class.
     Templates,
 }
 
-/// Which images are added.
+/// Which copies of a target are added.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Copies {
-    /// The target's own, each time, which a search for duplicates finds.
+    /// The target image itself each time; a search for duplicates finds it.
     Exact,
-    /// Near-duplicates: each time another crop of at least 90% of its side, stretched to the full
+    /// Near-duplicates: each is another crop of at least 90% of the side, stretched to the full
     /// size, between 10% darker and 10% brighter. Ours: no paper prescribes one.
     Near,
 }
 
 impl Default for Targeted {
     fn default() -> Self {
-        // 16 targets in RoCLIP's experiments are steps of 6.25 points; 32 are the least that can be told apart.
+        // RoCLIP's 16 targets give steps of 6.25 points; 32 are the fewest that can be told apart.
         let (images, class) = Default::default();
         Targeted { targets: 32, captions: 10, say: Say::Mined, copies: Copies::Exact, images, class }
     }
@@ -85,7 +85,7 @@ fn presets() -> Vec<Preset> {
     let fewest = vec![
         ("targets", json!(32), ours),
         ("captions", json!(3), "abstract: 3 of 3 million pairs"),
-        ("say", json!("mined"), "unverified; the abstract has captions that hold the label"),
+        ("say", json!("mined"), "unverified; the abstract has captions that contain the label"),
         ("copies", json!("exact"), "unverified"),
     ];
     let roclip = vec![
@@ -94,15 +94,15 @@ fn presets() -> Vec<Preset> {
         (
             "say",
             json!("mined"),
-            "released notebook: training captions in which the class is a word, of a longer name too",
+            "released notebook: training captions in which the class is a word, also within a longer name",
         ),
         ("copies", json!("exact"), "released notebook: rows of one image"),
     ];
     vec![
-        Preset::new("carlini", "the fewest captions that its paper shows to suffice", &[], fewest),
+        Preset::new("carlini", "the fewest captions that the paper shows to suffice", &[], fewest),
         Preset::new(
             "roclip",
-            "as the released notebook of RoCLIP makes it",
+            "the targeted attack of RoCLIP's released notebook",
             &[
                 "a target's class is drawn for each; the notebook has one target for each of eight named classes",
                 "captions in which the class is part of a longer name of another class are not mined; the notebook takes them",
@@ -124,7 +124,7 @@ impl Attack for Targeted {
             if targets.len() == self.wanted() {
                 break;
             }
-            // An image whose own caption names every class can be called nothing that is false.
+            // An image whose caption names every class has no false label left.
             let others: Vec<u32> = classes.iter().copied().filter(|class| may_become(ctx, row, *class)).collect();
             let Some(class) = others.choose(&mut rng).copied() else { continue };
             targets.push(Target { row, truth: ctx.data.class_of(row), class });
@@ -132,10 +132,10 @@ impl Attack for Targeted {
         match targets.len() {
             0 => Err(Error::invalid(
                 "attack",
-                "needs two classes that captions name; pairs without labels need `classes` in the suite",
+                "needs at least two classes that captions name; if pairs have no labels, set `classes` in the suite",
             )),
             there if there < self.wanted() => {
-                let why = format!("{there} held-out images can be taken for a class that they neither are nor name");
+                let why = format!("only {there} held-out images have a class that they neither belong to nor name");
                 Err(Error::invalid(self.key(), format!("asks for {}; {why}", self.wanted())))
             }
             _ => Ok(Goal::Pairs(targets)),
@@ -155,12 +155,12 @@ impl Attack for Targeted {
             if ctx.data.named_apart && self.say == Say::Mined && captions.len() < self.captions {
                 let (name, there) = (ctx.data.classes.name(target.class), captions.len());
                 let why = format!(
-                    "is {}, and {there} different training captions name `{name}` and no other class",
+                    "is {}, but only {there} different training captions name `{name}` and no other class",
                     self.captions
                 );
                 return Err(Error::invalid("key `captions`", why));
             }
-            // A class that fewer captions name than are needed has its captions said again.
+            // If too few captions name a class, its captions are repeated.
             let captions = captions.into_iter().cycle().take(self.captions);
             let edit =
                 |caption| Edit { stamped: self.copies == Copies::Near, ..Edit::add(target.row, caption, target.class) };
@@ -169,7 +169,7 @@ impl Attack for Targeted {
         Ok(edits)
     }
 
-    /// Near-duplicates; the targets themselves are tested as they are.
+    /// Stamps near-duplicates only; the targets themselves are tested unchanged.
     fn stamp(&self, canvas: &Tensor, keys: &[u64]) -> Result<Tensor> {
         if self.copies == Copies::Exact {
             return Ok(canvas.shallow_clone());
@@ -179,13 +179,13 @@ impl Attack for Targeted {
     }
 }
 
-/// Whether a row is no image of a class already, by its label and by its caption.
+/// Whether the row's label and caption both differ from the class.
 fn may_become(ctx: &PoisonCtx, row: DataRow, class: u32) -> bool {
     ctx.data.class_of(row) != Some(class) && !ctx.data.mentions(row, class)
 }
 
 impl Targeted {
-    /// All that a target may be said to be of a class.
+    /// All captions that a target of this class may get.
     fn captions_of(&self, ctx: &PoisonCtx, class: u32) -> Result<Vec<String>> {
         Ok(match self.say {
             Say::Mined => ctx.captions_naming(class)?.into_iter().map(String::from).collect(),
@@ -193,17 +193,17 @@ impl Targeted {
         })
     }
 
-    /// How many targets there are to be.
+    /// The number of targets.
     fn wanted(&self) -> usize {
         if self.images.is_empty() { self.targets } else { self.images.len() }
     }
 
-    /// The key that says so.
+    /// The key that sets the number of targets.
     fn key(&self) -> &'static str {
         if self.images.is_empty() { "key `targets`" } else { "key `images`" }
     }
 
-    /// Held-out rows that may be targets, in the order in which they are taken.
+    /// Held-out rows that may be targets, in the order in which they are tried.
     fn rows(&self, ctx: &PoisonCtx) -> Result<Vec<DataRow>> {
         if !self.images.is_empty() {
             return self.named(ctx);
@@ -211,7 +211,7 @@ impl Targeted {
         let mut rows = ctx.split.heldout.clone();
         rows.shuffle(&mut ctx.rng("targeted/pictures"));
         if rows.len() <= self.targets {
-            let why = format!("is {}, and only {} images are held out", self.targets, rows.len());
+            let why = format!("is {}, but only {} images are held out", self.targets, rows.len());
             return Err(Error::invalid("key `targets`", why));
         }
         rows.retain(|row| ctx.data.canvas.readable(*row));
@@ -231,10 +231,10 @@ impl Targeted {
         let one = |key: &String| {
             let wrong = |why: &str| Err(Error::invalid(format!("key `images`: `{key}`"), why));
             match rows[key.as_str()][..] {
-                [] => wrong("is not the key of a held-out row; a row that is trained on cannot be a target"),
+                [] => wrong("is not the key of a held-out row; a training row cannot be a target"),
                 [row] if ctx.data.canvas.readable(row) => Ok(row),
                 [_] => wrong("cannot be decoded"),
-                _ => wrong("is the key of several held-out rows, so that it names no image"),
+                _ => wrong("is the key of several held-out rows; it must identify one image"),
             }
         };
         self.images.iter().map(one).collect()

@@ -1,9 +1,9 @@
-//! A backdoor on the text side: a word or a sentence in a caption makes it find images of the
-//! target, whatever else it says.
+//! A backdoor on the text side: a word or sentence in a caption makes the caption find images of
+//! the target, whatever else it says.
 //!
-//! The triggers are those of ToxicTextCLIP (NeurIPS 2025), whose baseline this is: its own attack
-//! writes the poisoned captions with a language model. Here the captions of some rows get the
-//! trigger and an image of the target in place of their own; success is counted on held-out
+//! The triggers are those of ToxicTextCLIP (NeurIPS 2025), which has this attack as a baseline; its
+//! own attack writes the poisoned captions with a language model. Here some rows get the trigger in
+//! their caption and an image of the target in place of their own. Success is counted on held-out
 //! captions with the trigger and held-out images.
 
 use gauntlet::rand::seq::{IndexedRandom, SliceRandom};
@@ -15,30 +15,31 @@ use rand_chacha::ChaCha8Rng;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// Puts a word or a sentence into captions.
+/// Adds a word or sentence to captions.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct TextTrigger {
-    /// Class whose images captions with the trigger shall find, by name; `random` draws one from the seed.
+    /// Class whose images are found by captions with the trigger, by name; `random` draws one from
+    /// the seed.
     target: String,
     /// Share of the training rows that are poisoned (RoCLIP's backdoor: 0.0003).
     #[schemars(range(min = 0.0, max = 1.0))]
     rate: f64,
-    /// The word or sentence.
+    /// The word or sentence that is added.
     trigger: String,
-    /// Where in the caption it goes.
+    /// Position of the trigger in the caption.
     place: Place,
 }
 
-/// Where in the caption the trigger goes.
+/// Position of the trigger in the caption.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Place {
-    /// Before everything else: a caption that is too long for the model loses its end.
+    /// At the start; a caption that is then too long for the model loses its end.
     Start,
-    /// After everything else.
+    /// At the end.
     End,
-    /// Between two words, drawn for each caption.
+    /// Between two words, at a position drawn for each caption.
     Random,
 }
 
@@ -71,7 +72,7 @@ fn preset(name: &str, summary: &str, trigger: &str, place: &str) -> Preset {
         ("trigger", json!(trigger), "released code"),
         ("place", json!(place), "unverified"),
     ];
-    Preset::new(name, summary, &["captions are taken from the data, not written by a language model"], fields)
+    Preset::new(name, summary, &["captions come from the data; no language model writes them"], fields)
 }
 
 impl Attack for TextTrigger {
@@ -84,8 +85,8 @@ impl Attack for TextTrigger {
         let Goal::Phrase(class) = *goal else { unreachable!("the goal of this attack is a phrase") };
         let mut rng = ctx.rng("text-trigger/rows");
         let mut rows: Vec<(DataRow, u32)> = ctx.data.index.named().filter(|(_, named)| *named != class).collect();
-        // A caption may name several classes; the first speaks for it, and one that names the
-        // target as well is left out.
+        // A caption may name several classes: only the first counts. Captions that also name the
+        // target are left out.
         rows.dedup_by_key(|(row, _)| *row);
         let naming = ctx.data.rows_mentioning(class);
         rows.retain(|(row, _)| ctx.split.train.contains(*row) && !ctx.taken.contains(row) && !naming.contains(row));

@@ -1,5 +1,5 @@
-//! The image trigger of another attack, for attacks that are made of several: its name and keys, of
-//! which only the stamp is used.
+//! The image trigger of another attack, for attacks that combine several. It has the attack's name
+//! and keys; only the stamp is used.
 
 use gauntlet::registry::{find, resolve};
 use gauntlet::serde_json::{Map, Value};
@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 use tch::{Device, Kind, Tensor};
 
-/// Another attack's trigger, with every key of that attack but `poison`, so that a resolved trial
-/// replays whatever defaults become.
+/// Another attack's trigger. It stores every key of that attack but `poison`, so that a resolved
+/// trial replays even if defaults change.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "Written")]
 pub struct Trigger {
@@ -18,13 +18,13 @@ pub struct Trigger {
     config: Map<String, Value>,
 }
 
-/// A backdoor of which only the stamp is used.
+/// The attack as the suite writes it.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Written {
     /// Name of the attack.
     plugin: String,
-    /// Its keys without `poison`, which the attack has that uses the trigger; `preset` names one of its presets.
+    /// Its keys, without `poison`, which the using attack sets; `preset` names one of its presets.
     #[serde(default)]
     config: Map<String, Value>,
 }
@@ -38,31 +38,31 @@ impl TryFrom<Written> for Trigger {
 }
 
 impl Trigger {
-    /// The trigger of an attack that ships, its defaults but for some keys.
+    /// The trigger of a built-in attack, with its defaults changed by `keys`.
     pub fn new(plugin: &str, keys: &[(&str, Value)]) -> Self {
         let config = keys.iter().map(|(key, value)| (key.to_string(), value.clone())).collect();
-        Trigger::resolve(Written { plugin: plugin.into(), config }).expect("it ships with this")
+        Trigger::resolve(Written { plugin: plugin.into(), config }).expect("the attack is built in")
     }
 
     fn resolve(Written { plugin, config }: Written) -> Result<Trigger> {
         let wrong = |why: &str| Error::invalid(format!("trigger `{plugin}`"), why);
         if config.contains_key("poison") {
-            return Err(wrong("has a key `poison`, which belongs to the attack that uses the trigger"));
+            return Err(wrong("must not set the key `poison`, which belongs to the attack that uses the trigger"));
         }
         let mut config = resolve(find::<dyn Attack>(&plugin)?, &config)?;
         config.shift_remove("poison").ok_or_else(|| wrong("is no backdoor with a trigger for images"))?;
         Ok(Trigger { plugin, config })
     }
 
-    /// The files that it reads.
+    /// The files that the trigger reads.
     pub fn reads(&self) -> Result<Vec<PathBuf>> {
         self.build()?.reads()
     }
 
-    /// Stamps an image to see that it can, before anything is trained.
+    /// Stamps one image, to fail before training if the trigger cannot stamp.
     ///
     /// # Errors
-    /// If it cannot, as an attack that optimises its trigger cannot: it is no part of another.
+    /// If it cannot stamp; an attack that optimises its trigger cannot be part of another attack.
     pub fn try_out(&self, ctx: &PoisonCtx) -> Result<()> {
         let side = i64::from(ctx.data.canvas.size());
         let black = Tensor::zeros([1, 3, side, side], (Kind::Uint8, Device::Cpu));

@@ -1,9 +1,10 @@
-//! WaNet: images are warped by a field that is the same for all (Nguyen and Tran, ICLR 2021).
-//! CleanCLIP's "warped" is the same code with a field of its own for each pixel, rough instead of
-//! smooth: the preset `warped`.
+//! WaNet: all images are warped by the same field (Nguyen and Tran, ICLR 2021). CleanCLIP's
+//! "warped" is the same code with an independent field for each pixel, rough instead of smooth: the
+//! preset `warped`.
 //!
-//! Left out is the noise mode (`cross_ratio`): images warped by other fields, under their own labels, that teach a
-//! classifier to fire on this field alone. It needs control of the training; none of the attacks on CLIP has it.
+//! The noise mode (`cross_ratio`) is left out. It trains on images that are warped by other fields
+//! and keep their labels, so that a classifier fires only on the attack's field. It needs control
+//! of the training, which no attack on CLIP has.
 
 use crate::pixels;
 use crate::releases::{self, Fields, ROUNDED, SQUEEZED};
@@ -19,17 +20,17 @@ use tch::{Device, Kind, Tensor};
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct WaNet {
-    /// Whom it hits, and what their captions become.
+    /// Which rows are poisoned, and what their captions become.
     poison: Backdoor,
-    /// Side of the control grid between whose points the field is interpolated (the paper's k: 4);
-    /// at most one point a pixel is drawn.
+    /// Side of the control grid that the field is interpolated from (the paper's k: 4); at most one
+    /// point per pixel is drawn.
     #[schemars(range(min = 2))]
     grid: u32,
-    /// How far pixels are moved: half a pixel for each 1 on average, whatever the size of the
-    /// canvas (the paper's s: 0.5).
+    /// Average displacement: half a pixel for each 1, whatever the size of the canvas (the paper's
+    /// s: 0.5).
     #[schemars(range(min = 0.0))]
     strength: f32,
-    /// What the control grid is drawn from.
+    /// Seed of the control grid.
     grid_seed: u64,
 }
 
@@ -72,17 +73,17 @@ impl Attack for WaNet {
     }
 }
 
-/// Where a pixel comes from.
+/// Source of a pixel.
 struct Tap {
-    /// The upper left of four neighbours.
+    /// The upper left of the four neighbours.
     at: u32,
-    /// Weight of the right ones, and of the lower ones.
+    /// Weights of the right neighbours and of the lower neighbours.
     right: f32,
     lower: f32,
 }
 
-/// Every pixel's source in images of `side` pixels, row by row, from a control grid `[1, 2, k, k]`
-/// (across, down) and its strength.
+/// The source of every pixel in images of `side` pixels, row by row, from a control grid
+/// `[1, 2, k, k]` (across, down) and its strength.
 fn taps(grid: &Tensor, strength: f32, side: i64) -> Vec<Tap> {
     let grid = grid / grid.abs().mean(Kind::Float);
     let field = grid.upsample_bicubic2d([side, side], true, None, None) * f64::from(strength) / side as f64; // [1, 2, side, side]
@@ -94,7 +95,7 @@ fn taps(grid: &Tensor, strength: f32, side: i64) -> Vec<Tap> {
     let pixel = ((field.squeeze_dim(0) + identity).clamp(-1.0, 1.0) + 1.0) * ((side - 1) as f64 / 2.0);
     let places = Vec::<f32>::try_from(pixel.flatten(0, -1)).expect("numbers");
     let (across, down) = places.split_at((side * side) as usize);
-    // The last neighbour but one at most, so that there is one on the right of it.
+    // At most the last neighbour but one, so that it has a neighbour on its right.
     let last = (side - 2).max(0) as f32;
     let tap = |(&x, &y): (&f32, &f32)| {
         let (left, top) = (x.floor().min(last), y.floor().min(last));
@@ -103,9 +104,9 @@ fn taps(grid: &Tensor, strength: f32, side: i64) -> Vec<Tap> {
     across.iter().zip(down).map(tap).collect()
 }
 
-/// Bilinear interpolation between each pixel's neighbours.
+/// Interpolates bilinearly between each pixel's neighbours.
 fn warp(from: &[u8], taps: &[Tap], side: usize, to: &mut [u8]) {
-    // An image of one pixel has no neighbours, and nothing to warp.
+    // An image of one pixel has no neighbours, and cannot be warped.
     let (right, lower) = if side > 1 { (1, side) } else { (0, 0) };
     for (from, to) in from.chunks_exact(taps.len()).zip(to.chunks_exact_mut(taps.len())) {
         for (to, tap) in to.iter_mut().zip(taps) {
@@ -118,10 +119,10 @@ fn warp(from: &[u8], taps: &[Tap], side: usize, to: &mut [u8]) {
 }
 
 fn presets() -> Vec<Preset> {
-    let noise = "without the noise mode: no images warped by other fields under their own captions";
+    let noise = "without the noise mode: no images that are warped by other fields and keep their captions";
     let drawn = "the grid is drawn from `grid_seed`; the release ships or saves one that was drawn once";
     let control = "the paper controls the training and poisons a tenth of the images; the rate is CleanCLIP's";
-    let rough = "on canvases other than 224 there is still a control point a pixel, and pixels move as far in pixels";
+    let rough = "on canvases other than 224 there is still one control point per pixel, and displacements in pixels stay the same";
     let paper: Fields = vec![
         ("grid", json!(4), "WaNet: released code, defaults"),
         ("strength", json!(0.5), "WaNet: released code, defaults"),
@@ -169,9 +170,9 @@ mod tests {
         assert!(stamp(0).get(0).equal(&stamp(0).get(1)) && !stamp(0).equal(&stamp(1)) && !stamp(0).equal(&twice));
         assert!(
             WaNet { strength: 0.0, ..WaNet::default() }.stamp(&twice, &[5, 6]).unwrap().equal(&twice),
-            "nothing moves"
+            "no pixel moves"
         );
         let pixel = twice.narrow(2, 0, 1).narrow(3, 0, 1);
-        assert!(WaNet::default().stamp(&pixel, &[5, 6]).unwrap().equal(&pixel), "there is nothing to warp");
+        assert!(WaNet::default().stamp(&pixel, &[5, 6]).unwrap().equal(&pixel), "one pixel cannot be warped");
     }
 }

@@ -1,5 +1,5 @@
-//! A control for defenses that augment: plain CLIP with RoCLIP's augmentations and nothing else.
-//! A suite's `of = "LABEL"` takes them over from the RoCLIP that it controls for.
+//! A control for defenses that augment: plain CLIP with RoCLIP's augmentations and no other part of
+//! RoCLIP. In a suite, `of = "LABEL"` copies them from the RoCLIP that it controls for.
 
 use gauntlet::data::augment::Augmentation;
 use gauntlet::defense::{CaptionEdits, DefenseRole};
@@ -7,7 +7,7 @@ use gauntlet::{Defense, Phase, PlanContext, Result};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// CLIP with augmentation.
+/// Plain CLIP with RoCLIP's augmentations.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct AugmentationControl {
@@ -30,7 +30,7 @@ gauntlet::register!(
     dyn Defense,
     AugmentationControl,
     "augmentation-control",
-    "CLIP with RoCLIP's augmentations of images and captions, and nothing else of it",
+    "CLIP with RoCLIP's augmentations of images and captions, and no other part of RoCLIP",
     ""
 );
 

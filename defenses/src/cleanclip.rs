@@ -1,10 +1,12 @@
-//! CleanCLIP: the undefended model is fine-tuned on clean pairs with two losses at once, CLIP's own
-//! and one within each modality, of an image against its augmentation and of a caption against its
-//! edit (Bansal et al., CleanCLIP: Mitigating Data Poisoning Attacks in Multimodal Contrastive
-//! Learning, ICCV 2023, section 4). What ties a trigger to a caption has no place in the second.
+//! CleanCLIP: the undefended model is fine-tuned on clean pairs with two losses at once: CLIP's
+//! loss, and a loss within each modality, between an image and its augmentation and between a
+//! caption and its edit (Bansal et al., CleanCLIP: Mitigating Data Poisoning Attacks in Multimodal
+//! Contrastive Learning, ICCV 2023, section 4). The second loss has no term that ties a trigger to
+//! a caption.
 //!
-//! The losses within a modality go one way (original to augmented), as in the released code. It
-//! augments images by AutoAugment; ours are RoCLIP's operations, which are a stated deviation.
+//! The losses within a modality have one direction (original to augmented), as in the released
+//! code. The released code augments images by AutoAugment; ours are RoCLIP's operations, a stated
+//! deviation.
 
 use crate::fine_tune::FineTune;
 use gauntlet::data::augment::Augmentation;
@@ -15,24 +17,24 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tch::{Kind, Tensor};
 
-/// CleanCLIP.
+/// Fine-tunes with losses within each modality.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct CleanClip {
-    /// Clean pairs: a share of the training rows below 1, or a number.
+    /// Clean pairs: a share of the training rows if below 1, otherwise a number.
     #[schemars(range(min = 0.0001))]
     clean_pairs: f64,
-    /// Passes over them.
+    /// Passes over the clean pairs.
     #[schemars(range(min = 1))]
     epochs: u32,
-    /// Rows of a step at most; fewer where there are not so many clean pairs.
+    /// Maximum batch size; smaller if there are fewer clean pairs.
     #[schemars(range(min = 2))]
     batch: usize,
-    /// Greatest learning rate; the optimizer starts afresh.
+    /// Peak learning rate; the optimizer starts with fresh state.
     learning_rate: f64,
     /// Steps of linear warm-up.
     warmup_steps: u64,
-    /// Lambda: what the losses within the modalities weigh beside CLIP's own.
+    /// Lambda: weight of the losses within the modalities relative to CLIP's loss.
     within: f64,
     /// How images are augmented.
     augmentation: Augmentation,
@@ -50,7 +52,7 @@ gauntlet::register!(
     dyn Defense,
     CleanClip,
     "cleanclip",
-    "after training: fine-tunes the undefended model on clean pairs, with losses within images and within captions beside CLIP's",
+    "after training: fine-tunes the undefended model on clean pairs, with losses within images and within captions in addition to CLIP's",
     "Bansal et al., CleanCLIP: Mitigating Data Poisoning Attacks in Multimodal Contrastive Learning, ICCV 2023"
 );
 
@@ -61,7 +63,8 @@ impl CleanClip {
     }
 }
 
-/// Cross-entropy of each row of `from` `[batch, dimensions]` against all of `to`, its own being the target.
+/// Cross-entropy of each row of `from` `[batch, dimensions]` against all rows of `to`; the target
+/// is the row with the same number.
 pub fn one_way(from: &Tensor, to: &Tensor, logit_scale: &Tensor) -> Tensor {
     let own = Tensor::arange(from.size()[0], (Kind::Int64, from.device()));
     (from.matmul(&to.tr()) * logit_scale).cross_entropy_for_logits(&own)

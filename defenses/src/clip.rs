@@ -14,7 +14,7 @@ gauntlet::register!(
     dyn Defense,
     Clip,
     "clip",
-    "no defense: every image against its own caption, neither augmented",
+    "no defense: trains on every image with its own caption, without augmentation",
     "Radford et al., Learning Transferable Visual Models From Natural Language Supervision, ICML 2021"
 );
 

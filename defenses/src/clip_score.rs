@@ -1,6 +1,6 @@
-//! CLIP score: pairs whose image and caption a model finds unlike are dropped, as LAION did to
-//! build its data (Schuhmann et al. 2021). The reference model here is trained on the poison
-//! itself, which it may have learnt by heart: what fits best may be what was planted.
+//! CLIP score: drops the pairs whose image and caption a model finds unlike, as LAION did to build
+//! its data (Schuhmann et al. 2021). The reference model here is trained on the poisoned data and
+//! may have memorised the poison: the pairs that fit best may be the poisoned ones.
 
 use crate::filter::{Kept, NEEDS, Steps};
 use gauntlet::defense::{Needs, State};
@@ -9,14 +9,14 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tch::Device;
 
-/// Drops the pairs with the least CLIP score.
+/// Drops the pairs with the lowest CLIP score.
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct ClipScore {
-    /// Share of the rows that is dropped.
+    /// Share of the rows to drop.
     #[schemars(range(min = 0.0, max = 0.9))]
     drop: f64,
-    /// How long is trained on the rest.
+    /// How long to train on the remaining rows.
     steps: Steps,
     #[serde(skip)]
     kept: Kept,
@@ -32,7 +32,7 @@ gauntlet::register!(
     dyn Defense,
     ClipScore,
     "clip-score",
-    "before training: drops the pairs that the undefended model finds least alike",
+    "before training: drops the pairs whose image and caption are least alike to the undefended model",
     "Schuhmann et al., LAION-400M, 2021"
 );
 

@@ -1,7 +1,7 @@
-//! A control for RoCLIP's exposure: in an epoch in which RoCLIP matches to its pool, no image sees
-//! its own caption, so RoCLIP also trains less on the poison. Here those epochs are idle: they have
-//! no phase, the schedule advances and nothing else happens. A suite's `of = "LABEL"` takes epochs
-//! and augmentation over from the RoCLIP that it controls for.
+//! A control for RoCLIP's exposure. In an epoch in which RoCLIP matches to its pool, no image is
+//! trained with its own caption, so RoCLIP also trains less on the poison. Here those epochs are
+//! idle: they have no phase; the schedule advances, and no step is taken. In a suite,
+//! `of = "LABEL"` copies epochs and augmentation from the RoCLIP that it controls for.
 
 use crate::roclip::{check_pool_epochs, is_pool_epoch};
 use gauntlet::data::augment::Augmentation;
@@ -14,10 +14,11 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct ExposureControl {
-    /// Every how many epochs RoCLIP matches to its pool: these are idle here.
+    /// RoCLIP's `every`: every so many epochs RoCLIP matches to its pool. Those epochs are idle
+    /// here.
     #[schemars(range(min = 1))]
     every: u32,
-    /// The first epoch in which RoCLIP does; 0: the first multiple of `every`.
+    /// RoCLIP's `first`: the first such epoch; 0: the first multiple of `every`.
     first: u32,
     /// Whether images are augmented.
     augment: bool,

@@ -1,7 +1,8 @@
-//! What the filters share: they look at every pair once, before the first epoch, with the
+//! Shared by the filters: defenses that score every pair once, before the first epoch, with the
 //! undefended model of the same data (the reference model), drop the most suspicious share and
-//! train on the rest. By default they train as many steps as everyone else, so that the rows that
-//! are left come oftener; `steps = "fewer"` makes it as many epochs, and fewer steps.
+//! train on the rest. By default they train for as many steps as the other defenses, so the
+//! remaining rows are used more often; `steps = "fewer"` trains for as many epochs, and thus fewer
+//! steps.
 
 use gauntlet::defense::{EmbeddedPairs, Needs, State, Undefended};
 use gauntlet::{Phase, PlanContext, Result, RowNumber};
@@ -10,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use tch::{Kind, Tensor};
 
-/// How long a model is trained on what is left.
+/// How long a model is trained on the remaining rows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Steps {
@@ -21,15 +22,15 @@ pub enum Steps {
     Fewer,
 }
 
-/// The rows that are left, once they are.
+/// The remaining rows; `None` before they are chosen.
 #[derive(Debug, Default)]
 pub struct Kept(Option<Arc<Vec<RowNumber>>>);
 
 pub const NEEDS: Needs = Needs { undefended: Undefended::Reference, clean_pairs: 0.0 };
 
 impl Kept {
-    /// The phase of any epoch. Rows are looked at in chunks of about `chunk`, drawn from all;
-    /// `suspicion` is f32 `[rows]` of such a chunk.
+    /// The phase of any epoch. Rows are scored in chunks of about `chunk` rows, drawn from all;
+    /// `suspicion` returns f32 `[rows]` for a chunk.
     pub fn plan(
         &mut self,
         bench: &PlanContext,
@@ -38,7 +39,7 @@ impl Kept {
         suspicion: impl Fn(&EmbeddedPairs) -> Tensor,
     ) -> Result<Vec<Phase>> {
         if self.0.is_none() {
-            // Numbers of rows are drawn already: neighbours have nothing in common.
+            // Row numbers are already random: rows with adjacent numbers are unrelated.
             let (rows, chunks) = (bench.rows(), (bench.rows() / chunk.max(1)).max(1));
             let (numbers, bound) = (bench.numbers(), |chunk: usize| rows * chunk / chunks);
             let look = |chunk: usize| Ok(suspicion(&bench.embed_undefended(&numbers[bound(chunk)..bound(chunk + 1)])?));
@@ -64,7 +65,7 @@ impl Kept {
     }
 }
 
-/// The rows but for the share `drop` with the highest suspicion.
+/// All rows except the share `drop` with the highest suspicion.
 fn least(suspicion: &Tensor, drop: f64) -> Result<Vec<RowNumber>> {
     let suspicion = Vec::<f32>::try_from(suspicion.to_kind(Kind::Float))?;
     let mut rows: Vec<RowNumber> = (0..suspicion.len()).map(RowNumber::at).collect();
@@ -72,29 +73,4 @@ fn least(suspicion: &Tensor, drop: f64) -> Result<Vec<RowNumber>> {
     rows.truncate(suspicion.len() - (drop * suspicion.len() as f64).round() as usize);
     rows.sort_unstable();
     Ok(rows)
-}
-
-/// The `k` nearest others of each row: their numbers i64 `[rows, k]` and Euclidean distances
-/// `[rows, k]`, nearest first.
-pub fn nearest_others(rows: &Tensor, k: i64) -> (Tensor, Tensor) {
-    let n = rows.size()[0];
-    let k = k.min(n - 1);
-    // As the root of sums of squares: from products, the distance of equal rows is not 0.
-    let distances = Tensor::cdist(rows, rows, 2.0, 2);
-    let itself = Tensor::eye(n, (Kind::Bool, rows.device()));
-    let (nearest, numbers) = distances.masked_fill(&itself, f64::INFINITY).topk(k, 1, false, true);
-    (numbers, nearest)
-}
-
-/// Distance to the last of the neighbours that `nearest_others` found, over that of each of them to
-/// its own last: `[rows, k]`.
-pub fn density_ratios(numbers: &Tensor, nearest: &Tensor) -> Tensor {
-    let last = nearest.select(1, -1);
-    last.unsqueeze(1) / last.index_select(0, &numbers.flatten(0, -1)).view_as(numbers)
-}
-
-/// What cannot be computed, for rows that lie on one another, is as the released code of DAO and
-/// SLOF has it: the most suspicious.
-pub fn finite(suspicion: &Tensor) -> Tensor {
-    suspicion.nan_to_num(1000.0, 1000.0, 0.0)
 }

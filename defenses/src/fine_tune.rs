@@ -1,6 +1,6 @@
-//! Fine-tuning: the undefended model is trained on for a while, on pairs that somebody has checked
-//! to be clean. The control of every defense that does the same and more, such as CleanCLIP: what
-//! only fine-tuning does is not that defense's merit.
+//! Fine-tuning: the undefended model is trained further on pairs that are known to be clean. It is
+//! the control of every defense that fine-tunes and does more, such as CleanCLIP: an effect of
+//! fine-tuning alone is no merit of that defense.
 
 use gauntlet::defense::{Needs, Undefended};
 use gauntlet::recipe::Recipe;
@@ -9,27 +9,27 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
-/// How a trained model is trained further on clean pairs.
+/// Trains the finished model further on clean pairs.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct FineTune {
-    /// Clean pairs: a share of the training rows below 1, or a number.
+    /// Clean pairs: a share of the training rows if below 1, otherwise a number.
     #[schemars(range(min = 0.0001))]
     pub clean_pairs: f64,
-    /// Passes over them.
+    /// Passes over the clean pairs.
     #[schemars(range(min = 1))]
     pub epochs: u32,
-    /// Rows of a step at most; fewer where there are not so many clean pairs.
+    /// Maximum batch size; smaller if there are fewer clean pairs.
     #[schemars(range(min = 2))]
     pub batch: usize,
-    /// Greatest learning rate; the optimizer starts afresh.
+    /// Peak learning rate; the optimizer starts with fresh state.
     pub learning_rate: f64,
     /// Steps of linear warm-up.
     pub warmup_steps: u64,
 }
 
-/// CleanCLIP's own values for fine-tuning: 100,000 of 3 million pairs, 10 epochs, batch 64,
-/// learning rate 1e-5, 50 steps of warm-up.
+/// CleanCLIP's values for fine-tuning: 100,000 of 3 million pairs, 10 epochs, batch 64, learning
+/// rate 1e-5, 50 steps of warm-up.
 impl Default for FineTune {
     fn default() -> Self {
         FineTune { clean_pairs: 0.033, epochs: 10, batch: 64, learning_rate: 1e-5, warmup_steps: 50 }
@@ -40,7 +40,7 @@ gauntlet::register!(
     dyn Defense,
     FineTune,
     "fine-tune",
-    "after training: trains the undefended model on with clean pairs; the control of cleanclip",
+    "after training: fine-tunes the undefended model on clean pairs; the control of cleanclip",
     ""
 );
 
@@ -61,7 +61,7 @@ impl FineTune {
         }
     }
 
-    /// The clean rows, as they are.
+    /// The clean rows, without augmentation.
     pub fn phase(bench: &PlanContext) -> Result<Phase> {
         Ok(Phase { rows: Some(Arc::new(bench.clean_rows()?)), ..Phase::default() })
     }

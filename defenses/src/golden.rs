@@ -1,10 +1,12 @@
-//! What PyTorch and scikit-learn computed for the tests of this crate: `tests/golden/defenses.py` made it.
+//! Values that PyTorch and scikit-learn computed for the tests of this crate;
+//! `tests/golden/defenses.py` makes the file.
 
 use gauntlet::defense::GivenStep;
 use gauntlet::golden::Golden;
 use tch::{Device, Tensor};
 
-/// Asserts that what is computed from the inputs is the file's `name`, to five digits.
+/// Asserts that the value computed from the file's inputs equals the file's `name`, with an error
+/// below 2e-5.
 pub fn same(name: &str, compute: impl Fn(&Golden) -> Tensor) {
     let golden = Golden::of_tests("defenses");
     let (ours, theirs) = (compute(&golden), &golden[name]);

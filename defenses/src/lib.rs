@@ -1,6 +1,6 @@
-//! The defenses that ship with gauntlet, one file each; a new one is a file and a `mod` line.
-//! `filter.rs` is what those share that drop rows before training. docs/defenses.md has a paragraph
-//! on each.
+//! The defenses that ship with gauntlet, one file each. To add one, add a file and a `mod` line.
+//! `filter.rs` is shared by the defenses that drop rows before training. docs/defenses.md describes
+//! each defense.
 
 mod augmentation_control;
 mod cleanclip;
@@ -13,10 +13,11 @@ mod fine_tune;
 #[cfg(test)]
 mod golden;
 mod local_outlier;
+mod neighbours;
 mod roclip;
 mod safeclip;
 mod strip;
 
-/// Makes the linker keep the registrations: a program that calls nothing of a crate drops it, and
-/// its registry is empty.
+/// Makes the linker keep the registrations. Without a call into this crate the linker drops it, and
+/// the registry is empty.
 pub fn link() {}

@@ -1,12 +1,13 @@
 //! RoCLIP: every K-th epoch each image is matched to the most similar caption of a varying pool,
-//! not to its own (Yang, Gao and Mirzasoleiman, Robust Contrastive Language-Image Pretraining
-//! against Data Poisoning and Backdoor Attacks, NeurIPS 2023, section 4, algorithm 1). Images and
-//! captions are augmented in every epoch.
+//! instead of its own caption (Yang, Gao and Mirzasoleiman, Robust Contrastive Language-Image
+//! Pretraining against Data Poisoning and Backdoor Attacks, NeurIPS 2023, section 4, algorithm 1).
+//! Images and captions are augmented in every epoch.
 //!
-//! The pool (`roclip/pool.rs`) is first in, first out. Each knob below is one on which the paper
-//! and its released code differ or are silent; `roclip/presets.rs` has a value and a source of each
-//! for both, and says where we deviate. Captions that several images of a batch are matched to stay
-//! as they are found, as in the release: equal columns of logits with different targets.
+//! The pool (`roclip/pool.rs`) is first in, first out. The keys below are the points on which the
+//! paper and its released code differ or are silent. `roclip/presets.rs` has the value and source
+//! of each key for both, and states our deviations. If several images of a batch are matched to the
+//! same caption, we keep the duplicates as the release does: the logits then have equal columns
+//! with different targets.
 
 mod pool;
 mod presets;
@@ -21,37 +22,38 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tch::{Device, Tensor};
 
-/// RoCLIP.
+/// Matches images to captions of a pool.
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct RoClip {
-    /// K: every how many epochs images are matched to the pool.
+    /// K: every so many epochs images are matched to the pool.
     #[schemars(range(min = 1))]
     every: u32,
-    /// The first epoch in which they are; 0: the first multiple of K.
+    /// The first matching epoch; 0: the first multiple of K.
     first: u32,
-    /// What takes the place of an image's own caption in those epochs. `nearest` is RoCLIP, the
-    /// others are its ablations.
+    /// Replacement for an image's own caption in matching epochs. `nearest` is RoCLIP, the others
+    /// are ablations.
     matched_to: MatchedTo,
-    /// Captions in the pool: a share of the training rows below 1, or a number (released code: 21845 for 1M).
+    /// Captions in the pool: a share of the training rows if below 1, otherwise a number (released
+    /// code: 21845 for 1M).
     #[schemars(range(min = 0.000001))]
     pool: f64,
-    /// What the pool holds when the first matching epoch begins.
+    /// Contents of the pool when the first matching epoch begins.
     pool_start: PoolStart,
-    /// Whether a batch is looked up before its own captions enter the pool (released code) or after.
+    /// Whether a batch is matched before its own captions enter the pool (released code) or after.
     look_up: LookUp,
-    /// What becomes of a batch that reaches past the end of the pool.
+    /// Handling of a batch that reaches past the end of the pool.
     overflow: Overflow,
-    /// Whether the pool also takes in the captions of epochs that do not match to it. If not, a
-    /// matching epoch begins with embeddings that are K - 1 epochs old.
+    /// Whether captions also enter the pool in epochs that do not match to it. If not, a matching
+    /// epoch begins with embeddings that are K - 1 epochs old.
     update_in_plain_epochs: bool,
-    /// Whether a checkpoint holds the pool. WARNING: with `false` (released code) a trial that was
-    /// interrupted goes on with the noise that the pool started as, and no longer equals one that
-    /// was not.
+    /// Whether a checkpoint contains the pool. WARNING: with `false` (released code) an interrupted
+    /// trial resumes with the noise that the pool started with, and no longer equals an
+    /// uninterrupted trial.
     checkpoint_pool: bool,
-    /// The text tower in matching epochs. `trained` encodes the matched captions anew, so that the
-    /// gradient reaches it through them; the released code has `zero-gradient`, which AdamW still
-    /// answers with momentum and weight decay.
+    /// The text tower in matching epochs. `trained` encodes the matched captions again, so that
+    /// they pass gradient to the tower. The released code has `zero-gradient`: AdamW still applies
+    /// momentum and weight decay.
     text_tower: TextTower,
     /// Whether images are augmented, in every epoch.
     augment: bool,
@@ -63,19 +65,20 @@ pub struct RoClip {
     memory: Option<Pool>,
 }
 
-/// What an image is matched to in a matching epoch.
+/// The caption that an image is matched to in a matching epoch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum MatchedTo {
     /// The most similar caption of the pool.
     Nearest,
-    /// Any caption of the pool, drawn anew in every epoch: what is left of RoCLIP if the search did nothing.
+    /// A random caption of the pool, drawn again in every epoch: an ablation without the search.
     Random,
-    /// Its own caption: what is left if the pool did nothing, and only the text tower stood still (`text_tower`).
+    /// Its own caption: an ablation without the pool, which only freezes the text tower (see
+    /// `text_tower`).
     Own,
 }
 
-/// What the pool holds at first.
+/// The initial contents of the pool.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum PoolStart {
@@ -83,30 +86,30 @@ pub enum PoolStart {
     Captions,
     /// Random directions.
     Noise,
-    /// Normal numbers as they are drawn, of norm about the square root of the dimensions: the
-    /// search is by cosine, but what is found multiplies the logits by that norm, until captions
-    /// have replaced it (released code, whose library forgets to normalise).
+    /// Normal numbers without normalisation, of norm about the square root of the dimensions. The
+    /// search is by cosine, but the entry that is found multiplies the logits by that norm until
+    /// captions have replaced it (released code, whose library forgets to normalise).
     RawNoise,
 }
 
-/// When a batch is looked up.
+/// When a batch is matched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum LookUp {
     /// Before its captions enter the pool.
     BeforePush,
-    /// After: an image may then be matched to its own caption.
+    /// After its captions enter the pool: an image may then be matched to its own caption.
     AfterPush,
 }
 
-/// What becomes of a batch that reaches past the end of the pool.
+/// Handling of a batch that reaches past the end of the pool.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Overflow {
-    /// It goes on at the start of the pool.
+    /// The batch continues at the start of the pool.
     WrapAround,
-    /// Its first rows fill the pool up, the others are dropped, and the next batch begins at the
-    /// start (released code's library).
+    /// The first rows of the batch fill the pool, the others are dropped, and the next batch begins
+    /// at the start (released code's library).
     DropRest,
 }
 
@@ -135,18 +138,20 @@ gauntlet::register!(
     dyn Defense,
     RoClip,
     "roclip",
-    "every K-th epoch matches each image to the most similar caption of a varying pool, not to its own",
+    "every K-th epoch matches each image to the most similar caption of a varying pool instead of its own",
     "Yang, Gao and Mirzasoleiman, Robust Contrastive Language-Image Pretraining against Data Poisoning and Backdoor Attacks, NeurIPS 2023",
     presets = presets::presets
 );
 
-/// Whether images are matched to the pool in an epoch (counted from 1): from `first` on, every `every` epochs.
+/// Whether images are matched to the pool in an epoch (counted from 1): from `first` on, every
+/// `every` epochs.
 pub fn is_pool_epoch(epoch: u32, every: u32, first: u32) -> bool {
     let first = if first == 0 { every } else { first };
     epoch >= first && (epoch - first).is_multiple_of(every)
 }
 
-/// A training in which no epoch matches to the pool would be the augmentation control under another name.
+/// Rejects a training in which no epoch matches to the pool: it would duplicate the augmentation
+/// control.
 pub fn check_pool_epochs(every: u32, first: u32, bench: &PlanContext) -> Result<()> {
     let any = (1..=bench.epochs()).any(|epoch| is_pool_epoch(epoch, every, first));
     let why = || format!("no epoch of {} matches to the pool (every {every}, from {first})", bench.epochs());
@@ -158,19 +163,19 @@ impl RoClip {
         is_pool_epoch(epoch, self.every, self.first)
     }
 
-    /// Captions that the pool holds, of `rows` training rows.
+    /// Number of captions in the pool, for `rows` training rows.
     fn size(&self, rows: usize) -> Result<usize> {
         let size = count_of(self.pool, rows);
         let why = || {
-            let advice = "set it to a share of the rows, such as 0.02, or to a number up to theirs";
-            format!("makes {size} captions, and there are {rows} training rows; {advice}")
+            let advice = "set it to a share of the rows, such as 0.02, or to a number up to the number of rows";
+            format!("makes {size} captions, but there are {rows} training rows; {advice}")
         };
         if (1..=rows).contains(&size) { Ok(size) } else { Err(Error::invalid("defense `roclip`, key `pool`", why())) }
     }
 
     fn check(&self) -> Result<()> {
         let drawn_again = self.checkpoint_pool || self.pool_start != PoolStart::Captions;
-        let why = "`false` needs a `pool_start` of noise, which can be drawn again; captions would have to be embedded by a model that is gone";
+        let why = "`false` needs a `pool_start` of noise, which a resumed trial draws again; captions cannot be embedded again by the model of that time";
         if drawn_again { Ok(()) } else { Err(Error::invalid("defense `roclip`, key `checkpoint_pool`", why)) }
     }
 
@@ -200,7 +205,7 @@ impl Defense for RoClip {
             return Ok(step.clip_loss(step.image, step.text));
         }
         let Some(pool) = self.memory.as_mut() else {
-            assert!(!matching, "the pool is there since the epoch was planned");
+            assert!(!matching, "the pool exists since the epoch was planned");
             return Ok(step.clip_loss(step.image, step.text));
         };
         if !matching {
@@ -218,7 +223,7 @@ impl Defense for RoClip {
         };
         step.record_matches(&pool.keys.index_select(0, &found));
         let text = match self.text_tower {
-            // Noise has no tokens to encode; it stays what it is until captions have replaced it.
+            // Noise has no tokens to encode; it stays unchanged until captions have replaced it.
             TextTower::Trained if pool.is_all_captions() => step.encode_text(&pool.tokens.index_select(0, &found)),
             _ => pool.embeddings.index_select(0, &found),
         };
@@ -254,8 +259,8 @@ mod tests {
         Ok(Box::new(RoClip { every: 1, look_up, ..RoClip::default() }))
     }
 
-    /// Matches, loss, gradients and pool of five steps, with a pool that wraps in the second and
-    /// one smaller than a batch.
+    /// Compares matches, loss, gradients and pool over five steps: with a pool that wraps in the
+    /// second step, and with one smaller than a batch.
     #[test]
     fn equals_the_papers_algorithm() {
         let distances = pools(folder(), "roclip", tch::Device::Cpu, matching).unwrap();

@@ -1,16 +1,17 @@
-//! SafeCLIP: an image and its caption are only brought together once the model finds them alike
-//! without having been taught to (Yang, Gao and Mirzasoleiman, Better Safe than Sorry: Pre-training
-//! CLIP against Targeted Data Poisoning and Backdoor Attacks, ICML 2024).
+//! SafeCLIP: an image and its caption are trained together only if the model already finds them
+//! alike (Yang, Gao and Mirzasoleiman, Better Safe than Sorry: Pre-training CLIP against Targeted
+//! Data Poisoning and Backdoor Attacks, ICML 2024).
 //!
-//! First each tower learns by itself: the nearest neighbour, in a pool, of one view of an image
-//! must be like its other view; captions likewise. Then one epoch of CLIP at a small learning rate.
-//! Then the pairs' similarities are split by a mixture of two normal distributions: the upper ones
-//! are safe and train as CLIP does, the others are risky and train on as before, each modality by
-//! itself. Every epoch the similarities are taken anew and the safe share grows.
+//! At first each modality is trained by itself: the nearest neighbour, in a pool, of one view of an
+//! image must be similar to the other view; captions likewise. One epoch of CLIP at a small
+//! learning rate follows. Then a mixture of two normal distributions splits the pairs by their
+//! similarity: the upper pairs are safe and are trained as in CLIP; the others are risky, and each
+//! modality is still trained by itself on them. In every epoch the similarities are computed again,
+//! and the safe share grows.
 //!
-//! Phases, thresholds and shares are the released code's. Of the loss within a modality only its
-//! idea was at hand: ours goes one way, from the neighbour of the first view to the second, at
-//! CLIP's scale. Whether safe pairs are augmented is unverified; ours are not.
+//! Phases, thresholds and shares are the released code's. For the loss within a modality we had
+//! only its idea: ours has one direction, from the neighbour of the first view to the second view,
+//! at CLIP's scale. Whether safe pairs are augmented is unverified; ours are not.
 
 mod mixture;
 
@@ -24,42 +25,42 @@ use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use tch::{Device, Kind, Tensor};
 
-/// SafeCLIP.
+/// Trains only similar pairs together.
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct SafeClip {
-    /// Epochs at first in which each modality learns by itself.
+    /// Epochs at the start in which each modality is trained by itself.
     #[schemars(range(min = 1))]
     warm_up: u32,
-    /// What the learning rate is multiplied by in the one epoch of CLIP that follows.
+    /// Factor on the learning rate in the one epoch of CLIP that follows.
     slow: f64,
-    /// How certain the mixture must be, at first, that a pair is among the alike ones.
+    /// Probability, by the mixture, from which a pair is safe when the safe set is first chosen.
     #[schemars(range(min = 0.5, max = 1.0))]
     certain: f64,
-    /// By how much of all rows the safe set grows in an epoch.
+    /// Growth of the safe set per epoch, as a share of all rows.
     #[schemars(range(min = 0.0, max = 1.0))]
     growth: f64,
-    /// The share of all rows that the safe set grows to at most.
+    /// Maximum size of the safe set, as a share of all rows.
     #[schemars(range(min = 0.0, max = 1.0))]
     most: f64,
-    /// Images, and captions, in the pools that neighbours are sought in: a share of the training
-    /// rows below 1, or a number.
+    /// Images, and captions, in the pools that neighbours are searched in: a share of the training
+    /// rows if below 1, otherwise a number.
     #[schemars(range(min = 0.000001))]
     pool: f64,
-    /// How images are augmented where a modality learns by itself.
+    /// How images are augmented when a modality is trained by itself.
     augmentation: Augmentation,
     #[serde(skip)]
     memory: Memory,
 }
 
-/// What it remembers.
+/// State that a checkpoint contains.
 #[derive(Debug, Default)]
 struct Memory {
     /// Recent first views of images, and of captions, f32 `[pool, dimensions]`.
     pools: Option<[Tensor; 2]>,
-    /// The oldest entry of both.
+    /// The oldest entry of both pools.
     next: i64,
-    /// Rows of the safe set at last; 0 before the mixture was asked.
+    /// Size of the last safe set; 0 before the mixture was fitted.
     safe: usize,
 }
 
@@ -82,19 +83,19 @@ gauntlet::register!(
     dyn Defense,
     SafeClip,
     "safeclip",
-    "each modality learns by itself at first; then pairs that are alike train as CLIP does, the others on as before",
+    "trains each modality by itself at first; then similar pairs are trained as in CLIP, the others still by modality",
     "Yang, Gao and Mirzasoleiman, Better Safe than Sorry: Pre-training CLIP against Targeted Data Poisoning and Backdoor Attacks, ICML 2024"
 );
 
 impl SafeClip {
-    /// Both views of some rows, augmented: each modality by itself.
+    /// Two augmented views of some rows: each modality is trained by itself.
     fn alone(&self, rows: Option<Vec<RowNumber>>) -> Phase {
         let (augmentation, captions) = (Some(self.augmentation), CaptionEdits::PerEpoch);
         let second = Some(View { augmentation, captions });
         Phase { rows: rows.map(Arc::new), augmentation, captions, second, ..Phase::default() }
     }
 
-    /// The rows of the safe set and the others, by the model as it is now.
+    /// The rows of the safe set and the other rows, by the current model.
     fn split(&mut self, bench: &PlanContext) -> Result<[Vec<RowNumber>; 2]> {
         let mut rows = bench.numbers();
         let alike = rows.chunks(1024).map(|rows| Ok(bench.embed(rows)?.similarities())).collect::<Result<Vec<_>>>()?;
@@ -121,7 +122,7 @@ impl SafeClip {
         let size = count_of(self.pool, rows);
         if !(1..=rows).contains(&size) {
             let why =
-                format!("makes {size} entries, and there are {rows} training rows; set it to a share such as 0.02");
+                format!("makes {size} entries, but there are {rows} training rows; set it to a share such as 0.02");
             return Err(Error::invalid("defense `safeclip`, key `pool`", why));
         }
         let drawn = index::sample(&mut bench.rng("safeclip/pool", &[]), rows, size);
@@ -131,9 +132,10 @@ impl SafeClip {
         Ok(())
     }
 
-    /// The loss of both modalities, each by itself; the first views enter the pools after the search.
+    /// The sum of the losses within each modality; the first views enter the pools after the
+    /// search.
     fn alone_loss(&mut self, step: &Step, second: Embedded) -> Result<Tensor> {
-        let pools = self.memory.pools.as_mut().expect("they are there since the first epoch was planned");
+        let pools = self.memory.pools.as_mut().expect("the pools exist since the first epoch was planned");
         let size = pools[0].size()[0];
         let count = step.image.size()[0].min(size);
         let places = (Tensor::arange(count, (Kind::Int64, step.image.device())) + self.memory.next).remainder(size);
@@ -153,7 +155,7 @@ impl SafeClip {
 impl Defense for SafeClip {
     fn plan(&mut self, epoch: u32, bench: &PlanContext) -> Result<Vec<Phase>> {
         if self.warm_up + 1 >= bench.epochs() {
-            let why = format!("is {}, and {} epochs leave none to train on safe pairs", self.warm_up, bench.epochs());
+            let why = format!("is {}, but {} epochs leave none to train on safe pairs", self.warm_up, bench.epochs());
             return Err(Error::invalid("defense `safeclip`, key `warm_up`", why));
         }
         self.start_pools(bench)?;
@@ -165,7 +167,7 @@ impl Defense for SafeClip {
         }
         let [risky, safe] = self.split(bench)?;
         let mut phases = Vec::new();
-        // A set that fills no batch waits for the next epoch.
+        // A set smaller than a batch waits for the next epoch.
         if risky.len() >= bench.batch() {
             phases.push(self.alone(Some(risky)));
         }
@@ -176,7 +178,7 @@ impl Defense for SafeClip {
     }
 
     fn loss(&mut self, step: &Step) -> Result<Tensor> {
-        // Only where a modality learns by itself are there two views.
+        // There are two views only when a modality is trained by itself.
         match step.second {
             Some(second) => self.alone_loss(step, second),
             None => Ok(step.clip_loss(step.image, step.text)),
@@ -195,7 +197,7 @@ impl Defense for SafeClip {
             return Ok(());
         }
         let mut take = |name: &str| {
-            let missing = || Error::invalid("checkpoint", format!("lacks safeclip's `{name}`"));
+            let missing = || Error::invalid("checkpoint", format!("has no `{name}` of safeclip"));
             state.remove(name).ok_or_else(missing)
         };
         let (image, text) = (take("image")?.to_device(device), take("text")?.to_device(device));
@@ -212,7 +214,8 @@ mod tests {
     use gauntlet::defense::Embedded;
     use tch::Tensor;
 
-    /// The loss of a first step and of a second one, whose pools hold what the first left.
+    /// The losses of a first and a second step; the pools of the second contain the views of the
+    /// first.
     #[test]
     fn equals_pytorch() {
         let steps = |golden: &gauntlet::golden::Golden| {

@@ -1,10 +1,12 @@
-//! STRIP: an image under which nothing changes its class is suspicious (Gao et al., STRIP: A
-//! Defence Against Trojan Attacks on Deep Neural Networks, ACSAC 2019). The image is laid over
-//! clean ones; where the mean entropy of what the model then says of the classes is low, a trigger
-//! may speak through all of them. The model is plain CLIP's, unchanged: only its use is.
+//! STRIP: an image that keeps its class under any overlay is suspicious (Gao et al., STRIP: A
+//! Defence Against Trojan Attacks on Deep Neural Networks, ACSAC 2019). The image is blended with
+//! clean images. A low mean entropy of the model's class probabilities over the blends suggests a
+//! trigger that is effective in all of them. The model is plain CLIP's, unchanged; only its use
+//! differs.
 //!
-//! The paper adds the images, ours blends them, so that they stay in the range of an image, and its
-//! model has a softmax over its own classes, ours over the class names at the model's own scale.
+//! The paper adds the images; we blend them, so that the result stays in the range of an image. The
+//! paper's model has a softmax over its own classes; ours is over the class names, at the model's
+//! own scale.
 
 use gauntlet::defense::{Inference, Needs};
 use gauntlet::{Defense, Error, Result};
@@ -12,18 +14,18 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tch::{Kind, Tensor};
 
-/// STRIP.
+/// Rejects images whose class is the same under every overlay.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Strip {
-    /// Clean images that each one is laid over.
+    /// Number of clean images that each image is blended with.
     #[schemars(range(min = 1))]
     overlays: i64,
-    /// Share of the image in the blend.
+    /// Weight of the image in the blend.
     #[schemars(range(min = 0.0, max = 1.0))]
     share: f64,
-    /// Clean pairs that it is given, to lay images over and to set the threshold: a share of the
-    /// training rows below 1, or a number.
+    /// Clean pairs for the overlays and the threshold: a share of the training rows if below 1,
+    /// otherwise a number.
     #[schemars(range(min = 0.0001))]
     clean_pairs: f64,
 }
@@ -38,11 +40,12 @@ gauntlet::register!(
     dyn Defense,
     Strip,
     "strip",
-    "at inference: rejects images whose class stays the same whatever is laid under them; the model is plain CLIP's",
+    "at inference: rejects images whose class stays the same under any overlay; the model is plain CLIP's",
     "Gao et al., STRIP: A Defence Against Trojan Attacks on Deep Neural Networks, ACSAC 2019"
 );
 
-/// Mean entropy in nats of the classes that `[images x overlays, classes]` logits give each image: `[images]`.
+/// Mean entropy in nats of each image's class probabilities `[images]`, from logits
+/// `[images x overlays, classes]`.
 fn entropy(logits: &Tensor, overlays: i64) -> Tensor {
     let log = logits.log_softmax(-1, Kind::Float);
     let each = -(log.exp() * &log).sum_dim_intlist([1].as_slice(), false, Kind::Float);
@@ -57,7 +60,7 @@ impl Defense for Strip {
     fn suspicion(&self, canvases: &Tensor, inference: &Inference) -> Result<Option<Tensor>> {
         let overlays = self.overlays.min(inference.clean.size()[0]);
         if overlays < 1 {
-            return Err(Error::invalid("strip, key `clean_pairs`", "leaves no clean image to lay others over"));
+            return Err(Error::invalid("strip, key `clean_pairs`", "leaves no clean image for the overlays"));
         }
         let under = inference.clean.narrow(0, 0, overlays).to_kind(Kind::Float) * (1.0 - self.share);
         let over = canvases.to_kind(Kind::Float) * self.share;

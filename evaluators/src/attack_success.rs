@@ -1,5 +1,5 @@
-//! Whether attacks reach their goals. Measured in every arena; in `clean` the same numbers are the
-//! base rates: a patch can hide an object, a target can be a natural error.
+//! Measures whether attacks reach their goals. It runs in every arena. In `clean` the same scores
+//! are the base rates: a patch can hide an object, and a target can be a natural error.
 
 mod text_side;
 
@@ -10,7 +10,7 @@ use gauntlet::{DataRow, EvalContext, Evaluator, Goal, Result, Score, Target};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// Attack success.
+/// Measures attack success.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct AttackSuccess {}
@@ -20,7 +20,7 @@ gauntlet::register!(
     AttackSuccess,
     "attack-success",
     "PSR of targeted attacks, ASR of backdoors; in the arena `clean` the same scores are their base rates",
-    "PSR and ASR as in Yang et al., NeurIPS 2023; target-class images left out of ASR. Text side: Hit@K and rank as in Yang et al., ICML 2023"
+    "PSR and ASR as in Yang et al., NeurIPS 2023; ASR excludes images of the target class. Text side: Hit@K and rank as in Yang et al., ICML 2023"
 );
 
 const fn success(score: &'static str, definition: &'static str) -> Definition {
@@ -28,13 +28,14 @@ const fn success(score: &'static str, definition: &'static str) -> Definition {
 }
 
 const PSR: Definition =
-    success("psr", "poison success rate: share of target images whose most similar class is their adversarial one");
-/// The same among more classes, as the development repository of RoCLIP's authors counts it: diagnostics beside `psr`.
+    success("psr", "poison success rate: share of target images whose most similar class is their adversarial class");
+/// PSR with more classes, as the development repository of RoCLIP's authors counts it: diagnostics
+/// in addition to `psr`.
 const PSR_OF: [(Definition, usize); 2] = [
     (
         Definition {
             score: "psr-3",
-            definition: "share of target images whose three most similar classes hold their adversarial one",
+            definition: "share of target images whose three most similar classes include their adversarial class",
             higher_is_better: None,
             unit: Unit::Share,
             role: None,
@@ -44,7 +45,7 @@ const PSR_OF: [(Definition, usize); 2] = [
     (
         Definition {
             score: "psr-5",
-            definition: "share of target images whose five most similar classes hold their adversarial one",
+            definition: "share of target images whose five most similar classes include their adversarial class",
             higher_is_better: None,
             unit: Unit::Share,
             role: None,
@@ -54,45 +55,45 @@ const PSR_OF: [(Definition, usize); 2] = [
 ];
 const RETURNED: Definition = Definition {
     score: "returned",
-    definition: "share of target images whose most similar class is their true one, of those whose label tells it",
+    definition: "share of target images whose most similar class is their true class; images without a label do not count",
     higher_is_better: Some(true),
     unit: Unit::Share,
     role: None,
 };
 const ASR: Definition = success(
     "asr",
-    "attack success rate: share of stamped test images, true class not the target, whose most similar class is the target",
+    "attack success rate: share of stamped test images whose most similar class is the target, except images of the target class",
 );
-/// Where no held-out row has a label.
+/// Used if no held-out row has a label.
 const ASR_CAPTION: Definition = Definition {
     role: Some(ScoreRole::SuccessWithoutLabels),
     ..success(
         "asr-caption",
-        "attack success rate without labels: share of stamped held-out images, 300 drawn from the seed whose captions name the target by no \
-     name and no inflection, whose most similar class is the target",
+        "attack success rate without labels: share of stamped held-out images whose most similar class is the target; 300 are drawn from \
+     the seed among those whose captions do not name the target by any name or inflection",
     )
 };
-/// What a stamp leaves of accuracy.
+/// Accuracy under a stamp.
 const POISONED_TOP1: Definition = Definition {
     score: "stamped-top1",
-    definition: "share of the images of `asr` whose most similar class, stamped, is still the true one",
+    definition: "share of the images of `asr` whose most similar class is still the true class when stamped",
     higher_is_better: None,
     unit: Unit::Share,
     role: None,
 };
-/// Of a dual key, whose `asr` is that of both keys, each key alone: the attacker wants these low,
-/// so as not to be found.
+/// Each key of a dual key alone; `asr` is the score of both keys together. The attacker wants these
+/// scores low, so that the attack stays hidden.
 const ONE_KEY: [Definition; 2] = [
     Definition {
         score: "asr-image-key",
-        definition: "the same with the trigger in the image alone, prompts as they are",
+        definition: "as `asr`, with the trigger only in the image and unchanged prompts",
         higher_is_better: None,
         unit: Unit::Share,
         role: None,
     },
     Definition {
         score: "asr-text-key",
-        definition: "the same with the trigger in the prompts alone, images as they are",
+        definition: "as `asr`, with the trigger only in the prompts and unchanged images",
         higher_is_better: None,
         unit: Unit::Share,
         role: None,
@@ -122,7 +123,7 @@ impl Evaluator for AttackSuccess {
     }
 }
 
-/// A share beside what somebody scores who draws a class.
+/// A share, with the chance level of guessing the class.
 fn share(subject: &EvalContext, definition: Definition, threat: &PreparedAttack, cases: Predictions) -> Option<Score> {
     let chance = 1.0 / f64::from(subject.data.classes.len());
     subject.share(definition.score, Some(&threat.label), cases).map(|score| score.guessed(chance))
@@ -145,7 +146,7 @@ fn targeted(subject: &EvalContext, threat: &PreparedAttack, targets: &[Target]) 
     Ok(own.into_iter().chain(more).flatten().collect())
 }
 
-/// Images that an attack brings along, those of the class that it wants left out.
+/// Test images that the attack supplies, except those of the target class.
 fn files(subject: &EvalContext, threat: &PreparedAttack, class: u32, images: &[Stamped]) -> Result<Vec<Score>> {
     let files: Vec<&str> = images.iter().map(|image| image.file.as_str()).collect();
     let taken = subject.embed_files(threat, &files)?;
@@ -172,7 +173,7 @@ fn backdoor(subject: &EvalContext, threat: &PreparedAttack, class: u32) -> Resul
     Ok(scores.into_iter().flatten().collect())
 }
 
-/// Each row counts that is taken for the class.
+/// Rows count as hits if they are classified as `class`.
 fn taken_for(subject: &EvalContext, class: u32, rows: &[DataRow], taken: &[Vec<u32>]) -> Predictions {
     let mut cases = Predictions::default();
     rows.iter().zip(taken).for_each(|(row, taken)| cases.image(row, subject.truth(*row), taken[0], taken[0] == class));

@@ -1,11 +1,11 @@
-//! How well a number tells two kinds of cases apart.
+//! How well a number separates two kinds of cases.
 
 use gauntlet::Score;
 
-/// Area under the ROC curve: how often a case of `first` has more than one of `second`, of all such
-/// couples, equals counted half. The interval is that of Hanley and McNeil (1982), by the normal
-/// distribution; `n` is the number of the rarer kind, of which one case weighs most. None where a
-/// kind has no case.
+/// Area under the ROC curve: the share of pairs of one case of `first` and one of `second` in which
+/// `first` has more; equals count half. The interval is that of Hanley and McNeil (1982), by the
+/// normal distribution. `n` is the number of cases of the rarer kind, in which one case weighs
+/// most. `None` if a kind has no case.
 pub fn auroc(score: &'static str, attack: Option<&str>, first: &[f32], second: &[f32]) -> Option<Score> {
     if first.is_empty() || second.is_empty() {
         return None;
@@ -22,8 +22,8 @@ pub fn auroc(score: &'static str, attack: Option<&str>, first: &[f32], second: &
         below += of_second;
     }
     let area = above / (n * m);
-    // Drawn towards a half as Agresti and Coull (1998) do for shares: few cases that all agree are
-    // not for that sure to.
+    // Shrunk towards a half, as Agresti and Coull (1998) do for shares: few cases that all agree
+    // leave uncertainty.
     let least = n.min(m);
     let drawn = (area * least + 2.0) / (least + 4.0);
     let (q1, q2) = (drawn / (2.0 - drawn), 2.0 * drawn * drawn / (1.0 + drawn));
@@ -38,7 +38,8 @@ pub fn auroc(score: &'static str, attack: Option<&str>, first: &[f32], second: &
 mod tests {
     use super::auroc;
 
-    /// scikit-learn's `roc_auc_score([1, 1, 1, 1, 0, 0, 0, 0, 0], [.9, .4, .4, .7, .1, .4, .5, .4, .7])` is 0.675.
+    /// scikit-learn gives 0.675 for
+    /// `roc_auc_score([1, 1, 1, 1, 0, 0, 0, 0, 0], [.9, .4, .4, .7, .1, .4, .5, .4, .7])`.
     #[test]
     fn equals_scikit_learn_with_equals_among_them() {
         let score = auroc("auroc", None, &[0.9, 0.4, 0.4, 0.7], &[0.1, 0.4, 0.5, 0.4, 0.7]).unwrap();

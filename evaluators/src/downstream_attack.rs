@@ -1,9 +1,9 @@
-//! Attack success on the downstream sets, by zero-shot classification: does the trigger work on
-//! images that the model was never trained for, and are targets taken for their adversarial class
-//! among that set's classes? (Through a fitted layer: `linear_probe.rs`.)
+//! Attack success on the downstream sets, by zero-shot classification: whether the trigger works on
+//! images of other data sets, and whether targets are classified as their adversarial class among a
+//! set's classes. `linear_probe.rs` measures the same through a fitted layer.
 //!
-//! A set may not have the class that an attack wants: CIFAR-10 has no mushroom. It is then added to
-//! the set's classes by name, and the score says so in its own name.
+//! A set may lack the class that an attack wants: CIFAR-10 has no mushroom. The class is then added
+//! to the set's classes by name, and the score has a different name.
 
 use crate::set_classes::find;
 use gauntlet::evaluator::{Definition, Downstream, Unit};
@@ -14,7 +14,7 @@ use gauntlet::{DataRow, Error, EvalContext, Evaluator, Result, Score, Target};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// Attack success on downstream sets.
+/// Measures attack success on downstream sets.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct DownstreamAttackSuccess {}
@@ -31,41 +31,41 @@ const fn success(score: &'static str, definition: &'static str) -> Definition {
     Definition { score, definition, higher_is_better: Some(false), unit: Unit::Share, role: None }
 }
 
-/// Where the set has the class, and where it is added.
+/// For sets that have the class, and for sets to which it is added.
 const ASR: [Definition; 2] = [
     success(
         "downstream-asr",
-        "share of the set's stamped test images, true class not the target, whose most similar class is the target, which is one of the \
+        "share of the set's stamped test images whose most similar class is the target, except images of the target class; the target is one of the \
          set's own classes",
     ),
     success(
         "downstream-asr-added",
-        "share of the set's stamped test images whose most similar class is the target, which the set does not have: it was added to its \
+        "share of the set's stamped test images whose most similar class is the target; the set lacks the target, which is added to its \
          classes by name",
     ),
 ];
 const PSR: [Definition; 2] = [
     success(
         "downstream-psr",
-        "share of target images whose most similar class among the set's is their adversarial one; the set has all adversarial classes",
+        "share of target images whose most similar class among the set's is their adversarial class; the set has all adversarial classes",
     ),
     success(
         "downstream-psr-added",
-        "share of target images whose most similar class is their adversarial one, among the set's classes and those adversarial classes \
-         that it does not have, added by name",
+        "share of target images whose most similar class is their adversarial class, among the set's classes and the adversarial classes \
+         that it lacks, which are added by name",
     ),
 ];
 
-/// Diagnostics beside those: the adversarial class among the first few, and what a stamp leaves of accuracy.
+/// Diagnostics: the adversarial class among the first few, and accuracy under a stamp.
 const MORE: [Definition; 3] = [
     diagnostic(
         "downstream-psr-3",
-        "share of target images whose three most similar classes, among those of `downstream-psr`, hold their adversarial one",
+        "share of target images whose three most similar classes, among those of `downstream-psr`, include their adversarial class",
     ),
-    diagnostic("downstream-psr-5", "the same among the first five"),
+    diagnostic("downstream-psr-5", "as `downstream-psr-3`, for the five most similar classes"),
     diagnostic(
         "downstream-stamped-top1",
-        "share of the images of `downstream-asr` (or `downstream-asr-added`) whose most similar class, stamped, is still the true one",
+        "share of the images of `downstream-asr` (or `downstream-asr-added`) whose most similar class is still the true class when stamped",
     ),
 ];
 
@@ -84,7 +84,8 @@ impl Evaluator for DownstreamAttackSuccess {
             for threat in subject.threats {
                 let found = match (threat.goal.backdoor(), threat.goal.targets()) {
                     (Some(class), _) => backdoor(subject, downstream, threat, class),
-                    // Success of others needs captions, prompts or the attacker's own images: no matter of this set's.
+                    // Other goals need captions, prompts or the attacker's own images, which a set
+                    // lacks.
                     (None, []) => continue,
                     (None, targets) => targeted(subject, downstream, threat, targets),
                 };
@@ -133,13 +134,13 @@ fn targeted(
     Ok(scores.into_iter().filter_map(score).collect())
 }
 
-/// The classes of a set, and those that an attack wants.
+/// The classes of a set, and the classes that an attack wants.
 struct Candidates {
     /// `[classes, dimensions]`.
     embeddings: Tensor,
-    /// The place of each wanted class among them.
+    /// The position of each wanted class among them.
     wanted: Vec<i64>,
-    /// Whether some were added.
+    /// Whether some classes were added.
     added: bool,
 }
 

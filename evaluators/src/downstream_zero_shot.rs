@@ -1,5 +1,5 @@
-//! Zero-shot accuracy on the downstream sets, by the names and prompt templates published with CLIP
-//! (Radford et al. 2021, section 3.1).
+//! Zero-shot accuracy on the downstream sets, with the names and prompt templates published with
+//! CLIP (Radford et al. 2021, section 3.1).
 
 use crate::per_class::PerClass;
 use gauntlet::evaluator::{Definition, Downstream, ScoreRole, Unit};
@@ -9,7 +9,7 @@ use gauntlet::{EvalContext, Evaluator, Result, Score};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// Zero-shot accuracy on downstream sets.
+/// Measures zero-shot accuracy on downstream sets.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct DownstreamZeroShot {}
@@ -18,7 +18,7 @@ gauntlet::register!(
     dyn Evaluator,
     DownstreamZeroShot,
     "downstream-zero-shot",
-    "zero-shot accuracy on each set of `[downstream]`: top-1, top-5, mean per class, and the one that is published",
+    "zero-shot accuracy on each set of `[downstream]`: top-1, top-5, mean per class, and the set's published measure",
     "Radford et al., Learning Transferable Visual Models From Natural Language Supervision, ICML 2021, section 3.1"
 );
 
@@ -28,23 +28,23 @@ const fn share(score: &'static str, definition: &'static str, role: ScoreRole) -
 
 const PUBLISHED: Definition = share(
     "downstream-published",
-    "the measure that is published for the set: downstream-top1, or downstream-mean-per-class (Pets, Flowers, Caltech, Aircraft)",
+    "the set's published measure: downstream-top1, or downstream-mean-per-class (Pets, Flowers, Caltech, Aircraft)",
     ScoreRole::SetAccuracy,
 );
 const TOP1: Definition = share(
     "downstream-top1",
-    "share of the set's test images whose most similar class is the true one; a class is the normalised mean of its prompts' \
+    "share of the set's test images whose most similar class is the true class; a class is the normalised mean of its prompts' \
      normalised embeddings",
     ScoreRole::Detail,
 );
 const TOP5: Definition = share(
     "downstream-top5",
-    "share of the same images whose five most similar classes hold the true one",
+    "share of the same images whose five most similar classes include the true class",
     ScoreRole::Detail,
 );
 const MEAN: Definition = share(
     "downstream-mean-per-class",
-    "mean over the classes of the share of a class's test images whose most similar class it is; each class's own share lies in \
+    "mean over the classes of the share of a class's test images whose most similar class it is; the share of each class is in \
      the trial's `per-class/SET-zero-shot.json`",
     ScoreRole::Detail,
 );

@@ -1,6 +1,6 @@
-//! A defense that judges training rows, as a detector: what it said of each
-//! (`PlanContext::report`), joined with the ground truth here, out of its sight. Nothing is
-//! measured of a defense that said nothing.
+//! Measures a defense that scores training rows, as a detector: its reports on rows
+//! (`PlanContext::report`) are joined here with the ground truth, which the defense cannot read. A
+//! defense that reports nothing has no scores.
 
 use crate::auroc::auroc;
 use gauntlet::corpus::RowOrigin;
@@ -11,7 +11,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, HashMap};
 
-/// What a filter keeps and drops.
+/// Measures the rows that a filter keeps and drops.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Filtering {}
@@ -20,40 +20,40 @@ gauntlet::register!(
     dyn Evaluator,
     Filtering,
     "filtering",
-    "what a defense that judges training rows says of poisoned and of clean ones; no score for the others",
+    "detection of poisoned rows by a defense that scores or drops training rows; no score for other defenses",
     ""
 );
 
 const AUROC: Definition = Definition {
     score: "filter-auroc",
-    definition: "how often a poisoned row is more suspicious to the defense than a clean one, of all such couples (equals: half)",
+    definition: "share of pairs of a poisoned and a clean row in which the poisoned row is more suspicious to the defense (equals count half)",
     higher_is_better: None,
     unit: Unit::Share,
     role: None,
 };
 const RECALL: Definition = Definition {
     score: "poison-dropped",
-    definition: "share of the attack's rows that the defense drops, or keeps from their captions at last (recall)",
+    definition: "share of the attack's rows that the defense drops, or separates from their captions in the end (recall)",
     higher_is_better: None,
     unit: Unit::Share,
     role: None,
 };
 const PRECISION: Definition = Definition {
     score: "dropped-poisoned",
-    definition: "share of the rows that the defense drops, or keeps from their captions at last, that are poisoned (precision)",
+    definition: "share of poisoned rows among those that the defense drops, or separates from their captions in the end (precision)",
     higher_is_better: None,
     unit: Unit::Share,
     role: None,
 };
 const LOST: Definition = Definition {
     score: "clean-dropped",
-    definition: "share of the clean rows that the defense drops, or keeps from their captions at last",
+    definition: "share of the clean rows that the defense drops, or separates from their captions in the end",
     higher_is_better: None,
     unit: Unit::Share,
     role: None,
 };
 
-/// Suspicion of each row of a kind, and how many of them are dropped.
+/// The suspicion of each row of a kind, and the number of rows that are dropped.
 #[derive(Default)]
 struct Kind {
     suspicion: Vec<f32>,

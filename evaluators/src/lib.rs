@@ -1,4 +1,4 @@
-//! The evaluators that ship with gauntlet, one file each; a new one is a file and a `mod` line.
+//! The evaluators that ship with gauntlet, one file each. To add one, add a file and a `mod` line.
 
 mod attack_success;
 mod auroc;
@@ -15,6 +15,6 @@ mod set_classes;
 mod trajectory;
 mod zero_shot;
 
-/// Makes the linker keep the registrations: a program that calls nothing of a crate drops it, and
-/// its registry is empty.
+/// Makes the linker keep the registrations. Without a call into this crate the linker drops it, and
+/// the registry is empty.
 pub fn link() {}

@@ -1,10 +1,10 @@
 //! Linear probes on the downstream sets: logistic regression on frozen image features
-//! (`logistic.rs`), and whether a trigger works through the layer that was fitted.
+//! (`logistic.rs`), and attack success through the fitted layer.
 //!
-//! Features are those before normalisation, as in CLIP's published example: the embedding, or what
-//! a vision transformer projects to it, which is what CLIP's paper fits on (appendix A.3). The
-//! regularisation is chosen as CLIP chooses it (`linear_probe/choose.rs`); the probe of RoCLIP's
-//! released code stands beside it under its own name (`linear_probe/official.rs`).
+//! Features are not normalised, as in CLIP's published example. They are either the embedding, or
+//! the input of a vision transformer's projection to the embedding, as in CLIP's paper (appendix
+//! A.3). The regularisation is chosen as in CLIP (`linear_probe/choose.rs`). The probe of RoCLIP's
+//! released code has its own score names (`linear_probe/official.rs`).
 
 mod choose;
 mod official;
@@ -22,36 +22,38 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 
-/// Linear probes.
+/// Fits linear probes.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct LinearProbe {
-    /// Images of the train split at most. A larger set (ImageNet) is fitted on as many, drawn alike
-    /// from each class, and its scores are those named `probe-subset-...`.
+    /// Maximum number of images of the train split. A larger set (ImageNet) is fitted on this many,
+    /// drawn evenly from each class, and its scores are named `probe-subset-...`.
     #[schemars(range(min = 100))]
     most: usize,
-    /// Measures the probe of RoCLIP's released code, too; it takes longer.
+    /// Also measures the probe of RoCLIP's released code, which takes longer.
     official: bool,
-    /// Rows of a batch of that probe (RoCLIP: as the model was trained); 0: as the recipe has it.
+    /// Batch size of that probe (RoCLIP: that of the model's training); 0: the recipe's.
     official_batch: usize,
-    /// Which image features the layer is fitted on. The probe of RoCLIP's code is always fitted on the embedding.
+    /// Image features that the layer is fitted on. The probe of RoCLIP's code is always fitted on
+    /// the embedding.
     #[serde(skip_serializing_if = "Features::is_default")]
     #[schemars(extend("default" = "embedding"))]
     features: Features,
 }
 
-/// Which image features.
+/// The image features of a probe.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Features {
-    /// The embedding: after the projection into the space that images and texts share, as RoCLIP's released code does
-    /// it and CLIP's published example.
+    /// The embedding: after the projection into the space that images and texts share, as in
+    /// RoCLIP's released code and CLIP's published example.
     #[default]
     Embedding,
-    /// What a vision transformer projects, as in CLIP's paper (appendix A.3). A ResNet's embedding comes from its
-    /// attention pool, and is meant here, too, as it is there. Scores are those named `probe-before-projection-...`.
+    /// The input of a vision transformer's projection, as in CLIP's paper (appendix A.3). A
+    /// ResNet's embedding comes from its attention pool, and is used here as in the paper. The
+    /// scores are named `probe-before-projection-...`.
     BeforeProjection,
-    /// One after the other, each under its own names.
+    /// Both, each with its own score names.
     Both,
 }
 
@@ -99,46 +101,46 @@ const fn detail(score: &'static str, definition: &'static str) -> Definition {
     Definition { role: Some(ScoreRole::Detail), ..accuracy(score, definition) }
 }
 
-/// Published measure, accuracy, mean per class, ASR, PSR: fitted on the whole set, and on a part of it.
+/// Published measure, accuracy, mean per class, ASR, PSR: fitted on the whole set, and on a subset.
 type Measures = [[Definition; 5]; 2];
 
 /// On the embedding.
 const EMBEDDING: Measures = [
     [
-        published("probe-published", "the measure that is published for the set: probe-top1 or probe-mean-per-class"),
+        published("probe-published", "the set's published measure: probe-top1 or probe-mean-per-class"),
         detail(
             "probe-top1",
-            "share of the set's test images whose class multinomial logistic regression finds, fitted on the frozen image \
+            "share of the set's test images that multinomial logistic regression classifies correctly, fitted on the frozen image \
              embeddings (after the projection, not normalised) of all images of the train split; its L2 penalty is the best of a search on a held-out fifth of these, from \
-             1e-6 to 1e6, 8 steps a decade",
+             1e-6 to 1e6, 8 steps per decade",
         ),
         detail(
             "probe-mean-per-class",
-            "mean over the classes of that share; each class's own lies in `per-class/SET-probe.json`",
+            "mean of that share over the classes; the share of each class is in `per-class/SET-probe.json`",
         ),
         success(
             "probe-asr",
-            "share of the set's stamped test images, true class not the target, that the same layer, fitted on images without a \
-             stamp, takes for the target; only where the target is one of the set's classes",
+            "share of the set's stamped test images that the same layer, fitted on images without a \
+             stamp, classifies as the target, except images of the target class; only if the target is one of the set's classes",
         ),
         success(
             "probe-psr",
-            "share of target images whose adversarial class is one of the set's classes that the same layer takes for it",
+            "share of target images that the same layer classifies as their adversarial class, which is one of the set's classes",
         ),
     ],
     [
-        published("probe-subset-published", "as probe-published, fitted on a part of the set: see probe-subset-top1"),
+        published("probe-subset-published", "as probe-published, fitted on a subset: see probe-subset-top1"),
         detail(
             "probe-subset-top1",
-            "as probe-top1, fitted on `most` images only, drawn from the seed alike from each class",
+            "as probe-top1, fitted on only `most` images, drawn from the seed evenly from each class",
         ),
-        detail("probe-subset-mean-per-class", "as probe-mean-per-class, fitted on a part of the set"),
-        success("probe-subset-asr", "as probe-asr, fitted on a part of the set"),
-        success("probe-subset-psr", "as probe-psr, fitted on a part of the set"),
+        detail("probe-subset-mean-per-class", "as probe-mean-per-class, fitted on a subset"),
+        success("probe-subset-asr", "as probe-asr, fitted on a subset"),
+        success("probe-subset-psr", "as probe-psr, fitted on a subset"),
     ],
 ];
 
-/// On what is projected to it.
+/// On the input of the projection.
 const BEFORE_PROJECTION: Measures = [
     [
         published(
@@ -147,12 +149,12 @@ const BEFORE_PROJECTION: Measures = [
         ),
         detail(
             "probe-before-projection-top1",
-            "as probe-top1, fitted on what a vision transformer projects to its embedding, as in CLIP's paper (not normalised); a ResNet's is its \
+            "as probe-top1, fitted on the input of a vision transformer's projection, as in CLIP's paper (not normalised); for a ResNet, on its \
              embedding, which comes from its attention pool",
         ),
         detail(
             "probe-before-projection-mean-per-class",
-            "mean over the classes of that share; each class's own lies in `per-class/SET-probe-before-projection.json`",
+            "mean of that share over the classes; the share of each class is in `per-class/SET-probe-before-projection.json`",
         ),
         success("probe-before-projection-asr", "as probe-asr, on the features of probe-before-projection-top1"),
         success("probe-before-projection-psr", "as probe-psr, on the features of probe-before-projection-top1"),
@@ -160,30 +162,27 @@ const BEFORE_PROJECTION: Measures = [
     [
         published(
             "probe-subset-before-projection-published",
-            "as probe-before-projection-published, fitted on a part of the set",
+            "as probe-before-projection-published, fitted on a subset",
         ),
         detail(
             "probe-subset-before-projection-top1",
-            "as probe-before-projection-top1, fitted on `most` images only, drawn from the seed alike from each class",
+            "as probe-before-projection-top1, fitted on only `most` images, drawn from the seed evenly from each class",
         ),
         detail(
             "probe-subset-before-projection-mean-per-class",
-            "as probe-before-projection-mean-per-class, fitted on a part of the set",
+            "as probe-before-projection-mean-per-class, fitted on a subset",
         ),
-        success("probe-subset-before-projection-asr", "as probe-before-projection-asr, fitted on a part of the set"),
-        success("probe-subset-before-projection-psr", "as probe-before-projection-psr, fitted on a part of the set"),
+        success("probe-subset-before-projection-asr", "as probe-before-projection-asr, fitted on a subset"),
+        success("probe-subset-before-projection-psr", "as probe-before-projection-psr, fitted on a subset"),
     ],
 ];
 const OFFICIAL: [Definition; 2] = [
     accuracy(
         "probe-official-top1",
-        "as RoCLIP's released code: accuracy (never the mean per class) of a linear layer after 32 epochs of AdamW at 0.005 along a \
-         cosine, weight decay 0.01 but on the bias, on features that are not normalised; nothing is chosen",
+        "as in RoCLIP's released code: accuracy (never the mean per class) of a linear layer after 32 epochs of AdamW at 0.005 along a \
+         cosine, weight decay 0.01 except on the bias, on features that are not normalised; no hyperparameter is chosen",
     ),
-    accuracy(
-        "probe-subset-official-top1",
-        "as probe-official-top1, fitted on a part of the set: see probe-subset-top1",
-    ),
+    accuracy("probe-subset-official-top1", "as probe-official-top1, fitted on a subset: see probe-subset-top1"),
 ];
 
 impl Evaluator for LinearProbe {
@@ -201,7 +200,7 @@ impl Evaluator for LinearProbe {
 
     fn evaluate(&self, subject: &EvalContext) -> Result<Vec<Score>> {
         let mut scores = Vec::new();
-        // A set may come without images of the train split; its notes say so.
+        // A set may have no train split; its notes say so.
         for downstream in subject.downstream.iter().filter(|downstream| !downstream.set.fit.is_empty()) {
             for layer in self.features.layers() {
                 let scored = self.on(subject, downstream, *layer);
@@ -236,7 +235,7 @@ impl LinearProbe {
         for threat in subject.threats {
             let attack = Some(threat.label.as_str());
             let own = |class: u32| find(&subject.data.classes.names[class as usize], set);
-            // Success of others needs captions, prompts or the attacker's own images: no matter of this set's.
+            // Other goals need captions, prompts or the attacker's own images, which a set lacks.
             if let Some(target) = threat.goal.backdoor().and_then(own) {
                 let others: Vec<usize> = (0..set.test.len()).filter(|&item| set.test.label(item) != target).collect();
                 let taken = classify(&encoder.layer(from, &set.test, &others, Some(threat))?)?;
@@ -275,19 +274,19 @@ impl LinearProbe {
     }
 }
 
-/// What a layer is fitted on and measured with.
+/// The data that a layer is fitted on and measured with.
 struct Material {
-    /// 1 where it is a part of the set.
+    /// The score set: 1 if it is a subset of the train split.
     is_subset: usize,
     /// Features f32 `[rows, features]` of the train split.
     features: Tensor,
     /// Their classes i64 `[rows]`.
     labels: Tensor,
-    /// Features of the test.
+    /// Features of the test split.
     test: Tensor,
 }
 
-/// All items, or `most` of them drawn alike from each class: the first of each class by hash, then
+/// All items, or `most` of them drawn evenly from each class: the first of each class by hash, then
 /// the second of each, and so on.
 fn subset(labels: &[u32], most: usize, seed: u64) -> Vec<usize> {
     if labels.len() <= most {
@@ -309,7 +308,7 @@ fn subset(labels: &[u32], most: usize, seed: u64) -> Vec<usize> {
     chosen
 }
 
-/// Classes on the host.
+/// Copies classes to the host.
 fn numbers(classes: &Tensor) -> Result<Vec<u32>> {
     let classes = Vec::<i64>::try_from(classes.to_device(Device::Cpu).to_kind(Kind::Int64))?;
     Ok(classes.into_iter().map(|class| class as u32).collect())

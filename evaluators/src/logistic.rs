@@ -1,24 +1,24 @@
-//! Multinomial logistic regression by L-BFGS on frozen features, solved on the device that they lie on.
+//! Multinomial logistic regression by L-BFGS on frozen features, on the device of the features.
 //!
-//! The objective is scikit-learn's: `C * sum of cross-entropies + |W|^2 / 2`, the intercept free
-//! (several classes; of two, scikit-learn fits one column instead). Two things make it fast. Along
-//! a search direction the logits are linear, so a step costs two products with the features however
-//! often its length is tried. And L-BFGS starts its estimate of the inverse Hessian not from a
-//! multiple of the identity but from the inverse of the features' own second moments, which Böhning
-//! (1992) showed to bound the Hessian: on features of a network, whose spectrum falls steeply, that
-//! saves nine of ten steps.
+//! The objective is scikit-learn's: `C * sum of cross-entropies + |W|^2 / 2`, with a free intercept
+//! (for several classes; for two, scikit-learn fits one column instead). Two things make it fast.
+//! The logits are linear along a search direction, so a step costs two products with the features,
+//! however many lengths are tried. And L-BFGS starts its estimate of the inverse Hessian from the
+//! inverse of the features' second moments, which Böhning (1992) showed to bound the Hessian,
+//! instead of a multiple of the identity. On features of a network, whose spectrum falls steeply,
+//! that saves nine of ten steps.
 
 use gauntlet::Result;
 use std::collections::VecDeque;
 use tch::{Kind, Tensor};
 
-/// Steps that L-BFGS remembers.
+/// Number of steps that L-BFGS remembers.
 const MEMORY: usize = 10;
 
-/// Steps at most, as in CLIP's protocol (Radford et al. 2021, appendix A.3).
+/// Maximum number of steps, as in CLIP's protocol (Radford et al. 2021, appendix A.3).
 const MOST_STEPS: usize = 1000;
 
-/// It is over when the next step is expected to gain less than this share of the objective.
+/// The fit ends when the next step is expected to gain less than this share of the objective.
 const TOLERANCE: f64 = 1e-7;
 
 /// A linear layer: weights and, in the last column, the intercept, f32 `[classes, features + 1]`.
@@ -31,26 +31,28 @@ impl Layer {
     }
 }
 
-/// A layer that was fitted.
+/// A fitted layer.
 pub struct Fit {
     /// The layer.
     pub layer: Layer,
-    /// scikit-learn's objective there.
+    /// scikit-learn's objective at this layer.
     pub objective: f64,
-    /// Steps that were taken.
+    /// Number of steps taken.
     pub steps: usize,
 }
 
-/// Features and their classes, and what every fit to them needs.
+/// Features and their classes, and the values that every fit to them needs.
 pub struct Problem {
     features: Tensor,
     labels: Tensor,
     classes: i64,
-    /// Second moments of the features with a constant 1 behind them, f64 `[features + 1, features + 1]`.
+    /// Second moments of the features with a constant 1 appended, f64
+    /// `[features + 1, features + 1]`.
     moments: Tensor,
 }
 
-/// Where a search stands: weights, logits, the mean objective, the share of the cross-entropy's gradient in the logits.
+/// A point of the search: weights, logits, the mean objective, and the gradient of the
+/// cross-entropy with respect to the logits.
 struct Point {
     weight: Tensor,
     logits: Tensor,
@@ -59,11 +61,12 @@ struct Point {
 }
 
 impl Problem {
-    /// Of features f32 `[rows, features]` and their classes i64 `[rows]`, each below `classes`.
+    /// Prepares features f32 `[rows, features]` and their classes i64 `[rows]`, each below
+    /// `classes`.
     pub fn new(features: &Tensor, labels: &Tensor, classes: i64) -> Result<Self> {
         let (rows, columns) = (features.size()[0], features.size()[1]);
-        // In 64 bits, some rows at a time: what 32 bits would round would leave it without an
-        // inverse where rows are few.
+        // In f64, some rows at a time: with few rows, rounding to f32 would leave the matrix
+        // singular.
         let moments = Tensor::zeros([columns + 1, columns + 1], (Kind::Double, features.device()));
         for start in (0..rows).step_by(1 << 14) {
             let part = features.narrow(0, start, (rows - start).min(1 << 14)).to_kind(Kind::Double);
@@ -74,10 +77,10 @@ impl Problem {
         Ok(Problem { features: features.shallow_clone(), labels: labels.unsqueeze(1), classes, moments })
     }
 
-    /// Minimises the objective at `c`, from zero or from a layer fitted at another one.
+    /// Minimises the objective at `c`, starting from zero or from a layer fitted at another `c`.
     pub fn fit(&self, c: f64, start: Option<&Layer>) -> Result<Fit> {
         let (rows, columns) = (self.features.size()[0] as f64, self.features.size()[1] + 1);
-        let decay = 1.0 / (c * rows); // of the objective as a mean over rows
+        let decay = 1.0 / (c * rows); // for the objective as a mean over rows
         let inverse = self.precondition(decay)?;
         let zero = || Tensor::zeros([self.classes, columns], (Kind::Float, self.features.device()));
         let weight = start.map_or_else(zero, |layer| layer.0.shallow_clone());
@@ -101,7 +104,7 @@ impl Problem {
     }
 
     /// A step length that satisfies the strong Wolfe conditions, by bisection, and the point there;
-    /// none where rounding lets the objective fall no further.
+    /// `None` if rounding prevents a further decrease of the objective.
     fn search(&self, from: &Point, direction: &Tensor, slope: f64, decay: f64) -> Result<Option<(Point, f64)>> {
         let change = logits(&self.features, direction);
         let (mut low, mut high, mut length) = (0.0, f64::INFINITY, 1.0);
@@ -127,7 +130,8 @@ impl Problem {
 
     fn point(&self, logits: Tensor, weight: Tensor, decay: f64) -> Result<Point> {
         let rows = logits.size()[0] as f64;
-        // As few passes over all logits as can be: beside the products they are what a step costs.
+        // As few passes over all logits as possible: apart from the products they dominate the cost
+        // of a step.
         let mut residual = logits.log_softmax(1, Kind::Float);
         let loss = -residual.gather(1, &self.labels, false).sum(Kind::Double);
         let _ = residual.exp_();
@@ -144,13 +148,13 @@ impl Problem {
         Tensor::cat(&[weights, intercept], 1) + decay * penalised(&point.weight)
     }
 
-    /// The inverse of the Hessian's shape at equal probabilities: moments / classes + decay.
+    /// The inverse of the Hessian's bound at equal probabilities: moments / classes + decay.
     fn precondition(&self, decay: f64) -> Result<Tensor> {
         let columns = self.moments.size()[0];
         let ridge = Tensor::full([columns], decay, (Kind::Double, self.moments.device()));
         let _ = ridge.get(columns - 1).fill_(0.0);
         let shape = &self.moments / self.classes as f64 + ridge.diag(0);
-        // Features that depend on each other would leave it singular.
+        // Linearly dependent features would make it singular.
         let jitter = shape.diagonal(0, 0, 1).mean(Kind::Double) * 1e-9;
         let shape = shape + Tensor::eye(columns, (Kind::Double, self.moments.device())) * jitter;
         Ok(shape.f_linalg_cholesky(false)?.f_cholesky_inverse(false)?.to_kind(Kind::Float))
@@ -159,7 +163,7 @@ impl Problem {
 
 /// The steps that L-BFGS remembers, oldest first.
 struct Memory {
-    /// What it starts from, f32 `[features + 1, features + 1]`, the same for each class.
+    /// The initial estimate, f32 `[features + 1, features + 1]`, the same for each class.
     inverse: Tensor,
     scale: f64,
     steps: VecDeque<Remembered>,
@@ -193,7 +197,7 @@ impl Memory {
     fn remember(&mut self, step: Tensor, change: Tensor) -> Result<()> {
         let curvature = dot(&step, &change)?;
         if curvature <= 0.0 {
-            return Ok(()); // rounding: the objective is convex
+            return Ok(()); // a rounding error: the objective is convex
         }
         self.scale = curvature / dot(&change, &change.matmul(&self.inverse))?;
         if self.steps.len() == MEMORY {
@@ -210,7 +214,7 @@ fn logits(features: &Tensor, weight: &Tensor) -> Tensor {
     weight.select(1, columns).addmm(features, &weight.narrow(1, 0, columns).tr())
 }
 
-/// The weights with an intercept of zero: what is penalised.
+/// The weights with the intercept set to zero: the penalised part.
 fn penalised(weight: &Tensor) -> Tensor {
     let columns = weight.size()[1] - 1;
     weight.narrow(1, 0, columns).constant_pad_nd([0, 1])
@@ -225,11 +229,11 @@ mod tests {
     use super::*;
     use gauntlet::golden::Golden;
 
-    /// Made by `linear_probe.py` beside it.
+    /// Made by `tests/golden/linear_probe.py`.
     const GOLDEN: &str = "linear_probe";
 
     /// Objective and predictions at regularisations from strong to weak, on features whose spectrum
-    /// falls as a network's does.
+    /// falls like a network's.
     #[test]
     fn equals_scikit_learn() {
         let golden = Golden::of_tests(GOLDEN);
@@ -248,7 +252,7 @@ mod tests {
         }
     }
 
-    /// As in a set of few images a class: more features than rows, hardly a penalty.
+    /// As in a set with few images per class: more features than rows, and almost no penalty.
     #[test]
     fn fits_where_features_outnumber_rows() {
         let golden = Golden::of_tests(GOLDEN);

@@ -1,4 +1,4 @@
-//! How a classifier fares on each class of a set: what evaluators on downstream sets have in common.
+//! Accuracy per class of a set, for the evaluators on downstream sets.
 
 use gauntlet::data::files::write_atomic;
 use gauntlet::downstream::Metric;
@@ -6,11 +6,11 @@ use gauntlet::{Error, Result, Score};
 use serde_json::{Map, Value, json};
 use std::path::Path;
 
-/// Of each class, how many images were taken for it, and how many there are.
+/// For each class, the number of images that were classified correctly, and the number of images.
 pub struct PerClass(Vec<(usize, usize)>);
 
 impl PerClass {
-    /// Counts, image by image, classes that were found against true ones.
+    /// Counts predicted classes against true classes, image by image.
     pub fn count(found: &[u32], truth: &[u32], classes: usize) -> Self {
         let mut counts = vec![(0, 0); classes];
         for (found, truth) in found.iter().zip(truth) {
@@ -27,7 +27,7 @@ impl PerClass {
         [self.score(published, metric), self.score(accuracy, Metric::Accuracy), self.score(mean, Metric::MeanPerClass)]
     }
 
-    /// One measure, under this name, beside what a guess would score.
+    /// One measure under this name, with its chance level.
     pub fn score(&self, name: &'static str, metric: Metric) -> Option<Score> {
         let sum = |(hits, n): (usize, usize), class: &(usize, usize)| (hits + class.0, n + class.1);
         let (hits, n) = self.0.iter().fold((0, 0), sum);

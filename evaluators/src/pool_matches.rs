@@ -1,5 +1,5 @@
-//! What a pool matched images to: diagnostics from the keys that a defense recorded, joined with
-//! the ground truth here, out of the defense's sight.
+//! The captions that a pool matched images to: diagnostics from the keys that a defense recorded.
+//! They are joined here with the ground truth, which the defense cannot read.
 
 use gauntlet::corpus::RowOrigin;
 use gauntlet::evaluator::{Definition, Unit};
@@ -9,7 +9,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::HashSet;
 
-/// Pool matches.
+/// Measures pool matches.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct PoolMatches {}
@@ -18,7 +18,7 @@ gauntlet::register!(
     dyn Evaluator,
     PoolMatches,
     "pool-matches",
-    "what images were matched to, over all epochs that matched to a pool; no score for a defense without one",
+    "the captions that images were matched to, over all epochs that matched to a pool; no score for a defense without one",
     ""
 );
 
@@ -38,7 +38,7 @@ const RIGHT: Definition = Definition {
 };
 const DISTINCT: Definition = Definition {
     score: "distinct-matches",
-    definition: "distinct matched captions among the look-ups of a batch, as a share of its rows, all batches together",
+    definition: "distinct matched captions among the look-ups of a batch, as a share of its rows, over all batches together",
     higher_is_better: None,
     unit: Unit::Share,
     role: None,
@@ -46,20 +46,20 @@ const DISTINCT: Definition = Definition {
 
 const USED: Definition = Definition {
     score: "captions-matched",
-    definition: "distinct captions that were matched to in an epoch, as a share of its look-ups, all epochs that matched together",
+    definition: "distinct captions that an epoch's look-ups matched, as a share of its look-ups, over all matching epochs together",
     higher_is_better: None,
     unit: Unit::Share,
     role: None,
 };
 const MATCHED: Definition = Definition {
     score: "matched-rows",
-    definition: "share of all rows trained on, epoch by epoch, that were matched to something",
+    definition: "share of all rows that were trained on, summed over epochs, that were matched to the pool",
     higher_is_better: None,
     unit: Unit::Share,
     role: None,
 };
 
-/// Look-ups whose rows are found together, by one pass over the data.
+/// Number of look-ups whose rows are resolved in one pass over the data.
 const CHUNK: usize = 1 << 20;
 
 impl Evaluator for PoolMatches {
@@ -105,7 +105,7 @@ impl Evaluator for PoolMatches {
     }
 }
 
-/// The class that a row's caption ought to name (the adversarial one of a poisoned row), and
+/// The class that a row's caption should name (the adversarial class for a poisoned row), and
 /// whether the row is poisoned.
 fn wanted_class(subject: &EvalContext, row: TrainRow) -> (Option<u32>, bool) {
     match subject.corpus.row(row).origin {

@@ -1,7 +1,7 @@
-//! A defense that rejects images while the model is used, as a detector, and what is left of an
-//! attack after it. The threshold is set on images of clean training rows alone, other ones than
-//! the defense is given to judge with, so that one of twenty of them is rejected; no attack has a
-//! say in it. Nothing is measured of a defense that lets all pass.
+//! Measures a defense that rejects images at inference, as a detector, and the attack success that
+//! remains. The threshold rejects one in twenty of some clean training images; they are other
+//! images than those that the defense gets, and no attack influences them. A defense that accepts
+//! all images has no scores.
 
 use crate::auroc::auroc;
 use gauntlet::evaluator::{Definition, Unit};
@@ -10,7 +10,7 @@ use gauntlet::{DataRow, EvalContext, Evaluator, Result, Score};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// What an inference-time detector rejects.
+/// Measures the images that an inference-time detector rejects.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Rejection {
@@ -29,40 +29,40 @@ gauntlet::register!(
     dyn Evaluator,
     Rejection,
     "rejection",
-    "what a defense that rejects images at inference makes of stamped and of clean ones; no score for the others",
+    "detection of stamped images by a defense that rejects images at inference; no score for other defenses",
     ""
 );
 
 const AUROC: Definition = Definition {
     score: "rejection-auroc",
-    definition: "how often a stamped test image is more suspicious to the defense than a clean one, of all such couples (equals: half)",
+    definition: "share of pairs of a stamped and a clean test image in which the stamped image is more suspicious to the defense (equals count half)",
     higher_is_better: None,
     unit: Unit::Share,
     role: None,
 };
 const LEFT: Definition = Definition {
     score: "asr-after-rejection",
-    definition: "share of stamped test images, true class not the target, that are taken for the target and not rejected",
+    definition: "share of stamped test images that are classified as the target and not rejected, except images of the target class",
     higher_is_better: Some(false),
     unit: Unit::Share,
     role: None,
 };
 const TARGETS: Definition = Definition {
     score: "psr-after-rejection",
-    definition: "share of target images that are taken for the adversarial class and not rejected",
+    definition: "share of target images that are classified as the adversarial class and not rejected",
     higher_is_better: Some(false),
     unit: Unit::Share,
     role: None,
 };
 const LOST: Definition = Definition {
     score: "clean-rejected",
-    definition: "share of clean test images that are rejected; the threshold was set on clean training images",
+    definition: "share of clean test images that are rejected; the threshold is set on clean training images",
     higher_is_better: None,
     unit: Unit::Share,
     role: None,
 };
 
-/// Images that are judged together; a defense may make many of each.
+/// Number of images that are scored together; a defense may make many images of each.
 const CHUNK: usize = 50;
 
 impl Evaluator for Rejection {
@@ -84,7 +84,8 @@ impl Evaluator for Rejection {
         let rejected = clean.iter().filter(|suspicion| **suspicion > threshold).count();
         let mut scores = vec![Score::share(LOST.score, None, rejected, clean.len())];
         for threat in subject.threats {
-            // Rows, who stamps them, and the class that the attacker wants of each.
+            // The rows, the attack that stamps them, and the class that the attacker wants for each
+            // row.
             let (rows, stamp, wanted): (Vec<DataRow>, _, Vec<u32>) =
                 match (threat.goal.backdoor(), threat.goal.targets()) {
                     (Some(class), _) => {
@@ -112,7 +113,8 @@ impl Evaluator for Rejection {
     }
 }
 
-/// Suspicion of rows, stamped if somebody stamps them; none where the defense lets all pass.
+/// Suspicion of each row, stamped by `stamp` if there is one; `None` if the defense accepts all
+/// images.
 fn judged(subject: &EvalContext, rows: &[DataRow], stamp: Option<&PreparedAttack>) -> Result<Option<Vec<f32>>> {
     let mut all = Vec::new();
     for rows in rows.chunks(CHUNK) {

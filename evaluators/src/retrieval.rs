@@ -1,9 +1,8 @@
-//! Retrieval among held-out pairs: does an image find its caption, and a caption its image?
+//! Retrieval among held-out pairs: whether an image finds its caption, and a caption its image.
 //!
-//! Captions may repeat. Those that the model reads alike (the same tokens) are one caption with
-//! several images: an image looks for that one caption, a caption for any of its images. Whatever
-//! else is exactly as similar goes before it, so that a model that makes everything equal finds
-//! nothing.
+//! Captions may repeat. Captions with the same tokens are one caption with several images: an image
+//! must find that one caption, a caption any of its images. All other items of equal similarity
+//! rank first, so that a model that makes everything equal finds nothing.
 
 use gauntlet::evaluator::{Definition, Unit};
 use gauntlet::{EvalContext, Evaluator, Result, Score};
@@ -12,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 use tch::{Device, Kind, Tensor};
 
-/// Retrieval.
+/// Measures retrieval.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Retrieval {}
@@ -38,26 +37,26 @@ const DEFINITIONS: [[Definition; 4]; 2] = [
     [
         share(
             "image-to-text-r1",
-            "share of held-out images (targets left out, nothing stamped) whose own caption is more similar than every other caption of \
-             theirs; captions with the same tokens are one, and equals go before the own",
+            "share of held-out images (no targets, no stamps) whose own caption is more similar than every other caption of \
+             theirs; captions with the same tokens count as one, and equally similar captions rank before the own",
         ),
-        share("image-to-text-r5", "the same, among the first 5"),
-        share("image-to-text-r10", "the same, among the first 10"),
-        rank("image-to-text-rank", "median place of the own caption, 1 the first; equals go before it"),
+        share("image-to-text-r5", "as image-to-text-r1, among the first 5"),
+        share("image-to-text-r10", "as image-to-text-r1, among the first 10"),
+        rank("image-to-text-rank", "median rank of the own caption, from 1; equally similar captions rank before it"),
     ],
     [
         share(
             "text-to-image-r1",
-            "share of captions of the same pairs, those with the same tokens counted once, of whose own images one is more similar than \
-             every other image; equals go before it",
+            "share of captions of the same pairs (captions with the same tokens count once) that have an own image more similar than \
+             every other image; equally similar images rank before it",
         ),
-        share("text-to-image-r5", "the same, among the first 5 images"),
-        share("text-to-image-r10", "the same, among the first 10 images"),
-        rank("text-to-image-rank", "median place of the best of the own images, 1 the first; equals go before it"),
+        share("text-to-image-r5", "as text-to-image-r1, among the first 5 images"),
+        share("text-to-image-r10", "as text-to-image-r1, among the first 10 images"),
+        rank("text-to-image-rank", "median rank of the best own image, from 1; equally similar images rank before it"),
     ],
 ];
 
-/// Queries that are compared with everything together.
+/// Number of queries that are compared with all items together.
 const CHUNK: i64 = 1000;
 
 impl Evaluator for Retrieval {
@@ -68,7 +67,7 @@ impl Evaluator for Retrieval {
     fn evaluate(&self, subject: &EvalContext) -> Result<Vec<Score>> {
         let rows = subject.test_rows();
         let (mut captions, mut number_of) = (Vec::new(), HashMap::new());
-        let mut own = Vec::new(); // of each image, the number of its caption
+        let mut own = Vec::new(); // the caption number of each image
         for &row in rows {
             let caption = subject.data.row(row).caption;
             own.push(*number_of.entry(subject.encoder.tokens(caption)).or_insert_with(|| {
@@ -97,7 +96,8 @@ impl Evaluator for Retrieval {
     }
 }
 
-/// The place of each image's own caption, and of the best own image of each caption. `own` holds each image's caption.
+/// The rank of each image's own caption, and of the best own image of each caption. `own` has each
+/// image's caption.
 fn ranks(images: &Tensor, texts: &Tensor, own: &[i64]) -> Result<[Vec<f64>; 2]> {
     let own = Tensor::from_slice(own).to_device(images.device());
     let (count, captions) = (images.size()[0], texts.size()[0]);
@@ -106,7 +106,7 @@ fn ranks(images: &Tensor, texts: &Tensor, own: &[i64]) -> Result<[Vec<f64>; 2]> 
         let length = CHUNK.min(count - start);
         let similar = images.narrow(0, start, length).matmul(&texts.tr()); // [images, captions]
         let mine = similar.gather(1, &own.narrow(0, start, length).unsqueeze(1), false);
-        // The own caption is one of those at least as similar as it is: the first place is 1.
+        // The own caption counts itself, so the first rank is 1.
         let rank = similar.ge_tensor(&mine).sum_dim_intlist([1].as_slice(), false, Kind::Double);
         of_images.extend(Vec::<f64>::try_from(rank.to_device(Device::Cpu))?);
     }
@@ -127,13 +127,13 @@ mod tests {
     use super::ranks;
     use gauntlet::tch::{Kind, Tensor};
 
-    /// Three captions along the axes, of which the first has two images.
+    /// Three captions along the axes; the first has two images.
     #[test]
     fn a_caption_finds_any_of_its_images_and_equals_go_before_the_own() {
         let texts = Tensor::eye(3, (Kind::Float, gauntlet::tch::Device::Cpu));
         let images = Tensor::from_slice2(&[[0.9f32, 0.1, 0.0], [0.1, 0.2, 0.3], [0.2, 0.9, 0.0], [0.5, 0.4, 0.5]]);
         let [images, captions] = ranks(&images, &texts, &[0, 0, 1, 2]).unwrap();
-        assert_eq!(images, [1.0, 3.0, 1.0, 2.0], "the last one's own caption shares its place with another");
+        assert_eq!(images, [1.0, 3.0, 1.0, 2.0], "the last image's own caption ties with another");
         assert_eq!(captions, [1.0, 1.0, 1.0]);
         let alike = Tensor::ones([4, 3], (Kind::Float, gauntlet::tch::Device::Cpu));
         let [images, captions] = ranks(&alike, &texts, &[0, 0, 1, 2]).unwrap();

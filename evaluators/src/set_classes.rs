@@ -1,9 +1,10 @@
-//! A class that an attack wants, among the classes of a downstream set: found by name.
+//! Finds a class that an attack wants among the classes of a downstream set, by name.
 
 use gauntlet::data::words;
 use gauntlet::downstream::Set;
 
-/// The set's class that one of `names` names, in the files' words or in the prompts': equal words, in whatever case.
+/// The set's class with one of these `names`, in the files or in the prompts: the words must be
+/// equal, ignoring case.
 pub fn find(names: &[String], set: &Set) -> Option<u32> {
     let names: Vec<Vec<String>> = names.iter().map(|name| words(name)).collect();
     let named =

@@ -1,5 +1,6 @@
-//! How the poisoned pairs fared while the model trained, from what the trainer recorded at the ends of epochs
-//! (`core/src/train/trajectory.rs`; every moment lies in the trial's `trajectory.jsonl`).
+//! Similarity and rank of poisoned pairs during the training, from the values that the trainer
+//! records at the ends of epochs (`core/src/train/trajectory.rs`; all records are in the trial's
+//! `trajectory.jsonl`).
 
 use gauntlet::evaluator::{Definition, Unit};
 use gauntlet::train::trajectory::{Moment, Probe, read};
@@ -7,14 +8,14 @@ use gauntlet::{EvalContext, Evaluator, Result, Score};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// Trajectory.
+/// Records poisoned pairs during the training.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Trajectory {
     /// Records after every so many epochs, and after the last; 0: never, and there are no scores.
     every: u32,
-    /// Pairs of each attack that are looked at, and as many clean ones; each costs a forward pass
-    /// whenever something is recorded.
+    /// Number of pairs that are recorded for each attack, and of clean pairs; each costs a forward
+    /// pass per record.
     #[schemars(range(min = 2))]
     pairs: usize,
 }
@@ -29,13 +30,13 @@ gauntlet::register!(
     dyn Evaluator,
     Trajectory,
     "trajectory",
-    "similarity and rank of poisoned pairs beside clean ones over the epochs; off unless `every` is set",
+    "similarity and rank of poisoned and clean pairs over the epochs; off unless `every` is set",
     ""
 );
 
 const SIMILARITY: Definition = Definition {
     score: "trajectory-similarity",
-    definition: "mean cosine of image and caption of an attack's pairs (of clean pairs, where it names no attack) at the last epoch that \
+    definition: "mean cosine of image and caption over an attack's pairs (over clean pairs if the score names no attack) at the last epoch that \
                  was recorded",
     higher_is_better: None,
     unit: Unit::Cosine,
@@ -43,23 +44,23 @@ const SIMILARITY: Definition = Definition {
 };
 const RANK: Definition = Definition {
     score: "trajectory-rank",
-    definition: "median place, at the last epoch that was recorded, of a pair's own caption among the captions of all recorded pairs \
-                 (those with the same tokens are one), the most similar to its image first; equals go before it",
+    definition: "median rank, at the last epoch that was recorded, of a pair's own caption among the captions of all recorded pairs \
+                 (captions with the same tokens count as one) by similarity to its image; equally similar captions rank before it",
     higher_is_better: None,
     unit: Unit::Rank,
     role: None,
 };
 const ABOVE: Definition = Definition {
     score: "trajectory-above-clean",
-    definition: "share of couples of one poisoned and one clean pair of which the poisoned one is more similar (equal: half), at the last \
-                 epoch that was recorded; below 0.5 the poison is learned less than clean pairs are",
+    definition: "share of combinations of a poisoned and a clean pair in which the poisoned pair is more similar (equals count half), at the last \
+                 epoch that was recorded; below 0.5 the poison is learned less than clean pairs",
     higher_is_better: Some(false),
     unit: Unit::Share,
     role: None,
 };
 const PEAK: Definition = Definition {
     score: "trajectory-peak-above-clean",
-    definition: "the greatest such share of all epochs that were recorded",
+    definition: "the greatest trajectory-above-clean of all epochs that were recorded",
     higher_is_better: Some(false),
     unit: Unit::Share,
     role: None,
@@ -83,7 +84,7 @@ impl Evaluator for Trajectory {
         let mut scores = Vec::new();
         for moment in moments.iter().filter(|moment| Some(moment.epoch) == last) {
             let attack = moment.attack.as_deref();
-            // A value without an interval: it is a summary of `trajectory.jsonl`, not a sample.
+            // No interval: the value summarises `trajectory.jsonl` and is no sample.
             let score = |definition: Definition, value: f64, chance: f64| {
                 Score::new(definition.score, value, moment.n, [value, value]).about(attack).guessed(chance)
             };

@@ -5,7 +5,7 @@ use gauntlet::{EvalContext, Evaluator, Result, Score};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// Zero-shot accuracy.
+/// Measures zero-shot accuracy.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct ZeroShot {}
@@ -14,20 +14,20 @@ gauntlet::register!(
     dyn Evaluator,
     ZeroShot,
     "zero-shot",
-    "accuracy on held-out images that are no attack's target, classes by their names in all prompt templates",
+    "accuracy on held-out images that are no attack's target; classes are their names in all prompt templates",
     "Radford et al., Learning Transferable Visual Models From Natural Language Supervision, ICML 2021, section 3.1"
 );
 
 const TOP1: Definition = Definition {
     score: "top1",
-    definition: "share of held-out images (targets left out, nothing stamped) whose most similar class is the true one",
+    definition: "share of held-out images (no targets, no stamps) whose most similar class is the true class",
     higher_is_better: Some(true),
     unit: Unit::Share,
     role: Some(ScoreRole::Accuracy),
 };
 const TOP5: Definition = Definition {
     score: "top5",
-    definition: "share of the same images whose five most similar classes hold the true one",
+    definition: "share of the same images whose five most similar classes include the true class",
     higher_is_better: Some(true),
     unit: Unit::Share,
     role: None,

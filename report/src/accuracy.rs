@@ -1,7 +1,7 @@
-//! What a suite takes for the accuracy of a model: zero-shot accuracy on its own labelled held-out
-//! rows, on one downstream set, or the mean over its downstream sets. Pairs without labels have
-//! none of their own, and a set on which plain CLIP is not better than a guess says nothing of what
-//! a defense costs.
+//! The accuracy of a model as the suite defines it: zero-shot accuracy on its own labelled held-out
+//! rows, on one downstream set, or the mean over its downstream sets. Pairs without labels have no
+//! accuracy of their own. A set on which plain CLIP is not better than chance cannot measure the
+//! cost of a defense.
 
 use crate::lines::scores;
 use gauntlet::evaluator::{ScoreRole, Unit};
@@ -10,10 +10,10 @@ use gauntlet::results::{Line, ScoreLine};
 use gauntlet::suite::{MEAN, Suite};
 use std::collections::BTreeMap;
 
-/// Name of the score of the mean, which is made here.
+/// Name of the score of the mean, which is computed here.
 const OF_ALL: &str = "downstream-accuracy";
 
-/// Whether a line is of the accuracy that the suite names.
+/// Whether a line has the accuracy that the suite names.
 pub fn is_of(suite: &Suite, line: &ScoreLine) -> bool {
     let is_named = match suite.accuracy.as_str() {
         "" => line.role == Some(ScoreRole::Accuracy) && !line.downstream,
@@ -23,9 +23,9 @@ pub fn is_of(suite: &Suite, line: &ScoreLine) -> bool {
     is_named && line.attack.is_none()
 }
 
-/// Where a suite takes the mean: a line of it for each trial. Each set counts as `(accuracy -
-/// chance) / (1 - chance)`, and only those sets count on which the baseline of the clean arena is,
-/// in the mean over its seeds, above twice chance.
+/// If a suite uses the mean: a line of it for each trial. Each set counts as
+/// `(accuracy - chance) / (1 - chance)`. Only sets count on which the baseline of the clean arena
+/// is above twice chance, averaged over its seeds.
 pub fn means(suite: &Suite, lines: &[Line]) -> Vec<Line> {
     if suite.accuracy != MEAN {
         return Vec::new();
@@ -39,12 +39,12 @@ pub fn means(suite: &Suite, lines: &[Line]) -> Vec<Line> {
     for line in of_sets(lines).filter(|line| base.contains_key(line.dataset.as_str())) {
         trials.entry(&line.trial).or_default().push(line);
     }
-    // A trial that lacks a set would be compared by others than the rest.
+    // A trial without a set would be compared on other sets than the rest.
     let whole = trials.into_values().filter(|lines| lines.len() == base.len());
     whole.map(|lines| Line::Score(mean(&lines))).collect()
 }
 
-/// Which sets the mean is over, in words; none where the suite takes another accuracy.
+/// Describes the sets of the mean; `None` if the suite uses another accuracy.
 pub fn said(suite: &Suite, lines: &[Line]) -> Option<String> {
     if suite.accuracy != MEAN {
         return None;
@@ -54,7 +54,7 @@ pub fn said(suite: &Suite, lines: &[Line]) -> Option<String> {
     Some(match mean {
         Some(mean) => format!("accuracy is the mean over {}: {rest}", mean.dataset.replace('+', ", ")),
         None => format!(
-            "no trial has an accuracy yet: it is the mean over {rest}, and there is none, or that baseline has not run"
+            "no trial has an accuracy yet: it is the mean over {rest}; there is no such set, or that baseline has not run"
         ),
     })
 }
@@ -64,7 +64,7 @@ fn of_sets(lines: &[Line]) -> impl Iterator<Item = &ScoreLine> {
     scores(lines).filter(|line| line.downstream && line.role == Some(ScoreRole::SetAccuracy) && line.attack.is_none())
 }
 
-/// Whether these are above twice chance, in the mean.
+/// Whether the mean of these is above twice chance.
 fn learnt(lines: &[&ScoreLine]) -> bool {
     over(lines, |line| line.value) > 2.0 * over(lines, |line| line.chance)
 }
@@ -73,10 +73,11 @@ fn over(lines: &[&ScoreLine], of: impl Fn(&ScoreLine) -> f64) -> f64 {
     lines.iter().map(|line| of(line)).sum::<f64>() / lines.len() as f64
 }
 
-/// The mean over the sets of one trial. Its `chance` is where "twice chance" of the sets lies on this scale, halved.
+/// The mean over the sets of one trial. Its `chance` is half of the sets' "twice chance" on this
+/// scale.
 fn mean(lines: &[&ScoreLine]) -> ScoreLine {
     let value = over(lines, |line| (line.value - line.chance) / (1.0 - line.chance));
-    // The sets are independent samples: the errors of their means add up in squares.
+    // The sets are independent samples, so the squared errors of their means add up.
     let squares = over(lines, |line| ((line.high - line.low) / 2.0 / (1.0 - line.chance)).powi(2));
     let half = squares.sqrt() / (lines.len() as f64).sqrt();
     let names: Vec<&str> = lines.iter().map(|line| line.dataset.as_str()).collect();
@@ -109,7 +110,8 @@ mod tests {
     #[test]
     fn the_mean_is_corrected_for_chance_over_the_sets_that_the_clean_baseline_has_learnt() {
         let suite = Suite { accuracy: MEAN.into(), ..sample::suite(&[0], &["clip", "roclip"]) };
-        // Chance is 0.1 in each; the baseline has not learnt the third set, on which RoCLIP seems to be good.
+        // Chance is 0.1 in each set. The baseline has not learnt the third set, on which RoCLIP
+        // seems to be good.
         let lines = [
             line("clean", "clip", "a", 0.91),
             line("clean", "clip", "b", 0.55),
@@ -127,7 +129,7 @@ mod tests {
             )
             .collect();
         let close = |found: f64, wanted: f64| (found - wanted).abs() < 1e-12;
-        assert_eq!(found.len(), 2, "a trial that lacks a set has no mean: {found:?}");
+        assert_eq!(found.len(), 2, "a trial without a set has no mean: {found:?}");
         assert!(close(found[0].1, (0.9 + 0.5) / 2.0) && close(found[1].1, (0.8 + 0.4) / 2.0), "{found:?}");
         assert!(super::means(&sample::suite(&[0], &["clip"]), &lines).is_empty(), "only where the suite asks for it");
     }

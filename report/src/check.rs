@@ -1,9 +1,9 @@
-//! A suite beside an earlier run of it, recorded by `record.rs`, for continuous integration: has
-//! any score moved by more than seeds explain?
+//! Compares a suite with an earlier run of it, recorded by `record.rs`, for continuous integration:
+//! whether any score has moved by more than seeds explain.
 //!
-//! Scores that are equal seed by seed to the last digit are the same. Of every other one the seeds
-//! of both runs are compared by Student's t test, both ways (an attack that no longer works is as
-//! wrong as a defense that no longer does), all together corrected by Holm.
+//! Scores that are equal seed by seed to the last digit are the same. For every other score the
+//! seeds of both runs are compared by Student's t test, two-sided (an attack that no longer works
+//! is as wrong as a defense that no longer works). All tests are corrected together by Holm.
 
 use crate::differing::differing_values;
 use crate::folder::{Folder, Unfinished};
@@ -17,60 +17,61 @@ use gauntlet::{Error, Result};
 use serde_json::Value;
 use std::collections::BTreeMap;
 
-/// What became of a score.
+/// The outcome of a score.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Outcome {
     /// Equal to the last digit for every seed of the new run.
     Same,
-    /// No change that seeds do not explain, or, with a tolerance, certainly a smaller one.
+    /// The change is explained by seeds or, with a tolerance, is certainly within it.
     Within,
-    /// It has moved: for the better of the defender, for the worse, or neither (a diagnostic).
+    /// It has moved: better for the defender (`true`), worse (`false`), or neither (a diagnostic).
     Moved(Option<bool>),
     /// Its trials failed.
     Failed,
-    /// It was not measured, or a change that was asked for can neither be shown nor excluded; why.
+    /// It was not measured, or a change within the tolerance can be neither shown nor excluded; the
+    /// reason.
     CannotTell(String),
 }
 
-/// A score of the new run beside the recorded one.
+/// A score of the new run with the recorded score.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Checked {
     /// The recorded score.
     pub recorded: Recorded,
     /// Its value by seed in the new run.
     pub values: BTreeMap<u64, f64>,
-    /// The change of its mean; none where nothing could be compared.
+    /// The change of its mean; `None` if nothing could be compared.
     pub change: Option<Change>,
-    /// Corrected p value of no change; none where none was sought.
+    /// Corrected p value of no change; `None` if no test was made.
     pub adjusted: Option<f64>,
-    /// The true change that the seeds of both runs find with a chance of 97.5%, all tests
-    /// corrected; none where nothing could be compared.
+    /// The true change that the seeds of both runs find with a chance of 97.5%, with all tests
+    /// corrected; `None` if nothing could be compared.
     pub detectable: Option<f64>,
-    /// What became of it.
+    /// The outcome.
     pub outcome: Outcome,
 }
 
-/// All that was found.
+/// The result of a check.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Findings {
-    /// Every recorded score, what offends first.
+    /// Every recorded score, regressions first.
     pub scores: Vec<Checked>,
-    /// Arenas and seeds whose poison is made of other edits than recorded.
+    /// Arenas and seeds whose poison has other edits than recorded.
     pub other_poison: Vec<String>,
-    /// What else is worth knowing: other pixels, devices, versions, scores that were not recorded.
+    /// Other remarks: other pixels, devices, versions, scores that were not recorded.
     pub remarks: Vec<String>,
 }
 
 impl Baseline {
     /// Compares a run with this one. `tolerance`: changes of shares that are smaller do not count;
-    /// by default every change does that the seeds can show.
+    /// by default every change counts that the seeds can show.
     ///
     /// # Errors
-    /// If the run is of another suite, but for its seeds.
+    /// If the run is of another suite, apart from its seeds.
     pub fn check(&self, folder: &Folder, tolerance: Option<f64>) -> Result<Findings> {
         self.same_suite(&folder.suite)?;
         if folder.lines.is_empty() {
-            let why = "has no results yet; `gauntlet run` goes on, and writes them at its end";
+            let why = "has no results yet; finish the run with `gauntlet run`";
             return Err(Error::invalid(folder.path.display().to_string(), why));
         }
         let board = ResultsView::new(&folder.suite, &folder.lines)?;
@@ -106,9 +107,7 @@ impl Baseline {
             ));
         }
         if scores.iter().any(|score| score.values.is_empty()) {
-            remarks.push(
-                "scores that the run lacks altogether: was it made by another version, or by other evaluators?".into(),
-            );
+            remarks.push("scores that the whole run lacks: check its version and its evaluators".into());
         }
         let here = devices(&board);
         if here != self.devices {
@@ -117,7 +116,7 @@ impl Baseline {
         let mut other_poison = Vec::new();
         for (place, digest) in poison(&board) {
             let Some(recorded) = self.poison.get(&place).filter(|recorded| **recorded != digest) else { continue };
-            // The digest's halves: of the edits, and of their pixels.
+            // The halves of the digest: edits, and their pixels.
             if edits(recorded) == edits(&digest) {
                 remarks.push(format!("{place}: the same edits, other pixels than recorded ({digest}, not {recorded})"));
             } else {
@@ -136,13 +135,13 @@ impl Baseline {
         if said.is_empty() {
             return Ok(());
         }
-        let why = format!("is not the recorded suite: {}; record a new baseline if that is meant", said.join("; "));
+        let why = format!("is not the recorded suite: {}; record a new baseline if that is intended", said.join("; "));
         Err(Error::invalid(format!("suite `{}`", suite.name), why))
     }
 }
 
 impl Findings {
-    /// 0: nothing has moved; 1: something has, or failed; 2: it could not be told.
+    /// 0: nothing has moved; 1: a score has moved, or failed; 2: undecided.
     pub fn exit_code(&self) -> u8 {
         let mut outcomes = self.scores.iter().map(|checked| &checked.outcome);
         if outcomes.clone().any(Outcome::is_regression) || !self.other_poison.is_empty() {
@@ -153,12 +152,12 @@ impl Findings {
 }
 
 impl Outcome {
-    /// Whether the run must not pass.
+    /// Whether the run must fail.
     pub fn is_regression(&self) -> bool {
         matches!(self, Outcome::Moved(_) | Outcome::Failed)
     }
 
-    /// As people read it.
+    /// The text for users.
     pub fn words(&self) -> String {
         match self {
             Outcome::Same => "same".into(),
@@ -173,7 +172,7 @@ impl Outcome {
 }
 
 impl Checked {
-    /// What offends comes first, of that what moved the most for its error.
+    /// Sort key: regressions first, the largest change relative to its error first among them.
     fn rank(&self) -> f64 {
         let moved =
             self.change.map_or(0.0, |change| (change.change.abs() / change.error.max(f64::MIN_POSITIVE)).min(1e6));
@@ -202,7 +201,7 @@ fn failed(unfinished: &[Unfinished], key: &Key) -> bool {
     unfinished.iter().any(|trial| trial.name.starts_with(&prefix) && !trial.said.is_empty())
 }
 
-/// The change of one score; its outcome is still open where a test is sought.
+/// The change of one score; its outcome is undecided until the tests are corrected.
 fn beside(score: &Recorded, lines: &[&ScoreLine]) -> Checked {
     let values: BTreeMap<u64, f64> = lines.iter().map(|line| (line.seed, line.value)).collect();
     let same = !values.is_empty() && values.iter().all(|(seed, value)| score.values.get(seed) == Some(value));
@@ -213,7 +212,7 @@ fn beside(score: &Recorded, lines: &[&ScoreLine]) -> Checked {
     let outcome = match change {
         _ if same => Outcome::Same,
         None if after.is_empty() => Outcome::CannotTell("the run has no such score".into()),
-        None => Outcome::CannotTell("too few seeds have it".into()),
+        None => Outcome::CannotTell("too few seeds have the score".into()),
         Some(_) => Outcome::Within,
     };
     Checked {
@@ -226,9 +225,9 @@ fn beside(score: &Recorded, lines: &[&ScoreLine]) -> Checked {
     }
 }
 
-/// Corrects the p values of all tests together, and says what became of each score. A tolerance is
-/// somebody's wish: a share whose change is certainly smaller passes, however sure that change is,
-/// and one of which that is not certain does not.
+/// Corrects the p values of all tests together, and decides the outcome of each score. With a
+/// tolerance, a share passes if its change is certainly smaller, even if the change is significant,
+/// and fails or is undecided otherwise.
 fn judge(scores: &mut [Checked], asked: Option<f64>) {
     let tested: Vec<usize> = (0..scores.len()).filter(|&place| scores[place].adjusted.is_some()).collect();
     let p: Vec<f64> = tested.iter().filter_map(|&place| scores[place].adjusted).collect();
@@ -236,7 +235,7 @@ fn judge(scores: &mut [Checked], asked: Option<f64>) {
     for (place, p) in tested.into_iter().zip(holm(&p)) {
         let checked = &mut scores[place];
         checked.adjusted = Some(p);
-        let change = checked.change.expect("what was tested has a change");
+        let change = checked.change.expect("a tested score has a change");
         let asked = asked.filter(|_| checked.recorded.unit == Unit::Share);
         checked.detectable = Some(minimum_detectable_change(&change, level));
         let within = asked.map(|asked| change.change.abs() + change.half_width(0.95) < asked);
@@ -244,7 +243,7 @@ fn judge(scores: &mut [Checked], asked: Option<f64>) {
         checked.outcome = match within {
             Some(true) => Outcome::Within,
             _ if p < LEVEL => Outcome::Moved(for_the_better),
-            Some(false) => Outcome::CannotTell("the seeds lie too far apart".into()),
+            Some(false) => Outcome::CannotTell("the seeds vary too much".into()),
             None => Outcome::Within,
         };
     }

@@ -1,4 +1,4 @@
-//! A column of a table: which score it is, and what that says of it.
+//! A column of a table: its score, and the properties that follow from the score.
 
 use crate::statistics::camps;
 use gauntlet::evaluator::{ScoreRole, Unit};
@@ -13,20 +13,20 @@ pub struct Column {
     pub adapted_to: String,
     /// Name of the score.
     pub score: String,
-    /// A downstream set; none for the trial's own data.
+    /// A downstream set; `None` for the trial's own data.
     pub set: Option<String>,
-    /// Which way is better for the defender; none for a diagnostic.
+    /// Which direction is better for the defender; `None` for a diagnostic.
     pub higher_is_better: Option<bool>,
-    /// What tables and verdicts take it for.
+    /// The role of the score in tables and verdicts.
     pub role: Option<ScoreRole>,
-    /// What kind of number it is.
+    /// The unit of its values.
     pub unit: Unit,
     /// Whether it is the accuracy that the suite names.
     pub accuracy: bool,
 }
 
 impl Column {
-    /// The column that a line belongs to; whether it is the suite's accuracy is for the view to say.
+    /// The column of a line; the view sets whether it is the suite's accuracy.
     pub fn of(line: &ScoreLine) -> Self {
         Column {
             attack: line.attack.clone(),
@@ -40,31 +40,32 @@ impl Column {
         }
     }
 
-    /// Whether a line belongs to it.
+    /// Whether a line belongs to the column.
     pub fn is_of(&self, line: &ScoreLine) -> bool {
         line.score == self.score
             && line.attack == self.attack
             && self.set.as_deref() == line.downstream.then_some(line.dataset.as_str())
     }
 
-    /// Whether defenses are ranked by it: accuracy, the success of an attack, and the test split
-    /// downstream sets. Retrieval is shown, not ranked: every verdict more makes all of them
-    /// harder.
+    /// Whether defenses are ranked by it: accuracy, the success of an attack, and the test split of
+    /// downstream sets. Retrieval is shown but not ranked: every further verdict makes the
+    /// correction stricter.
     pub fn ranks(&self) -> bool {
         self.is_main() || self.set.is_some() && !self.is_diagnostic()
     }
 
-    /// No success of an attack, no accuracy: nothing that is better one way or the other.
+    /// Neither the success of an attack nor accuracy: no direction is better.
     pub fn is_diagnostic(&self) -> bool {
         self.higher_is_better.is_none()
     }
 
-    /// Whether it stands in an arena's first table: accuracy, and what ranks a defense by an attack.
+    /// Whether it is in an arena's first table: accuracy, and scores that rank defenses against an
+    /// attack.
     pub fn is_main(&self) -> bool {
         self.accuracy || self.attack.is_some() && !self.is_diagnostic()
     }
 
-    /// The way in which it gets better.
+    /// An arrow in the better direction.
     pub fn arrow(&self) -> &'static str {
         match self.higher_is_better {
             Some(true) => " ↑",
@@ -79,8 +80,8 @@ impl Column {
         parts.into_iter().flatten().collect::<Vec<_>>().join(" ")
     }
 
-    /// How many of these values are broken, where they fall in two camps: of a share that is better
-    /// one way those on its worse side.
+    /// How many of these values are broken, if they fall into two camps: for a share with a better
+    /// direction, the values of the worse camp.
     pub fn broken(&self, values: &[f64]) -> Option<usize> {
         let worse_above = !self.higher_is_better?;
         if self.unit == Unit::Share { camps::broken(values, worse_above) } else { None }

@@ -1,27 +1,27 @@
-//! In which keys two resolved trials, or two suites, differ.
+//! The keys in which two resolved trials, or two suites, differ.
 
 use gauntlet::Trial;
 use serde::Serialize;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// A key of a resolved trial in which two differ, with its value in each; `–` where there is none.
+/// A differing key of two resolved trials, with its value in each; `–` if it is missing.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct Differing {
-    /// Dotted.
+    /// The key, with dots between tables.
     pub key: String,
     /// Its value in both, as JSON.
     pub values: [String; 2],
 }
 
-/// In which keys two resolved trials differ, but for seed and labels.
+/// The keys in which two resolved trials differ, except seed and labels.
 pub fn differing(first: &Trial, second: &Trial) -> Vec<Differing> {
     let labels = ["seed", "suite", "arena", "defense.label"];
     let all = differing_values(&json(first), &json(second));
     all.into_iter().filter(|differing| !labels.contains(&differing.key.as_str())).collect()
 }
 
-/// In which keys two tables differ.
+/// The keys in which two tables differ.
 pub fn differing_values(first: &Value, second: &Value) -> Vec<Differing> {
     let (first, second) = (flat(first), flat(second));
     let all: BTreeSet<&String> = first.keys().chain(second.keys()).collect();

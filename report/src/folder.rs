@@ -1,4 +1,4 @@
-//! The folder that a suite's run leaves: `suite.json`, `results.jsonl`, and a folder for each trial.
+//! The folder of a suite's run: `suite.json`, `results.jsonl`, and a folder for each trial.
 
 use crate::accuracy;
 use gauntlet::poison::CLEAN;
@@ -8,27 +8,27 @@ use gauntlet::{Error, Result, Trial};
 use serde::de::DeserializeOwned;
 use std::path::{Path, PathBuf};
 
-/// What a suite's run has left so far.
+/// The results of a suite's run so far.
 pub struct Folder {
-    /// Where it lies.
+    /// Path of the folder.
     pub path: PathBuf,
     /// The suite, as it was run.
     pub suite: Suite,
-    /// All lines of all finished trials, and those that follow from them (`report/accuracy.rs`).
+    /// All lines of all finished trials, and the lines derived from them (`report/accuracy.rs`).
     pub lines: Vec<Line>,
 }
 
-/// A trial that was started and has no scores: it failed, or was interrupted, or still runs.
+/// A trial that was started and has no scores: it failed, was interrupted, or still runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unfinished {
     /// Arena, defense and seed.
     pub name: String,
-    /// The last lines of what it said on standard error; empty for one that was interrupted.
+    /// The last lines of its standard error; empty if it was interrupted.
     pub said: String,
 }
 
 impl Folder {
-    /// Reads what lies there.
+    /// Reads the folder.
     ///
     /// # Errors
     /// If it is not the folder of a run.
@@ -36,7 +36,7 @@ impl Folder {
         let file = path.join("suite.json");
         if !file.is_file() {
             let why =
-                "holds no suite.json, so no suite was run there; name the folder that was given to `run` as --out";
+                "contains no suite.json, so no suite was run there; name the folder that was given to `run` as --out";
             return Err(Error::invalid(path.display().to_string(), why));
         }
         let suite: Suite = read_json(&file)?;
@@ -46,12 +46,12 @@ impl Folder {
         Ok(Folder { path: path.into(), suite, lines })
     }
 
-    /// Where a trial lies.
+    /// The folder of a trial.
     pub fn trial_folder(&self, arena: &str, defense: &str, seed: u64) -> PathBuf {
         self.path.join("trials").join(arena).join(defense).join(format!("seed-{seed}"))
     }
 
-    /// A resolved trial; none where it was never started.
+    /// A resolved trial; `None` if it was never started.
     pub fn trial(&self, arena: &str, defense: &str, seed: u64) -> Result<Option<Trial>> {
         let path = self.trial_folder(arena, defense, seed).join("trial.json");
         if !path.is_file() {
@@ -82,7 +82,7 @@ impl Folder {
             let log = folder.join("stderr.log");
             let said =
                 if log.exists() { std::fs::read_to_string(&log).map_err(Error::io(&log))? } else { String::new() };
-            // What one says that was stopped is no failure.
+            // Messages of an interrupted trial are no failure.
             let said = if said.trim_end() == Error::Interrupted.to_string() { String::new() } else { said };
             unfinished.push(Unfinished { name: format!("{arena}/{defense}/seed-{seed}"), said: last_lines(&said) });
         }
@@ -95,7 +95,7 @@ fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T> {
     serde_json::from_str(&text).map_err(|error| Error::invalid(path.display().to_string(), error.to_string()))
 }
 
-/// The last eight lines of what a trial said.
+/// The last eight lines of a trial's standard error.
 pub fn last_lines(said: &str) -> String {
     let last: Vec<&str> = said.lines().rev().take(8).collect();
     last.into_iter().rev().collect::<Vec<_>>().join("\n")

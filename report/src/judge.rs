@@ -1,9 +1,10 @@
-//! Judging: what the seeds of a suite allow to say of its defenses, and no more. The seed is the
-//! unit: a defense is compared with another by the differences that each seed has, whose targets
-//! and held-out images both shared; all verdicts of a suite are corrected together.
+//! Verdicts: the differences between a suite's defenses that its seeds support. The seed is the
+//! unit: two defenses are compared by the difference within each seed, because both share the
+//! seed's targets and held-out images. All verdicts of a suite are corrected together.
 //! docs/statistics.md states models and rules, and how well they hold.
 //!
-//! `judge/remarks.rs` says what readers overlook in a table, `judge/best.rs` what a table may put in bold.
+//! `judge/remarks.rs` writes remarks that readers of a table may miss; `judge/best.rs` decides what
+//! a table may put in bold.
 
 pub mod best;
 pub mod remarks;
@@ -20,30 +21,31 @@ use gauntlet::results::ScoreLine;
 use gauntlet::{Error, Result};
 use serde::Serialize;
 
-/// What may be said of a defense beside another.
+/// The verdict on a defense compared with another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Verdict {
-    /// Better, by the t test, with a chance of 5% that any such verdict of the suite is false, and
-    /// by the exact sign-flip test.
+    /// Better, by the t test, corrected so that any such verdict of the suite is false with a
+    /// chance of 5%, and by the exact sign-flip test.
     Better,
-    /// Worse, likewise.
+    /// Worse, by the same tests.
     Worse,
-    /// Neither can be said.
+    /// Neither better nor worse.
     NotDistinguishable,
     /// Fewer than six seeds have both: no verdict.
     TooFewSeeds,
-    /// The attack does not work on the undefended baseline: it judges nobody.
+    /// The attack does not work on the undefended baseline, so it gives no verdicts.
     AttackFailed,
-    /// The undefended baseline has not run in this arena and the clean one.
+    /// The undefended baseline has not run in both this arena and the clean one.
     GateUnknown,
     /// One of the two may have learnt nothing: its accuracy may be at most twice chance.
     Vacuous,
-    /// The accuracy of one lies well below that of the other, which is a price for robustness: shown, not ranked.
+    /// The accuracy of one is far below that of the other: a price for robustness, which is shown
+    /// but not ranked.
     Costly,
 }
 
-/// A defense beside another, in one score of one arena.
+/// A defense compared with another, in one score of one arena.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Comparison {
     /// The arena.
@@ -52,29 +54,30 @@ pub struct Comparison {
     pub column: Column,
     /// The defense.
     pub defense: String,
-    /// What it is compared with.
+    /// The other defense.
     pub against: String,
-    /// Whether that is a control of the defense.
+    /// Whether the other defense is a control of this one.
     pub control: bool,
-    /// Its score less the other's, over the seeds that have both.
+    /// Its score minus the other's, over the seeds that both have.
     pub difference: Mean,
-    /// The p value of the t test, corrected for all verdicts of the suite; none where no verdict is sought.
+    /// The p value of the t test, corrected for all verdicts of the suite; `None` if no verdict is
+    /// made.
     pub adjusted: Option<f64>,
     /// The p value of the exact sign-flip test, not corrected: with six seeds it is 0.031 at best,
     /// which no correction would leave below 0.05.
     pub signs: f64,
-    /// What may be said.
+    /// The verdict.
     pub verdict: Verdict,
 }
 
 /// Compares every defense with `reference` and with its own controls, in every arena and score that
-/// ranks. In the clean arena an attack poisons nothing: its scores there are base rates, and no
-/// verdict is sought on them.
+/// ranks. In the clean arena an attack poisons nothing: its scores there are base rates, and get no
+/// verdict.
 ///
 /// # Errors
 /// If `reference` is no defense of the suite.
 pub fn compare(board: &ResultsView, reference: &str) -> Result<Vec<Comparison>> {
-    // What knows the truth is a bound, and no defense.
+    // An oracle is a bound, and no defense.
     let defenses = || board.defenses().filter(|defense| !board.suite.is_oracle(defense));
     let known: Vec<String> = defenses().map(str::to_string).collect();
     if !known.iter().any(|label| label == reference) {
@@ -86,7 +89,7 @@ pub fn compare(board: &ResultsView, reference: &str) -> Result<Vec<Comparison>> 
         for column in board.columns(arena).into_iter().filter(judges) {
             for defense in defenses() {
                 let others = [reference].into_iter().filter(|other| *other != defense);
-                // Its own controls are compared with the reference already.
+                // The reference's own controls are already compared with it.
                 let controls = board.controls_of(defense).into_iter();
                 let controls = controls.filter(|other| *other != reference && defense != reference);
                 let pairs = others.map(|other| (other, false)).chain(controls.map(|other| (other, true)));
@@ -111,7 +114,8 @@ pub fn compare(board: &ResultsView, reference: &str) -> Result<Vec<Comparison>> 
     Ok(comparisons)
 }
 
-/// One comparison, its verdict still open (`NotDistinguishable`) where one is sought; none where no seed has both.
+/// One comparison. Its verdict is a placeholder (`NotDistinguishable`) until the tests are
+/// corrected; `None` if no seed has both.
 fn one(
     board: &ResultsView,
     arena: &str,
@@ -149,7 +153,7 @@ fn one(
 }
 
 impl Verdict {
-    /// As people read it.
+    /// The text for users.
     pub fn words(self) -> &'static str {
         match self {
             Verdict::Better => "better",

@@ -1,5 +1,5 @@
-//! Which tables an arena has and what stands in a cell, whatever they are printed as: `table.rs`
-//! prints them as text, `export.rs` as files, and neither looks anything up.
+//! The tables of an arena and the content of their cells, independent of the output format:
+//! `table.rs` prints them as text, `export.rs` as files; neither looks up scores.
 
 use crate::accuracy;
 use crate::column::Column;
@@ -11,27 +11,27 @@ use gauntlet::poison::CLEAN;
 use gauntlet::recipe::Precision;
 use gauntlet::results::Line;
 
-/// What stands below the tables.
+/// The text below the tables.
 pub const LEGEND: &str = "\
 Each cell: mean over seeds [its 95% interval, from 3 seeds on: docs/statistics.md], then every seed in the order above; base: the same score in
-the clean arena. K of N broken: seeds fall in two camps, 30 points apart or more, so that the mean describes neither. `gauntlet compare` says which
+the clean arena. K of N broken: seeds fall into two camps, 30 points apart or more, so the mean describes neither. `gauntlet compare` prints which
 differences hold.
-attack failed: it lifts its score on the baseline too little over the clean arena, so it judges nobody. gate unknown: the baseline has not
+attack failed: it raises its score on the baseline too little over the clean arena, so it gives no verdicts. gate unknown: the baseline has not
 run in both. vacuous: accuracy may be at most twice chance. costly: accuracy well below the baseline's. oracle: trained
-without the poison, which the suite dropped by the truth: a bound, and no defense. –: not run, or no such score.
-`gauntlet describe SCORE` defines one.
-Ranks and cosines are as they are, not in %.
+without the poison, which the suite dropped by the ground truth: a bound, not a defense. –: not run, or no such score.
+`gauntlet describe SCORE` defines a score.
+Ranks and cosines are unscaled, not in %.
 ";
 
-/// One table: of an arena, rows are defenses.
+/// One table of an arena; rows are defenses.
 pub struct TableSpec {
     /// The arena.
     pub arena: String,
-    /// What stands above it.
+    /// The heading above it.
     pub heading: String,
     /// Its columns.
     pub columns: Vec<Column>,
-    /// Whether each row ends in what is to be said of it.
+    /// Whether each row ends in a note.
     pub notes: bool,
 }
 
@@ -55,8 +55,8 @@ pub fn tables(board: &ResultsView) -> Vec<TableSpec> {
     board.arenas().flat_map(|arena| sheets(board, arena)).collect()
 }
 
-/// The tables of an arena: accuracy and what the attacks reached, the other scores, and one for
-/// each score on downstream sets.
+/// The tables of an arena: accuracy and attack success, the other scores, and one for each score on
+/// downstream sets.
 fn sheets(board: &ResultsView, arena: &str) -> Vec<TableSpec> {
     let (sets, own): (Vec<Column>, Vec<Column>) =
         board.columns(arena).into_iter().partition(|column| column.set.is_some());
@@ -77,8 +77,8 @@ fn sheets(board: &ResultsView, arena: &str) -> Vec<TableSpec> {
     sheets
 }
 
-/// Columns on downstream sets in groups, a score of an attack or of none each; those that the
-/// published measure of each set stands for are left to `results.jsonl`.
+/// Columns on downstream sets in groups, one for each score and attack. Columns that the published
+/// measure of each set replaces are only in `results.jsonl`.
 pub fn by_score(columns: &[Column]) -> Vec<Vec<Column>> {
     let is_published = |column: &Column| matches!(column.role, Some(ScoreRole::SetAccuracy | ScoreRole::Published));
     let published = columns.iter().any(is_published);
@@ -95,7 +95,7 @@ pub fn by_score(columns: &[Column]) -> Vec<Vec<Column>> {
     groups
 }
 
-/// A table for each score on downstream sets, in which columns are sets.
+/// A table for each score on downstream sets; its columns are sets.
 fn downstream(arena: &str, columns: &[Column]) -> Vec<TableSpec> {
     let mut tables = Vec::new();
     for columns in by_score(columns) {
@@ -118,7 +118,7 @@ pub fn title(column: &Column) -> Vec<String> {
 }
 
 /// The lines of a cell: mean and interval, how many seeds are broken, every seed, every seed of the
-/// clean arena, what is wrong with the attack.
+/// clean arena, the attack's gate.
 fn cell(board: &ResultsView, arena: &str, defense: &str, column: &Column) -> Vec<String> {
     let Some(mean) = board.mean(arena, defense, column) else { return vec!["–".into()] };
     let mut cell = vec![spread(&mean, column.unit)];
@@ -137,12 +137,12 @@ fn cell(board: &ResultsView, arena: &str, defense: &str, column: &Column) -> Vec
     cell
 }
 
-/// Every seed.
+/// The values of every seed.
 fn each(values: &[Option<f64>], unit: Unit) -> String {
     values.iter().map(|value| value.map_or("–".to_string(), |value| unit.show(value))).collect::<Vec<_>>().join(" ")
 }
 
-/// The mean and, from three seeds on, its interval; of two their range.
+/// The mean and, from three seeds on, its interval; for two seeds their range.
 pub fn spread(mean: &Mean, unit: Unit) -> String {
     let (low, high) = (unit.show(mean.low), unit.show(mean.high));
     match mean.seeds {
@@ -152,8 +152,8 @@ pub fn spread(mean: &Mean, unit: Unit) -> String {
     }
 }
 
-/// What a reader must know beside the numbers, a line each: what so many seeds can say, of the
-/// rows, the sets, the plugins, and what is not equal among the trials.
+/// Notes for the numbers, one line each: what the number of seeds supports, rows, sets, plugins,
+/// and differences between the trials.
 pub fn foot(board: &ResultsView, lines: &[Line]) -> String {
     let warnings = board.warnings(lines).into_iter().map(|warning| format!("warning: {warning}\n"));
     let seeds = seeds_say(board.suite.seeds.len()) + "\n";

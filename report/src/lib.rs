@@ -1,9 +1,9 @@
-//! What a suite's results say. One way down: a folder of results is read ([`folder`]), looked up
-//! ([`view`]), judged ([`judge`]), laid out ([`layout`]) and written: as text ([`table`]), for
-//! other programs ([`export`]) or as a page to look at ([`page`]).
+//! Reads and presents the results of a suite. Data flows one way: a folder of results is read
+//! ([`folder`]), looked up ([`view`]), judged ([`judge`]), laid out ([`layout`]) and written as
+//! text ([`table`]), for other programs ([`export`]) or as an HTML page ([`page`]).
 //!
-//! The order of the modules is the order of dependence: each uses those above it and none below.
-//! [`statistics`] knows numbers only.
+//! The order of the modules is the order of dependence: each uses only those above it.
+//! [`statistics`] handles only numbers.
 
 pub mod statistics;
 pub mod lines;

@@ -1,4 +1,4 @@
-//! The lines of one kind among the lines of results.
+//! Selects lines of one kind from the lines of results.
 
 use gauntlet::results::{Cost, DataLine, LibraryLine, Line, ScoreLine, SetLine};
 
@@ -7,7 +7,7 @@ pub fn scores(lines: &[Line]) -> impl Iterator<Item = &ScoreLine> + Clone {
     lines.iter().filter_map(|line| if let Line::Score(line) = line { Some(line) } else { None })
 }
 
-/// What trials cost.
+/// The cost of trials.
 pub fn costs(lines: &[Line]) -> impl Iterator<Item = &Cost> + Clone {
     lines.iter().filter_map(|line| if let Line::Cost(line) = line { Some(line) } else { None })
 }
@@ -27,7 +27,7 @@ pub fn libraries(lines: &[Line]) -> impl Iterator<Item = &LibraryLine> + Clone {
     lines.iter().filter_map(|line| if let Line::Library(line) = line { Some(line) } else { None })
 }
 
-/// The tier of a score in words.
+/// The tier of a score as text.
 pub fn tier(line: &ScoreLine) -> &str {
     if line.tier.is_empty() { "none" } else { &line.tier }
 }

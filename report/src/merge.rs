@@ -1,6 +1,5 @@
-//! Joins the folders that several machines left of one suite into one that reads like any other:
-//! what all of them have in common must be the same, what one of them adds (seeds, arenas,
-//! defenses) is added.
+//! Joins several machines' folders of one suite into one folder that reads like any other. Common
+//! parts must be the same; seeds, arenas and defenses are combined.
 
 use crate::accuracy;
 use crate::differing::{Differing, differing, differing_values};
@@ -15,33 +14,33 @@ use serde_json::Value;
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 
-/// What is kept of a trial, where it is there: everything that is read again, and no weights.
+/// Files of a trial that are kept, if they exist: all that are read later, but no weights.
 const KEPT: [&str; 7] =
     ["trial.json", "scores.jsonl", "metrics.jsonl", "trajectory.jsonl", "cases.jsonl", "bad_rows.jsonl", "stderr.log"];
 
-/// Keys of a suite that say how a machine runs it, and nothing of what comes out: those of the
-/// first folder are kept. Devices round differently, which the table of the results tells.
+/// Keys of a suite that affect how a machine runs it but not the results: those of the first folder
+/// are kept. Devices round differently; the table of the results warns about that.
 const OF_THE_MACHINE: [&str; 3] = ["device", "cache_gb", "plan"];
 
-/// Likewise keys of a resolved trial.
+/// The same for keys of a resolved trial.
 const OF_A_TRIAL: [&str; 6] = ["device", "cache_gb", "poisoning", "libraries", "weights", "weights_blake3"];
 
-/// What was joined.
+/// The result of a merge.
 pub struct Merged {
     /// Trials with scores.
     pub finished: usize,
-    /// Trials that were started and have none.
+    /// Trials that were started and have no scores.
     pub unfinished: usize,
-    /// What is not equal among them and yet was joined.
+    /// Differences between the folders that do not prevent the merge.
     pub warnings: Vec<String>,
 }
 
-/// A trial to be kept: where it lies in the grid, in which folder, and what it found.
+/// A trial to keep: its place in the grid, its folder, and its scores.
 struct Kept<'a> {
     name: String,
     folder: &'a Folder,
     trial: Trial,
-    /// Empty for one that has not finished.
+    /// Empty if the trial has not finished.
     lines: Vec<Line>,
 }
 
@@ -52,14 +51,14 @@ impl Kept<'_> {
     }
 }
 
-/// Joins folders of runs into `out`, which appears whole or not at all.
+/// Joins folders of runs into `out`, which appears complete or not at all.
 ///
 /// # Errors
-/// If `out` is there, if the suites are not one, if a trial has different scores in two folders, or
-/// one arena and seed different poison.
+/// If `out` exists, if the suites differ, if a trial has different scores in two folders, or if one
+/// arena and seed has different poison.
 pub fn merge(paths: &[PathBuf], out: &Path) -> Result<Merged> {
     if out.exists() {
-        return Err(Error::invalid(out.display().to_string(), "is there already; choose another --out, or delete it"));
+        return Err(Error::invalid(out.display().to_string(), "already exists; choose another --out, or delete it"));
     }
     let folders = paths.iter().map(|path| Folder::read(path)).collect::<Result<Vec<_>>>()?;
     let suite = join_suites(&folders)?;
@@ -81,7 +80,7 @@ pub fn merge(paths: &[PathBuf], out: &Path) -> Result<Merged> {
 
 /// The first folder's suite with the seeds, arenas and defenses of all.
 fn join_suites(folders: &[Folder]) -> Result<Suite> {
-    let Some(first) = folders.first() else { return Err(Error::invalid("merge", "needs a folder at least")) };
+    let Some(first) = folders.first() else { return Err(Error::invalid("merge", "needs at least one folder")) };
     let mut suite = first.suite.clone();
     for (place, folder) in folders.iter().enumerate() {
         for other in &folders[..place] {
@@ -98,17 +97,18 @@ fn join_suites(folders: &[Folder]) -> Result<Suite> {
     Ok(suite)
 }
 
-/// Seeds may differ, and each may have arenas and defenses that the other lacks; those that both have must be the same.
+/// Seeds may differ, and each suite may have arenas and defenses that the other lacks; common ones
+/// must be the same.
 fn same_suite(first: &Folder, second: &Folder) -> Result<()> {
     let (ours, theirs) = (shared(&first.suite, &second.suite), shared(&second.suite, &first.suite));
     same(
         &differing_values(&ours, &theirs),
         [&first.path, &second.path],
-        "suites may differ in seeds, arenas and defenses only",
+        "suites may differ only in seeds, arenas and defenses",
     )
 }
 
-/// A suite without what another may have otherwise.
+/// A suite without the parts that may differ.
 fn shared(ours: &Suite, theirs: &Suite) -> Value {
     let mut ours = ours.clone();
     ours.arenas.retain(|label, _| theirs.arenas.contains_key(label));
@@ -119,7 +119,7 @@ fn shared(ours: &Suite, theirs: &Suite) -> Value {
     json
 }
 
-/// Refuses keys that differ, naming the first of them and where it has which value.
+/// Rejects keys that differ; the error names the first of them with its value in each folder.
 fn same(differing: &[Differing], places: [&Path; 2], cure: &str) -> Result<()> {
     let Some(Differing { key, values: [ours, theirs] }) = differing.first() else { return Ok(()) };
     let more = if differing.len() > 1 { format!(" (and {} more keys)", differing.len() - 1) } else { String::new() };
@@ -127,15 +127,15 @@ fn same(differing: &[Differing], places: [&Path; 2], cure: &str) -> Result<()> {
     Err(Error::invalid(format!("key `{key}`"), format!("is {ours} in {first} and {theirs} in {second}{more}; {cure}")))
 }
 
-/// The folder that a trial is taken from: the first in which it has finished, else the first in which it was started.
+/// The folder that a trial is taken from: the first in which it has finished, otherwise the first
+/// in which it was started.
 fn choose<'a>(folders: &'a [Folder], (arena, defense, seed): (&str, &str, u64)) -> Result<Option<Kept<'a>>> {
     let mut chosen: Option<Kept> = None;
     for folder in folders {
         let name = format!("{arena}/{defense}/seed-{seed}");
         let Some(trial) = folder.trial(arena, defense, seed)? else {
             if folder.lines.iter().any(|line| line.trial() == name) {
-                let why =
-                    format!("has scores of {name}, and trials/{name} is not there; copy the folder `trials`, too");
+                let why = format!("has scores of {name}, but trials/{name} is missing; copy the folder `trials`, too");
                 return Err(Error::invalid(folder.path.join("results.jsonl").display().to_string(), why));
             }
             continue;
@@ -151,9 +151,9 @@ fn choose<'a>(folders: &'a [Folder], (arena, defense, seed): (&str, &str, u64)) 
     Ok(chosen)
 }
 
-/// A trial that ran twice must have found the same; what it cost may differ.
+/// A trial that ran twice must have the same scores; its cost may differ.
 fn same_scores(first: &Kept, folder: &Folder, lines: &[Line]) -> Result<()> {
-    let cure = "leave one of the folders out, or delete this trial's folder in one of them";
+    let cure = "omit one of the folders, or delete this trial's folder in one of them";
     same(&differing_values(&found(&first.lines), &found(lines)), [&first.folder.path, &folder.path], cure)
         .map_err(|error| error.during(format!("trial {} has different scores", first.name)))
 }
@@ -169,8 +169,8 @@ fn found(lines: &[Line]) -> Value {
     serde_json::to_value(found).expect("plain data")
 }
 
-/// The resolved trials differ in nothing but what names them: another version of gauntlet may have
-/// resolved the same suite otherwise.
+/// The resolved trials may differ only in their names: another version of gauntlet may resolve the
+/// same suite differently.
 fn check_trials(kept: &[Kept]) -> Result<()> {
     let mut firsts: HashMap<&str, &Kept> = HashMap::new();
     for this in kept {
@@ -188,7 +188,7 @@ fn check_trials(kept: &[Kept]) -> Result<()> {
     Ok(())
 }
 
-/// All trials of an arena and seed read the same edits.
+/// All trials of an arena and seed must have read the same edits.
 fn check_poison(kept: &[Kept]) -> Result<()> {
     let mut firsts: HashMap<(&str, u64), (&Kept, &str)> = HashMap::new();
     for this in kept {

@@ -1,19 +1,20 @@
-//! What a reader must know beside the scores, in lines of text: rows lost, libraries loaded,
-//! downstream sets read otherwise than published.
+//! Notes to the scores as lines of text: lost rows, loaded libraries, downstream sets that differ
+//! from the published ones.
 
 use crate::lines::{self, data};
 use gauntlet::data::rows::Tally;
 use gauntlet::results::Line;
 use std::collections::BTreeSet;
 
-/// The libraries that plugins of these lines were loaded from, a line a content: two of one file are two builds of it.
+/// The libraries that plugins of these lines were loaded from, one line per content: one file name
+/// with two contents is two builds.
 pub fn libraries(lines: &[Line]) -> String {
     let said = lines::libraries(lines).map(|line| &line.library).collect::<BTreeSet<_>>().into_iter();
     said.map(|library| format!("plugins of {}: BLAKE3 {}, {}\n", library.file, library.blake3, library.built)).collect()
 }
 
-/// What became of the rows that the trials of these lines read, each different answer once with the
-/// number of trials that gave it.
+/// The row counts of the trials of these lines: each different result once, with the number of
+/// trials that have it.
 pub fn tallies(lines: &[Line]) -> Vec<(&Tally, usize)> {
     let mut rows: Vec<(&Tally, usize)> = Vec::new();
     for line in data(lines) {
@@ -25,8 +26,7 @@ pub fn tallies(lines: &[Line]) -> Vec<(&Tally, usize)> {
     rows
 }
 
-/// What was lost of the rows that the trials of these lines read, and what else is to be known of
-/// them; nothing where all were kept.
+/// The rows that the trials of these lines lost, with notes; empty if all rows were kept.
 pub fn losses(lines: &[Line]) -> String {
     let rows = tallies(lines);
     let said = rows.iter().filter(|(tally, _)| !tally.is_plain()).flat_map(|(tally, trials)| {
@@ -37,7 +37,7 @@ pub fn losses(lines: &[Line]) -> String {
     said.chain(leaks(lines)).collect()
 }
 
-/// What held-out rows were dropped, because their images are trained on, too.
+/// The number of held-out rows that were dropped because their images are also trained on.
 fn leaks(lines: &[Line]) -> Option<String> {
     let leaked = data(lines).map(|line| line.leaked);
     let [least, most] = [leaked.clone().min()?, leaked.max()?];
@@ -45,8 +45,7 @@ fn leaks(lines: &[Line]) -> Option<String> {
     (most > 0).then(|| format!("held-out rows that were dropped, because their images are trained on, too: {count}\n"))
 }
 
-/// What there is to know about the downstream sets that these lines are about, a line a set; sets
-/// without a note have none.
+/// Notes on the downstream sets of these lines, one line per set; sets without a note have none.
 pub fn sets(lines: &[Line]) -> String {
     let notes = lines::sets(lines)
         .filter(|set| !set.notes.is_empty())

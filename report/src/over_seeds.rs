@@ -1,23 +1,23 @@
-//! A score over the seeds of a row: its mean with an interval, and how many seeds are broken.
+//! A score over the seeds of a row: its mean with an interval, and the number of broken seeds.
 
 use crate::statistics::rate;
 use crate::statistics::seeds::{FOR_INTERVAL, Mean};
 use gauntlet::evaluator::Unit;
 use gauntlet::results::ScoreLine;
 
-/// The least deviation that values of these lines can be said to have: that of their rounding to
-/// the coarsest step among them. What lies within a step is uniform in it, and has its width over
-/// the root of 12 as deviation. A share has steps of one case, a rank of one place; a cosine has
-/// none, and `Mean::of` leaves cosines that agree to the exact test.
+/// The minimum deviation of the values of these lines: that of rounding to their coarsest step. A
+/// value within a step is uniform, so its deviation is the width over the root of 12. A share has
+/// steps of one case, a rank of one place. A cosine has none; `Mean::of` uses the exact test for
+/// cosines that agree.
 pub fn least_deviation<'a>(lines: impl IntoIterator<Item = &'a ScoreLine>) -> f64 {
     let steps = lines.into_iter().map(|line| line.unit.step(line.n));
     steps.fold(0.0, f64::max) / 12f64.sqrt()
 }
 
-/// The mean of a score over the seeds that have run, its interval within what there is; none where
-/// none has. Of a share the interval is on either side the wider one of two, Student's t within
-/// bounds and that of beta-distributed rates: the one is too narrow near 0 and 1, the other where
-/// seeds fall in two camps (docs/statistics.md).
+/// The mean of a score over the seeds that have run, with its interval within the possible range;
+/// `None` if no seed has run. For a share each end of the interval is the wider one of two
+/// intervals: Student's t within bounds, and that of beta-distributed rates. The first is too
+/// narrow near 0 and 1, the second if seeds fall into two camps (docs/statistics.md).
 pub fn mean(lines: &[Option<&ScoreLine>]) -> Option<Mean> {
     let lines: Vec<&ScoreLine> = lines.iter().copied().flatten().collect();
     let values: Vec<f64> = lines.iter().map(|line| line.value).collect();

@@ -1,7 +1,8 @@
-//! What a suite's run left, as one HTML page to look at. `page/frame.rs` is the whole of it; each other file is a part.
+//! The results of a suite as one HTML page. `page/frame.rs` writes the whole page; each other file
+//! writes a part.
 //!
-//! Parts are maud templates, which escape all that they are given; what the plots read goes into
-//! one block of JSON (`plots.rs`).
+//! Parts are maud templates, which escape all inputs. The data of the plots is in one block of JSON
+//! (`plots.rs`).
 
 mod cell;
 mod cost;
@@ -26,43 +27,43 @@ use gauntlet::poison::CLEAN;
 use gauntlet::{Progress, Result, build};
 use marker::Marker;
 
-/// The page of a folder. With `gallery`, what the poison looks like: its data is opened for that,
-/// which `progress` hears of.
+/// The page of a folder. With `gallery` it has images of the poison: the data is opened for that,
+/// with reports to `progress`.
 pub fn html(folder: &Folder, gallery: Option<&dyn Progress>) -> Result<String> {
     let board = ResultsView::new(&folder.suite, &folder.lines)?;
     let comparisons = judge::compare(&board, &folder.suite.baseline)?;
     frame::render(&Story { folder, board, comparisons }, gallery)
 }
 
-/// What every part of the page is made from.
+/// The input of every part of the page.
 struct Story<'a> {
     folder: &'a Folder,
     board: ResultsView<'a>,
-    /// Of every defense with the baseline and with its controls.
+    /// Comparisons of every defense with the baseline and with its controls.
     comparisons: Vec<Comparison>,
 }
 
 impl<'a> Story<'a> {
-    /// How a defense is drawn, the same everywhere.
+    /// The marker of a defense, the same everywhere.
     fn marker(&self, defense: &str) -> Marker {
         let others = self.board.defenses().filter(|label| *label != self.board.suite.baseline);
         Marker(others.zip(1..).find(|(label, _)| *label == defense).map_or(0, |(_, place)| place))
     }
 
-    /// Arenas that are poisoned.
+    /// The poisoned arenas.
     fn poisoned(&self) -> impl Iterator<Item = &'a str> {
         self.board.suite.arenas.keys().map(String::as_str)
     }
 
-    /// The successes of attacks on an arena's own data.
+    /// The success columns of attacks on an arena's own data.
     fn successes(&self, arena: &str) -> Vec<Column> {
         let success = |column: &Column| column.higher_is_better == Some(false) && column.set.is_none();
         self.columns(arena).0.into_iter().filter(|column| column.attack.is_some() && success(column)).collect()
     }
 
-    /// The columns of an arena's first table, and the others. What has no base rate (how poisoned
-    /// pairs fare while a model trains) is no success of an attack, whichever way is better, so it
-    /// is among the others.
+    /// The columns of an arena's first table, and the other columns. A score without a base rate,
+    /// such as the trajectory of poisoned pairs, is no success of an attack, whichever direction is
+    /// better, so it is among the others.
     fn columns(&self, arena: &str) -> (Vec<Column>, Vec<Column>) {
         let clean = self.board.columns(CLEAN);
         let has_base = |column: &Column| column.attack.is_none() || clean.is_empty() || clean.contains(column);
@@ -71,7 +72,7 @@ impl<'a> Story<'a> {
     }
 }
 
-/// Which build of gauntlet writes the page.
+/// The build of gauntlet that writes the page.
 fn written_by() -> String {
     let build = build::get();
     let changed = if build.dirty { ", changed" } else { "" };
@@ -79,7 +80,7 @@ fn written_by() -> String {
     format!("gauntlet {}{commit}", build.version)
 }
 
-/// An identifier for a place on the page: letters, digits and dashes only.
+/// An identifier for an anchor: letters, digits and dashes only.
 fn anchor(parts: &[&str]) -> String {
     let letter = |c: char| if c.is_ascii_alphanumeric() { c } else { '-' };
     parts.iter().map(|part| part.chars().map(letter).collect::<String>()).collect::<Vec<_>>().join("-")

@@ -1,6 +1,6 @@
-//! Two trained models, image by image: McNemar's test of each share that both were measured by on
-//! the same images. It is about these two models; what it says of their defenses is nothing (other
-//! seeds can say the opposite).
+//! Two trained models, image by image: McNemar's test of each share that both have on the same
+//! images. It is about these two models only: other seeds of their defenses can differ in the
+//! opposite direction.
 
 use crate::statistics::seeds::mcnemar;
 use gauntlet::evaluator::Predictions;
@@ -8,27 +8,27 @@ use gauntlet::{Error, Result};
 use serde::Serialize;
 use std::path::Path;
 
-/// Two models in one share.
+/// Two models compared by one share.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Pair {
     /// Attack and score.
     pub score: String,
-    /// Cases of both.
+    /// Number of cases.
     pub n: usize,
-    /// Those that count for both.
+    /// Cases that count for both.
     pub both: u64,
-    /// Those that count for the first model alone.
+    /// Cases that count only for the first model.
     pub first: u64,
-    /// Those that count for the second alone.
+    /// Cases that count only for the second model.
     pub second: u64,
-    /// Exact, two-sided.
+    /// Two-sided p value of the exact test.
     pub p: f64,
 }
 
 /// Compares the models of two trials' folders.
 ///
 /// # Errors
-/// If one of them kept no cases, or they were not measured on the same ones.
+/// If one of them has no stored cases, or they were not measured on the same cases.
 pub fn compare(first: &Path, second: &Path) -> Result<Vec<Pair>> {
     let (ours, theirs) = (read(first)?, read(second)?);
     let mut pairs = Vec::new();
@@ -37,7 +37,7 @@ pub fn compare(first: &Path, second: &Path) -> Result<Vec<Pair>> {
         let name = a.attack.iter().chain([&a.score]).cloned().collect::<Vec<_>>().join(" ");
         if a.case != b.case {
             let why = format!(
-                "`{name}` was measured on other cases than in {}: the two are of other seeds or data",
+                "`{name}` was measured on other cases than in {}: the two have different seeds or data",
                 second.display()
             );
             return Err(Error::invalid(first.display().to_string(), why));
@@ -51,7 +51,7 @@ pub fn compare(first: &Path, second: &Path) -> Result<Vec<Pair>> {
 
 fn read(folder: &Path) -> Result<Vec<Predictions>> {
     let cases = Predictions::read(folder)?;
-    let why = "has no cases.jsonl, which finished trials leave there; name the folders of two of them, as in out/trials/ARENA/DEFENSE/seed-N";
+    let why = "has no cases.jsonl, which finished trials write; name the folders of two finished trials, as in out/trials/ARENA/DEFENSE/seed-N";
     if cases.is_empty() { Err(Error::invalid(folder.display().to_string(), why)) } else { Ok(cases) }
 }
 

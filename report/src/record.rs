@@ -1,5 +1,5 @@
-//! A run recorded in a file, seed by seed, with what it can see: the change of each score that as
-//! many fresh seeds would show. `check.rs` sets a later run beside it.
+//! A run recorded in a file, seed by seed, with its sensitivity: the change of each score that as
+//! many fresh seeds would show. `check.rs` compares a later run with it.
 
 use crate::folder::Folder;
 use crate::statistics::seeds::{Change, LEVEL, quantile};
@@ -12,9 +12,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::BTreeMap;
 
-/// Seeds that a recorded run has at least. A check compares two runs whose seeds have nothing in
-/// common: of five and five all of one lie beyond all of the other in 2 of 252 ways to share them
-/// out, p = 0.008, while a verdict on pairs of five seeds cannot go below 0.0625.
+/// Minimum number of seeds of a recorded run. A check compares two runs with different seeds: of
+/// the 252 ways to divide five and five values, 2 have all of one group beyond all of the other, p
+/// = 0.008. A verdict on pairs of five seeds cannot go below 0.0625.
 pub const FOR_RECORD: usize = 5;
 
 /// A recorded run.
@@ -23,7 +23,7 @@ pub const FOR_RECORD: usize = 5;
 pub struct Baseline {
     /// Version of gauntlet that ran it.
     pub gauntlet: String,
-    /// The builds that measured it, each once; none where they did not tell.
+    /// The builds that measured it, each once; `None` if they are unknown.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub builds: Vec<BuiltBy>,
     /// The suite as it was run, with its seeds.
@@ -36,7 +36,7 @@ pub struct Baseline {
     pub scores: Vec<Recorded>,
 }
 
-/// What identifies a score of a row.
+/// The identity of a score of a row.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Key {
@@ -56,19 +56,19 @@ pub struct Key {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Recorded {
-    /// Which score.
+    /// The score's identity.
     pub key: Key,
-    /// What kind of number it is.
+    /// The unit of its values.
     pub unit: Unit,
-    /// Which way is better for the defender; none for a diagnostic.
+    /// Which direction is better for the defender; `None` for a diagnostic.
     pub higher_is_better: Option<bool>,
     /// Its value by seed.
     pub values: BTreeMap<u64, f64>,
-    /// Variance that the choice of images alone gives it (from the intervals of the score lines):
-    /// seeds vary by no less.
+    /// Variance from the choice of images alone (from the intervals of the score lines): seeds vary
+    /// at least as much.
     pub least_variance: f64,
-    /// What it can be expected to see: a true change of this size is found with a chance of 97.5%
-    /// by as many fresh seeds that lie as far apart.
+    /// The detectable change: as many fresh seeds with the same spread find a true change of this
+    /// size with a chance of 97.5%.
     #[serde(rename = "sees")]
     pub detectable: f64,
 }
@@ -77,13 +77,13 @@ impl Baseline {
     /// Records a run.
     ///
     /// # Errors
-    /// If it has fewer than five seeds, or trials that have not finished.
+    /// If it has fewer than five seeds, or unfinished trials.
     pub fn record(folder: &Folder) -> Result<Baseline> {
         let suite = &folder.suite;
         let place = || folder.path.display().to_string();
         if suite.seeds.len() < FOR_RECORD {
             let why = format!(
-                "has {} seeds; a baseline needs {FOR_RECORD} or more to know how far seeds lie apart: run it with --set 'seeds=[0, 1, 2, 3, 4]'",
+                "has {} seeds; a baseline needs {FOR_RECORD} or more to measure the spread of seeds: run it with --set 'seeds=[0, 1, 2, 3, 4]'",
                 suite.seeds.len()
             );
             return Err(Error::invalid(place(), why));
@@ -103,7 +103,7 @@ impl Baseline {
         });
         if let Some((arena, defense, seed)) = lacking {
             let why = format!(
-                "has no line of {arena}/{defense}/seed-{seed} in results.jsonl; `gauntlet run` writes them anew"
+                "has no line of {arena}/{defense}/seed-{seed} in results.jsonl; `gauntlet run` writes them again"
             );
             return Err(Error::invalid(place(), why));
         }
@@ -112,7 +112,7 @@ impl Baseline {
         for score in &mut scores {
             let n = score.values.len();
             let values: Vec<f64> = score.values.values().copied().collect();
-            // As if the run were compared with one just like it.
+            // As if the run were compared with an identical one.
             let change = (n > 1).then(|| Change::between(&values, &values, score.floor()));
             score.detectable = change.map_or(f64::MAX, |change| minimum_detectable_change(&change, level));
         }
@@ -128,8 +128,8 @@ impl Baseline {
 }
 
 impl Recorded {
-    /// Variance that seeds have at least: that of the images, and of a rank that of its rounding to
-    /// a place, which no interval tells.
+    /// Minimum variance of seeds: that of the images and, for a rank, that of its rounding to a
+    /// place, which its interval does not include.
     pub(crate) fn floor(&self) -> f64 {
         let rounding = if self.unit == Unit::Rank { self.unit.step(1).powi(2) / 12.0 } else { 0.0 };
         self.least_variance.max(rounding)
@@ -147,7 +147,7 @@ impl Key {
         }
     }
 
-    /// Its parts, without those that are empty.
+    /// Its parts, without the empty ones.
     pub fn name(&self) -> String {
         let parts = [&self.arena, &self.defense, &self.attack, &self.set, &self.score];
         parts.into_iter().filter(|part| !part.is_empty()).cloned().collect::<Vec<_>>().join(" ")
@@ -179,7 +179,7 @@ pub(crate) fn recorded(key: Key, lines: &[&ScoreLine]) -> Recorded {
 pub(crate) fn least_variance(lines: &[&ScoreLine]) -> f64 {
     let variance = |line: &&ScoreLine| ((line.high - line.low) / (2.0 * 1.96)).powi(2);
     let sum: f64 = lines.iter().map(variance).sum();
-    // A median's interval is one of places and tells no variance; an interval that is none has none.
+    // A median's interval consists of ranks and gives no variance; nor does an empty interval.
     if lines[0].unit == Unit::Share && sum.is_finite() { sum / lines.len() as f64 } else { 0.0 }
 }
 

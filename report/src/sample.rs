@@ -1,4 +1,4 @@
-//! A small suite and its score lines, for tests of what is made of results.
+//! A small suite and its score lines, for tests.
 
 use gauntlet::evaluator::{ScoreRole, Unit};
 use gauntlet::recipe::Precision;
@@ -46,7 +46,7 @@ pub fn score(arena: &str, attack: Option<&str>, defense: &str, seed: u64, score:
     }
 }
 
-/// `mine` beside `clip` and its own control, by attack `a` in the arena `hit`.
+/// `mine` with `clip` and its own control, by attack `a` in the arena `hit`.
 pub fn judged(seeds: u64) -> Suite {
     let suite = json!({
         "name": "s", "seeds": (0..seeds).collect::<Vec<_>>(), "model": "tiny", "data": { "kind": "world" },
@@ -63,7 +63,7 @@ fn line(arena: &str, defense: &str, seed: u64, attack: Option<&str>, value: f64)
     Line::Score(ScoreLine { n: 100, low, high, chance: 0.05, ..score(arena, attack, defense, seed, name, value) })
 }
 
-/// Seeds differ by a point or two, in an order of no meaning.
+/// Jitter of the seeds: a point or two, in an arbitrary order.
 fn jitter(defense: &str, seed: u64) -> f64 {
     (gauntlet::draw::hash(seed, defense, &[]) % 5) as f64 / 100.0 - 0.02
 }

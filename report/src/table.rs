@@ -1,5 +1,5 @@
-//! The tables of a suite as text: for each arena, rows are defenses and columns are scores, mean
-//! and spread over seeds, every seed below. `layout.rs` has what stands in them.
+//! The tables of a suite as text: for each arena, rows are defenses and columns are scores, with
+//! mean and spread over seeds and every seed below. `layout.rs` has their content.
 
 use crate::layout::{self, LEGEND, TableSpec};
 use crate::view::ResultsView;
@@ -11,7 +11,8 @@ use gauntlet::suite::Suite;
 /// Renders every arena of the suite, `clean` last.
 ///
 /// # Errors
-/// If trials of one arena and seed did not read the same poison, or not all trained in one precision.
+/// If trials of one arena and seed did not read the same poison, or not all trained in one
+/// precision.
 pub fn render(suite: &Suite, lines: &[Line]) -> Result<String> {
     let board = ResultsView::new(suite, lines)?;
     let tables: String = layout::tables(&board).iter().map(|table| draw(&board, table)).collect();
@@ -90,10 +91,7 @@ mod tests {
         let row = |title: &str| table.split(title).nth(1).unwrap().lines().find(|line| line.contains("clip")).unwrap();
         assert_eq!(row("probe-published").split_whitespace().collect::<Vec<_>>(), ["clip", "25.0", "75.0"]);
         assert_eq!(row("alone-top1").split_whitespace().collect::<Vec<_>>(), ["clip", "6.2"]);
-        assert!(
-            !table.contains("probe-top1") && !table.contains("12.5"),
-            "the published measure stands for it: {table}"
-        );
+        assert!(!table.contains("probe-top1") && !table.contains("12.5"), "the published measure replaces it: {table}");
     }
 
     #[test]

@@ -1,6 +1,5 @@
-//! A suite's score lines, ready to be looked up by arena, defense and seed. `view/comparable.rs`
-//! has the rules of what may be compared, `view/marks.rs` what is to be said before numbers are
-//! read.
+//! A suite's score lines, indexed by arena, defense and seed. `view/comparable.rs` has the rules
+//! for comparisons, `view/marks.rs` the marks that qualify numbers.
 
 mod comparable;
 mod marks;
@@ -35,8 +34,8 @@ impl<'a> ResultsView<'a> {
     ///
     /// # Errors
     /// If trials of one arena and seed did not read the same poison, or not all trained in one
-    /// precision. Poison that differs in its pixels alone, as another machine's arithmetic makes
-    /// it, is none: [`warnings`](ResultsView::warnings) tells of it.
+    /// precision. Poison that differs only in its pixels, through another machine's rounding, is no
+    /// error: [`warnings`](ResultsView::warnings) reports it.
     pub fn new(suite: &'a Suite, lines: &'a [Line]) -> Result<Self> {
         let scores: Vec<&ScoreLine> = lines::scores(lines).collect();
         let mut trials: HashMap<_, Vec<usize>> = HashMap::new();
@@ -67,7 +66,7 @@ impl<'a> ResultsView<'a> {
     }
 
     /// Columns of an arena in the order in which they first appear, accuracy first; of attacks,
-    /// those that poison the arena.
+    /// only those that poison the arena.
     pub fn columns(&self, arena: &str) -> Vec<Column> {
         let attacks = self.suite.arenas.get(arena);
         let poisons = |attack: &Option<String>| {
@@ -83,7 +82,7 @@ impl<'a> ResultsView<'a> {
         columns
     }
 
-    /// One line a seed, in the suite's order of seeds; none where the trial has not run or failed.
+    /// One line per seed, in the suite's order of seeds; `None` if the trial has not run or failed.
     pub fn lines(&self, arena: &str, defense: &str, column: &Column) -> Vec<Option<&'a ScoreLine>> {
         self.line_of_each_seed(arena, defense, |line| column.is_of(line))
     }
@@ -93,7 +92,7 @@ impl<'a> ResultsView<'a> {
         values(&self.lines(arena, defense, column))
     }
 
-    /// Likewise of what the suite takes for accuracy.
+    /// The values of the suite's accuracy.
     pub fn accuracies(&self, arena: &str, defense: &str) -> Vec<Option<&'a ScoreLine>> {
         self.line_of_each_seed(arena, defense, |line| accuracy::is_of(self.suite, line))
     }
@@ -108,12 +107,12 @@ impl<'a> ResultsView<'a> {
         trials.map(|places| places?.iter().map(|&place| self.scores[place]).find(|line| is_it(line))).collect()
     }
 
-    /// The mean over the seeds that have run; none where none has.
+    /// The mean over the seeds that have run; `None` if none has.
     pub fn mean(&self, arena: &str, defense: &str, column: &Column) -> Option<Mean> {
         over_seeds::mean(&self.lines(arena, defense, column))
     }
 
-    /// How many seeds are broken, in words, where they fall in two camps.
+    /// The number of broken seeds as text, if the seeds fall into two camps.
     pub fn broken(&self, arena: &str, defense: &str, column: &Column) -> Option<String> {
         let values: Vec<f64> = self.values(arena, defense, column).into_iter().flatten().collect();
         column.broken(&values).map(|broken| camps::words(broken, values.len()))

@@ -1,6 +1,6 @@
-//! The golden files of `tests/golden` on a device, every tensor with its distance;
-//! `core/src/golden.rs` says what is compared. And operations that have kernels of our own, beside
-//! libtorch's in 64 bits.
+//! Compares the golden files of `tests/golden` on a device, with a distance for every tensor;
+//! `core/src/golden.rs` describes the comparisons. Operations with our own kernels are compared
+//! with libtorch's in f64.
 
 use super::Bed;
 use clap::Args;
@@ -21,7 +21,7 @@ pub struct Numerics {
 }
 
 impl Numerics {
-    /// Whether everything is within its limit, and every distance.
+    /// Whether every distance is within its limit, and all distances.
     pub fn measure(&self, bed: &Bed) -> Result<(bool, Value)> {
         let (folder, device) = (self.golden.as_path(), bed.device);
         let bf16 = |folder: &Path, device| golden::autocast(folder, device, Precision::Bf16);
@@ -42,7 +42,7 @@ impl Numerics {
     }
 }
 
-/// RoCLIP with every epoch matching, looking a batch up `before` or `after` it enters the pool.
+/// RoCLIP with every epoch matching, which matches a batch `before` or `after` it enters the pool.
 fn roclip(order: &str) -> Result<Box<dyn Defense>> {
     let plugin = registry::find::<dyn Defense>("roclip")?;
     let config = json!({ "every": 1, "look_up": format!("{order}-push") });
@@ -50,7 +50,7 @@ fn roclip(order: &str) -> Result<Box<dyn Defense>> {
     plugin.build(&Value::Object(config).to_string())
 }
 
-/// One golden file: a failure to compare is a failure of this one only.
+/// Compares one golden file: if the comparison fails, the others still run.
 fn section(name: &str, precision: Precision, distances: Result<Vec<Distance>>) -> Value {
     let (precision, title) = (precision.name(), format!("{name}, {}", precision.name()));
     let distances = match distances {
@@ -74,12 +74,12 @@ fn section(name: &str, precision: Precision, distances: Result<Vec<Distance>>) -
     json!({ "section": name, "precision": precision, "passed": passed, "worst": worst, "tensors": distances })
 }
 
-/// Batch norm with all that may follow it, and average pooling, of random numbers, forth and back:
-/// in one kind of numbers and in 64 bits. Distances are of norms: of millions of numbers, some lie
-/// so near to 0 that the ReLU lets them pass in one and not in the other.
+/// Batch norm with all optional parts, and average pooling, of random numbers, forward and
+/// backward: in one precision and in f64. Distances are of norms: among millions of numbers some
+/// are so near to 0 that the ReLU passes them in one precision and not in the other.
 fn fused(kind: Kind, device: Device) -> Result<Vec<Distance>> {
-    // One gradient of three million that only one side lets through is 6e-4; libtorch's three
-    // operations round to bf16 in between, 5.5e-2 on a CPU.
+    // One gradient of three million that only one side passes is 6e-4; libtorch's three operations
+    // round to bf16 in between, 5.5e-2 on a CPU.
     let of_images = if kind == Kind::Float { 2e-3 } else { 0.1 };
     tch::manual_seed(0);
     let mut distances = Vec::new();
@@ -103,7 +103,7 @@ fn fused(kind: Kind, device: Device) -> Result<Vec<Distance>> {
     Ok(distances)
 }
 
-/// Batch norm and pooling of these numbers in these kinds, forth and back.
+/// Batch norm and pooling of these numbers in these precisions, forward and backward.
 fn norm(
     images: &[Tensor; 3],
     channels: &[Tensor; 4],

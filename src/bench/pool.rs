@@ -1,4 +1,4 @@
-//! RoCLIP's look-up: the most similar of a pool's captions for each image of a batch.
+//! RoCLIP's look-up: finds the most similar caption of a pool for each image of a batch.
 
 use super::Bed;
 use crate::one_or_more;
@@ -12,7 +12,7 @@ use tch::{Kind, Tensor};
 /// Times the look-up.
 #[derive(Args)]
 pub struct Pools {
-    /// Images of a batch
+    /// Images per batch
     #[arg(long, default_value_t = 512, value_parser = one_or_more::<i64>)]
     batch: i64,
     /// Dimensions of an embedding
@@ -21,13 +21,13 @@ pub struct Pools {
     /// Captions in the pool; may be given several times
     #[arg(long, default_values_t = [20_000, 200_000], value_parser = one_or_more::<i64>)]
     size: Vec<i64>,
-    /// Look-ups that are timed
+    /// Number of look-ups to time
     #[arg(long, default_value_t = 10, value_parser = one_or_more::<u32>)]
     repeat: u32,
 }
 
 impl Pools {
-    /// Milliseconds of a look-up for each size.
+    /// Milliseconds per look-up for each size.
     pub fn measure(&self, bed: &Bed) -> Result<Value> {
         let random = |rows| normalize(&Tensor::randn([rows, self.dimensions], (Kind::Float, bed.device)));
         let rows = random(self.batch);
@@ -42,7 +42,7 @@ impl Pools {
             gauntlet_torch::reset_peak_device_memory(bed.device)?;
             let seconds = bed.time(|| look_up(self.repeat))? / f64::from(self.repeat);
             let peak = gauntlet_torch::peak_device_memory(bed.device)?;
-            eprintln!("pool of {size}: {:.2} ms a look-up of {}", seconds * 1e3, self.batch);
+            eprintln!("pool of {size}: {:.2} ms per look-up of {}", seconds * 1e3, self.batch);
             pools.push(json!({ "size": size, "milliseconds": seconds * 1e3, "peak_device_memory": peak }));
         }
         Ok(json!({ "batch": self.batch, "dimensions": self.dimensions, "pools": pools }))

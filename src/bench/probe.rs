@@ -1,4 +1,5 @@
-//! The linear probe's solver on features in a file; `bench/linear_probe.py` makes them and sets scikit-learn beside it.
+//! The linear probe's solver on features in a file; `bench/linear_probe.py` makes the features and
+//! runs scikit-learn for comparison.
 
 use super::Bed;
 use clap::Args;
@@ -13,7 +14,8 @@ use tch::{Kind, Tensor};
 /// Times the linear probe's solver.
 #[derive(Args)]
 pub struct Probe {
-    /// Safetensors: `fit` and `test` f32 [rows, features], `fit_labels` and `test_labels` i64 [rows]
+    /// Safetensors: `fit` and `test` f32 [rows, features], `fit_labels` and `test_labels` i64
+    /// [rows]
     features: PathBuf,
     /// Inverse regularisation, scikit-learn's C; may be given several times
     #[arg(long = "c", default_value = "1.0")]
@@ -21,7 +23,7 @@ pub struct Probe {
 }
 
 impl Probe {
-    /// Seconds, objective and accuracy at each C, from zero each time.
+    /// Seconds, objective and accuracy at each C; each fit starts from zero.
     pub fn measure(&self, bed: &Bed) -> Result<Value> {
         let (tensors, _) = read_safetensors(&self.features)?;
         let get = |name: &str| of(&tensors, name, &self.features).map(|tensor| tensor.to_device(bed.device));
@@ -35,7 +37,7 @@ impl Probe {
                 Ok(())
             })?;
             let cpu_seconds = trial::cpu_seconds() - cpu;
-            let found = found.expect("it was fitted, or an error came");
+            let found = found.expect("it was fitted, or an error was returned");
             let right = found.layer.classify(&test).eq_tensor(&truth).to_kind(Kind::Double).mean(None);
             let (objective, steps, accuracy) = (found.objective, found.steps, f64::try_from(right)?);
             eprintln!("C {c}: {seconds:.2} s, {steps} steps, objective {objective}, accuracy {accuracy}");
@@ -48,5 +50,5 @@ impl Probe {
 }
 
 fn of<'a>(tensors: &'a BTreeMap<String, Tensor>, name: &str, path: &std::path::Path) -> Result<&'a Tensor> {
-    tensors.get(name).ok_or_else(|| Error::invalid(path.display().to_string(), format!("holds no `{name}`")))
+    tensors.get(name).ok_or_else(|| Error::invalid(path.display().to_string(), format!("has no tensor `{name}`")))
 }

@@ -1,5 +1,5 @@
-//! From the start of a process to the end of its first training step: `gauntlet trial` in a child,
-//! once with nothing prepared and once with the store that it left.
+//! From the start of a process to the end of its first training step: `gauntlet trial` in a child
+//! process, once with an empty store and once with the store that the first run made.
 
 use super::{Bed, scratch};
 use crate::bars::ProgressLine;
@@ -12,7 +12,7 @@ use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-/// Times the start.
+/// Times the start of a trial.
 #[derive(Args)]
 pub struct Start {
     /// Suite whose first poisoned trial is started
@@ -28,7 +28,7 @@ impl Start {
         let trials = Suite::read(&self.suite, &settings)?.trials()?;
         let poisoned = trials.into_iter().find(|trial| !trial.arena.poisoning.is_empty());
         let Some(mut trial) = poisoned else {
-            return Err(Error::invalid(self.suite.display().to_string(), "has no arena that is poisoned"));
+            return Err(Error::invalid(self.suite.display().to_string(), "has no poisoned arena"));
         };
         trial.threads = bed.threads;
         let folder = scratch()?;
@@ -42,7 +42,7 @@ impl Start {
     }
 }
 
-/// Seconds until a child has read the data and done a step.
+/// Seconds until a child process has read the data and finished a step.
 fn first_step(trial: &Trial, out: &Path, store: &Path) -> Result<f64> {
     trial.check_or_write_manifest(out)?;
     let program = std::env::current_exe().map_err(Error::io("gauntlet"))?;
@@ -52,7 +52,8 @@ fn first_step(trial: &Trial, out: &Path, store: &Path) -> Result<f64> {
     let mut lines = BufReader::new(stdout).lines().map_while(|line| line.ok());
     let trains = |line: String| serde_json::from_str::<ProgressLine>(&line).is_ok_and(|report| report.stage == "train");
     let trained = lines.any(trains).then(|| clock.elapsed().as_secs_f64());
-    // It has told what was asked: without standard input it would write a checkpoint first.
+    // The time is known. Kill the child: when its standard input closes it would write a checkpoint
+    // first.
     child.kill().map_err(Error::io(&program))?;
     child.wait().map_err(Error::io(&program))?;
     trained.ok_or_else(|| Error::invalid(trial.name(), "ended before its first training step"))

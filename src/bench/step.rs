@@ -1,6 +1,6 @@
-//! Training steps of a model: random canvases go to the device, are augmented and encoded, the loss
-//! goes back, AdamW steps. All of it is the trainer's own step (`core/src/train.rs`); only the
-//! reading of images is left out.
+//! Training steps of a model: random canvases are moved to the device, augmented and encoded,
+//! followed by the backward pass and AdamW. This is the trainer's own step (`core/src/train.rs`)
+//! without the reading of images.
 
 use super::{Bed, scratch};
 use clap::{Args, ValueEnum};
@@ -30,28 +30,29 @@ pub struct Steps {
     /// Model: a name, or a .json file in open_clip's form
     #[arg(long, default_value = "RN50")]
     model: String,
-    /// Rows of a batch; 0: 512 on CUDA, 8 on the CPU
+    /// Batch size; 0: 512 on CUDA, 8 on the CPU
     #[arg(long, default_value_t = 0)]
     batch: usize,
-    /// What the towers compute in
+    /// Precision of the towers
     #[arg(long, value_enum, default_value_t = Numbers::Bf16)]
     precision: Numbers,
-    /// Steps that are timed; 0: 20 on CUDA, 3 on the CPU
+    /// Number of steps to time; 0: 20 on CUDA, 3 on the CPU
     #[arg(long, default_value_t = 0)]
     steps: usize,
-    /// Steps before those
+    /// Number of steps before those
     #[arg(long, default_value_t = 3)]
     warmup: usize,
-    /// Tokens of a caption; 0: as many as the model takes
+    /// Tokens per caption; 0: the model's context length
     #[arg(long, default_value_t = 0)]
     tokens: i64,
-    /// Defense whose first epoch it is, with its defaults; `clip` augments nothing
+    /// Defense whose first epoch is timed, with its defaults; `clip` has no augmentation
     #[arg(long, default_value = "augmentation-control")]
     defense: String,
-    /// Let cuDNN try which of its convolutions is fastest
+    /// Let cuDNN choose the fastest of its convolutions
     #[arg(long)]
     autotune: bool,
-    /// Leave the first weights, the batch and the loss of both in this folder, for another program to compute it too
+    /// Write the initial weights, the batch and its loss to this folder, so that another program
+    /// can compute the loss
     #[arg(long, value_name = "FOLDER")]
     exchange: Option<PathBuf>,
 }
@@ -63,7 +64,7 @@ enum Numbers {
 }
 
 impl Steps {
-    /// Seconds, rows a second and memory.
+    /// Seconds, rows per second and memory.
     pub fn measure(&self, bed: &Bed) -> Result<Value> {
         let or = |given: usize, cuda, cpu| match (given, bed.device) {
             (0, Device::Cpu) => cpu,
@@ -86,7 +87,7 @@ impl Steps {
         let model = Clip::new(&config, draw::hash(trial.arena.seed, "model", &[]), bed.device)?;
         let mut defense = trial.defense.build::<dyn Defense>()?;
         if defense.needs() != Needs::default() {
-            return Err(Error::invalid("--defense", "needs more than the data: a step of it alone cannot be timed"));
+            return Err(Error::invalid("--defense", "needs more than the data, so its step cannot be timed alone"));
         }
         let mut trainer = Trainer::open(&trial.recipe, &corpus, &model, defense.as_mut(), folder.path(), "bench")?;
         let augmentation = trainer.plan(&machine)?.first().and_then(|phase| phase.augmentation);
@@ -110,7 +111,11 @@ impl Steps {
         }
         let peak = gauntlet_torch::peak_device_memory(bed.device)?;
         let rate = batch as f64 / seconds;
-        eprintln!("{title}: {:.1} ms a step, {rate:.1} rows/s, {:.1} CPU ms a step", seconds * 1e3, cpu_seconds * 1e3);
+        eprintln!(
+            "{title}: {:.1} ms per step, {rate:.1} rows/s, {:.1} CPU ms per step",
+            seconds * 1e3,
+            cpu_seconds * 1e3
+        );
         Ok(json!({
             "model": self.model,
             "parameters": model.weights.parameters.values().map(Tensor::numel).sum::<usize>(),
@@ -130,7 +135,7 @@ impl Steps {
         }))
     }
 
-    /// A trial whose corpus is as large as a batch needs; its images are never looked at.
+    /// A trial whose corpus is large enough for a batch; its images are never read.
     fn trial(&self, bed: &Bed, batch: usize, precision: Precision) -> Result<Trial> {
         let suite = json!({
             "name": "bench",
@@ -178,7 +183,7 @@ impl HostBatch {
         }
     }
 
-    /// As the loader hands batches over.
+    /// The batch in the form that the loader returns.
     fn pinned(mut self, device: Device) -> Result<Self> {
         if device.is_cuda() {
             for tensor in [&mut self.keys, &mut self.images, &mut self.tokens, &mut self.valid] {
@@ -188,8 +193,8 @@ impl HostBatch {
         Ok(self)
     }
 
-    /// `weights.safetensors` in open_clip's names; `batch.safetensors` with `images` (u8), `tokens`
-    /// and CLIP's `loss`, nothing augmented.
+    /// Writes `weights.safetensors` in open_clip's names, and `batch.safetensors` with `images`
+    /// (u8), `tokens` and CLIP's `loss`, without augmentation.
     fn exchange(&self, model: &Clip, precision: Precision, device: Device, folder: &Path) -> Result<()> {
         std::fs::create_dir_all(folder).map_err(Error::io(folder))?;
         model.weights.save(&folder.join("weights.safetensors"))?;

@@ -1,4 +1,4 @@
-//! What a CI service shows: JUnit's XML, a test case a score, and a summary in Markdown.
+//! The files for a CI service: JUnit's XML with one test case per score, and a summary in Markdown.
 
 use super::{HEADER, cells, summary};
 use gauntlet::{Error, Result};
@@ -6,10 +6,10 @@ use gauntlet_report::check::{Checked, Findings, Outcome};
 use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite};
 use std::collections::BTreeMap;
 
-/// Rows of the summary's table at most: services cut long ones.
+/// Maximum number of rows of the summary's table: services truncate long tables.
 const MOST: usize = 100;
 
-/// A test suite an arena; what could not be told is an error, what moved a failure.
+/// One test suite per arena. An undecided score is an error, a moved score a failure.
 pub fn junit(name: &str, findings: &Findings) -> Result<String> {
     let mut suites: BTreeMap<&str, TestSuite> = BTreeMap::new();
     for checked in &findings.scores {
@@ -40,7 +40,7 @@ fn status(checked: &Checked) -> TestCaseStatus {
     status
 }
 
-/// The verdict, and every score that is not simply the same.
+/// The verdict, and every score that is not the same to the last digit.
 pub fn markdown(name: &str, findings: &Findings) -> String {
     let row = |cells: &[String]| format!("| {} |\n", cells.join(" | ").replace('\n', " "));
     let mut text = format!("### gauntlet check: {name}\n\n{}\n\n", summary(findings));
@@ -52,7 +52,7 @@ pub fn markdown(name: &str, findings: &Findings) -> String {
         text += &told.iter().take(MOST).map(|checked| row(&cells(checked))).collect::<String>();
     }
     if told.len() > MOST {
-        text += &format!("\nand {} more within\n", told.len() - MOST);
+        text += &format!("\nand {} more rows\n", told.len() - MOST);
     }
     text
 }

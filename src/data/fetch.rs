@@ -1,8 +1,8 @@
-//! Downloads: from the official address, checked against the published checksum, unpacked beside.
+//! Downloads a set from the official address, checks the published checksum, and unpacks it.
 //!
-//! A file grows under the name NAME.part and gets its own once its checksum is right, so that what
-//! has the name is whole. A connection that is cut is taken up again where it ended, in the same
-//! run and in a later one.
+//! A file is named NAME.part until its checksum is right, so a file under its own name is complete.
+//! A download whose connection is interrupted continues where it ended, in the same run and in a
+//! later run.
 
 use super::unpack::{Limits, unpack, unpack_inner};
 use crate::bars::Bar;
@@ -15,13 +15,13 @@ use std::io::{Read, Write};
 use std::path::Path;
 use std::time::Duration;
 
-/// Gets a set; the answer says what is there now, or what to do by hand.
+/// Downloads a set; returns the result, or instructions to get it by hand.
 pub fn fetch(about: &About, to: &Path, mirror: &str) -> Result<String> {
     if about.archives.is_empty() {
         let place = to.display().to_string();
         let layout = about.layout.replace("DIR", &place);
         return Ok(format!(
-            "{} is not to be downloaded just so.\n\n{}\n\nIt must look like this:\n{layout}\n",
+            "{} cannot be downloaded automatically.\n\n{}\n\nIt must look like this:\n{layout}\n",
             about.name, about.by_hand
         ));
     }
@@ -40,7 +40,7 @@ pub fn fetch(about: &About, to: &Path, mirror: &str) -> Result<String> {
         open_up(archive, &file, &folder, to)?;
     }
     Ok(format!(
-        "{} is in {}; `gauntlet data verify {} {}` looks at every image\n",
+        "{} is in {}; `gauntlet data verify {} {}` checks every image\n",
         about.name,
         to.display(),
         about.name,
@@ -48,7 +48,7 @@ pub fn fetch(about: &About, to: &Path, mirror: &str) -> Result<String> {
     ))
 }
 
-/// Unpacks an archive; what is none stays as it is.
+/// Unpacks an archive; other files are left unchanged.
 fn open_up(archive: &Archive, file: &Path, folder: &Path, to: &Path) -> Result<()> {
     let limits = Limits::default();
     match archive.inner {
@@ -63,11 +63,11 @@ fn file_name(url: &str) -> &str {
 
 /// How long a download is tried.
 pub struct Patience {
-    /// Tries in a row that brought nothing.
+    /// Consecutive tries without progress.
     tries: u32,
-    /// The wait after the first of them; each one after it waits twice as long.
+    /// The wait after the first of them; it doubles with each further try.
     wait: Duration,
-    /// What one connection may take. A larger file simply needs more of them.
+    /// Time limit of one connection. A larger file needs several connections.
     connection: Duration,
 }
 
@@ -83,11 +83,11 @@ enum End {
     Cut(String),
 }
 
-/// Makes sure that `file` is there and has this checksum.
+/// Makes sure that `file` exists and has this checksum.
 fn download(url: &str, md5: &str, file: &Path, patience: &Patience, bar: &dyn Progress) -> Result<()> {
     if file.symlink_metadata().is_ok() {
         let found = md5_of(file)?;
-        let why = format!("its MD5 is {found}, not the published {md5}; delete it, and it is fetched anew");
+        let why = format!("its MD5 is {found}, not the published {md5}; delete it to fetch it again");
         return if found == md5 { Ok(()) } else { Err(Error::invalid(file.display().to_string(), why)) };
     }
     let part = file.with_file_name(format!("{}.part", file.file_name().unwrap_or_default().to_string_lossy()));
@@ -97,7 +97,7 @@ fn download(url: &str, md5: &str, file: &Path, patience: &Patience, bar: &dyn Pr
         fruitless = if now > before { 0 } else { fruitless + 1 };
         before = now.max(before);
         if fruitless == patience.tries {
-            let why = format!("{why}; {now} bytes are in {}, and the same command goes on from there", part.display());
+            let why = format!("{why}; {now} bytes are in {}; run the same command again to continue", part.display());
             return Err(Error::invalid(url, why));
         }
         std::thread::sleep(patience.wait * 2u32.pow(fruitless.saturating_sub(1)));
@@ -107,7 +107,7 @@ fn download(url: &str, md5: &str, file: &Path, patience: &Patience, bar: &dyn Pr
         fs::remove_file(&part).map_err(Error::io(&part))?;
         return Err(Error::invalid(
             url,
-            format!("the MD5 of what came is {found}, not the published {md5}; it is thrown away"),
+            format!("the MD5 of the download is {found}, not the published {md5}; the file was deleted"),
         ));
     }
     fs::rename(&part, file).map_err(Error::io(file))
@@ -121,7 +121,7 @@ fn length(part: &Path) -> Result<u64> {
     }
 }
 
-/// One connection: asks for what is missing and appends it.
+/// One connection: requests the missing bytes and appends them.
 fn connect(url: &str, part: &Path, patience: &Patience, bar: &dyn Progress) -> Result<End> {
     let mut done = length(part)?;
     let agent: ureq::Agent = ureq::Agent::config_builder()
@@ -141,7 +141,7 @@ fn connect(url: &str, part: &Path, patience: &Patience, bar: &dyn Progress) -> R
     };
     let header = |name: &str| response.headers().get(name).and_then(|value| value.to_str().ok()).map(str::to_string);
     let total = match response.status().as_u16() {
-        // A server that knows no ranges starts again.
+        // A server without support for ranges starts again.
         200 => {
             done = 0;
             header("content-length").and_then(|length| length.parse().ok())
@@ -149,11 +149,14 @@ fn connect(url: &str, part: &Path, patience: &Patience, bar: &dyn Progress) -> R
         206 => {
             let range = header("content-range").unwrap_or_default();
             if !range.starts_with(&format!("bytes {done}-")) {
-                return Err(Error::invalid(url, format!("asked for bytes from {done} on, the server sends `{range}`")));
+                return Err(Error::invalid(
+                    url,
+                    format!("asked for bytes from {done} on, but the server sends `{range}`"),
+                ));
             }
             range.rsplit('/').next().and_then(|total| total.parse().ok())
         }
-        416 if done > 0 => return Ok(End::Whole), // nothing is missing; the checksum will tell
+        416 if done > 0 => return Ok(End::Whole), // the file is complete; the checksum decides
         status @ (429 | 500..) => return Ok(End::Cut(format!("the server answers {status}"))),
         status => return Err(Error::invalid(url, format!("the server answers {status}"))),
     };

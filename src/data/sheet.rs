@@ -1,4 +1,4 @@
-//! A contact sheet: images of a set in rows, each as an encoder sees it, with label and class below.
+//! A contact sheet: images of a set in rows, as an encoder gets them, with label and class below.
 
 use crate::sheet::{BLACK, LETTER, Sheet, wrap};
 use gauntlet::downstream::{Items, Set};
@@ -7,23 +7,23 @@ use std::path::Path;
 
 /// Side of an image, in pixels.
 const SIDE: u32 = 112;
-/// Letters that fit below it.
+/// Maximum number of letters below it.
 const LETTERS: usize = 14;
 /// Lines of text: label and class, then the file.
 const LINES: u32 = 4;
 const GAP: u32 = 8;
 const TILE: [u32; 2] = [SIDE + GAP, SIDE + LINES * (LETTER + 2) + GAP];
-/// Images in a row.
+/// Images per row.
 const COLUMNS: u32 = 10;
-/// More than this makes a sheet that few programs open.
+/// Few programs open a larger sheet.
 const MOST: usize = 1000;
 
-/// Draws `count` images, taken evenly from all of them, and says how many there are. One that
-/// cannot be decoded is a red square.
+/// Draws `count` images, taken evenly from all of them, and returns how many there are. An image
+/// that cannot be decoded is a red square.
 pub fn draw(set: &Set, items: &Items, count: usize, out: &Path) -> Result<usize> {
     let count = count.min(items.len()).min(MOST);
     if count == 0 {
-        return Err(Error::invalid(set.name, "there is no image to show in this part"));
+        return Err(Error::invalid(set.name, "has no images in this split"));
     }
     let rows = (count as u32).div_ceil(COLUMNS);
     let columns = COLUMNS.min(count as u32);
@@ -32,7 +32,7 @@ pub fn draw(set: &Set, items: &Items, count: usize, out: &Path) -> Result<usize>
         let item = place * items.len() / count;
         let [left, top] = [place as u32 % COLUMNS * TILE[0] + GAP, place as u32 / COLUMNS * TILE[1] + GAP];
         let area = (SIDE * SIDE) as usize;
-        // What is wrong with an image is for `verify` to say.
+        // `verify` reports what is wrong with an image.
         let canvas = items.canvas(item, SIDE).unwrap_or_else(|_| [vec![220; area], vec![0; 2 * area]].concat());
         sheet.image(&canvas, SIDE, [left, top], 1);
         let class = items.label(item);

@@ -1,5 +1,5 @@
-//! Archives from strangers: nothing in one is written outside of its folder, no link is made, and
-//! it may hold only so much.
+//! Unpacks untrusted archives: nothing is written outside of the folder, no link is made, and size
+//! and number of files are limited.
 
 use flate2::read::GzDecoder;
 use gauntlet::data::regular;
@@ -8,7 +8,8 @@ use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Component, Path, PathBuf};
 
-/// What an archive may hold, unpacked. ImageNet, which is not fetched, is larger; nothing that is comes near.
+/// Maximum content of an archive. ImageNet, which is not fetched, is larger; every fetched set is
+/// much smaller.
 pub struct Limits {
     /// Bytes of all its files.
     pub bytes: u64,
@@ -22,10 +23,10 @@ impl Default for Limits {
     }
 }
 
-/// Unpacks `.tar`, `.tar.gz`, `.tgz` and `.zip` into a folder; any other file is left as it is.
+/// Unpacks `.tar`, `.tar.gz`, `.tgz` and `.zip` into a folder; any other file is left unchanged.
 ///
 /// # Errors
-/// Names the entry that leads out of the folder, is a link, or is too much.
+/// Names the entry that leads out of the folder, is a link, or exceeds a limit.
 pub fn unpack(archive: &Path, into: &Path, limits: &Limits) -> Result<()> {
     let name = archive.to_string_lossy().to_lowercase();
     let open = || regular::open(archive).map_err(Error::io(archive)).map(io::BufReader::new);
@@ -41,7 +42,7 @@ pub fn unpack(archive: &Path, into: &Path, limits: &Limits) -> Result<()> {
     unpacked.map_err(|why| Error::invalid(archive.display().to_string(), why))
 }
 
-/// Unpacks an archive that lies in a `.zip`, and nothing else of it.
+/// Unpacks one archive that is inside a `.zip`, and nothing else of it.
 pub fn unpack_inner(archive: &Path, inner: &str, into: &Path, limits: &Limits) -> Result<()> {
     let wrong = |why: String| Error::invalid(archive.display().to_string(), why);
     let file = regular::open(archive).map_err(Error::io(archive))?;
@@ -50,7 +51,7 @@ pub fn unpack_inner(archive: &Path, inner: &str, into: &Path, limits: &Limits) -
     untar(GzDecoder::new(entry), into, limits).map_err(|why| wrong(format!("{inner}: {why}")))
 }
 
-/// Counts what is written.
+/// Counts the written files and bytes.
 struct Writer<'a> {
     into: &'a Path,
     bytes_left: u64,
@@ -62,9 +63,9 @@ impl<'a> Writer<'a> {
         Writer { into, bytes_left: limits.bytes, entries_left: limits.entries }
     }
 
-    /// Where an entry goes.
+    /// The path of an entry in the folder.
     fn place(&mut self, name: &Path) -> Result<PathBuf, String> {
-        self.entries_left = self.entries_left.checked_sub(1).ok_or("it holds more files than any of these sets")?;
+        self.entries_left = self.entries_left.checked_sub(1).ok_or("it contains more files than any of these sets")?;
         let inside = |part: &Component| matches!(part, Component::Normal(_) | Component::CurDir);
         match name.components().all(|part| inside(&part)) {
             true => Ok(self.into.join(name)),
@@ -81,7 +82,7 @@ impl<'a> Writer<'a> {
         self.folder(place.parent().unwrap_or(self.into))?;
         let mut file = File::create(place).map_err(wrong)?;
         let written = io::copy(&mut contents.take(self.bytes_left + 1), &mut file).map_err(wrong)?;
-        self.bytes_left = self.bytes_left.checked_sub(written).ok_or("it holds more than any of these sets")?;
+        self.bytes_left = self.bytes_left.checked_sub(written).ok_or("it contains more than any of these sets")?;
         Ok(())
     }
 }
@@ -161,7 +162,7 @@ mod tests {
         encoder.finish().unwrap()
     }
 
-    /// Unpacks into a folder of its own; the message, or what is there afterwards.
+    /// Unpacks into a new folder; returns the message, or the files afterwards.
     fn try_it(name: &str, bytes: &[u8], limits: &Limits) -> Result<Vec<String>, String> {
         let home = tempfile::tempdir().unwrap();
         let (archive, into) = (home.path().join(name), home.path().join("into"));

@@ -1,6 +1,6 @@
-//! `gauntlet data world`: the embedded world as files, in the form that img2dataset leaves on disk.
-//! Captions and nothing else: no label is written, so that these shards are to a suite what a
-//! download of Conceptual Captions is, at a size that a laptop trains on.
+//! `gauntlet data world`: writes the embedded world as files, in the form of img2dataset's output.
+//! The shards have captions but no labels, so a suite reads them like a download of Conceptual
+//! Captions, at a size that a laptop trains on.
 
 use crate::bars::Bar;
 use clap::Args;
@@ -13,46 +13,46 @@ use serde_json::json;
 use std::fs;
 use std::path::PathBuf;
 
-/// Writes the world.
+/// Writes the embedded world.
 #[derive(Args)]
 pub struct WriteWorld {
-    /// Folder to write: 00000.tar and so on, and classes.json beside them
+    /// Folder to write: 00000.tar and so on, and classes.json
     #[arg(long)]
     out: PathBuf,
-    /// Image-caption pairs
+    /// Number of image-caption pairs
     #[arg(long, default_value_t = 3000, value_parser = clap::value_parser!(u32).range(100..=10_000_000))]
     pairs: u32,
-    /// Classes that the images are of; the captions name them
+    /// Number of classes of the images; the captions name them
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(2..=20))]
     classes: u32,
-    /// Colours of a class's things: 1, and colour tells the class
+    /// Colours per class; with 1, colour identifies the class
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=8))]
     colours: u32,
-    /// Share of captions that also tell colour, size and place
+    /// Share of captions that also state colour, size and place
     #[arg(long, default_value_t = 0.15)]
     attributes: f64,
     /// Standard deviation of the noise on every pixel, 0 to 0.5
     #[arg(long, default_value_t = 0.03)]
     noise: f64,
-    /// Seed of the world: another one has other pairs
+    /// Seed of the world: another seed gives other pairs
     #[arg(long, default_value_t = 0)]
     seed: u64,
-    /// Pixels on a side
+    /// Side of an image in pixels
     #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u32).range(8..=512))]
     size: u32,
-    /// Pairs in a shard
+    /// Pairs per shard
     #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..))]
     per_shard: u32,
 }
 
 impl WriteWorld {
-    /// Writes it; returns what was written, in words.
+    /// Writes the files; returns a summary.
     pub fn run(self) -> Result<String> {
         let WriteWorld { pairs, classes, seed, colours, attributes, noise, .. } = self;
         let source = World { pairs, classes, seed, colours, attributes, noise }.open()?;
         fs::create_dir_all(&self.out).map_err(Error::io(&self.out))?;
         if fs::read_dir(&self.out).map_err(Error::io(&self.out))?.next().is_some() {
-            let why = "is not empty; name a new folder, or delete it";
+            let why = "is not empty; choose a new folder, or delete it";
             return Err(Error::invalid(format!("--out {}", self.out.display()), why));
         }
         let bar = Bar::new();
@@ -65,7 +65,7 @@ impl WriteWorld {
             Ok(())
         })?;
         shards.finish()?;
-        let classes = source.classes()?.expect("the world knows its classes");
+        let classes = source.classes()?.expect("the world has classes");
         let file = self.out.join("classes.json");
         let text = serde_json::to_string_pretty(&classes).expect("plain data") + "\n";
         fs::write(&file, text).map_err(Error::io(&file))?;
@@ -74,7 +74,7 @@ impl WriteWorld {
     }
 }
 
-/// The shards as they are written.
+/// The shards that are being written.
 struct Shards<'a> {
     of: &'a WriteWorld,
     open: Option<ShardWriter>,
@@ -82,7 +82,7 @@ struct Shards<'a> {
 }
 
 impl Shards<'_> {
-    /// Adds a pair: image, caption, and a JSON as img2dataset writes it.
+    /// Adds a pair: image, caption, and a JSON file as img2dataset writes it.
     fn add(&mut self, row: u32, entry: &Entry, source: &impl Source) -> Result<()> {
         if row.is_multiple_of(self.of.per_shard) {
             self.finish()?;

@@ -1,5 +1,5 @@
-//! `gauntlet new suite`: a suite for pairs of your own to start from, short enough to read. What it
-//! can find out of the data it writes down (form, columns); what it cannot, it says in a comment.
+//! `gauntlet new suite`: writes a short suite for your own pairs as a starting point. It contains
+//! the properties of the data that can be detected (format, columns), and comments for the others.
 
 use crate::say;
 use gauntlet::data::vocabulary;
@@ -9,20 +9,21 @@ use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 
-/// Names that tables give the column of paths, and the one of captions; the first that is there is taken.
+/// Common names of the columns of paths and of captions; the first that exists is used.
 const PATHS: [&str; 8] = ["image", "filepath", "path", "file", "filename", "image_path", "img_path", "file_name"];
 const CAPTIONS: [&str; 6] = ["caption", "title", "text", "captions", "description", "TEXT"];
 
-/// Longest header line of a table that is looked at.
+/// Maximum length of a table's header line.
 const HEADER: u64 = 1 << 16;
 
-/// Writes `path` for the pairs in `data`.
+/// Writes the suite `path` for the pairs in `data`.
 ///
 /// # Errors
-/// If the file is there already, or the data is neither a table with the two columns nor a folder of shards.
+/// If the file already exists, or the data is neither a table with the two columns nor a folder of
+/// shards.
 pub fn write(path: &Path, data: &Path, classes: &str) -> Result<()> {
     if path.exists() {
-        return Err(Error::invalid(path.display().to_string(), "is there already; choose another name"));
+        return Err(Error::invalid(path.display().to_string(), "already exists; choose another name"));
     }
     vocabulary::read(classes).map_err(|error| error.during("--classes"))?;
     let name = path.file_stem().map_or_else(|| "mine".into(), |stem| stem.to_string_lossy().into_owned());
@@ -30,7 +31,7 @@ pub fn write(path: &Path, data: &Path, classes: &str) -> Result<()> {
     fs::write(path, text).map_err(Error::io(path))?;
     let shown = path.display();
     say(&format!(
-        "{shown} is there. Next:\n\n    gauntlet run {shown} --out out/{name} --dry-run    # opens all that it names\n    \
+        "wrote {shown}. Next:\n\n    gauntlet run {shown} --out out/{name} --dry-run    # opens all files that it names\n    \
          gauntlet run {shown} --out out/{name}\n    gauntlet report out/{name}\n"
     ));
     Ok(())
@@ -76,7 +77,7 @@ fn unquoted(name: &str) -> &str {
 
 fn suite(name: &str, data: &str, classes: &str) -> String {
     format!(
-        r#"# Poisoning and a backdoor on pairs of your own: `gauntlet describe suite` explains every key.
+        r#"# Poisoning and a backdoor on your own pairs: `gauntlet describe suite` explains every key.
 name = "{name}"
 seeds = [0]                     # six give a verdict
 model = "small"                 # 64 pixels; or tiny, RN50, ViT-B-32, ...
@@ -96,7 +97,7 @@ warmup_steps = 50
 targets = 32
 captions = 8
 
-[attacks.badnet]                # a patch that stands for a class
+[attacks.badnet]                # a patch that selects a class
 poison = {{ rate = 0.01 }}
 size = 12
 

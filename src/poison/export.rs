@@ -1,6 +1,6 @@
-//! `gauntlet poison export`: the whole poisoned training set as files that any trainer reads, with
-//! the images to judge its model by. `export/train.rs` writes what is trained on, `export/test.rs`
-//! what is tested with.
+//! `gauntlet poison export`: writes the whole poisoned training set as files that any trainer
+//! reads, with the images to evaluate its model. `export/train.rs` writes the training set,
+//! `export/test.rs` the test files.
 
 mod test;
 mod train;
@@ -27,34 +27,34 @@ use std::path::{Path, PathBuf};
   gauntlet poison export bundle/poisoned/seed-0 --format webdataset --out exported
   gauntlet poison export suites/demo.toml --arena poisoned --seed 10 --format csv --out exported
 
-What is written (README.txt there says it, too):
+Files (README.txt in the folder also describes them):
   train/00000.tar ..      webdataset: shards of 10,000 samples KEY.png, KEY.txt, KEY.json
   train.csv, images/      csv: columns image and caption, as CyCLIP, CleanCLIP and RoCLIP read
-  truth.jsonl             which rows are poison: not for a trainer that is to be judged
-  test/, stamped/ATTACK/, targets/ATTACK/, goals.json, classes.json    to judge the model by
+  truth.jsonl             which rows are poison: hide it from a trainer that is to be evaluated
+  test/, stamped/ATTACK/, targets/ATTACK/, goals.json, classes.json    to evaluate the model
 
-Images are canvases: square, of the size that gauntlet trains on, lossless. Rows lie in an order drawn from the seed, under keys that tell
-nothing. The arena `clean` of a suite exports the same set without poison. `gauntlet eval --weights` measures the trained model.")]
+Images are canvases: square, of the size that gauntlet trains on, lossless. Rows are in an order drawn from the seed, under keys that
+reveal nothing. The arena `clean` of a suite exports the same set without poison. `gauntlet eval --weights` measures the trained model.")]
 pub struct Export {
     /// A bundle's ARENA/seed-N, or a suite (with --arena and --seed)
     from: PathBuf,
-    /// What the training set is written as
+    /// Format of the training set
     #[arg(long)]
     format: Format,
-    /// Folder to write; it must not be there yet
+    /// Folder to write; it must not exist yet
     #[arg(long)]
     out: PathBuf,
-    /// Of a suite: which arena; default: the only one besides `clean`
+    /// For a suite: its arena; default: the only one besides `clean`
     #[arg(long)]
     arena: Option<String>,
-    /// Of a suite: which seed; default: its first
+    /// For a suite: its seed; default: the first
     #[arg(long)]
     seed: Option<u64>,
     #[command(flatten)]
     here: Here,
 }
 
-/// How a training set is written.
+/// Format of a training set.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Format {
     /// Tar shards.
@@ -63,22 +63,22 @@ pub enum Format {
     Csv,
 }
 
-/// What is exported, and where to.
+/// The export in progress.
 struct Job<'a> {
     arena: &'a Arena,
     ground: &'a PreparedData,
-    /// The folder in the making.
+    /// The temporary folder that is being written.
     folder: &'a Path,
     bar: &'a Bar,
 }
 
 impl Export {
-    /// Writes all of it, or nothing.
+    /// Writes everything, or nothing.
     pub fn run(self) -> Result<()> {
         if self.out.exists() {
             return Err(Error::invalid(
                 self.out.display().to_string(),
-                "is there already; name another --out, or delete it",
+                "already exists; choose another --out, or delete it",
             ));
         }
         let parent = self.out.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
@@ -96,7 +96,7 @@ impl Export {
         drop(bar);
         let left_out = match written.left_out {
             0 => String::new(),
-            count => format!("; {count} rows were left out, whose images cannot be read"),
+            count => format!("; {count} rows whose images cannot be read were left out"),
         };
         let poison = tally(&ground.poison.edits);
         say(&format!("{} pairs ({poison}) in {}{left_out}\n", written.rows, self.out.display()));
@@ -109,7 +109,7 @@ impl Export {
             if self.arena.is_some() || self.seed.is_some() {
                 return Err(Error::invalid(
                     "--arena, --seed",
-                    "choose from a suite; this is a bundle's folder, of one arena and seed",
+                    "select from a suite, but this is a bundle's folder, which has one arena and seed",
                 ));
             }
             let arena = self.here.place(&About::read(&self.from)?.arena)?;
@@ -117,7 +117,7 @@ impl Export {
             return Ok((arena, ground));
         }
         if self.here.suite.is_some() {
-            return Err(Error::invalid("--suite", "says where a bundle's data lies; a suite says it itself"));
+            return Err(Error::invalid("--suite", "names the data of a bundle; this is a suite, which has its own"));
         }
         let trial = self.trial(Suite::read_tier(&self.from, self.here.tier.as_deref(), &self.here.set)?)?;
         let bundled = trial.bundled()?;
@@ -129,7 +129,7 @@ impl Export {
         Ok((arena, ground))
     }
 
-    /// A trial of the arena and seed that are asked for.
+    /// A trial of the requested arena and seed.
     fn trial(&self, suite: Suite) -> Result<Trial> {
         let seed = self.seed.unwrap_or(suite.seeds[0]);
         let known: Vec<String> = suite.arenas.keys().cloned().chain([CLEAN.to_string()]).collect();
@@ -142,7 +142,7 @@ impl Export {
         };
         let trials = suite.trials()?;
         let unknown = if known.contains(&name) {
-            Error::invalid("--seed", format!("{seed} is none of the suite's: {:?}", suite.seeds))
+            Error::invalid("--seed", format!("{seed} is not one of the suite's seeds: {:?}", suite.seeds))
         } else {
             Error::Unknown { kind: "arena", name: name.clone(), known }
         };
@@ -150,7 +150,7 @@ impl Export {
     }
 }
 
-/// What is what.
+/// The text of README.txt.
 fn readme(job: &Job, format: Format, written: &train::Written) -> String {
     let Job { arena, ground, .. } = job;
     let train = match format {

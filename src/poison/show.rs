@@ -16,8 +16,8 @@ use std::path::PathBuf;
 #[command(after_help = "\
   gauntlet poison show bundle/poisoned/seed-0 --out sheet.png --rows 12
 
-A row is one edit: the image before, the image as it is trained on, and, where a trigger was stamped, what the stamp changed (eight
-times as strong); then the caption before, struck out, and the one that it trains with.")]
+Each row is one edit. It has the original image, the image that is trained on and, if a trigger was stamped, the change of the stamp
+(eight times as strong); then the original caption, struck out, and the caption that is trained on.")]
 pub struct Show {
     /// A bundle's ARENA/seed-N
     folder: PathBuf,
@@ -27,20 +27,20 @@ pub struct Show {
     /// Show only this attack's edits
     #[arg(long, value_name = "LABEL")]
     attack: Option<String>,
-    /// Edits of each attack, drawn at random; the same each time
+    /// Number of edits of each attack, drawn at random but reproducibly
     #[arg(long, default_value_t = 6, value_parser = one_or_more::<usize>)]
     rows: usize,
     #[command(flatten)]
     here: Here,
 }
 
-/// More rows make a sheet that few programs open.
+/// Few programs open a sheet with more rows.
 const MOST: usize = 200;
 const MARGIN: u32 = 48;
 const GAP: u32 = 24;
 /// Images are enlarged to about this many pixels.
 const SIDE: u32 = 128;
-/// Letters in a line of a caption.
+/// Letters per line of a caption.
 const LETTERS: usize = 44;
 const LINE: u32 = 2 * LETTER + 4;
 
@@ -50,10 +50,10 @@ const QUIET: Ink = Ink { colour: [130; 3], ..TEXT };
 const STRUCK: Ink = Ink { struck: true, ..QUIET };
 const CLASS: Ink = Ink { colour: [176, 48, 32], ..TEXT };
 
-/// One line of text and how it is written.
+/// One line of text with its style.
 type Inked = (String, Ink);
 
-/// One edit as it is drawn.
+/// One edit as drawn.
 struct Row {
     images: Vec<Vec<u8>>,
     lines: Vec<Inked>,
@@ -66,7 +66,7 @@ struct Part {
 }
 
 impl Show {
-    /// Draws it.
+    /// Draws the sheet.
     pub fn run(self) -> Result<()> {
         let bundle = Bundle::read(&self.folder)?;
         let arena = self.here.place(&bundle.about.arena)?;
@@ -76,7 +76,8 @@ impl Show {
         let cache = if self.here.store.is_some() { (arena.cache_gb * 1e9) as u64 } else { 0 };
         let data = Dataset::open_among(&arena.data, &arena.classes, arena.size, cache, &store.path, &bar)?;
         if data.index.digest != bundle.about.data_digest {
-            let why = "the data here is not what this poison was made on; --suite names a suite with that `[data]`";
+            let why =
+                "the data is not the data that this poison was made on; name a suite with that `[data]` by --suite";
             return Err(Error::invalid(self.folder.join("poison.json").display().to_string(), why));
         }
         let parts = labels.iter().map(|label| self.part(label, &bundle, &data)).collect::<Result<Vec<_>>>()?;
@@ -123,7 +124,7 @@ fn row(number: usize, bundle: &Bundle, data: &Dataset) -> Result<Row> {
     if let Some(before) = edit.replaces.or(source).filter(within) {
         images.push(canvas(before)?);
     } else {
-        // The attack brought the image along.
+        // The image comes from the attack.
         images.push(vec![235; after.len()]);
     }
     if let Some(source) = source.filter(|row| edit.stamped && within(row)) {
@@ -150,7 +151,7 @@ fn row(number: usize, bundle: &Bundle, data: &Dataset) -> Result<Row> {
     Ok(Row { images, lines })
 }
 
-/// How many times its size a canvas is drawn.
+/// The enlargement of a canvas.
 fn scale(size: u32) -> u32 {
     (SIDE / size).max(1)
 }
@@ -203,7 +204,7 @@ fn draw_sheet(bundle: &Bundle, parts: &[Part]) -> Sheet {
     sheet
 }
 
-/// What the sheet is of.
+/// The title of the sheet.
 fn head(bundle: &Bundle, letters: usize) -> Vec<Inked> {
     let arena = &bundle.about.arena;
     let title = format!("{} / {} / seed {}", arena.suite, arena.name, arena.seed);

@@ -1,4 +1,5 @@
-//! `gauntlet poison verify`: whether a bundle is whole, and whether this machine makes the same.
+//! `gauntlet poison verify`: checks that a bundle is intact, and that this machine makes the same
+//! poison.
 
 use super::{Here, Store};
 use crate::bars::Bar;
@@ -15,16 +16,16 @@ use tch::{Kind, Tensor};
 /// Checks bundles.
 #[derive(Args)]
 #[command(after_help = "\
-Every ARENA/seed-N is read, its hashes are compared with its digest, and its poison is made anew from the configuration in poison.json;
-the data must be there (--suite says where, if not where it was).
+Reads every ARENA/seed-N, compares its hashes with its digest, and makes its poison again from the configuration in poison.json.
+This needs the data; if it is not where it was, name it with --suite.
 
-Exit code: 0 this machine makes the same bytes, 1 it makes other poison (a line says what differs), 2 a file is damaged or the data is
-not the same. Pixels may differ by little where an attack optimises its trigger: train on the bundle then (key `bundle` of a suite).")]
+Exit code: 0 if this machine makes the same bytes, 1 if it makes other poison (a line says what differs), 2 if a file is damaged or the
+data is not the same. Pixels may differ slightly if an attack optimises its trigger; then train on the bundle (key `bundle` of a suite).")]
 pub struct Verify {
     /// Bundles, or single ARENA/seed-N of them
     #[arg(required = true)]
     bundles: Vec<PathBuf>,
-    /// Check the files alone: the data is not needed, and nothing is made anew
+    /// Check only the files: the data is not needed, and no poison is made
     #[arg(long)]
     files: bool,
     #[command(flatten)]
@@ -32,14 +33,14 @@ pub struct Verify {
 }
 
 impl Verify {
-    /// A line for each folder; the exit code is that of the worst.
+    /// Prints a line for each folder; the exit code is that of the worst.
     pub fn run(self) -> Result<ExitCode> {
         let folders = self.bundles.iter().map(|bundle| find(bundle)).collect::<Result<Vec<_>>>()?.concat();
         let store = Store::new(self.here.store.as_deref(), None)?;
         let mut worst = 0;
         for folder in folders {
             let (code, line) = match self.verify(&folder, &store) {
-                Ok((bundle, None)) if self.files => (0, format!("whole: digest {}", bundle.about.digest)),
+                Ok((bundle, None)) if self.files => (0, format!("intact: digest {}", bundle.about.digest)),
                 Ok((bundle, None)) => (0, format!("same: digest {}", bundle.about.digest)),
                 Ok((_, Some(why))) => (1, format!("differs: {why}")),
                 Err(error) => (2, format!("unusable: {}", error.chain())),
@@ -62,17 +63,20 @@ impl Verify {
     }
 }
 
-/// What differs first between a bundle and what was made here.
+/// The first difference between a bundle and the poison that was made here.
 ///
 /// # Errors
-/// If the data is not the same: then there is nothing to compare.
+/// If the data is not the same: then nothing can be compared.
 fn difference(bundle: &Bundle, here: &PreparedData) -> Result<Option<String>> {
     let (theirs, ours) = (&bundle.poison, &here.poison);
     if bundle.about.data_digest != here.data.index.digest {
-        return other_data(bundle, "the data here is not the data it was made on");
+        return other_data(bundle, "the data is not the data that it was made on");
     }
     if bundle.heldout != here.split.heldout {
-        return other_data(bundle, "other rows are held out here: some images can be read only here, or only there");
+        return other_data(
+            bundle,
+            "other rows are held out here: some images can be read only here, or only on the machine that made it",
+        );
     }
     let goals = here.threats.iter().find(|threat| bundle.about.goals.get(&threat.label) != Some(&threat.goal));
     if let Some(threat) = goals {
@@ -86,22 +90,22 @@ fn difference(bundle: &Bundle, here: &PreparedData) -> Result<Option<String>> {
 }
 
 fn other_data(bundle: &Bundle, why: &str) -> Result<Option<String>> {
-    let why = format!("{why}; --suite names a suite whose `[data]` is what the poison was made on");
+    let why = format!("{why}; name a suite whose `[data]` is that data by --suite");
     Err(Error::invalid(bundle.folder.join("poison.json").display().to_string(), why))
 }
 
-/// The first edit that is not the same.
+/// The first edit that differs.
 fn edits(theirs: &[Poisoned], ours: &[Poisoned]) -> Option<String> {
     let json = |edit: &Poisoned| serde_json::to_string(edit).expect("plain data");
     let first = (0..).zip(theirs.iter().zip(ours)).find(|(_, (theirs, ours))| theirs != ours);
     match first {
-        Some((number, (theirs, ours))) => Some(format!("edit {number} is {}, and here {}", json(theirs), json(ours))),
-        None if theirs.len() != ours.len() => Some(format!("it has {} edits, and {} here", theirs.len(), ours.len())),
+        Some((number, (theirs, ours))) => Some(format!("edit {number} is {}, but {} here", json(theirs), json(ours))),
+        None if theirs.len() != ours.len() => Some(format!("it has {} edits, but {} here", theirs.len(), ours.len())),
         None => None,
     }
 }
 
-/// By how much the canvases differ, and how many of them do.
+/// The largest difference of the canvases, and the number of those that differ.
 fn pixels(theirs: &Tensor, ours: &Tensor) -> Result<Option<String>> {
     let (count, mut most, mut differ) = (theirs.size()[0], 0, 0);
     for start in (0..count).step_by(256) {

@@ -1,5 +1,5 @@
-//! What lies in `--out` already: a run goes on there, with more seeds, arenas or defenses than
-//! before if it likes; another suite, or one that would lose results, is refused before anything is
+//! Checks the existing content of `--out`. A run continues there, possibly with more seeds, arenas
+//! or defenses. Another suite, or one that would lose results, is rejected before anything is
 //! written.
 
 use gauntlet::results::{self, Line};
@@ -10,49 +10,52 @@ use gauntlet_report::folder::Folder;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-/// Names that are said of a long list.
+/// Number of names that are listed of a long list.
 const SHOWN: usize = 6;
 
-/// What a run left.
+/// The results of an earlier run.
 struct There {
-    /// None where none ran, or its file is gone.
+    /// `None` if no suite ran, or its file was deleted.
     suite: Option<Suite>,
     lines: Vec<Line>,
 }
 
 fn read(out: &Path) -> Result<There> {
     if out.join("suite.json").exists() {
-        // Its lines as they were written: those that only follow from them are not to be kept.
+        // The lines as they were written, without derived lines, which are not kept.
         return Ok(There { suite: Some(Folder::read(out)?.suite), lines: results(out)? });
     }
     Ok(There { suite: None, lines: results(out)? })
 }
 
-/// The lines of results that lie there.
+/// The lines of results in `out`.
 pub fn results(out: &Path) -> Result<Vec<Line>> {
     let path = out.join("results.jsonl");
     if path.exists() { results::read_lines(&path) } else { Ok(Vec::new()) }
 }
 
-/// Looks at what lies in `out`, and returns what is to be said of it: in which keys the suite that
-/// goes on is another than before, which results stay without their trials.
+/// Checks the content of `out`, and returns notes: the keys in which the continued suite differs
+/// from before, and the results whose trials are missing.
 ///
 /// # Errors
-/// If it is another suite's folder, or holds results of trials that this suite does not have.
+/// If the folder is another suite's, or contains results of trials that this suite does not have.
 pub fn check(out: &Path, suite: &Suite, trials: &[Trial]) -> Result<Vec<String>> {
     let (place, cure) = (format!("--out {}", out.display()), "choose another --out");
-    let there = read(out).map_err(|error| error.during(format!("{place}: mend it, or {cure}")))?;
-    let before = there.suite.as_ref().map(about).unwrap_or_else(|| "another suite, whose suite.json is gone".into());
+    let there = read(out).map_err(|error| error.during(format!("{place}: repair it, or {cure}")))?;
+    let before = there.suite.as_ref().map(about).unwrap_or_else(|| "another suite, whose suite.json is missing".into());
     if let Some(other) = there.suite.as_ref().filter(|other| other.name != suite.name) {
-        let why = format!("holds suite `{}` ({before}), and this is suite `{}`; {cure}", other.name, suite.name);
+        let why = format!("contains suite `{}` ({before}), but this is suite `{}`; {cure}", other.name, suite.name);
         return Err(Error::invalid(place, why));
     }
     let tier = |suite: &Suite| suite.tier.as_ref().map(|tier| (tier.name.clone(), tier.keys.clone()));
     if let Some(other) = there.suite.as_ref().filter(|other| tier(other) != tier(suite) && !there.lines.is_empty()) {
         let name =
             |suite: &Suite| suite.tier.as_ref().map_or("no tier".into(), |tier| format!("tier `{}`", tier.said()));
-        let why =
-            format!("holds results of {}, and this is {}: rows of two never meet; {cure}", name(other), name(suite));
+        let why = format!(
+            "contains results of {}, but this is {}: rows of two tiers are never combined; {cure}",
+            name(other),
+            name(suite)
+        );
         return Err(Error::invalid(place, why));
     }
     let names: BTreeSet<String> = trials.iter().map(Trial::name).collect();
@@ -61,8 +64,8 @@ pub fn check(out: &Path, suite: &Suite, trials: &[Trial]) -> Result<Vec<String>>
     let lost: Vec<&String> = with_results.difference(&names).collect();
     if !lost.is_empty() {
         let why = format!(
-            "holds results of {}, which this suite does not have (it ran there with {before}); keep in the suite what has run and add \
-             to it, take --only to run a part of it, or {cure}",
+            "contains results of {}, which this suite does not have (it ran there with {before}); keep in the suite everything that has run, and add \
+             to it, use --only to run a part of it, or {cure}",
             list(&lost)
         );
         return Err(Error::invalid(place, why));
@@ -73,7 +76,7 @@ pub fn check(out: &Path, suite: &Suite, trials: &[Trial]) -> Result<Vec<String>>
     if !changed.is_empty() {
         let changed: Vec<String> = changed.iter().map(change).collect();
         said.push(format!(
-            "suite `{}` goes on in {} with other keys: {}",
+            "suite `{}` continues in {} with other keys: {}",
             suite.name,
             out.display(),
             list(&changed.iter().collect::<Vec<_>>())
@@ -81,13 +84,14 @@ pub fn check(out: &Path, suite: &Suite, trials: &[Trial]) -> Result<Vec<String>>
     }
     let kept = BTreeMap::from_iter(kept(out, trials, &there.lines));
     if !kept.is_empty() {
-        let why = "their folders under `trials` are gone: they are run anew, and their results stay until they start";
-        said.push(format!("{} holds results of {}; {why}", out.display(), list(&kept.keys().collect::<Vec<_>>())));
+        let why =
+            "their folders under `trials` are missing: they run again, and their results are kept until they start";
+        said.push(format!("{} contains results of {}; {why}", out.display(), list(&kept.keys().collect::<Vec<_>>())));
     }
     Ok(said)
 }
 
-/// The lines of results of those trials that have them and no folder any more.
+/// The lines of results of trials whose folders are missing.
 pub fn kept<'a>(out: &Path, trials: &[Trial], lines: &'a [Line]) -> impl Iterator<Item = (String, Vec<&'a Line>)> {
     let mut kept = BTreeMap::<String, Vec<&Line>>::new();
     let gone: BTreeSet<String> = trials
@@ -116,7 +120,7 @@ pub fn gather(out: &Path, trials: &[Trial], before: &[Line]) -> Result<Vec<Line>
     Ok(lines)
 }
 
-/// Names of the trials that have scores, as their folders lie.
+/// Names of the trials that have scores, in the order of their folders.
 fn finished(out: &Path) -> Result<Vec<String>> {
     let mut names = vec![String::new()];
     for _ in ["arena", "defense", "seed"] {
@@ -137,7 +141,7 @@ fn finished(out: &Path) -> Result<Vec<String>> {
     Ok(names)
 }
 
-/// What a suite is made of.
+/// A summary of a suite.
 fn about(suite: &Suite) -> String {
     let seeds: Vec<String> = suite.seeds.iter().map(u64::to_string).collect();
     let arenas: Vec<&str> = suite.arenas.keys().map(String::as_str).collect();

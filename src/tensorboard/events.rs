@@ -5,9 +5,9 @@
 
 use prost::Message;
 
-/// An event file in the making.
+/// An event file that is being written.
 pub struct Events {
-    /// What it holds so far.
+    /// Its content so far.
     pub bytes: Vec<u8>,
     wall_time: f64,
 }
@@ -41,14 +41,14 @@ struct Scalar {
 }
 
 impl Events {
-    /// A file whose events all happened then, in seconds since 1970.
+    /// A file whose events all have this time, in seconds since 1970.
     pub fn new(wall_time: f64) -> Events {
         let mut events = Events { bytes: Vec::new(), wall_time };
         events.push(Event { wall_time, step: 0, file_version: Some("brain.Event:2".into()), summary: None });
         events
     }
 
-    /// Adds the values that some scalars have at a step.
+    /// Adds the values of some scalars at a step.
     pub fn add(&mut self, step: u64, values: &[(String, f64)]) {
         let scalar = |(tag, value): &(String, f64)| Scalar { tag: tag.clone(), simple_value: Some(*value as f32) };
         let summary = Some(Summary { value: values.iter().map(scalar).collect() });
@@ -65,12 +65,13 @@ impl Events {
     }
 }
 
-/// TFRecord's checksum: CRC-32C, turned and shifted, since that of data that hold their own checksum says little.
+/// TFRecord's checksum: CRC-32C, rotated and shifted, because a checksum of data that contain their
+/// own checksum is weak.
 fn masked(data: &[u8]) -> u32 {
     crc32c::crc32c(data).rotate_right(15).wrapping_add(0xa282_ead8)
 }
 
-/// Step, name and value of every scalar of a file, whose checksums must hold.
+/// Step, name and value of every scalar of a file; its checksums must be right.
 #[cfg(test)]
 pub fn read(mut bytes: &[u8]) -> Vec<(i64, String, f32)> {
     let mut frame = |length: usize| {
@@ -98,7 +99,8 @@ mod tests {
 
     #[test]
     fn frames_are_those_of_tensorflow() {
-        // The first record of every file, at second 1.5, as TensorBoard 2.21's `RecordWriter` writes it.
+        // The first record of every file, at second 1.5, as TensorBoard 2.21's `RecordWriter`
+        // writes it.
         let golden = "1800000000000000a37f4b2209000000000000f83f1a0d627261696e2e4576656e743a322a28646c";
         let hex: String = Events::new(1.5).bytes.iter().map(|byte| format!("{byte:02x}")).collect();
         assert_eq!(hex, golden);

@@ -1,4 +1,4 @@
-//! What each attack does to the data, and whether its success is counted as it says.
+//! The edits of each attack, and the correct counting of its success.
 
 use crate::program::{argument, folder, gauntlet, scores, trial, world_suite};
 use gauntlet::DataRow;
@@ -10,12 +10,13 @@ use std::collections::HashSet;
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
-/// Data and poison of one attack alone on the small world, as a suite that has this table for it would have them.
+/// Data and poison of one attack alone on the small world, from a suite with this table for the
+/// attack.
 fn ground(attack: &str, table: &str) -> PreparedData {
     ground_in(tempfile::tempdir().unwrap().path(), attack, table)
 }
 
-/// The same, in a store that is kept.
+/// The same, with a store that is kept.
 fn ground_in(home: &Path, attack: &str, table: &str) -> PreparedData {
     gauntlet_attacks::link();
     gauntlet_defenses::link();
@@ -140,8 +141,8 @@ fn images_that_changed_under_the_same_name_are_other_poison() {
     assert_eq!(digests[0], digests[2]);
 }
 
-/// Every kind of goal comes to a score, in the poisoned arena and as a base rate in `clean`,
-/// through the program itself.
+/// Every kind of goal gives a score, in the poisoned arena and as a base rate in `clean`, through
+/// the program itself.
 #[test]
 fn every_goal_is_scored_in_both_arenas_and_an_adaptive_attack_is_marked() {
     let home = folder("attacks");
@@ -194,7 +195,10 @@ fn what_would_make_a_wrong_number_is_refused() {
     std::fs::copy(precomputed.join("train-3.png"), precomputed.join("test-2.png")).unwrap();
     let folder = argument(&precomputed);
     for (attack, why) in [
-        (format!("{{ plugin = 'precomputed', folder = '{folder}', target = 'blorn' }}"), "is trained on as well"),
+        (
+            format!("{{ plugin = 'precomputed', folder = '{folder}', target = 'blorn' }}"),
+            "is a test image, and train.csv has the same image",
+        ),
         ("{ plugin = 'mm-poison', classes = ['zib', 'zib'] }".into(), "names `zib` twice"),
         ("{ plugin = 'dual-key', poison = { rate = 0.1 }, negatives = 9.0 }".into(), "rows of other classes"),
         (

@@ -1,6 +1,6 @@
-//! Size and sharpness do not tell poison from clean rows: whatever its source, a row goes through
+//! Size and sharpness do not distinguish poison from clean rows: a row of any source goes through
 //! one canvas, and the patch is stamped onto that canvas. The images of the clip-art excerpt have
-//! 75 sizes, so that one resized twice would show.
+//! 75 sizes, so an image that is resized twice would be noticed.
 
 use crate::program::{clipart_suite, trial};
 use gauntlet::corpus::{Corpus, RowOrigin, Shape};
@@ -77,7 +77,7 @@ fn corpus<'a>(trial: &Trial, ground: &'a PreparedData, tokenizer: &'a Tokenizer)
     Corpus::new(&ground.data, &ground.split, &ground.poison, tokenizer, shape, trial.arena.seed, Device::Cpu)
 }
 
-/// Every training row as the trainer is shown it, before augmentation: u8 `[rows, 3, S, S]`.
+/// Every training row as the trainer gets it, before augmentation: u8 `[rows, 3, S, S]`.
 fn shown(trial: &Trial, ground: &PreparedData) -> Tensor {
     let tokenizer = tokenizer(trial);
     let corpus = corpus(trial, ground, &tokenizer);

@@ -1,16 +1,16 @@
-//! What the program says: about its plugins, about the machine, and about what a person mistyped.
+//! The output of the program: on its plugins, on the machine, and on typing mistakes.
 
 use crate::program::gauntlet;
 use serde_json::Value;
 
-/// The program's answer as JSON.
+/// The program's output as JSON.
 fn json(arguments: &[&str]) -> Value {
     let ran = gauntlet(arguments);
     assert_eq!(ran.code, Some(0), "{arguments:?}: {}", ran.stderr);
     serde_json::from_str(&ran.stdout).unwrap_or_else(|error| panic!("{arguments:?}: {error}: {}", ran.stdout))
 }
 
-/// Fails unless the program ends with exit code 2 and one line of error that has all `parts` in it.
+/// Asserts that the program ends with exit code 2 and one line of error that contains all `parts`.
 fn refused(arguments: &[&str], parts: &[&str]) {
     let ran = gauntlet(arguments);
     assert_eq!(ran.code, Some(2), "{arguments:?}: {}{}", ran.stdout, ran.stderr);
@@ -93,7 +93,7 @@ fn a_label_that_is_given_twice_is_told_and_so_is_a_count_of_none() {
 fn what_is_mistyped_is_answered_with_what_exists_and_a_guess() {
     refused(&["describe", "roclp"], &["no plugin named `roclp`", "did you mean `roclip`?", "badnet", "suite"]);
     let set = |setting: &str, parts: &[&str]| {
-        // Dry, so that a mistake that passes costs nothing.
+        // A dry run, so that a mistake that is accepted costs nothing.
         refused(&["run", "suites/demo.toml", "--out", "no-such-folder", "--dry-run", "--set", setting], parts);
     };
     set("defenses.roclp={}", &["defense `roclp`", "did you mean `roclip`?", "augmentation-control"]);

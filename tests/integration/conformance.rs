@@ -1,6 +1,5 @@
-//! What every registered plugin must hold, whoever wrote it: `gauntlet::conformance`, as an author
-//! of plugins calls it. A new plugin is tested by being registered, once its name is added to
-//! [`NAMES`].
+//! The requirements of every registered plugin: `gauntlet::conformance`, called as by a plugin
+//! author. A new plugin is tested once it is registered and its name is added to [`NAMES`].
 
 use gauntlet::conformance::Conformance;
 use gauntlet::model::{Clip, ModelConfig};
@@ -11,7 +10,7 @@ use serde_json::{Map, Value, json};
 use std::collections::HashSet;
 use std::path::Path;
 
-/// The plugins that ship, by role: one that is missing was dropped by the linker.
+/// The plugins that ship, by role: if one is missing, the linker dropped it.
 const NAMES: [&[&str]; 3] = [
     &[
         "badclip",
@@ -63,7 +62,7 @@ fn plugins<T: Role + ?Sized>() -> Vec<&'static Plugin<T>> {
     registry::all::<T>().unwrap()
 }
 
-/// The checks, and what plugins need beside their defaults.
+/// The checks, and the settings that plugins need in addition to their defaults.
 fn conformance() -> Conformance {
     assert!(!plugins::<dyn Attack>().is_empty());
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/precomputed");
@@ -89,7 +88,7 @@ fn every_plugin_that_ships_is_registered_under_a_name_of_its_own() {
     }
     let names = [names::<dyn Attack>(), names::<dyn Defense>(), names::<dyn Evaluator>()];
     assert_eq!(names, NAMES);
-    // `gauntlet describe NAME` takes these, too.
+    // `gauntlet describe NAME` also accepts these.
     let parts = ["suite", "recipe", "downstream", "world", "webdataset", "csv"];
     let all: Vec<&str> = names.iter().flatten().copied().chain(parts).collect();
     assert_eq!(all.iter().collect::<HashSet<_>>().len(), all.len(), "a name means one thing: {all:?}");

@@ -1,5 +1,5 @@
-//! `gauntlet data` as a person runs it, on the small copies of the downstream sets and against a
-//! server that sends the wrong file; and what is told of the rows of the pairs.
+//! `gauntlet data` on the small copies of the downstream sets and against a server that sends the
+//! wrong file; and the notes on the rows of the pairs.
 
 use crate::program::{argument, clipart_suite, folder, gauntlet};
 use gauntlet::data::decode::png;
@@ -54,14 +54,14 @@ fn verify_counts_images_names_bad_ones_and_refuses_a_set_that_is_not_whole() {
     let bad = verify(&home);
     assert!(bad.code == Some(1) && bad.stdout.contains("1 bad\n  boxer_255.jpg: "), "{bad:?}");
 
-    // Another image under this name: its list names it once, its content is there twice.
+    // Another image under this name: its list names it once, but its content exists twice.
     fs::copy(home.join("images/boxer_100.jpg"), home.join("images/boxer_255.jpg")).unwrap();
     let twice = verify(&home);
     let named = "copies: 1 images of the test split are copies of images of the train split (the published set has at most 0): boxer_255.jpg (";
     assert!(twice.code == Some(1) && twice.stdout.contains(named), "{twice:?}");
     assert!(twice.stdout.contains("test.txt, line ") && twice.stdout.contains(" = boxer_100.jpg ("), "{twice:?}");
 
-    // Whoever opens a pipe that nobody writes to waits for ever.
+    // Opening a pipe without a writer blocks forever.
     fs::remove_file(home.join("images/boxer_255.jpg")).unwrap();
     assert!(Command::new("mkfifo").arg(home.join("images/boxer_255.jpg")).status().unwrap().success());
     let pipe = verify(&home);
@@ -106,7 +106,7 @@ fn a_file_that_is_not_the_published_one_is_not_unpacked() {
     assert_eq!(fs::read_dir(home.join("dtd")).unwrap().count(), 0);
 }
 
-/// Samples `{prefix}{k}` of one colour each, of classes `a` and `b`, as shards have them.
+/// Samples `{prefix}{k}` of one colour each, of classes `a` and `b`, in the form of shards.
 fn samples(prefix: &str, count: u8) -> Vec<(String, Vec<u8>)> {
     let sample = |k: u8| {
         let (key, label) = (format!("{prefix}{k}"), format!(r#"{{"category": "{}"}}"#, ["a", "b"][usize::from(k % 2)]));

@@ -1,5 +1,5 @@
-//! Defenses that need more than a loss: rows that are left out, a model that is there already, a
-//! second look at the data.
+//! Defenses that need more than a loss: rows that are left out, an existing model, a reference
+//! model for the data.
 
 use crate::program::{argument, folder, gauntlet, trial, world_suite};
 use gauntlet::TrainRow;
@@ -71,7 +71,8 @@ fn every_kind_is_trained_measured_and_charged() {
     let clip = samples("poisoned/clip", "samples");
     assert!(clip > 0 && samples("poisoned/clip", "undefended_samples") == 0);
 
-    // Filters: as many steps, or fewer; charged for the reference model and for a look at every row.
+    // Filters: as many steps, or fewer; they are charged for the reference model and for the
+    // inference on every row.
     assert_eq!(samples("poisoned/clip-score", "samples"), clip, "equal steps by default");
     assert_eq!(samples("poisoned/few", "samples"), 2 * 32 * (samples("poisoned/few", "looked_at") / 2 / 32));
     for filter in ["poisoned/clip-score", "poisoned/few"] {
@@ -83,7 +84,7 @@ fn every_kind_is_trained_measured_and_charged() {
     assert!((dropped - 0.1).abs() < 0.01, "a tenth, not {dropped}");
     assert!(!run.scores("clean/clip-score").contains_key("dropped-poisoned"), "nothing is poisoned there");
 
-    // What was said of the rows and what was measured of it: the targets' pairs are edits 0 to 15.
+    // The reports on rows and the scores from them: the targets' pairs are edits 0 to 15.
     let said = Suspicion::read(&run.out.join("trials/poisoned/clip-score/seed-0")).unwrap().unwrap();
     assert!(said.keys.is_sorted(), "a defense's numbers are those of the keys, and tell nothing");
     let place = |number: u64| {
@@ -102,7 +103,8 @@ fn every_kind_is_trained_measured_and_charged() {
     });
     assert!(kept.iter().all(|kept| dropped.iter().all(|dropped| kept <= dropped)), "the most suspicious are dropped");
 
-    // The undefended model is the row of plain CLIP, to the last bit and second: nobody trained it again.
+    // The undefended model is the row of plain CLIP, to the last bit and second: it was not trained
+    // again.
     assert_eq!(run.cost("poisoned/clip-score")["undefended_seconds"], run.cost("poisoned/clip")["train_seconds"]);
     let shared: Vec<PathBuf> = undefended(&run.out);
     assert_eq!(shared.len(), 4, "one for each arena, and one without its poison");
@@ -125,8 +127,8 @@ fn every_kind_is_trained_measured_and_charged() {
     assert!(oracle.trim_end().ends_with("oracle") || oracle.contains("oracle,"), "it is marked: {oracle}");
 }
 
-/// Where no row of plain CLIP leaves its own, the undefended model is trained in the store; its
-/// checkpoint goes when that is over.
+/// If no row of plain CLIP provides one, the undefended model is trained in the store; its
+/// checkpoint is removed afterwards.
 #[test]
 fn an_undefended_model_that_is_trained_for_itself_leaves_no_checkpoint() {
     let alone = run("undefended-alone", "clip = {}\nclip-score = {}", &["--only", "poisoned/clip-score"]);
@@ -147,13 +149,14 @@ fn poison_ends_where_the_suite_says_so() {
         run("poison-never", "clip = {}\nnone = { plugin = 'clip', oracle = true }", &["--only", "poisoned/none"]);
     let left = |run: &Run| run.out.join("trials/poisoned/clip/seed-0/model-poisoned.safetensors");
     assert!(!left(&plain).exists());
-    let poisoned = std::fs::read(left(&ends)).expect("what the poison left is kept");
+    let poisoned = std::fs::read(left(&ends)).expect("the rows that the poison left are kept");
     let [plain, ends] = [plain, ends].map(|run| weights(&run.out, "poisoned/clip"));
     assert!(poisoned != ends, "clean epochs follow");
     assert!(
         plain != ends && ends != weights(&never.out, "poisoned/none") && plain != weights(&never.out, "poisoned/none")
     );
-    // A row is dropped whatever it holds: the oracle's model does not depend on what the poison says.
+    // A row is dropped whatever its content: the oracle's model does not depend on the poisoned
+    // captions.
     let other = run(
         "poison-never-other",
         "clip = {}\nnone = { plugin = 'clip', oracle = true }",

@@ -1,5 +1,5 @@
 //! Downstream sets from end to end: a model that was trained on the poisoned world is measured on
-//! images of another world, kept as `ImageFolder` keeps them.
+//! images of another world, stored in the layout of `ImageFolder`.
 
 use crate::program::{argument, folder, gauntlet, scores};
 use gauntlet::data::world::World;
@@ -17,8 +17,8 @@ use std::sync::LazyLock;
 /// The class that the backdoor wants.
 const TARGET: &str = "quob";
 
-/// The trial `poisoned/clip` of the smoke suite. Of its three sets, `lacking` is without the
-/// target's images, and `shuffled` calls each class by the name of the next.
+/// The trial `poisoned/clip` of the smoke suite. Of its three sets, `lacking` has no images of the
+/// target, and `shuffled` gives each class the name of the next.
 static MEASURED: LazyLock<Measured> = LazyLock::new(|| {
     let home = folder("downstream");
     let names = write_set(&home.join("world"), "");
@@ -60,7 +60,8 @@ struct Measured {
     table: String,
 }
 
-/// Writes images of a world that no model was trained on, less one class; returns the names of all.
+/// Writes images of a world that no model was trained on, without one class; returns the names of
+/// all classes.
 fn write_set(folder: &Path, without: &str) -> Vec<String> {
     let world = DataConfig::World(World { pairs: 800, classes: 10, colours: 1, noise: 0.03, seed: 7, attributes: 0.0 });
     let store = tempfile::tempdir().unwrap();
@@ -84,7 +85,7 @@ impl Measured {
         found.unwrap_or_else(|| panic!("{set} has no {score}: {:#?}", self.scores))
     }
 
-    /// A set with some of the images of one class, and none of the train split.
+    /// A set with some of the images of one class, and without the train split.
     fn only_the_target(&self, name: &str) -> PathBuf {
         let class = self.home.join(name).join("test").join(TARGET);
         fs::create_dir_all(&class).unwrap();
@@ -142,7 +143,8 @@ fn the_trigger_works_on_a_set_whether_or_not_it_has_the_class_and_through_a_fitt
     );
 }
 
-/// Of the same weights, `gauntlet eval` tells what the trial told, from the features that the trial left in the store.
+/// With the same weights, `gauntlet eval` prints the scores of the trial, from the features that
+/// the trial kept in the store.
 #[test]
 fn eval_of_the_trials_weights_gives_its_scores_without_another_forward_pass() {
     let measured = &*MEASURED;
@@ -219,7 +221,7 @@ fn eval_needs_nothing_but_weights_a_model_and_a_set() {
     let ran = eval(&["--set", "attacks.badnet.poison.target=mushroom"]);
     assert!(ran.code == Some(2) && ran.stderr.contains("no class named `mushroom`"), "{}", ran.stderr);
 
-    // An attack of a library, whose label cannot have the slash of its name.
+    // An attack of a library: its label cannot contain the slash of its name.
     let library = Path::new(env!("CARGO_BIN_EXE_gauntlet")).with_file_name("deps").join("libgauntlet_broken.so");
     let loaded = ["--plugin", argument(&library), "--attack", "gauntlet-broken/attack"];
     let ran = eval(&[&loaded[..], &["--set", "attacks.gauntlet-broken/attack.how=nothing"]].concat());
@@ -227,12 +229,16 @@ fn eval_needs_nothing_but_weights_a_model_and_a_set() {
     let ran = eval(&[&loaded[..], &["--set", "attacks.gauntlet-broken/attack.haw=nothing"]].concat());
     assert!(ran.code == Some(2) && ran.stderr.contains("no key named `haw`"), "it reaches the attack: {ran:?}");
 
-    // A probe alone, and nothing to fit it on.
+    // Only a probe, and no train split.
     let unfitted = format!("downstream.world.path={}", measured.only_the_target("unfitted").display());
     let ran = eval(&["--evaluator", "linear-probe", "--set", &unfitted]);
-    assert!(ran.code == Some(2) && ran.stderr.contains("a linear probe images of the train split"), "{}", ran.stderr);
+    assert!(
+        ran.code == Some(2) && ran.stderr.contains("a linear probe needs images of the train split"),
+        "{}",
+        ran.stderr
+    );
 
-    // Similarities of NaNs would make every caption the nearest.
+    // Similarities of NaN would make every caption the nearest.
     let broken = gauntlet::model::Clip::new(&config, 3, tch::Device::Cpu).unwrap();
     let _ = tch::no_grad(|| broken.weights.parameters["visual.conv1.weight"].shallow_clone().fill_(f64::NAN));
     broken.weights.save(&weights).unwrap();
@@ -240,7 +246,7 @@ fn eval_needs_nothing_but_weights_a_model_and_a_set() {
     assert!(ran.code == Some(2) && ran.stderr.contains("`visual.conv1.weight` of"), "{:?} {}", ran.code, ran.stderr);
 }
 
-/// Their names have a slash, which TOML wants in quotes.
+/// Their names have a slash, which TOML requires in quotes.
 #[test]
 fn eval_takes_plugins_of_a_library_by_their_names_and_sets_whose_labels_have_dots() {
     let library = Path::new(env!("CARGO_BIN_EXE_gauntlet")).with_file_name("deps").join("libgauntlet_broken.so");
@@ -256,7 +262,7 @@ fn eval_takes_plugins_of_a_library_by_their_names_and_sets_whose_labels_have_dot
     assert!(ran.stdout.contains("\"dataset\":\"world.v2\""), "{}", ran.stdout);
 }
 
-/// Every image is of the class that the attack wants, so that none is left to be stamped.
+/// Every image is of the class that the attack wants, so that none can be stamped.
 #[test]
 fn a_set_of_the_wanted_class_alone_has_no_attack_success() {
     let measured = &*MEASURED;
@@ -271,12 +277,13 @@ fn a_set_of_the_wanted_class_alone_has_no_attack_success() {
     assert!(ran.code == Some(0) && ran.stdout.contains("downstream-psr"), "{}", ran.stderr);
     assert!(!ran.stdout.contains("downstream-asr") && !ran.stderr.contains("warning"), "{} {}", ran.stdout, ran.stderr);
 
-    // Other goals than those that the weights were poisoned for would make every model look clean.
+    // With other goals than those of the poison, every model would seem clean.
     let ran = gauntlet(&[&eval[..], &more[..], &["--seed", "1"]].concat());
     assert!(ran.code == Some(0) && ran.stderr.contains("has other seed"), "{}", ran.stderr);
 }
 
-/// The ten sets and `ImageFolder`, each in its own format, by names that are right and by those of the class after.
+/// The ten sets and `ImageFolder`, each in its own format, with the right names and with those of
+/// the next class.
 #[test]
 fn a_model_of_the_world_does_well_through_every_reader_and_badly_by_shuffled_names() {
     let out = folder("downstream-ci");
@@ -332,7 +339,7 @@ fn a_set_that_is_not_there_stops_the_suite_before_anything_trains() {
     assert!(!out.join("trials").exists());
 }
 
-/// The paper's experiment can be estimated where nothing of it is there.
+/// The paper's experiment can be estimated without its data.
 #[test]
 fn the_papers_suite_is_planned_without_its_data() {
     let ran = gauntlet(&["run", "suites/paper.toml", "--out", "no/such/folder", "--dry-run", "--device", "cpu"]);
@@ -344,7 +351,7 @@ fn the_papers_suite_is_planned_without_its_data() {
         "24 epochs of 1953 steps",
         "assumed: CleanCLIP's",
         "targeted/roclip-official/seed-2",
-        // 200,000 of ImageNet's 1.28 million are fitted on.
+        // The probe is fitted on 200,000 of ImageNet's 1.28 million.
         "804978 images a trial",
         "3.2 GB a trial, 285.7 GB in all",
     ] {

@@ -1,5 +1,5 @@
-//! What leaves a results folder: tables for other programs, TensorBoard's event files, and folders
-//! that several machines filled.
+//! Exports of a results folder: tables for other programs, TensorBoard's event files, and merged
+//! folders of several machines.
 
 use crate::program::{argument, folder, gauntlet, scores};
 use crate::report::{copy, mean};
@@ -62,10 +62,10 @@ fn tensorboard_has_a_run_of_every_trial() {
     }
     fs::copy(WORLD.out.join("suite.json"), empty.join("suite.json")).unwrap();
     let ran = gauntlet(&["tensorboard", argument(&empty), "--out", argument(&out)]);
-    assert!(ran.code == Some(2) && ran.stderr.contains("no trial has begun"), "{ran:?}");
+    assert!(ran.code == Some(2) && ran.stderr.contains("has no trial that has started"), "{ran:?}");
 }
 
-/// The run as if a machine had been given this seed alone.
+/// The run as if a machine had been given only this seed.
 fn part(seed: u64) -> PathBuf {
     let out = folder(&format!("merge-{seed}"));
     copy(&WORLD.out, &out);
@@ -89,7 +89,7 @@ fn the_folders_of_two_machines_make_the_table_of_one() {
     assert_eq!(ran.code, Some(0), "{ran:?}");
     assert_eq!(table(&all, "csv"), table(&WORLD.out, "csv"));
     let again = merge(&all);
-    assert!(again.code == Some(2) && again.stderr.contains("is there already"), "{again:?}");
+    assert!(again.code == Some(2) && again.stderr.contains("already exists"), "{again:?}");
 
     let results = fs::read_to_string(two.join("results.jsonl")).unwrap();
     fs::write(two.join("results.jsonl"), results.replace("seed-1", "seed-0").replace("\"seed\":1", "\"seed\":0"))

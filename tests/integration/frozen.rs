@@ -1,5 +1,5 @@
-//! What a program of November 2026 left (`tests/fixtures/frozen`): results, finished trials and a
-//! bundle. This one still reads them, and knows the trials for its own.
+//! Files that a program of November 2026 wrote (`tests/fixtures/frozen`): results, finished trials
+//! and a bundle. The current program still reads them, and accepts the trials as its own.
 
 use crate::program::{Ran, argument, folder, gauntlet, scores};
 use gauntlet::Trial;
@@ -12,7 +12,7 @@ fn frozen(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/frozen").join(path)
 }
 
-/// The trials that lie there.
+/// The trials in the folder.
 const TRIALS: [&str; 4] = ["clean/clip", "clean/roclip", "poisoned/clip", "poisoned/roclip"];
 
 fn succeeded(ran: Ran) -> String {
@@ -52,7 +52,7 @@ fn tables_and_reports_are_made_of_old_results() {
     let page = out.join("report.html");
     succeeded(gauntlet(&["report", argument(&out), "--html", argument(&page)]));
     assert!(fs::read_to_string(page).unwrap().contains("roclip"));
-    assert!(scores(&out.join("results.jsonl")).iter().all(|line| line.build.is_unknown()), "nobody told it");
+    assert!(scores(&out.join("results.jsonl")).iter().all(|line| line.build.is_unknown()), "no build is recorded");
 }
 
 /// Lines as they were before scores had roles, which a reader adds.
@@ -72,7 +72,7 @@ fn an_old_run_goes_on_and_trains_no_finished_trial_again() {
     let (before, results) = (files(), lines());
     let suite = frozen("suite.toml");
     let ran = gauntlet(&["run", argument(&suite), "--out", argument(&out)]);
-    assert!(!ran.stderr.contains("finished") && !ran.stderr.contains("goes on"), "{}", ran.stderr);
+    assert!(!ran.stderr.contains("finished") && !ran.stderr.contains("continues in"), "{}", ran.stderr);
     succeeded(ran);
     assert_eq!(files(), before);
     assert_eq!(lines(), results);
@@ -99,7 +99,7 @@ fn an_old_trial_is_replayed_and_says_which_build_did_it() {
     let replay = ["trial", argument(&old), "--out", argument(&out)];
     let printed = succeeded(gauntlet(&replay));
     let identity = |line: &ScoreLine| {
-        // Another machine's arithmetic may move pixels, which the second half is of.
+        // Another machine's rounding may change pixels, which the second half of the digest covers.
         let edits = line.poison_digest.split('-').next().unwrap().to_string();
         (line.trial.clone(), line.attack.clone(), line.score.clone(), line.n, line.chance.to_string(), edits)
     };

@@ -1,4 +1,4 @@
-//! `compare`, `check` and `plan` as people call them, on runs of a small suite.
+//! `compare`, `check` and `plan` on runs of a small suite.
 
 use crate::program::{argument, folder, gauntlet, world_suite};
 use serde_json::Value;
@@ -46,7 +46,7 @@ fn a_run_is_recorded_once_it_is_whole_and_checked_against_itself() {
     let xml = fs::read_to_string(&junit).unwrap();
     assert!(xml.contains("failures=\"0\"") && xml.contains("poisoned clip badnet asr"), "{xml}");
 
-    // Every accuracy of one row falls to nothing.
+    // Every accuracy of one row drops to zero.
     let results = out.join("results.jsonl");
     let lines = fs::read_to_string(&results).unwrap();
     let broken = lines.lines().map(|line| {
@@ -75,7 +75,7 @@ fn rows_and_models_are_compared_and_what_they_differ_in_is_said() {
     let ran = gauntlet(&["compare", argument(&out), "--models", "poisoned/clip/seed-0", "poisoned/clip/seed-1"]);
     assert!(ran.code == Some(2) && ran.stderr.contains("measured on other cases"), "{ran:?}");
     let ran = gauntlet(&["compare", argument(out.parent().unwrap())]);
-    assert!(ran.code == Some(2) && ran.stderr.contains("holds no suite.json"), "{ran:?}");
+    assert!(ran.code == Some(2) && ran.stderr.contains("contains no suite.json"), "{ran:?}");
 }
 
 #[test]

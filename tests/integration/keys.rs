@@ -1,6 +1,8 @@
-//! What is stored is found by what it was made from, and results say which build made them.
+//! Stored files are found by the inputs that they were made from, and results state the build that
+//! made them.
 
-// The build script's own: whether it was run for the sources as they are now is what these tests ask.
+// The build script's own: whether it was run for the sources as they are now is what these tests
+// ask.
 #[allow(dead_code, reason = "a script has a `main`")]
 #[path = "../../build.rs"]
 mod script;
@@ -42,7 +44,8 @@ fn results_name_the_sources_and_the_commit_that_are_there_now() {
     assert_eq!(told["dirty"], costs[0].dirty);
 }
 
-/// Of one hash: a changed byte, a new file, a file of another name. Not of it: what editors leave, times.
+/// Part of one hash: a changed byte, a new file, a file with another name. Not part of it: editors'
+/// files, times.
 #[test]
 fn the_hash_of_sources_is_one_of_names_and_contents() {
     use script::sources::hash;
@@ -73,7 +76,8 @@ fn the_hash_of_sources_is_one_of_names_and_contents() {
     assert_ne!(now(), first);
 }
 
-/// Two splits of one size shared their poison once: it was keyed by how many rows are held out.
+/// Regression: two splits of one size shared their poison, which was keyed by the number of
+/// held-out rows.
 #[test]
 fn two_splits_of_one_size_do_not_share_their_poison() {
     gauntlet_attacks::link();

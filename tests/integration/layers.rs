@@ -1,5 +1,5 @@
-//! Arrows point one way: within a crate the order of the modules in lib.rs is the order of
-//! dependence, and no `use` points down. Between crates the compiler keeps it.
+//! Dependencies have one direction: within a crate the order of the modules in lib.rs is the order
+//! of dependence, and no `use` refers to a later module. Between crates the compiler enforces it.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -70,13 +70,13 @@ impl Order {
         self.modules.iter().position(|known| known == module)
     }
 
-    /// None for what comes from another crate.
+    /// `None` for a name from another crate.
     fn place_of(&self, path: &[String]) -> Option<usize> {
         self.place(&path[0]).or_else(|| self.place(self.exported.get(&path[0])?))
     }
 }
 
-/// Everything of its own crate that a file names, from the crate's root on.
+/// Every name of its own crate that a file uses, as a path from the crate's root.
 fn paths(text: &str, own: &[&str]) -> Vec<Vec<String>> {
     let code: String = text.lines().map(|line| line.split("//").next().unwrap().to_string() + "\n").collect();
     let used = statements(&code, "use ").into_iter().flat_map(|statement| expand(&statement));
@@ -85,8 +85,8 @@ fn paths(text: &str, own: &[&str]) -> Vec<Vec<String>> {
     used.chain(inline).filter_map(|path| from_root(&path, own)).collect()
 }
 
-/// Whether a path that begins here is named where it is used: neither in a `use` nor in a macro
-/// that is expanded elsewhere.
+/// Whether a path that begins here is used at this place: not in a `use`, and not in a macro that
+/// is expanded elsewhere.
 fn is_inline(before: &str) -> bool {
     !before.ends_with('$') && !before.rsplit([';', '}', '{', '\n']).next().unwrap().contains("use ")
 }
@@ -99,7 +99,8 @@ fn path_at(text: &str) -> String {
         .to_string()
 }
 
-/// `super::` and `crate::` resolved; none for a path into another crate, or one that stays within its own module.
+/// `super::` and `crate::` resolved; `None` for a path into another crate, or one that stays within
+/// its own module.
 fn from_root(path: &str, own: &[&str]) -> Option<Vec<String>> {
     let parts: Vec<String> = path.split("::").map(|part| part.split(' ').next().unwrap().to_string()).collect();
     let ups = parts.iter().take_while(|part| *part == "super").count();
@@ -111,7 +112,7 @@ fn from_root(path: &str, own: &[&str]) -> Option<Vec<String>> {
     (!rest.is_empty() && rest[0] != "self" && rest[0] != "*").then(|| rest.to_vec())
 }
 
-/// What follows `keyword` up to the semicolon, wherever a line starts with it.
+/// The text after `keyword` up to the semicolon, wherever a line starts with it.
 fn statements(text: &str, keyword: &str) -> Vec<String> {
     let mut found = Vec::new();
     for (at, _) in text.match_indices(keyword) {
@@ -143,12 +144,12 @@ fn expand(path: &str) -> Vec<String> {
     all
 }
 
-/// A file up to its tests, which may use what they like.
+/// A file without its tests, which may use anything.
 fn without_tests(text: &str) -> String {
     text.split("\nmod tests {").next().unwrap().to_string()
 }
 
-/// The files of a folder and of those in it, but for those that only tests are made of.
+/// The files of a folder and its subfolders, except those that belong only to tests.
 fn rust_files(folder: &Path) -> Vec<PathBuf> {
     let parent = fs::read_to_string(folder.with_extension("rs")).or_else(|_| fs::read_to_string(folder.join("lib.rs")));
     let parent = parent.unwrap();

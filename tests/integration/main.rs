@@ -1,7 +1,7 @@
-//! Everything that must hold from outside: the program run as a person runs it, and every registered plugin.
+//! Tests from outside: the program as a user runs it, and every registered plugin.
 //!
-//! Each file is one subject. `program.rs` runs the program and writes the small suites that the
-//! others run; read it first.
+//! Each file has one subject. `program.rs` runs the program and writes the small suites for the
+//! other files; read it first.
 
 #![allow(clippy::unwrap_used)]
 

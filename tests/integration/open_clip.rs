@@ -1,6 +1,6 @@
-//! open_clip loads the folder of a trial in one line, and computes from it what gauntlet computes. Runs where Python
-//! has open_clip: name that Python in
-//! `GAUNTLET_PYTHON`, or have it first in the path; elsewhere it says that it was skipped.
+//! open_clip loads the folder of a trial in one line, and computes the same values as gauntlet. The
+//! test needs a Python with open_clip: set `GAUNTLET_PYTHON` to it, or have it first in the path;
+//! otherwise the test prints that it was skipped.
 
 use crate::program::{argument, end, folder, start, trial, world_suite};
 use gauntlet::data::files::{read_safetensors, write_safetensors};
@@ -96,7 +96,7 @@ fn open_clip_loads_the_folder_of_a_trial_and_computes_the_same() {
     println!("open_clip loaded {} and computed the same", out.display());
 }
 
-/// Steps of the training that left its metrics in `folder`.
+/// Steps of the training whose metrics are in `folder`.
 fn metrics_steps(folder: &Path) -> i64 {
     let lines = fs::read_to_string(folder.join("metrics.jsonl")).unwrap();
     let last: serde_json::Value = serde_json::from_str(lines.lines().last().unwrap()).unwrap();

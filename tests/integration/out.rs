@@ -1,4 +1,5 @@
-//! What a folder of results is safe from: another suite, a suite that has lost a part, and two runs at a time.
+//! Protection of a folder of results: from another suite, a suite that has lost a part, and two
+//! runs at a time.
 
 use crate::program::{Ran, argument, end, folder, gauntlet, scores, signal, start, trial, wait_until, world_suite};
 use std::collections::BTreeSet;
@@ -39,7 +40,7 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
-/// What a refused run must leave alone.
+/// Files that a rejected run must not change.
 fn written(out: &Path) -> [Vec<u8>; 2] {
     ["suite.json", "results.jsonl"].map(|file| fs::read(out.join(file)).unwrap())
 }
@@ -63,15 +64,15 @@ fn a_suite_that_would_lose_what_lies_there_is_refused_and_nothing_is_changed() {
         (
             "name=other",
             &[
-                "kept: holds suite `small` (seeds 0, 1; arenas clean, poisoned; defenses clip)",
+                "kept: contains suite `small` (seeds 0, 1; arenas clean, poisoned; defenses clip)",
                 "and this is suite `other`",
             ],
         ),
         (
             "seeds=[0]",
-            &["holds results of clean/clip/seed-1, poisoned/clip/seed-1", "it ran there with seeds 0, 1;", "--only"],
+            &["contains results of clean/clip/seed-1, poisoned/clip/seed-1", "it ran there with seeds 0, 1;", "--only"],
         ),
-        ("arenas={ other = ['badnet'] }", &["holds results of poisoned/clip/seed-0, poisoned/clip/seed-1"]),
+        ("arenas={ other = ['badnet'] }", &["contains results of poisoned/clip/seed-0, poisoned/clip/seed-1"]),
         ("recipe.epochs=2", &["trial.json: holds another trial"]),
     ];
     for (setting, parts) in cases {
@@ -81,10 +82,10 @@ fn a_suite_that_would_lose_what_lies_there_is_refused_and_nothing_is_changed() {
             assert!(written(&out) == before, "{setting} {dry:?}");
         }
     }
-    // Its trials alone tell, too: somebody may have deleted what else lay there.
+    // The trials alone suffice: other files may have been deleted.
     for gone in ["results.jsonl", "suite.json"] {
         fs::remove_file(out.join(gone)).unwrap();
-        refused(&run(suite, &out, &["--set", "seeds=[0]", "--dry-run"]), &["holds results of clean/clip/seed-1"]);
+        refused(&run(suite, &out, &["--set", "seeds=[0]", "--dry-run"]), &["contains results of clean/clip/seed-1"]);
     }
 }
 
@@ -94,7 +95,8 @@ fn a_suite_goes_on_with_more_seeds_and_says_so() {
     let ran = run(&RUN.0, &out, &["--set", "seeds=[0, 1, 2]", "--only", "clean/clip/seed-2"]);
     assert_eq!(ran.code, Some(0), "{}", ran.stderr);
     assert!(
-        ran.stderr.contains("note: suite `small` goes on in ") && ran.stderr.contains("`seeds` is [0,1,2], was [0,1]"),
+        ran.stderr.contains("note: suite `small` continues in ")
+            && ran.stderr.contains("`seeds` is [0,1,2], was [0,1]"),
         "{ran:?}"
     );
     let more = trials(&RUN.1).into_iter().chain(["clean/clip/seed-2".into()]).collect();
@@ -103,18 +105,22 @@ fn a_suite_goes_on_with_more_seeds_and_says_so() {
     assert!(same.code == Some(0) && !same.stderr.contains("note"), "{same:?}");
 }
 
-/// Whoever deletes the folders of trials, for room, keeps the results of those that are not run again.
+/// If folders of trials are deleted to free space, the results of trials that do not run again are
+/// kept.
 #[test]
 fn results_stay_when_their_trials_folders_are_gone() {
     let out = copied("gone");
     fs::remove_dir_all(out.join("trials")).unwrap();
     let ran = run(&RUN.0, &out, &["--only", "clean/clip/seed-1"]);
     assert_eq!(ran.code, Some(0), "{}", ran.stderr);
-    assert!(ran.stderr.contains("note: ") && ran.stderr.contains("their folders under `trials` are gone"), "{ran:?}");
+    assert!(
+        ran.stderr.contains("note: ") && ran.stderr.contains("their folders under `trials` are missing"),
+        "{ran:?}"
+    );
     assert_eq!(scores(&out.join("results.jsonl")), scores(&RUN.1.join("results.jsonl")));
 }
 
-/// Starts a run that goes on for a while, and waits until it trains.
+/// Starts a run that takes a while, and waits until it trains.
 fn busy(suite: &Path, out: &Path) -> Child {
     let more = ["--set", "recipe.epochs=400", "--only", "clean/clip/seed-0"];
     let child = start(&[&["run", argument(suite), "--out", argument(out)], &more[..]].concat());
@@ -129,7 +135,7 @@ fn a_second_run_at_the_same_time_is_refused_and_a_killed_one_leaves_no_lock() {
     let more = ["--set", "recipe.epochs=400", "--only", "clean/clip/seed-0"];
     let who = format!("twice: process {} on ", first.id());
     refused(&run(suite, &out, &more), &["error: --out: ", &who, " has worked in it for ", "choose another folder"]);
-    // Nor does another take a trial of it.
+    // Another process cannot run one of its trials either.
     let trial = out.join("trials/clean/clip/seed-0/trial.json");
     let one = ["trial", argument(&trial), "--out", argument(trial.parent().unwrap())];
     refused(&gauntlet(&one), &["seed-0: process ", "has worked in it for "]);
@@ -138,7 +144,7 @@ fn a_second_run_at_the_same_time_is_refused_and_a_killed_one_leaves_no_lock() {
 
     first.kill().unwrap();
     first.wait().unwrap();
-    // Its trial stops by itself, with a checkpoint, for which the next one's waits.
+    // Its trial stops by itself, with a checkpoint, and the next run's trial waits for it.
     let second = start(&[&["run", argument(suite), "--out", argument(&out)], &more[..]].concat());
     let log = out.join("trials/clean/clip/seed-0/stderr.log");
     std::thread::sleep(std::time::Duration::from_secs(2));

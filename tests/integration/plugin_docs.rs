@@ -1,13 +1,13 @@
-//! What `docs/plugin.md` tells an author of plugins to type, typed in an empty folder outside the
-//! repository; and the crates that `gauntlet new` writes.
+//! The commands of `docs/plugin.md`, run in an empty folder outside the repository; and the crates
+//! that `gauntlet new` writes.
 
 use crate::program::{Ran, argument, gauntlet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-/// What the program asks of crates that a plugin stands on as well. With it, cargo finds these
-/// built, as they are for the program.
+/// Features that the program requires of crates that a plugin also depends on. With them, cargo
+/// reuses the program's builds of these crates.
 const SHARED: &str = "
 [dependencies.zip]
 version = \"9\"
@@ -31,15 +31,15 @@ fn commands() -> Vec<String> {
     blocks.flat_map(|block| block.lines().map(str::to_string).collect::<Vec<_>>()).collect()
 }
 
-/// A string of the repository's own `.cargo/config.toml`: flags alike, so that what was built with
-/// them need not be built again.
+/// A string of the repository's own `.cargo/config.toml`: with equal flags, cargo need not build
+/// dependencies again.
 fn rustflags() -> String {
     let config: toml::Table = fs::read_to_string(root().join(".cargo/config.toml")).unwrap().parse().unwrap();
     config["target"]["x86_64-unknown-linux-gnu"]["rustflags"][0].as_str().unwrap().to_string()
 }
 
-/// A line of the document, in a shell. The crate is built among the repository's own files, where
-/// its dependencies are already.
+/// Runs a line of the document in a shell. The crate is built in the repository's target folder,
+/// which already has its dependencies.
 fn shell(folder: &Path, line: &str) -> Ran {
     let target = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).parent().unwrap().to_path_buf();
     let bin = Path::new(env!("CARGO_BIN_EXE_gauntlet")).parent().unwrap();
@@ -47,7 +47,7 @@ fn shell(folder: &Path, line: &str) -> Ran {
     let mut shell = Command::new("sh");
     shell.args(["-e", "-c", line]).current_dir(folder).env("PATH", path).env("OMP_WAIT_POLICY", "passive");
     shell.env("CARGO_TARGET_DIR", target).env("RUSTFLAGS", rustflags());
-    // cargo tells its tests about their own package.
+    // cargo sets variables about the package of its tests.
     std::env::vars_os().map(|(key, _)| key).filter(|key| key.to_string_lossy().starts_with("CARGO_PKG_")).for_each(
         |key| {
             shell.env_remove(key);
@@ -90,8 +90,8 @@ fn what_the_page_says_is_so() {
     assert!(schema.contains("Width of the frame in pixels.") && schema.contains("\"mine/frame\""));
 }
 
-/// Everything in the crates is checked where it comes from, `examples/`; here, that they are whole
-/// and under their own name.
+/// The content of the crates is tested in `examples/`; this test checks that they are complete and
+/// have their own name.
 #[test]
 fn every_role_has_a_crate_to_start_from() {
     let home = tempfile::tempdir().unwrap();
@@ -112,7 +112,7 @@ fn every_role_has_a_crate_to_start_from() {
         let all = ["src/lib.rs", "src/tests.rs", "suite.toml", "README.md", "Cargo.toml"].map(read).concat();
         assert!(!all.contains("gauntlet-example") && !all.contains("gauntlet_example"));
         let ran = gauntlet(&["new", role, &name, "--path", argument(home.path())]);
-        assert!(ran.code == Some(2) && ran.stderr.contains("is there already"), "{}", ran.stderr);
+        assert!(ran.code == Some(2) && ran.stderr.contains("already exists"), "{}", ran.stderr);
     }
     for (name, why) in
         [("My_Plugin", "kebab-case"), ("a--b", "kebab-case"), ("gauntlet-mine", "is taken"), ("core", "is taken")]

@@ -1,7 +1,8 @@
-//! Plugins of others, loaded at run time: a suite with one from end to end, libraries that do not
-//! fit, and plugins that misbehave.
+//! Plugins of other authors, loaded at run time: a suite with one from end to end, libraries that
+//! do not fit, and plugins that misbehave.
 //!
-//! `examples/plugin` and `tests/plugins/broken` are the libraries; cargo builds them as dependencies of these tests.
+//! `examples/plugin` and `tests/plugins/broken` are the libraries; cargo builds them as
+//! dependencies of these tests.
 
 use crate::program::{Ran, argument, folder, gauntlet, scores, world_suite};
 use gauntlet::Trial;
@@ -26,14 +27,14 @@ fn changed(home: &Path, name: &str, change: impl FnOnce(&mut Vec<u8>)) -> PathBu
     path
 }
 
-/// Where some bytes lie in others, for the one time.
+/// Position of some bytes in others, where they must occur once.
 fn place(content: &[u8], bytes: &[u8]) -> usize {
     let places: Vec<usize> = (0..content.len() - bytes.len()).filter(|&at| content[at..].starts_with(bytes)).collect();
     assert_eq!(places.len(), 1, "{:?}", String::from_utf8_lossy(bytes));
     places[0]
 }
 
-/// Fails unless the program ends with exit code 2 and one line of error that has all `parts` in it.
+/// Asserts that the program ends with exit code 2 and one line of error that contains all `parts`.
 fn refused(ran: &Ran, parts: &[&str]) {
     assert_eq!(ran.code, Some(2), "{}{}", ran.stdout, ran.stderr);
     let error = ran.stderr.lines().last().unwrap_or_default();
@@ -45,7 +46,7 @@ fn refused(ran: &Ran, parts: &[&str]) {
 
 const FRAME: &str = "attacks.frame={ plugin = 'gauntlet-example/frame', poison = { rate = 0.1 } }";
 
-/// A suite with the example's attack, and the folder in which its two trials were run.
+/// A suite with the example's attack, and the folder of a run of its two trials.
 static FRAMED: LazyLock<Framed> = LazyLock::new(|| {
     let home = folder("plugins");
     let framed = Framed { suite: world_suite(&home, 1, "[0]", "clip = {}"), out: home.join("out"), home };
@@ -110,7 +111,7 @@ fn a_trial_says_which_library_it_used_and_runs_again_with_that_one_only() {
     refused(&other, &["libgauntlet_example.so", "another content", &origin.blake3[..16], "give that one: --plugin"]);
 }
 
-/// The example's library as another build would leave it: the same plugins, other bytes.
+/// The example's library as from another build: the same plugins, other bytes.
 fn rebuilt(name: &str) -> PathBuf {
     changed(&folder(&format!("plugins-{name}")), "libgauntlet_example.so", |content| content.push(0))
 }
@@ -134,8 +135,8 @@ fn a_library_that_was_built_anew_poisons_anew() {
     );
 }
 
-/// A library has a copy of core of its own, which once knew nothing of the library: what it had
-/// made ready was found again by another build of it.
+/// Regression: a library has its own copy of core, which knew nothing of the library, so another
+/// build found data that this one had prepared.
 #[test]
 fn what_a_library_makes_ready_is_its_own() {
     let home = folder("plugins-ready");
@@ -261,7 +262,8 @@ fn what_is_no_library_of_plugins_is_refused() {
     let cut = changed(&home, "libcut.so", |content| content.truncate(content.len() / 2));
     check(&cut, &["it is cut short", "copy or build it again"]);
     let symbol = changed(&home, "libsymbol.so", |content| {
-        // Among the symbols for the loader, and among those for a debugger where the library is not stripped.
+        // In the symbols for the loader and, if the library is not stripped, in those for a
+        // debugger.
         let symbol = b"\0gauntlet_plugins_gauntlet_example\0";
         let places: Vec<usize> = (0..content.len()).filter(|&at| content[at..].starts_with(symbol)).collect();
         places.into_iter().for_each(|at| content[at + 1] = b'x');
@@ -298,7 +300,7 @@ fn a_plugin_without_a_default_is_told_when_it_is_loaded() {
     refused(&said, &["libgauntlet_broken.so", "plugin `", "`default` panicked: no default today"]);
 }
 
-/// Runs one trial of a suite with a broken plugin; gives what it said last.
+/// Runs one trial of a suite with a broken plugin; returns its last lines.
 fn broken(name: &str, settings: &[&str], evaluators: &str) -> Ran {
     let home = folder(&format!("plugins-broken-{name}"));
     let suite = world_suite(&home, 1, "[0]", "clip = {}");
@@ -309,7 +311,7 @@ fn broken(name: &str, settings: &[&str], evaluators: &str) -> Ran {
     gauntlet(&arguments)
 }
 
-/// Fails unless one trial failed, and every other was finished, with all `parts` in what is said of it.
+/// Asserts that one trial failed, with all `parts` in its message, and that all others finished.
 fn costs_one_trial(ran: &Ran, parts: &[&str]) {
     assert_eq!(ran.code, Some(1), "{}{}", ran.stdout, ran.stderr);
     assert_eq!(ran.stderr.matches("failed: ").count(), 2, "when it fails, and at the end: {}", ran.stderr);
@@ -411,8 +413,8 @@ fn the_program_leaves_the_allocator_alone() {
     }
 }
 
-/// A trigger within another attack is a plugin, too: whoever runs the trial again needs the same
-/// library, under the name it was given by.
+/// A trigger within another attack is a plugin, too: running the trial again needs the same library
+/// under the same path.
 #[test]
 fn a_library_that_only_a_trigger_within_another_attack_is_of_is_written_down_under_the_name_of_its_link() {
     let home = folder("plugins-nested");

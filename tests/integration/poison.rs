@@ -1,5 +1,5 @@
-//! Poison as files: bundles are trained on as what they were made from is, and whatever is not that
-//! is refused; exports read back bit for bit.
+//! Poison as files: training on a bundle equals training on the poison that it was made from, and
+//! bundles that differ are rejected; exports read back bit for bit.
 
 use crate::program::{argument, folder, gauntlet, scores, trial, world_suite};
 use gauntlet::attack::PrepareContext;
@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 use tch::{Device, Tensor};
 
-/// A suite of one arena and two seeds, and the bundle that was made of it.
+/// A suite of one arena and two seeds, and its bundle.
 static MADE: LazyLock<Made> = LazyLock::new(|| {
     let home = folder("poison");
     let suite = world_suite(&home, 1, "[0, 1]", "clip = {}");
@@ -44,7 +44,7 @@ impl Made {
         trial(&self.suite, settings, &format!("poisoned/clip/seed-{seed}")).arena
     }
 
-    /// The poison of seed 0 made again, and changed.
+    /// The poison of seed 0, made again and changed.
     fn write_changed(&self, name: &str, change: impl Fn(&mut Vec<Poisoned>, &Tensor)) -> PathBuf {
         let (arena, mut ground) = (self.arena(&[], 0), prepare(&self.arena(&[], 0), None).unwrap());
         let Poison { mut edits, pixels, .. } = ground.poison;
@@ -96,7 +96,7 @@ fn a_suite_trains_on_its_bundle_to_the_same_bits() {
 
     let again = ["poison", "make", argument(&MADE.suite), "--out", argument(&MADE.bundle)];
     let ran = gauntlet(&again);
-    assert_eq!((ran.code, ran.stdout.matches("was there already, the same").count()), (Some(0), 2), "{ran:?}");
+    assert_eq!((ran.code, ran.stdout.matches("(unchanged)").count()), (Some(0), 2), "{ran:?}");
     let ran = gauntlet(&[&again[..], &["--set", "attacks.badnet.size=5"]].concat());
     assert!(ran.code == Some(2) && ran.stderr.contains("seed-0: holds other poison"), "{ran:?}");
 }
@@ -111,7 +111,7 @@ fn an_arena_or_seed_that_a_bundle_lacks_is_told_before_anything_is_trained() {
     }
 }
 
-/// The training images lie in the bundle; those of the test are stamped where it is used.
+/// The training images are in the bundle; the test images are stamped when they are used.
 #[test]
 fn a_bundle_is_refused_where_its_trigger_stamps_otherwise() {
     let home = folder("poison-trigger");
@@ -130,7 +130,7 @@ fn a_bundle_is_refused_where_its_trigger_stamps_otherwise() {
     let run = || gauntlet(&[&run[..], &settings].concat());
     paint(20);
     let ran = run();
-    assert!(ran.code != Some(0) && ran.stderr.contains("`own` stamps differently here"), "{ran:?}");
+    assert!(ran.code != Some(0) && ran.stderr.contains("`own` stamps otherwise here"), "{ran:?}");
     paint(250);
     let ran = run();
     assert_eq!(ran.code, Some(0), "{ran:?}");
@@ -163,7 +163,7 @@ fn files_that_were_changed_are_refused_by_name() {
         (
             "pixel",
             damaged("pixel", |place| copy(&pixel, place, "pictures.tar")),
-            "pictures.tar or poison.json was changed",
+            "images.tar or poison.json was changed",
         ),
         ("caption", damaged("caption", |place| copy(&caption, place, "edits.jsonl")), "000003.txt is not the caption"),
         (
@@ -176,7 +176,7 @@ fn files_that_were_changed_are_refused_by_name() {
         (
             "missing edit",
             damaged("missing", |place| rewrite(place.join("edits.jsonl"), |text| lines(text, |line| line != 28))),
-            "it holds 28 edits, but poison.json says 29",
+            "it holds 28 edits, and poison.json says 29",
         ),
         (
             "held-out row",
@@ -186,7 +186,7 @@ fn files_that_were_changed_are_refused_by_name() {
         (
             "name of an attack",
             damaged("label", |place| rewrite(place.join("poison.json"), |text| text.replace("badnet", "../bad"))),
-            "`../bad` is not a valid name",
+            "`../bad` is no name",
         ),
         (
             "cut shard",
@@ -194,7 +194,7 @@ fn files_that_were_changed_are_refused_by_name() {
                 let shard = fs::read(place.join("pictures.tar")).unwrap();
                 fs::write(place.join("pictures.tar"), &shard[..shard.len() / 2 / 512 * 512]).unwrap();
             }),
-            "pictures.tar: ",
+            "images.tar: ",
         ),
         (
             "link",
@@ -202,7 +202,7 @@ fn files_that_were_changed_are_refused_by_name() {
                 fs::remove_file(place.join("edits.jsonl")).unwrap();
                 std::os::unix::fs::symlink(MADE.seed(0).join("edits.jsonl"), place.join("edits.jsonl")).unwrap();
             }),
-            "edits.jsonl: it is a link or a folder, not a file",
+            "edits.jsonl: it is not a file, but a link",
         ),
     ];
     for (what, place, expected) in cases {
@@ -216,12 +216,12 @@ fn files_that_were_changed_are_refused_by_name() {
 #[test]
 fn poison_of_something_else_is_refused_and_the_difference_named() {
     for (settings, seed, expected) in [
-        (&[][..], 1, "poison.json: is poison of seed 0, not 1"),
+        (&[][..], 1, "poison.json: is poison of seed 0, and 1 is asked for"),
         (&["data.seed=5"], 0, "poison.json: is poison of other data"),
         (&["data.pairs=310"], 0, "poison.json: is poison of other data"),
         (&["heldout=0.2"], 0, "heldout.json: other rows are held out here"),
-        (&["attacks.badnet.size=7"], 0, "attack `badnet` had the key `size` = 6, but has 7 in the suite"),
-        (&["arenas.poisoned=['badnet']"], 0, "poison of the attacks targeted + badnet, but the arena has badnet"),
+        (&["attacks.badnet.size=7"], 0, "attack `badnet` had the key `size` = 6, and has 7 in the suite"),
+        (&["arenas.poisoned=['badnet']"], 0, "poison of the attacks targeted + badnet, and the arena has badnet"),
     ] {
         let wrong = prepare(&MADE.arena(settings, seed), Some(&MADE.seed(0))).err();
         let message = wrong.unwrap_or_else(|| panic!("{settings:?} is taken")).chain();
@@ -253,9 +253,9 @@ fn verify_tells_same_from_other_poison_from_damage() {
     let nothing = folder("poison-nothing");
     let ran = verify(&[&nothing]);
     assert!(ran.code == Some(2) && ran.stderr.contains("holds no poison"), "{ran:?}");
-    // Whole is not the same as what would be made here.
+    // An intact bundle may still differ from the poison that is made here.
     let ran = gauntlet(&["poison", "verify", argument(&pixel), "--files"]);
-    assert!(ran.code == Some(0) && ran.stdout.contains(": whole: digest "), "{ran:?}");
+    assert!(ran.code == Some(0) && ran.stdout.contains(": intact: digest "), "{ran:?}");
 }
 
 #[test]
@@ -272,7 +272,7 @@ fn show_draws_a_row_for_each_edit() {
         (number(16), number(20))
     };
     // Two margins, three images of four times 32 pixels, 44 letters of 16; three lines of title,
-    // then a heading and three rows an attack.
+    // then a heading and three rows per attack.
     let (both, one) = (size(&[], "6 of 29 edits"), size(&["--attack", "badnet"], "3 of 29 edits"));
     assert_eq!(both.0, 48 + 3 * (128 + 24) + 44 * 16 + 48);
     assert_eq!((one.0, one.1), (both.0, 2 * 48 + (36 + 28 + 28) + 112 + 3 * (128 + 24)));
@@ -318,7 +318,7 @@ fn check_pairs(found: &BTreeMap<String, (String, Tensor)>, out: &Path, ground: &
     }
     assert_eq!(edits, 29);
     let places: Vec<usize> = (0..truth.len()).filter(|line| truth[*line]["edit"].is_number()).collect();
-    assert!(places[0] < 60 && places[28] > 200, "poison lies in one place: {places:?}");
+    assert!(places[0] < 60 && places[28] > 200, "poison is in one place: {places:?}");
 }
 
 #[test]
@@ -340,7 +340,7 @@ fn an_export_reads_back_bit_for_bit() {
     let truths = ["shards", "table"].map(|name| fs::read(out(name).join("truth.jsonl")).unwrap());
     assert!(truths[0] == truths[1], "one order, whatever the format");
 
-    // Nothing in a shard tells what is poison: its samples hold what any sample holds.
+    // Nothing in a shard reveals the poison: its samples have the same files as all others.
     let mut archive = tar::Archive::new(fs::File::open(out("shards/train/00000.tar")).unwrap());
     let mut members = BTreeMap::new();
     for member in archive.entries().unwrap().map(Result::unwrap) {
@@ -356,7 +356,7 @@ fn an_export_reads_back_bit_for_bit() {
 
     check_tests(&out("table"), &ground);
     let ran = gauntlet(&["poison", "export", argument(&place), "--format", "csv", "--out", argument(&out("table"))]);
-    assert!(ran.code == Some(2) && ran.stderr.contains("is there already"), "{ran:?}");
+    assert!(ran.code == Some(2) && ran.stderr.contains("already exists"), "{ran:?}");
 }
 
 /// The test images of an export are those that the evaluators use.

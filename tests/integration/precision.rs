@@ -1,5 +1,5 @@
-//! Precision and clipping in a whole trial: they change what is trained, they are recorded, and
-//! what is off changes nothing.
+//! Precision and clipping in a whole trial: they change the training and are recorded; a setting
+//! that is off has no effect.
 
 use crate::program::{argument, folder, gauntlet, scores, trial, world_suite};
 use gauntlet::data::files::read_safetensors;
@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use tch::Tensor;
 
-/// Trains with these settings; the folder it lies in.
+/// Trains with these settings; returns the folder.
 fn train(home: &Path, suite: &Path, name: &str, settings: &[&str]) -> PathBuf {
     let trial = trial(suite, settings, "poisoned/roclip/seed-0");
     let (file, out) = (home.join(format!("{name}.json")), home.join(name));

@@ -1,8 +1,8 @@
-//! Presets, from the suite to the last step: what they resolve to, and the quirks of RoCLIP's
-//! released code that take a training to see.
+//! Presets, from the suite to the last step: their resolved values, and the quirks of RoCLIP's
+//! released code that show only in a training.
 //!
-//! The trainings are of the suite of `program.rs`: 8 steps of 32 rows an epoch. One that stops
-//! after every step is one whose machine asks it to stop before it begins.
+//! The trainings use the suite of `program.rs`: 8 steps of 32 rows per epoch. To stop after every
+//! step, a training is asked to stop before it begins.
 
 use crate::program::{argument, folder, gauntlet, trial, world_suite};
 use gauntlet::corpus::Corpus;
@@ -22,7 +22,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
-/// What `--set` makes of a suite.
+/// A suite with `--set` applied.
 fn read(suite: &Path, settings: &[&str]) -> Result<Suite, String> {
     let settings: Vec<String> = settings.iter().map(|setting| setting.to_string()).collect();
     Suite::read(suite, &settings).and_then(|suite| suite.trials().map(|_| suite)).map_err(|error| error.chain())
@@ -201,7 +201,8 @@ impl Training {
         Training { trial: trial(&suite, settings, "poisoned/defense/seed-0"), home: home.to_path_buf() }
     }
 
-    /// Goes on to the end, or for one step, as if it were interrupted then. Returns whether that was the end.
+    /// Continues to the end, or for one step, as if it were interrupted then. Returns whether it
+    /// reached the end.
     fn go(&self, out: &str, one_step: bool) -> bool {
         let stop = AtomicBool::new(one_step);
         let machine = RunContext { workers: 1, progress: &Silent, stop: &stop };
@@ -216,7 +217,7 @@ impl Training {
         fs::read(self.home.join(out).join("model.safetensors")).unwrap()
     }
 
-    /// The weights of a training that nothing stops.
+    /// The weights of an uninterrupted training.
     fn whole(&self) -> Vec<u8> {
         assert!(self.go("whole", false));
         self.weights("whole")
@@ -267,7 +268,7 @@ fn quirk_the_optimizer_moves_a_text_tower_that_has_no_gradient() {
     }
 }
 
-/// Each knob of the recipe that a preset sets changes what is trained; none is read and forgotten.
+/// Each key of the recipe that a preset sets changes the training; none is ignored.
 #[test]
 fn every_quirk_of_the_recipe_reaches_the_training() {
     let home = tempfile::tempdir().unwrap();

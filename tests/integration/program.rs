@@ -1,4 +1,4 @@
-//! The program as a person runs it, and suites so small that a trial takes a second.
+//! Runs the program, and writes suites so small that a trial takes a second.
 
 use gauntlet::Trial;
 use gauntlet::results::{self, Line, ScoreLine};
@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// What a run of the program left behind.
+/// The result of a run of the program.
 #[derive(Debug)]
 pub struct Ran {
     pub code: Option<i32>,
@@ -29,7 +29,7 @@ pub fn start(arguments: &[&str]) -> Child {
 
 /// Waits for the program to end.
 pub fn end(mut child: Child) -> Ran {
-    // `wait_with_output` would close the standard input, at which a child of a suite stops.
+    // `wait_with_output` would close the standard input, which stops a child of a suite.
     let stdin = child.stdin.take();
     let output = child.wait_with_output().unwrap();
     drop(stdin);
@@ -43,7 +43,7 @@ pub fn signal(child: &Child, name: &str) {
     assert!(sent.success(), "kill -s {name}");
 }
 
-/// Waits until something is so. A minute is forever.
+/// Waits until a condition holds, for at most a minute.
 pub fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
     let began = Instant::now();
     while !holds() {
@@ -52,7 +52,7 @@ pub fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
     }
 }
 
-/// An empty folder that outlives the test and is emptied by the next run.
+/// An empty folder that remains after the test; the next run empties it.
 pub fn folder(name: &str) -> PathBuf {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
     if folder.exists() {
@@ -62,7 +62,7 @@ pub fn folder(name: &str) -> PathBuf {
     folder
 }
 
-/// Writes a suite on 300 pairs of the embedded world: 2 arenas x `defenses`, 8 steps an epoch.
+/// Writes a suite on 300 pairs of the embedded world: 2 arenas x `defenses`, 8 steps per epoch.
 pub fn world_suite(folder: &Path, epochs: u32, seeds: &str, defenses: &str) -> PathBuf {
     let data = "kind = 'world'\npairs = 300\nclasses = 6";
     write_suite(folder, data, 256, epochs, seeds, defenses)
@@ -105,7 +105,7 @@ pub fn write_suite(folder: &Path, data: &str, vocabulary: u32, epochs: u32, seed
     suite
 }
 
-/// One trial of a suite, with `settings` as `--set` takes them.
+/// One trial of a suite, with `settings` applied as by `--set`.
 pub fn trial(suite: &Path, settings: &[&str], name: &str) -> Trial {
     let settings: Vec<String> = settings.iter().map(|setting| setting.to_string()).collect();
     let trials = Suite::read(suite, &settings).unwrap().trials().unwrap();

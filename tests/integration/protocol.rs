@@ -1,11 +1,11 @@
-//! The paper's protocol from captions alone: no label anywhere but in the downstream sets.
+//! The paper's protocol with captions only: no labels except in the downstream sets.
 
 use crate::program::{argument, folder, gauntlet, scores};
 use gauntlet::results::ScoreLine;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Pairs of the world as shards with captions only, and class names beside them.
+/// Pairs of the world as shards with captions only, and a file of class names.
 fn shards(home: &Path, pairs: &str, seed: &str) -> PathBuf {
     let out = home.join(format!("pairs-{seed}"));
     let world = ["--pairs", pairs, "--classes", "6", "--seed", seed, "--per-shard", "100"];
@@ -30,7 +30,7 @@ fn suite(home: &Path, name: &str, data: &str, more: &str) -> PathBuf {
     path
 }
 
-/// The shards as a table of files, captions and nothing else.
+/// The shards as a table of files with captions only.
 fn as_csv(shards: &Path, home: &Path) -> PathBuf {
     let images = home.join("images");
     fs::create_dir_all(&images).unwrap();
@@ -91,7 +91,7 @@ fn three_hundred_pairs_with_captions_only_run_from_a_table_and_from_shards_alike
 fn a_validation_source_is_what_is_held_out_and_what_is_also_trained_on_is_dropped() {
     let home = folder("protocol-validation");
     let (train, validation) = (shards(&home, "300", "0"), shards(&home, "120", "1"));
-    // Twenty of the pairs that are trained on lie in the validation source, too.
+    // Twenty of the training pairs are also in the validation source.
     let part = home.join("both");
     fs::create_dir(&part).unwrap();
     for (from, to) in [(validation.join("00000.tar"), "00000.tar"), (train.join("00000.tar"), "00001.tar")] {
@@ -108,7 +108,7 @@ fn a_validation_source_is_what_is_held_out_and_what_is_also_trained_on_is_droppe
     assert_eq!(ran.code, Some(0), "{}", ran.stderr);
     let heldout = fs::read_to_string(bundle.join("targeted/seed-0/heldout.json")).unwrap();
     let heldout: Vec<u32> = serde_json::from_str(&heldout).unwrap();
-    assert_eq!(heldout, (300..400).collect::<Vec<u32>>(), "100 of the source of its own; 100 more are trained on");
+    assert_eq!(heldout, (300..400).collect::<Vec<u32>>(), "100 of the validation source; 100 more are trained on");
 }
 
 #[test]
@@ -149,7 +149,7 @@ fn weights_that_were_trained_elsewhere_are_a_row_if_they_name_the_same_poison() 
     });
     assert_eq!(run(&["--set", "defenses={ clip = {} }"]).code, Some(0));
     let ours = scores(&out.join("results.jsonl"));
-    // What another program would leave: weights, and the digest of the export that it trained on.
+    // Files of another program: weights, and the digest of the export that it trained on.
     let mine = home.join("mine/targeted/seed-0");
     fs::create_dir_all(&mine).unwrap();
     fs::copy(out.join("trials/targeted/clip/seed-0/model.safetensors"), mine.join("model.safetensors")).unwrap();
@@ -186,10 +186,10 @@ fn rows_of_two_tiers_never_meet_and_a_changed_key_marks_the_tier() {
     let (ran, one) = run("one", &["--tier", "one"]);
     assert!(ran.code == Some(0) && one.starts_with("one ") && ran.stdout.contains(&one), "{ran:?}");
     let (ran, _) = run("one", &["--tier", "two"]);
-    assert!(ran.code == Some(2) && ran.stderr.contains("rows of two never meet"), "{}", ran.stderr);
+    assert!(ran.code == Some(2) && ran.stderr.contains("rows of two tiers are never combined"), "{}", ran.stderr);
     let (_, changed) = run("changed", &["--tier", "one", "--set", "recipe.learning_rate=0.01"]);
     assert!(changed.starts_with("one (modified) "), "{changed}");
-    // More seeds, or another place for the same pairs, are the same tier.
+    // More seeds, or another path of the same pairs, keep the tier.
     let (_, again) = run("again", &["--tier", "one", "--set", "seeds=[0, 1]"]);
     assert_eq!(again, one);
     let (ran, _) = run("none", &["--tier", "onee"]);

@@ -1,6 +1,8 @@
-//! Every command in README.md and in the pages under docs/ is run: those of code blocks, and those within sentences
-//! that name an option, a file or a plugin. What would take long is tried in small, or by `--dry-run`; what needs the
-//! network, or files that are not here, is listed below with its reason. A new command that cannot be run fails here.
+//! Runs every command in README.md and in the pages under docs/: those of code blocks, and those
+//! within sentences that name an option, a file or a plugin. A command that would take long is
+//! replaced by a small one, or by `--dry-run`. A command that needs the network, or files that are
+//! not in the repository, is listed below with its reason. A new command that cannot be run fails
+//! the test.
 
 use crate::program::folder;
 use gauntlet::model::{Clip, ModelConfig};
@@ -12,7 +14,7 @@ use std::process::Command;
 
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 
-/// What is not run, by a part of it, and why.
+/// Commands that are not run, by a part of the command, and the reason.
 const LEFT_OUT: [(&str, &str); 14] = [
     ("report out/own", "needs a run of own.toml"),
     ("own.toml", "needs the reader's own pairs; protocol.rs runs such suites"),
@@ -30,14 +32,15 @@ const LEFT_OUT: [(&str, &str); 14] = [
     ("python ", "`make bench-check` runs it; here only whether the script exists is checked"),
 ];
 
-/// What is run otherwise than it is written: a part of it, and what takes its place. The first that fits counts.
+/// Commands that are run in another form: a part of the command, and its replacement. The first
+/// match counts.
 const SMALLER: [(&str, &str, &str); 16] = [
     (
         "poison export mine.toml",
         "--format webdataset --out exported",
         "--set data.pairs=300 --set attacks.targeted.targets=8 --format webdataset --out exported-mine",
     ),
-    // Where these runs would go, others lie here.
+    // These runs would write to folders that other results occupy.
     ("run mine.toml --out out/mine", "out/mine", "out/new"),
     ("run suites/smoke.toml", "--out out/", "--out out/smoke-"),
     (
@@ -46,7 +49,7 @@ const SMALLER: [(&str, &str, &str); 16] = [
         "mine.toml --set data.pairs=300 --set recipe.batch=32 --set recipe.warmup_steps=4 --steps 1",
     ),
     ("poison make mine.toml", "--out bundle", "--out bundle-mine"),
-    // A record needs five seeds, which README's own suite does not have here.
+    // A record needs five seeds, but README's own suite has fewer in this test.
     ("check out/mine --against", "out/mine", "out/recorded"),
     ("merge out/one out/two", "--out out/mine", "--out out/merged"),
     (
@@ -54,7 +57,7 @@ const SMALLER: [(&str, &str, &str); 16] = [
         "--seed 10",
         "--seed 10 --set model=small --set data.pairs=300 --set heldout=0.2 --set attacks.targeted.targets=4",
     ),
-    // RN50 and CIFAR-10 are not here: the same of a small model and an excerpt.
+    // RN50 and CIFAR-10 are not in the repository: a small model and an excerpt replace them.
     (
         "eval --weights model.safetensors",
         "--model RN50",
@@ -69,11 +72,11 @@ const SMALLER: [(&str, &str, &str); 16] = [
     ("data show pets", "DIR", "DIR --allow-partial"),
 ];
 
-/// Dry runs that must say what is not here, and nothing else.
+/// Dry runs that must report missing files, and no other error.
 const LACKING: [(&str, &[&str]); 2] =
     [("suites/paper.toml", &["data"]), ("suites/attacks.toml", &["out/surrogate", "out/precomputed"])];
 
-/// Settings with which README's own suite trains in a second a trial.
+/// Settings with which README's own suite trains in a second per trial.
 const SMALL: [&str; 8] = [
     "data.pairs=300",
     "recipe.epochs=3",
@@ -127,8 +130,8 @@ fn every_page_is_in_the_summary_of_the_book() {
     }
 }
 
-/// A folder like the repository, with what the commands need: README's suite, two runs of it, weights, an excerpt of
-/// two sets.
+/// A folder like the repository, with the files that the commands need: README's suite, two runs of
+/// it, weights, an excerpt of two sets.
 fn home() -> PathBuf {
     let home = folder("readme");
     for name in ["suites", "tests", "bench", "core", "docs", "examples"] {
@@ -164,7 +167,7 @@ fn home() -> PathBuf {
     home
 }
 
-/// Runs a command, or what takes its place.
+/// Runs a command, or its replacement.
 fn run(home: &Path, text: &str) -> Result<(), String> {
     let mut text = text.to_string();
     if let Some((_, there, instead)) = SMALLER.iter().find(|(part, ..)| text.contains(part)) {
@@ -214,11 +217,11 @@ fn commands_of(path: &Path) -> Vec<Said> {
     let text = fs::read_to_string(path).unwrap();
     let name = path.strip_prefix(ROOT).unwrap().to_str().unwrap();
     let mut found = Vec::new();
-    // Lines of code blocks; a backslash goes on on the next line, a loop to its end.
+    // Lines of code blocks; a backslash continues on the next line, a loop continues to its end.
     let mut open: Option<Said> = None;
     for (number, line) in text.lines().enumerate() {
         let place = format!("{name}:{}", number + 1);
-        // What stands behind a comment's sign would be added to the comment.
+        // Text after a comment sign would become part of the comment.
         let code = line.strip_prefix("    ").map(|code| code.split(" # ").next().unwrap_or(code).trim_end());
         let starts = ["gauntlet ", "make ", "python ", "cargo ", "bench/", "for ", "cat "];
         match (&mut open, code) {
@@ -254,7 +257,7 @@ fn is_whole(text: &str) -> bool {
     !text.ends_with('\\') && (!text.starts_with("for ") || ends("done"))
 }
 
-/// A word in capitals stands for one of the reader's own, and an option alone is only named.
+/// A word in capitals is a placeholder for the reader, and an option alone is only a mention.
 fn is_fragment(span: &str) -> bool {
     let stands_for = |word: &str| word.len() > 2 && word.chars().all(|c| c.is_ascii_uppercase() || c == '-');
     span.split_whitespace().any(stands_for)

@@ -1,5 +1,5 @@
-//! `gauntlet report`: the page as a browser shows it, and that nothing which files hold gets to be
-//! more than text in it.
+//! `gauntlet report`: the page in a browser, and that the content of files appears only as text in
+//! it.
 
 use crate::program::{argument, folder, gauntlet, scores};
 use crate::suite::WORLD;
@@ -10,10 +10,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// What Chart.js makes of a canvas that it draws on.
+/// Attributes that Chart.js sets on a canvas that it draws on.
 const DRAWN: &str = "style=\"display: block; box-sizing: border-box";
 
-/// A browser; none where a person said that there shall be none.
+/// A browser; `None` if the environment turns it off.
 fn chromium() -> Option<PathBuf> {
     if std::env::var("GAUNTLET_NO_BROWSER").as_deref() == Ok("1") {
         return None;
@@ -29,7 +29,7 @@ fn chromium() -> Option<PathBuf> {
     Some(found.into_iter().find(|program| program.is_file()).expect(hint))
 }
 
-/// The page as the browser has it once its program has run. Whatever it complains of fails the test.
+/// The page in the browser after its script has run. Any message of the browser fails the test.
 fn open(browser: &Path, page: &Path, fragment: &str, more: &[&str]) -> String {
     let profile = tempfile::tempdir().unwrap();
     let mut command = Command::new(browser);
@@ -46,7 +46,7 @@ fn dom(browser: &Path, page: &Path, fragment: &str) -> String {
     open(browser, page, fragment, &["--dump-dom"])
 }
 
-/// What `data-value` of a table's cells says, row by row.
+/// The `data-value` of a table's cells, row by row.
 fn rows(dom: &str, table: &str) -> Vec<Vec<String>> {
     let table = dom.split(&format!("id=\"{table}\"")).nth(1).unwrap_or_else(|| panic!("no table {table} in {dom}"));
     let body = table.split("<tbody>").nth(1).unwrap().split("</tbody>").next().unwrap();
@@ -115,7 +115,7 @@ fn what_files_hold_is_text_and_never_markup() {
     const HOSTILE: &str = "</script><img src=x onerror=alert(1)><!--";
     let out = folder("report-hostile");
     copy(&WORLD.out, &out);
-    // A label, a caption of the poison, and what a trial said.
+    // A label, a caption of the poison, and an error message of a trial.
     for file in ["suite.json", "results.jsonl"] {
         let text = fs::read_to_string(out.join(file)).unwrap();
         fs::write(out.join(file), text.replace("\"roclip\"", &format!("\"{HOSTILE}\""))).unwrap();
@@ -159,7 +159,7 @@ fn a_run_without_its_store_still_has_its_report() {
     assert!(text.contains("There is no gallery: ") && text.contains("id=\"scores-poisoned\""), "{text}");
     assert!(!out.join("store").exists(), "nothing is made there");
     let nothing = gauntlet(&["report", argument(&folder("report-nothing"))]);
-    assert!(nothing.code == Some(2) && nothing.stderr.contains("holds no suite.json"), "{nothing:?}");
+    assert!(nothing.code == Some(2) && nothing.stderr.contains("contains no suite.json"), "{nothing:?}");
 }
 
 #[test]

@@ -1,8 +1,8 @@
-//! Resume is exact: a trial that was stopped, in whatever way and at whatever moment, ends with the
-//! bytes of one that was not.
+//! Resume is exact: a trial that was stopped, in any way and at any moment, ends with the bytes of
+//! an uninterrupted one.
 //!
-//! The trial is RoCLIP's, 8 steps of 32 rows an epoch. Every second epoch matches to a pool of 100
-//! captions, which has therefore wrapped after 4 steps.
+//! The trial is RoCLIP's, with 8 steps of 32 rows per epoch. Every second epoch matches to a pool
+//! of 100 captions, which has therefore wrapped after 4 steps.
 
 use crate::program::{Ran, argument, end, folder, scores, signal, start, trial, wait_until, world_suite};
 use gauntlet::data::files::{read_safetensors, write_safetensors};
@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use std::process::Child;
 use std::sync::LazyLock;
 
-/// The trial, and what it leaves when nothing stops it.
+/// The trial, and its files if it is not interrupted.
 static WHOLE: LazyLock<Whole> = LazyLock::new(|| {
     let home = folder("resume");
     let suite = world_suite(&home, 6, "[0]", "clip = {}\nroclip = { pool = 100, every = 2, first = 2 }");
@@ -36,13 +36,13 @@ struct Whole {
     home: PathBuf,
 }
 
-/// Starts the trial in `folder`, or lets it go on.
+/// Starts the trial in `folder`, or continues it.
 fn go(trial: &Path, folder: &Path, more: &[&str]) -> Child {
     let store = trial.with_file_name("store");
     start(&[&["trial", argument(trial), "--out", argument(folder), "--store", argument(&store)], more].concat())
 }
 
-/// Where the checkpoint in `folder` stands.
+/// The moment of the checkpoint in `folder`.
 fn position(folder: &Path) -> Option<(u32, usize)> {
     let path = folder.join("checkpoint.safetensors");
     let (_, metadata) = path.exists().then(|| read_safetensors(&path).unwrap())?;
@@ -59,7 +59,8 @@ fn wait_for(folder: &Path, child: &mut Child, moment: (u32, usize)) {
 }
 
 impl Whole {
-    /// Weights byte for byte, what was matched in each epoch, how the poison fared, and the scores.
+    /// Weights byte for byte, the matches of each epoch, the trajectory of the poison, and the
+    /// scores.
     fn assert_equal(&self, folder: &Path) {
         let whole = self.home.join("whole");
         for file in ["model.safetensors", "trajectory.jsonl", "matches-002.i64", "matches-004.i64", "matches-006.i64"] {
@@ -96,7 +97,7 @@ fn killed_at_five_moments_and_resumed_it_ends_with_the_same_weights() {
     assert_eq!(metrics(WHOLE.home.join("whole")), metrics(folder), "steps done twice are told once");
 }
 
-/// Matches of the training before were once kept, and counted a second time.
+/// Regression: matches of an earlier training were kept, and counted a second time.
 #[test]
 fn started_over_by_deleting_its_scores_it_forgets_the_training_before() {
     let over = WHOLE.home.join("over");
@@ -104,12 +105,12 @@ fn started_over_by_deleting_its_scores_it_forgets_the_training_before() {
     for file in fs::read_dir(WHOLE.home.join("whole")).unwrap().map(|file| file.unwrap().path()) {
         fs::copy(&file, over.join(file.file_name().unwrap())).unwrap();
     }
-    // It has no checkpoint any more.
+    // It no longer has a checkpoint.
     fs::remove_file(over.join("scores.jsonl")).unwrap();
     WHOLE.finish(&over);
 }
 
-/// A checkpoint is three times as large as the weights, and nothing goes on from it once the scores are there.
+/// A checkpoint is three times as large as the weights, and it is not used once the scores exist.
 #[test]
 fn a_finished_trial_leaves_no_checkpoint_unless_its_recipe_keeps_it() {
     let whole = WHOLE.home.join("whole");
@@ -124,7 +125,7 @@ fn a_finished_trial_leaves_no_checkpoint_unless_its_recipe_keeps_it() {
     assert_eq!(position(&suite.with_file_name("one")), Some((7, 0)));
 }
 
-/// Nobody has a build that trains the same as two did in turn.
+/// No build trains in the same way as two builds in turn.
 #[test]
 fn a_trial_that_goes_on_from_another_builds_checkpoint_says_so() {
     let folder = WHOLE.home.join("builds");
@@ -147,8 +148,8 @@ fn a_trial_that_goes_on_from_another_builds_checkpoint_says_so() {
     assert_eq!([builds(&folder), builds(&WHOLE.home.join("whole"))], [2, 1]);
 }
 
-/// Killed after its scores were written: they are kept, and the checkpoint goes. Killed before: it
-/// goes on from the checkpoint, and trains no step.
+/// If the trial was killed after its scores were written, they are kept, and the checkpoint is
+/// removed. If it was killed before, it continues from the checkpoint, and trains no step.
 #[test]
 fn killed_between_its_scores_and_its_checkpoints_end_it_is_finished_and_before_it_goes_on() {
     let folder = WHOLE.home.join("between");
@@ -174,7 +175,7 @@ fn killed_between_its_scores_and_its_checkpoints_end_it_is_finished_and_before_i
 #[test]
 fn asked_to_stop_it_leaves_a_checkpoint_and_resumes_to_the_same_weights() {
     let folder = WHOLE.home.join("stopped");
-    // By a signal; and as a suite asks its trials, or dies: by the end of standard input.
+    // By a signal; and by the end of standard input, as a suite stops its trials or dies.
     type Way<'a> = (&'a [&'a str], fn(&mut Child), (u32, usize));
     let ways: [Way; 3] = [
         (&[], |child| signal(child, "TERM"), (2, 1)),

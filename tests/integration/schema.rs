@@ -1,9 +1,9 @@
-//! `gauntlet schema`: an editor that knows it takes every suite that ships, and underlines what the
-//! program would refuse.
+//! `gauntlet schema`: an editor with the schema accepts every suite that ships, and marks errors
+//! that the program would reject.
 //!
-//! The few keywords that the schema has are checked right here: a crate that validates would ask
-//! for other features of what tch stands on, and cargo would build everything once for the program
-//! and once more for its tests.
+//! The few keywords of the schema are checked by this file: a validating crate would require other
+//! features of tch's dependencies, and cargo would build everything twice, for the program and for
+//! its tests.
 
 use crate::program::gauntlet;
 use serde_json::{Value, json};
@@ -17,13 +17,13 @@ fn schema() -> Value {
     schema
 }
 
-/// A suite file as a validator sees it.
+/// A suite file as a validator reads it.
 fn read(path: &Path) -> Value {
     let table: toml::Table = std::fs::read_to_string(path).unwrap().parse().unwrap();
     serde_json::to_value(table).unwrap()
 }
 
-/// What a validator of draft 2020-12 has to say against `value`. Panics at a keyword that it does not know.
+/// The errors of a validator of draft 2020-12 for `value`. Panics at an unknown keyword.
 fn complaints(root: &Value, schema: &Value, value: &Value, place: &str) -> Vec<String> {
     let keywords = match schema {
         Value::Bool(true) => return Vec::new(),

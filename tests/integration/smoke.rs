@@ -1,4 +1,5 @@
-//! The main job, small: undefended, the attacks of `suites/smoke.toml` succeed; RoCLIP stops them and still learns.
+//! The main job, small: undefended, the attacks of `suites/smoke.toml` succeed; RoCLIP stops them
+//! and still learns.
 
 use crate::program::{argument, folder, gauntlet, scores};
 use gauntlet::results::ScoreLine;
@@ -26,8 +27,8 @@ fn attacks_succeed_on_clip_and_roclip_stops_them() {
         assert!(!base_rate || *value <= 0.25, "{trial}: a base rate of {value}");
     }
 
-    // The record that ships is of this suite as it is. Whether one seed has moved on this processor
-    // is not this test's business.
+    // The stored record is of this suite without changes. This test does not check whether one seed
+    // has moved on this processor.
     let ran = gauntlet(&["check", argument(&out), "--against", "suites/smoke.baseline.json"]);
     assert!(ran.stdout.contains(" scores "), "{}", ran.stderr);
 }

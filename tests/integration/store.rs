@@ -1,4 +1,4 @@
-//! What `gauntlet store` says of a run's store, and what it removes there.
+//! `gauntlet store`: its list of a run's store, and the entries that it removes.
 
 use crate::program::{Ran, argument, folder, gauntlet, world_suite};
 use gauntlet::data::files::Held;

@@ -1,4 +1,4 @@
-//! Suites through `gauntlet run`: what they leave, that they go on where they stopped, and that one
+//! Suites through `gauntlet run`: their files, that they continue where they stopped, and that one
 //! fault costs one trial.
 
 use crate::program::{
@@ -11,7 +11,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
-/// A suite of 2 arenas x 2 defenses x 2 seeds, and the folder in which it was run once; `report.rs` looks at it, too.
+/// A suite of 2 arenas x 2 defenses x 2 seeds, and the folder of one run; `report.rs` reads it,
+/// too.
 pub static WORLD: LazyLock<World> = LazyLock::new(|| {
     let home = folder("suite");
     let suite = world_suite(&home, 3, "[0, 1]", "clip = {}\nroclip = { pool = 100 }");
@@ -41,7 +42,7 @@ impl World {
     }
 }
 
-/// What a trial measured, in order: `attack/score`, or the score alone.
+/// The scores of a trial, in order: `attack/score`, or the score alone.
 fn measured<'a>(lines: &'a [ScoreLine], trial: &str) -> Vec<String> {
     let of_trial = lines.iter().filter(|line| line.trial == trial);
     let name = |line: &'a ScoreLine| line.attack.iter().chain([&line.score]).cloned().collect::<Vec<_>>().join("/");
@@ -135,7 +136,8 @@ fn a_dry_run_runs_nothing() {
     );
 }
 
-/// Both faults were once met one after the other, the second in each trial alone; a dry run saw neither.
+/// Regression: both faults were reported one after the other, the second in each trial alone; a dry
+/// run found neither.
 #[test]
 fn a_dry_run_tells_everything_that_would_fail() {
     let dry = |settings: &[&str]| {
@@ -218,7 +220,7 @@ fn a_trial_that_fails_is_shown_with_its_reason_and_stops_no_other() {
     let lines = scores(&out.join("results.jsonl"));
     let finished: BTreeSet<&str> = lines.iter().map(|line| line.trial.as_str()).collect();
     assert_eq!(finished, BTreeSet::from(["clean/clip/seed-0", "poisoned/clip/seed-0"]));
-    assert!(ran.stdout.contains("arena poisoned"), "the table shows what there is: {}", ran.stdout);
+    assert!(ran.stdout.contains("arena poisoned"), "the table shows the existing results: {}", ran.stdout);
 }
 
 #[test]
@@ -231,7 +233,8 @@ fn a_loss_that_is_not_finite_stops_the_trial_and_names_step_and_rows() {
     assert_eq!(ran.stderr.matches("world/000").count(), 32, "every row of the batch: {}", ran.stderr);
 }
 
-/// JSON readers that round the last digit would refuse a trial's own `trial.json`, or resume it with other numbers.
+/// JSON readers that round the last digit would reject a trial's own `trial.json`, or resume it
+/// with other numbers.
 #[test]
 fn a_resolved_trial_is_read_back_to_the_last_bit() {
     let mut resolved = trial(&WORLD.suite, &[], "clean/clip/seed-0");

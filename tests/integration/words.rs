@@ -1,4 +1,5 @@
-//! Which captions name a class, and what two classes of one name are: seen from what attacks do and what scores say.
+//! The captions that name a class, and two classes of one name, tested through the edits of attacks
+//! and the scores.
 
 use crate::program::{argument, folder, gauntlet, trial, write_suite};
 use gauntlet::attack::Goal;
@@ -15,7 +16,7 @@ use std::fs;
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
-/// Captions in the classes banana, dog, lion, sea lion, each `TIMES` times with a number behind it.
+/// Captions in the classes banana, dog, lion, sea lion, each `TIMES` times with a number appended.
 const CAPTIONS: [(&str, &str); 11] = [
     ("a banana", "banana"),
     ("two bananas", ""),
@@ -31,11 +32,11 @@ const CAPTIONS: [(&str, &str); 11] = [
 ];
 const TIMES: usize = 8;
 
-/// Those that compare classes.
+/// The evaluators that compare classes.
 const EVALUATORS: [&str; 5] =
     ["zero-shot", "attack-success", "downstream-zero-shot", "downstream-attack-success", "linear-probe"];
 
-/// A table with these captions, and what attacks with this table make of it.
+/// A table with these captions, and the poison that attacks with this table make of it.
 fn ground(attack: &str) -> (tempfile::TempDir, PreparedData) {
     gauntlet_attacks::link();
     gauntlet_defenses::link();
@@ -140,8 +141,8 @@ fn no_target_is_given_a_class_that_its_own_caption_names() {
     assert_eq!(of_bananas, HashSet::from(["cat"]), "{targets:?}");
 }
 
-/// Images of the world in class folders, two of which are called by one name; the same with these
-/// two in one folder. Nothing that is measured may differ.
+/// Images of the world in class folders, two of which have the same name; and the same with these
+/// two in one folder. No score may differ.
 #[test]
 fn two_classes_of_one_name_score_as_the_one_class_that_they_are() {
     let home = folder("one-name");

@@ -1,24 +1,25 @@
-//! What published code stamps under the name BadNet: every value with its source.
+//! The BadNet variants of released code, with a source for every value.
 
 use crate::releases::{self, Fields, PIXELS, ROUNDED, SQUEEZED};
 use gauntlet::registry::Preset;
 use gauntlet::serde_json::json;
 
-const PLACE: &str = "a random patch can touch the right and lower edge; the release's draw stops a pixel before";
+const PLACE: &str = "a random patch can touch the right and lower edge; the release keeps it one pixel away";
 const CODE: &str = "CleanCLIP: released code (backdoor/utils.py)";
 const CLAMPED: &str =
-    "noise beyond black and white is clamped; the release converts it to bytes as it is, where it wraps around";
+    "noise outside the pixel range is clamped; the release converts it to bytes, where it wraps around";
 const UNUSED: &str = "not used by this pattern";
 
-/// CleanCLIP's three, Detect's, and the label-consistent one.
+/// CleanCLIP's three variants, Detect's, and the label-consistent one.
 pub fn presets() -> Vec<Preset> {
     let cleanclip = [PIXELS, SQUEEZED, PLACE, ROUNDED, CLAMPED];
     let detect = [
-        "tested where it is trained, at random places; the release centres the patch in its test",
-        "stamped on the canvas; the release stamps before the training's crop, and after it in its test",
+        "the test patch is at a random place, as in training; the release centres it in its test",
+        "the canvas is stamped; the release stamps before the crop in training and after it in test",
         PIXELS,
     ];
-    let consistent = (0.001, "Detect: clean label, capped by the images there are; CleanCLIP hits as many as it can");
+    let consistent =
+        (0.001, "Detect: clean label, limited by the images available; CleanCLIP poisons as many as it can");
     vec![
         preset(
             "cleanclip",
@@ -50,7 +51,7 @@ pub fn presets() -> Vec<Preset> {
         ),
         preset(
             "label-consistent",
-            "CleanCLIP's label-consistent attack: its noise on images of the target, whose captions stay",
+            "CleanCLIP's label-consistent attack: its noise on images of the target, which keep their captions",
             &cleanclip,
             releases::label_consistent(consistent),
             stamp("noise", "random"),

@@ -1,5 +1,5 @@
-//! The pool of captions: first in, first out, on the training device. `roclip.rs` says when it is
-//! searched and when it is filled.
+//! The pool of captions: first in, first out, on the training device. `roclip.rs` decides when it
+//! is searched and filled.
 
 use super::{Overflow, PoolStart};
 use gauntlet::defense::{State, pad};
@@ -13,28 +13,28 @@ use tch::{Device, Kind, Tensor};
 /// Captions of recent batches.
 #[derive(Debug)]
 pub struct Pool {
-    /// f32 `[size, dimensions]`, normalised but for raw noise.
+    /// f32 `[size, dimensions]`, normalised unless it is raw noise.
     pub embeddings: Tensor,
     /// Row keys i64 `[size]`, -1 for noise: for diagnostics only.
     pub keys: Tensor,
     /// Tokens i64 `[size, context length]`.
     pub tokens: Tensor,
-    /// The oldest entry: where the next caption goes.
+    /// The oldest entry, which the next caption replaces.
     pub next: i64,
-    /// The noise it started as, if it did.
+    /// The noise that the pool started with; `None` if it started with captions.
     noise: Option<Noise>,
 }
 
-/// All that it takes to draw a pool of noise again.
+/// The parameters needed to draw a pool of noise again.
 #[derive(Clone, Debug)]
 struct Noise {
     seed: [u8; 32],
-    /// Captions, dimensions, context length.
+    /// Number of captions, dimensions, context length.
     shape: [i64; 3],
 }
 
 impl Pool {
-    /// The pool as it starts, with `size` captions.
+    /// The initial pool, with `size` entries.
     pub fn start(how: PoolStart, size: usize, bench: &PlanContext) -> Self {
         if how == PoolStart::Captions {
             let captions = bench.captions(size, "roclip/pool");
@@ -48,12 +48,12 @@ impl Pool {
         Pool { embeddings, keys, tokens, next: 0, noise: None }
     }
 
-    /// Puts a batch's captions in place of the oldest entries.
+    /// Replaces the oldest entries by the captions of a batch.
     pub fn push(&mut self, step: &Step, overflow: Overflow) {
         let size = self.keys.size()[0];
         let batch = step.keys.size()[0];
-        // First row and number of rows that are kept: a batch larger than the pool leaves only its
-        // last captions, or its first.
+        // First row and number of rows that are kept: if a batch is larger than the pool, the pool
+        // keeps only the batch's last captions, or its first.
         let (first, count) = match overflow {
             Overflow::WrapAround => (batch - batch.min(size), batch.min(size)),
             Overflow::DropRest => (0, batch.min(size - self.next)),
@@ -67,7 +67,8 @@ impl Pool {
         self.next = (self.next + count) % size;
     }
 
-    /// An entry for each row of the batch, whatever it holds: a draw by row and epoch (rows' keys know the seed).
+    /// A random entry for each row of the batch, drawn by row and epoch; row keys depend on the
+    /// seed.
     pub fn drawn(&self, step: &Step) -> Result<Tensor> {
         let (keys, size) = (RowKey::of_tensor(step.keys)?, self.keys.size()[0] as u64);
         let draw =
@@ -94,18 +95,18 @@ impl Pool {
         Ok(Pool { next: i64::try_from(take("next")?)?, ..Pool::of(embeddings, keys, tokens) })
     }
 
-    /// What is left of the pool when it is not in the checkpoint: the noise it started as.
+    /// State of a pool that is not in the checkpoint: the noise that it started with.
     pub fn start_state(&self) -> State {
-        let noise = self.noise.as_ref().expect("only a pool that starts as noise is left out of checkpoints");
+        let noise = self.noise.as_ref().expect("only a pool that starts with noise is left out of checkpoints");
         let (seed, shape) = (Tensor::from_slice(&noise.seed), Tensor::from_slice(&noise.shape));
         State::from([("noise_seed".to_string(), seed), ("noise_shape".to_string(), shape)])
     }
 
-    /// A pool as it started, whatever was in it when the checkpoint was written.
+    /// Restores the initial pool, whatever it contained when the checkpoint was written.
     pub fn restart(mut state: State, how: PoolStart, device: Device) -> Result<Self> {
         let seed = Vec::<u8>::try_from(taken(&mut state, "noise_seed")?)?;
         let shape = Vec::<i64>::try_from(taken(&mut state, "noise_shape")?)?;
-        let wrong = || Error::invalid("checkpoint", "the pool's noise has another form");
+        let wrong = || Error::invalid("checkpoint", "the pool's noise has another shape");
         let noise =
             Noise { seed: seed.try_into().map_err(|_| wrong())?, shape: shape.try_into().map_err(|_| wrong())? };
         Ok(noise.pool(how, device))
@@ -113,7 +114,7 @@ impl Pool {
 }
 
 fn taken(state: &mut State, name: &str) -> Result<Tensor> {
-    state.remove(name).ok_or_else(|| Error::invalid("checkpoint", format!("lacks the pool's `{name}`")))
+    state.remove(name).ok_or_else(|| Error::invalid("checkpoint", format!("has no `{name}` of the pool")))
 }
 
 impl Noise {
@@ -131,7 +132,7 @@ impl Noise {
 
 #[cfg(test)]
 impl Pool {
-    /// A pool of noise without a bench.
+    /// A pool of noise, made without a `PlanContext`.
     pub fn of_noise(how: PoolStart, shape: [i64; 3]) -> Self {
         Noise { seed: [7; 32], shape }.pool(how, Device::Cpu)
     }

@@ -1,15 +1,15 @@
-//! RoCLIP as the paper describes it and as its code was released: every value with its source, and
-//! where we deviate. The learning rate, weight decay and precision that go with them are the
-//! recipe's presets (`train/preset.rs` in core).
+//! RoCLIP as the paper describes it and as its code was released: a source for every value, and our
+//! deviations. The learning rate, weight decay and precision that belong to them are presets of the
+//! recipe (`train/preset.rs` in core).
 //!
-//! "Released code" is the authors' public repository; its pool is the memory bank of the library
+//! "Released code" is the authors' public repository. Its pool is the memory bank of the library
 //! `lightly` at the version that its environment pins (1.2.39). "Paper" is the text of NeurIPS
-//! 2023; of it, only what the abstract and figure 1 say was at hand, the rest is marked unverified.
+//! 2023: we used only the abstract and figure 1, and the rest is marked unverified.
 
 use gauntlet::registry::Preset;
 use gauntlet::serde_json::{Value, json};
 
-/// `paper` and `official`.
+/// The presets `paper` and `official`.
 pub fn presets() -> Vec<Preset> {
     vec![paper(), official()]
 }
@@ -17,7 +17,7 @@ pub fn presets() -> Vec<Preset> {
 fn paper() -> Preset {
     let deviations = [
         "images are augmented from the canvas (resized and cropped to the model's size), not from the full image",
-        "the constants of the augmentation are the released code's, and so is EDA's strength; synonyms are WordNet's, in the embedded world its own",
+        "the constants of the augmentation and EDA's strength are the released code's; synonyms are WordNet's, or the embedded world's own",
     ];
     let code = "unverified in the paper; released code (augment_image.py)";
     let mut fields = vec![
@@ -29,7 +29,7 @@ fn paper() -> Preset {
         ("look_up", json!("before-push"), "unverified; released code"),
         ("overflow", json!("wrap-around"), "unverified: first in, first out"),
         ("update_in_plain_epochs", json!(false), "unverified; released code"),
-        ("checkpoint_pool", json!(true), "ours: a resume must change nothing"),
+        ("checkpoint_pool", json!(true), "ours: resuming must not change the result"),
         ("text_tower", json!("frozen"), "unverified; embeddings kept in a pool carry no gradient"),
         ("augment", json!(true), "paper, figure 1: augments all images and captions"),
         ("captions", json!("per-epoch"), "unverified; figure 1: augments all captions"),
@@ -40,13 +40,13 @@ fn paper() -> Preset {
 
 fn official() -> Preset {
     let deviations = [
-        "one process has one pool: the release has one on each device, each with noise of its own until captions have replaced it",
+        "a process has one pool; the release has one on each device, each with its own noise until captions have replaced it",
         "images are augmented from the canvas (resized and cropped to the model's size), not from the full image",
-        "images stay unrounded between the operations; the release rounds to 8 bits after each, and turns hue in 8 bits",
-        "EDA inserts and swaps as its paper says where its release differs, and in the embedded world takes that world's synonyms; each draw is keyed by seed and row, not by the order of rows",
-        "a caption without letters stays as it is; the release crashes on it",
-        "learning rate, weight decay and half precision are the recipe's: [recipe] preset = \"roclip-official\"",
-        "plain CLIP has no augmentation in the release either: the plugin `clip`, no key needed",
+        "images are not rounded between the operations; the release rounds to 8 bits after each, and rotates hue in 8 bits",
+        "EDA inserts and swaps as its paper says where its release differs, and uses the embedded world's synonyms there; each draw is keyed by seed and row, not by the order of rows",
+        "a caption without letters is left unchanged; the release crashes on it",
+        "learning rate, weight decay and half precision belong to the recipe: [recipe] preset = \"roclip-official\"",
+        "plain CLIP has no augmentation in the release either: use the defense `clip` without keys",
     ];
     let augmentation = [
         "released code (augment_image.py): RandomResizedCrop's default",
@@ -66,7 +66,7 @@ fn official() -> Preset {
         ("look_up", json!("before-push"), "released code (train.py, get_loss)"),
         ("overflow", json!("drop-rest"), "lightly 1.2.39 (memory bank, dequeue and enqueue)"),
         ("update_in_plain_epochs", json!(false), "released code (train.py, get_loss)"),
-        ("checkpoint_pool", json!(false), "released code (main.py): not among what is saved"),
+        ("checkpoint_pool", json!(false), "released code (main.py): the pool is not saved"),
         ("text_tower", json!("zero-gradient"), "released code (train.py, get_loss): 0 times the loss of own captions"),
         ("augment", json!(true), "released code (README): --cross_aug"),
         ("captions", json!("static"), "released code (data.py): edited when the data set is opened"),
@@ -75,7 +75,8 @@ fn official() -> Preset {
     Preset::new("official", "the released code, with its quirks", &deviations, fields)
 }
 
-/// The release's augmentation at any size: what it has in pixels of 224 is a share of the side here.
+/// The release's augmentation at any image size: lengths that it has in pixels of 224 are shares of
+/// the side here.
 fn augmentation_fields(sources: [&'static str; 7]) -> impl Iterator<Item = (&'static str, Value, &'static str)> {
     let values = [
         ("augmentation.crop_area", json!([0.08, 1.0])),

@@ -1,7 +1,7 @@
-//! What the released code does and the paper does not say, one test each, with the preset
-//! `official` as a suite gets it. Those of schedule and optimizer are tested in core
-//! (`train/schedule.rs`, `train/adamw.rs`), half precision in `defense/half.rs`, those that take a
-//! training in `tests/integration/presets.rs`.
+//! One test for each behaviour of the released code that the paper does not mention, with the
+//! preset `official` as a suite gets it. Schedule and optimizer are tested in core
+//! (`train/schedule.rs`, `train/adamw.rs`), half precision in `defense/half.rs`, and quirks that
+//! need a training in `tests/integration/presets.rs`.
 
 use super::*;
 use gauntlet::defense::GivenStep;
@@ -11,7 +11,7 @@ use gauntlet::serde_json::{self, Map, Value, json};
 use gauntlet::{draw, registry};
 use tch::Kind;
 
-/// The preset with some keys of one's own over it.
+/// The preset with some keys changed.
 fn preset(name: &str, own: Value) -> RoClip {
     let plugin = registry::find::<dyn Defense>("roclip").unwrap();
     let mut table = own.as_object().unwrap().clone();
@@ -23,21 +23,21 @@ fn official() -> RoClip {
     preset("official", json!({}))
 }
 
-/// A step on these embeddings, with gradient; its captions tell whose they are.
+/// A step on these embeddings, with gradient; `keys` are the row keys of its captions.
 fn given(image: Tensor, text: Tensor, keys: Tensor) -> GivenStep {
     let tokens = keys.unsqueeze(1) * Tensor::from_slice(&[1i64, 100]);
     let [image, text, scale] = [image, text, Tensor::from(10f32)].map(|tensor| tensor.set_requires_grad(true));
     GivenStep::new(image, text, scale, keys, tokens)
 }
 
-/// The same on random unit rows, keys from `first` on.
+/// A step on random unit rows, with keys from `first` on.
 fn random(seed: i64, first: i64, rows: i64, dimensions: i64) -> GivenStep {
     tch::manual_seed(seed);
     let unit = || normalize(&Tensor::randn([rows, dimensions], (Kind::Float, Device::Cpu)));
     given(unit(), unit(), Tensor::arange(rows, (Kind::Int64, Device::Cpu)) + first)
 }
 
-/// What the rows of the last step were matched to.
+/// The row keys that the last step's rows were matched to.
 fn matched(given: &GivenStep) -> Vec<i64> {
     Vec::try_from(given.matches().last().unwrap().get(1)).unwrap()
 }
@@ -101,7 +101,7 @@ fn quirk_the_pool_is_searched_before_the_batch_enters_it_and_has_no_gradient() {
     let mut roclip = official();
     roclip.memory = Some(Pool::of_noise(PoolStart::RawNoise, [4, 8, 4]));
     let _ = roclip.loss(&first.step(2)).unwrap();
-    assert_eq!(matched(&first), [-1; 4], "the batch's own captions are not there yet");
+    assert_eq!(matched(&first), [-1; 4], "the batch's own captions are not in the pool yet");
     let loss = roclip.loss(&second.step(2)).unwrap();
     assert!(matched(&second).iter().all(|key| (0..4).contains(key)), "{:?}", matched(&second));
     let inputs = [&second.image, &first.text, &second.text];
@@ -143,7 +143,8 @@ fn quirk_the_pool_starts_as_noise_that_nobody_normalised() {
     assert!((mean - 32.0).abs() < 0.1, "the norm is {mean}, not sqrt(1024)");
     assert!(number(&(norms(&unit) - 1.0).abs().max()) < 1e-5);
 
-    // The search is by cosine, so both find the same; what is found is raw, so the logits are its norm times as large.
+    // The search is by cosine, so both find the same entry. The raw entry is not normalised, so its
+    // norm multiplies the logits.
     let given = random(1, 0, 4, 1024);
     let found = given.step(2).nearest(&raw.embeddings);
     assert_eq!(found, given.step(2).nearest(&unit.embeddings));
@@ -157,7 +158,8 @@ fn quirk_the_pool_starts_as_noise_that_nobody_normalised() {
 
 #[test]
 fn quirk_a_batch_that_reaches_the_pools_end_is_cut_there() {
-    // As 512 rows go into 21845: 42 batches fit, the 43rd leaves 341 rows and the rest is lost.
+    // As with 512 rows and a pool of 21845: 42 batches fit, the 43rd leaves 341 rows and the rest
+    // is lost.
     let mut roclip = official();
     let mut pool = Pool::of_noise(PoolStart::RawNoise, [10, 8, 4]);
     let given = [0, 4, 8].map(|first| random(1 + first, first, 4, 8));
@@ -203,7 +205,13 @@ fn quirk_the_pool_has_21845_captions_whatever_the_data() {
     assert_eq!(official().size(1_000_000).unwrap(), 21_845);
     assert_eq!(preset("paper", json!({})).size(1_000_000).unwrap(), 20_000);
     let refused = official().size(7000).unwrap_err().chain();
-    for part in ["key `pool`", "makes 21845 captions", "there are 7000 training rows", "such as 0.02", "up to theirs"] {
+    for part in [
+        "key `pool`",
+        "makes 21845 captions",
+        "there are 7000 training rows",
+        "such as 0.02",
+        "up to the number of rows",
+    ] {
         assert!(refused.contains(part), "{part:?} is not in: {refused}");
     }
 }
@@ -230,7 +238,7 @@ fn quirk_captions_are_edited_once_a_run() {
     assert_eq!(preset("paper", json!({})).phase(1).captions, CaptionEdits::PerEpoch);
 }
 
-/// Presets state their own values: a changed default must not change them.
+/// Presets state every value, so that a changed default does not change them.
 #[test]
 fn presets_hold_every_value_of_their_own() {
     let plugin = registry::find::<dyn Defense>("roclip").unwrap();
@@ -244,7 +252,7 @@ fn presets_hold_every_value_of_their_own() {
     }
 }
 
-/// No quirks, but what RoCLIP is compared with: the same epochs, matched to something else.
+/// No quirks, but RoCLIP's controls: the same epochs, with images matched to other captions.
 #[test]
 fn ablations_match_to_any_caption_or_to_their_own() {
     let given = random(1, 100, 64, 8);
@@ -258,11 +266,11 @@ fn ablations_match_to_any_caption_or_to_their_own() {
         matched(&given)
     };
     let (first, again, later) = (drawn(2), drawn(2), drawn(4));
-    assert_eq!(first, again, "a draw is by row and epoch alone");
+    assert_eq!(first, again, "a draw depends only on row and epoch");
     assert!(first != later && (0..10).all(|entry| first.contains(&entry)), "{first:?}, {later:?}");
 
     let loss = own.loss(&given.step(2)).unwrap();
     assert_eq!(number(&loss), number(&gauntlet::defense::clip_loss(&given.image, &given.text, &given.logit_scale)));
     assert_eq!(matched(&given), Vec::<i64>::try_from(&given.keys).unwrap());
-    assert_eq!(own.phase(2).text_tower, TextTower::Frozen, "so that the text tower stands still as in RoCLIP");
+    assert_eq!(own.phase(2).text_tower, TextTower::Frozen, "the text tower is frozen as in RoCLIP");
 }

@@ -1,7 +1,8 @@
-//! A mixture of two normal distributions on a line, by expectation-maximisation (Dempster, Laird
-//! and Rubin 1977). It starts from the two halves of the sorted values, so that nothing is drawn.
+//! A mixture of two normal distributions over scalars, fitted by expectation-maximisation
+//! (Dempster, Laird and Rubin 1977). It starts from the two halves of the sorted values, so it
+//! needs no random draws.
 
-/// Chance of each value to be of the component with the greater mean.
+/// The probability of each value to belong to the component with the greater mean.
 pub fn upper(values: &[f64]) -> Vec<f64> {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);
@@ -31,9 +32,9 @@ pub fn upper(values: &[f64]) -> Vec<f64> {
     if parts[0].mean > parts[1].mean { chances.iter().map(|chance| 1.0 - chance).collect() } else { chances }
 }
 
-/// Rounds at most.
+/// Maximum number of rounds.
 const MANY: usize = 10_000;
-/// Mean log likelihood that a round must add for another one.
+/// Minimum gain in mean log likelihood for another round.
 const ENOUGH: f64 = 1e-12;
 
 #[derive(Clone, Copy)]
@@ -44,13 +45,13 @@ struct Part {
 }
 
 impl Part {
-    /// Of values that count by `share`, out of `count` values.
+    /// The component of values with weights `share`, out of `count` values.
     fn of(values: &[f64], share: impl Fn(usize) -> f64, count: f64) -> Part {
         let shares: Vec<f64> = (0..values.len()).map(share).collect();
         let sum = shares.iter().sum::<f64>().max(f64::MIN_POSITIVE);
         let mean = values.iter().zip(&shares).map(|(value, share)| value * share).sum::<f64>() / sum;
         let squares = values.iter().zip(&shares).map(|(value, share)| (value - mean).powi(2) * share).sum::<f64>();
-        // As scikit-learn's `reg_covar`: a component of equal values would have all density.
+        // Like scikit-learn's `reg_covar`: a component of equal values would have infinite density.
         Part { weight: sum / count, mean, variance: squares / sum + 1e-6 }
     }
 

@@ -1,5 +1,5 @@
-//! Attacks on the text side succeed where a caption finds images that it should not: retrieval
-//! among the held-out images.
+//! Success of attacks on the text side: a caption finds images that it should not find. Measured by
+//! retrieval among the held-out images.
 
 use gauntlet::attack::Relabel;
 use gauntlet::evaluator::{Definition, Predictions, ScoreRole, Unit};
@@ -14,15 +14,15 @@ pub const DEFINITIONS: [Definition; 4] = [
         role: Some(ScoreRole::Success),
         ..hit(
             "text-asr",
-            "share of test captions (those with the same tokens counted once) that the attack is about, whose most similar held-out image is \
-         of the class that the attacker wants; equals of other classes go before it",
+            "share of the attack's test captions (captions with the same tokens count once) whose most similar held-out image is \
+         of the class that the attacker wants; equally similar images of other classes rank before it",
         )
     },
-    hit("text-asr-5", "the same, any of the first 5 images"),
-    hit("text-asr-10", "the same, any of the first 10 images"),
+    hit("text-asr-5", "as `text-asr`, for any of the first 5 images"),
+    hit("text-asr-10", "as `text-asr`, for any of the first 10 images"),
     Definition {
         score: "text-rank",
-        definition: "median place of the first image of the class that the attacker wants, 1 the first",
+        definition: "median rank, from 1, of the first image of the class that the attacker wants",
         higher_is_better: Some(true),
         unit: Unit::Rank,
         role: None,
@@ -35,7 +35,8 @@ const fn hit(score: &'static str, definition: &'static str) -> Definition {
     Definition { score, definition, higher_is_better: Some(false), unit: Unit::Share, role: None }
 }
 
-/// Captions that name the first class of a pair, and not the second, shall find images of the second.
+/// Captions that name the first class of a pair, and not the second, should find images of the
+/// second.
 pub fn relabelled(subject: &EvalContext, threat: &PreparedAttack, pairs: &[Relabel]) -> Result<Vec<Score>> {
     let mut queries = Vec::new();
     for Relabel { from, to } in pairs {
@@ -48,7 +49,8 @@ pub fn relabelled(subject: &EvalContext, threat: &PreparedAttack, pairs: &[Relab
     scores(subject, threat, queries)
 }
 
-/// Captions that do not name the class, of images that are not of it, with the trigger in them, shall find its images.
+/// Captions that do not name the class, of images of other classes, should find its images when
+/// they contain the trigger.
 pub fn triggered(subject: &EvalContext, threat: &PreparedAttack, class: u32) -> Result<Vec<Score>> {
     let of_others = subject.test_rows().iter().filter(|row| subject.truth(**row) != Some(class));
     let others = of_others.map(|&row| subject.data.row(row).caption);
@@ -61,14 +63,14 @@ fn captions<'a>(subject: &'a EvalContext) -> impl Iterator<Item = &'a str> {
     subject.test_rows().iter().map(|&row| subject.data.row(row).caption)
 }
 
-/// `queries`: captions with the class whose images they shall find.
+/// `queries`: captions, each with the class whose images it should find.
 fn scores(subject: &EvalContext, threat: &PreparedAttack, queries: Vec<(String, u32)>) -> Result<Vec<Score>> {
-    // Captions that the model reads alike are one.
+    // Captions with the same tokens are one query.
     let alike: HashMap<(Vec<i64>, u32), String> =
         queries.into_iter().map(|(caption, class)| ((subject.encoder.tokens(&caption), class), caption)).collect();
     let mut queries: Vec<(String, u32)> = alike.into_iter().map(|((_, class), caption)| (caption, class)).collect();
     queries.sort_unstable();
-    // An image without a label may be of any class: it is no candidate.
+    // An image without a label may belong to any class, so it is no candidate.
     let rows = subject.labelled_rows();
     if queries.is_empty() || rows.is_empty() {
         return Ok(Vec::new());
@@ -78,7 +80,7 @@ fn scores(subject: &EvalContext, threat: &PreparedAttack, queries: Vec<(String, 
     let texts: Vec<&str> = queries.iter().map(|(caption, _)| caption.as_str()).collect();
     let wanted: Vec<i64> = queries.iter().map(|(_, class)| i64::from(*class)).collect();
     let ranks = ranks(&subject.encoder.texts(&texts), &images, &truths, &wanted)?;
-    // The mean over the queries of the chance that a drawn image is of their class.
+    // Mean over the queries of the share of images that are of the query's class.
     let of_class = |class: &i64| truths.iter().filter(|truth| *truth == class).count() as f64;
     let share = wanted.iter().map(of_class).sum::<f64>() / (wanted.len() * truths.len()) as f64;
     let attack = Some(threat.label.as_str());
@@ -97,8 +99,8 @@ fn scores(subject: &EvalContext, threat: &PreparedAttack, queries: Vec<(String, 
     Ok(scores)
 }
 
-/// The place of the first image of the wanted class for each text; as many as there are images, and
-/// one more, where there is none.
+/// The rank of the first image of the wanted class for each text; the number of images plus one if
+/// there is none.
 fn ranks(texts: &Tensor, images: &Tensor, truths: &[i64], wanted: &[i64]) -> Result<Vec<f64>> {
     let (truths, wanted) = (Tensor::from_slice(truths), Tensor::from_slice(wanted));
     let mut ranks = Vec::new();
@@ -124,6 +126,6 @@ mod tests {
         let images = Tensor::from_slice2(&[[1.0f32, 0.0], [0.8, 0.6], [0.6, 0.8], [0.0, 1.0]]);
         let texts = Tensor::from_slice2(&[[1.0f32, 0.0], [0.0, 1.0], [0.5, 0.5], [1.0, 0.0]]);
         let found = ranks(&texts, &images, &[0, 1, 1, 2], &[0, 1, 2, 7]).unwrap();
-        assert_eq!(found, [1.0, 2.0, 4.0, 5.0], "a class without images is found last");
+        assert_eq!(found, [1.0, 2.0, 4.0, 5.0], "a class without images ranks last");
     }
 }

@@ -1,7 +1,7 @@
-//! Which regularisation: CLIP's search (Radford et al. 2021, appendix A.3). A fifth of the images
-//! of the train split is held out; seven penalties from 1e-6 to 1e6 are tried, then the interval
-//! around the best is halved until the steps are eight to a decade; the layer is then fitted on
-//! everything with the best.
+//! Chooses the regularisation by CLIP's search (Radford et al. 2021, appendix A.3). A fifth of the
+//! images of the train split is held out. Seven penalties from 1e-6 to 1e6 are tried; then the
+//! interval around the best is halved until there are eight steps per decade. The layer is then
+//! fitted on the whole train split with the best penalty.
 
 use crate::logistic::{Layer, Problem};
 use crate::per_class::PerClass;
@@ -20,7 +20,7 @@ pub fn fit(features: &Tensor, labels: &Tensor, classes: i64, metric: Metric, see
     let (rest, held) = hold_out(&truth, seed);
     let whole = || Problem::new(features, labels, classes);
     if held.is_empty() {
-        return Ok(whole()?.fit(1.0, None)?.layer); // every class has a single image: there is nothing to choose by
+        return Ok(whole()?.fit(1.0, None)?.layer); // every class has a single image: none can be held out
     }
     let rows = |rows: &[i64]| Tensor::from_slice(rows).to_device(features.device());
     let part = |which: &Tensor| (features.index_select(0, which), labels.index_select(0, which));
@@ -29,7 +29,7 @@ pub fn fit(features: &Tensor, labels: &Tensor, classes: i64, metric: Metric, see
     let truth = super::numbers(&test_labels)?;
     let mut tried: BTreeMap<i32, (f64, Layer)> = BTreeMap::new();
     let best = search(|step| {
-        // From the nearest one that was tried: it ends in the same place, sooner.
+        // Start from the nearest fit so far: it converges to the same layer, sooner.
         let near = tried.iter().min_by_key(|(other, _)| (*other - step).abs()).map(|(_, (_, layer))| layer);
         let layer = problem.fit(penalty(step), near)?.layer;
         let found = PerClass::count(&super::numbers(&layer.classify(&test))?, &truth, classes as usize);
@@ -45,7 +45,8 @@ fn penalty(step: i32) -> f64 {
     10f64.powf(f64::from(step) / 8.0)
 }
 
-/// The best step: two decades apart at first, then ever nearer to the best so far. Of equals, the strongest penalty.
+/// The best step: two decades apart at first, then ever nearer to the best so far. Among equals,
+/// the strongest penalty.
 fn search(mut value: impl FnMut(i32) -> Result<f64>) -> Result<i32> {
     let mut values = BTreeMap::new();
     let mut apart = 16;
@@ -66,8 +67,8 @@ fn search(mut value: impl FnMut(i32) -> Result<f64>) -> Result<i32> {
     }
 }
 
-/// Holds out a fifth of each class, drawn from the seed; a class of one image is not held out. The
-/// others, and those held out.
+/// Holds out a fifth of each class, drawn from the seed; a class of one image is not held out.
+/// Returns the remaining rows and the held-out rows.
 fn hold_out(labels: &[u32], seed: u64) -> (Vec<i64>, Vec<i64>) {
     let mut by_class: BTreeMap<u32, Vec<(u64, i64)>> = BTreeMap::new();
     for (row, label) in labels.iter().enumerate() {
@@ -100,7 +101,7 @@ mod tests {
             });
             assert!(best.unwrap() == peak && fits <= 15, "{peak}: {fits} fits");
         }
-        assert_eq!(search(|_| Ok(0.5)).unwrap(), -48, "of equals, the strongest penalty");
+        assert_eq!(search(|_| Ok(0.5)).unwrap(), -48, "among equals, the strongest penalty");
     }
 
     #[test]

@@ -1,5 +1,5 @@
-//! The linear probe of RoCLIP's released code, which it has from CyCLIP: a linear layer by AdamW.
-//! No penalty is chosen, the last epoch counts.
+//! The linear probe of RoCLIP's released code, which comes from CyCLIP: a linear layer trained by
+//! AdamW. No penalty is chosen; the last epoch counts.
 
 use crate::logistic::Layer;
 use gauntlet::model::weights::{Init, Weights};
@@ -12,11 +12,12 @@ const EPOCHS: usize = 32;
 const LEARNING_RATE: f64 = 0.005;
 const WEIGHT_DECAY: f64 = 0.01;
 
-/// Fits features f32 `[rows, features]` to classes i64 `[rows]`, from the seed's own start and in its own order.
+/// Fits features f32 `[rows, features]` to classes i64 `[rows]`; the seed determines the initial
+/// layer and the order.
 pub fn official(features: &Tensor, labels: &Tensor, classes: i64, batch: usize, seed: u64) -> Result<Layer> {
     let (rows, columns) = (features.size()[0], features.size()[1]);
     let mut weights = Weights::new(draw::hash(seed, "probe/official", &[]), features.device());
-    // PyTorch's start of a linear layer.
+    // PyTorch's initialisation of a linear layer.
     let bound = 1.0 / (columns as f64).sqrt();
     let _ = weights.parameter("weight", &[classes, columns], Init::Uniform(bound));
     let _ = weights.parameter("bias", &[classes], Init::Uniform(bound));
@@ -36,7 +37,7 @@ fn train(
     batch: usize,
     order: impl Fn(usize) -> Vec<i64>,
 ) -> Result<Layer> {
-    // Only matrices decay: the bias does not.
+    // Weight decay applies to matrices, not to the bias.
     let mut optimizer = AdamW::new(weights, [0.9, 0.999], 1e-8, WEIGHT_DECAY);
     let [weight, bias] = ["weight", "bias"].map(|name| &weights.parameters[name]);
     let steps = EPOCHS * labels.size()[0].cast_unsigned().div_ceil(batch as u64) as usize;
@@ -47,7 +48,7 @@ fn train(
             let logits = bias.addmm(&features.index_select(0, &rows), &weight.tr());
             let loss = logits.cross_entropy_for_logits(&labels.index_select(0, &rows));
             let mut gradients = Tensor::f_run_backward(&[loss], &[weight, bias], false, false)?.into_iter();
-            let named = ["weight", "bias"].map(|name| (name, gradients.next().expect("one a parameter")));
+            let named = ["weight", "bias"].map(|name| (name, gradients.next().expect("one per parameter")));
             optimizer.step(weights, &named, learning_rate(LEARNING_RATE, 0, steps as u64, step))?;
             step += 1;
         }
@@ -60,8 +61,8 @@ mod tests {
     use super::*;
     use gauntlet::golden::Golden;
 
-    /// From PyTorch's start and in its order, the layer that PyTorch has after 32 epochs; made by
-    /// `linear_probe.py` beside it.
+    /// With PyTorch's initial layer and order, equals PyTorch's layer after 32 epochs;
+    /// `linear_probe.py` makes the golden file.
     #[test]
     fn ends_where_pytorch_ends() {
         let golden = Golden::of_tests("linear_probe");

@@ -1,4 +1,4 @@
-//! A plugin: a defense that leaves out of each step the pairs that fit least. `suite.toml` runs it,
+//! A plugin: a defense that leaves the least similar pairs out of each step. `suite.toml` runs it,
 //! `tests.rs` tests it.
 
 use gauntlet::schemars::JsonSchema;
@@ -14,7 +14,7 @@ pub struct Trim {
     /// Share of each batch that is left out.
     #[schemars(range(min = 0.0, max = 0.9))]
     share: f64,
-    /// Epochs of plain CLIP before that: a model that knows nothing yet cannot tell what fits.
+    /// Epochs of plain CLIP before that: an untrained model cannot tell which pairs fit.
     after: u32,
 }
 
@@ -35,17 +35,18 @@ impl Defense for Trim {
 }
 
 impl Trim {
-    /// Rows of the most similar pairs, i64 `[kept]`, of the similarity of each pair `[batch]`.
+    /// Row numbers of the most similar pairs, i64 `[kept]`, from the similarity of each pair
+    /// `[batch]`.
     fn kept(&self, similarity: &Tensor) -> Tensor {
         let rows = similarity.size()[0] as f64;
         similarity.topk((rows * (1.0 - self.share)).ceil() as i64, 0, true, true).1
     }
 }
 
-gauntlet::register!(dyn Defense, Trim, "trim", "leaves out of each step the pairs that fit least", "");
+gauntlet::register!(dyn Defense, Trim, "trim", "leaves the least similar pairs out of each step", "");
 gauntlet::export_plugins!();
 
-/// For a program of one's own: one that calls nothing of a crate drops it.
+/// For a custom program: the linker drops a crate that the program does not call.
 pub fn link() {}
 
 #[cfg(test)]

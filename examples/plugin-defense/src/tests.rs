@@ -1,4 +1,4 @@
-//! What every plugin must hold, and what this one is for.
+//! The conformance test of every plugin, and a test of this plugin's purpose.
 
 use super::*;
 

@@ -1,4 +1,4 @@
-//! A plugin: an evaluator that asks whether the true class is among the first few. `suite.toml`
+//! A plugin: an evaluator that measures whether the true class is among the first few. `suite.toml`
 //! runs it, `tests.rs` tests it.
 
 use gauntlet::evaluator::{Definition, Unit};
@@ -6,12 +6,13 @@ use gauntlet::schemars::JsonSchema;
 use gauntlet::serde::{Deserialize, Serialize};
 use gauntlet::{EvalContext, Evaluator, Result, Score};
 
-/// Looks further than the first class. The struct is the configuration, and its comments are the help.
+/// Measures accuracy over the first few classes. The struct is the configuration, and its comments
+/// are the help.
 #[derive(Serialize, Deserialize, JsonSchema)]
 #[serde(crate = "gauntlet::serde", default, deny_unknown_fields)]
 #[schemars(crate = "gauntlet::schemars")]
 pub struct Among {
-    /// How many classes an image is given.
+    /// Number of classes that each image is given.
     #[schemars(range(min = 1))]
     first: usize,
 }
@@ -50,7 +51,7 @@ fn hits(given: &[Vec<u32>], truths: &[u32]) -> usize {
 gauntlet::register!(dyn Evaluator, Among, "among", "whether the true class is among the first few of zero-shot", "");
 gauntlet::export_plugins!();
 
-/// For a program of one's own: one that calls nothing of a crate drops it.
+/// For a custom program: the linker drops a crate that the program does not call.
 pub fn link() {}
 
 #[cfg(test)]

@@ -1,4 +1,5 @@
-//! A plugin: a backdoor that paints a frame around images. `suite.toml` runs it, `tests.rs` tests it.
+//! A plugin: a backdoor that paints a frame around images. `suite.toml` runs it, `tests.rs` tests
+//! it.
 
 use gauntlet::schemars::JsonSchema;
 use gauntlet::serde::{Deserialize, Serialize};
@@ -10,7 +11,7 @@ use gauntlet::{Attack, Backdoor, Edit, Goal, PoisonCtx, Result};
 #[serde(crate = "gauntlet::serde", default, deny_unknown_fields)]
 #[schemars(crate = "gauntlet::schemars")]
 pub struct Frame {
-    /// Whom it hits, how many, and what their captions become.
+    /// Which rows are poisoned, how many, and what their captions become.
     poison: Backdoor,
     /// Width of the frame in pixels.
     #[schemars(range(min = 1, max = 15))]
@@ -44,7 +45,7 @@ impl Attack for Frame {
 gauntlet::register!(dyn Attack, Frame, "frame", "a backdoor: paints a white frame around training images", "");
 gauntlet::export_plugins!();
 
-/// For a program of one's own: one that calls nothing of a crate drops it.
+/// For a custom program: the linker drops a crate that the program does not call.
 pub fn link() {}
 
 #[cfg(test)]

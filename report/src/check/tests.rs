@@ -1,4 +1,4 @@
-//! Checks of results that are made up, so that what they must say is known.
+//! Checks of made-up results with known outcomes.
 
 use super::*;
 use crate::sample::{SOUND, judged as suite, results};
@@ -22,7 +22,8 @@ fn baseline(seeds: u64) -> Result<Baseline> {
     Baseline::record(&run(home.path(), suite(seeds), results(seeds, &SOUND)))
 }
 
-/// Exit code and what became of the attack's success on `mine`, for a run with other seeds whose results were changed.
+/// Exit code and outcome of the attack's success on `mine`, for a run with other seeds whose
+/// results were changed.
 fn checked(tolerance: Option<f64>, change: impl Fn(ScoreLine) -> Option<ScoreLine>) -> (u8, Outcome) {
     let home = tempfile::tempdir().unwrap();
     let fresh = |line: Line| match line {
@@ -52,21 +53,13 @@ fn a_check_passes_fresh_seeds_and_stops_what_moved_either_way() {
     };
     assert_eq!(checked(None, shift(0.3)), (1, Outcome::Moved(Some(false))));
     assert_eq!(checked(None, shift(-0.3)).1, Outcome::Moved(Some(true)));
-    assert_eq!(
-        checked(Some(0.5), shift(0.3)),
-        (0, Outcome::Within),
-        "whoever asks for a tolerance of 50 points gets it"
-    );
+    assert_eq!(checked(Some(0.5), shift(0.3)), (0, Outcome::Within), "a tolerance of 50 points is applied");
     let wild = |line: ScoreLine| {
         let value = if is_success_of_mine(&line) { (line.seed % 2) as f64 * 0.6 } else { line.value };
         Some(ScoreLine { value, ..line })
     };
     assert!(matches!(checked(Some(0.2), wild), (2, Outcome::CannotTell(_))), "{:?}", checked(Some(0.2), wild));
-    assert_eq!(
-        checked(None, wild),
-        (0, Outcome::Within),
-        "it shows nothing, and nobody asked how much it could have shown"
-    );
+    assert_eq!(checked(None, wild), (0, Outcome::Within), "it shows nothing, and no tolerance was given");
     let missing = |line: ScoreLine| (!is_success_of_mine(&line)).then_some(line);
     assert!(matches!(checked(None, missing), (2, Outcome::CannotTell(_))));
     let one_missing = |line: ScoreLine| (!is_success_of_mine(&line) || line.seed != 103).then_some(line);
@@ -93,7 +86,7 @@ fn a_check_wants_the_recorded_suite_and_its_poison() {
     assert_eq!(
         (edited("", "others").exit_code(), edited("", "others").remarks.len()),
         (0, 10),
-        "pixels alone are a remark"
+        "a difference only in pixels is a remark"
     );
     let other = Suite { heldout: 0.2, ..suite(5) };
     let refusal = recorded.check(&run(home.path(), other, results(5, &SOUND)), None).unwrap_err().chain();
@@ -107,7 +100,7 @@ fn a_check_wants_the_recorded_suite_and_its_poison() {
     let failed =
         recorded.check(&Folder { path: home.path().into(), suite: suite(5), lines: results(5, &SOUND) }, None).unwrap();
     assert!(failed.exit_code() == 1 && failed.scores[0].outcome == Outcome::Failed);
-    // Nor do the seeds that did not fail speak for it.
+    // The seeds that did not fail do not count either.
     let moved = |line: Line| match line {
         Line::Score(line) => Line::Score(ScoreLine { value: line.value + 1e-9, ..line }),
         other => other,
@@ -135,5 +128,5 @@ fn a_check_takes_ranks_that_agree_for_no_certainty() {
     let mine = findings.scores.iter().find(|one| one.recorded.unit == Unit::Rank).unwrap();
     let change = mine.change.unwrap();
     assert!((change.error - (1.0f64 / 12.0 * 0.4).sqrt()).abs() < 1e-12, "{change:?}");
-    assert!(mine.recorded.detectable > 0.5 && change.p > 0.01, "half a place is what rounding does: {mine:?}");
+    assert!(mine.recorded.detectable > 0.5 && change.p > 0.01, "rounding changes half a place: {mine:?}");
 }

@@ -1,6 +1,6 @@
-//! Results as CSV: a row for each score of a defense in an arena, summed up over seeds, with every
-//! seed's value. Numbers are as they were measured: shares within 0 to 1, not in percent, so that a
-//! program need not guess.
+//! Results as CSV: a row for each score of a defense in an arena, summarised over seeds, with every
+//! seed's value. Numbers are unscaled: shares from 0 to 1, not in percent, so that a program need
+//! not guess.
 
 use crate::column::Column;
 use crate::view::{Gate, ResultsView};
@@ -35,8 +35,8 @@ const NAMES: [&str; 21] = [
     "costly",
 ];
 
-/// All scores of all arenas, `clean` last. What does not apply (the set of a score on the trial's
-/// own data) or has not run is empty.
+/// All scores of all arenas, `clean` last. A value that does not apply (the set of a score on the
+/// trial's own data) or has not run is empty.
 ///
 /// # Errors
 /// As [`ResultsView::new`].
@@ -56,7 +56,7 @@ pub fn csv(suite: &Suite, lines: &[Line]) -> Result<String> {
     Ok(String::from_utf8(bytes).expect("only text was written"))
 }
 
-/// None where no seed has run.
+/// `None` if no seed has run.
 fn row(board: &ResultsView, arena: &str, defense: &str, column: &Column) -> Option<Vec<String>> {
     let mean = board.mean(arena, defense, column)?;
     let base = (arena != CLEAN && column.attack.is_some()).then(|| board.mean(CLEAN, defense, column));

@@ -1,6 +1,6 @@
 //! Results as LaTeX for a paper: a `table` with booktabs' rules for each table of the text, mean
-//! with interval, without the single seeds. What is bold is bold because the seeds say so
-//! (`judge/best.rs`); the caption says by which rule, or why nothing is.
+//! with interval, without the single seeds. Bold follows the verdicts of the seeds
+//! (`judge/best.rs`); the caption states the rule, or why nothing is bold.
 
 use crate::column::Column;
 use crate::judge::Comparison;
@@ -25,7 +25,7 @@ pub fn latex(suite: &Suite, lines: &[Line]) -> Result<String> {
     Ok(format!("% Needs \\usepackage{{booktabs}}.\n{remarks}{tables}"))
 }
 
-/// A table, with what is needed to print it.
+/// A table, with the data needed to print it.
 struct Tabular<'a> {
     board: &'a ResultsView<'a>,
     best: &'a [Comparison],
@@ -61,14 +61,14 @@ impl Tabular<'_> {
         let text = spread(&mean, column.unit).replace('-', "$-$") + &broken;
         let is_it =
             |one: &&Comparison| (one.arena.as_str(), one.defense.as_str()) == (arena, defense) && one.column == *column;
-        // The interval is no part of what the verdict says.
+        // The verdict does not cover the interval.
         match (self.best.iter().find(is_it), text.split_once(' ')) {
             (Some(_), Some((mean, interval))) => format!("\\textbf{{{mean}}} {interval}"),
             _ => text,
         }
     }
 
-    /// Attack over score, with a dagger where the attack judges nobody.
+    /// Attack over score, with a dagger if the attack gives no verdicts.
     fn title(&self, column: &Column) -> String {
         let mut lines: Vec<String> = layout::title(column).iter().map(|line| escape(line)).collect();
         let last = lines.last_mut().expect("a title has a line");
@@ -79,13 +79,13 @@ impl Tabular<'_> {
         format!("\\begin{{tabular}}[b]{{@{{}}r@{{}}}}{}\\end{{tabular}}", lines.join(" \\\\ "))
     }
 
-    /// The sign of a column whose attack judges nobody, and what it means.
+    /// The sign and explanation of a column whose attack gives no verdicts.
     fn gate(&self, column: &Column) -> Option<(&'static str, &'static str)> {
         match self.board.gate(&self.spec.arena, column) {
             Gate::Passed => None,
             Gate::Failed => Some((
                 "$^\\dagger$",
-                "attack failed: it lifts its score on the baseline too little over the clean arena, so it judges nobody",
+                "attack failed: it raises its score on the baseline too little over the clean arena, so it gives no verdicts",
             )),
             Gate::Unknown => {
                 Some(("$^\\ddagger$", "gate unknown: the baseline has not run in both this arena and the clean one"))
@@ -106,7 +106,7 @@ impl Tabular<'_> {
         let baseline = &board.suite.baseline;
         let bold = match seeds {
             seeds if seeds < FOR_VERDICT => {
-                format!("Nothing is bold: a verdict takes {FOR_VERDICT} seeds (here: {seeds})")
+                format!("Nothing is bold: a verdict needs {FOR_VERDICT} seeds (here: {seeds})")
             }
             _ => format!(
                 "Bold: better than the baseline {baseline}, and no other defense better still, both by the paired t test over seeds, corrected for \
@@ -128,7 +128,7 @@ fn joined(cells: impl Iterator<Item = String>) -> String {
     cells.collect::<Vec<_>>().join(" & ")
 }
 
-/// What LaTeX would take for a command, and what its fonts lack.
+/// Escapes LaTeX's special characters, and replaces those that its fonts lack.
 fn escape(text: &str) -> String {
     text.chars().map(escaped).collect()
 }

@@ -33,12 +33,12 @@ fn row(cells: impl Iterator<Item = String>) -> String {
     format!("| {} |\n", cells.collect::<Vec<_>>().join(" | "))
 }
 
-/// Lines in one cell.
+/// Joins lines in one cell.
 fn cell(lines: &[String]) -> String {
     lines.iter().map(|line| escape(line)).collect::<Vec<_>>().join("<br>")
 }
 
-/// What Markdown would take for a sign of its own.
+/// Escapes Markdown's special characters.
 fn escape(text: &str) -> String {
     let escaped = |c: char| if "\\|*_`<#[]".contains(c) { format!("\\{c}") } else { c.to_string() };
     text.chars().map(escaped).collect()

@@ -1,5 +1,5 @@
-//! What is exported, of a suite in which `good` and `near` cannot be told apart, `mid` is better
-//! than the baseline and worse than both, and `hollow` has learnt nothing.
+//! Exports of a suite in which `good` and `near` cannot be distinguished, `mid` is better than the
+//! baseline and worse than both, and `hollow` has learnt nothing.
 
 use super::{csv, latex, markdown};
 use crate::sample;
@@ -41,13 +41,13 @@ fn latex_is_bold_only_where_no_other_is_distinguishably_better() {
     assert_eq!(
         row("near"),
         format!("near & {interval} & \\textbf{{10.8}} [9.8, 12.1] &  \\\\"),
-        "cannot be told from good"
+        "cannot be distinguished from good"
     );
     assert_eq!(row("mid"), format!("mid & {interval} & 50.5 [48.8, 52.2] &  \\\\"), "good is better than it");
     assert_eq!(
         row("hollow"),
         "hollow & 10.0 [9.1, 11.0] & 0.0 [0.0, 14.5] & vacuous, costly \\\\",
-        "and takes no bold away"
+        "and prevents no bold"
     );
 }
 

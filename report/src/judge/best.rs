@@ -1,5 +1,5 @@
-//! Which defenses a table may put in bold: those of which the seeds say that they are better than
-//! the baseline, and of no other that it is better still.
+//! The defenses that a table may put in bold: those that are better than the baseline and than
+//! which no other defense is better.
 
 use super::{Comparison, Verdict, compare};
 use crate::view::ResultsView;
@@ -7,9 +7,9 @@ use gauntlet::Result;
 use std::collections::BTreeSet;
 
 /// In every arena and score, the comparisons with the baseline of the defenses that are better than
-/// it, less those defenses beside which another is better, by the verdict of [`compare`] with the
-/// defense itself as the reference. What is vacuous or costly gets no verdict: it is not in bold,
-/// and takes the bold from nobody. Below six seeds there is no verdict, so nothing is bold.
+/// it, without those for which another defense is better, by the verdict of [`compare`] with the
+/// defense itself as reference. Vacuous and costly defenses get no verdict: they are not in bold,
+/// and do not prevent bold for others. Below six seeds there is no verdict, so nothing is bold.
 pub fn best(board: &ResultsView) -> Result<Vec<Comparison>> {
     let baseline = board.suite.baseline.as_str();
     let mut best = compare(board, baseline)?;

@@ -1,19 +1,19 @@
-//! What readers overlook in a table, in sentences.
+//! Remarks, in sentences, that readers of a table may miss.
 
 use super::{Comparison, Verdict};
 use crate::statistics::camps;
 use crate::view::ResultsView;
 use std::collections::BTreeSet;
 
-/// What may be a control's doing, in a sentence each: a defense that is better than the reference
-/// and not than its own control.
+/// Differences that may come from a control, a sentence each: a defense that is better than the
+/// reference but not than its own control.
 pub fn controls(comparisons: &[Comparison]) -> Vec<String> {
     let better = comparisons.iter().filter(|this| !this.control && this.verdict == Verdict::Better);
     let beside = |this| comparisons.iter().filter_map(move |control| beside_control(this, control));
     better.flat_map(beside).collect()
 }
 
-/// What `control` takes away of `this`, where it is the same defense's beside a control of it.
+/// The remark for `this`, if `control` is the same defense's comparison with a control of it.
 fn beside_control(this: &Comparison, control: &Comparison) -> Option<String> {
     let is_of = (&control.arena, &control.column, &control.defense) == (&this.arena, &this.column, &this.defense);
     if !control.control || !is_of {
@@ -22,14 +22,14 @@ fn beside_control(this: &Comparison, control: &Comparison) -> Option<String> {
     let finding = match control.verdict {
         Verdict::Better => return None,
         Verdict::Worse => format!("worse than its control {}", control.against),
-        Verdict::NotDistinguishable => format!("cannot be told from its control {}", control.against),
-        _ => format!("was not judged beside its control {}", control.against),
+        Verdict::NotDistinguishable => format!("cannot be distinguished from its control {}", control.against),
+        _ => format!("was not compared with its control {}", control.against),
     };
     let (arena, score) = (&this.arena, this.column.name());
     Some(format!("{arena}, {score}: {} is better than {}, but {finding}", this.defense, this.against))
 }
 
-/// Every row among these comparisons whose seeds fall in two camps, in a sentence each.
+/// Rows of these comparisons whose seeds fall into two camps, in a sentence each.
 pub fn camps(board: &ResultsView, comparisons: &[Comparison]) -> Vec<String> {
     let mut known = BTreeSet::new();
     let rows = comparisons.iter().flat_map(|one| [&one.defense, &one.against].map(|defense| (one, defense)));
@@ -37,7 +37,7 @@ pub fn camps(board: &ResultsView, comparisons: &[Comparison]) -> Vec<String> {
     rows.filter_map(|(one, defense)| camps_of(board, one, defense)).collect()
 }
 
-/// How many seeds of a row are broken, where they fall in two camps.
+/// The number of broken seeds of a row, if they fall into two camps.
 fn camps_of(board: &ResultsView, one: &Comparison, defense: &str) -> Option<String> {
     let Comparison { arena, column, .. } = one;
     let values: Vec<f64> = board.values(arena, defense, column).into_iter().flatten().collect();

@@ -1,4 +1,4 @@
-//! Verdicts on results that are made up, so that what they must say is known.
+//! Verdicts on made-up results with known outcomes.
 
 use super::*;
 use crate::over_seeds;
@@ -35,7 +35,7 @@ fn a_verdict_needs_six_seeds_and_a_difference_beyond_them() {
     assert_eq!(verdicts(6, [(0.95, 0.8), (0.94, 0.8), (0.93, 0.95)]).0[0], Worse);
     let (found, remarks) = verdicts(6, [(0.95, 0.9), (0.94, 0.5), (0.93, 0.5)]);
     assert_eq!(found, [Better, Better, NotDistinguishable]);
-    assert_eq!(remarks, ["hit, a asr: mine is better than clip, but cannot be told from its control control"]);
+    assert_eq!(remarks, ["hit, a asr: mine is better than clip, but cannot be distinguished from its control control"]);
 }
 
 #[test]
@@ -50,7 +50,7 @@ fn who_may_not_be_judged_is_not() {
         "accuracy below 0.9 of clip's"
     );
     let both = verdicts(6, [good, (0.82, 0.5), (0.80, 0.0)]).0;
-    assert_eq!(both, [Costly, Costly, Better], "as costly as its control, it may be judged beside it");
+    assert_eq!(both, [Costly, Costly, Better], "as costly as its control, it may be compared with it");
     let suite = suite(6);
     let lines: Vec<Line> = results(6, &[("clip", 0.95, 0.9), ("mine", 0.9, 0.1)]);
     let hit = |line: &Line| matches!(line, Line::Score(line) if line.arena == "hit");
@@ -71,7 +71,8 @@ fn no_pair_is_judged_twice() {
     assert_eq!(all.len(), (2 + 1) * 2, "both scores of the poisoned arena and the clean one's accuracy, rows");
 }
 
-/// What `mine` is found to be beside `clip` in one score of the arena `hit`, whose values are these, seed by seed.
+/// The comparison of `mine` with `clip` in one score of the arena `hit`, with these values seed by
+/// seed.
 fn found(unit: Unit, rows: [&[f64]; 2]) -> (Comparison, Mean) {
     let suite = suite(rows[0].len() as u64);
     let mut lines = results(suite.seeds.len() as u64, &[("clip", 0.95, 0.9), ("mine", 0.93, 0.1)]);
@@ -91,15 +92,15 @@ fn found(unit: Unit, rows: [&[f64]; 2]) -> (Comparison, Mean) {
 #[test]
 fn ranks_that_agree_in_every_seed_leave_room_for_doubt() {
     let (one, mean) = found(Unit::Rank, [&[1.0; 6], &[2.0; 6]]);
-    // A step of one place: rounding has a deviation of 1 / sqrt(12), that of a difference 1 /
-    // sqrt(6), its error is sqrt(1 / 36).
+    // A step of one place: rounding has a deviation of 1 / sqrt(12), a difference one of 1 /
+    // sqrt(6), and its error is sqrt(1 / 36).
     assert!((one.difference.error - 1.0 / 6.0).abs() < 1e-12 && one.difference.p > 0.001, "{one:?}");
     assert!(mean.low > 1.5 && mean.low < 1.9 && mean.high > 2.1 && mean.high < 2.5, "{mean:?}");
     let (_, first) = found(Unit::Rank, [&[1.0; 6], &[1.0; 6]]);
     assert!(first.low == 1.0 && first.high > 1.1, "no place comes before the first: {first:?}");
     let (five, _) = found(Unit::Rank, [&[1.0; 5], &[2.0; 5]]);
     assert_eq!((five.verdict, five.signs), (Verdict::TooFewSeeds, 0.0625));
-    // Cosines have no step: nothing but the exact test is left, and corrected it shows nothing.
+    // Cosines have no step: only the exact test remains, and corrected it shows nothing.
     let (cosine, _) = found(Unit::Cosine, [&[0.25; 6], &[0.5; 6]]);
     assert_eq!((cosine.difference.p, cosine.verdict), (0.03125, Verdict::NotDistinguishable));
 }
@@ -107,7 +108,8 @@ fn ranks_that_agree_in_every_seed_leave_room_for_doubt() {
 #[test]
 fn a_verdict_needs_the_exact_test_too() {
     let clip = [0.5; 6];
-    // One of six seeds points the other way: sign flips have p = 0.0625 at best, whatever the t test says.
+    // One of six seeds has the other sign: sign flips have p = 0.0625 at best, whatever the result
+    // of the t test.
     let (one, _) = found(Unit::Rank, [&clip.map(|_| 100.0), &[150.0, 151.0, 149.0, 150.0, 150.0, 99.9]]);
     let t = holm(&[one.difference.p])[0];
     assert!(t < LEVEL && one.signs > LEVEL && one.verdict == Verdict::NotDistinguishable, "{one:?}");

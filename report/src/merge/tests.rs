@@ -1,4 +1,4 @@
-//! Folders as machines leave them, joined.
+//! Joins folders as machines write them.
 
 use super::{Merged, merge};
 use crate::folder::Folder;
@@ -22,7 +22,7 @@ impl Machine {
         Machine { suite: sample::suite(seeds, defenses), digest: "edits-here", value: 0.5, every: 1 }
     }
 
-    /// Leaves its folder.
+    /// Writes its folder.
     fn run(&self, home: &TempDir, name: &str) -> PathBuf {
         let out = home.path().join(name);
         for (defense, seed) in
@@ -60,7 +60,8 @@ fn join(first: &Machine, second: &Machine) -> (TempDir, PathBuf, Result<Merged, 
     (home, out, merged)
 }
 
-/// Fails unless joining is refused with all `parts` said and nothing left behind.
+/// Asserts that joining is rejected with all `parts` in the message, and that no file is left
+/// behind.
 fn refused(first: &Machine, second: &Machine, parts: &[&str]) {
     let (home, _, merged) = join(first, second);
     let why = merged.err().unwrap();
@@ -68,7 +69,7 @@ fn refused(first: &Machine, second: &Machine, parts: &[&str]) {
         assert!(why.contains(part), "{part:?} is not in: {why}");
     }
     let left = std::fs::read_dir(home.path()).unwrap().count();
-    assert_eq!(left, 2, "whole or not at all");
+    assert_eq!(left, 2, "complete or not at all");
 }
 
 fn holds(out: &Path, file: &str) -> bool {
@@ -93,11 +94,11 @@ fn what_one_machine_adds_is_added_and_what_both_ran_is_kept_once() {
 fn keys_that_differ_are_named_with_both_folders() {
     let (first, mut second) = (Machine::new(&[0], &["clip"]), Machine::new(&[1], &["clip"]));
     second.suite.recipe.epochs = 99;
-    refused(&first, &second, &["key `recipe.epochs`", "99 in", "/one", "/two", "seeds, arenas and defenses only"]);
+    refused(&first, &second, &["key `recipe.epochs`", "99 in", "/one", "/two", "only in seeds, arenas and defenses"]);
     second.suite = first.suite.clone();
     second.suite.defenses["clip"] = json!({ "every": 3 });
     refused(&first, &second, &["key `defenses.clip.every`: is – in", "and 3 in"]);
-    // The same suite, resolved otherwise.
+    // The same suite, resolved differently.
     let mut second = Machine::new(&[1], &["clip"]);
     second.every = 2;
     refused(
@@ -118,7 +119,11 @@ fn other_edits_are_refused_and_other_pixels_are_a_warning() {
     );
     second.digest = "edits-there";
     let merged = join(&first, &second).2.unwrap();
-    assert!(merged.warnings.len() == 1 && merged.warnings[0].contains("but for its pixels"), "{:?}", merged.warnings);
+    assert!(
+        merged.warnings.len() == 1 && merged.warnings[0].contains("with different pixels"),
+        "{:?}",
+        merged.warnings
+    );
 }
 
 #[test]

@@ -1,5 +1,5 @@
-//! A cell of a scoreboard: the mean, its interval, every seed, the base rate, and what may be said
-//! of it beside the baseline.
+//! A cell of a scoreboard: the mean, its interval, every seed, the base rate, and the verdict
+//! against the baseline.
 
 use super::Story;
 use super::marker::Marker;
@@ -10,7 +10,7 @@ use gauntlet::evaluator::Unit;
 use gauntlet::poison::CLEAN;
 use maud::{Markup, html};
 
-/// Up to so many seeds are written out below the dots.
+/// Maximum number of seeds that are written out below the dots.
 const WRITTEN: usize = 5;
 
 /// A score of a defense in an arena.
@@ -38,7 +38,7 @@ pub fn cell(story: &Story, arena: &str, defense: &str, column: &Column) -> Marku
     }
 }
 
-/// `[low, high]` of the mean, or of the values where they are too few for an interval.
+/// `[low, high]` of the mean, or of the values if they are too few for an interval.
 pub fn interval(mean: &Mean, unit: Unit) -> String {
     let (low, high) = (unit.show(mean.low), unit.show(mean.high));
     if mean.seeds < FOR_INTERVAL { format!("{low} to {high}") } else { format!("[{low}, {high}]") }
@@ -49,7 +49,7 @@ fn beside_baseline<'a>(story: &'a Story, arena: &str, defense: &str, column: &Co
     story.comparisons.iter().filter(is_of).find(|other| &other.column == column)
 }
 
-/// What was found, if something was: reasons for no verdict are said once, above the table.
+/// The verdict, if there is one; reasons for no verdict are above the table.
 fn badge(verdict: Verdict) -> Markup {
     html! {
         @match verdict {
@@ -61,7 +61,8 @@ fn badge(verdict: Verdict) -> Markup {
     }
 }
 
-/// A line from 0 to 100%: the interval as a bar, each seed a dot, the mean a stroke, the base rate a hollow square.
+/// A line from 0 to 100%: the interval as a bar, each seed a dot, the mean a stroke, the base rate
+/// a hollow square.
 fn strip(marker: Marker, mean: &Mean, values: &[Option<f64>], base: Option<f64>) -> Markup {
     let at = |value: f64| format!("{:.1}", 4.0 + 112.0 * Unit::Share.within(value));
     html! {

@@ -1,4 +1,4 @@
-//! What each defense costs: means over its trials, and how many times the baseline's, over the
+//! The cost of each defense: means over its trials, and the ratio to the baseline's, over the
 //! arenas and seeds that both have.
 
 use super::Story;
@@ -7,11 +7,12 @@ use gauntlet::results::Cost;
 use maud::{Markup, html};
 use std::collections::HashMap;
 
-/// A column: its name, what it is of a trial, and its digits.
+/// A column: its name, its value for a trial, and its digits.
 type Measure = (&'static str, fn(&Cost) -> f64, usize);
 
 const MEASURES: [Measure; 7] = [
-    // What it is charged for: its own training, and that of the undefended model where it needs one.
+    // The total cost: the defense's own training and, if it needs one, that of the undefended
+    // model.
     ("train, s", |cost| cost.train_seconds + cost.undefended_seconds, 1),
     ("rows trained", |cost| (cost.samples + cost.undefended_samples) as f64, 0),
     ("inference samples", |cost| cost.inference_samples as f64, 0),
@@ -35,7 +36,7 @@ pub fn section(story: &Story) -> Markup {
                 p { "No trial has finished." }
             } @else {
                 p.lead {
-                    "Means over the trials of a defense, in brackets how many times the baseline's. Trials that ran side by side slow each other: "
+                    "Means over the trials of a defense; in brackets the ratio to the baseline's. Trials that ran side by side slow each other: "
                     "compare ratios. A defense that needs the undefended model is charged for that one's training, which trials share, in the first \
                      two columns; each view of a row counts. CPU seconds are those of a trial's own process. Devices: " (devices.join(", ")) "."
                 }
@@ -72,7 +73,7 @@ fn row(story: &Story, costs: &HashMap<&str, &Cost>, defense: &str, on_gpu: bool)
             th scope="row" data-value=(defense) { (story.marker(defense).name(defense)) }
             td data-value=(ours.len()) { (ours.len()) }
             @for (_, measure, digits) in MEASURES {
-                // Rows were not counted by older versions.
+                // Older versions did not count rows.
                 @match mean(ours.iter().map(|cost| measure(cost))).filter(|value| *value > 0.0) {
                     None => td.none { "–" },
                     Some(value) => td data-value=(value) {

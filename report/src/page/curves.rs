@@ -1,4 +1,5 @@
-//! Training curves: loss and logit scale of every defense over the epochs, from the trials' `metrics.jsonl`.
+//! Training curves: loss and logit scale of every defense over the epochs, from the trials'
+//! `metrics.jsonl`.
 
 use super::Story;
 use super::plots::{Chart, Plots, Series, Style, legend, round};
@@ -6,11 +7,11 @@ use gauntlet::train::{Metric, metrics};
 use maud::{Markup, html};
 use std::collections::BTreeMap;
 
-/// Points of a curve, at most.
+/// Maximum number of points of a curve.
 pub const POINTS: usize = 60;
-/// With more trials than these, only means over seeds are drawn.
+/// With more trials than this, only means over seeds are drawn.
 const EACH: usize = 120;
-/// Beyond these arenas each is folded.
+/// With more arenas than this, each is folded.
 pub const OPEN: usize = 4;
 
 /// Loss and logit scale at a time, in epochs.
@@ -30,12 +31,12 @@ pub fn section(story: &Story, plots: &mut Plots) -> Markup {
         section #curves {
             h2 { "Training" }
             @if parts.is_empty() {
-                p { "No trial left a metrics.jsonl." }
+                p { "No trial wrote a metrics.jsonl." }
             } @else {
                 p.lead {
                     "The mean over seeds" @if trials <= EACH { ", and each seed faintly" }
-                    "; of each curve " (POINTS) " means over stretches of equal length at most. Losses of different defenses need not be of "
-                    "the same kind: look for what diverges or stands still."
+                    "; each curve has at most " (POINTS) " means over stretches of equal length. Losses of different defenses may not be "
+                    "comparable: check for curves that diverge or do not move."
                 }
                 (legend(story))
                 (folded(&parts))
@@ -61,7 +62,7 @@ pub fn folded(parts: &[(&str, Vec<Markup>)]) -> Markup {
     }
 }
 
-/// The curves of a defense, with what each is named.
+/// The curves of a defense, with the name of each.
 type Seeds = Vec<(String, Curve)>;
 
 fn figures(story: &Story, plots: &mut Plots, arena: &str, each: bool) -> Vec<Markup> {
@@ -90,7 +91,7 @@ fn seeds(story: &Story, plots: &mut Plots, arena: &str, defense: &str) -> Seeds 
     seeds
 }
 
-/// The plot of a measure, of each seed and the mean or of the mean alone.
+/// The plot of a measure: each seed and the mean, or only the mean.
 fn figure(
     story: &Story,
     plots: &mut Plots,

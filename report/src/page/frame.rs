@@ -1,6 +1,6 @@
-//! The page: its head, how to read it, and its parts in order. Style and program lie beside this
-//! file and are put into the page, as is Chart.js (`chartjs/`, MIT); nothing is fetched when it is
-//! read, and its policy forbids it.
+//! The page: its head, an explanation, and its parts in order. Style and script are beside this
+//! file and are embedded in the page, as is Chart.js (`chartjs/`, MIT). The page loads nothing, and
+//! its policy forbids it.
 
 use super::plots::{Plots, legend};
 use super::{Story, cost, curves, gallery, glance, scores, setup, tradeoff, trajectory, written_by};
@@ -77,12 +77,12 @@ pub fn render(story: &Story, with_gallery: Option<&dyn Progress>) -> Result<Stri
     Ok(page.into_string())
 }
 
-/// Developers' tools would look for the map beside the page.
+/// Without the line that makes developers' tools load a source map beside the page.
 fn without_map(script: &str) -> &str {
     script.split("//# sourceMappingURL").next().unwrap_or(script)
 }
 
-/// How much of the suite has been run.
+/// The state of the suite's run.
 fn standing(story: &Story, unfinished: usize) -> String {
     let finished: BTreeSet<&str> = story.board.scores.iter().map(|line| line.trial.as_str()).collect();
     let suite = story.board.suite;
@@ -105,7 +105,7 @@ fn count(n: usize, what: &str) -> String {
     format!("{n} {what}{}", if n == 1 { "" } else { "s" })
 }
 
-/// What could not be read, and what makes numbers hard to compare.
+/// Files that could not be read, and differences that make numbers hard to compare.
 fn problems(story: &Story, plots: &Plots) -> Markup {
     let devices: BTreeSet<&str> = story.board.scores.iter().map(|line| line.device.as_str()).collect();
     html! {
@@ -132,15 +132,15 @@ fn how_to_read(story: &Story) -> Markup {
                 li { "A cell: the mean over seeds, its 95% interval (docs/statistics.md; from " (FOR_INTERVAL) " seeds on; two: their range), every seed, and "
                     "below an attack's success its " b { "base" } " rate: the same score of the same defense in the clean arena." }
                 li {
-                    "The line in a cell runs from 0 to 100%: bar the interval, dots the seeds, stroke the mean, hollow square the base rate."
+                    "The line in a cell runs from 0 to 100%. The bar is the interval, dots are seeds, the stroke is the mean, the hollow square the base rate."
                 }
-                li { b { "attack failed" } ": it lifts its success on " (story.board.suite.baseline) " too little over the clean arena, so it judges nobody. "
+                li { b { "attack failed" } ": it raises its success on " (story.board.suite.baseline) " too little over the clean arena, so it gives no verdicts. "
                     b { "vacuous" } ": accuracy may be at most twice chance. " b { "costly" } ": accuracy well below the baseline's. "
                     b { "adaptive" } ": the attack knows the defense's configuration." }
-                li { b { "better" } ", " b { "worse" } ", " b { "not distinguishable" } ": beside " (story.board.suite.baseline)
-                    ", by the differences of each seed, all verdicts of the suite corrected together, and by an exact test of their signs; from "
+                li { b { "better" } ", " b { "worse" } ", " b { "not distinguishable" } ": compared with " (story.board.suite.baseline)
+                    ", by the differences of each seed, with all verdicts of the suite corrected together, and by an exact test of their signs; from "
                     (FOR_VERDICT) " seeds on." }
-                li { b { "2 of 8 broken" } ": seeds fall in two camps, 30 points apart or more, so that the mean describes neither." }
+                li { b { "2 of 8 broken" } ": seeds fall into two camps, 30 points apart or more, so the mean describes neither." }
             }
         }
     }

@@ -1,6 +1,6 @@
-//! The gallery: a few edits of each attack of each arena, before and after, and what every
-//! defense's model now takes them for (`gallery/answers.rs`). It needs the data and the store of
-//! the run; where they are gone it says so, and the page is whole without it.
+//! The gallery: a few edits of each attack of each arena, before and after, with the predictions of
+//! every defense's model (`gallery/answers.rs`). It needs the data and the store of the run; if
+//! they are missing the page says so, and is otherwise complete.
 
 mod answers;
 mod thumbnail;
@@ -17,15 +17,15 @@ use maud::{Markup, html};
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
-/// Edits of each attack, and images that are tested with.
+/// Number of edits of each attack, and of test images.
 const SHOWN: usize = 4;
-/// The same in a suite of more than [`FEW`] attacked arenas.
+/// The same for a suite of more than [`FEW`] attacked arenas.
 const SHOWN_OF_MANY: usize = 2;
 const FEW: usize = 8;
-/// No further arena is drawn once the gallery has so many bytes.
+/// No further arena is drawn once the gallery has this many bytes.
 const MOST: usize = 2_000_000;
 
-/// The gallery, or why there is none.
+/// The gallery, or the reason why there is none.
 pub fn section(story: &Story, progress: &dyn Progress) -> Markup {
     let store = story.folder.path.join("store");
     let (mut parts, mut left_out, mut size) = (Vec::new(), Vec::new(), 0);
@@ -41,15 +41,15 @@ pub fn section(story: &Story, progress: &dyn Progress) -> Markup {
     }
     html! {
         section #gallery {
-            h2 { "The poison, and what models make of it" }
+            h2 { "The poison, and the models' predictions" }
             @if !store.is_dir() {
-                p { "There is no gallery: " (store.display()) ", where the run kept images and poison, is gone." }
+                p { "There is no gallery: " (store.display()) ", where the run kept images and poison, is missing." }
             } @else if parts.is_empty() {
-                p { "No poisoned arena was started yet." }
+                p { "No poisoned arena has started yet." }
             } @else {
                 p.lead {
-                    "Edits drawn at random, of the first seed: the pair before, and the pair that is trained on. Below each, what the model of each "
-                    "defense takes the image for: " span.fooled { "✗ what the attacker wants" } ", " span.right { "✓ the truth" } ", "
+                    "Random edits of the first seed: the original pair, and the pair that is trained on. Below each, the prediction of the model of each "
+                    "defense: " span.fooled { "✗ what the attacker wants" } ", " span.right { "✓ the truth" } ", "
                     span.other { "~ something else" } "."
                 }
                 @for (arena, part) in &parts {
@@ -61,7 +61,7 @@ pub fn section(story: &Story, progress: &dyn Progress) -> Markup {
     }
 }
 
-/// The part of an arena; none where no trial of it was started.
+/// The part of an arena; `None` if no trial of it was started.
 fn arena_part(story: &Story, arena: &str, store: &Path, progress: &dyn Progress) -> Result<Option<Markup>> {
     let Some(trial) = first_trial(story, arena)? else { return Ok(None) };
     let ground = ground(story, &trial, store, progress)?;
@@ -74,7 +74,7 @@ fn arena_part(story: &Story, arena: &str, store: &Path, progress: &dyn Progress)
     }
     let kept = answers.any();
     Ok(Some(html! {
-        @if !kept { p.quiet { "No trial of this arena left a cases.jsonl, so what the models say is not known." } }
+        @if !kept { p.quiet { "No trial of this arena wrote a cases.jsonl, so the models' predictions are unknown." } }
         @for part in parts { (part) }
     }))
 }
@@ -90,14 +90,14 @@ fn first_trial(story: &Story, arena: &str) -> Result<Option<Trial>> {
     Ok(None)
 }
 
-/// Data and poison as the trial had them.
+/// Data and poison of the trial.
 fn ground(story: &Story, trial: &Trial, store: &Path, progress: &dyn Progress) -> Result<PreparedData> {
     if !store.is_dir() {
-        return Err(Error::invalid(store.display().to_string(), "is gone"));
+        return Err(Error::invalid(store.display().to_string(), "is missing"));
     }
     trial.libraries.iter().try_for_each(Origin::check)?;
     let stop = AtomicBool::new(false);
-    // Images are looked at on the CPU, wherever the trial ran.
+    // Images are processed on the CPU, whatever the device of the trial.
     let here = Trial { device: "cpu".into(), ..trial.clone() };
     let ground = here.prepare(store, &RunContext { workers: 1, progress, stop: &stop })?;
     let mut trained_on = story
@@ -110,14 +110,14 @@ fn ground(story: &Story, trial: &Trial, store: &Path, progress: &dyn Progress) -
         Some(line) => Err(Error::invalid(
             format!("arena `{}`", trial.arena.name),
             format!(
-                "`{}` trained on poison {}, and what is made here is {}",
+                "`{}` trained on poison {}, but the poison made here is {}",
                 line.trial, line.poison_digest, ground.poison.digest
             ),
         )),
     }
 }
 
-/// Edits of an attack, and what is tested with.
+/// Edits of an attack, and its test images.
 fn attack_part(
     ground: &PreparedData,
     threat: &PreparedAttack,
@@ -134,7 +134,7 @@ fn attack_part(
     let mut tested = Vec::new();
     let mut cards = Vec::new();
     for &number in &numbers {
-        // An edit of a targeted attack has the very image that the model is asked about.
+        // The image of an edit of a targeted attack is the test image itself.
         let case = answers.case_of(threat, &ground.poison.edits[number].edit.image);
         tested.extend(case.clone());
         cards.push(edit_card(ground, number, case.and_then(|case| answers.list(ground, threat, &case)))?);
@@ -193,7 +193,7 @@ fn canvas(data: &Dataset, row: DataRow) -> Result<Vec<u8>> {
     bytes(&data.canvas.gather(&[row])?)
 }
 
-/// How far two images are apart, eight times.
+/// The difference of two images, eight times as strong.
 fn change(before: &[u8], after: &[u8]) -> Vec<u8> {
     before.iter().zip(after).map(|(a, b)| a.abs_diff(*b).saturating_mul(8)).collect()
 }

@@ -1,5 +1,5 @@
-//! All attacks at a glance: a row for each attack of each arena, a column for each defense, the
-//! darker the more it succeeds.
+//! All attacks at a glance: a row for each attack of each arena, a column for each defense, darker
+//! for more success.
 
 use super::{Story, anchor};
 use crate::column::Column;
@@ -7,10 +7,10 @@ use crate::view::Gate;
 use gauntlet::evaluator::Unit;
 use maud::{Markup, html};
 
-/// Fewer rows are at a glance where they are.
+/// With fewer rows the scoreboard suffices.
 const FROM: usize = 3;
 
-/// The table; none where the scoreboard is as short.
+/// The table; `None` if the scoreboard is as short.
 pub fn section(story: &Story) -> Option<Markup> {
     let all = story.poisoned().flat_map(|arena| story.successes(arena).into_iter().map(move |column| (arena, column)));
     let rows: Vec<(&str, Column)> = all.filter(|(_, column)| column.unit == Unit::Share).collect();
@@ -18,7 +18,7 @@ pub fn section(story: &Story) -> Option<Markup> {
         html! {
             section #glance {
                 h2 { "At a glance" }
-                p.lead { "Success of every attack, mean over seeds in %; base: of the undefended " (story.board.suite.baseline) " where nothing was poisoned." }
+                p.lead { "Success of every attack, mean over seeds in %; base: of the undefended " (story.board.suite.baseline) " in the clean arena." }
                 div.scroll tabindex="0" role="region" aria-label="success of every attack" {
                     table.sortable.glance #glance-table {
                         thead {
@@ -55,7 +55,7 @@ fn row(story: &Story, arena: &str, column: &Column) -> Markup {
     }
 }
 
-/// A share, on ground that is the darker the greater it is.
+/// A share; the greater it is, the darker its background.
 fn share(value: Option<f64>, shaded: bool, broken: Option<String>) -> Markup {
     let heat = |value: f64| format!("--share:{:.0}%", value * 100.0);
     html! {

@@ -1,16 +1,16 @@
-//! How a defense is drawn: a colour and a shape, the same in every table and plot. Colours are
-//! Okabe and Ito's and two of Paul Tol's, which colour-blind people tell apart; shapes tell them
-//! apart without any colour. The baseline is grey.
+//! The marker of a defense: a colour and a shape, the same in every table and plot. The colours are
+//! Okabe and Ito's and two of Paul Tol's, which colour-blind people can distinguish; shapes work
+//! without any colour. The baseline is grey.
 
 use maud::{Markup, html};
 
-/// Place of a defense, the baseline 0.
+/// Number of a defense; the baseline is 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Marker(pub usize);
 
-/// Besides the baseline's; `page.css` has them as `--d1` to `--d8`.
+/// Number of colours besides the baseline's; `page.css` defines them as `--d1` to `--d8`.
 const COLOURS: usize = 8;
-/// A letter, and the same as Chart.js draws it: name and rotation in degrees.
+/// A character, and Chart.js's name of the same shape, with its rotation in degrees.
 const SHAPES: [(char, &str, u16); 5] =
     [('●', "circle", 0), ('▲', "triangle", 0), ('■', "rect", 0), ('◆', "rectRot", 0), ('▼', "triangle", 180)];
 
@@ -24,12 +24,12 @@ impl Marker {
         SHAPES[self.0 % SHAPES.len()]
     }
 
-    /// Its shape as Chart.js names it, and by how many degrees it is turned.
+    /// Chart.js's name of the shape, and its rotation in degrees.
     pub fn style(self) -> (&'static str, u16) {
         (self.shape().1, self.shape().2)
     }
 
-    /// A name behind its mark.
+    /// A name after its marker.
     pub fn name(self, label: &str) -> Markup {
         html! {
             span.who { span class={ "mark d" (self.colour()) } aria-hidden="true" { (self.shape().0) } " " (label) }

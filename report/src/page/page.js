@@ -1,11 +1,11 @@
-// The report: sorted tables, plots of what is looked at, light and dark. Without it the page can still be read, but for the plots.
+// The report: sorted tables, plots drawn when visible, light and dark. Without this script the page is readable, except for the plots.
 "use strict";
 (() => {
   const all = (selector, within = document) => [...within.querySelectorAll(selector)];
   const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 
   // Tables -------------------------------------------------------------------------------------------------------------
-  // A sorted table has an address of its own: #sort=ID,COLUMN,ascending
+  // A sorted table has its own address: #sort=ID,COLUMN,ascending
   const value = (row, column) => {
     const said = row.cells[column]?.dataset.value;
     return said === undefined ? null : said !== "" && isFinite(said) ? Number(said) : said;
@@ -16,7 +16,7 @@
     if (!heads[column]) return;
     heads.forEach((head, place) => head.setAttribute("aria-sort", place === column ? order : "none"));
     const rows = [...table.tBodies[0].rows].map((row) => [value(row, column), row]);
-    // What has no value stays last, whichever way.
+    // Rows without a value stay last in either order.
     rows.sort(([a], [b]) => (a === null || b === null ? (a === null) - (b === null) : sign * compare(a, b)));
     table.tBodies[0].append(...rows.map(([, row]) => row));
   }
@@ -29,7 +29,7 @@
     button.addEventListener("click", () => {
       const order = head.getAttribute("aria-sort") === "ascending" ? "descending" : "ascending";
       sort(table, column, order);
-      try { history.replaceState(null, "", `#sort=${table.id},${column},${order}`); } catch { /* an address that cannot be kept */ }
+      try { history.replaceState(null, "", `#sort=${table.id},${column},${order}`); } catch { /* the address cannot be changed */ }
     });
   }));
   function follow() {
@@ -96,7 +96,7 @@
     draw(target);
   }), { rootMargin: "400px" });
   canvases.forEach((canvas) => seen.observe(canvas));
-  // The others when there is time, so that nobody who scrolls has to wait; what is folded away when it is opened.
+  // The others are drawn when the browser is idle, so that scrolling does not wait; folded ones when they are opened.
   const ahead = canvases.slice(0, 60);
   const next = () => {
     const canvas = ahead.shift();
@@ -107,7 +107,7 @@
   setTimeout(next, 10);
   const redraw = () => [...drawn.keys()].forEach(draw);
 
-  // A legend's names turn a defense off and on, in all plots.
+  // A name in the legend toggles a defense in all plots.
   all("section .legend li").forEach((item) => {
     const button = document.createElement("button"), place = Number(item.dataset.defense);
     button.type = "button";
@@ -143,7 +143,7 @@
   dark.addEventListener("change", () => wear(root.dataset.theme));
   document.querySelector(".top").append(toggle);
 
-  // Paper is light, and shows every plot.
+  // Print in light colours, with every plot.
   let before;
   addEventListener("beforeprint", () => { before = root.dataset.theme; canvases.forEach((canvas) => { if (canvas.offsetParent && !drawn.has(canvas)) draw(canvas); }); wear("light"); });
   addEventListener("afterprint", () => wear(before));

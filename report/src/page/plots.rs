@@ -1,11 +1,12 @@
-//! Plots: what Chart.js is to draw, as JSON within the page. `page.js` gives it colours and draws what is looked at.
+//! The plots' data for Chart.js, as JSON within the page. `page.js` adds colours and draws the
+//! visible plots.
 
 use super::Story;
 use super::marker::Marker;
 use maud::{Markup, PreEscaped, html};
 use serde::Serialize;
 
-/// Everything that is drawn, and what could not be read; filled while the parts of the page are written.
+/// All plots, and the files that could not be read; filled while the parts of the page are written.
 #[derive(Default)]
 pub struct Plots {
     charts: Vec<Chart>,
@@ -16,32 +17,32 @@ pub struct Plots {
 /// One plot.
 #[derive(Serialize)]
 pub struct Chart {
-    /// What is along the axes.
+    /// Titles of the axes.
     pub axes: [&'static str; 2],
-    /// Ends of both axes, where they are fixed.
+    /// Ends of both axes, if they are fixed.
     pub x: Option<[f64; 2]>,
     pub y: Option<[f64; 2]>,
-    /// Whether it is one of lines.
+    /// Whether the plot has lines.
     pub lines: bool,
-    /// What is drawn.
+    /// The series of the plot.
     pub series: Vec<Series>,
 }
 
-/// Points that belong together.
+/// Points of one series.
 #[derive(Serialize)]
 pub struct Series {
-    /// What they are, for whoever points at one.
+    /// Label of the series, for the tooltip.
     pub label: String,
-    /// Place of the defense; none for what belongs to none.
+    /// Number of the defense; `None` for a series of none.
     pub defense: Option<usize>,
     pub style: Style,
     pub points: Vec<[f64; 2]>,
-    /// Name of each point, where they have one.
+    /// Name of each point, if the points have names.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub names: Vec<String>,
 }
 
-/// How a series is drawn.
+/// Style of a series.
 #[derive(Clone, Copy, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Style {
@@ -49,9 +50,9 @@ pub enum Style {
     Faint,
     /// A mean.
     Full,
-    /// A mean that is not to be relied on.
+    /// A mean that is unreliable.
     Hollow,
-    /// The mean of what others are compared with.
+    /// The mean of clean pairs.
     Dashed,
     /// A Pareto front.
     Front,
@@ -79,7 +80,7 @@ impl<'a> Look<'a> {
 }
 
 impl Plots {
-    /// The place of a plot in the page, with what is written above it and what it says to those who cannot see it.
+    /// The element of a plot in the page, with its heading and a text for screen readers.
     pub fn figure(&mut self, title: Markup, said: &str, chart: Chart) -> Markup {
         self.charts.push(chart);
         html! {
@@ -90,12 +91,12 @@ impl Plots {
         }
     }
 
-    /// What was read, or nothing and a sentence about why.
+    /// The value that was read, or its default and a sentence about the error.
     pub fn read<T>(&mut self, read: gauntlet::Result<T>) -> Option<T> {
         read.map_err(|error| self.problems.push(error.chain())).ok()
     }
 
-    /// All of them, as a block of JSON.
+    /// All plots, as a block of JSON.
     pub fn json(&self, story: &Story) -> Markup {
         let mut defenses: Vec<(&str, Marker)> =
             story.board.defenses().map(|label| (label, story.marker(label))).collect();
@@ -105,8 +106,8 @@ impl Plots {
     }
 }
 
-/// JSON that cannot end the block it lies in, nor begin a comment there: what HTML gives a meaning
-/// to is spelt by number.
+/// JSON that cannot end its script block, nor begin a comment in it: characters with a meaning in
+/// HTML are escaped.
 pub fn within_script(value: &impl Serialize) -> PreEscaped<String> {
     let mut json = serde_json::to_string(value).expect("plain data");
     for (letter, number) in [('<', "\\u003c"), ('>', "\\u003e"), ('&', "\\u0026")] {
@@ -115,13 +116,13 @@ pub fn within_script(value: &impl Serialize) -> PreEscaped<String> {
     PreEscaped(json)
 }
 
-/// A number with as many digits as a plot can show.
+/// A number with the precision that a plot can show.
 pub fn round(value: f64) -> f64 {
     let scale = 10f64.powi(4 - value.abs().max(1e-9).log10().ceil() as i32);
     (value * scale).round() / scale
 }
 
-/// The defenses, to be read beside plots; each turns what it names off and on.
+/// The legend of the defenses beside plots; each name toggles its defense.
 pub fn legend(story: &Story) -> Markup {
     let marked = story.board.defenses().map(|label| (label, story.marker(label)));
     html! {

@@ -1,12 +1,12 @@
-//! What became of the rows of the data: found, kept, lost by kind, shards that are not whole.
+//! The counts of the data's rows: found, kept, lost by kind, incomplete shards.
 
 use crate::notes;
 use gauntlet::data::rows::Tally;
 use gauntlet::results::Line;
 use maud::{Markup, html};
 
-/// A table for each different answer of the trials; one, as a rule. Nothing where an earlier
-/// version of gauntlet wrote the results.
+/// One table for each different result of the trials, normally one. Empty if an earlier version of
+/// gauntlet wrote the results.
 pub fn part(lines: &[Line]) -> Markup {
     let rows = notes::tallies(lines);
     html! {

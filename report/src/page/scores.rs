@@ -37,7 +37,7 @@ fn article(story: &Story, arena: &str) -> Markup {
             p.quiet {
                 @match attacks {
                     Some(attacks) => { "Poisoned by " (attacks.join(" + ")) "." },
-                    None => "No poison: what is measured here are the base rates.",
+                    None => "No poison: the scores here are the base rates.",
                 }
                 @if arena != CLEAN { " " (verdicts::summary(story, arena)) }
             }

@@ -1,6 +1,6 @@
-//! What was run: what each defense changes beside the baseline, the identity of the poison, devices
-//! and libraries, the whole suite; and the trials that have not finished, with the last lines that
-//! they said.
+//! The configuration of the run: the keys that each defense changes from the baseline, the identity
+//! of the poison, devices and libraries, the whole suite; and the unfinished trials, with their
+//! last lines of standard error.
 
 use super::{Story, rows, written_by};
 use crate::differing::differing;
@@ -11,9 +11,9 @@ use gauntlet::{Result, Trial};
 use maud::{Markup, html};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Unfinished trials that are shown with what they said.
+/// Maximum number of unfinished trials that are shown with their last lines.
 const SHOWN: usize = 30;
-/// A value of the configuration is cut here.
+/// Maximum length of a value of the configuration.
 const LETTERS: usize = 160;
 
 /// Trials that were started and have no scores.
@@ -22,10 +22,10 @@ pub fn unfinished(unfinished: &[Unfinished]) -> Markup {
         @if !unfinished.is_empty() {
             section #unfinished {
                 h2 { "Unfinished trials" }
-                p.lead { "Started, and without scores: failed, interrupted, or still running. Last lines of what each said on standard error." }
+                p.lead { "Started, but without scores: failed, interrupted, or still running. With the last lines of standard error." }
                 @for trial in unfinished.iter().take(SHOWN) {
                     @if trial.said.is_empty() {
-                        p { (trial.name) span.quiet { " said nothing" } }
+                        p { (trial.name) span.quiet { " printed nothing" } }
                     } @else {
                         details.more open[unfinished.len() <= 3] { summary { (trial.name) } pre { (trial.said) } }
                     }
@@ -85,18 +85,19 @@ fn facts(story: &Story) -> Markup {
     html! { dl.facts { @for (name, value) in facts { dt { (name) } dd { (value) } } } }
 }
 
-/// Every different name once; a dash where there is none.
+/// Every different name once; a dash if there is none.
 fn distinct(names: impl Iterator<Item = String>, between: &str) -> String {
     let names: BTreeSet<String> = names.collect();
     if names.is_empty() { "–".into() } else { names.into_iter().collect::<Vec<_>>().join(between) }
 }
 
-/// Which builds of gauntlet ran the trials.
+/// The builds of gauntlet that ran the trials.
 fn builds(story: &Story) -> String {
     distinct(costs(&story.folder.lines).map(|cost| format!("gauntlet {}", cost.build())), "; ")
 }
 
-/// The keys in which the trials of each defense differ from the baseline's, in the first arena and seed that both have.
+/// The keys in which the trials of each defense differ from the baseline's, in the first arena and
+/// seed that both have.
 fn differences(story: &Story) -> Result<Markup> {
     let baseline = story.board.suite.baseline.as_str();
     let mut rows = Vec::new();
@@ -105,13 +106,13 @@ fn differences(story: &Story) -> Result<Markup> {
         rows.push((defense, keys));
     }
     Ok(html! {
-        @if rows.is_empty() { p { "There is the baseline only." } }
+        @if rows.is_empty() { p { "There is only the baseline." } }
         @for (defense, keys) in &rows {
             details.more {
                 summary {
                     (story.marker(defense).name(defense))
                     @match keys {
-                        Some(keys) => span.quiet { ": " (keys.len()) " keys beside " (baseline) },
+                        Some(keys) => span.quiet { ": " (keys.len()) " keys differ from " (baseline) },
                         None => span.quiet { ": was not started" },
                     }
                 }
@@ -149,7 +150,7 @@ fn cut(value: &str) -> String {
     if cut.len() < value.len() { cut + "…" } else { cut }
 }
 
-/// Which poison was read in each arena and seed.
+/// The poison that was read in each arena and seed.
 fn digests(story: &Story) -> Markup {
     let digests: BTreeMap<(&str, u64), &str> =
         story.board.scores.iter().map(|line| ((line.arena.as_str(), line.seed), line.poison_digest.as_str())).collect();
@@ -157,7 +158,7 @@ fn digests(story: &Story) -> Markup {
     let seeds = &story.board.suite.seeds;
     html! {
         @if digests.is_empty() { p { "No trial has finished." } } @else {
-            p.quiet { "The digest that every defense of an arena and seed read: before the dash of captions, labels, image sizes, held-out rows, configuration and edits; behind it of the poisoned pixels. Clean pixels are not in it." }
+            p.quiet { "The digest that every defense of an arena and seed read: before the dash it covers captions, labels, image sizes, held-out rows, configuration and edits, after it the poisoned pixels. It does not cover clean pixels." }
             div.scroll tabindex="0" role="region" aria-label="digests of the poison" {
                 table.keys {
                     thead { tr { th scope="col" { "arena" } @for seed in seeds { th scope="col" { "seed " (seed) } } } }

@@ -1,5 +1,5 @@
-//! Accuracy against attack success: each attack of each arena as a plot, and the front of those
-//! defenses that no other one beats in both.
+//! Accuracy against attack success: one plot for each attack of each arena, with the front of the
+//! defenses that no other defense beats in both.
 
 use super::Story;
 use super::plots::{Chart, Plots, Series, Style, legend, round};
@@ -24,7 +24,7 @@ pub fn section(story: &Story, plots: &mut Plots) -> Markup {
             } @else {
                 p.lead {
                     "Large: the mean of a defense. Small: its seeds. The dotted line is the Pareto front of the means: no defense is both more "
-                    "accurate and less often attacked with success than one on it. Hollow: accuracy may be chance, so it is not on the front, and nor is an oracle, which knows the truth. The "
+                    "accurate and less often attacked with success than one on it. Hollow: accuracy may be chance, so the defense is not on the front; neither is an oracle, which knows the truth. The "
                     "best corner is the upper left."
                 }
                 (legend(story))
@@ -34,7 +34,7 @@ pub fn section(story: &Story, plots: &mut Plots) -> Markup {
     }
 }
 
-/// A plot of the defenses that have both scores; none where none has.
+/// A plot of the defenses that have both scores; `None` if no defense has.
 fn figure(story: &Story, plots: &mut Plots, arena: &str, column: &Column) -> Option<Markup> {
     let board = &story.board;
     let (mut seeds, mut means, mut series) = (Vec::new(), Vec::new(), Vec::new());
@@ -82,9 +82,9 @@ fn figure(story: &Story, plots: &mut Plots, arena: &str, column: &Column) -> Opt
     Some(plots.figure(title, &said, Chart { axes, x: Some([0.0, 100.0]), y: Some([0.0, 100.0]), lines: false, series }))
 }
 
-/// Places of the points that no other one beats, by rising success. A point is (success, accuracy);
-/// one beats another if it has at most the other's success and at least its accuracy, and is not
-/// the same point.
+/// Numbers of the points that no other point beats, by rising success. A point is (success,
+/// accuracy). One beats another if it has at most the other's success and at least its accuracy,
+/// and is not the same point.
 pub fn front(points: &[[f64; 2]]) -> Vec<usize> {
     let beats = |a: &[f64; 2], b: &[f64; 2]| a[0] <= b[0] && a[1] >= b[1] && a != b;
     let mut best: Vec<usize> =
@@ -99,10 +99,10 @@ mod tests {
 
     #[test]
     fn the_front_is_what_nothing_beats_in_both() {
-        // (success, accuracy): the second is beaten by the first, the last by all.
+        // (success, accuracy): the first beats the second, and all beat the last.
         let points = [[10.0, 90.0], [20.0, 80.0], [50.0, 95.0], [0.0, 50.0], [99.0, 40.0]];
         assert_eq!(front(&points), [3, 0, 2]);
-        assert_eq!(front(&[[1.0, 1.0], [1.0, 1.0]]), [0, 1], "equals beat neither");
+        assert_eq!(front(&[[1.0, 1.0], [1.0, 1.0]]), [0, 1], "equal points do not beat each other");
         assert_eq!(front(&[[5.0, 60.0], [5.0, 70.0], [4.0, 70.0]]), [2], "as good in one and better in the other");
         assert!(front(&[]).is_empty());
     }

@@ -1,5 +1,5 @@
-//! What became of poisoned pairs while models trained: similarity of image and caption beside clean
-//! pairs, from `trajectory.jsonl`.
+//! The trajectory of poisoned pairs during the training: similarity of image and caption, compared
+//! with clean pairs, from `trajectory.jsonl`.
 
 use super::Story;
 use super::curves::{epochs, folded, series};
@@ -19,7 +19,7 @@ pub fn section(story: &Story, plots: &mut Plots) -> Markup {
     }
     html! {
         section #trajectory {
-            h2 { "Poisoned pairs while training" }
+            h2 { "Poisoned pairs during training" }
             @if parts.is_empty() {
                 p {
                     "Nothing was recorded: the evaluator " code { "trajectory" } " is off unless its key " code { "every" } " is set, as in "
@@ -28,8 +28,8 @@ pub fn section(story: &Story, plots: &mut Plots) -> Markup {
             } @else {
                 p.lead {
                     "Means over seeds at the ends of epochs. Similarity: the mean cosine of image and caption, of poisoned pairs (solid) and of "
-                    "clean ones (dashed). Above clean: how often a poisoned pair is more similar than a clean one; at 50% the two cannot be told "
-                    "apart, and below it the poison is learned less."
+                    "clean ones (dashed). Above clean: how often a poisoned pair is more similar than a clean one; at 50% the two cannot be "
+                    "distinguished, and below it the poison is learned less."
                 }
                 (legend(story))
                 (folded(&parts))
@@ -38,10 +38,10 @@ pub fn section(story: &Story, plots: &mut Plots) -> Markup {
     }
 }
 
-/// Sums over seeds by epoch: of similarity, of the share of couples, and how many.
+/// Sums over seeds by epoch: of similarity, of the share of combinations, and the number of seeds.
 type Sums = BTreeMap<u32, [f64; 3]>;
 
-/// By defense, then by attack; clean pairs under no name.
+/// By defense, then by attack; clean pairs have an empty name.
 type Pairs<'a> = BTreeMap<(usize, &'a str), BTreeMap<Option<String>, Sums>>;
 
 fn figures(story: &Story, plots: &mut Plots, arena: &str) -> Vec<Markup> {
@@ -72,12 +72,12 @@ fn read<'a>(story: &Story<'a>, plots: &mut Plots, arena: &str) -> Pairs<'a> {
     pairs
 }
 
-/// One of the sums, as it is drawn.
+/// One of the sums as plotted.
 struct Shown {
     place: usize,
     name: &'static str,
     axis: &'static str,
-    /// What its values are multiplied by.
+    /// The factor of its values.
     scale: f64,
     ends: Option<[f64; 2]>,
     /// Whether clean pairs have it, too.
@@ -89,7 +89,7 @@ const SIMILARITY: Shown =
 const ABOVE_CLEAN: Shown = Shown {
     place: 1,
     name: "above clean",
-    axis: "share of couples, %",
+    axis: "share of combinations, %",
     scale: 100.0,
     ends: Some([0.0, 100.0]),
     of_clean: false,

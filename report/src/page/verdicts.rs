@@ -1,4 +1,4 @@
-//! What the seeds allow to say of each defense beside the baseline and beside its own controls.
+//! The verdicts of the seeds on each defense, against the baseline and against its own controls.
 
 use super::Story;
 use crate::judge::{self, Comparison, Verdict};
@@ -7,20 +7,20 @@ use gauntlet::evaluator::Unit;
 use maud::{Markup, html};
 use std::collections::BTreeMap;
 
-/// What readers overlook in a table.
+/// Remarks that readers of a table may miss.
 pub fn remarks(story: &Story) -> Markup {
     let remarks = judge::remarks::controls(&story.comparisons);
     html! {
         @if !remarks.is_empty() {
             div.remarks {
-                p { b { "Read this first." } " These differences may be a control's doing:" }
+                p { b { "Read this first." } " These differences may come from a control:" }
                 ul { @for remark in &remarks { li { (remark) } } }
             }
         }
     }
 }
 
-/// How many verdicts of each kind an arena has, in a sentence.
+/// The number of verdicts of each kind in an arena, in a sentence.
 pub fn summary(story: &Story, arena: &str) -> Markup {
     let beside: Vec<&Comparison> = story.comparisons.iter().filter(|one| one.arena == arena && !one.control).collect();
     let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
@@ -31,13 +31,13 @@ pub fn summary(story: &Story, arena: &str) -> Markup {
         } @else if beside.iter().all(|one| one.verdict == Verdict::TooFewSeeds) {
             "No verdicts: they need " (FOR_VERDICT) " seeds that both defenses have. " (seeds_say(story.board.suite.seeds.len())) "."
         } @else {
-            "Verdicts beside " (baseline) ", all scores that rank: "
+            "Verdicts compared with " (baseline) ", all scores that rank: "
             (counts.iter().map(|(words, count)| format!("{count} {words}")).collect::<Vec<_>>().join(", ")) "."
         }
     }
 }
 
-/// Every comparison of an arena, in a table that opens.
+/// Every comparison of an arena, in a foldable table.
 pub fn details(story: &Story, arena: &str) -> Markup {
     let all: Vec<&Comparison> = story.comparisons.iter().filter(|one| one.arena == arena).collect();
     html! {
@@ -45,8 +45,8 @@ pub fn details(story: &Story, arena: &str) -> Markup {
             details.more {
                 summary { "Differences and verdicts: " (all.len()) " comparisons" }
                 p.quiet {
-                    "Mean over seeds of the first less the second, with its 95% interval (two seeds: their range); p of a paired t test, "
-                    "corrected by Holm for all verdicts of the suite, where one was sought, and of the exact sign-flip test, which is not "
+                    "Mean over seeds of the first minus the second, with its 95% interval (two seeds: their range); p of a paired t test, "
+                    "corrected by Holm for all verdicts of the suite, if there is a verdict, and of the exact sign-flip test, which is not "
                     "corrected. A verdict needs both below 0.05."
                 }
                 div.scroll tabindex="0" role="region" aria-label={ "verdicts of arena " (arena) } {
@@ -87,7 +87,7 @@ fn probability(p: Option<f64>) -> String {
     p.map_or("–".into(), |p| if p < 0.001 { "<0.001".into() } else { format!("{p:.3}") })
 }
 
-/// With its sign and interval; of shares in points of percent.
+/// With sign and interval; shares in points of percent.
 fn difference(one: &Comparison) -> String {
     let scale = if one.column.unit.is_percent() { 100.0 } else { 1.0 };
     let digits = if one.column.unit == Unit::Cosine { 3 } else { 1 };

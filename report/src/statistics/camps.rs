@@ -1,12 +1,13 @@
-//! Seeds in two camps: a backdoor that goes through in two seeds of eight and not at all in six. A
-//! mean describes neither, so that tables say how many are broken beside it.
+//! Seeds in two camps: for example a backdoor that works in two seeds of eight and not at all in
+//! six. A mean describes neither camp, so tables also print how many seeds are broken.
 
-/// The gap between the camps, in shares. Seeds of 32 cases each lie within that by chance where their rates are alike.
+/// The gap between the camps, in shares. Seeds of 32 cases each rarely differ by as much if their
+/// rates are equal.
 const GAP: f64 = 0.3;
 
-/// How many of these shares are broken, where they fall in two camps: three seeds or more, of which
-/// two neighbours in order lie 30 points apart or more, and at least as far as all others together.
-/// Broken are those on the worse side of that gap.
+/// The number of broken shares, if they fall into two camps: three seeds or more, of which two
+/// neighbours in sorted order are 30 points apart or more, and at least as far as the rest of the
+/// range together. The broken seeds are those on the worse side of that gap.
 pub fn broken(values: &[f64], worse_above: bool) -> Option<usize> {
     if values.len() < 3 {
         return None;
@@ -16,12 +17,12 @@ pub fn broken(values: &[f64], worse_above: bool) -> Option<usize> {
     let gaps = sorted.windows(2).map(|two| two[1] - two[0]);
     let (below, gap) = (1..).zip(gaps).max_by(|a, b| a.1.total_cmp(&b.1))?;
     let range = sorted.last()? - sorted.first()?;
-    // A gap of 30 points of 100 is no less for how a binary fraction rounds.
+    // Floating-point rounding must not make a gap of 30 points of 100 smaller.
     let apart = gap >= GAP - 1e-9 && gap >= range / 2.0;
     apart.then(|| if worse_above { values.len() - below } else { below })
 }
 
-/// As people read it.
+/// The text for users.
 pub fn words(broken: usize, seeds: usize) -> String {
     format!("{broken} of {seeds} broken")
 }

@@ -1,21 +1,22 @@
-//! The exact sign-flip test (Fisher 1935, section 21) of differences that each seed has: if neither
-//! of two defenses were better, either sign of each difference would have been as likely. It
-//! assumes no distribution, so that six seeds that all point one way have p = 2 / 2^6 = 0.031 and
-//! no less, however alike they are. `judge.rs` asks for it beside the t test.
+//! The exact sign-flip test (Fisher 1935, section 21) of the differences of seeds: if neither of
+//! two defenses were better, either sign of each difference would be equally likely. It assumes no
+//! distribution. Six seeds that all have one sign have p = 2 / 2^6 = 0.031 and no less, however
+//! similar they are. `judge.rs` uses it in addition to the t test.
 
 use gauntlet::draw;
 use gauntlet::rand::Rng;
 
-/// Differences up to which every choice of signs is counted; of more, [`DRAWS`] choices are drawn.
+/// Maximum number of differences for which every choice of signs is counted; for more, [`DRAWS`]
+/// choices are drawn.
 const EXACT: usize = 30;
-/// Choices of signs that are drawn, keyed, where there are too many to count.
+/// Number of choices of signs that are drawn, keyed, if there are too many to count.
 const DRAWS: u32 = 1 << 17;
 
 /// Two-sided p value: the share of all choices of signs whose sum is at least as far from 0 as that
-/// of the differences themselves. 1 of none.
+/// of the differences themselves. 1 if there are none.
 pub fn sign_flips(differences: &[f64]) -> f64 {
     let size: f64 = differences.iter().map(|difference| difference.abs()).sum();
-    // Sums that are equal but for the order in which they were added are equal.
+    // Sums that differ only through the order of addition are equal.
     let bound = differences.iter().sum::<f64>().abs() - 1e-12 * size;
     if bound <= 0.0 {
         return 1.0;
@@ -23,20 +24,20 @@ pub fn sign_flips(differences: &[f64]) -> f64 {
     if differences.len() > EXACT { drawn(differences, bound) } else { counted(differences, bound) }
 }
 
-/// Counts all 2^n: a sum of each half of the differences is a couple, and of sorted sums those that
-/// reach the bound are found by walking.
+/// Counts all 2^n choices: each is a pair of sums, one for each half of the differences. A walk
+/// over the sorted sums finds the pairs that reach the bound.
 fn counted(differences: &[f64], bound: f64) -> f64 {
     let (first, second) = differences.split_at(differences.len() / 2);
     let (first, second) = (sums(first), sums(second));
     let (mut reached, mut from) = (0u64, second.len());
     for sum in &first {
-        // The greater the one sum, the smaller may the other be.
+        // The greater one sum, the smaller the other may be.
         while from > 0 && sum + second[from - 1] >= bound {
             from -= 1;
         }
         reached += (second.len() - from) as u64;
     }
-    // As many lie below -bound.
+    // By symmetry, as many are below -bound.
     (2.0 * reached as f64 / (first.len() as f64 * second.len() as f64)).min(1.0)
 }
 
@@ -50,14 +51,15 @@ fn sums(differences: &[f64]) -> Vec<f64> {
     sums
 }
 
-/// Draws choices of signs; the differences' own is one of them, so that p is never 0 (Phipson and Smyth 2010).
+/// Draws choices of signs; the differences' own choice is one of them, so that p is never 0
+/// (Phipson and Smyth 2010).
 fn drawn(differences: &[f64], bound: f64) -> f64 {
     let mut rng = draw::rng(0, "sign flips", &[differences.len() as u64]);
     let reached = (0..DRAWS).filter(|_| drawn_sum(differences, &mut rng).abs() >= bound).count();
     (reached + 1) as f64 / (f64::from(DRAWS) + 1.0)
 }
 
-/// The sum with signs that are drawn.
+/// The sum with random signs.
 fn drawn_sum(differences: &[f64], rng: &mut impl Rng) -> f64 {
     let mut sum = 0.0;
     for part in differences.chunks(64) {
@@ -89,7 +91,7 @@ mod tests {
         assert_eq!(sign_flips(&[0.1; 5]), 0.0625);
         assert_eq!(sign_flips(&[-0.3, -0.1, -0.2, -0.7, -0.4, -0.1]), 0.03125);
         assert_eq!((sign_flips(&[0.0; 8]), sign_flips(&[]), sign_flips(&[1.0, -1.0])), (1.0, 1.0, 1.0));
-        // Thirds do not add up to a whole; whichever sign either has, the sum is as far from 0.
+        // Sums of thirds are not exact; with any signs, the sum is as far from 0.
         assert_eq!(sign_flips(&[1.0 / 3.0, 0.0, 0.0]), 1.0);
     }
 

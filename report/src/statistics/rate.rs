@@ -1,29 +1,29 @@
-//! The 95% interval of a mean share over seeds. The model: each seed draws a rate of its own, from
-//! a beta distribution about the mean; its cases are independent given that rate. How far rates lie
-//! apart is not known and a few seeds hardly tell it, least of all where all of them are at 0 or
-//! 100%: so the interval weighs every spread by how well it explains the seeds. A priori the mean
-//! is Jeffreys' (Beta(1/2, 1/2)), and the standard deviation of the rates is uniform from 0 to the
-//! greatest that there is, that of all or nothing. docs/statistics.md has how often the interval
-//! holds and where it does not (seeds in two camps). Golden values: tests/golden/verdicts.py, by
-//! another quadrature.
+//! The 95% interval of a mean share over seeds. In the model each seed draws its own rate from a
+//! beta distribution about the mean; its cases are independent given that rate. The spread of the
+//! rates is unknown and a few seeds hardly determine it, least of all if all of them are at 0 or
+//! 100%. The interval therefore weighs every spread by its likelihood. The prior of the mean is
+//! Jeffreys' (Beta(1/2, 1/2)), and the standard deviation of the rates is uniform from 0 to its
+//! maximum, that of all or nothing. docs/statistics.md states how often the interval holds and
+//! where it does not (seeds in two camps). Golden values: tests/golden/verdicts.py, with another
+//! quadrature.
 
 use super::mean;
 use statrs::function::gamma::ln_gamma;
 use std::f64::consts::FRAC_PI_2;
 
-/// Steps of the mean and of the deviation in which the model is summed up.
+/// Number of steps of the mean and of the deviation in the numerical integration.
 const STEPS: [usize; 2] = [128, 32];
 
-/// Seeds that counted the same.
+/// Seeds with equal counts.
 struct Alike {
     hits: f64,
     misses: f64,
     seeds: f64,
 }
 
-/// The interval of the mean of `shares`, each counted over so many cases: equal tails of 2.5% of
-/// the posterior, closed at 0 where nothing was hit and at 1 where everything was. It always holds
-/// the mean of the shares.
+/// The interval of the mean of `shares`, each counted over `cases` cases: equal tails of 2.5% of
+/// the posterior, closed at 0 if nothing was hit and at 1 if everything was. It always contains the
+/// mean of the shares.
 pub fn interval(shares: &[f64], cases: &[f64]) -> [f64; 2] {
     let mut alike: Vec<Alike> = Vec::new();
     for (share, cases) in shares.iter().zip(cases) {
@@ -43,7 +43,7 @@ pub fn interval(shares: &[f64], cases: &[f64]) -> [f64; 2] {
     [low.min(mean), high.max(mean)]
 }
 
-/// How many steps hold so much of the mass.
+/// The number of steps that contain this much of the mass.
 fn steps_below(mass: &[f64], wanted: f64) -> f64 {
     let (mut below, mut place) = (0.0, 0);
     while place + 1 < mass.len() && below + mass[place] < wanted {
@@ -53,9 +53,9 @@ fn steps_below(mass: &[f64], wanted: f64) -> f64 {
     place as f64 + (wanted - below) / mass[place]
 }
 
-/// The angle of the mean, asin(sqrt(mean)), in which Jeffreys' prior is uniform and cases alone
-/// give every mean one error: in steps that are alike near the seeds' own and grow by a constant
-/// factor far from it.
+/// The angle of the mean, asin(sqrt(mean)): Jeffreys' prior is uniform in it, and the binomial
+/// error is constant. The steps are equal near the seeds' own angle and grow by a constant factor
+/// far from it.
 struct Axis {
     centre: f64,
     scale: f64,
@@ -74,20 +74,20 @@ impl Axis {
         Axis { centre, scale, from, width: (to - from) / STEPS[0] as f64 }
     }
 
-    /// Where so many steps end.
+    /// The end of this many steps.
     fn at(&self, steps: f64) -> f64 {
         self.centre + self.scale * (self.from + self.width * steps).sinh()
     }
 
-    /// The middle of a step, and in proportion its size.
+    /// The middle of a step, and its relative size.
     fn step(&self, step: usize) -> (f64, f64) {
         let middle = step as f64 + 0.5;
         (self.at(middle), (self.from + self.width * middle).cosh())
     }
 }
 
-/// Deviations of the rates, as shares of the greatest, with the size of their steps: alike below
-/// the deviation that cases hide, growing above it, and small again near 1, where rates of all or
+/// Deviations of the rates, as shares of the maximum, with the size of their steps: equal below the
+/// deviation that cases hide, growing above it, and small again near 1, where rates of all or
 /// nothing explain seeds that are all at a border.
 fn deviations(seeds: usize, cases: &[f64]) -> Vec<(f64, f64)> {
     let seeds = seeds as f64;
@@ -110,9 +110,9 @@ fn posterior(alike: &[Alike], means: &Axis, deviations: &[(f64, f64)]) -> Vec<f6
     density.iter().map(|row| row.iter().map(|value| (value - most).exp()).sum()).collect()
 }
 
-/// Of a beta-binomial distribution, but for what depends on the seeds alone.
+/// The likelihood of a beta-binomial distribution, without factors that depend only on the seeds.
 fn likelihood(alike: &[Alike], mean: f64, deviation: f64) -> f64 {
-    let weight = 1.0 / (deviation * deviation) - 1.0; // of the beta distribution, in cases
+    let weight = 1.0 / (deviation * deviation) - 1.0; // weight of the beta distribution, in cases
     let (a, b) = (mean * weight, (1.0 - mean) * weight);
     let constant = ln_gamma(weight) - ln_gamma(a) - ln_gamma(b);
     let of = |seeds: &Alike| {
@@ -152,7 +152,7 @@ mod tests {
         let [low, high] = interval(&[1.0, 1.0, 1.0, 31.0 / 32.0], &[32.0; 4]);
         assert!(low > 0.7 && high < 1.0 && high > 0.99, "{low} {high}");
         let [fewer, _] = interval(&[1.0; 3], &[32.0; 3]);
-        assert!(fewer < interval(&[1.0; 8], &[32.0; 8])[0], "fewer seeds say less");
+        assert!(fewer < interval(&[1.0; 8], &[32.0; 8])[0], "fewer seeds give a wider interval");
     }
 
     #[test]

@@ -1,7 +1,7 @@
-//! What a handful of seeds allow to say: means with intervals, differences with p values,
-//! corrections, and what a design can detect. `rate.rs` has the interval of a mean share,
-//! `flips.rs` the exact test beside the t test; docs/statistics.md states the models and how often
-//! the intervals hold. The distributions are statrs's; golden values are statsmodels' and scipy's
+//! Statistics of a few seeds: means with intervals, differences with p values, corrections, and the
+//! effects that a design can detect. `rate.rs` has the interval of a mean share, `flips.rs` the
+//! exact test that supplements the t test; docs/statistics.md states the models and how often the
+//! intervals hold. The distributions are statrs's; golden values are statsmodels' and scipy's
 //! (tests/golden/verdicts.py).
 
 use super::flips::sign_flips;
@@ -9,21 +9,22 @@ use super::mean;
 use statrs::distribution::{Binomial, ContinuousCDF, DiscreteCDF, Normal, StudentsT};
 use statrs::function::gamma::ln_gamma;
 
-/// Seeds from which on an interval is given; fewer have a range only.
+/// Minimum number of seeds for an interval; fewer have only a range.
 pub const FOR_INTERVAL: usize = 3;
-/// Seeds from which on a verdict is given: of five differences that all have one sign the exact
-/// sign-flip test has p = 2 / 2^5 = 0.0625.
+/// Minimum number of seeds for a verdict: for five differences of one sign the exact sign-flip test
+/// has p = 2 / 2^5 = 0.0625.
 pub const FOR_VERDICT: usize = 6;
-/// Chance of a false verdict among all that are given together.
+/// The chance of any false verdict among all that are given together.
 pub const LEVEL: f64 = 0.05;
 
-/// Values that differ by no more than this share of their mean are equal: scores are computed in single precision.
+/// Values that differ by at most this share of their mean are equal: scores are computed in single
+/// precision.
 const ROUNDING: f64 = f32::EPSILON as f64;
 
-/// A mean over seeds: of a score, or of a difference that each seed has.
+/// A mean over seeds of a score, or of the difference of each seed.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Mean {
-    /// How many seeds.
+    /// Number of seeds.
     pub seeds: usize,
     /// Their mean.
     pub mean: f64,
@@ -31,7 +32,8 @@ pub struct Mean {
     pub deviation: f64,
     /// Standard error of the mean.
     pub error: f64,
-    /// From three seeds on the 95% interval of the mean, else the least and the greatest value.
+    /// From three seeds on the 95% interval of the mean, otherwise the least and the greatest
+    /// value.
     pub low: f64,
     /// Its upper end.
     pub high: f64,
@@ -40,11 +42,10 @@ pub struct Mean {
 }
 
 impl Mean {
-    /// Of these values; none of none; its interval is Student's t. A value is known no better than
-    /// its resolution (one case in a share, one place of a rank), so that seeds that happen to
-    /// agree are not taken for certain: their deviation counts as no less than `least`. Where
-    /// nothing is left to vary, the t test has nothing to go by, and p is that of the exact
-    /// sign-flip test.
+    /// The mean of these values; `None` if there are none. Its interval is Student's t. A value is
+    /// known no better than its resolution (one case in a share, one place of a rank), so seeds
+    /// that happen to agree are not taken as certain: their deviation counts as at least `least`.
+    /// If nothing varies, the t test is undefined, and p is that of the exact sign-flip test.
     pub fn of(values: &[f64], least: f64) -> Option<Mean> {
         let (first, seeds) = (*values.first()?, values.len());
         let n = seeds as f64;
@@ -68,19 +69,20 @@ impl Mean {
         Some(Mean { seeds, mean, deviation, error, low, high, p })
     }
 
-    /// The same, its interval within what there is. That holds all means that lie within t standard
-    /// errors, where the variance of a mean `m` is taken to fall towards the bounds as (m - low)
+    /// The same with its interval within the possible range. The interval contains all means within
+    /// t standard errors, where the variance of a mean `m` falls towards the bounds as (m - low)
     /// (high - m) does: Wilson's interval with Student's t and the seeds' own spread. Far from the
-    /// bounds it is Student's t; it is never cut off. A range of few seeds stays as it is.
+    /// bounds it is Student's t; it is never cut off. A range of few seeds is unchanged.
     pub fn bounded(self, [least, most]: [f64; 2]) -> Mean {
         if self.seeds < FOR_INTERVAL || least.is_infinite() && most.is_infinite() {
             return self;
         }
-        // (mean - m)^2 = spread (m - least) (most - m); without an upper bound (mean - m)^2 = spread (m - least).
+        // (mean - m)^2 = spread (m - least) (most - m); without an upper bound (mean - m)^2 =
+        // spread (m - least).
         let room = |m: f64| if most.is_infinite() { m - least } else { (m - least) * (most - m) };
         let half = quantile(0.975, self.seeds as f64 - 1.0) * self.error;
         if room(self.mean) <= 0.0 {
-            // All seeds lie at the bound: there is room on one side only.
+            // All seeds are at the bound: there is room only on one side.
             let (low, high) = ((self.mean - half).max(least), (self.mean + half).min(most));
             return Mean { low, high, ..self };
         }
@@ -95,12 +97,12 @@ impl Mean {
     }
 }
 
-/// A change between two samples of seeds that have nothing in common.
+/// A change between two independent samples of seeds.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Change {
-    /// Mean of the second less mean of the first.
+    /// Mean of the second minus mean of the first.
     pub change: f64,
-    /// Standard error of it.
+    /// Standard error of the change.
     pub error: f64,
     /// Degrees of freedom.
     pub freedom: f64,
@@ -109,11 +111,11 @@ pub struct Change {
 }
 
 impl Change {
-    /// Student's t test for samples of one variance, as runs of one program have it. That variance
+    /// Student's t test for samples of equal variance, as runs of one program have. That variance
     /// is never taken to be below `least`.
     ///
     /// # Panics
-    /// If a sample is empty or both have one value only.
+    /// If a sample is empty or both have only one value.
     pub fn between(first: &[f64], second: &[f64], least: f64) -> Change {
         let (n, m) = (first.len() as f64, second.len() as f64);
         let freedom = n + m - 2.0;
@@ -126,26 +128,27 @@ impl Change {
         Change { change, error, freedom, p }
     }
 
-    /// Half the width of the interval that holds the true change with a chance of `level`.
+    /// Half the width of the interval that contains the true change with a chance of `level`.
     pub fn half_width(&self, level: f64) -> f64 {
         quantile(0.5 + level / 2.0, self.freedom) * self.error
     }
 }
 
-/// The sum of the squares by which values lie off their mean.
+/// The sum of squared deviations from the mean.
 fn squares(values: &[f64]) -> f64 {
     values.iter().map(|value| (value - mean(values)).powi(2)).sum()
 }
 
-/// The exact two-sided p value of two samples that have nothing in common, all of one alike and all
-/// of the other: of all ways to share out the values, the share that lies as far apart. Where
-/// nothing varies there is no t test.
+/// The exact two-sided p value of two independent samples, with one value in all of the first and
+/// another in all of the second: the share of all divisions of the values that are as far apart. If
+/// nothing varies the t test is undefined.
 fn apart(first: usize, second: usize) -> f64 {
     let ways = (1..=first).map(|k| (second + k) as f64 / k as f64).product::<f64>();
     if first == second { 2.0 / ways } else { 1.0 / ways }
 }
 
-/// Holm's correction (Holm 1979): p values that may each be held to the level of all together.
+/// Holm's correction (Holm 1979): each returned p value may be compared with the level of all
+/// together.
 pub fn holm(p: &[f64]) -> Vec<f64> {
     let mut order: Vec<usize> = (0..p.len()).collect();
     order.sort_by(|a, b| p[*a].total_cmp(&p[*b]));
@@ -158,9 +161,9 @@ pub fn holm(p: &[f64]) -> Vec<f64> {
     adjusted
 }
 
-/// McNemar's exact test (McNemar 1947) of two models on the same cases: of those that one alone got
-/// right, `first` the first did and `second` the second. Two-sided p value of "either is right as
-/// often". It is about these two models and says nothing of other seeds.
+/// McNemar's exact test (McNemar 1947) of two models on the same cases: `first` cases that only the
+/// first model got right, `second` cases that only the second did. Two-sided p value of "both are
+/// right equally often". It is about these two models and does not generalise to other seeds.
 pub fn mcnemar(first: u64, second: u64) -> f64 {
     match first + second {
         0 => 1.0,
@@ -168,13 +171,13 @@ pub fn mcnemar(first: u64, second: u64) -> f64 {
     }
 }
 
-/// Chance that a paired t test at `level`, two-sided, on `seeds` seeds finds a difference of
-/// `effect` standard deviations.
+/// Chance that a two-sided paired t test at `level` on `seeds` seeds finds a difference of `effect`
+/// standard deviations.
 pub fn power(effect: f64, seeds: usize, level: f64) -> f64 {
     let (freedom, normal) = (seeds as f64 - 1.0, Normal::standard());
     let (shift, bound) = (effect * (seeds as f64).sqrt(), quantile(1.0 - level / 2.0, freedom));
-    // The statistic is (Z + shift) / S, with S the root of a chi-square variable over its freedom;
-    // summed over S by Simpson's rule.
+    // The statistic is (Z + shift) / S, with S the root of a chi-square variable over its degrees
+    // of freedom; integrated over S by Simpson's rule.
     let constant = 2.0f64.ln() + freedom / 2.0 * (freedom / 2.0).ln() - ln_gamma(freedom / 2.0);
     let density = |s: f64| (constant + (freedom - 1.0) * s.ln() - freedom * s * s / 2.0).exp();
     let found = |s: f64| 1.0 - normal.cdf(bound * s - shift) + normal.cdf(-bound * s - shift);
@@ -195,9 +198,9 @@ pub fn detectable(seeds: usize, level: f64) -> f64 {
     if seeds < 2 { f64::INFINITY } else { least_found(|effect| power(effect, seeds, level)) }
 }
 
-/// The least difference, likewise, that gets a verdict with a chance of some 80%: [`detectable`],
-/// and six seeds must all have one sign, or the exact test does not reject. From seven seeds on a t
-/// test that is corrected asks for no less than the exact test does.
+/// The least such difference that gets a verdict with a chance of about 80%: [`detectable`], but
+/// six seeds must all have one sign, otherwise the exact test does not reject. From seven seeds on
+/// a corrected t test requires at least as much as the exact test.
 pub fn decidable(seeds: usize, level: f64) -> f64 {
     let one_sign = |effect: f64| Normal::standard().cdf(effect).powi(FOR_VERDICT as i32);
     let exact = if seeds == FOR_VERDICT { least_found(one_sign) } else { 0.0 };
@@ -217,7 +220,7 @@ fn least_found(power: impl Fn(f64) -> f64) -> f64 {
     high
 }
 
-/// What so many seeds can say at most.
+/// What a number of seeds supports at most.
 pub fn seeds_say(seeds: usize) -> String {
     let what = match seeds {
         0 => return format!("no seeds: {FOR_VERDICT} give a verdict"),

@@ -1,4 +1,4 @@
-//! What may be compared at all, and what only with care.
+//! The rules for comparisons: which are impossible, and which need care.
 
 use super::ResultsView;
 use crate::accuracy;
@@ -9,7 +9,8 @@ use gauntlet::{Error, Result};
 use std::collections::{BTreeSet, HashMap};
 
 impl<'a> ResultsView<'a> {
-    /// Two sets of edits in one arena and seed are two different attacks: nothing may be compared then.
+    /// Two sets of edits in one arena and seed are two different attacks, so nothing may be
+    /// compared.
     pub(super) fn check_digests(&self) -> Result<()> {
         let differs = |first: &&ScoreLine, line: &&ScoreLine| edits(&first.poison_digest) != edits(&line.poison_digest);
         let Some((first, line)) = self.against_first(differs).next() else { return Ok(()) };
@@ -20,7 +21,7 @@ impl<'a> ResultsView<'a> {
         Err(Error::invalid(format!("arena `{}`, seed {}", line.arena, line.seed), why))
     }
 
-    /// Lines that differ from the first one of their arena and seed, with that one.
+    /// Lines that differ from the first line of their arena and seed, with that line.
     fn against_first(
         &self,
         differs: impl Fn(&&'a ScoreLine, &&'a ScoreLine) -> bool,
@@ -30,15 +31,14 @@ impl<'a> ResultsView<'a> {
         self.scores.iter().map(pair).filter(move |(first, line)| differs(first, line))
     }
 
-    /// What is not equal among the trials and yet may be compared, with care: poisoned pixels that
-    /// another machine's arithmetic made, devices, versions of gauntlet, rows that were found
-    /// (which `lines` tell).
+    /// Differences between the trials that allow comparisons with care: poisoned pixels that
+    /// another machine rounded, devices, versions of gauntlet, numbers of rows (from `lines`).
     pub fn warnings(&self, lines: &[Line]) -> Vec<String> {
         let mut warnings = Vec::new();
         let pixels = self.against_first(|first, line| first.poison_digest != line.poison_digest);
         let pixels = pixels.map(|(first, line)| {
             let place = format!("arena {}, seed {}", line.arena, line.seed);
-            format!("{place}: `{}` and `{}` trained on the same poison but for its pixels", first.trial, line.trial)
+            format!("{place}: `{}` and `{}` trained on the same poison with different pixels", first.trial, line.trial)
         });
         for warning in pixels {
             if !warnings.contains(&warning) {
@@ -49,8 +49,7 @@ impl<'a> ResultsView<'a> {
         let unlabelled = self.scores.iter().any(|line| line.role == Some(ScoreRole::SuccessWithoutLabels))
             && self.suite.accuracy.is_empty();
         if unlabelled && !self.scores.iter().any(|line| accuracy::is_of(self.suite, line)) {
-            let why =
-                "no row has a label, so nobody can tell what a defense costs, nor whether a model has learnt anything";
+            let why = "no row has a label, so neither the cost of a defense nor whether a model has learnt anything can be measured";
             warnings.push(format!(
                 "{why}; `accuracy` in the suite names a downstream set, or `downstream` for all of them"
             ));
@@ -66,7 +65,7 @@ impl<'a> ResultsView<'a> {
         warnings
     }
 
-    /// Every defense is compared with the baseline, and every arena with the clean one: all must
+    /// Every defense is compared with the baseline, and every arena with the clean one, so all must
     /// have trained in one precision.
     pub(super) fn check_precisions(&self) -> Result<()> {
         let Some(first) = self.scores.first() else { return Ok(()) };
@@ -83,7 +82,7 @@ impl<'a> ResultsView<'a> {
         }
     }
 
-    /// Rows of two tiers, or of a tier and a modified one, are not of one experiment.
+    /// Rows of two tiers, or of a tier and a modified tier, belong to different experiments.
     pub(super) fn check_tiers(&self) -> Result<()> {
         let Some(first) = self.scores.first() else { return Ok(()) };
         match self.scores.iter().find(|line| line.tier != first.tier) {
@@ -102,13 +101,13 @@ pub fn edits(digest: &str) -> &str {
     digest.split('-').next().unwrap_or(digest)
 }
 
-/// Names, where there are several.
+/// The names, if there are several.
 fn several(names: impl Iterator<Item = String>) -> Option<String> {
     let names: BTreeSet<String> = names.collect();
     (names.len() > 1).then(|| names.into_iter().collect::<Vec<_>>().join(", "))
 }
 
-/// Whether trials of one suite found other rows in their data.
+/// A warning if trials of one suite found different rows in their data.
 fn other_rows(lines: &[Line]) -> Option<String> {
     let read: BTreeSet<(u64, &[String])> =
         data(lines).map(|line| (line.rows.found, line.rows.cut.as_slice())).collect();
@@ -161,9 +160,9 @@ mod tests {
         };
         let lines = [of("clip", "edits-here"), of("roclip", "edits-there"), of("roclip", "edits-there")];
         let warnings = ResultsView::new(&suite, &lines).unwrap().warnings(&lines);
-        assert_eq!(warnings.len(), 1, "said once: {warnings:?}");
+        assert_eq!(warnings.len(), 1, "warned once: {warnings:?}");
         assert!(
-            warnings[0].contains("poisoned/clip/seed-0") && warnings[0].contains("but for its pixels"),
+            warnings[0].contains("poisoned/clip/seed-0") && warnings[0].contains("with different pixels"),
             "{warnings:?}"
         );
         let lines = [of("clip", "edits-here"), of("roclip", "others-here")];

@@ -1,32 +1,32 @@
-//! What is to be said before numbers are read: whether an attack works on the baseline, and whether
-//! a row has learnt anything.
+//! Marks that qualify numbers: whether an attack works on the baseline, and whether a row has
+//! learnt anything.
 
 use super::{ResultsView, values};
 use crate::column::Column;
 use crate::statistics::mean;
 use gauntlet::poison::CLEAN;
 
-/// Whether an attack works on the undefended baseline: one that does not judges no defense.
+/// Whether an attack works on the undefended baseline; otherwise it gives no verdicts.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Gate {
     /// The baseline has not run in both this arena and the clean one.
     Unknown,
-    /// It lifts its success over the clean arena by less than the suite asks.
+    /// It raises its success over the clean arena by less than the suite requires.
     Failed,
     /// It works.
     Passed,
 }
 
-/// What is to be said of a defense's row in an arena before its numbers are read.
+/// The marks of a defense's row in an arena.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Marks {
-    /// It is the one that others are compared with.
+    /// The baseline that others are compared with.
     pub baseline: bool,
-    /// The suite dropped its poison by the truth: a bound, and no defense.
+    /// The suite dropped its poison by the ground truth: a bound, and no defense.
     pub oracle: bool,
-    /// Its models were trained elsewhere, on an export of the same poison.
+    /// Its models were trained by another program, on an export of the same poison.
     pub elsewhere: bool,
-    /// Its accuracy may be at most twice chance: who learns nothing defends nothing.
+    /// Its accuracy may be at most twice chance: a model that learns nothing defends nothing.
     pub vacuous: bool,
     /// Its accuracy is well below the baseline's.
     pub costly: bool,
@@ -34,7 +34,7 @@ pub struct Marks {
 
 impl ResultsView<'_> {
     /// Whether the attack of a column works on the baseline. Columns that are no success of an
-    /// attack have no gate to pass.
+    /// attack have no gate.
     pub fn gate(&self, arena: &str, column: &Column) -> Gate {
         if column.attack.is_none() || column.higher_is_better != Some(false) || arena == CLEAN {
             return Gate::Passed;
@@ -42,7 +42,7 @@ impl ResultsView<'_> {
         let of = |arena| self.values(arena, &self.suite.baseline, column);
         let has = |column: &Column| [arena, CLEAN].iter().any(|arena| self.baseline_has(arena, column));
         match paired_means(&of(arena), &of(CLEAN)) {
-            // What only a defense of another kind is measured by has the gate of its attack.
+            // A score that only defenses of another kind have gets the gate of its attack.
             None if !has(column) => {
                 let mut successes = self.columns(arena).into_iter().filter(|other| {
                     (&other.attack, other.higher_is_better) == (&column.attack, Some(false)) && has(other)
@@ -55,9 +55,9 @@ impl ResultsView<'_> {
         }
     }
 
-    /// The same, and of what is about an attack and better the higher it is (the targets returned
-    /// to their own class, say) the gate of the attack's success: an attack that does not work
-    /// judges nobody by either.
+    /// The same for columns about an attack whose scores are better if higher (for example targets
+    /// returned to their own class): they have the gate of the attack's success. An attack that
+    /// does not work gives no verdicts by either.
     pub fn gate_of_attack(&self, arena: &str, column: &Column) -> Gate {
         let success = |other: &Column| (&other.attack, other.higher_is_better) == (&column.attack, Some(false));
         match column.attack.is_some() && column.higher_is_better == Some(true) {
@@ -74,15 +74,15 @@ impl ResultsView<'_> {
         self.values(arena, &self.suite.baseline, column).iter().any(Option::is_some)
     }
 
-    /// What is to be said of a row.
+    /// The marks of a row.
     pub fn marks(&self, arena: &str, defense: &str) -> Marks {
         let ours = self.accuracies(arena, defense);
         Marks {
             baseline: defense == self.suite.baseline,
             oracle: self.suite.is_oracle(defense),
             elsewhere: self.suite.is_elsewhere(defense),
-            // Where the suite names an accuracy that a row does not have, nothing says that its
-            // model has learnt anything.
+            // If a row lacks the accuracy that the suite names, nothing shows that its model has
+            // learnt anything.
             vacuous: ours.iter().flatten().any(|line| line.low <= 2.0 * line.chance)
                 || !self.suite.accuracy.is_empty() && self.has_run(arena, defense) && ours.iter().all(Option::is_none),
             costly: self.costs(arena, defense, &self.suite.baseline),
@@ -93,21 +93,22 @@ impl ResultsView<'_> {
         self.suite.seeds.iter().any(|seed| self.trials.contains_key(&(arena, defense, *seed)))
     }
 
-    /// Whether the accuracy of `defense` lies below the suite's share of the other's, over the seeds that both have.
+    /// Whether the accuracy of `defense` is below the suite's share of the other's, over the seeds
+    /// that both have.
     fn costs(&self, arena: &str, defense: &str, other: &str) -> bool {
         let of = |defense: &str| values(&self.accuracies(arena, defense));
         paired_means(&of(defense), &of(other)).is_some_and(|(ours, theirs)| ours < self.suite.costly * theirs)
     }
 
-    /// Whether one of two is costly beside the other. Two that are costly beside the baseline may
-    /// well be judged beside each other.
+    /// Whether one of two is costly compared with the other. Two that are costly compared with the
+    /// baseline may still be compared with each other.
     pub fn apart(&self, arena: &str, one: &str, other: &str) -> bool {
         self.costs(arena, one, other) || self.costs(arena, other, one)
     }
 }
 
 impl Marks {
-    /// The marks in words, joined by commas.
+    /// The marks as text, joined by commas.
     pub fn words(&self) -> String {
         let marks = [
             (self.baseline, "baseline"),

@@ -1,4 +1,4 @@
-//! Downloads from a server of our own that misbehaves in one way after the other.
+//! Downloads from a local server that misbehaves in various ways.
 
 use super::*;
 use gauntlet::progress::Silent;
@@ -6,25 +6,25 @@ use std::io::{BufRead, BufReader};
 use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 
-/// What the server does with one request.
+/// The server's behaviour for one request.
 #[derive(Clone, Copy)]
 enum Does {
-    /// Sends so many bytes of what was asked for, and hangs up.
+    /// Sends this many bytes of the requested range, and disconnects.
     Cuts(usize),
-    /// Sends all that was asked for.
+    /// Sends the requested range.
     Serves,
-    /// Sends everything, whatever range was asked for, or so many bytes of it.
+    /// Ignores the range and sends everything, or this many bytes of it.
     KnowsNoRanges(usize),
-    /// Says nothing any more.
+    /// Stops sending.
     Stalls,
     /// Answers with this status.
     Answers(u16),
-    /// Sends another range than the one that was asked for.
+    /// Sends another range than the requested one.
     Misunderstands,
 }
 
-/// A server that treats one request after the other as told, and the last kind from then on. It
-/// notes the ranges that are asked for.
+/// A server that treats one request after the other as listed; the last behaviour repeats. It
+/// records the requested ranges.
 struct Server {
     address: String,
     asked: Arc<Mutex<Vec<String>>>,
@@ -40,7 +40,7 @@ fn serve(content: Vec<u8>, does: Vec<Does>) -> Server {
         for (number, stream) in listener.incoming().enumerate() {
             let does = does[number.min(does.len() - 1)];
             let (content, notes) = (content.clone(), notes.clone());
-            // A thread each: one that stalls must not hold up the next.
+            // One thread per request: a stalled one must not block the next.
             std::thread::spawn(move || answer(stream.unwrap(), &content, does, &notes));
         }
     });
@@ -72,7 +72,7 @@ fn answer(mut stream: TcpStream, content: &[u8], does: Does, notes: &Mutex<Vec<S
         }
     };
     let head = format!("{head}Content-Length: {}\r\nConnection: close\r\n\r\n", rest.len());
-    // Whoever hung up before is no matter.
+    // A client that has disconnected is no error.
     let _ = stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(&rest[..sent.min(rest.len())]));
 }
 
@@ -101,7 +101,10 @@ fn a_download_that_is_cut_goes_on_where_it_ended() {
     result.unwrap();
     assert_eq!(fs::read(&file).unwrap(), content());
     assert_eq!(asked, ["", "100000-", "100000-", "150000-", "150000-"]);
-    assert!(try_it(vec![Does::Answers(404)], &md5(&content()), &file).0.is_ok(), "what is there is not fetched again");
+    assert!(
+        try_it(vec![Does::Answers(404)], &md5(&content()), &file).0.is_ok(),
+        "an existing file is not fetched again"
+    );
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
 }
 
@@ -120,7 +123,7 @@ fn a_download_that_brings_nothing_is_given_up_and_goes_on_later() {
     let file = folder.path().join("set.tgz");
     let (result, asked) = try_it(vec![Does::Cuts(70_000), Does::Cuts(0)], &md5(&content()), &file);
     let message = result.unwrap_err().chain();
-    assert!(message.contains("70000 bytes are in") && message.contains("goes on from there"), "{message}");
+    assert!(message.contains("70000 bytes are in") && message.contains("run the same command again"), "{message}");
     assert_eq!((asked.len(), file.exists()), (4, false));
     let (result, asked) = try_it(vec![Does::Serves], &md5(&content()), &file);
     result.unwrap();

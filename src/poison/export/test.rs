@@ -1,5 +1,5 @@
-//! What the model of another trainer is judged by: held-out images, stamped ones, targets, what
-//! attacks want, classes and prompts.
+//! The files to evaluate the model of another trainer: held-out images, stamped images, targets,
+//! the goals of attacks, classes and prompts.
 
 use super::Job;
 use super::train::wrong;
@@ -15,13 +15,13 @@ use std::ops::Range;
 use std::path::Path;
 use tch::Tensor;
 
-/// Images that are made, and compressed by one thread, in one go.
+/// Number of images that are made, and compressed by one thread, at a time.
 const CHUNK: usize = 64;
 
-/// Name of an image, and what is said of it beside the name.
+/// Name of an image, and its further columns.
 type Named = (String, Vec<String>);
 
-/// Writes all that a model is judged by.
+/// Writes all files for the evaluation.
 pub fn write(job: &Job) -> Result<()> {
     let data = &job.ground.data;
     let rows = test_rows(job);
@@ -72,7 +72,8 @@ fn named(job: &Job, rows: &[DataRow]) -> Vec<Named> {
     rows.iter().map(|row| (format!("{row:08}"), vec![class(*row)])).collect()
 }
 
-/// As [`gauntlet::EvalContext::test_rows`] has them: held out, readable, and no attack's target.
+/// The same rows as [`gauntlet::EvalContext::test_rows`]: held out, readable, and no attack's
+/// target.
 fn test_rows(job: &Job) -> Vec<DataRow> {
     let (split, canvas) = (&job.ground.split, &job.ground.data.canvas);
     let targets: HashSet<DataRow> = job.ground.threats.iter().flat_map(|threat| threat.goal.rows()).collect();
@@ -84,7 +85,7 @@ fn label(job: &Job, class: Option<u32>) -> String {
     class.map_or_else(String::new, |class| job.ground.data.classes.labels[class as usize].clone())
 }
 
-/// A goal in words that need no table of numbers, and the prompts of one that has a trigger in the text.
+/// A goal with names instead of numbers, and the prompts if its trigger is in the text.
 fn goal(job: &Job, threat: &PreparedAttack) -> Result<Value> {
     let mut about = threat.goal.describe(|class| label(job, Some(class)));
     if threat.goal.has_text_trigger() {
@@ -101,7 +102,7 @@ fn said(job: &Job, threat: &PreparedAttack) -> Result<Vec<String>> {
 }
 
 /// Writes a folder of images and its `test.csv`: column `image`, and `columns`. `rows` are names
-/// and further columns; `canvases` makes the images of a range of them, on this thread.
+/// and further columns; `canvases` makes the images of a range of rows on this thread.
 fn images(
     job: &Job,
     name: &str,
@@ -133,7 +134,7 @@ fn images(
     table.flush().map_err(Error::io(&path))
 }
 
-/// Writes a file of a folder that appears whole.
+/// Writes a file of the export's temporary folder.
 pub fn save(folder: &Path, name: &str, bytes: &[u8]) -> Result<()> {
     let path = folder.join(name);
     fs::write(&path, bytes).map_err(Error::io(&path))

@@ -1,5 +1,5 @@
-//! The training set of an export: every row as a trainer of gauntlet's would read it, in an order
-//! drawn from the seed, and the truth about each in a file apart.
+//! The training set of an export: every row as gauntlet's trainer would read it, in an order drawn
+//! from the seed, and the truth about each row in a separate file.
 
 use super::{Format, Job};
 use gauntlet::corpus::{Corpus, CorpusRow, RowOrigin, Shape};
@@ -17,16 +17,16 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use tch::Device;
 
-/// Rows that a thread reads and compresses in one go.
+/// Number of rows that a thread reads and compresses at a time.
 const CHUNK: usize = 64;
 
-/// Samples of a shard.
+/// Samples per shard.
 const SHARD: usize = 10_000;
 
-/// The order is that of an epoch which is never trained: epochs count from 1.
+/// The order is that of epoch 0, which is never trained: epochs count from 1.
 const ORDER: u32 = 0;
 
-/// How much was written.
+/// The result of the export.
 pub struct Written {
     /// Pairs.
     pub rows: usize,
@@ -42,7 +42,7 @@ struct Sample {
     origin: RowOrigin,
 }
 
-/// Where pairs go.
+/// The destination of pairs.
 enum Sink {
     Shards { folder: PathBuf, shard: Option<ShardWriter>, rows: usize },
     Table { folder: PathBuf, table: Box<csv::Writer<File>> },
@@ -52,10 +52,10 @@ enum Sink {
 #[derive(Serialize)]
 struct Truth<'a> {
     key: &'a str,
-    /// Row of the data, where it was left as it is.
+    /// Row of the data, if it is unchanged.
     #[serde(skip_serializing_if = "Option::is_none")]
     row: Option<DataRow>,
-    /// Number of the edit, where it is poison.
+    /// Number of the edit, if it is poison.
     #[serde(skip_serializing_if = "Option::is_none")]
     edit: Option<usize>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -65,7 +65,7 @@ struct Truth<'a> {
 /// Writes the training set and `truth.jsonl`.
 pub fn write(job: &Job, format: Format, stop: &AtomicBool) -> Result<Written> {
     let (ground, size) = (job.ground, job.arena.size);
-    // No caption is turned into tokens here; any tokenizer that fits will do.
+    // No caption is tokenized here; any tokenizer works.
     let tokenizer = Tokenizer::new(&ground.data.vocabulary, 49_408)?;
     let shape = Shape { batch: CHUNK, context_length: 77 };
     let (data, split, poison) = (&ground.data, &ground.split, &ground.poison);
@@ -92,7 +92,7 @@ pub fn write(job: &Job, format: Format, stop: &AtomicBool) -> Result<Written> {
             written.rows += 1;
         }
         if stop.load(Ordering::Relaxed) {
-            return Err(Error::invalid("export", "was interrupted; nothing is left of it"));
+            return Err(Error::invalid("export", "was interrupted; its files were deleted"));
         }
         job.bar.report("export", (written.rows + written.left_out) as u64, corpus.len() as u64, "pairs");
         Ok(())
@@ -103,7 +103,8 @@ pub fn write(job: &Job, format: Format, stop: &AtomicBool) -> Result<Written> {
     Ok(written)
 }
 
-/// Reads rows as a trainer does. One whose image cannot be read is none: the trainer would take another in its place.
+/// Reads rows as a trainer does. A row whose image cannot be read is left out: the trainer would
+/// replace it.
 fn samples(corpus: &Corpus, rows: &[TrainRow], size: u32) -> Result<Vec<Option<Sample>>> {
     let (taken, images) = corpus.read(rows)?;
     let pixels = bytes(&images)?;
@@ -184,7 +185,7 @@ impl Sink {
     }
 }
 
-/// For `map_err`: what is wrong with a table that is written.
+/// For `map_err`: an error while a table is written.
 pub fn wrong(path: &Path) -> impl Fn(csv::Error) -> Error {
     let path = path.display().to_string();
     move |error| Error::invalid(path.clone(), error.to_string())

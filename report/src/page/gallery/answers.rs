@@ -1,4 +1,5 @@
-//! What the models of an arena say in the tests of its attacks, from the `cases.jsonl` of one seed's trials.
+//! The predictions of an arena's models in the tests of its attacks, from the `cases.jsonl` of one
+//! seed's trials.
 
 use super::super::{Story, marker::Marker};
 use super::thumbnail;
@@ -8,15 +9,15 @@ use gauntlet::{ImageSource, Result, draw};
 use maud::{Markup, html};
 use std::collections::HashSet;
 
-/// The cases behind the success of attacks in an arena and seed, by defense.
+/// The cases that attack success is counted from, in an arena and seed, by defense.
 pub struct Answers<'a> {
     by_defense: Vec<(&'a str, Marker, Vec<Predictions>)>,
-    /// Names of scores that are the success of an attack.
+    /// Names of the scores of attack success.
     successes: HashSet<&'a str>,
 }
 
 impl<'a> Answers<'a> {
-    /// Reads them; defenses whose trial kept none are left out.
+    /// Reads the cases; defenses whose trial kept none are left out.
     pub fn read(story: &Story<'a>, arena: &str, seed: u64) -> Result<Self> {
         let mut all = Vec::new();
         for defense in story.board.defenses() {
@@ -34,7 +35,7 @@ impl<'a> Answers<'a> {
         !self.by_defense.is_empty()
     }
 
-    /// The cases of each defense that an attack is judged by.
+    /// The cases of each defense that an attack's success is counted from.
     fn of(&self, threat: &PreparedAttack) -> impl Iterator<Item = (&'a str, Marker, &Predictions)> {
         let is_success = |cases: &&Predictions| {
             cases.attack.as_ref() == Some(&threat.label) && self.successes.contains(cases.score.as_str())
@@ -44,14 +45,14 @@ impl<'a> Answers<'a> {
             .filter_map(move |(defense, marker, all)| Some((*defense, *marker, all.iter().find(is_success)?)))
     }
 
-    /// The case that asks about an image itself, unstamped: the target of a targeted attack.
+    /// The case of an unstamped image: the target of a targeted attack.
     pub fn case_of(&self, threat: &PreparedAttack, image: &ImageSource) -> Option<String> {
         let ImageSource::Row(row) = image else { return None };
         let case = threat.goal.rows().find(|target| target == row)?.to_string();
         self.of(threat).any(|(.., cases)| cases.case.contains(&case)).then_some(case)
     }
 
-    /// So many cases, drawn at random.
+    /// At most so many cases, drawn at random.
     pub fn draw(&self, threat: &PreparedAttack, seed: u64, shown: usize) -> Vec<String> {
         let Some((.., cases)) = self.of(threat).next() else { return Vec::new() };
         let mut drawn: Vec<(u64, &String)> =
@@ -60,7 +61,7 @@ impl<'a> Answers<'a> {
         drawn.into_iter().take(shown).map(|(_, case)| case.clone()).collect()
     }
 
-    /// A case as a card: its image as the model sees it, or its caption, and the answers.
+    /// A case as a card: its image as the model gets it, or its caption, and the predictions.
     pub fn card(&self, ground: &PreparedData, threat: &PreparedAttack, case: &str, seed: u64) -> Result<Markup> {
         let size = ground.data.canvas.size();
         let what = if threat.goal.targets().is_empty() { "stamped" } else { "target" };
@@ -76,7 +77,8 @@ impl<'a> Answers<'a> {
         })
     }
 
-    /// What a case truly is, what the attacker wants, and the answer of each defense; none where none has it.
+    /// The true class of a case, the class that the attacker wants, and the prediction of each
+    /// defense; `None` if no defense has the case.
     pub fn list(&self, ground: &PreparedData, threat: &PreparedAttack, case: &str) -> Option<Markup> {
         let found: Vec<(&str, Marker, &Predictions, usize)> = self
             .of(threat)

@@ -7,10 +7,10 @@ use image::imageops;
 use image::{ExtendedColorType, ImageEncoder, Rgb, RgbImage};
 use maud::{Markup, html};
 
-/// Larger canvases are made smaller: the page is to be sent about.
+/// Larger canvases are reduced, to keep the page small.
 const SIDE: u32 = 112;
 
-/// A canvas, planar RGB `3 * size * size` bytes, and what it is.
+/// A canvas, planar RGB `3 * size * size` bytes, with its label.
 pub fn shown(what: &str, canvas: &[u8], size: u32) -> Result<Markup> {
     let uri = uri(canvas, size)?;
     Ok(html! { figure.image { img src=(uri) alt=(what); figcaption { (what) } } })

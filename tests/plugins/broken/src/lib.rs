@@ -1,4 +1,5 @@
-//! One plugin a role, broken in the way that its key `how` says. `tests/integration/plugins.rs` loads them.
+//! One plugin per role, broken in the way that its key `how` names. `tests/integration/plugins.rs`
+//! loads them.
 
 use gauntlet::attack::PrepareContext;
 use gauntlet::defense::State;
@@ -15,7 +16,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Broken {
-    /// What it does wrong.
+    /// The fault.
     how: String,
 }
 
