@@ -8,6 +8,7 @@ mod data;
 mod describe;
 mod doctor;
 mod eval;
+mod exit;
 mod grid;
 mod merge;
 mod new;
@@ -23,6 +24,7 @@ mod tensorboard;
 mod trial;
 
 use clap::{Parser, Subcommand};
+use exit::{CODES, Exit};
 use gauntlet::build::{self, Build};
 use gauntlet::library;
 use gauntlet::{Error, Result};
@@ -40,7 +42,7 @@ use std::str::FromStr;
 #[command(
     name = "gauntlet",
     version,
-    after_help = "Start with:\n  gauntlet run suites/smoke.toml --out out/smoke\n  gauntlet list"
+    after_help = format!("Start with:\n  gauntlet run suites/smoke.toml --out out/smoke\n  gauntlet list\n\n{CODES}")
 )]
 struct Arguments {
     #[command(subcommand)]
@@ -136,50 +138,50 @@ pub fn main() -> ExitCode {
     }
     let loaded = arguments.plugin.iter().try_for_each(|path| library::load(path));
     match loaded.and_then(|()| run(arguments.command)) {
-        Ok(code) => code,
+        Ok(exit) => exit.into(),
         Err(Error::Interrupted) => {
             eprintln!("{}", Error::Interrupted);
-            ExitCode::from(130)
+            Exit::Interrupted.into()
         }
         Err(error) => {
             eprintln!("error: {}", error.chain());
-            ExitCode::from(2)
+            Exit::Mistake.into()
         }
     }
 }
 
-fn run(command: Command) -> Result<ExitCode> {
+fn run(command: Command) -> Result<Exit> {
     match command {
         Command::Run(run) => run.run(),
-        Command::Plan(plan) => plan.run().map(|()| ExitCode::SUCCESS),
+        Command::Plan(plan) => plan.run().map(|()| Exit::Done),
         Command::Trial(trial) => trial.run(),
         Command::Eval(eval) => eval.run(),
-        Command::Merge(merge) => merge.run().map(|()| ExitCode::SUCCESS),
-        Command::Store(store) => store.run().map(|()| ExitCode::SUCCESS),
-        Command::Tensorboard(tensorboard) => tensorboard.run().map(|()| ExitCode::SUCCESS),
-        Command::Table(show) => show.run().map(|()| ExitCode::SUCCESS),
-        Command::Compare(compare) => compare.run().map(|()| ExitCode::SUCCESS),
+        Command::Merge(merge) => merge.run().map(|()| Exit::Done),
+        Command::Store(store) => store.run().map(|()| Exit::Done),
+        Command::Tensorboard(tensorboard) => tensorboard.run().map(|()| Exit::Done),
+        Command::Table(show) => show.run().map(|()| Exit::Done),
+        Command::Compare(compare) => compare.run().map(|()| Exit::Done),
         Command::Check(check) => check.run(),
-        Command::Report(report) => report.run().map(|()| ExitCode::SUCCESS),
+        Command::Report(report) => report.run().map(|()| Exit::Done),
         Command::Bench(bench) => bench.run(),
         Command::Data(data) => data.run(),
         Command::Poison(poison) => poison.run(),
         Command::List { json } => {
             say(&describe::list(json)?);
-            Ok(ExitCode::SUCCESS)
+            Ok(Exit::Done)
         }
         Command::Describe { name, json } => {
             say(&describe::describe(&name, json)?);
-            Ok(ExitCode::SUCCESS)
+            Ok(Exit::Done)
         }
         Command::Schema => {
             say(&describe::schema()?);
-            Ok(ExitCode::SUCCESS)
+            Ok(Exit::Done)
         }
         Command::New(new) => new.run(),
         Command::Doctor { json } => {
             say(&doctor::doctor(json));
-            Ok(ExitCode::SUCCESS)
+            Ok(Exit::Done)
         }
     }
 }

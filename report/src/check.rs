@@ -32,6 +32,17 @@ pub enum Outcome {
     CannotTell(String),
 }
 
+/// The answer to a whole check.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// Every score is where it was.
+    NothingMoved,
+    /// A score has moved, a trial failed, or the poison has other edits.
+    Moved,
+    /// No score is known to have moved, and one could not be told.
+    CannotTell,
+}
+
 /// A score of the new run beside the recorded one.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Checked {
@@ -142,13 +153,16 @@ impl Baseline {
 }
 
 impl Findings {
-    /// 0: nothing has moved; 1: something has, or failed; 2: it could not be told.
-    pub fn exit_code(&self) -> u8 {
+    /// The answer to the whole check.
+    pub fn answer(&self) -> Answer {
         let mut outcomes = self.scores.iter().map(|checked| &checked.outcome);
         if outcomes.clone().any(Outcome::is_regression) || !self.other_poison.is_empty() {
-            return 1;
+            return Answer::Moved;
         }
-        if outcomes.any(|outcome| matches!(outcome, Outcome::CannotTell(_))) { 2 } else { 0 }
+        match outcomes.any(|outcome| matches!(outcome, Outcome::CannotTell(_))) {
+            true => Answer::CannotTell,
+            false => Answer::NothingMoved,
+        }
     }
 }
 

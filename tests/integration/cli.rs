@@ -60,6 +60,17 @@ fn describe_tells_default_range_help_choices_and_definitions() {
 }
 
 #[test]
+fn help_lists_the_exit_codes() {
+    let help = gauntlet(&["--help"]).stdout;
+    for part in
+        ["Exit codes:", "  1    a trial failed", "  2    a mistake", "  3    could not tell", "  130  interrupted"]
+    {
+        assert!(help.contains(part), "{part:?} is not in: {help}");
+    }
+    assert_eq!(gauntlet(&["--no-such-option"]).code, Some(2));
+}
+
+#[test]
 fn doctor_as_json_parses() {
     let checkup = json(&["doctor", "--json"]);
     assert!(checkup["cpu"]["cores"].as_u64() > Some(0) && checkup["libtorch"]["version"].is_string(), "{checkup}");
