@@ -33,6 +33,7 @@ impl From<Exit> for ExitCode {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::{CODES, Exit};
 

@@ -24,7 +24,14 @@ gauntlet::register!(
 );
 
 const fn success(score: &'static str, definition: &'static str) -> Definition {
-    Definition { score, definition, higher_is_better: Some(false), unit: Unit::Share, role: Some(ScoreRole::Success) }
+    Definition {
+        score,
+        definition,
+        higher_is_better: Some(false),
+        unit: Unit::Share,
+        role: Some(ScoreRole::Success),
+        version: 1,
+    }
 }
 
 const PSR: Definition =
@@ -38,6 +45,7 @@ const PSR_OF: [(Definition, usize); 2] = [
             higher_is_better: None,
             unit: Unit::Share,
             role: None,
+            version: 1,
         },
         3,
     ),
@@ -48,6 +56,7 @@ const PSR_OF: [(Definition, usize); 2] = [
             higher_is_better: None,
             unit: Unit::Share,
             role: None,
+            version: 1,
         },
         5,
     ),
@@ -58,6 +67,7 @@ const RETURNED: Definition = Definition {
     higher_is_better: Some(true),
     unit: Unit::Share,
     role: None,
+    version: 1,
 };
 const ASR: Definition = success(
     "asr",
@@ -79,6 +89,7 @@ const POISONED_TOP1: Definition = Definition {
     higher_is_better: None,
     unit: Unit::Share,
     role: None,
+    version: 1,
 };
 /// Of a dual key, whose `asr` is that of both keys, each key alone: the attacker wants these low,
 /// so as not to be found.
@@ -89,6 +100,7 @@ const ONE_KEY: [Definition; 2] = [
         higher_is_better: None,
         unit: Unit::Share,
         role: None,
+        version: 1,
     },
     Definition {
         score: "asr-text-key",
@@ -96,6 +108,7 @@ const ONE_KEY: [Definition; 2] = [
         higher_is_better: None,
         unit: Unit::Share,
         role: None,
+        version: 1,
     },
 ];
 

@@ -40,6 +40,7 @@ const SIMILARITY: Definition = Definition {
     higher_is_better: None,
     unit: Unit::Cosine,
     role: None,
+    version: 1,
 };
 const RANK: Definition = Definition {
     score: "trajectory-rank",
@@ -48,6 +49,7 @@ const RANK: Definition = Definition {
     higher_is_better: None,
     unit: Unit::Rank,
     role: None,
+    version: 1,
 };
 const ABOVE: Definition = Definition {
     score: "trajectory-above-clean",
@@ -56,6 +58,7 @@ const ABOVE: Definition = Definition {
     higher_is_better: Some(false),
     unit: Unit::Share,
     role: None,
+    version: 1,
 };
 const PEAK: Definition = Definition {
     score: "trajectory-peak-above-clean",
@@ -63,6 +66,7 @@ const PEAK: Definition = Definition {
     higher_is_better: Some(false),
     unit: Unit::Share,
     role: None,
+    version: 1,
 };
 
 impl Evaluator for Trajectory {

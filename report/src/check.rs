@@ -77,7 +77,7 @@ impl Baseline {
     /// by default every change does that the seeds can show.
     ///
     /// # Errors
-    /// If the run is of another suite, but for its seeds.
+    /// If the run is of another suite, but for its seeds, or measured by another version of a definition.
     pub fn check(&self, folder: &Folder, tolerance: Option<f64>) -> Result<Findings> {
         self.same_suite(&folder.suite)?;
         if folder.lines.is_empty() {
@@ -91,6 +91,7 @@ impl Baseline {
         let mut scores: Vec<Checked> = Vec::new();
         for score in &self.scores {
             let lines = found.remove(&score.key).unwrap_or_default();
+            same_version(score, &lines)?;
             let mut checked = beside(score, &lines);
             let missing = folder.suite.seeds.len() - checked.values.len();
             if failed(&unfinished, &score.key) {
@@ -200,6 +201,16 @@ impl Checked {
         };
         class * 1e7 - moved
     }
+}
+
+/// A score whose definition has changed since is another one: there is nothing to compare.
+fn same_version(recorded: &Recorded, lines: &[&ScoreLine]) -> Result<()> {
+    let Some(other) = lines.iter().find(|line| line.version != recorded.version) else { return Ok(()) };
+    let why = format!(
+        "was recorded by version {} of its definition, and this run has version {}; record a new baseline",
+        recorded.version, other.version
+    );
+    Err(Error::invalid(format!("score `{}`", recorded.key.name()), why))
 }
 
 fn without_what_no_score_depends_on(suite: &Value) -> Value {

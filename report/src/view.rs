@@ -35,7 +35,7 @@ impl<'a> ResultsView<'a> {
     ///
     /// # Errors
     /// If trials of one arena and seed did not read the same poison, or not all trained in one
-    /// precision. Poison that differs in its pixels alone, as another machine's arithmetic makes
+    /// precision, or a score has two definitions. Poison that differs in its pixels alone, as another machine's arithmetic makes
     /// it, is none: [`warnings`](ResultsView::warnings) tells of it.
     pub fn new(suite: &'a Suite, lines: &'a [Line]) -> Result<Self> {
         let scores: Vec<&ScoreLine> = lines::scores(lines).collect();
@@ -47,6 +47,7 @@ impl<'a> ResultsView<'a> {
         board.check_digests()?;
         board.check_precisions()?;
         board.check_tiers()?;
+        board.check_versions()?;
         Ok(board)
     }
 

@@ -17,6 +17,9 @@ pub struct Definition {
     /// What tables and verdicts take it for; none for most.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub role: Option<ScoreRole>,
+    /// Starts at 1 and goes up by one whenever the number would come out differently: scores of two
+    /// versions are never compared.
+    pub version: u32,
 }
 
 /// What tables and verdicts take a score for, whichever evaluator gives it.

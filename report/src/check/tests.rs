@@ -102,6 +102,13 @@ fn a_check_wants_the_recorded_suite_and_its_poison() {
         (Answer::NothingMoved, 10),
         "pixels alone are a remark"
     );
+    let redefined = |line: Line| match line {
+        Line::Score(line) if line.score == "asr" => Line::Score(ScoreLine { version: 2, ..line }),
+        other => other,
+    };
+    let lines = results(5, &SOUND).into_iter().map(redefined).collect();
+    let refusal = recorded.check(&run(home.path(), suite(5), lines), None).unwrap_err().chain();
+    assert!(refusal.contains("by version 1 of its definition, and this run has version 2"), "{refusal}");
     let other = Suite { heldout: 0.2, ..suite(5) };
     let refusal = recorded.check(&run(home.path(), other, results(5, &SOUND)), None).unwrap_err().chain();
     assert!(refusal.contains("`heldout`: 0.2, recorded 0.1"), "{refusal}");
