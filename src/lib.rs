@@ -127,6 +127,7 @@ const BUILD: Build = Build {
 pub fn main() -> ExitCode {
     gauntlet_torch::keep_freed_memory();
     build::set(BUILD);
+    library::guard::shorten_panics();
     // Before anything touches CUDA: libtorch keeps the answer it finds first.
     let cuda = gauntlet_torch::load_cuda();
     gauntlet_attacks::link();

@@ -87,7 +87,23 @@ impl std::error::Error for Error {
 
 impl From<tch::TchError> for Error {
     fn from(source: tch::TchError) -> Self {
-        Error::Tensor(source)
+        Error::Tensor(match source {
+            tch::TchError::Torch(text) => tch::TchError::Torch(without_frames(&text)),
+            other => other,
+        })
+    }
+}
+
+/// A message of libtorch without the C++ frames that it ends with, which say nothing of the mistake.
+/// Rust's text of a panic over one, which quotes the message, becomes the message.
+pub fn without_frames(text: &str) -> String {
+    // A panic escapes the end of the line.
+    let end = ["\nException raised from ", "\\nException raised from "].into_iter().find_map(|mark| text.find(mark));
+    let Some(end) = end else { return text.to_string() };
+    let message = text[..end].trim_end();
+    match message.split_once("` on an `Err` value: Torch(\"") {
+        Some((_, message)) => format!("libtorch: {}", message.replace("\\n", "\n").replace("\\\"", "\"")),
+        None => message.to_string(),
     }
 }
 
@@ -121,4 +137,24 @@ pub fn closest<'a>(name: &str, known: &'a [String]) -> Option<&'a str> {
         .filter(|(similarity, _)| *similarity > 0.75)
         .max_by(|a, b| a.0.total_cmp(&b.0))
         .map(|(_, candidate)| candidate)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tch::Tensor;
+
+    #[test]
+    fn a_mistake_in_shapes_is_one_line_whether_it_is_returned_or_panics() {
+        let [two, three] = [[1.0f32; 3].as_slice(), &[1.0; 4]].map(Tensor::from_slice);
+        let said = "The size of tensor a (3) must match the size of tensor b (4) at non-singleton dimension 0";
+        let raw = two.f_add(&three).map_err(|error| error.to_string());
+        assert!(raw.is_err_and(|text| text.contains("frame #0")), "libtorch says more");
+        let returned = two.f_add(&three).map_err(|error| Error::from(error).chain());
+        assert!(returned.as_ref().is_err_and(|text| text.ends_with(said) && text.lines().count() == 1), "{returned:?}");
+        let panic = std::panic::catch_unwind(|| &two + &three).map_err(|panic| panic.downcast::<String>());
+        let Err(Ok(text)) = panic else { panic!("it does not panic with a text") };
+        assert_eq!(without_frames(&text), format!("libtorch: {said}"));
+        assert_eq!(without_frames("index out of range"), "index out of range");
+    }
 }
