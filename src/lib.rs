@@ -21,6 +21,7 @@ mod store;
 mod sweep;
 mod table;
 mod tensorboard;
+mod trace;
 mod trial;
 
 use clap::{Parser, Subcommand};
@@ -51,6 +52,12 @@ struct Arguments {
     /// mine/...; may be given several times
     #[arg(long, global = true, value_name = "FILE")]
     plugin: Vec<PathBuf>,
+    /// Say on standard error what takes long: data and poison that are made or found, libraries,
+    /// training that is resumed; -vv: each checkpoint, too. Of a suite's trials it lies in their
+    /// stderr.log. The variable GAUNTLET_LOG overrides it: a level, or TARGET=LEVEL,... such as
+    /// gauntlet_data=debug
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    verbose: u8,
 }
 
 #[derive(Subcommand)]
@@ -137,7 +144,8 @@ pub fn main() -> ExitCode {
     if let Err(why) = &cuda {
         eprintln!("warning: {why}; going on with the CPU");
     }
-    let loaded = arguments.plugin.iter().try_for_each(|path| library::load(path));
+    let traced = trace::start(arguments.verbose, std::env::var("GAUNTLET_LOG").ok());
+    let loaded = traced.and_then(|()| arguments.plugin.iter().try_for_each(|path| library::load(path)));
     match loaded.and_then(|()| run(arguments.command)) {
         Ok(exit) => exit.into(),
         Err(Error::Interrupted) => {

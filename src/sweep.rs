@@ -7,8 +7,8 @@ use crate::bars::{Bar, ProgressLine, SuiteBars, show};
 use crate::exit::Exit;
 use crate::say;
 use crate::scratch::Scratch;
-use crate::table;
 use crate::trial::stop_on_signals;
+use crate::{table, trace};
 use clap::Args;
 use gauntlet::data::files::write_atomic;
 use gauntlet::evaluator::Downstream;
@@ -281,6 +281,7 @@ pub fn child(program: &Path, folder: &Path, store: &Path) -> Command {
     for library in origin::loaded() {
         command.arg("--plugin").arg(&library.given);
     }
+    command.args(trace::options());
     // Several trials side by side: threads that spin while they wait would take each other's cores.
     command.env("OMP_WAIT_POLICY", "passive").stdin(Stdio::piped()).stdout(Stdio::piped());
     // The memory of tensors in pages of 2 MB, where the kernel leaves it to the program: some 7% of

@@ -82,12 +82,18 @@ impl Folder {
             let log = folder.join("stderr.log");
             let said =
                 if log.exists() { std::fs::read_to_string(&log).map_err(Error::io(&log))? } else { String::new() };
-            // What one says that was stopped is no failure.
+            // What -v had it say is no failure, nor is what one says that was stopped.
+            let said: String = said.lines().filter(|line| !is_event(line)).map(|line| format!("{line}\n")).collect();
             let said = if said.trim_end() == Error::Interrupted.to_string() { String::new() } else { said };
             unfinished.push(Unfinished { name: format!("{arena}/{defense}/seed-{seed}"), said: last_lines(&said) });
         }
         Ok(unfinished)
     }
+}
+
+/// Whether a line is an event that `-v` asked for.
+fn is_event(line: &str) -> bool {
+    line.starts_with("info: ") || line.starts_with("debug: ")
 }
 
 fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T> {
