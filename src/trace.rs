@@ -5,39 +5,34 @@ use gauntlet::{Error, Result};
 use std::fmt;
 use tracing::level_filters::LevelFilter;
 use tracing::{Event, Subscriber};
-use tracing_subscriber::filter::Targets;
+use tracing_subscriber::filter::{ParseError, Targets};
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt;
 
-/// Starts to print events, where `-v` (so many times) or the variable asks for some.
+/// Starts to print events, where `-v` (so many times) or the variable, which wins, asks for some.
 ///
 /// # Errors
 /// If the variable holds no filter.
 pub fn start(verbose: u8, variable: Option<String>) -> Result<()> {
-    let filter = filter(verbose, variable.as_deref().filter(|text| !text.is_empty()))?;
-    if filter.clone().into_iter().next().is_none()
-        && filter.default_level().is_none_or(|level| level == LevelFilter::OFF)
-    {
-        return Ok(());
-    }
+    let variable = variable.filter(|text| !text.is_empty());
+    let filter = match (&variable, verbose) {
+        (Some(text), _) => parse(text)?,
+        (None, 0) => return Ok(()),
+        (None, 1) => Targets::new().with_target("gauntlet", LevelFilter::INFO),
+        (None, _) => Targets::new().with_target("gauntlet", LevelFilter::DEBUG),
+    };
     let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).event_format(Line);
     tracing_subscriber::registry().with(lines).with(filter).init();
     Ok(())
 }
 
-/// What the arguments and the variable ask for; the variable wins.
-fn filter(verbose: u8, variable: Option<&str>) -> Result<Targets> {
-    let Some(text) = variable else {
-        let level = [LevelFilter::OFF, LevelFilter::INFO][usize::from(verbose.min(1))];
-        let level = if verbose > 1 { LevelFilter::DEBUG } else { level };
-        return Ok(Targets::new().with_target("gauntlet", level));
-    };
-    let why = |error| format!("{error}; give off, info, debug or trace, or TARGET=LEVEL,... as in gauntlet_data=debug");
-    text.parse().map_err(|error: tracing_subscriber::filter::ParseError| {
-        Error::invalid(format!("GAUNTLET_LOG={text}"), why(error))
+fn parse(text: &str) -> Result<Targets> {
+    text.parse().map_err(|error: ParseError| {
+        let why = format!("{error}; give off, info, debug or trace, or TARGET=LEVEL,... as in gauntlet_data=debug");
+        Error::invalid(format!("GAUNTLET_LOG={text}"), why)
     })
 }
 
