@@ -10,11 +10,28 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 #[derive(Debug)]
 pub enum Error {
     /// A file or folder could not be read or written.
-    Io { path: PathBuf, source: std::io::Error },
+    Io {
+        /// The file or folder.
+        path: PathBuf,
+        /// Why, by the system.
+        source: std::io::Error,
+    },
     /// What a person wrote (a key, a file, a row) is wrong: what it is, and why it is refused.
-    Invalid { what: String, why: String },
+    Invalid {
+        /// The key, file or row.
+        what: String,
+        /// Why it is refused, and the cure.
+        why: String,
+    },
     /// A name that does not exist among those that do.
-    Unknown { kind: &'static str, name: String, known: Vec<String> },
+    Unknown {
+        /// What it would name, as `defense`.
+        kind: &'static str,
+        /// The name that was given.
+        name: String,
+        /// The names that there are.
+        known: Vec<String>,
+    },
     /// libtorch refused an operation.
     Tensor(tch::TchError),
     /// The training diverged; the message names step and rows.
@@ -22,7 +39,12 @@ pub enum Error {
     /// SIGINT or SIGTERM: a checkpoint was written, the same command goes on from it.
     Interrupted,
     /// Another error, and what was being done when it came.
-    While { doing: String, source: Box<Error> },
+    While {
+        /// What was being done.
+        doing: String,
+        /// The error.
+        source: Box<Error>,
+    },
 }
 
 impl Error {
