@@ -7,13 +7,13 @@ mod probe;
 mod start;
 mod step;
 
+use crate::exit::Exit;
 use crate::{one_or_more, say};
 use clap::{Args, Subcommand};
 use gauntlet::suite::resolve_device;
 use gauntlet::trial::parse_device;
 use gauntlet::{Error, Result};
 use serde_json::{Map, Value, json};
-use std::process::ExitCode;
 use std::time::Instant;
 use tch::Device;
 
@@ -59,7 +59,7 @@ struct Bed {
 
 impl Bench {
     /// Measures, prints the results as JSON, and fails if a number is wrong.
-    pub fn run(self) -> Result<ExitCode> {
+    pub fn run(self) -> Result<Exit> {
         let name = resolve_device(&self.device);
         let bed = Bed { device: parse_device(&name)?, name, threads: self.threads };
         tch::set_num_threads(bed.threads);
@@ -86,7 +86,7 @@ impl Bench {
         let found: Map<String, Value> = found.as_object().cloned().expect("each measurement is an object");
         report.as_object_mut().expect("an object").extend(found);
         say(&(serde_json::to_string_pretty(&report).expect("plain data") + "\n"));
-        Ok(if right { ExitCode::SUCCESS } else { ExitCode::from(1) })
+        Ok(if right { Exit::Done } else { Exit::Failed })
     }
 }
 

@@ -3,17 +3,17 @@
 
 mod files;
 
+use crate::exit::Exit;
 use crate::grid::{align, grid};
 use crate::say;
 use clap::Args;
 use gauntlet::data::files::write_atomic;
 use gauntlet::evaluator::Unit;
 use gauntlet::{Error, Result};
-use gauntlet_report::check::{Checked, Findings, Outcome};
+use gauntlet_report::check::{Answer, Checked, Findings, Outcome};
 use gauntlet_report::folder::Folder;
 use gauntlet_report::record::Baseline;
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 
 /// Compares a suite's results with a recorded run of it.
 #[derive(Args)]
@@ -22,8 +22,8 @@ use std::process::ExitCode;
   gauntlet check out/recorded --record baseline.json
   gauntlet check out/now --against baseline.json --junit junit.xml --markdown summary.md
 
-Exit codes: 0 if no score has moved; 1 if a score has moved by more than seeds explain, a trial failed, or the poison differs; 2 if it
-cannot be decided, or the command is wrong.
+Exit codes: 0 if no score has moved; 1 if a score has moved by more than seeds explain, a trial failed, or the poison differs; 2 if the
+command is wrong; 3 if it cannot be decided.
 
 Scores that are equal to the last digit, seed by seed, are the same: pin seeds, threads and device. For other scores the means over
 seeds are compared by a two-sided t test; a share is known to the resolution of its images, a rank to a place. All tests are corrected
@@ -56,7 +56,7 @@ pub struct Check {
 
 impl Check {
     /// Records a baseline, or compares and returns the exit code.
-    pub fn run(self) -> Result<ExitCode> {
+    pub fn run(self) -> Result<Exit> {
         if self.tolerance.is_some_and(|tolerance| !(0.0..=1.0).contains(&tolerance)) {
             return Err(Error::invalid(
                 "--tolerance",
@@ -78,7 +78,15 @@ impl Check {
             write_atomic(path, files::markdown(name, &findings).as_bytes())?;
         }
         say(&text(&findings, self.all));
-        Ok(ExitCode::from(findings.exit_code()))
+        Ok(exit(&findings))
+    }
+}
+
+fn exit(findings: &Findings) -> Exit {
+    match findings.answer() {
+        Answer::NothingMoved => Exit::Done,
+        Answer::Moved => Exit::Failed,
+        Answer::CannotTell => Exit::CannotTell,
     }
 }
 
@@ -91,7 +99,7 @@ fn read(path: &Path) -> Result<Baseline> {
     })
 }
 
-fn record(folder: &Folder, path: &Path) -> Result<ExitCode> {
+fn record(folder: &Folder, path: &Path) -> Result<Exit> {
     let baseline = Baseline::record(folder)?;
     let json = serde_json::to_string_pretty(&baseline).expect("plain data") + "\n";
     write_atomic(path, json.as_bytes())?;
@@ -109,7 +117,7 @@ fn record(folder: &Folder, path: &Path) -> Result<ExitCode> {
         text += &format!("  {}: {} points\n", score.key.name(), points(score.detectable));
     }
     say(&text);
-    Ok(ExitCode::SUCCESS)
+    Ok(Exit::Done)
 }
 
 fn points(share: f64) -> String {
@@ -140,11 +148,11 @@ these seeds find with a chance of 97.5%. Shares are in %; ranks and cosines are 
 
 /// The counts and the verdict.
 fn summary(findings: &Findings) -> String {
-    let verdict = match findings.exit_code() {
-        0 => "nothing has moved",
-        1 if count(findings, |outcome| *outcome == Outcome::Failed) > 0 => "FAILED",
-        1 => "REGRESSION",
-        _ => "could not tell",
+    let verdict = match findings.answer() {
+        Answer::NothingMoved => "nothing has moved",
+        Answer::Moved if count(findings, |outcome| *outcome == Outcome::Failed) > 0 => "FAILED",
+        Answer::Moved => "REGRESSION",
+        Answer::CannotTell => "could not tell",
     };
     format!(
         "{verdict}: of {} scores {} the same to the last digit, {} within, {} moved or failed, {} undecided",

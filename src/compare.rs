@@ -49,10 +49,11 @@ impl Compare {
     /// Prints the comparison.
     pub fn run(self) -> Result<()> {
         let folder = Folder::read(&self.folder)?;
+        // Refuses what may not be compared, models included.
+        let board = ResultsView::new(&folder.suite, &folder.lines)?;
         if let [first, second] = &self.models[..] {
             return self.pair(&folder, first, second);
         }
-        let board = ResultsView::new(&folder.suite, &folder.lines)?;
         let reference = self.baseline.as_ref().unwrap_or(&folder.suite.baseline);
         let comparisons = judge::compare(&board, reference)?;
         if comparisons.is_empty() {

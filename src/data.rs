@@ -8,6 +8,7 @@ mod unpack;
 mod world;
 
 use crate::bars::Bar;
+use crate::exit::Exit;
 use crate::{one_or_more, say};
 use clap::{Args, Subcommand};
 use comfy_table::{ContentArrangement, LineStyle, Table, presets::UTF8_HORIZONTAL_ONLY};
@@ -15,7 +16,6 @@ use gauntlet::data::ordered::{cores, ordered};
 use gauntlet::downstream::{self, Identity, Items, Level, Metric, Options, Repeats, Set};
 use gauntlet::{Error, Progress, Result};
 use std::path::PathBuf;
-use std::process::ExitCode;
 
 /// Commands on data sets.
 #[derive(Subcommand)]
@@ -107,7 +107,7 @@ impl Place {
 impl Data {
     /// Runs the command; the exit code is 1 if `verify` found bad images, or more copies than the
     /// published set may have.
-    pub fn run(self) -> Result<ExitCode> {
+    pub fn run(self) -> Result<Exit> {
         match self {
             Data::List { json } => say(&list(json)),
             Data::Fetch { name, to, mirror } => say(&fetch::fetch(downstream::about(&name)?, &to, &mirror)?),
@@ -119,7 +119,7 @@ impl Data {
                 say(&format!("{shown} images of {} in {}\n", set.name, out.display()));
             }
         }
-        Ok(ExitCode::SUCCESS)
+        Ok(Exit::Done)
     }
 }
 
@@ -156,7 +156,7 @@ fn measure(metric: Metric) -> &'static str {
 /// Side of the canvases that `verify` makes: every image is decoded in full, whatever its size.
 const VERIFIED: u32 = 32;
 
-fn verify(set: &Set) -> Result<ExitCode> {
+fn verify(set: &Set) -> Result<Exit> {
     let mut text = format!("{}: {} classes\n", set.name, set.classes.len());
     let (mut bad, mut identities) = (0, Vec::new());
     for (part, items) in [("train split", &set.fit), ("test split", &set.test)] {
@@ -174,7 +174,7 @@ fn verify(set: &Set) -> Result<ExitCode> {
     // The notes of CIFAR, whose pixels are compared when it is opened, contain the same line.
     told.iter().filter(|line| !set.notes.contains(line)).for_each(|line| text += &format!("copies: {line}\n"));
     say(&text);
-    Ok(ExitCode::from(u8::from(bad > 0 || repeats.too_many())))
+    Ok(if bad > 0 || repeats.too_many() { Exit::Failed } else { Exit::Done })
 }
 
 /// Images that cannot be decoded, with the reason, in the order of the set; and the identity of

@@ -191,8 +191,12 @@ impl About {
                 Some(false) => "lower is better",
                 None => "diagnostic",
             };
-            let _ =
-                writeln!(text, "\n  score {} ({better})\n      {}", word(&score["score"]), word(&score["definition"]));
+            let version = match score["version"].as_u64() {
+                Some(version) if version > 1 => format!(", version {version} of its definition"),
+                _ => String::new(),
+            };
+            let (name, definition) = (word(&score["score"]), word(&score["definition"]));
+            let _ = writeln!(text, "\n  score {name} ({better}{version})\n      {definition}");
         }
         let fields = self.fields();
         fields.iter().for_each(|field| explain(field, &mut text));

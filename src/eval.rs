@@ -3,6 +3,7 @@
 //! training.
 
 use crate::bars::Bar;
+use crate::exit::Exit;
 use crate::scratch::Scratch;
 use crate::trial::stop_on_signals;
 use crate::{one_or_more, say};
@@ -17,7 +18,6 @@ use gauntlet::suite::Suite;
 use gauntlet::{Error, Result, Trial};
 use gauntlet_report::notes;
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 use std::time::Duration;
 
 /// Measures a checkpoint.
@@ -102,7 +102,7 @@ const EVALUATORS: [&str; 3] = ["downstream-zero-shot", "linear-probe", "downstre
 
 impl Eval {
     /// Measures the checkpoint, and prints the scores.
-    pub fn run(self) -> Result<ExitCode> {
+    pub fn run(self) -> Result<Exit> {
         let scratch = Scratch::new(&std::env::temp_dir(), "gauntlet-eval-")?;
         let trial = self.trial(scratch.path())?;
         let weights = Checkpoint::read(&self.weights)?;
@@ -130,7 +130,7 @@ impl Eval {
         } else {
             say(&(table(scores) + &notes::sets(&lines) + &notes::libraries(&lines)));
         }
-        Ok(ExitCode::SUCCESS)
+        Ok(Exit::Done)
     }
 
     /// The trial that the options describe, without its training.

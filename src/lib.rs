@@ -9,6 +9,7 @@ mod data;
 mod describe;
 mod doctor;
 mod eval;
+mod exit;
 mod grid;
 mod merge;
 mod new;
@@ -21,9 +22,11 @@ mod store;
 mod sweep;
 mod table;
 mod tensorboard;
+mod trace;
 mod trial;
 
 use clap::{Parser, Subcommand};
+use exit::{CODES, Exit};
 use gauntlet::build::{self, Build};
 use gauntlet::library;
 use gauntlet::{Error, Result};
@@ -42,7 +45,7 @@ use std::str::FromStr;
 #[command(
     name = "gauntlet",
     version,
-    after_help = "Start with:\n  gauntlet run suites/smoke.toml --out out/smoke\n  gauntlet list"
+    after_help = format!("Start with:\n  gauntlet run suites/smoke.toml --out out/smoke\n  gauntlet list\n\n{CODES}")
 )]
 struct Arguments {
     #[command(subcommand)]
@@ -51,6 +54,12 @@ struct Arguments {
     /// mine/...; may be given several times
     #[arg(long, global = true, value_name = "FILE")]
     plugin: Vec<PathBuf>,
+    /// Say on standard error what takes long: data and poison that are made or found, libraries,
+    /// training that is resumed; -vv: each checkpoint, too. Of a suite's trials it lies in their
+    /// stderr.log. The variable GAUNTLET_LOG overrides it: a level, or TARGET=LEVEL,... such as
+    /// gauntlet_data=debug
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    verbose: u8,
 }
 
 #[derive(Subcommand)]
@@ -133,6 +142,7 @@ const BUILD: Build = Build {
 pub fn main() -> ExitCode {
     gauntlet_torch::keep_freed_memory();
     build::set(BUILD);
+    library::guard::shorten_panics();
     // Before anything uses CUDA: libtorch keeps the first answer that it finds.
     let cuda = gauntlet_torch::load_cuda();
     gauntlet_attacks::link();
@@ -142,52 +152,53 @@ pub fn main() -> ExitCode {
     if let Err(why) = &cuda {
         eprintln!("warning: {why}; going on with the CPU");
     }
-    let loaded = arguments.plugin.iter().try_for_each(|path| library::load(path));
+    let traced = trace::start(arguments.verbose, std::env::var("GAUNTLET_LOG").ok());
+    let loaded = traced.and_then(|()| arguments.plugin.iter().try_for_each(|path| library::load(path)));
     match loaded.and_then(|()| run(arguments.command)) {
-        Ok(code) => code,
+        Ok(exit) => exit.into(),
         Err(Error::Interrupted) => {
             eprintln!("{}", Error::Interrupted);
-            ExitCode::from(130)
+            Exit::Interrupted.into()
         }
         Err(error) => {
             eprintln!("error: {}", error.chain());
-            ExitCode::from(2)
+            Exit::Mistake.into()
         }
     }
 }
 
-fn run(command: Command) -> Result<ExitCode> {
+fn run(command: Command) -> Result<Exit> {
     match command {
         Command::Run(run) => run.run(),
-        Command::Plan(plan) => plan.run().map(|()| ExitCode::SUCCESS),
+        Command::Plan(plan) => plan.run().map(|()| Exit::Done),
         Command::Trial(trial) => trial.run(),
         Command::Eval(eval) => eval.run(),
-        Command::Merge(merge) => merge.run().map(|()| ExitCode::SUCCESS),
-        Command::Store(store) => store.run().map(|()| ExitCode::SUCCESS),
-        Command::Tensorboard(tensorboard) => tensorboard.run().map(|()| ExitCode::SUCCESS),
-        Command::Table(show) => show.run().map(|()| ExitCode::SUCCESS),
-        Command::Compare(compare) => compare.run().map(|()| ExitCode::SUCCESS),
+        Command::Merge(merge) => merge.run().map(|()| Exit::Done),
+        Command::Store(store) => store.run().map(|()| Exit::Done),
+        Command::Tensorboard(tensorboard) => tensorboard.run().map(|()| Exit::Done),
+        Command::Table(show) => show.run().map(|()| Exit::Done),
+        Command::Compare(compare) => compare.run().map(|()| Exit::Done),
         Command::Check(check) => check.run(),
-        Command::Report(report) => report.run().map(|()| ExitCode::SUCCESS),
+        Command::Report(report) => report.run().map(|()| Exit::Done),
         Command::Bench(bench) => bench.run(),
         Command::Data(data) => data.run(),
         Command::Poison(poison) => poison.run(),
         Command::List { json } => {
             say(&describe::list(json)?);
-            Ok(ExitCode::SUCCESS)
+            Ok(Exit::Done)
         }
         Command::Describe { name, json } => {
             say(&describe::describe(&name, json)?);
-            Ok(ExitCode::SUCCESS)
+            Ok(Exit::Done)
         }
         Command::Schema => {
             say(&describe::schema()?);
-            Ok(ExitCode::SUCCESS)
+            Ok(Exit::Done)
         }
         Command::New(new) => new.run(),
         Command::Doctor { json } => {
             say(&doctor::doctor(json));
-            Ok(ExitCode::SUCCESS)
+            Ok(Exit::Done)
         }
     }
 }

@@ -4,12 +4,12 @@
 
 mod suite;
 
+use crate::exit::Exit;
 use crate::say;
 use clap::{Args, ValueEnum};
 use gauntlet::{Error, Result, build};
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 
 /// Writes a crate with a plugin, or a suite for your own pairs.
 #[derive(Args)]
@@ -90,10 +90,10 @@ struct Origin {
 
 impl New {
     /// Writes the crate and prints the next steps.
-    pub fn run(self) -> Result<ExitCode> {
+    pub fn run(self) -> Result<Exit> {
         let Some(template) = self.role.template() else {
             let data = self.data.as_deref().expect("clap asks for it");
-            return suite::write(&self.path.join(&self.name), data, &self.classes).map(|()| ExitCode::SUCCESS);
+            return suite::write(&self.path.join(&self.name), data, &self.classes).map(|()| Exit::Done);
         };
         check_name(&self.name)?;
         let folder = self.path.join(&self.name);
@@ -117,7 +117,7 @@ impl New {
             write(&folder.join(file), &text)?;
         }
         say(&format!("wrote {}. Next:\n\n    cd {}\n{}", folder.display(), folder.display(), self.commands()));
-        Ok(ExitCode::SUCCESS)
+        Ok(Exit::Done)
     }
 
     fn crate_name(&self) -> String {

@@ -7,6 +7,7 @@ mod make;
 mod show;
 mod verify;
 
+use crate::exit::Exit;
 use crate::scratch::Scratch;
 use clap::{Args, Subcommand};
 use gauntlet::attack::PrepareContext;
@@ -15,7 +16,6 @@ use gauntlet::suite::{Suite, resolve_device};
 use gauntlet::trial::parse_device;
 use gauntlet::{Error, Progress, Result};
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 
 /// Commands on poison.
 #[derive(Subcommand)]
@@ -34,12 +34,12 @@ pub enum Poison {
 
 impl Poison {
     /// Runs the command; `verify` has its own exit codes.
-    pub fn run(self) -> Result<ExitCode> {
+    pub fn run(self) -> Result<Exit> {
         match self {
-            Poison::Make(make) => make.run().map(|()| ExitCode::SUCCESS),
-            Poison::Show(show) => show.run().map(|()| ExitCode::SUCCESS),
+            Poison::Make(make) => make.run().map(|()| Exit::Done),
+            Poison::Show(show) => show.run().map(|()| Exit::Done),
             Poison::Verify(verify) => verify.run(),
-            Poison::Export(export) => export.run().map(|()| ExitCode::SUCCESS),
+            Poison::Export(export) => export.run().map(|()| Exit::Done),
         }
     }
 }

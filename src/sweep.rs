@@ -4,10 +4,11 @@
 mod folder;
 
 use crate::bars::{Bar, ProgressLine, SuiteBars, show};
+use crate::exit::Exit;
 use crate::say;
 use crate::scratch::Scratch;
-use crate::table;
 use crate::trial::stop_on_signals;
+use crate::{table, trace};
 use clap::Args;
 use gauntlet::data::files::write_atomic;
 use gauntlet::evaluator::Downstream;
@@ -22,7 +23,7 @@ use gauntlet_report::folder::last_lines;
 use std::collections::{BTreeMap, VecDeque};
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, Command, ExitCode, Stdio};
+use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, mpsc};
 use std::time::{Duration, Instant};
@@ -73,7 +74,7 @@ enum State {
 
 impl Run {
     /// Runs the unfinished trials, prints the table, and fails if a trial did.
-    pub fn run(mut self) -> Result<ExitCode> {
+    pub fn run(mut self) -> Result<Exit> {
         self.set.extend(self.device.iter().map(|device| format!("device={device}")));
         let suite = Suite::read_tier(&self.suite, self.tier.as_deref(), &self.set)?;
         let trials = suite.trials()?;
@@ -124,7 +125,7 @@ impl Run {
         for (name, lines) in &failures {
             eprintln!("failed: {name}\n{lines}");
         }
-        Ok(if failures.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(1) })
+        Ok(if failures.is_empty() { Exit::Done } else { Exit::Failed })
     }
 
     /// The training speed of finished trials.
@@ -260,14 +261,14 @@ impl Run {
 }
 
 /// Prints what would fail, item by item.
-fn rehearse(suite: &Suite, trials: &[&Trial]) -> Result<ExitCode> {
+fn rehearse(suite: &Suite, trials: &[&Trial]) -> Result<Exit> {
     let scratch = Scratch::new(&std::env::temp_dir(), "gauntlet-dry-run-")?;
     let bar = Bar::new();
     let found = suite.rehearse(trials, scratch.path(), &bar)?;
     drop(bar);
     found.notes.iter().for_each(|note| eprintln!("note: {note}"));
     found.problems().for_each(|problem| eprintln!("would fail: {problem}"));
-    Ok(if found.problems().next().is_none() { ExitCode::SUCCESS } else { ExitCode::from(2) })
+    Ok(if found.problems().next().is_none() { Exit::Done } else { Exit::Mistake })
 }
 
 /// A new process for the trial whose `trial.json` is in `folder`; it reports on its standard
@@ -285,6 +286,7 @@ pub fn child(program: &Path, folder: &Path, store: &Path) -> Command {
     for library in origin::loaded() {
         command.arg("--plugin").arg(&library.given);
     }
+    command.args(trace::options());
     // Trials run side by side: waiting threads that spin would take each other's cores.
     command.env("OMP_WAIT_POLICY", "passive").stdin(Stdio::piped()).stdout(Stdio::piped());
     // Allocate the memory of tensors in pages of 2 MB if the kernel allows it: misses of small

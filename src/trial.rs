@@ -1,13 +1,13 @@
 //! `gauntlet trial`: runs one trial in this process. A suite starts its trials in this way.
 
 use crate::bars::{Bar, JsonLines};
+use crate::exit::Exit;
 use clap::Args;
 use gauntlet::lock::Lock;
 use gauntlet::run::RunContext;
 use gauntlet::suite::resolve_device;
 use gauntlet::{Progress, Result, Trial};
 use std::path::PathBuf;
-use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -37,7 +37,7 @@ pub struct RunTrial {
 
 impl RunTrial {
     /// Runs the trial; prints its score lines unless a suite runs it.
-    pub fn run(self) -> Result<ExitCode> {
+    pub fn run(self) -> Result<Exit> {
         let mut trial = Trial::read(&self.trial)?;
         if let Some(device) = &self.device {
             trial.device = resolve_device(device);
@@ -65,7 +65,7 @@ impl RunTrial {
                 println!("{}", serde_json::to_string(&line).expect("plain data"));
             }
         }
-        Ok(ExitCode::SUCCESS)
+        Ok(Exit::Done)
     }
 }
 

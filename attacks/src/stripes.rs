@@ -55,6 +55,7 @@ pub enum Colours {
     /// Once for all images.
     Fixed,
     /// For each image (PAR's released code).
+    #[serde(rename = "per-picture")]
     PerImage,
 }
 

@@ -101,6 +101,15 @@ pub enum ImageSource {
     File(String),
 }
 
+/// ```
+/// use gauntlet::{DataRow, Edit};
+///
+/// let added = Edit::add(DataRow(3), "a photo of a toaster", 1); // a pair more, with the image of row 3
+/// let replaced = Edit::replace(DataRow(3), "a photo of a toaster", 1).stamped(); // in the place of row 3
+/// assert_eq!((added.replaces, added.stamped), (None, false));
+/// assert_eq!((replaced.replaces, replaced.stamped), (Some(DataRow(3)), true));
+/// assert_eq!(added.image, replaced.image);
+/// ```
 impl Edit {
     /// A new pair with the image of `row`, unstamped.
     pub fn add(row: DataRow, caption: impl Into<String>, class: u32) -> Edit {
@@ -119,6 +128,30 @@ impl Edit {
 }
 
 /// Everything that an attack may read: the data, its split, and a seed.
+///
+/// What `Attack::poison` does with it: as many rows as a share is, drawn from those whose captions name a class, and
+/// an edit of each.
+///
+/// ```
+/// use gauntlet::rand::seq::SliceRandom;
+/// use gauntlet::{Edit, PoisonCtx};
+/// # use gauntlet::data::{DataConfig, Dataset, world::World};
+/// # use gauntlet::progress::Silent;
+/// # let store = tempfile::tempdir().map_err(gauntlet::Error::io("a temporary folder"))?;
+/// # let world = DataConfig::World(World { pairs: 300, classes: 6, ..World::default() });
+/// # let data = Dataset::open(&world, 32, u64::MAX, store.path(), &Silent)?;
+/// # let split = data.split(0.1, 0)?;
+/// # let taken = Default::default();
+/// let ctx = PoisonCtx { data: &data, split: &split, seed: 0, taken: &taken };
+/// let class = ctx.class("random")?;
+/// let mut rows: Vec<_> = ctx.free_rows_naming(class).collect();
+/// let count = ctx.share("rate", 0.01, rows.len())?; // of the training rows; an error if there are not so many
+/// rows.shuffle(&mut ctx.rng("mine/rows"));
+/// let edits: Vec<Edit> = rows[..count].iter().map(|row| Edit::replace(*row, "a toaster", class).stamped()).collect();
+/// assert_eq!(edits.len(), 3);
+/// assert!(edits.iter().all(|edit| split.train.contains(edit.replaces.unwrap())));
+/// # Ok::<(), gauntlet::Error>(())
+/// ```
 pub struct PoisonCtx<'a> {
     /// Rows, class names, canvases.
     pub data: &'a Dataset,
@@ -169,6 +202,25 @@ pub(crate) fn contents(files: &[PathBuf]) -> Result<String> {
 
 impl PoisonCtx<'_> {
     /// The attacker's random stream for one purpose.
+    ///
+    /// ```
+    /// use gauntlet::rand::RngExt;
+    /// use gauntlet::{PoisonCtx, draw};
+    /// # use gauntlet::data::{DataConfig, Dataset, world::World};
+    /// # use gauntlet::progress::Silent;
+    /// # let store = tempfile::tempdir().map_err(gauntlet::Error::io("a temporary folder"))?;
+    /// # let world = DataConfig::World(World { pairs: 300, classes: 6, ..World::default() });
+    /// # let data = Dataset::open(&world, 32, u64::MAX, store.path(), &Silent)?;
+    /// # let split = data.split(0.1, 0)?;
+    /// # let taken = Default::default();
+    /// let ctx = PoisonCtx { data: &data, split: &split, seed: 7, taken: &taken };
+    /// let first = |purpose: &str| -> u64 { ctx.rng(purpose).random() };
+    /// assert_eq!(first("mine/rows"), first("mine/rows"));
+    /// assert_ne!(first("mine/rows"), first("mine/captions"));
+    /// let of_row = |row: u64| draw::hash(ctx.seed, "mine/place", &[row]);
+    /// assert_ne!(of_row(1), of_row(2));
+    /// # Ok::<(), gauntlet::Error>(())
+    /// ```
     pub fn rng(&self, purpose: &str) -> Rng {
         draw::rng(self.seed, &format!("attack/{purpose}"), &[])
     }

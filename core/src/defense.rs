@@ -265,12 +265,38 @@ impl<'a> Step<'a> {
 
     /// [`clip_loss`] of embeddings `[batch, dimensions]` at this step's scale, in the recipe's
     /// precision.
+    ///
+    /// ```
+    /// # use gauntlet::defense::GivenStep;
+    /// # use gauntlet::tch::{Device, Kind, Tensor};
+    /// # let eye = Tensor::eye(3, (Kind::Float, Device::Cpu));
+    /// # let keys = Tensor::from_slice(&[0i64, 1, 2]);
+    /// # let given = GivenStep::new(eye.copy(), eye.copy(), Tensor::from(100f32), keys.copy(), keys.unsqueeze(1));
+    /// let step = given.step(1); // in a defense: what `loss` is handed
+    /// let loss = step.clip_loss(step.image, step.text);
+    /// assert!(f64::try_from(loss)? < 1e-6, "each image is nearest to its own caption");
+    /// let others = gauntlet::model::normalize(&(step.text * 3.0)); // [batch, dimensions]
+    /// assert!(f64::try_from(step.clip_loss(step.image, &others))? < 1e-6);
+    /// # Ok::<(), gauntlet::tch::TchError>(())
+    /// ```
     pub fn clip_loss(&self, image: &Tensor, text: &Tensor) -> Tensor {
         let loss = if self.half_logits { half::clip_loss } else { clip_loss };
         loss(image, text, self.logit_scale)
     }
 
     /// [`nearest`] of the batch's images in `pool`, in the recipe's precision.
+    ///
+    /// ```
+    /// # use gauntlet::defense::GivenStep;
+    /// # use gauntlet::tch::{Device, Kind, Tensor};
+    /// # let eye = Tensor::eye(3, (Kind::Float, Device::Cpu));
+    /// # let keys = Tensor::from_slice(&[0i64, 1, 2]);
+    /// # let given = GivenStep::new(eye.copy(), eye.copy(), Tensor::from(100f32), keys.copy(), keys.unsqueeze(1));
+    /// let step = given.step(1);
+    /// let pool = step.text.flip([0]) * 5.0; // need not be normalised: cosines are compared
+    /// assert_eq!(Vec::<i64>::try_from(step.nearest(&pool))?, [2, 1, 0]);
+    /// # Ok::<(), gauntlet::tch::TchError>(())
+    /// ```
     pub fn nearest(&self, pool: &Tensor) -> Tensor {
         let search = if self.half_logits { half::nearest } else { nearest };
         search(self.image, pool)

@@ -69,5 +69,6 @@ pub fn load(path: &Path) -> Result<()> {
     let loaded: &'static Loaded = Box::leak(Box::new(library));
     LOADED.lock().expect("nothing panics while it is locked").push(loaded);
     origin::add(&loaded.library);
+    tracing::info!("library of plugins loaded: {}", file.display());
     Ok(())
 }

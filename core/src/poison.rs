@@ -19,6 +19,7 @@ use crate::{Error, Result, build, draw};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::Path;
+use std::time::Instant;
 use tch::{Kind, Tensor};
 
 /// The arena that every suite has: the same goals, no edits. It gives the base rates.
@@ -185,9 +186,13 @@ impl Poison {
         let named = if labels.is_empty() { "no attack".into() } else { labels.join(" + ") };
         let key = key.with("held out", json(&split.heldout)).of(format!("{named}, seed {seed}, {}", data.index.of));
         let folder = key.folder(store);
-        if !folder.join("poison.json").exists() {
+        if folder.join("poison.json").exists() {
+            tracing::info!("poison of seed {seed} found: {}", folder.display());
+        } else {
+            let began = Instant::now();
             let poison = Poison::make(data, split, seed, arena, threats)?;
             poison.write(&folder, arena, threats)?;
+            tracing::info!("poison of seed {seed} made in {:.1?}: {}", began.elapsed(), folder.display());
         }
         key.note_use(&folder)?;
         Poison::read(&folder)

@@ -85,6 +85,30 @@ pub trait Role: 'static {
 /// a suite uses these keys itself. An optional sixth argument, `presets = FUNCTION`, names a
 /// function without arguments that returns a `Vec` of [`Preset`](crate::registry::Preset), each
 /// with a value for every field.
+///
+/// ```
+/// use gauntlet::schemars::JsonSchema;
+/// use gauntlet::serde::{Deserialize, Serialize};
+/// use gauntlet::{Defense, registry};
+///
+/// /// Trains as CLIP does.
+/// #[derive(Default, Serialize, Deserialize, JsonSchema)]
+/// #[serde(crate = "gauntlet::serde", default, deny_unknown_fields)]
+/// #[schemars(crate = "gauntlet::schemars")]
+/// struct Mine {
+///     /// Epochs before it begins.
+///     after: u32,
+/// }
+///
+/// impl Defense for Mine {}
+///
+/// gauntlet::register!(dyn Defense, Mine, "mine", "does nothing", "");
+///
+/// let plugin = registry::find::<dyn Defense>("mine")?;
+/// assert!(plugin.build(r#"{ "after": 2 }"#).is_ok());
+/// assert!(plugin.build(r#"{ "aftr": 2 }"#).is_err());
+/// # Ok::<(), gauntlet::Error>(())
+/// ```
 #[macro_export]
 macro_rules! register {
     ($role:ty, $config:ty, $name:literal, $summary:literal, $paper:literal) => {

@@ -64,6 +64,9 @@ pub struct ScoreLine {
     /// Use of the score in tables and verdicts; left out for most scores.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub role: Option<ScoreRole>,
+    /// Version of its definition; left out for the first. Two versions are never compared.
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pub version: u32,
     /// Cases it was counted over.
     pub n: usize,
     /// Lower end of the 95% interval over those cases.
@@ -210,12 +213,13 @@ pub struct Cost {
     pub builds: usize,
 }
 
-fn one() -> usize {
-    1
+/// For serde: what most lines hold, and what they leave out.
+fn one<T: From<u8>>() -> T {
+    T::from(1)
 }
 
-fn is_one(builds: &usize) -> bool {
-    *builds == 1
+fn is_one<T: From<u8> + PartialEq>(number: &T) -> bool {
+    *number == T::from(1)
 }
 
 impl Line {

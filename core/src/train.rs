@@ -115,6 +115,7 @@ impl<'a> Trainer<'a> {
             optimizer.restore(&part("optimizer"))?;
             defense.restore(part("defense"), corpus.device)?;
             position = saved;
+            tracing::info!("resumed from epoch {} of {}", position.epoch, folder.join(checkpoint::FILE).display());
             if position.builds.is_empty() {
                 position.builds.push("one that did not tell".into());
             }
@@ -350,6 +351,9 @@ impl<'a> Trainer<'a> {
             ("optimizer", self.optimizer.state()),
             ("defense", self.defense.state()?),
         ]);
-        checkpoint::write(&self.folder.join(checkpoint::FILE), &self.trial, &self.position, &parts)
+        let path = self.folder.join(checkpoint::FILE);
+        checkpoint::write(&path, &self.trial, &self.position, &parts)?;
+        tracing::debug!("checkpoint written after step {}: {}", self.global_step(), path.display());
+        Ok(())
     }
 }

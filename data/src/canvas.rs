@@ -20,6 +20,7 @@ use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
+use std::time::Instant;
 use tch::{Device, Kind, Tensor};
 
 /// Part of every key. Raised whenever the same source would give other files, so that old caches
@@ -74,10 +75,15 @@ impl Canvas {
         let (dropped, lost, met) = Default::default();
         let mut canvas = Canvas { size, source, index, cached: None, held: None, dropped, lost, met };
         if canvas.bytes() > cache_bytes {
+            tracing::info!("canvases of {size} pixels are not cached: {} bytes are too many", canvas.bytes());
             return Ok(canvas);
         }
-        if !folder.exists() {
+        if folder.exists() {
+            tracing::info!("canvases of {size} pixels found: {}", folder.display());
+        } else {
+            let began = Instant::now();
             build::build(&canvas, cores(), &folder, progress)?;
+            tracing::info!("canvases of {size} pixels made in {:.1?}: {}", began.elapsed(), folder.display());
         }
         canvas.map(&folder)?;
         key.note_use(&folder)?;

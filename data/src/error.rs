@@ -10,19 +10,41 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 #[derive(Debug)]
 pub enum Error {
     /// A file or folder could not be read or written.
-    Io { path: PathBuf, source: std::io::Error },
-    /// User input (a key, a file, a row) is invalid: its name, and the reason.
-    Invalid { what: String, why: String },
-    /// A name that does not exist; `known` lists those that do.
-    Unknown { kind: &'static str, name: String, known: Vec<String> },
+    Io {
+        /// The file or folder.
+        path: PathBuf,
+        /// Why, by the system.
+        source: std::io::Error,
+    },
+    /// What a person wrote (a key, a file, a row) is wrong: what it is, and why it is refused.
+    Invalid {
+        /// The key, file or row.
+        what: String,
+        /// Why it is refused, and the cure.
+        why: String,
+    },
+    /// A name that does not exist among those that do.
+    Unknown {
+        /// What it would name, as `defense`.
+        kind: &'static str,
+        /// The name that was given.
+        name: String,
+        /// The names that there are.
+        known: Vec<String>,
+    },
     /// libtorch refused an operation.
     Tensor(tch::TchError),
     /// The training diverged; the message names the step and the rows.
     NotFinite(String),
     /// SIGINT or SIGTERM: a checkpoint was written, and the same command resumes from it.
     Interrupted,
-    /// Another error, and the operation during which it occurred.
-    While { doing: String, source: Box<Error> },
+    /// Another error, and what was being done when it came.
+    While {
+        /// What was being done.
+        doing: String,
+        /// The error.
+        source: Box<Error>,
+    },
 }
 
 impl Error {
@@ -87,7 +109,23 @@ impl std::error::Error for Error {
 
 impl From<tch::TchError> for Error {
     fn from(source: tch::TchError) -> Self {
-        Error::Tensor(source)
+        Error::Tensor(match source {
+            tch::TchError::Torch(text) => tch::TchError::Torch(without_frames(&text)),
+            other => other,
+        })
+    }
+}
+
+/// A message of libtorch without the C++ frames that it ends with, which say nothing of the mistake.
+/// Rust's text of a panic over one, which quotes the message, becomes the message.
+pub fn without_frames(text: &str) -> String {
+    // A panic escapes the end of the line.
+    let end = ["\nException raised from ", "\\nException raised from "].into_iter().find_map(|mark| text.find(mark));
+    let Some(end) = end else { return text.to_string() };
+    let message = text[..end].trim_end();
+    match message.split_once("` on an `Err` value: Torch(\"") {
+        Some((_, message)) => format!("libtorch: {}", message.replace("\\n", "\n").replace("\\\"", "\"")),
+        None => message.to_string(),
     }
 }
 
@@ -121,4 +159,24 @@ pub fn closest<'a>(name: &str, known: &'a [String]) -> Option<&'a str> {
         .filter(|(similarity, _)| *similarity > 0.75)
         .max_by(|a, b| a.0.total_cmp(&b.0))
         .map(|(_, candidate)| candidate)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tch::Tensor;
+
+    #[test]
+    fn a_mistake_in_shapes_is_one_line_whether_it_is_returned_or_panics() {
+        let [two, three] = [[1.0f32; 3].as_slice(), &[1.0; 4]].map(Tensor::from_slice);
+        let said = "The size of tensor a (3) must match the size of tensor b (4) at non-singleton dimension 0";
+        let raw = two.f_add(&three).map_err(|error| error.to_string());
+        assert!(raw.is_err_and(|text| text.contains("frame #0")), "libtorch says more");
+        let returned = two.f_add(&three).map_err(|error| Error::from(error).chain());
+        assert!(returned.as_ref().is_err_and(|text| text.ends_with(said) && text.lines().count() == 1), "{returned:?}");
+        let panic = std::panic::catch_unwind(|| &two + &three).map_err(|panic| panic.downcast::<String>());
+        let Err(Ok(text)) = panic else { panic!("it does not panic with a text") };
+        assert_eq!(without_frames(&text), format!("libtorch: {said}"));
+        assert_eq!(without_frames("index out of range"), "index out of range");
+    }
 }

@@ -17,6 +17,7 @@ use crate::{ClassFile, Classes, DataConfig, DataRow, Error, Progress, Result};
 use gauntlet_torch::Map;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 /// Part of every key. Raised whenever the same source would give other files, so that old indexes
 /// are not used.
@@ -126,8 +127,12 @@ impl Index {
         if folder.exists() {
             stamps::look(source, &folder, progress)?;
         }
-        if !folder.exists() {
+        if folder.exists() {
+            tracing::info!("row index found: {}", folder.display());
+        } else {
+            let began = Instant::now();
             write::write(source, config, &key.hex(), &folder, progress)?;
+            tracing::info!("row index made in {:.1?}: {}", began.elapsed(), folder.display());
         }
         let index = Index::read(&folder, &key.hex())?;
         key.note_use(&folder)?;

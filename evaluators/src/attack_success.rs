@@ -24,7 +24,14 @@ gauntlet::register!(
 );
 
 const fn success(score: &'static str, definition: &'static str) -> Definition {
-    Definition { score, definition, higher_is_better: Some(false), unit: Unit::Share, role: Some(ScoreRole::Success) }
+    Definition {
+        score,
+        definition,
+        higher_is_better: Some(false),
+        unit: Unit::Share,
+        role: Some(ScoreRole::Success),
+        version: 1,
+    }
 }
 
 const PSR: Definition =
@@ -39,6 +46,7 @@ const PSR_OF: [(Definition, usize); 2] = [
             higher_is_better: None,
             unit: Unit::Share,
             role: None,
+            version: 1,
         },
         3,
     ),
@@ -49,6 +57,7 @@ const PSR_OF: [(Definition, usize); 2] = [
             higher_is_better: None,
             unit: Unit::Share,
             role: None,
+            version: 1,
         },
         5,
     ),
@@ -59,6 +68,7 @@ const RETURNED: Definition = Definition {
     higher_is_better: Some(true),
     unit: Unit::Share,
     role: None,
+    version: 1,
 };
 const ASR: Definition = success(
     "asr",
@@ -80,6 +90,7 @@ const POISONED_TOP1: Definition = Definition {
     higher_is_better: None,
     unit: Unit::Share,
     role: None,
+    version: 1,
 };
 /// Each key of a dual key alone; `asr` is the score of both keys together. The attacker wants these
 /// scores low, so that the attack stays hidden.
@@ -90,6 +101,7 @@ const ONE_KEY: [Definition; 2] = [
         higher_is_better: None,
         unit: Unit::Share,
         role: None,
+        version: 1,
     },
     Definition {
         score: "asr-text-key",
@@ -97,6 +109,7 @@ const ONE_KEY: [Definition; 2] = [
         higher_is_better: None,
         unit: Unit::Share,
         role: None,
+        version: 1,
     },
 ];
 

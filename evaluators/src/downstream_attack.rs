@@ -28,7 +28,7 @@ gauntlet::register!(
 );
 
 const fn success(score: &'static str, definition: &'static str) -> Definition {
-    Definition { score, definition, higher_is_better: Some(false), unit: Unit::Share, role: None }
+    Definition { score, definition, higher_is_better: Some(false), unit: Unit::Share, role: None, version: 1 }
 }
 
 /// For sets that have the class, and for sets to which it is added.
@@ -70,7 +70,7 @@ const MORE: [Definition; 3] = [
 ];
 
 const fn diagnostic(score: &'static str, definition: &'static str) -> Definition {
-    Definition { score, definition, higher_is_better: None, unit: Unit::Share, role: None }
+    Definition { score, definition, higher_is_better: None, unit: Unit::Share, role: None, version: 1 }
 }
 
 impl Evaluator for DownstreamAttackSuccess {

@@ -23,7 +23,7 @@ gauntlet::register!(
 );
 
 const fn share(score: &'static str, definition: &'static str, role: ScoreRole) -> Definition {
-    Definition { score, definition, higher_is_better: Some(true), unit: Unit::Share, role: Some(role) }
+    Definition { score, definition, higher_is_better: Some(true), unit: Unit::Share, role: Some(role), version: 1 }
 }
 
 const PUBLISHED: Definition = share(

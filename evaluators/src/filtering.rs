@@ -30,6 +30,7 @@ const AUROC: Definition = Definition {
     higher_is_better: None,
     unit: Unit::Share,
     role: None,
+    version: 1,
 };
 const RECALL: Definition = Definition {
     score: "poison-dropped",
@@ -37,6 +38,7 @@ const RECALL: Definition = Definition {
     higher_is_better: None,
     unit: Unit::Share,
     role: None,
+    version: 1,
 };
 const PRECISION: Definition = Definition {
     score: "dropped-poisoned",
@@ -44,6 +46,7 @@ const PRECISION: Definition = Definition {
     higher_is_better: None,
     unit: Unit::Share,
     role: None,
+    version: 1,
 };
 const LOST: Definition = Definition {
     score: "clean-dropped",
@@ -51,6 +54,7 @@ const LOST: Definition = Definition {
     higher_is_better: None,
     unit: Unit::Share,
     role: None,
+    version: 1,
 };
 
 /// The suspicion of each row of a kind, and the number of rows that are dropped.

@@ -86,11 +86,11 @@ gauntlet::register!(
 );
 
 const fn accuracy(score: &'static str, definition: &'static str) -> Definition {
-    Definition { score, definition, higher_is_better: Some(true), unit: Unit::Share, role: None }
+    Definition { score, definition, higher_is_better: Some(true), unit: Unit::Share, role: None, version: 1 }
 }
 
 const fn success(score: &'static str, definition: &'static str) -> Definition {
-    Definition { score, definition, higher_is_better: Some(false), unit: Unit::Share, role: None }
+    Definition { score, definition, higher_is_better: Some(false), unit: Unit::Share, role: None, version: 1 }
 }
 
 const fn published(score: &'static str, definition: &'static str) -> Definition {

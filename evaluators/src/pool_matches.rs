@@ -28,6 +28,7 @@ const ADVERSARIAL: Definition = Definition {
     higher_is_better: Some(false),
     unit: Unit::Share,
     role: None,
+    version: 1,
 };
 const RIGHT: Definition = Definition {
     score: "clean-matched-right",
@@ -35,6 +36,7 @@ const RIGHT: Definition = Definition {
     higher_is_better: Some(true),
     unit: Unit::Share,
     role: None,
+    version: 1,
 };
 const DISTINCT: Definition = Definition {
     score: "distinct-matches",
@@ -42,6 +44,7 @@ const DISTINCT: Definition = Definition {
     higher_is_better: None,
     unit: Unit::Share,
     role: None,
+    version: 1,
 };
 
 const USED: Definition = Definition {
@@ -50,6 +53,7 @@ const USED: Definition = Definition {
     higher_is_better: None,
     unit: Unit::Share,
     role: None,
+    version: 1,
 };
 const MATCHED: Definition = Definition {
     score: "matched-rows",
@@ -57,6 +61,7 @@ const MATCHED: Definition = Definition {
     higher_is_better: None,
     unit: Unit::Share,
     role: None,
+    version: 1,
 };
 
 /// Number of look-ups whose rows are resolved in one pass over the data.

@@ -39,6 +39,7 @@ const AUROC: Definition = Definition {
     higher_is_better: None,
     unit: Unit::Share,
     role: None,
+    version: 1,
 };
 const LEFT: Definition = Definition {
     score: "asr-after-rejection",
@@ -46,6 +47,7 @@ const LEFT: Definition = Definition {
     higher_is_better: Some(false),
     unit: Unit::Share,
     role: None,
+    version: 1,
 };
 const TARGETS: Definition = Definition {
     score: "psr-after-rejection",
@@ -53,6 +55,7 @@ const TARGETS: Definition = Definition {
     higher_is_better: Some(false),
     unit: Unit::Share,
     role: None,
+    version: 1,
 };
 const LOST: Definition = Definition {
     score: "clean-rejected",
@@ -60,6 +63,7 @@ const LOST: Definition = Definition {
     higher_is_better: None,
     unit: Unit::Share,
     role: None,
+    version: 1,
 };
 
 /// Number of images that are scored together; a defense may make many images of each.

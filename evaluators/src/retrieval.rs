@@ -25,11 +25,11 @@ gauntlet::register!(
 );
 
 const fn share(score: &'static str, definition: &'static str) -> Definition {
-    Definition { score, definition, higher_is_better: Some(true), unit: Unit::Share, role: None }
+    Definition { score, definition, higher_is_better: Some(true), unit: Unit::Share, role: None, version: 1 }
 }
 
 const fn rank(score: &'static str, definition: &'static str) -> Definition {
-    Definition { score, definition, higher_is_better: Some(false), unit: Unit::Rank, role: None }
+    Definition { score, definition, higher_is_better: Some(false), unit: Unit::Rank, role: None, version: 1 }
 }
 
 /// From image to caption, then from caption to image.

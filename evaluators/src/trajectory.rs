@@ -41,6 +41,7 @@ const SIMILARITY: Definition = Definition {
     higher_is_better: None,
     unit: Unit::Cosine,
     role: None,
+    version: 1,
 };
 const RANK: Definition = Definition {
     score: "trajectory-rank",
@@ -49,6 +50,7 @@ const RANK: Definition = Definition {
     higher_is_better: None,
     unit: Unit::Rank,
     role: None,
+    version: 1,
 };
 const ABOVE: Definition = Definition {
     score: "trajectory-above-clean",
@@ -57,6 +59,7 @@ const ABOVE: Definition = Definition {
     higher_is_better: Some(false),
     unit: Unit::Share,
     role: None,
+    version: 1,
 };
 const PEAK: Definition = Definition {
     score: "trajectory-peak-above-clean",
@@ -64,6 +67,7 @@ const PEAK: Definition = Definition {
     higher_is_better: Some(false),
     unit: Unit::Share,
     role: None,
+    version: 1,
 };
 
 impl Evaluator for Trajectory {

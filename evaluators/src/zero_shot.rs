@@ -24,6 +24,7 @@ const TOP1: Definition = Definition {
     higher_is_better: Some(true),
     unit: Unit::Share,
     role: Some(ScoreRole::Accuracy),
+    version: 1,
 };
 const TOP5: Definition = Definition {
     score: "top5",
@@ -31,6 +32,7 @@ const TOP5: Definition = Definition {
     higher_is_better: Some(true),
     unit: Unit::Share,
     role: None,
+    version: 1,
 };
 
 impl Evaluator for ZeroShot {

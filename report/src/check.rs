@@ -33,6 +33,17 @@ pub enum Outcome {
     CannotTell(String),
 }
 
+/// The answer to a whole check.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// Every score is where it was.
+    NothingMoved,
+    /// A score has moved, a trial failed, or the poison has other edits.
+    Moved,
+    /// No score is known to have moved, and one could not be told.
+    CannotTell,
+}
+
 /// A score of the new run with the recorded score.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Checked {
@@ -67,7 +78,8 @@ impl Baseline {
     /// by default every change counts that the seeds can show.
     ///
     /// # Errors
-    /// If the run is of another suite, apart from its seeds.
+    /// If the run is of another suite, apart from its seeds, or was measured by another version of a
+    /// definition.
     pub fn check(&self, folder: &Folder, tolerance: Option<f64>) -> Result<Findings> {
         self.same_suite(&folder.suite)?;
         if folder.lines.is_empty() {
@@ -81,6 +93,7 @@ impl Baseline {
         let mut scores: Vec<Checked> = Vec::new();
         for score in &self.scores {
             let lines = found.remove(&score.key).unwrap_or_default();
+            same_version(score, &lines)?;
             let mut checked = beside(score, &lines);
             let missing = folder.suite.seeds.len() - checked.values.len();
             if failed(&unfinished, &score.key) {
@@ -142,12 +155,15 @@ impl Baseline {
 
 impl Findings {
     /// 0: nothing has moved; 1: a score has moved, or failed; 2: undecided.
-    pub fn exit_code(&self) -> u8 {
+    pub fn answer(&self) -> Answer {
         let mut outcomes = self.scores.iter().map(|checked| &checked.outcome);
         if outcomes.clone().any(Outcome::is_regression) || !self.other_poison.is_empty() {
-            return 1;
+            return Answer::Moved;
         }
-        if outcomes.any(|outcome| matches!(outcome, Outcome::CannotTell(_))) { 2 } else { 0 }
+        match outcomes.any(|outcome| matches!(outcome, Outcome::CannotTell(_))) {
+            true => Answer::CannotTell,
+            false => Answer::NothingMoved,
+        }
     }
 }
 
@@ -185,6 +201,16 @@ impl Checked {
         };
         class * 1e7 - moved
     }
+}
+
+/// A score whose definition has changed since is another one: there is nothing to compare.
+fn same_version(recorded: &Recorded, lines: &[&ScoreLine]) -> Result<()> {
+    let Some(other) = lines.iter().find(|line| line.version != recorded.version) else { return Ok(()) };
+    let why = format!(
+        "was recorded by version {} of its definition, and this run has version {}; record a new baseline",
+        recorded.version, other.version
+    );
+    Err(Error::invalid(format!("score `{}`", recorded.key.name()), why))
 }
 
 fn without_what_no_score_depends_on(suite: &Value) -> Value {

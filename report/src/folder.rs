@@ -83,11 +83,17 @@ impl Folder {
             let said =
                 if log.exists() { std::fs::read_to_string(&log).map_err(Error::io(&log))? } else { String::new() };
             // Messages of an interrupted trial are no failure.
+            let said: String = said.lines().filter(|line| !is_event(line)).map(|line| format!("{line}\n")).collect();
             let said = if said.trim_end() == Error::Interrupted.to_string() { String::new() } else { said };
             unfinished.push(Unfinished { name: format!("{arena}/{defense}/seed-{seed}"), said: last_lines(&said) });
         }
         Ok(unfinished)
     }
+}
+
+/// Whether a line is an event that `-v` asked for.
+fn is_event(line: &str) -> bool {
+    line.starts_with("info: ") || line.starts_with("debug: ")
 }
 
 fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T> {

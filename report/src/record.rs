@@ -62,6 +62,9 @@ pub struct Recorded {
     pub unit: Unit,
     /// Which direction is better for the defender; `None` for a diagnostic.
     pub higher_is_better: Option<bool>,
+    /// Version of its definition; left out for the first.
+    #[serde(default = "first", skip_serializing_if = "is_first")]
+    pub version: u32,
     /// Its value by seed.
     pub values: BTreeMap<u64, f64>,
     /// Variance from the choice of images alone (from the intervals of the score lines): seeds vary
@@ -71,6 +74,14 @@ pub struct Recorded {
     /// size with a chance of 97.5%.
     #[serde(rename = "sees")]
     pub detectable: f64,
+}
+
+fn first() -> u32 {
+    1
+}
+
+fn is_first(version: &u32) -> bool {
+    *version == first()
 }
 
 impl Baseline {
@@ -169,6 +180,7 @@ pub(crate) fn recorded(key: Key, lines: &[&ScoreLine]) -> Recorded {
         key,
         unit: lines[0].unit,
         higher_is_better: lines[0].higher_is_better,
+        version: lines[0].version,
         values,
         least_variance: least_variance(lines),
         detectable: 0.0,

@@ -33,6 +33,7 @@ pub fn score(arena: &str, attack: Option<&str>, defense: &str, seed: u64, score:
         value,
         unit: Unit::Share,
         role: (score == "top1").then_some(ScoreRole::Accuracy),
+        version: 1,
         n: 1000,
         low: value - 0.02,
         high: value + 0.02,

@@ -59,6 +59,7 @@ mod tests {
             value: 0.5,
             unit: Unit::Share,
             role: Some(ScoreRole::Accuracy),
+            version: 1,
             n: 10,
             low: 0.4,
             high: 0.6,

@@ -34,7 +34,7 @@ impl<'a> ResultsView<'a> {
     ///
     /// # Errors
     /// If trials of one arena and seed did not read the same poison, or not all trained in one
-    /// precision. Poison that differs only in its pixels, through another machine's rounding, is no
+    /// precision, or a score has two definitions. Poison that differs only in its pixels, through another machine's rounding, is no
     /// error: [`warnings`](ResultsView::warnings) reports it.
     pub fn new(suite: &'a Suite, lines: &'a [Line]) -> Result<Self> {
         let scores: Vec<&ScoreLine> = lines::scores(lines).collect();
@@ -46,6 +46,7 @@ impl<'a> ResultsView<'a> {
         board.check_digests()?;
         board.check_precisions()?;
         board.check_tiers()?;
+        board.check_versions()?;
         Ok(board)
     }
 

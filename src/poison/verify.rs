@@ -3,6 +3,7 @@
 
 use super::{Here, Store};
 use crate::bars::Bar;
+use crate::exit::Exit;
 use crate::say;
 use clap::Args;
 use gauntlet::poison::Poisoned;
@@ -10,7 +11,6 @@ use gauntlet::poison::PreparedData;
 use gauntlet::poison::bundle::{Bundle, find};
 use gauntlet::{Error, Result};
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 use tch::{Kind, Tensor};
 
 /// Checks bundles.
@@ -34,21 +34,21 @@ pub struct Verify {
 
 impl Verify {
     /// Prints a line for each folder; the exit code is that of the worst.
-    pub fn run(self) -> Result<ExitCode> {
+    pub fn run(self) -> Result<Exit> {
         let folders = self.bundles.iter().map(|bundle| find(bundle)).collect::<Result<Vec<_>>>()?.concat();
         let store = Store::new(self.here.store.as_deref(), None)?;
-        let mut worst = 0;
+        let mut worst = Exit::Done;
         for folder in folders {
             let (code, line) = match self.verify(&folder, &store) {
-                Ok((bundle, None)) if self.files => (0, format!("intact: digest {}", bundle.about.digest)),
-                Ok((bundle, None)) => (0, format!("same: digest {}", bundle.about.digest)),
-                Ok((_, Some(why))) => (1, format!("differs: {why}")),
-                Err(error) => (2, format!("unusable: {}", error.chain())),
+                Ok((bundle, None)) if self.files => (Exit::Done, format!("intact: digest {}", bundle.about.digest)),
+                Ok((bundle, None)) => (Exit::Done, format!("same: digest {}", bundle.about.digest)),
+                Ok((_, Some(why))) => (Exit::Failed, format!("differs: {why}")),
+                Err(error) => (Exit::Mistake, format!("unusable: {}", error.chain())),
             };
             worst = worst.max(code);
             say(&format!("{}: {line}\n", folder.display()));
         }
-        Ok(ExitCode::from(worst))
+        Ok(worst)
     }
 
     fn verify(&self, folder: &Path, store: &Store) -> Result<(Bundle, Option<String>)> {

@@ -1,6 +1,6 @@
 //! The output of the program: on its plugins, on the machine, and on typing mistakes.
 
-use crate::program::gauntlet;
+use crate::program::{argument, folder, gauntlet, world_suite};
 use serde_json::Value;
 
 /// The program's output as JSON.
@@ -57,6 +57,41 @@ fn describe_tells_default_range_help_choices_and_definitions() {
     assert!(scores[0]["score"] == "psr" && scores[0]["higher_is_better"] == false, "{scores}");
     let text = gauntlet(&["describe", "roclip"]).stdout;
     assert!(text.contains("every = 2  (from 1)") && text.contains("paper: Yang"), "{text}");
+}
+
+#[test]
+fn help_lists_the_exit_codes() {
+    let help = gauntlet(&["--help"]).stdout;
+    for part in
+        ["Exit codes:", "  1    a trial failed", "  2    a mistake", "  3    could not tell", "  130  interrupted"]
+    {
+        assert!(help.contains(part), "{part:?} is not in: {help}");
+    }
+    assert_eq!(gauntlet(&["--no-such-option"]).code, Some(2));
+}
+
+#[test]
+fn what_takes_long_is_told_only_where_it_is_asked_for() {
+    let home = folder("events");
+    let (suite, out) = (world_suite(&home, 1, "[0]", "clip = {}"), home.join("out"));
+    let run = |arguments: &[&str]| {
+        let run = ["run", argument(&suite), "--out", argument(&out), "--only", "clean"];
+        let ran = gauntlet(&[&run[..], arguments].concat());
+        assert_eq!(ran.code, Some(0), "{}", ran.stderr);
+        ran.stderr
+    };
+    let told = run(&["-vv"]);
+    let made = ["info: row index made in ", "info: canvases of 32 pixels made in ", "info: poison of seed 0 made in "];
+    assert!(made.iter().all(|part| told.contains(part)), "{told}");
+    let log = std::fs::read_to_string(out.join("trials/clean/clip/seed-0/stderr.log")).unwrap();
+    assert!(log.contains("info: poison of seed 0 found: ") && log.contains("debug: checkpoint written"), "{log}");
+    std::fs::remove_dir_all(out.join("trials")).unwrap();
+    let told = run(&[]);
+    assert!(!told.contains("info: "), "{told}");
+    let mut wrong = std::process::Command::new(env!("CARGO_BIN_EXE_gauntlet"));
+    let wrong = wrong.arg("list").env("GAUNTLET_LOG", "gauntlet=loud").output().unwrap();
+    let said = String::from_utf8(wrong.stderr).unwrap();
+    assert!(wrong.status.code() == Some(2) && said.contains("error: GAUNTLET_LOG=gauntlet=loud: "), "{said}");
 }
 
 #[test]

@@ -63,6 +63,12 @@ fn a_run_is_recorded_once_it_is_whole_and_checked_against_itself() {
     assert!(first.contains("poisoned clip top1") && first.contains("MOVED, for the worse"), "{}", ran.stdout);
     assert!(fs::read_to_string(&junit).unwrap().contains("<failure message="), "the service is told");
     assert!(fs::read_to_string(&markdown).unwrap().contains("| poisoned clip top1 |"));
+
+    // A score that one row lacks is neither equal nor moved.
+    let without = |line: &&str| !(line.contains("\"top1\"") && line.contains("\"poisoned/clip/"));
+    fs::write(&results, lines.lines().filter(without).map(|line| format!("{line}\n")).collect::<String>()).unwrap();
+    let ran = check(&out);
+    assert!(ran.code == Some(3) && ran.stdout.contains("could not tell: "), "{ran:?}");
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! The commands of `docs/plugin.md`, run in an empty folder outside the repository; and the crates
 //! that `gauntlet new` writes.
 
-use crate::program::{Ran, argument, gauntlet};
+use crate::program::{Ran, argument, folder, gauntlet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -86,12 +86,40 @@ fn what_the_page_says_is_so() {
     ] {
         assert!(said.contains(part), "{part:?} is not in: {said}");
     }
+    assert!(!an_attack_failed(&said), "{said}");
     let schema = fs::read_to_string(folder.join("schema.json")).unwrap();
     assert!(schema.contains("Width of the frame in pixels.") && schema.contains("\"mine/frame\""));
 }
 
 /// The content of the crates is tested in `examples/`; this test checks that they are complete and
 /// have their own name.
+fn an_attack_failed(table: &str) -> bool {
+    table.lines().any(|line| line.contains("attack failed") && !line.starts_with("attack failed:"))
+}
+
+/// The suites of the other two crates, without the plugin that they are for: it needs a build of its own.
+#[test]
+fn the_suites_to_start_from_show_an_attack_that_works_on_plain_clip() {
+    let suite = |role: &str, plugin: &str| {
+        let mut suite: toml::Table =
+            fs::read_to_string(root().join(format!("examples/plugin-{role}/suite.toml"))).unwrap().parse().unwrap();
+        let kind = suite[&format!("{role}s")].as_table_mut().unwrap();
+        assert!(kind.remove(plugin).is_some());
+        suite
+    };
+    let (suite, other) = (suite("defense", "trim"), suite("evaluator", "among"));
+    for part in ["data", "recipe", "attacks", "arenas", "model"] {
+        assert_eq!(suite[part], other[part], "one run stands for both");
+    }
+    let home = folder("suites-to-start-from");
+    let (file, out) = (home.join("suite.toml"), home.join("out"));
+    fs::write(&file, suite.to_string()).unwrap();
+    let ran = gauntlet(&["run", argument(&file), "--out", argument(&out)]);
+    assert!(ran.code == Some(0) && !an_attack_failed(&ran.stdout), "{ran:?}");
+}
+
+/// Everything in the crates is checked where it comes from, `examples/`; here, that they are whole
+/// and under their own name.
 #[test]
 fn every_role_has_a_crate_to_start_from() {
     let home = tempfile::tempdir().unwrap();

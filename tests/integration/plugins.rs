@@ -358,7 +358,7 @@ fn what_a_broken_defense_does_is_an_error_that_names_it_and_costs_its_trial() {
         ("panic in plan", "`plan` panicked: plan gives up"),
         ("panic in loss", "`loss` panicked: loss gives up"),
         ("panic in state", "`state` panicked: state gives up"),
-        ("libtorch", "`loss` panicked: called `Result::unwrap()` on an `Err` value: Torch("),
+        ("libtorch", "`loss` panicked: libtorch: inconsistent tensor size, expected tensor [2] and src [3]"),
         ("vector", "`loss` returned Float [2] on Cpu, which is no scalar"),
         ("undefined", "`loss` returned an undefined tensor, which is no scalar"),
         ("gradient", "`loss` returned a scalar without a gradient"),
@@ -369,6 +369,8 @@ fn what_a_broken_defense_does_is_an_error_that_names_it_and_costs_its_trial() {
         let ran = broken(&format!("defense-{}", how.replace(' ', "-")), &[&defense], ZERO_SHOT);
         costs_one_trial(&ran, &["failed: poisoned/mine/seed-0", "error: ", "`gauntlet-broken/defense`", said]);
         assert!(ran.stderr.contains("finished poisoned/clip/seed-0"), "{}", ran.stderr);
+        let log = ran.stderr.split("the last lines of ").nth(1).unwrap().split(":\n").next().unwrap();
+        assert!(!fs::read_to_string(log).unwrap().contains("frame #"), "C++ frames help no author of a plugin: {log}");
     }
 }
 

@@ -118,7 +118,7 @@ fn a_bundle_is_refused_where_its_trigger_stamps_otherwise() {
     let (suite, image, bundle) = (world_suite(&home, 1, "[0]", "clip = {}"), home.join("own.png"), home.join("bundle"));
     let paint = |shade: u8| image::GrayImage::from_pixel(32, 32, image::Luma([shade])).save(&image).unwrap();
     let attack = format!(
-        "attacks={{ own = {{ plugin = 'blended', pattern = 'image', image = '{}', poison = {{ rate = 0.1 }} }} }}",
+        "attacks={{ own = {{ plugin = 'blended', pattern = 'picture', picture = '{}', poison = {{ rate = 0.1 }} }} }}",
         argument(&image)
     );
     let settings = ["--set", &attack, "--set", "arenas.poisoned=['own']"];
@@ -163,7 +163,7 @@ fn files_that_were_changed_are_refused_by_name() {
         (
             "pixel",
             damaged("pixel", |place| copy(&pixel, place, "pictures.tar")),
-            "images.tar or poison.json was changed",
+            "pictures.tar or poison.json was changed",
         ),
         ("caption", damaged("caption", |place| copy(&caption, place, "edits.jsonl")), "000003.txt is not the caption"),
         (
@@ -194,7 +194,7 @@ fn files_that_were_changed_are_refused_by_name() {
                 let shard = fs::read(place.join("pictures.tar")).unwrap();
                 fs::write(place.join("pictures.tar"), &shard[..shard.len() / 2 / 512 * 512]).unwrap();
             }),
-            "images.tar: ",
+            "pictures.tar: ",
         ),
         (
             "link",

@@ -94,7 +94,7 @@ impl Defense for Sinner {
 impl Evaluator for Sinner {
     fn definitions(&self) -> Vec<Definition> {
         let definition = "how many images were held out";
-        vec![Definition { score: "sin", definition, higher_is_better: None, unit: Unit::Rank, role: None }]
+        vec![Definition { score: "sin", definition, higher_is_better: None, unit: Unit::Rank, role: None, version: 1 }]
     }
 
     fn evaluate(&self, subject: &EvalContext) -> Result<Vec<Score>> {

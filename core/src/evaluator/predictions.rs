@@ -59,6 +59,10 @@ impl Predictions {
         read_lines(&path)
     }
 
+    /// Writes `cases.jsonl` into a trial's folder.
+    ///
+    /// # Errors
+    /// If it cannot be written.
     pub fn write(folder: &Path, all: &[Predictions]) -> Result<()> {
         write_lines(&folder.join("cases.jsonl"), all)
     }

@@ -17,6 +17,9 @@ pub struct Definition {
     /// Use of the score in tables and verdicts; `None` for most scores.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub role: Option<ScoreRole>,
+    /// Starts at 1 and goes up by one whenever the number would come out differently: scores of two
+    /// versions are never compared.
+    pub version: u32,
 }
 
 /// Use of a score in tables and verdicts, whichever evaluator computes it.
@@ -116,6 +119,18 @@ pub struct Score {
     pub chance: Option<f64>,
 }
 
+/// ```
+/// use gauntlet::Score;
+///
+/// let share = Score::share("asr", Some("mine"), 3, 4).unwrap(); // 3 of 4 cases, of the attack `mine`
+/// assert_eq!((share.value, share.n, share.attack.as_deref()), (0.75, 4, Some("mine")));
+/// assert!(share.interval[0] > 0.25 && share.interval[1] < 1.0);
+/// assert!(Score::share("asr", None, 0, 0).is_none(), "no cases give no score");
+/// assert_eq!(Score::median("rank", vec![9.0, 1.0, 2.0]).unwrap().value, 2.0);
+/// assert_eq!(Score::mean("cosine", &[0.2, 0.4]).unwrap().n, 2);
+/// let top1 = Score::share("top1", None, 9, 10).unwrap().on("cifar10").guessed(0.1);
+/// assert_eq!((top1.dataset.as_deref(), top1.chance), (Some("cifar10"), Some(0.1)));
+/// ```
 impl Score {
     /// A number with its interval.
     pub fn new(score: &'static str, value: f64, n: usize, interval: [f64; 2]) -> Score {

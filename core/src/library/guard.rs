@@ -6,14 +6,17 @@
 //! below; a new method needs one more line.
 
 use crate::attack::PrepareContext;
+use crate::build;
 use crate::data::Dataset;
+use crate::data::error::without_frames;
 use crate::defense::{DefenseRole, Inference, Needs, Phase, PlanContext, State, Step};
 use crate::evaluator::{Definition, EvalContext, Score};
 use crate::recipe::Recipe;
 use crate::registry::{Plugin, Role};
 use crate::train::trajectory::Probe;
 use crate::{Attack, Defense, Edit, Error, Evaluator, Goal, PoisonCtx, Result};
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::backtrace::{Backtrace, BacktraceStatus};
+use std::panic::{AssertUnwindSafe, catch_unwind, set_hook, take_hook};
 use std::path::PathBuf;
 use tch::{Device, Kind, Tensor};
 
@@ -52,8 +55,31 @@ pub(super) fn listed<T: Role + ?Sized>() -> Result<Vec<&'static Plugin<T>>> {
 fn catch<R>(name: &str, method: &str, call: impl FnOnce() -> Result<R>) -> Result<R> {
     catch_unwind(AssertUnwindSafe(call)).unwrap_or_else(|panic| {
         let text = panic.downcast_ref::<&str>().copied().or(panic.downcast_ref::<String>().map(String::as_str));
-        Err(refused(name, format!("`{method}` panicked: {}", text.unwrap_or("without a message"))))
+        Err(refused(name, format!("`{method}` panicked: {}", text.map_or("without a message".into(), without_frames))))
     })
+}
+
+/// Makes panics of tch short on standard error, too: without C++ frames. A plugin's library has a
+/// hook of its own, so each calls this once.
+pub fn shorten_panics() {
+    let usual = take_hook();
+    set_hook(Box::new(move |panic| {
+        let Some(text) = panic.payload_as_str().filter(|text| without_frames(text) != *text) else {
+            return usual(panic);
+        };
+        let place = panic.location().map(|place| format!(" at {place}")).unwrap_or_default();
+        eprintln!("panicked{place}: {}", without_frames(text));
+        let backtrace = Backtrace::capture(); // where RUST_BACKTRACE asks for one
+        if backtrace.status() == BacktraceStatus::Captured {
+            eprintln!("{backtrace}");
+        }
+    }));
+}
+
+/// For [`export_plugins!`](crate::export_plugins): the first call into a library.
+pub(super) fn adopt(key: String) {
+    shorten_panics();
+    build::adopt(key);
 }
 
 /// An error about a plugin's behaviour.

@@ -3,7 +3,6 @@
 //! [`export_plugins!`](crate::export_plugins) writes it, `build.rs` computes the fingerprint.
 
 use super::guard;
-use crate::build;
 use crate::corpus::Corpus;
 use crate::data::Row;
 use crate::data::canvas::Canvas;
@@ -105,7 +104,7 @@ impl Handshake {
             header: Header { magic: MAGIC, interface: INTERFACE },
             fingerprint: padded(FINGERPRINT),
             sizes,
-            adopt: build::adopt,
+            adopt: guard::adopt,
             attacks: guard::listed::<dyn Attack>,
             defenses: guard::listed::<dyn Defense>,
             evaluators: guard::listed::<dyn Evaluator>,

@@ -44,6 +44,7 @@ impl Line {
             value: score.value,
             unit: definition.unit,
             role: definition.role,
+            version: definition.version,
             n: score.n,
             low: score.interval[0],
             high: score.interval[1],

@@ -86,6 +86,7 @@ impl Trial {
         let _lock = shared.wait(job.machine)?;
         if let Some(spent) = shared.spent()? {
             model.weights.load(&shared.folder.join("model.safetensors"))?;
+            tracing::info!("undefended model found: {}", shared.folder.display());
             // The process that stored it may have been killed before it removed the checkpoint.
             shared.tidy(&self.recipe)?;
             return Ok((model, spent));
@@ -95,6 +96,7 @@ impl Trial {
         }
         let mut plain = Plain;
         let trainer = Trainer::open(&self.recipe, job.corpus, &model, &mut plain, &shared.folder, &shared.key)?;
+        tracing::info!("the undefended model is trained: {}", shared.folder.display());
         let trained = trainer.clean_after(self.clean_after).run(job.machine);
         let trained = trained.map_err(|error| match error {
             Error::Interrupted => error,

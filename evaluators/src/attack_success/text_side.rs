@@ -26,13 +26,14 @@ pub const DEFINITIONS: [Definition; 4] = [
         higher_is_better: Some(true),
         unit: Unit::Rank,
         role: None,
+        version: 1,
     },
 ];
 
 const FIRST: [u32; 3] = [1, 5, 10];
 
 const fn hit(score: &'static str, definition: &'static str) -> Definition {
-    Definition { score, definition, higher_is_better: Some(false), unit: Unit::Share, role: None }
+    Definition { score, definition, higher_is_better: Some(false), unit: Unit::Share, role: None, version: 1 }
 }
 
 /// Captions that name the first class of a pair, and not the second, should find images of the

@@ -32,6 +32,7 @@ impl Evaluator for Among {
             higher_is_better: Some(true),
             unit: Unit::Share,
             role: None,
+            version: 1,
         }]
     }
 

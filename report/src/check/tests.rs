@@ -22,9 +22,8 @@ fn baseline(seeds: u64) -> Result<Baseline> {
     Baseline::record(&run(home.path(), suite(seeds), results(seeds, &SOUND)))
 }
 
-/// Exit code and outcome of the attack's success on `mine`, for a run with other seeds whose
-/// results were changed.
-fn checked(tolerance: Option<f64>, change: impl Fn(ScoreLine) -> Option<ScoreLine>) -> (u8, Outcome) {
+/// The answer, and what became of the attack's success on `mine`, for a run with other seeds whose results were changed.
+fn checked(tolerance: Option<f64>, change: impl Fn(ScoreLine) -> Option<ScoreLine>) -> (Answer, Outcome) {
     let home = tempfile::tempdir().unwrap();
     let fresh = |line: Line| match line {
         // The same jitter in another order: other seeds.
@@ -35,7 +34,7 @@ fn checked(tolerance: Option<f64>, change: impl Fn(ScoreLine) -> Option<ScoreLin
     let folder = run(home.path(), Suite { seeds: (100..105).collect(), ..suite(5) }, lines);
     let findings = baseline(5).unwrap().check(&folder, tolerance).unwrap();
     let mine = findings.scores.iter().find(|one| one.recorded.key.name() == "hit mine a asr").unwrap();
-    (findings.exit_code(), mine.outcome.clone())
+    (findings.answer(), mine.outcome.clone())
 }
 
 fn is_success_of_mine(line: &ScoreLine) -> bool {
@@ -44,26 +43,41 @@ fn is_success_of_mine(line: &ScoreLine) -> bool {
 
 #[test]
 fn a_check_passes_fresh_seeds_and_stops_what_moved_either_way() {
-    assert_eq!(checked(None, Some), (0, Outcome::Within));
+    assert_eq!(checked(None, Some), (Answer::NothingMoved, Outcome::Within));
     let shift = |by: f64| {
         move |line: ScoreLine| {
             let value = if is_success_of_mine(&line) { line.value + by } else { line.value };
             Some(ScoreLine { value, ..line })
         }
     };
-    assert_eq!(checked(None, shift(0.3)), (1, Outcome::Moved(Some(false))));
+    assert_eq!(checked(None, shift(0.3)), (Answer::Moved, Outcome::Moved(Some(false))));
     assert_eq!(checked(None, shift(-0.3)).1, Outcome::Moved(Some(true)));
-    assert_eq!(checked(Some(0.5), shift(0.3)), (0, Outcome::Within), "a tolerance of 50 points is applied");
+    assert_eq!(
+        checked(Some(0.5), shift(0.3)),
+        (Answer::NothingMoved, Outcome::Within),
+        "whoever asks for a tolerance of 50 points gets it"
+    );
     let wild = |line: ScoreLine| {
         let value = if is_success_of_mine(&line) { (line.seed % 2) as f64 * 0.6 } else { line.value };
         Some(ScoreLine { value, ..line })
     };
-    assert!(matches!(checked(Some(0.2), wild), (2, Outcome::CannotTell(_))), "{:?}", checked(Some(0.2), wild));
-    assert_eq!(checked(None, wild), (0, Outcome::Within), "it shows nothing, and no tolerance was given");
+    assert!(
+        matches!(checked(Some(0.2), wild), (Answer::CannotTell, Outcome::CannotTell(_))),
+        "{:?}",
+        checked(Some(0.2), wild)
+    );
+    assert_eq!(
+        checked(None, wild),
+        (Answer::NothingMoved, Outcome::Within),
+        "it shows nothing, and nobody asked how much it could have shown"
+    );
     let missing = |line: ScoreLine| (!is_success_of_mine(&line)).then_some(line);
-    assert!(matches!(checked(None, missing), (2, Outcome::CannotTell(_))));
+    assert!(matches!(checked(None, missing), (Answer::CannotTell, Outcome::CannotTell(_))));
     let one_missing = |line: ScoreLine| (!is_success_of_mine(&line) || line.seed != 103).then_some(line);
-    assert_eq!(checked(None, one_missing), (2, Outcome::CannotTell("1 of 5 seeds are missing".into())));
+    assert_eq!(
+        checked(None, one_missing),
+        (Answer::CannotTell, Outcome::CannotTell("1 of 5 seeds are missing".into()))
+    );
 }
 
 #[test]
@@ -71,7 +85,7 @@ fn a_check_wants_the_recorded_suite_and_its_poison() {
     assert!(baseline(4).unwrap_err().chain().contains("needs 5 or more"));
     let (recorded, home) = (baseline(5).unwrap(), tempfile::tempdir().unwrap());
     let same = recorded.check(&run(home.path(), suite(5), results(5, &SOUND)), None).unwrap();
-    assert!(same.exit_code() == 0 && same.scores.iter().all(|one| one.outcome == Outcome::Same));
+    assert!(same.answer() == Answer::NothingMoved && same.scores.iter().all(|one| one.outcome == Outcome::Same));
     let edited = |edits: &str, pixels: &str| {
         let change = |line: Line| match line {
             Line::Score(line) => {
@@ -82,12 +96,19 @@ fn a_check_wants_the_recorded_suite_and_its_poison() {
         let lines = results(5, &SOUND).into_iter().map(change).collect();
         recorded.check(&run(home.path(), suite(5), lines), None).unwrap()
     };
-    assert_eq!((edited("other", "pixels").exit_code(), edited("other", "pixels").other_poison.len()), (1, 10));
+    assert_eq!((edited("other", "pixels").answer(), edited("other", "pixels").other_poison.len()), (Answer::Moved, 10));
     assert_eq!(
-        (edited("", "others").exit_code(), edited("", "others").remarks.len()),
-        (0, 10),
-        "a difference only in pixels is a remark"
+        (edited("", "others").answer(), edited("", "others").remarks.len()),
+        (Answer::NothingMoved, 10),
+        "pixels alone are a remark"
     );
+    let redefined = |line: Line| match line {
+        Line::Score(line) if line.score == "asr" => Line::Score(ScoreLine { version: 2, ..line }),
+        other => other,
+    };
+    let lines = results(5, &SOUND).into_iter().map(redefined).collect();
+    let refusal = recorded.check(&run(home.path(), suite(5), lines), None).unwrap_err().chain();
+    assert!(refusal.contains("by version 1 of its definition, and this run has version 2"), "{refusal}");
     let other = Suite { heldout: 0.2, ..suite(5) };
     let refusal = recorded.check(&run(home.path(), other, results(5, &SOUND)), None).unwrap_err().chain();
     assert!(refusal.contains("`heldout`: 0.2, recorded 0.1"), "{refusal}");
@@ -99,15 +120,15 @@ fn a_check_wants_the_recorded_suite_and_its_poison() {
     std::fs::write(trial.join("stderr.log"), "error: it broke").unwrap();
     let failed =
         recorded.check(&Folder { path: home.path().into(), suite: suite(5), lines: results(5, &SOUND) }, None).unwrap();
-    assert!(failed.exit_code() == 1 && failed.scores[0].outcome == Outcome::Failed);
-    // The seeds that did not fail do not count either.
+    assert!(failed.answer() == Answer::Moved && failed.scores[0].outcome == Outcome::Failed);
+    // Nor do the seeds that did not fail speak for it.
     let moved = |line: Line| match line {
         Line::Score(line) => Line::Score(ScoreLine { value: line.value + 1e-9, ..line }),
         other => other,
     };
     let lines = results(5, &SOUND).into_iter().map(moved).collect();
     let failed = recorded.check(&Folder { path: home.path().into(), suite: suite(5), lines }, None).unwrap();
-    assert!(failed.exit_code() == 1 && failed.scores[0].outcome == Outcome::Failed);
+    assert!(failed.answer() == Answer::Moved && failed.scores[0].outcome == Outcome::Failed);
 }
 
 #[test]

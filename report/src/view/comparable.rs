@@ -94,6 +94,23 @@ impl<'a> ResultsView<'a> {
             }
         }
     }
+
+    /// A score whose definition has changed is another score under the same name.
+    pub(super) fn check_versions(&self) -> Result<()> {
+        let mut firsts: HashMap<&str, &ScoreLine> = HashMap::new();
+        for line in &self.scores {
+            let first = *firsts.entry(&line.score).or_insert(line);
+            if first.version != line.version {
+                let why = format!(
+                    "has version {} of its definition in `{}` and version {} in `{}`; they cannot be compared: measure \
+                     both again with one version of gauntlet",
+                    first.version, first.trial, line.version, line.trial
+                );
+                return Err(Error::invalid(format!("score `{}`", line.score), why));
+            }
+        }
+        Ok(())
+    }
 }
 
 /// The half of a digest that covers data and edits; the other covers the poisoned pixels.
@@ -149,6 +166,22 @@ mod tests {
         assert_eq!(told, ["trained by several builds of gauntlet, one after the other (clean/clip/seed-0)"]);
         let Line::Cost(cost) = cost(0, &of(one, other)) else { unreachable!() };
         assert_eq!(cost.build(), "0.1.0 with sources 0123456789ab of commit fedcba987654, changed");
+    }
+
+    #[test]
+    fn two_versions_of_one_score_are_refused_and_lines_without_one_have_the_first() {
+        let suite = sample::suite(&[0], &["clip", "roclip"]);
+        let of = |defense: &str, score: &str, version: u32| {
+            Line::Score(ScoreLine { version, ..sample::score("clean", None, defense, 0, score, 0.5) })
+        };
+        let json = serde_json::to_string(&of("clip", "top1", 1)).unwrap();
+        assert!(!json.contains("version"), "{json}");
+        assert_eq!(serde_json::from_str::<Line>(&json).unwrap(), of("clip", "top1", 1));
+        let lines = [of("clip", "top1", 1), of("roclip", "top1", 1), of("clip", "top5", 2)];
+        assert!(ResultsView::new(&suite, &lines).is_ok(), "other scores have versions of their own");
+        let lines = [of("clip", "top1", 1), of("roclip", "top1", 2)];
+        let refused = ResultsView::new(&suite, &lines).err().map(|error| error.chain()).unwrap();
+        assert!(refused.contains("score `top1`: has version 1 of its definition in `clean/clip/seed-0`"), "{refused}");
     }
 
     #[test]

@@ -110,7 +110,14 @@ impl Evaluator for Broken {
     fn definitions(&self) -> Vec<Definition> {
         self.panics_in("definitions");
         let definition = "a number that means nothing at all";
-        vec![Definition { score: "broken", definition, higher_is_better: None, unit: Unit::Share, role: None }]
+        vec![Definition {
+            score: "broken",
+            definition,
+            higher_is_better: None,
+            unit: Unit::Share,
+            role: None,
+            version: 1,
+        }]
     }
 
     fn evaluate(&self, _subject: &EvalContext) -> Result<Vec<Score>> {
