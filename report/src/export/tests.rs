@@ -62,7 +62,7 @@ fn latex_below_six_seeds_has_nothing_bold_and_says_why() {
 
 \begin{table}
   \centering
-  \caption{sample $\cdot$ arena poisoned (badnet\_x) $\cdot$ seeds 0, 1 $\cdot$ \%. Least and greatest of two seeds. Nothing is bold: a verdict takes 6 seeds (here: 2). --: not run, or no such score.}
+  \caption{sample $\cdot$ arena poisoned (badnet\_x) $\cdot$ seeds 0, 1 $\cdot$ \%. Least and greatest of two seeds. Nothing is bold: a verdict needs 6 seeds (here: 2). --: not run, or no such score.}
   \begin{tabular}{lrrl}
     \toprule
     defense & top1 $\uparrow$ & \begin{tabular}[b]{@{}r@{}}badnet\_x \\ asr $\downarrow$\end{tabular} & note \\
