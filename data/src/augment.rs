@@ -81,9 +81,13 @@ pub struct AugmentParams {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Jitter {
+    /// `adjust_brightness`.
     Brightness,
+    /// `adjust_contrast`.
     Contrast,
+    /// `adjust_saturation`.
     Saturation,
+    /// `adjust_hue`.
     Hue,
 }
 

@@ -20,7 +20,12 @@ pub enum Tokenizer {
     /// CLIP's byte-pair encoding, 49,408 tokens.
     Clip(Box<Clip>),
     /// One token a word of a closed list.
-    Words { ids: HashMap<String, i64>, end: i64 },
+    Words {
+        /// The token of each word.
+        ids: HashMap<String, i64>,
+        /// The token that ends a caption.
+        end: i64,
+    },
 }
 
 /// CLIP's byte-pair encoding and the cleaning before it.

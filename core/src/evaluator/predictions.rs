@@ -56,6 +56,7 @@ impl Predictions {
         read_lines(&path)
     }
 
+    /// Writes the cases of all scores to a trial's folder.
     pub fn write(folder: &Path, all: &[Predictions]) -> Result<()> {
         write_lines(&folder.join("cases.jsonl"), all)
     }
