@@ -38,7 +38,7 @@ FAULTS = {
     "labels-shuffled": (
         "core/src/evaluator.rs",
         r"self\.data\.class_of\(row\)",
-        r"self.data.class_of(if {on} {{ (row * 7919 + 1) % self.data.len() }} else {{ row }})",
+        r"self.data.class_of(if {on} {{ crate::DataRow((row.0 * 7919 + 1) % self.data.len()) }} else {{ row }})",
     ),
     "no-stamp-in-test": (
         "core/src/poison.rs",
@@ -47,8 +47,8 @@ FAULTS = {
     ),
     "poison-dropped": (
         "core/src/trial.rs",
-        r"(let identity = self\.identity\(&identity, &poison\)\?;)",
-        r"\1 let poison = if {on} {{ Poison {{ edits: Vec::new(), pixels: poison.pixels.narrow(0, 0, 0), digest: poison.digest }} }} else {{ poison }};",
+        r"(let prepared = self\.prepare_with\(attacks, store, machine\)\?;)",
+        r"\1 let mut prepared = prepared; if {on} {{ prepared.poison.edits.clear(); prepared.poison.pixels = prepared.poison.pixels.narrow(0, 0, 0); }}",
     ),
 }
 

@@ -5,9 +5,9 @@
 Takes some 10 minutes of one core for 1000 draws. Needs numpy and scipy. Seeds are simulated with
 known rates; all but the verdicts is symmetric in 0 and 1.
 
-First part, one line per cell: intervals of means as `over_seeds` of report/src/judge.rs computes
+First part, one line per cell: intervals of means as `over_seeds` of report/src/over_seeds.rs computes
 them. On either side that is the wider one of Student's t within bounds and of rates.py's quadrature
-of the model of report/src/judge/rate.rs (tests/golden/verdicts.py checks the two against Rust).
+of the model of report/src/statistics/rate.rs (tests/golden/verdicts.py checks the two against Rust).
 Beside them: Student's t alone, cut off at 0 and 1. Second part: differences of pairs, by Student's
 t within the bounds, and verdicts. Tables go to stderr.
 """

@@ -1,4 +1,4 @@
-"""The intervals of report/src/judge/ in Python, for tests/golden/verdicts.py, coverage.py and the
+"""The intervals of report/src/statistics/ in Python, for tests/golden/verdicts.py, coverage.py and the
 table scripts. Needs numpy and scipy. `Rates` is the interval of rate.rs by another quadrature.
 
 The model: each seed's rate is drawn from Beta(mean w, (1 - mean) w), its hits from Binomial(cases,
@@ -44,7 +44,7 @@ class Rates:
 
 
 def bounded(mean, half, least):
-    """Mean.bounded of report/src/judge/seeds.rs for bounds `least` and 1: (mean - m)^2 = half^2
+    """Mean.bounded of report/src/statistics/seeds.rs for bounds `least` and 1: (mean - m)^2 = half^2
     V(m) / V(mean), V(m) = (m - least) (1 - m)."""
     room = (mean - least) * (1 - mean)
     border = room <= 0
