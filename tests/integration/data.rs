@@ -41,7 +41,7 @@ fn verify_counts_images_names_bad_ones_and_refuses_a_set_that_is_not_whole() {
     let verify = |root: &PathBuf| gauntlet(&["data", "verify", "pets", argument(root), "--allow-partial"]);
     let good = verify(&fixtures());
     assert_eq!(good.code, Some(0), "{good:?}");
-    assert!(good.stdout.contains("test split: 50 images, 5 to 5 a class, 0 bad"), "{good:?}");
+    assert!(good.stdout.contains("test split: 50 images, 5 to 5 per class, 0 bad"), "{good:?}");
 
     let home = folder("data-damaged");
     for part in ["images", "annotations"] {

@@ -65,7 +65,7 @@ fn a_suite_that_would_lose_what_lies_there_is_refused_and_nothing_is_changed() {
             "name=other",
             &[
                 "kept: contains suite `small` (seeds 0, 1; arenas clean, poisoned; defenses clip)",
-                "and this is suite `other`",
+                "but this is suite `other`",
             ],
         ),
         (

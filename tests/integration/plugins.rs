@@ -330,7 +330,7 @@ fn what_a_broken_attack_does_is_an_error_that_names_it_and_costs_its_trials() {
         ("panic in poison", "`poison` panicked: poison gives up"),
         ("row", "`poison`: row 4000000 does not exist"),
         ("panic in stamp", "`stamp` panicked: stamp gives up"),
-        ("panic in say", "`say` panicked: say gives up"),
+        ("panic in apply_text_trigger", "`apply_text_trigger` panicked: apply_text_trigger gives up"),
         ("shape", "`stamp` returned Uint8 [1, 3, 3, 32] on Cpu for images that are Uint8 [1, 3, 32, 32] on Cpu"),
         ("nan", "`stamp` returned Float [1, 3, 32, 32] on Cpu"),
         ("undefined", "`stamp` returned an undefined tensor"),
@@ -359,8 +359,8 @@ fn what_a_broken_defense_does_is_an_error_that_names_it_and_costs_its_trial() {
         ("panic in loss", "`loss` panicked: loss gives up"),
         ("panic in state", "`state` panicked: state gives up"),
         ("libtorch", "`loss` panicked: libtorch: inconsistent tensor size, expected tensor [2] and src [3]"),
-        ("vector", "`loss` returned Float [2] on Cpu, which is no scalar"),
-        ("undefined", "`loss` returned an undefined tensor, which is no scalar"),
+        ("vector", "`loss` returned Float [2] on Cpu, which is not a scalar"),
+        ("undefined", "`loss` returned an undefined tensor, which is not a scalar"),
         ("gradient", "`loss` returned a scalar without a gradient"),
         ("nan", "the loss is NaN at epoch 1, step 1"),
     ];
@@ -379,7 +379,7 @@ fn what_a_broken_evaluator_does_is_an_error_that_names_it() {
     let cases = [
         ("panic in definitions", "`definitions` panicked: definitions gives up"),
         ("panic in evaluate", "`evaluate` panicked: evaluate gives up"),
-        ("nan", "score `broken` is NaN (interval NaN to NaN), which is no number to compare"),
+        ("nan", "score `broken` is NaN (interval NaN to NaN), which cannot be compared"),
         ("undefined", "score `brokn` is not defined (there are: broken)"),
     ];
     for (how, said) in cases {

@@ -130,7 +130,7 @@ fn a_bundle_is_refused_where_its_trigger_stamps_otherwise() {
     let run = || gauntlet(&[&run[..], &settings].concat());
     paint(20);
     let ran = run();
-    assert!(ran.code != Some(0) && ran.stderr.contains("`own` stamps otherwise here"), "{ran:?}");
+    assert!(ran.code != Some(0) && ran.stderr.contains("`own` stamps differently here"), "{ran:?}");
     paint(250);
     let ran = run();
     assert_eq!(ran.code, Some(0), "{ran:?}");
@@ -176,7 +176,7 @@ fn files_that_were_changed_are_refused_by_name() {
         (
             "missing edit",
             damaged("missing", |place| rewrite(place.join("edits.jsonl"), |text| lines(text, |line| line != 28))),
-            "it holds 28 edits, and poison.json says 29",
+            "it holds 28 edits, but poison.json says 29",
         ),
         (
             "held-out row",
@@ -186,7 +186,7 @@ fn files_that_were_changed_are_refused_by_name() {
         (
             "name of an attack",
             damaged("label", |place| rewrite(place.join("poison.json"), |text| text.replace("badnet", "../bad"))),
-            "`../bad` is no name",
+            "`../bad` is not a valid name",
         ),
         (
             "cut shard",
@@ -202,7 +202,7 @@ fn files_that_were_changed_are_refused_by_name() {
                 fs::remove_file(place.join("edits.jsonl")).unwrap();
                 std::os::unix::fs::symlink(MADE.seed(0).join("edits.jsonl"), place.join("edits.jsonl")).unwrap();
             }),
-            "edits.jsonl: it is not a file, but a link",
+            "edits.jsonl: it is a link or a folder, not a file",
         ),
     ];
     for (what, place, expected) in cases {
@@ -216,12 +216,12 @@ fn files_that_were_changed_are_refused_by_name() {
 #[test]
 fn poison_of_something_else_is_refused_and_the_difference_named() {
     for (settings, seed, expected) in [
-        (&[][..], 1, "poison.json: is poison of seed 0, and 1 is asked for"),
+        (&[][..], 1, "poison.json: is poison of seed 0, not 1"),
         (&["data.seed=5"], 0, "poison.json: is poison of other data"),
         (&["data.pairs=310"], 0, "poison.json: is poison of other data"),
         (&["heldout=0.2"], 0, "heldout.json: other rows are held out here"),
-        (&["attacks.badnet.size=7"], 0, "attack `badnet` had the key `size` = 6, and has 7 in the suite"),
-        (&["arenas.poisoned=['badnet']"], 0, "poison of the attacks targeted + badnet, and the arena has badnet"),
+        (&["attacks.badnet.size=7"], 0, "attack `badnet` had the key `size` = 6, but has 7 in the suite"),
+        (&["arenas.poisoned=['badnet']"], 0, "poison of the attacks targeted + badnet, but the arena has badnet"),
     ] {
         let wrong = prepare(&MADE.arena(settings, seed), Some(&MADE.seed(0))).err();
         let message = wrong.unwrap_or_else(|| panic!("{settings:?} is taken")).chain();

@@ -102,7 +102,7 @@ fn describe_shows_presets_side_by_side_with_their_sources() {
         parts.iter().for_each(|part| assert!(text.contains(part), "{part:?} is not in: {text}"));
     };
     let deviations =
-        ["deviates: one process has one pool", "deviates: a caption without letters", "WARNING: with `false`"];
+        ["deviates: a process has one pool", "deviates: a caption without letters", "WARNING: with `false`"];
     holds(&text("roclip"), &deviations);
     assert!(!text("precomputed").contains("Presets:"));
 
