@@ -163,7 +163,7 @@ fn a_dry_run_tells_everything_that_would_fail() {
         &["table `downstream.cifar10`", "no/such/set"][..],
         &["key `recipe.init`", "suites/clipart.toml: is neither a safetensors file nor"],
         &["attack `other`", "no/such/weights"],
-        &["attack `targeted`: key `targets`: is 32, and only 25 images are held out (seed 0)"],
+        &["attack `targeted`: key `targets`: is 32, but only 25 images are held out (seed 0)"],
         &["key `warmup_steps`: is 60, but the whole training has only 20 steps (4 times, from clean/"],
     ]
     .iter()
