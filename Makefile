@@ -34,7 +34,8 @@ demo: setup
 test: setup test-tools
 	cargo fmt --all --check
 	cargo clippy --release --workspace --all-targets -- -D warnings
-	cargo test --release --workspace
+	# Examples in the docs are run by rustdoc, which does not link with the path of libtorch.
+	LD_LIBRARY_PATH="$(CURDIR)/libtorch/lib$${LD_LIBRARY_PATH:+:$$LD_LIBRARY_PATH}" cargo test --release --workspace
 
 # The paper's experiment in its smallest tier: pairs with captions only, ten downstream sets, in some minutes.
 paper-debug: setup
