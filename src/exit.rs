@@ -5,26 +5,26 @@ use std::process::ExitCode;
 /// How a command ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Exit {
-    /// It did what was asked, and found nothing wrong.
+    /// The command succeeded and found nothing wrong.
     Done = 0,
-    /// It did what was asked, and the answer is bad: a trial failed, a score moved, files differ.
+    /// The command ran, and the answer is bad: a trial failed, a score moved, files differ.
     Failed = 1,
-    /// A mistake in what was asked: arguments, suite, a file.
+    /// The request is wrong: arguments, suite, a file.
     Mistake = 2,
-    /// It could not tell: scores are missing, or the seeds cannot show what was asked.
+    /// No answer: scores are missing, or the seeds cannot show the change asked for.
     CannotTell = 3,
-    /// Stopped by a signal; the same command goes on.
+    /// Stopped by a signal; the same command resumes.
     Interrupted = 130,
 }
 
 /// The list, for `gauntlet --help`.
 pub const CODES: &str = "\
 Exit codes:
-  0    done
-  1    a trial failed, a score moved, or files are not as they should be
-  2    a mistake in what was asked: arguments, a suite, a file
-  3    could not tell: scores are missing, or the seeds cannot show what was asked (`check`)
-  130  interrupted; the same command goes on";
+  0    success
+  1    a trial failed, a score moved, or files differ or are damaged
+  2    the request is wrong: arguments, a suite, a file
+  3    undecided: scores are missing, or the seeds cannot show the change asked for (`check`)
+  130  interrupted; the same command resumes";
 
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> ExitCode {

@@ -54,10 +54,10 @@ struct Arguments {
     /// mine/...; may be given several times
     #[arg(long, global = true, value_name = "FILE")]
     plugin: Vec<PathBuf>,
-    /// Say on standard error what takes long: data and poison that are made or found, libraries,
-    /// training that is resumed; -vv: each checkpoint, too. Of a suite's trials it lies in their
-    /// stderr.log. The variable GAUNTLET_LOG overrides it: a level, or TARGET=LEVEL,... such as
-    /// gauntlet_data=debug
+    /// Print events on standard error: data and poison that are made or found, loaded libraries,
+    /// resumed training; -vv also prints each checkpoint. The events of a suite's trials go to their
+    /// stderr.log. The variable GAUNTLET_LOG overrides this option: a level, or TARGET=LEVEL,...
+    /// such as gauntlet_data=debug
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
     verbose: u8,
 }

@@ -1,5 +1,5 @@
-//! `-v` and GAUNTLET_LOG: events of what takes long, on standard error. Libraries of plugins have
-//! none: theirs go to a subscriber of their own, which nobody starts.
+//! `-v` and GAUNTLET_LOG: events of long work, on standard error. Events inside a plugin's library are
+//! not printed: the library has its own copy of `tracing`, without a subscriber.
 
 use gauntlet::{Error, Result};
 use std::fmt;

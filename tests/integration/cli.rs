@@ -62,9 +62,13 @@ fn describe_tells_default_range_help_choices_and_definitions() {
 #[test]
 fn help_lists_the_exit_codes() {
     let help = gauntlet(&["--help"]).stdout;
-    for part in
-        ["Exit codes:", "  1    a trial failed", "  2    a mistake", "  3    could not tell", "  130  interrupted"]
-    {
+    for part in [
+        "Exit codes:",
+        "  1    a trial failed",
+        "  2    the request is wrong",
+        "  3    undecided",
+        "  130  interrupted",
+    ] {
         assert!(help.contains(part), "{part:?} is not in: {help}");
     }
     assert_eq!(gauntlet(&["--no-such-option"]).code, Some(2));
@@ -88,6 +92,9 @@ fn what_takes_long_is_told_only_where_it_is_asked_for() {
     std::fs::remove_dir_all(out.join("trials")).unwrap();
     let told = run(&[]);
     assert!(!told.contains("info: "), "{told}");
+    std::fs::remove_dir_all(out.join("trials")).unwrap();
+    let told = run(&["-v"]);
+    assert!(told.contains("info: row index found: ") && !told.contains("debug: "), "{told}");
     let mut wrong = std::process::Command::new(env!("CARGO_BIN_EXE_gauntlet"));
     let wrong = wrong.arg("list").env("GAUNTLET_LOG", "gauntlet=loud").output().unwrap();
     let said = String::from_utf8(wrong.stderr).unwrap();

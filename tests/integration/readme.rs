@@ -123,10 +123,12 @@ fn every_command_of_the_readme_and_the_docs_runs() {
 fn every_page_is_in_the_summary_of_the_book() {
     let docs = Path::new(ROOT).join("docs");
     let summary = fs::read_to_string(docs.join("SUMMARY.md")).unwrap();
-    for entry in fs::read_dir(docs).unwrap() {
-        let name = entry.unwrap().file_name().into_string().unwrap();
-        let is_page = name.ends_with(".md") && name != "SUMMARY.md";
-        assert!(!is_page || summary.contains(&format!("]({name})")), "docs/SUMMARY.md does not list {name}");
+    for folder in ["", "results/"] {
+        for entry in fs::read_dir(docs.join(folder)).unwrap() {
+            let name = format!("{folder}{}", entry.unwrap().file_name().into_string().unwrap());
+            let is_page = name.ends_with(".md") && name != "SUMMARY.md";
+            assert!(!is_page || summary.contains(&format!("]({name})")), "docs/SUMMARY.md does not list {name}");
+        }
     }
 }
 
