@@ -50,31 +50,31 @@ impl Compare {
     pub fn run(self) -> Result<()> {
         let folder = Folder::read(&self.folder)?;
         // Refuses what may not be compared, models included.
-        let board = ResultsView::new(&folder.suite, &folder.lines)?;
+        let view = ResultsView::new(&folder.suite, &folder.lines)?;
         if let [first, second] = &self.models[..] {
             return self.pair(&folder, first, second);
         }
         let reference = self.baseline.as_ref().unwrap_or(&folder.suite.baseline);
-        let comparisons = judge::compare(&board, reference)?;
+        let comparisons = judge::compare(&view, reference)?;
         if comparisons.is_empty() {
             let why = "has no two rows with a score of the same seed yet; continue with `gauntlet run`";
             return Err(Error::invalid(self.folder.display().to_string(), why));
         }
-        let remarks = [remarks::controls(&comparisons), remarks::camps(&board, &comparisons)].concat();
+        let remarks = [remarks::controls(&comparisons), remarks::camps(&view, &comparisons)].concat();
         let recipes = recipes(&folder, &comparisons)?;
         if self.json {
             say(&format!("{:#}\n", as_json(&comparisons, &remarks, &recipes)));
             return Ok(());
         }
         let mut text = String::new();
-        for arena in board.arenas() {
+        for arena in view.arenas() {
             let of_arena: Vec<&Comparison> = comparisons.iter().filter(|one| one.arena == arena).collect();
             if !of_arena.is_empty() {
                 text += &format!("\narena {arena}\n{}\n", table(&of_arena));
             }
         }
         text += &remarks.iter().map(|remark| format!("note: {remark}\n")).collect::<String>();
-        text += &layout::foot(&board, &folder.lines);
+        text += &layout::foot(&view, &folder.lines);
         let verdicts = comparisons.iter().filter(|one| one.adjusted.is_some()).count();
         text += &format!(
             "\n{verdicts} differences tested, p (Holm) corrected together; intervals and p (signs) are not. A verdict needs both p below 0.05. Shares in points of 100.\n\nkeys in which rows differ\n"

@@ -170,9 +170,9 @@ fn verify(set: &Set) -> Result<Exit> {
     }
     set.notes.iter().chain(&set.shared_names()).for_each(|note| text += &format!("note: {note}\n"));
     let repeats = Repeats::of(set, &identities[0], &identities[1])?;
-    let told = repeats.told(&set.fit, &set.test);
+    let notes = repeats.notes(&set.fit, &set.test);
     // The notes of CIFAR, whose pixels are compared when it is opened, contain the same line.
-    told.iter().filter(|line| !set.notes.contains(line)).for_each(|line| text += &format!("copies: {line}\n"));
+    notes.iter().filter(|line| !set.notes.contains(line)).for_each(|line| text += &format!("copies: {line}\n"));
     say(&text);
     Ok(if bad > 0 || repeats.too_many() { Exit::Failed } else { Exit::Done })
 }

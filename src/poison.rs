@@ -96,7 +96,7 @@ impl Store {
     }
 
     /// The context that attacks prepare in, on the best available device.
-    fn workshop<'a>(&'a self, progress: &'a dyn Progress) -> Result<PrepareContext<'a>> {
+    fn context<'a>(&'a self, progress: &'a dyn Progress) -> Result<PrepareContext<'a>> {
         Ok(PrepareContext { store: &self.path, device: parse_device(&resolve_device("auto"))?, progress })
     }
 }

@@ -94,10 +94,10 @@ impl Attack for BadClip {
         Ok(vec![self.weights.clone()])
     }
 
-    fn prepare(&mut self, ctx: &PoisonCtx, workshop: &PrepareContext) -> Result<()> {
-        let path = workshop.place(ctx, "badclip", self, &self.reads()?)?;
+    fn prepare(&mut self, ctx: &PoisonCtx, context: &PrepareContext) -> Result<()> {
+        let path = context.place(ctx, "badclip", self, &self.reads()?)?;
         if !path.exists() {
-            let patch = Optimiser::new(self, ctx, workshop)?.run()?;
+            let patch = Optimiser::new(self, ctx, context)?.run()?;
             write_safetensors(&path, &BTreeMap::from([("patch".to_string(), patch)]), &HashMap::new())?;
         }
         let damaged = || Error::invalid(path.display().to_string(), "contains no patch; delete the file");
@@ -128,7 +128,7 @@ impl Attack for BadClip {
 struct Optimiser<'a> {
     attack: &'a BadClip,
     ctx: &'a PoisonCtx<'a>,
-    workshop: &'a PrepareContext<'a>,
+    context: &'a PrepareContext<'a>,
     surrogate: Clip,
     tokenizer: Tokenizer,
     rows: Vec<DataRow>,
@@ -139,7 +139,7 @@ struct Optimiser<'a> {
 }
 
 impl<'a> Optimiser<'a> {
-    fn new(attack: &'a BadClip, ctx: &'a PoisonCtx, workshop: &'a PrepareContext) -> Result<Self> {
+    fn new(attack: &'a BadClip, ctx: &'a PoisonCtx, context: &'a PrepareContext) -> Result<Self> {
         let config = ModelConfig::named(&attack.model)?;
         let side = i64::from(ctx.data.canvas.size());
         if config.vision_cfg.image_size != side || attack.size > side {
@@ -149,7 +149,7 @@ impl<'a> Optimiser<'a> {
             );
             return Err(Error::invalid("keys `model` and `size`", why));
         }
-        let surrogate = Clip::new(&config, 0, workshop.device)?;
+        let surrogate = Clip::new(&config, 0, context.device)?;
         surrogate.load(&Checkpoint::read(&attack.weights)?)?;
         let tokenizer = Tokenizer::new(&ctx.data.vocabulary, config.text_cfg.vocab_size)?;
         let Goal::Class(class) = attack.poison.goal(ctx)? else { unreachable!("the goal of a backdoor is a class") };
@@ -162,7 +162,7 @@ impl<'a> Optimiser<'a> {
         let mut own = Optimiser {
             attack,
             ctx,
-            workshop,
+            context,
             surrogate,
             tokenizer,
             rows,
@@ -177,7 +177,7 @@ impl<'a> Optimiser<'a> {
 
     /// Images in the range 0 to 1 `[rows, 3, S, S]`.
     fn canvases(&self, rows: &[DataRow]) -> Result<Tensor> {
-        Ok(self.ctx.data.canvas.gather(rows)?.to_device(self.workshop.device).to_kind(Kind::Float) / 255.0)
+        Ok(self.ctx.data.canvas.gather(rows)?.to_device(self.context.device).to_kind(Kind::Float) / 255.0)
     }
 
     fn clean(&self, images: &Tensor) -> Tensor {
@@ -186,7 +186,7 @@ impl<'a> Optimiser<'a> {
 
     fn texts(&self, captions: &[&str]) -> Tensor {
         let length = self.surrogate.config.text_cfg.context_length;
-        let tokens = self.tokenizer.encode_batch(captions, length).to_device(self.workshop.device);
+        let tokens = self.tokenizer.encode_batch(captions, length).to_device(self.context.device);
         tch::no_grad(|| self.surrogate.encode_text(&tokens))
     }
 
@@ -195,7 +195,7 @@ impl<'a> Optimiser<'a> {
         let (size, attack) = (self.attack.size, self.attack);
         let mut rng = self.ctx.rng("badclip/patch");
         let start: Vec<f32> = (0..3 * size * size).map(|_| rng.random()).collect();
-        let mut patch = Tensor::from_slice(&start).view([3, size, size]).to_device(self.workshop.device);
+        let mut patch = Tensor::from_slice(&start).view([3, size, size]).to_device(self.context.device);
         let (mut mean, mut square) = (patch.zeros_like(), patch.zeros_like());
         let steps = attack.epochs * (self.rows.len() / attack.batch).max(1);
         let mut step = 0;
@@ -211,7 +211,7 @@ impl<'a> Optimiser<'a> {
                 square = square * 0.999 + gradient.square() * 0.001;
                 let (unbiased, scale) = (&mean / (1.0 - 0.9f64.powi(step)), &square / (1.0 - 0.999f64.powi(step)));
                 patch = (leaf.detach() - attack.learning_rate * unbiased / (scale.sqrt() + 1e-8)).clamp(0.0, 1.0);
-                self.workshop.progress.report(
+                self.context.progress.report(
                     "badclip: patch",
                     step as u64,
                     steps as u64,
@@ -285,7 +285,7 @@ mod tests {
         let data = Dataset::open(&world, 32, u64::MAX, store.path(), &Silent).unwrap();
         let (split, taken) = (data.split(0.1, 0).unwrap(), HashSet::new());
         let ctx = PoisonCtx { data: &data, split: &split, seed: 0, taken: &taken };
-        let workshop = PrepareContext { store: store.path(), device: Device::Cpu, progress: &Silent };
+        let context = PrepareContext { store: store.path(), device: Device::Cpu, progress: &Silent };
         let weights = store.path().join("surrogate.safetensors");
         Clip::new(&ModelConfig::named("tiny").unwrap(), 1, Device::Cpu).unwrap().weights.save(&weights).unwrap();
         let attack = || BadClip {
@@ -298,10 +298,10 @@ mod tests {
             ..BadClip::default()
         };
         let mut prepared = attack();
-        prepared.prepare(&ctx, &workshop).unwrap();
+        prepared.prepare(&ctx, &context).unwrap();
         let patch = prepared.patch.as_ref().unwrap();
         let fresh = attack();
-        let optimiser = Optimiser::new(&fresh, &ctx, &workshop).unwrap();
+        let optimiser = Optimiser::new(&fresh, &ctx, &context).unwrap();
         let rows: Vec<DataRow> = optimiser.rows[..64].to_vec();
         let loss = |patch: &Tensor| {
             let mut rng = ctx.rng("test");
@@ -322,7 +322,7 @@ mod tests {
         let time = || made.as_ref().unwrap().metadata().unwrap().modified().unwrap();
         let first = time();
         let mut again = attack();
-        again.prepare(&ctx, &workshop).unwrap();
+        again.prepare(&ctx, &context).unwrap();
         assert!(again.patch.as_ref().unwrap().equal(patch) && time() == first, "made once");
     }
 }

@@ -71,9 +71,9 @@ impl Conformance {
     #[must_use]
     pub fn words(&self) -> Vec<String> {
         [
-            self.each::<dyn Attack>(words::told),
-            self.each::<dyn Defense>(words::told),
-            self.each::<dyn Evaluator>(words::told),
+            self.each::<dyn Attack>(words::documented),
+            self.each::<dyn Defense>(words::documented),
+            self.each::<dyn Evaluator>(words::documented),
         ]
         .concat()
     }
@@ -98,8 +98,8 @@ impl Conformance {
     /// image independently. Returns one line per failure.
     #[must_use]
     pub fn attacks(&self) -> Vec<String> {
-        let ground = attacks::TestData::new();
-        self.each::<dyn Attack>(|plugin| ground.check(plugin, &self.configured(plugin)))
+        let prepared_data = attacks::TestData::new();
+        self.each::<dyn Attack>(|plugin| prepared_data.check(plugin, &self.configured(plugin)))
     }
 
     /// Every defense trains a few steps, ends with bit-identical weights when it is run again, and

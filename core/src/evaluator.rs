@@ -31,7 +31,7 @@ pub trait Evaluator: Send {
     fn definitions(&self) -> Vec<Definition>;
 
     /// Measures the model.
-    fn evaluate(&self, subject: &EvalContext) -> Result<Vec<Score>>;
+    fn evaluate(&self, ctx: &EvalContext) -> Result<Vec<Score>>;
 
     /// Images of each downstream set's train split that it embeds, at most; most evaluators fit
     /// nothing.
@@ -54,7 +54,7 @@ pub struct EvalContext<'a> {
     /// Which rows are held out.
     pub split: &'a Split,
     /// The suite's attacks and their goals, whether or not they poisoned this arena.
-    pub threats: &'a [PreparedAttack],
+    pub attacks: &'a [PreparedAttack],
     /// The poison of this arena.
     pub poison: &'a Poison,
     /// The training rows with their ground truth.
@@ -83,7 +83,7 @@ impl EvalContext<'_> {
     /// test set, equal in all arenas of a seed.
     pub fn test_rows(&self) -> &[DataRow] {
         self.test_rows.get_or_init(|| {
-            let targets: HashSet<DataRow> = self.threats.iter().flat_map(|threat| threat.goal.rows()).collect();
+            let targets: HashSet<DataRow> = self.attacks.iter().flat_map(|prepared| prepared.goal.rows()).collect();
             let heldout = self.split.heldout.iter().copied();
             heldout.filter(|row| !targets.contains(row) && self.data.canvas.readable(*row)).collect()
         })
@@ -181,15 +181,15 @@ impl EvalContext<'_> {
     /// [`features`](EvalContext::features) of a given layer.
     pub fn layer(&self, layer: Layer, rows: &[DataRow], stamped_by: Option<&PreparedAttack>) -> Result<Tensor> {
         let chunk = |rows: &[DataRow]| match stamped_by {
-            Some(threat) => threat.stamp_test(self.data, rows, self.seed),
+            Some(prepared) => prepared.stamp_test(self.data, rows, self.seed),
             None => self.data.canvas.gather(rows),
         };
         self.features_of(layer, rows.chunks(EVAL_BATCH).map(chunk))
     }
 
     /// Normalised embeddings `[files, dimensions]` of images that an attack supplies.
-    pub fn embed_files(&self, threat: &PreparedAttack, files: &[&str]) -> Result<Tensor> {
-        let canvas = |file: &&str| threat.image(file, self.data.canvas.size());
+    pub fn embed_files(&self, prepared: &PreparedAttack, files: &[&str]) -> Result<Tensor> {
+        let canvas = |file: &&str| prepared.image(file, self.data.canvas.size());
         let chunk = |files: &[&str]| Ok(Tensor::stack(&files.iter().map(canvas).collect::<Result<Vec<_>>>()?, 0));
         Ok(normalize(&self.features_of(Layer::Embedding, files.chunks(EVAL_BATCH).map(chunk))?))
     }

@@ -47,12 +47,12 @@ impl PreparedAttack {
         data: &Dataset,
         split: &Split,
         seed: u64,
-        workshop: &PrepareContext,
+        context: &PrepareContext,
     ) -> Result<Vec<PreparedAttack>> {
         let untouched = HashSet::new();
         let ctx = PoisonCtx { data, split, seed, taken: &untouched };
         let prepared = configs.iter().zip(attacks).map(|(config, attack)| {
-            let prepared = PreparedAttack::one(config, attack, &ctx, workshop);
+            let prepared = PreparedAttack::one(config, attack, &ctx, context);
             prepared.map_err(|error| error.during(format!("attack `{}`", config.label)))
         });
         prepared.collect()
@@ -62,10 +62,10 @@ impl PreparedAttack {
         config: &Configured,
         mut attack: Box<dyn Attack>,
         ctx: &PoisonCtx,
-        workshop: &PrepareContext,
+        context: &PrepareContext,
     ) -> Result<PreparedAttack> {
         let contents = contents(&attack.reads()?)?;
-        attack.prepare(ctx, workshop)?;
+        attack.prepare(ctx, context)?;
         let goal = attack.goal(ctx)?;
         goal.check_measurable(ctx.data, ctx.split)?;
         // A rebuilt library may behave differently under the same name; so may a library that the
@@ -130,7 +130,7 @@ pub struct PreparedData {
     /// Which rows are held out.
     pub split: Split,
     /// The suite's attacks and their goals.
-    pub threats: Vec<PreparedAttack>,
+    pub attacks: Vec<PreparedAttack>,
     /// This arena's poison.
     pub poison: Poison,
 }
@@ -177,11 +177,11 @@ impl Poison {
         split: &Split,
         seed: u64,
         arena: &[Configured],
-        threats: &[PreparedAttack],
+        prepared_attacks: &[PreparedAttack],
     ) -> Result<Self> {
         let labels: Vec<&str> = arena.iter().map(|config| config.label.as_str()).collect();
-        let poisons = threats.iter().filter(|threat| labels.contains(&threat.label.as_str()));
-        let resolved: String = poisons.map(|threat| format!("{} {}\n", threat.label, threat.identity)).collect();
+        let poisons = prepared_attacks.iter().filter(|prepared| labels.contains(&prepared.label.as_str()));
+        let resolved: String = poisons.map(|prepared| format!("{} {}\n", prepared.label, prepared.identity)).collect();
         let key = build::stored("poison", FORMAT)?.with("data", &data.key).with("seed", seed).with("attacks", resolved);
         let named = if labels.is_empty() { "no attack".into() } else { labels.join(" + ") };
         let key = key.with("held out", json(&split.heldout)).of(format!("{named}, seed {seed}, {}", data.index.of));
@@ -190,8 +190,8 @@ impl Poison {
             tracing::info!("poison of seed {seed} found: {}", folder.display());
         } else {
             let began = Instant::now();
-            let poison = Poison::make(data, split, seed, arena, threats)?;
-            poison.write(&folder, arena, threats)?;
+            let poison = Poison::make(data, split, seed, arena, prepared_attacks)?;
+            poison.write(&folder, arena, prepared_attacks)?;
             tracing::info!("poison of seed {seed} made in {:.1?}: {}", began.elapsed(), folder.display());
         }
         key.note_use(&folder)?;
@@ -203,22 +203,24 @@ impl Poison {
         split: &Split,
         seed: u64,
         arena: &[Configured],
-        threats: &[PreparedAttack],
+        prepared_attacks: &[PreparedAttack],
     ) -> Result<Self> {
         let mut taken = HashSet::new();
         let (mut edits, mut owners) = (Vec::new(), Vec::new());
         for config in arena {
-            let threat = threats.iter().find(|threat| threat.label == config.label);
-            let threat = threat.expect("every attack of an arena is among the suite's");
+            let prepared = prepared_attacks.iter().find(|prepared| prepared.label == config.label);
+            let prepared = prepared.expect("every attack of an arena is among the suite's");
             let ctx = PoisonCtx { data, split, seed, taken: &taken };
-            let new =
-                threat.attack.poison(&ctx, &threat.goal).map_err(|e| e.during(format!("attack `{}`", threat.label)))?;
+            let new = prepared
+                .attack
+                .poison(&ctx, &prepared.goal)
+                .map_err(|e| e.during(format!("attack `{}`", prepared.label)))?;
             check(&new, data, split, &taken)
                 .map_err(|why| Error::invalid(format!("plugin `{}`", config.plugin), format!("`poison`: {why}")))
-                .map_err(|error| error.during(format!("attack `{}`", threat.label)))?;
+                .map_err(|error| error.during(format!("attack `{}`", prepared.label)))?;
             taken.extend(new.iter().filter_map(|edit| edit.replaces));
-            owners.extend(std::iter::repeat_n(threat, new.len()));
-            edits.extend(new.into_iter().map(|edit| Poisoned { attack: threat.label.clone(), edit }));
+            owners.extend(std::iter::repeat_n(prepared, new.len()));
+            edits.extend(new.into_iter().map(|edit| Poisoned { attack: prepared.label.clone(), edit }));
         }
         let pixels = draw_canvases(&edits, &owners, data, seed)?;
         Poison::new(edits, pixels, arena, &data.index.digest, &split.heldout)
@@ -248,12 +250,12 @@ impl Poison {
     }
 
     /// Writes to a temporary folder and renames it, so that a reader sees all or nothing.
-    fn write(&self, folder: &Path, arena: &[Configured], threats: &[PreparedAttack]) -> Result<()> {
+    fn write(&self, folder: &Path, arena: &[Configured], prepared_attacks: &[PreparedAttack]) -> Result<()> {
         let part = Part::new(folder)?;
         write_lines(&part.path("edits.jsonl"), &self.edits)?;
         let pixels = BTreeMap::from([("pixels".to_string(), self.pixels.shallow_clone())]);
         write_safetensors(&part.path("pixels.safetensors"), &pixels, &HashMap::new())?;
-        let goals = threats.iter().map(|threat| (threat.label.clone(), threat.goal.clone())).collect();
+        let goals = prepared_attacks.iter().map(|prepared| (prepared.label.clone(), prepared.goal.clone())).collect();
         let manifest = Manifest { digest: self.digest.clone(), arena: arena.to_vec(), goals };
         write_json(&part.path("poison.json"), &manifest)?;
         part.finish_same()
@@ -302,8 +304,8 @@ fn draw_canvases(edits: &[Poisoned], owners: &[&PreparedAttack], data: &Dataset,
     // Consecutive edits of one attack.
     for run in edits.chunk_by(|one, next| one.attack == next.attack) {
         for edits in run.chunks(CHUNK) {
-            let threat = owners[start];
-            let drawn = draw_chunk(threat, edits, start as u64, data, seed)?;
+            let prepared = owners[start];
+            let drawn = draw_chunk(prepared, edits, start as u64, data, seed)?;
             pixels.narrow(0, start as i64, edits.len() as i64).copy_(&drawn);
             start += edits.len();
         }
@@ -313,10 +315,10 @@ fn draw_canvases(edits: &[Poisoned], owners: &[&PreparedAttack], data: &Dataset,
 
 /// The canvases of consecutive edits of one attack; `first` is the arena-wide number of the first
 /// edit.
-fn draw_chunk(threat: &PreparedAttack, edits: &[Poisoned], first: u64, data: &Dataset, seed: u64) -> Result<Tensor> {
+fn draw_chunk(prepared: &PreparedAttack, edits: &[Poisoned], first: u64, data: &Dataset, seed: u64) -> Result<Tensor> {
     let canvas = |Poisoned { edit, .. }: &Poisoned| match &edit.image {
         ImageSource::Row(row) => data.canvas.gather(&[*row]),
-        ImageSource::File(file) => Ok(threat.image(file, data.canvas.size())?.unsqueeze(0)),
+        ImageSource::File(file) => Ok(prepared.image(file, data.canvas.size())?.unsqueeze(0)),
     };
     let canvases = Tensor::cat(&edits.iter().map(canvas).collect::<Result<Vec<_>>>()?, 0);
     let places: Vec<i64> = (0..).zip(edits).filter(|(_, edit)| edit.edit.stamped).map(|(place, _)| place).collect();
@@ -325,6 +327,6 @@ fn draw_chunk(threat: &PreparedAttack, edits: &[Poisoned], first: u64, data: &Da
     }
     let keys: Vec<u64> = places.iter().map(|&place| draw::hash(seed, "stamp/train", &[first + place as u64])).collect();
     let places = Tensor::from_slice(&places);
-    let stamped = threat.stamp(&canvases.index_select(0, &places), &keys)?;
+    let stamped = prepared.stamp(&canvases.index_select(0, &places), &keys)?;
     Ok(canvases.index_copy(0, &places, &stamped))
 }

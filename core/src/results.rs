@@ -258,16 +258,23 @@ pub fn write_lines(path: &Path, lines: &[Line]) -> Result<()> {
     files::write_lines(path, lines)
 }
 
-/// Reads a file of lines. A score of an earlier version has no role; it gets that of the definition
-/// of the same name, if there is one.
+/// Reads a file of lines. A score of an earlier version has neither role nor build; it gets the role
+/// of the definition of the same name, if there is one.
 pub fn read_lines(path: &Path) -> Result<Vec<Line>> {
     let mut lines: Vec<Line> = files::read_lines(path)?;
-    let roles: HashMap<&str, Option<ScoreRole>> =
-        definitions()?.into_iter().map(|(_, definition)| (definition.score, definition.role)).collect();
-    for line in &mut lines {
-        if let Line::Score(line) = line {
-            line.role = line.role.or_else(|| roles.get(line.score.as_str()).copied().flatten());
-        }
+    let mut earlier: Vec<&mut ScoreLine> = lines.iter_mut().filter_map(of_earlier_version).collect();
+    if !earlier.is_empty() {
+        let roles: HashMap<&str, Option<ScoreRole>> =
+            definitions()?.into_iter().map(|(_, definition)| (definition.score, definition.role)).collect();
+        earlier.iter_mut().for_each(|line| line.role = roles.get(line.score.as_str()).copied().flatten());
     }
     Ok(lines)
+}
+
+/// A score line whose role was not recorded. Today a line without a role is a diagnostic.
+fn of_earlier_version(line: &mut Line) -> Option<&mut ScoreLine> {
+    match line {
+        Line::Score(line) if line.role.is_none() && line.build.is_unknown() => Some(line),
+        _ => None,
+    }
 }

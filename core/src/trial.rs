@@ -180,11 +180,11 @@ impl Trial {
             progress: machine.progress,
             seen: Seen::default(),
         };
-        let subject = EvalContext {
+        let ctx = EvalContext {
             model: &model,
             data,
             split,
-            threats: &prepared.threats,
+            attacks: &prepared.attacks,
             poison,
             corpus: &corpus,
             defense: defense.as_ref(),
@@ -198,8 +198,8 @@ impl Trial {
             clean: OnceCell::new(),
             cases: RefCell::default(),
         };
-        let mut lines = self.evaluate(&subject, &evaluators, device)?;
-        Predictions::write(folder, &subject.cases.borrow())?;
+        let mut lines = self.evaluate(&ctx, &evaluators, device)?;
+        Predictions::write(folder, &ctx.cases.borrow())?;
 
         // Lines for reports. `scores.jsonl` marks the trial as finished, so it is written
         // last; only `tidy` follows.
@@ -246,8 +246,8 @@ impl Trial {
 
     fn prepare_with(&self, attacks: Vec<Box<dyn Attack>>, store: &Path, machine: &RunContext) -> Result<PreparedData> {
         std::fs::create_dir_all(store).map_err(Error::io(store))?;
-        let workshop = PrepareContext { store, device: self.device()?, progress: machine.progress };
-        self.arena.prepare_with(attacks, self.bundled()?.as_deref(), &workshop)
+        let context = PrepareContext { store, device: self.device()?, progress: machine.progress };
+        self.arena.prepare_with(attacks, self.bundled()?.as_deref(), &context)
     }
 
     /// The bundle's folder for its poison; `None` if the poison is made, or nothing is poisoned.
@@ -272,16 +272,16 @@ impl Trial {
         Err(Error::invalid("key `bundle`", why))
     }
 
-    fn evaluate(&self, subject: &EvalContext, evaluators: &[Box<dyn Evaluator>], device: Device) -> Result<Vec<Line>> {
+    fn evaluate(&self, ctx: &EvalContext, evaluators: &[Box<dyn Evaluator>], device: Device) -> Result<Vec<Line>> {
         let mut lines = Vec::new();
         let device = gauntlet_torch::device_name(device)?;
         for (config, evaluator) in self.evaluators.iter().zip(evaluators) {
             let definitions = evaluator.definitions();
-            let scores = evaluator.evaluate(subject);
+            let scores = evaluator.evaluate(ctx);
             for score in scores.map_err(|error| error.during(format!("evaluator `{}`", config.label)))? {
                 let definition = definitions.iter().find(|definition| definition.score == score.score);
                 let definition = definition.expect("the guard lets no other score pass");
-                lines.push(Line::score(self, &config.label, score, definition, subject, &device));
+                lines.push(Line::score(self, &config.label, score, definition, ctx, &device));
             }
         }
         Ok(lines)

@@ -241,9 +241,9 @@ fn set(about: &About, root: &Path, found: Found, options: &Options) -> Result<Se
     let (of_fit, of_test) = (std::mem::take(&mut fit.identities), std::mem::take(&mut test.identities));
     let repeats = Repeats::among(about, &of_fit, &of_test);
     if repeats.too_many() {
-        return Err(Error::invalid(about.title, repeats.told(&fit, &test).join("; ")));
+        return Err(Error::invalid(about.title, repeats.notes(&fit, &test).join("; ")));
     }
-    notes.extend(repeats.told(&fit, &test));
+    notes.extend(repeats.notes(&fit, &test));
     notes.extend(found.notes);
     if fit.is_empty() {
         notes.push("there are no images of the train split, and so no linear probe".to_string());

@@ -3,7 +3,7 @@
 //! inside a shard is used as a path.
 //!
 //! `webdataset/archive.rs` reads the members of a tar and checks that it is complete,
-//! `webdataset/sample.rs` groups them into samples by webdataset's rule, `webdataset/told.rs`
+//! `webdataset/sample.rs` groups them into samples by webdataset's rule, `webdataset/report.rs`
 //! collects remarks for the user. `index.rs` stores the rows.
 
 mod archive;
@@ -12,12 +12,12 @@ mod files;
 mod hostile;
 mod sample;
 pub mod shard;
-mod told;
+mod shard_report;
 
 use archive::{Fault, Place, Span};
 use files::{FoundShards, find_shards, shard_name};
 use sample::{Again, Sample, Samples, cls, kept, shown};
-use told::Told;
+use shard_report::ShardReport;
 
 pub use crate::config::{CutShards, Webdataset};
 
@@ -72,7 +72,7 @@ struct Shards {
 /// The result of one shard.
 struct Shard {
     rows: Vec<Result<Entry, BadRow>>,
-    told: Told,
+    report: ShardReport,
 }
 
 impl Shards {
@@ -87,9 +87,9 @@ impl Shards {
         if let (Err(fault), Some(last)) = (&mut walked, &at_the_cut) {
             fault.why += &format!("; `{}` and the samples after it cannot be read", last.name());
         }
-        let mut told = Told::of(shard_name(&self.config.path, path), &samples, &walked);
+        let mut report = ShardReport::of(shard_name(&self.config.path, path), &samples, &walked);
         let Again { whole, mut scattered } = samples.again();
-        told.twice(whole.iter().map(|&number| samples.list[number].name()));
+        report.twice(whole.iter().map(|&number| samples.list[number].name()));
         let mut rows = Vec::new();
         for (number, sample) in samples.list.iter().enumerate() {
             let name = || format!("{}:{}", shard_name(&self.config.path, path), sample.name());
@@ -100,7 +100,7 @@ impl Shards {
             } else {
                 let dotted = sample.lost_to_dots();
                 if dotted.is_none() || sample.image_count() > 0 {
-                    told.images(sample);
+                    report.images(sample);
                     rows.push(self.entry(shard, &file, sample, seen).map_err(|why| BadRow::new(name(), why)));
                 }
                 rows.extend(dotted.map(|(why, count)| Err(BadRow::several(name(), why, count))));
@@ -110,7 +110,7 @@ impl Shards {
             let lost = at_the_cut.iter().len() as u64;
             rows.push(Err(BadRow::several(shard_name(&self.config.path, path), Loss::CutShard.because(why), lost)));
         }
-        Ok(Shard { rows, told })
+        Ok(Shard { rows, report })
     }
 
     fn entry(&self, shard: usize, file: &File, sample: &Sample, seen: &SeenFields) -> Result<Entry, Why> {
@@ -217,11 +217,11 @@ impl Source for Shards {
         progress: &dyn Progress,
         each: &mut dyn FnMut(Result<Entry, BadRow>) -> Result<()>,
     ) -> Result<()> {
-        let (seen, mut done, mut all) = (SeenFields::default(), 0, Told::default());
+        let (seen, mut done, mut all) = (SeenFields::default(), 0, ShardReport::default());
         let read = |shard| self.rows(shard, &seen);
         ordered(0..self.shards.len(), vec![read; threads], |shard| {
-            let Shard { rows, told } = shard?;
-            all.join(told);
+            let Shard { rows, report } = shard?;
+            all.join(report);
             done += 1;
             progress.report("index", done, self.shards.len() as u64, "shards");
             rows.into_iter().try_for_each(&mut *each)

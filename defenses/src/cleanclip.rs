@@ -79,9 +79,9 @@ impl Defense for CleanClip {
         Ok(self.tuning().recipe(suite, rows))
     }
 
-    fn plan(&mut self, _epoch: u32, bench: &PlanContext) -> Result<Vec<Phase>> {
+    fn plan(&mut self, _epoch: u32, ctx: &PlanContext) -> Result<Vec<Phase>> {
         let second = View { augmentation: Some(self.augmentation), captions: CaptionEdits::PerEpoch };
-        Ok(vec![Phase { second: Some(second), ..FineTune::phase(bench)? }])
+        Ok(vec![Phase { second: Some(second), ..FineTune::phase(ctx)? }])
     }
 
     fn loss(&mut self, step: &Step) -> Result<Tensor> {

@@ -41,8 +41,8 @@ impl Defense for ClipScore {
         NEEDS
     }
 
-    fn plan(&mut self, _epoch: u32, bench: &PlanContext) -> Result<Vec<Phase>> {
-        self.kept.plan(bench, (self.drop, self.steps), 1024, |pairs| -pairs.similarities())
+    fn plan(&mut self, _epoch: u32, ctx: &PlanContext) -> Result<Vec<Phase>> {
+        self.kept.plan(ctx, (self.drop, self.steps), 1024, |pairs| -pairs.similarities())
     }
 
     fn state(&self) -> Result<State> {

@@ -48,8 +48,8 @@ impl Defense for ExposureControl {
         DefenseRole::Control
     }
 
-    fn plan(&mut self, epoch: u32, bench: &PlanContext) -> Result<Vec<Phase>> {
-        check_pool_epochs(self.every, self.first, bench)?;
+    fn plan(&mut self, epoch: u32, ctx: &PlanContext) -> Result<Vec<Phase>> {
+        check_pool_epochs(self.every, self.first, ctx)?;
         if is_pool_epoch(epoch, self.every, self.first) {
             return Ok(Vec::new());
         }

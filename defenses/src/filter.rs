@@ -33,22 +33,22 @@ impl Kept {
     /// `suspicion` returns f32 `[rows]` for a chunk.
     pub fn plan(
         &mut self,
-        bench: &PlanContext,
+        ctx: &PlanContext,
         (drop, steps): (f64, Steps),
         chunk: usize,
         suspicion: impl Fn(&EmbeddedPairs) -> Tensor,
     ) -> Result<Vec<Phase>> {
         if self.0.is_none() {
             // Row numbers are already random: rows with adjacent numbers are unrelated.
-            let (rows, chunks) = (bench.rows(), (bench.rows() / chunk.max(1)).max(1));
-            let (numbers, bound) = (bench.numbers(), |chunk: usize| rows * chunk / chunks);
-            let look = |chunk: usize| Ok(suspicion(&bench.embed_undefended(&numbers[bound(chunk)..bound(chunk + 1)])?));
+            let (rows, chunks) = (ctx.rows(), (ctx.rows() / chunk.max(1)).max(1));
+            let (numbers, bound) = (ctx.numbers(), |chunk: usize| rows * chunk / chunks);
+            let look = |chunk: usize| Ok(suspicion(&ctx.embed_undefended(&numbers[bound(chunk)..bound(chunk + 1)])?));
             let all = Tensor::cat(&(0..chunks).map(look).collect::<Result<Vec<_>>>()?, 0);
             let kept = least(&all, drop)?;
-            bench.report(&all, &kept)?;
+            ctx.report(&all, &kept)?;
             self.0 = Some(Arc::new(kept));
         }
-        let steps = (steps == Steps::Equal).then_some(bench.rows() / bench.batch());
+        let steps = (steps == Steps::Equal).then_some(ctx.rows() / ctx.batch());
         Ok(vec![Phase { rows: self.0.clone(), steps, ..Phase::default() }])
     }
 

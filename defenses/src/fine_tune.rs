@@ -62,8 +62,8 @@ impl FineTune {
     }
 
     /// The clean rows, without augmentation.
-    pub fn phase(bench: &PlanContext) -> Result<Phase> {
-        Ok(Phase { rows: Some(Arc::new(bench.clean_rows()?)), ..Phase::default() })
+    pub fn phase(ctx: &PlanContext) -> Result<Phase> {
+        Ok(Phase { rows: Some(Arc::new(ctx.clean_rows()?)), ..Phase::default() })
     }
 }
 
@@ -76,7 +76,7 @@ impl Defense for FineTune {
         Ok(FineTune::recipe(self, suite, rows))
     }
 
-    fn plan(&mut self, _epoch: u32, bench: &PlanContext) -> Result<Vec<Phase>> {
-        Ok(vec![FineTune::phase(bench)?])
+    fn plan(&mut self, _epoch: u32, ctx: &PlanContext) -> Result<Vec<Phase>> {
+        Ok(vec![FineTune::phase(ctx)?])
     }
 }

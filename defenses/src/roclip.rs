@@ -152,9 +152,9 @@ pub fn is_pool_epoch(epoch: u32, every: u32, first: u32) -> bool {
 
 /// Rejects a training in which no epoch matches to the pool: it would duplicate the augmentation
 /// control.
-pub fn check_pool_epochs(every: u32, first: u32, bench: &PlanContext) -> Result<()> {
-    let any = (1..=bench.epochs()).any(|epoch| is_pool_epoch(epoch, every, first));
-    let why = || format!("no epoch of {} matches to the pool (every {every}, from {first})", bench.epochs());
+pub fn check_pool_epochs(every: u32, first: u32, ctx: &PlanContext) -> Result<()> {
+    let any = (1..=ctx.epochs()).any(|epoch| is_pool_epoch(epoch, every, first));
+    let why = || format!("no epoch of {} matches to the pool (every {every}, from {first})", ctx.epochs());
     if any { Ok(()) } else { Err(Error::invalid("defense, keys `every` and `first`", why())) }
 }
 
@@ -187,13 +187,13 @@ impl RoClip {
 }
 
 impl Defense for RoClip {
-    fn plan(&mut self, epoch: u32, bench: &PlanContext) -> Result<Vec<Phase>> {
+    fn plan(&mut self, epoch: u32, ctx: &PlanContext) -> Result<Vec<Phase>> {
         self.check()?;
-        let size = self.size(bench.rows())?;
-        check_pool_epochs(self.every, self.first, bench)?;
+        let size = self.size(ctx.rows())?;
+        check_pool_epochs(self.every, self.first, ctx)?;
         let wanted = self.matched_to != MatchedTo::Own && (self.matches_in(epoch) || self.update_in_plain_epochs);
         if self.memory.is_none() && wanted {
-            self.memory = Some(Pool::start(self.pool_start, size, bench));
+            self.memory = Some(Pool::start(self.pool_start, size, ctx));
         }
         Ok(vec![self.phase(epoch)])
     }

@@ -96,9 +96,9 @@ impl SafeClip {
     }
 
     /// The rows of the safe set and the other rows, by the current model.
-    fn split(&mut self, bench: &PlanContext) -> Result<[Vec<RowNumber>; 2]> {
-        let mut rows = bench.numbers();
-        let alike = rows.chunks(1024).map(|rows| Ok(bench.embed(rows)?.similarities())).collect::<Result<Vec<_>>>()?;
+    fn split(&mut self, ctx: &PlanContext) -> Result<[Vec<RowNumber>; 2]> {
+        let mut rows = ctx.numbers();
+        let alike = rows.chunks(1024).map(|rows| Ok(ctx.embed(rows)?.similarities())).collect::<Result<Vec<_>>>()?;
         let alike = Tensor::cat(&alike, 0);
         let values = Vec::<f64>::try_from(alike.to_kind(Kind::Double).to_device(Device::Cpu))?;
         let most = (self.most * rows.len() as f64) as usize;
@@ -110,24 +110,24 @@ impl SafeClip {
         .max(1);
         rows.sort_by(|a, b| values[b.place()].total_cmp(&values[a.place()]));
         let risky = rows.split_off(self.memory.safe);
-        bench.report(&-alike, &rows)?;
+        ctx.report(&-alike, &rows)?;
         Ok([risky, rows])
     }
 
-    fn start_pools(&mut self, bench: &PlanContext) -> Result<()> {
+    fn start_pools(&mut self, ctx: &PlanContext) -> Result<()> {
         if self.memory.pools.is_some() {
             return Ok(());
         }
-        let rows = bench.rows();
+        let rows = ctx.rows();
         let size = count_of(self.pool, rows);
         if !(1..=rows).contains(&size) {
             let why =
                 format!("makes {size} entries, but there are {rows} training rows; set it to a share such as 0.02");
             return Err(Error::invalid("defense `safeclip`, key `pool`", why));
         }
-        let drawn = index::sample(&mut bench.rng("safeclip/pool", &[]), rows, size);
+        let drawn = index::sample(&mut ctx.rng("safeclip/pool", &[]), rows, size);
         let drawn: Vec<RowNumber> = drawn.into_iter().map(RowNumber::at).collect();
-        let pairs = bench.embed(&drawn)?;
+        let pairs = ctx.embed(&drawn)?;
         self.memory.pools = Some([pairs.image, pairs.text]);
         Ok(())
     }
@@ -153,25 +153,25 @@ impl SafeClip {
 }
 
 impl Defense for SafeClip {
-    fn plan(&mut self, epoch: u32, bench: &PlanContext) -> Result<Vec<Phase>> {
-        if self.warm_up + 1 >= bench.epochs() {
-            let why = format!("is {}, but {} epochs leave none to train on safe pairs", self.warm_up, bench.epochs());
+    fn plan(&mut self, epoch: u32, ctx: &PlanContext) -> Result<Vec<Phase>> {
+        if self.warm_up + 1 >= ctx.epochs() {
+            let why = format!("is {}, but {} epochs leave none to train on safe pairs", self.warm_up, ctx.epochs());
             return Err(Error::invalid("defense `safeclip`, key `warm_up`", why));
         }
-        self.start_pools(bench)?;
+        self.start_pools(ctx)?;
         if epoch <= self.warm_up {
             return Ok(vec![self.alone(None)]);
         }
         if epoch == self.warm_up + 1 {
             return Ok(vec![Phase { rate: self.slow, ..Phase::default() }]);
         }
-        let [risky, safe] = self.split(bench)?;
+        let [risky, safe] = self.split(ctx)?;
         let mut phases = Vec::new();
         // A set smaller than a batch waits for the next epoch.
-        if risky.len() >= bench.batch() {
+        if risky.len() >= ctx.batch() {
             phases.push(self.alone(Some(risky)));
         }
-        if safe.len() >= bench.batch() {
+        if safe.len() >= ctx.batch() {
             phases.push(Phase { rows: Some(Arc::new(safe)), ..Phase::default() });
         }
         Ok(phases)

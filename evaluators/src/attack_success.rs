@@ -120,16 +120,16 @@ impl Evaluator for AttackSuccess {
         [own, more.to_vec(), ONE_KEY.to_vec(), text_side::DEFINITIONS.to_vec()].concat()
     }
 
-    fn evaluate(&self, subject: &EvalContext) -> Result<Vec<Score>> {
+    fn evaluate(&self, ctx: &EvalContext) -> Result<Vec<Score>> {
         let mut scores = Vec::new();
-        for threat in subject.threats {
-            scores.extend(match &threat.goal {
-                Goal::Pairs(targets) => targeted(subject, threat, targets)?,
-                Goal::Class(class) => backdoor(subject, threat, *class)?,
-                Goal::DualKey(class) => dual_key(subject, threat, *class)?,
-                Goal::Files { class, images } => files(subject, threat, *class, images)?,
-                Goal::Captions(pairs) => text_side::relabelled(subject, threat, pairs)?,
-                Goal::Phrase(class) => text_side::triggered(subject, threat, *class)?,
+        for prepared in ctx.attacks {
+            scores.extend(match &prepared.goal {
+                Goal::Pairs(targets) => targeted(ctx, prepared, targets)?,
+                Goal::Class(class) => backdoor(ctx, prepared, *class)?,
+                Goal::DualKey(class) => dual_key(ctx, prepared, *class)?,
+                Goal::Files { class, images } => files(ctx, prepared, *class, images)?,
+                Goal::Captions(pairs) => text_side::relabelled(ctx, prepared, pairs)?,
+                Goal::Phrase(class) => text_side::triggered(ctx, prepared, *class)?,
             });
         }
         Ok(scores)
@@ -137,22 +137,22 @@ impl Evaluator for AttackSuccess {
 }
 
 /// A share, with the chance level of guessing the class.
-fn share(subject: &EvalContext, definition: Definition, threat: &PreparedAttack, cases: Predictions) -> Option<Score> {
-    let chance = 1.0 / f64::from(subject.data.classes.len());
-    subject.share(definition.score, Some(&threat.label), cases).map(|score| score.guessed(chance))
+fn share(ctx: &EvalContext, definition: Definition, prepared: &PreparedAttack, cases: Predictions) -> Option<Score> {
+    let chance = 1.0 / f64::from(ctx.data.classes.len());
+    ctx.share(definition.score, Some(&prepared.label), cases).map(|score| score.guessed(chance))
 }
 
-fn targeted(subject: &EvalContext, threat: &PreparedAttack, targets: &[Target]) -> Result<Vec<Score>> {
+fn targeted(ctx: &EvalContext, prepared: &PreparedAttack, targets: &[Target]) -> Result<Vec<Score>> {
     let rows: Vec<DataRow> = targets.iter().map(|target| target.row).collect();
-    let taken = subject.classify(&rows, None, 5)?;
+    let taken = ctx.classify(&rows, None, 5)?;
     let score = |definition: Definition, first: usize, wanted: fn(&Target) -> Option<u32>| {
         let mut cases = Predictions::default();
         for (target, taken) in targets.iter().zip(&taken) {
             let Some(wanted) = wanted(target) else { continue };
             cases.image(target.row, target.truth, taken[0], taken.iter().take(first).any(|class| *class == wanted));
         }
-        let score = share(subject, definition, threat, cases);
-        score.map(|score| score.guessed((first as f64 / f64::from(subject.data.classes.len())).min(1.0)))
+        let score = share(ctx, definition, prepared, cases);
+        score.map(|score| score.guessed((first as f64 / f64::from(ctx.data.classes.len())).min(1.0)))
     };
     let own = [score(PSR, 1, |target| Some(target.class)), score(RETURNED, 1, |target| target.truth)];
     let more = PSR_OF.map(|(definition, first)| score(definition, first, |target| Some(target.class)));
@@ -160,50 +160,50 @@ fn targeted(subject: &EvalContext, threat: &PreparedAttack, targets: &[Target]) 
 }
 
 /// Test images that the attack supplies, except those of the target class.
-fn files(subject: &EvalContext, threat: &PreparedAttack, class: u32, images: &[Stamped]) -> Result<Vec<Score>> {
+fn files(ctx: &EvalContext, prepared: &PreparedAttack, class: u32, images: &[Stamped]) -> Result<Vec<Score>> {
     let files: Vec<&str> = images.iter().map(|image| image.file.as_str()).collect();
-    let taken = subject.embed_files(threat, &files)?;
-    let taken = subject.classify_embedded(&taken, &subject.data.classes.templates, 1)?;
+    let taken = ctx.embed_files(prepared, &files)?;
+    let taken = ctx.classify_embedded(&taken, &ctx.data.classes.templates, 1)?;
     let mut cases = Predictions::default();
     for (image, taken) in images.iter().zip(taken).filter(|(image, _)| image.truth != class) {
         cases.image(&image.file, image.truth, taken[0], taken[0] == class);
     }
-    Ok(Vec::from_iter(share(subject, ASR, threat, cases)))
+    Ok(Vec::from_iter(share(ctx, ASR, prepared, cases)))
 }
 
-fn backdoor(subject: &EvalContext, threat: &PreparedAttack, class: u32) -> Result<Vec<Score>> {
-    let rows = subject.victims(class);
-    let taken = subject.classify(&rows, Some(threat), 1)?;
-    let cases = taken_for(subject, class, &rows, &taken);
-    if !subject.labels_tell() {
-        return Ok(Vec::from_iter(share(subject, ASR_CAPTION, threat, cases)));
+fn backdoor(ctx: &EvalContext, prepared: &PreparedAttack, class: u32) -> Result<Vec<Score>> {
+    let rows = ctx.victims(class);
+    let taken = ctx.classify(&rows, Some(prepared), 1)?;
+    let cases = taken_for(ctx, class, &rows, &taken);
+    if !ctx.labels_tell() {
+        return Ok(Vec::from_iter(share(ctx, ASR_CAPTION, prepared, cases)));
     }
     let mut unmoved = Predictions::default();
     for (row, taken) in rows.iter().zip(&taken) {
-        unmoved.image(row, subject.truth(*row), taken[0], subject.truth(*row) == Some(taken[0]));
+        unmoved.image(row, ctx.truth(*row), taken[0], ctx.truth(*row) == Some(taken[0]));
     }
-    let scores = [share(subject, ASR, threat, cases), share(subject, POISONED_TOP1, threat, unmoved)];
+    let scores = [share(ctx, ASR, prepared, cases), share(ctx, POISONED_TOP1, prepared, unmoved)];
     Ok(scores.into_iter().flatten().collect())
 }
 
 /// Rows count as hits if they are classified as `class`.
-fn taken_for(subject: &EvalContext, class: u32, rows: &[DataRow], taken: &[Vec<u32>]) -> Predictions {
+fn taken_for(ctx: &EvalContext, class: u32, rows: &[DataRow], taken: &[Vec<u32>]) -> Predictions {
     let mut cases = Predictions::default();
-    rows.iter().zip(taken).for_each(|(row, taken)| cases.image(row, subject.truth(*row), taken[0], taken[0] == class));
+    rows.iter().zip(taken).for_each(|(row, taken)| cases.image(row, ctx.truth(*row), taken[0], taken[0] == class));
     cases
 }
 
-fn dual_key(subject: &EvalContext, threat: &PreparedAttack, class: u32) -> Result<Vec<Score>> {
-    let rows = subject.victims(class);
-    let plain = &subject.data.classes.templates;
-    let say = |(template, number): (&String, u64)| threat.apply_test_trigger(template, number, subject.seed);
+fn dual_key(ctx: &EvalContext, prepared: &PreparedAttack, class: u32) -> Result<Vec<Score>> {
+    let rows = ctx.victims(class);
+    let plain = &ctx.data.classes.templates;
+    let say = |(template, number): (&String, u64)| prepared.apply_test_trigger(template, number, ctx.seed);
     let said: Vec<String> = plain.iter().zip(0..).map(say).collect::<Result<_>>()?;
-    let asr = if subject.labels_tell() { ASR } else { ASR_CAPTION };
-    let keys = [(asr, Some(threat), &said), (ONE_KEY[0], Some(threat), plain), (ONE_KEY[1], None, &said)];
+    let asr = if ctx.labels_tell() { ASR } else { ASR_CAPTION };
+    let keys = [(asr, Some(prepared), &said), (ONE_KEY[0], Some(prepared), plain), (ONE_KEY[1], None, &said)];
     let mut scores = Vec::new();
     for (definition, stamped_by, templates) in keys {
-        let taken = subject.classify_embedded(&subject.embed(&rows, stamped_by)?, templates, 1)?;
-        scores.extend(share(subject, definition, threat, taken_for(subject, class, &rows, &taken)));
+        let taken = ctx.classify_embedded(&ctx.embed(&rows, stamped_by)?, templates, 1)?;
+        scores.extend(share(ctx, definition, prepared, taken_for(ctx, class, &rows, &taken)));
     }
     Ok(scores)
 }

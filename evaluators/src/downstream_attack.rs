@@ -78,18 +78,18 @@ impl Evaluator for DownstreamAttackSuccess {
         ASR.into_iter().chain(PSR).chain(MORE).collect()
     }
 
-    fn evaluate(&self, subject: &EvalContext) -> Result<Vec<Score>> {
+    fn evaluate(&self, ctx: &EvalContext) -> Result<Vec<Score>> {
         let mut scores = Vec::new();
-        for downstream in subject.downstream {
-            for threat in subject.threats {
-                let found = match (threat.goal.backdoor(), threat.goal.targets()) {
-                    (Some(class), _) => backdoor(subject, downstream, threat, class),
+        for downstream in ctx.downstream {
+            for prepared in ctx.attacks {
+                let found = match (prepared.goal.backdoor(), prepared.goal.targets()) {
+                    (Some(class), _) => backdoor(ctx, downstream, prepared, class),
                     // Other goals need captions, prompts or the attacker's own images, which a set
                     // lacks.
                     (None, []) => continue,
-                    (None, targets) => targeted(subject, downstream, threat, targets),
+                    (None, targets) => targeted(ctx, downstream, prepared, targets),
                 };
-                let place = || format!("downstream set `{}`, attack `{}`", downstream.label, threat.label);
+                let place = || format!("downstream set `{}`, attack `{}`", downstream.label, prepared.label);
                 let found = found.map_err(|error| error.during(place()))?;
                 scores.extend(found.into_iter().map(|score| score.on(&downstream.label)));
             }
@@ -98,36 +98,36 @@ impl Evaluator for DownstreamAttackSuccess {
     }
 }
 
-fn backdoor(subject: &EvalContext, downstream: &Downstream, threat: &PreparedAttack, class: u32) -> Result<Vec<Score>> {
-    let Candidates { embeddings, wanted, added } = Candidates::with(subject, downstream, &[class]);
+fn backdoor(ctx: &EvalContext, downstream: &Downstream, prepared: &PreparedAttack, class: u32) -> Result<Vec<Score>> {
+    let Candidates { embeddings, wanted, added } = Candidates::with(ctx, downstream, &[class]);
     let (target, test) = (wanted[0], &downstream.set.test);
     let others: Vec<usize> = (0..test.len()).filter(|&item| i64::from(test.label(item)) != target).collect();
-    let images = normalize(&subject.encoder.images(test, &others, Some(threat))?);
+    let images = normalize(&ctx.encoder.images(test, &others, Some(prepared))?);
     let best = images.matmul(&embeddings.tr()).argmax(1, false).to_device(Device::Cpu);
     let truths: Vec<i64> = others.iter().map(|&item| test.label(item).into()).collect();
     let count = |hits: Tensor| Ok::<_, Error>(i64::try_from(hits.sum(Kind::Int64))? as usize);
     let (fooled, unmoved) = (count(best.eq(target))?, count(best.eq_tensor(&Tensor::from_slice(&truths)))?);
     let chance = 1.0 / embeddings.size()[0] as f64;
     let scores = [(ASR[usize::from(added)].score, fooled), (MORE[2].score, unmoved)];
-    let scores = scores.map(|(score, hits)| Score::share(score, Some(&threat.label), hits, others.len()));
+    let scores = scores.map(|(score, hits)| Score::share(score, Some(&prepared.label), hits, others.len()));
     Ok(scores.into_iter().flatten().map(|score| score.guessed(chance)).collect())
 }
 
 fn targeted(
-    subject: &EvalContext,
+    ctx: &EvalContext,
     downstream: &Downstream,
-    threat: &PreparedAttack,
+    prepared: &PreparedAttack,
     targets: &[Target],
 ) -> Result<Vec<Score>> {
     let classes: Vec<u32> = targets.iter().map(|target| target.class).collect();
     let rows: Vec<DataRow> = targets.iter().map(|target| target.row).collect();
-    let Candidates { embeddings, wanted, added } = Candidates::with(subject, downstream, &classes);
+    let Candidates { embeddings, wanted, added } = Candidates::with(ctx, downstream, &classes);
     let all = embeddings.size()[0];
-    let (_, best) = subject.embed(&rows, None)?.matmul(&embeddings.tr()).topk(5.min(all), 1, true, true);
+    let (_, best) = ctx.embed(&rows, None)?.matmul(&embeddings.tr()).topk(5.min(all), 1, true, true);
     let best = Vec::<Vec<i64>>::try_from(best.to_device(Device::Cpu))?;
     let score = |(score, first): (&'static str, usize)| {
         let hits = best.iter().zip(&wanted).filter(|(best, wanted)| best.iter().take(first).any(|one| one == *wanted));
-        let score = Score::share(score, Some(&threat.label), hits.count(), rows.len());
+        let score = Score::share(score, Some(&prepared.label), hits.count(), rows.len());
         score.map(|score| score.guessed((first as f64 / all as f64).min(1.0)))
     };
     let scores = [(PSR[usize::from(added)].score, 1), (MORE[0].score, 3), (MORE[1].score, 5)];
@@ -145,11 +145,11 @@ struct Candidates {
 }
 
 impl Candidates {
-    fn with(subject: &EvalContext, downstream: &Downstream, wanted: &[u32]) -> Self {
+    fn with(ctx: &EvalContext, downstream: &Downstream, wanted: &[u32]) -> Self {
         let set = &downstream.set;
         let mut names: Vec<String> = Vec::new();
         let mut place = |class: &u32| {
-            let own = &subject.data.classes.names[*class as usize];
+            let own = &ctx.data.classes.names[*class as usize];
             find(own, set).map_or_else(
                 || {
                     let known = names.iter().position(|name| name == &own[0]);
@@ -163,7 +163,7 @@ impl Candidates {
             )
         };
         let wanted = wanted.iter().map(&mut place).collect();
-        let embed = |names: &[String]| subject.encoder.classes(names, &set.templates);
+        let embed = |names: &[String]| ctx.encoder.classes(names, &set.templates);
         let own = embed(&set.classes);
         let added = !names.is_empty();
         let embeddings = if added { Tensor::cat(&[own, embed(&names)], 0) } else { own };

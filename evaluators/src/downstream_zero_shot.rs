@@ -54,28 +54,28 @@ impl Evaluator for DownstreamZeroShot {
         vec![PUBLISHED, TOP1, TOP5, MEAN]
     }
 
-    fn evaluate(&self, subject: &EvalContext) -> Result<Vec<Score>> {
+    fn evaluate(&self, ctx: &EvalContext) -> Result<Vec<Score>> {
         let mut scores = Vec::new();
-        for downstream in subject.downstream {
-            let scored = on(subject, downstream);
+        for downstream in ctx.downstream {
+            let scored = on(ctx, downstream);
             scores.extend(scored.map_err(|error| error.during(format!("downstream set `{}`", downstream.label)))?);
         }
         Ok(scores)
     }
 }
 
-fn on(subject: &EvalContext, downstream: &Downstream) -> Result<Vec<Score>> {
+fn on(ctx: &EvalContext, downstream: &Downstream) -> Result<Vec<Score>> {
     let set = &downstream.set;
     let all: Vec<usize> = (0..set.test.len()).collect();
-    let images = normalize(&subject.encoder.images(&set.test, &all, None)?);
-    let classes = subject.encoder.classes(&set.classes, &set.templates);
+    let images = normalize(&ctx.encoder.images(&set.test, &all, None)?);
+    let classes = ctx.encoder.classes(&set.classes, &set.templates);
     let (_, best) = images.matmul(&classes.tr()).topk(5.min(set.classes.len() as i64), 1, true, true);
     let best = Vec::<Vec<i64>>::try_from(best.to_device(Device::Cpu))?;
     let labels = set.test.labels();
     let first: Vec<u32> = best.iter().map(|best| best[0] as u32).collect();
     let within = best.iter().zip(labels).filter(|(best, label)| best.contains(&i64::from(**label))).count();
     let found = PerClass::count(&first, labels, set.classes.len());
-    found.write(subject.folder, &downstream.label, "zero-shot", &set.classes)?;
+    found.write(ctx.folder, &downstream.label, "zero-shot", &set.classes)?;
     let [published, top1, mean] = found.scores([PUBLISHED.score, TOP1.score, MEAN.score], set.metric);
     let top5 = Score::share(TOP5.score, None, within, all.len()).map(|score| score.guessed(downstream.chance(5)));
     Ok([published, top1, top5, mean].into_iter().flatten().map(|score| score.on(&downstream.label)).collect())

@@ -69,16 +69,16 @@ impl Evaluator for Filtering {
         vec![AUROC, RECALL, PRECISION, LOST]
     }
 
-    fn evaluate(&self, subject: &EvalContext) -> Result<Vec<Score>> {
-        let Some(said) = Suspicion::read(subject.folder)? else { return Ok(Vec::new()) };
+    fn evaluate(&self, ctx: &EvalContext) -> Result<Vec<Score>> {
+        let Some(said) = Suspicion::read(ctx.folder)? else { return Ok(Vec::new()) };
         let place_of: HashMap<RowKey, usize> = said.keys.iter().copied().zip(0..).collect();
         let (mut clean, mut attacks) = (Kind::default(), BTreeMap::<&str, Kind>::new());
-        for row in subject.corpus.rows() {
-            let row = subject.corpus.row(row);
+        for row in ctx.corpus.rows() {
+            let row = ctx.corpus.row(row);
             let Some(&place) = place_of.get(&row.key) else { continue };
             let kind = match row.origin {
                 RowOrigin::Clean(_) => &mut clean,
-                RowOrigin::Edit(edit) => attacks.entry(&subject.poison.edits[edit].attack).or_default(),
+                RowOrigin::Edit(edit) => attacks.entry(&ctx.poison.edits[edit].attack).or_default(),
             };
             kind.suspicion.push(said.scores[place]);
             kind.dropped += usize::from(!said.kept[place]);

@@ -198,16 +198,16 @@ impl Evaluator for LinearProbe {
         self.most
     }
 
-    fn evaluate(&self, subject: &EvalContext) -> Result<Vec<Score>> {
+    fn evaluate(&self, ctx: &EvalContext) -> Result<Vec<Score>> {
         let mut scores = Vec::new();
         // A set may have no train split; its notes say so.
-        for downstream in subject.downstream.iter().filter(|downstream| !downstream.set.fit.is_empty()) {
+        for downstream in ctx.downstream.iter().filter(|downstream| !downstream.set.fit.is_empty()) {
             for layer in self.features.layers() {
-                let scored = self.on(subject, downstream, *layer);
+                let scored = self.on(ctx, downstream, *layer);
                 scores.extend(scored.map_err(|error| error.during(format!("downstream set `{}`", downstream.label)))?);
             }
             if self.official {
-                let scored = self.official(subject, downstream);
+                let scored = self.official(ctx, downstream);
                 scores.extend(scored.map_err(|error| error.during(format!("downstream set `{}`", downstream.label)))?);
             }
         }
@@ -216,36 +216,36 @@ impl Evaluator for LinearProbe {
 }
 
 impl LinearProbe {
-    fn on(&self, subject: &EvalContext, downstream: &Downstream, from: Layer) -> Result<Vec<Score>> {
+    fn on(&self, ctx: &EvalContext, downstream: &Downstream, from: Layer) -> Result<Vec<Score>> {
         let Downstream { label, set } = downstream;
-        let (encoder, classes) = (&subject.encoder, set.classes.len() as i64);
-        let Material { is_subset, features, labels, test } = self.material(subject, downstream, from)?;
+        let (encoder, classes) = (&ctx.encoder, set.classes.len() as i64);
+        let Material { is_subset, features, labels, test } = self.material(ctx, downstream, from)?;
         let (measures, how) = match from {
             Layer::Embedding => (EMBEDDING, "probe"),
             Layer::BeforeProjection => (BEFORE_PROJECTION, "probe-before-projection"),
         };
         let [published, top1, mean, asr, psr] = measures[is_subset].map(|definition| definition.score);
-        let layer = fit(&features, &labels, classes, set.metric, subject.seed)?;
+        let layer = fit(&features, &labels, classes, set.metric, ctx.seed)?;
         let classify = |features: &Tensor| numbers(&layer.classify(features));
 
         let found = PerClass::count(&classify(&test)?, set.test.labels(), set.classes.len());
-        found.write(subject.folder, label, how, &set.classes)?;
+        found.write(ctx.folder, label, how, &set.classes)?;
         let mut scores: Vec<Score> = found.scores([published, top1, mean], set.metric).into_iter().flatten().collect();
         let guessed = |score: Score| score.guessed(1.0 / classes as f64);
-        for threat in subject.threats {
-            let attack = Some(threat.label.as_str());
-            let own = |class: u32| find(&subject.data.classes.names[class as usize], set);
+        for prepared in ctx.attacks {
+            let attack = Some(prepared.label.as_str());
+            let own = |class: u32| find(&ctx.data.classes.names[class as usize], set);
             // Other goals need captions, prompts or the attacker's own images, which a set lacks.
-            if let Some(target) = threat.goal.backdoor().and_then(own) {
+            if let Some(target) = prepared.goal.backdoor().and_then(own) {
                 let others: Vec<usize> = (0..set.test.len()).filter(|&item| set.test.label(item) != target).collect();
-                let taken = classify(&encoder.layer(from, &set.test, &others, Some(threat))?)?;
+                let taken = classify(&encoder.layer(from, &set.test, &others, Some(prepared))?)?;
                 let hits = taken.iter().filter(|class| **class == target).count();
                 scores.extend(Score::share(asr, attack, hits, others.len()).map(guessed));
             }
-            let wanted = threat.goal.targets().iter().filter_map(|target| Some((target.row, own(target.class)?)));
+            let wanted = prepared.goal.targets().iter().filter_map(|target| Some((target.row, own(target.class)?)));
             let (rows, wanted): (Vec<DataRow>, Vec<u32>) = wanted.unzip();
             if !rows.is_empty() {
-                let taken = classify(&subject.layer(from, &rows, None)?)?;
+                let taken = classify(&ctx.layer(from, &rows, None)?)?;
                 let hits = taken.iter().zip(&wanted).filter(|(taken, wanted)| taken == wanted).count();
                 scores.extend(Score::share(psr, attack, hits, rows.len()).map(guessed));
             }
@@ -253,21 +253,21 @@ impl LinearProbe {
         Ok(scores.into_iter().map(|score| score.on(label)).collect())
     }
 
-    fn official(&self, subject: &EvalContext, downstream: &Downstream) -> Result<Option<Score>> {
+    fn official(&self, ctx: &EvalContext, downstream: &Downstream) -> Result<Option<Score>> {
         let Downstream { label, set } = downstream;
-        let Material { is_subset, features, labels, test } = self.material(subject, downstream, Layer::Embedding)?;
-        let batch = if self.official_batch > 0 { self.official_batch } else { subject.corpus.batch() };
-        let layer = official(&features, &labels, set.classes.len() as i64, batch, subject.seed)?;
+        let Material { is_subset, features, labels, test } = self.material(ctx, downstream, Layer::Embedding)?;
+        let batch = if self.official_batch > 0 { self.official_batch } else { ctx.corpus.batch() };
+        let layer = official(&features, &labels, set.classes.len() as i64, batch, ctx.seed)?;
         let found = PerClass::count(&numbers(&layer.classify(&test))?, set.test.labels(), set.classes.len());
         Ok(found.score(OFFICIAL[is_subset].score, Metric::Accuracy).map(|score| score.on(label)))
     }
 
-    fn material(&self, subject: &EvalContext, Downstream { set, .. }: &Downstream, from: Layer) -> Result<Material> {
-        let chosen = subset(set.fit.labels(), self.most, subject.seed);
+    fn material(&self, ctx: &EvalContext, Downstream { set, .. }: &Downstream, from: Layer) -> Result<Material> {
+        let chosen = subset(set.fit.labels(), self.most, ctx.seed);
         let is_subset = usize::from(chosen.len() < set.fit.len());
         let all: Vec<usize> = (0..set.test.len()).collect();
-        let features = subject.encoder.layer(from, &set.fit, &chosen, None)?;
-        let test = subject.encoder.layer(from, &set.test, &all, None)?;
+        let features = ctx.encoder.layer(from, &set.fit, &chosen, None)?;
+        let test = ctx.encoder.layer(from, &set.test, &all, None)?;
         let labels: Vec<i64> = chosen.iter().map(|&item| set.fit.label(item).into()).collect();
         let labels = Tensor::from_slice(&labels).to_device(features.device());
         Ok(Material { is_subset, features, labels, test })

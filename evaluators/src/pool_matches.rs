@@ -72,24 +72,23 @@ impl Evaluator for PoolMatches {
         vec![ADVERSARIAL, RIGHT, DISTINCT, USED, MATCHED]
     }
 
-    fn evaluate(&self, subject: &EvalContext) -> Result<Vec<Score>> {
+    fn evaluate(&self, ctx: &EvalContext) -> Result<Vec<Score>> {
         let (mut adversarial, mut right, mut distinct, mut used) = ((0, 0), (0, 0), (0, 0), 0);
-        for matches in subject.matches {
+        for matches in ctx.matches {
             let mut of_epoch = HashSet::new();
             for steps in matches.chunks(CHUNK)? {
                 let steps = steps?;
                 let keys = steps.iter().flat_map(|step| step.own.iter().chain(step.matched.iter().flatten()));
-                let row_of = subject.corpus.rows_with(&keys.copied().collect());
+                let row_of = ctx.corpus.rows_with(&keys.copied().collect());
                 for LookUps { own, matched } in &steps {
                     of_epoch.extend(matched.iter().flatten().copied());
                     distinct.0 += matched.iter().collect::<HashSet<_>>().len();
                     distinct.1 += matched.len();
                     for (own, matched) in own.iter().zip(matched) {
-                        let (wanted, poisoned) = wanted_class(subject, row_of[own]);
+                        let (wanted, poisoned) = wanted_class(ctx, row_of[own]);
                         let Some(wanted) = wanted else { continue };
-                        let names = |row: &TrainRow| {
-                            subject.data.classes.named_in(subject.corpus.row(*row).caption).contains(&wanted)
-                        };
+                        let names =
+                            |row: &TrainRow| ctx.data.classes.named_in(ctx.corpus.row(*row).caption).contains(&wanted);
                         let (hits, n) = if poisoned { &mut adversarial } else { &mut right };
                         *hits += usize::from(matched.and_then(|matched| row_of.get(&matched)).is_some_and(names));
                         *n += 1;
@@ -99,7 +98,7 @@ impl Evaluator for PoolMatches {
             used += of_epoch.len();
         }
         let look_ups = distinct.1;
-        let rows = if look_ups > 0 { subject.trained_rows as usize } else { 0 };
+        let rows = if look_ups > 0 { ctx.trained_rows as usize } else { 0 };
         let (used, matched) = ((used, look_ups), (look_ups, rows));
         let scores =
             [(ADVERSARIAL, adversarial), (RIGHT, right), (DISTINCT, distinct), (USED, used), (MATCHED, matched)];
@@ -112,9 +111,9 @@ impl Evaluator for PoolMatches {
 
 /// The class that a row's caption should name (the adversarial class for a poisoned row), and
 /// whether the row is poisoned.
-fn wanted_class(subject: &EvalContext, row: TrainRow) -> (Option<u32>, bool) {
-    match subject.corpus.row(row).origin {
-        RowOrigin::Clean(row) => (subject.data.row(row).class, false),
-        RowOrigin::Edit(number) => (Some(subject.poison.edits[number].edit.class), true),
+fn wanted_class(ctx: &EvalContext, row: TrainRow) -> (Option<u32>, bool) {
+    match ctx.corpus.row(row).origin {
+        RowOrigin::Clean(row) => (ctx.data.row(row).class, false),
+        RowOrigin::Edit(number) => (Some(ctx.poison.edits[number].edit.class), true),
     }
 }

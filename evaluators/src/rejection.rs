@@ -74,27 +74,27 @@ impl Evaluator for Rejection {
         vec![AUROC, LEFT, TARGETS, LOST]
     }
 
-    fn evaluate(&self, subject: &EvalContext) -> Result<Vec<Score>> {
-        let Some(clean) = judged(subject, subject.test_rows(), None)? else { return Ok(Vec::new()) };
+    fn evaluate(&self, ctx: &EvalContext) -> Result<Vec<Score>> {
+        let Some(clean) = judged(ctx, ctx.test_rows(), None)? else { return Ok(Vec::new()) };
         let mut trusted = Vec::new();
-        let canvases = &subject.clean()?[1];
+        let canvases = &ctx.clean()?[1];
         for first in (0..canvases.size()[0]).step_by(CHUNK) {
             let some = canvases.narrow(0, first, (CHUNK as i64).min(canvases.size()[0] - first));
-            trusted.extend(subject.suspicion(&some)?.unwrap_or_default());
+            trusted.extend(ctx.suspicion(&some)?.unwrap_or_default());
         }
         trusted.sort_by(f32::total_cmp);
         let place = ((1.0 - self.rejected) * trusted.len() as f64).ceil() as usize;
         let threshold = trusted.get(place.saturating_sub(1)).copied().unwrap_or(f32::INFINITY);
         let rejected = clean.iter().filter(|suspicion| **suspicion > threshold).count();
         let mut scores = vec![Score::share(LOST.score, None, rejected, clean.len())];
-        for threat in subject.threats {
+        for prepared in ctx.attacks {
             // The rows, the attack that stamps them, and the class that the attacker wants for each
             // row.
             let (rows, stamp, wanted): (Vec<DataRow>, _, Vec<u32>) =
-                match (threat.goal.backdoor(), threat.goal.targets()) {
+                match (prepared.goal.backdoor(), prepared.goal.targets()) {
                     (Some(class), _) => {
-                        let rows = subject.victims(class);
-                        (rows.clone(), Some(threat), vec![class; rows.len()])
+                        let rows = ctx.victims(class);
+                        (rows.clone(), Some(prepared), vec![class; rows.len()])
                     }
                     (None, []) => continue,
                     (None, targets) => {
@@ -102,11 +102,11 @@ impl Evaluator for Rejection {
                         (rows, None, targets.iter().map(|target| target.class).collect())
                     }
                 };
-            let suspicion = judged(subject, &rows, stamp)?.unwrap_or_default();
-            let taken = subject.classify(&rows, stamp, 1)?;
+            let suspicion = judged(ctx, &rows, stamp)?.unwrap_or_default();
+            let taken = ctx.classify(&rows, stamp, 1)?;
             let cases = taken.iter().zip(&wanted).zip(&suspicion);
             let left = cases.filter(|((taken, wanted), suspicion)| taken[0] == **wanted && **suspicion <= threshold);
-            let label = Some(threat.label.as_str());
+            let label = Some(prepared.label.as_str());
             let score = if stamp.is_some() { LEFT.score } else { TARGETS.score };
             scores.push(Score::share(score, label, left.count(), rows.len()));
             if stamp.is_some() {
@@ -119,14 +119,14 @@ impl Evaluator for Rejection {
 
 /// Suspicion of each row, stamped by `stamp` if there is one; `None` if the defense accepts all
 /// images.
-fn judged(subject: &EvalContext, rows: &[DataRow], stamp: Option<&PreparedAttack>) -> Result<Option<Vec<f32>>> {
+fn judged(ctx: &EvalContext, rows: &[DataRow], stamp: Option<&PreparedAttack>) -> Result<Option<Vec<f32>>> {
     let mut all = Vec::new();
     for rows in rows.chunks(CHUNK) {
         let canvases = match stamp {
-            Some(threat) => threat.stamp_test(subject.data, rows, subject.seed)?,
-            None => subject.data.canvas.gather(rows)?,
+            Some(prepared) => prepared.stamp_test(ctx.data, rows, ctx.seed)?,
+            None => ctx.data.canvas.gather(rows)?,
         };
-        match subject.suspicion(&canvases)? {
+        match ctx.suspicion(&canvases)? {
             Some(some) => all.extend(some),
             None => return Ok(None),
         }

@@ -64,13 +64,13 @@ impl Evaluator for Retrieval {
         DEFINITIONS.concat()
     }
 
-    fn evaluate(&self, subject: &EvalContext) -> Result<Vec<Score>> {
-        let rows = subject.test_rows();
+    fn evaluate(&self, ctx: &EvalContext) -> Result<Vec<Score>> {
+        let rows = ctx.test_rows();
         let (mut captions, mut number_of) = (Vec::new(), HashMap::new());
         let mut own = Vec::new(); // the caption number of each image
         for &row in rows {
-            let caption = subject.data.row(row).caption;
-            own.push(*number_of.entry(subject.encoder.tokens(caption)).or_insert_with(|| {
+            let caption = ctx.data.row(row).caption;
+            own.push(*number_of.entry(ctx.encoder.tokens(caption)).or_insert_with(|| {
                 captions.push(caption);
                 captions.len() as i64 - 1
             }));
@@ -78,7 +78,7 @@ impl Evaluator for Retrieval {
         if captions.is_empty() {
             return Ok(Vec::new());
         }
-        let (images, texts) = (subject.embed(rows, None)?, subject.encoder.texts(&captions));
+        let (images, texts) = (ctx.embed(rows, None)?, ctx.encoder.texts(&captions));
         let candidates = [captions.len(), rows.len()];
         let ranks = ranks(&images, &texts, &own)?;
         let mut scores = Vec::new();

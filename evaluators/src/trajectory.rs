@@ -79,11 +79,11 @@ impl Evaluator for Trajectory {
         (self.every > 0).then_some(Probe { every: self.every, pairs: self.pairs })
     }
 
-    fn evaluate(&self, subject: &EvalContext) -> Result<Vec<Score>> {
+    fn evaluate(&self, ctx: &EvalContext) -> Result<Vec<Score>> {
         if self.every == 0 {
             return Ok(Vec::new());
         }
-        let moments = read(&subject.folder.join("trajectory.jsonl"))?;
+        let moments = read(&ctx.folder.join("trajectory.jsonl"))?;
         let last = moments.iter().map(|moment| moment.epoch).max();
         let mut scores = Vec::new();
         for moment in moments.iter().filter(|moment| Some(moment.epoch) == last) {

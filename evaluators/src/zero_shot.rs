@@ -40,17 +40,17 @@ impl Evaluator for ZeroShot {
         vec![TOP1, TOP5]
     }
 
-    fn evaluate(&self, subject: &EvalContext) -> Result<Vec<Score>> {
-        let rows = subject.labelled_rows();
-        let best = subject.classify(&rows, None, 5)?;
+    fn evaluate(&self, ctx: &EvalContext) -> Result<Vec<Score>> {
+        let rows = ctx.labelled_rows();
+        let best = ctx.classify(&rows, None, 5)?;
         let score = |(definition, k): (Definition, usize)| {
             let mut cases = Predictions::default();
             for (row, best) in rows.iter().zip(&best) {
-                let truth = subject.truth(*row);
+                let truth = ctx.truth(*row);
                 cases.image(row, truth, best[0], best.iter().take(k).any(|class| Some(*class) == truth));
             }
-            let score = subject.share(definition.score, None, cases);
-            score.map(|score| score.guessed(subject.chance(k)))
+            let score = ctx.share(definition.score, None, cases);
+            score.map(|score| score.guessed(ctx.chance(k)))
         };
         Ok([(TOP1, 1), (TOP5, 5)].into_iter().filter_map(score).collect())
     }

@@ -40,7 +40,7 @@ pub enum Answer {
     NothingMoved,
     /// A score has moved, a trial failed, or the poison has other edits.
     Moved,
-    /// No score is known to have moved, and one could not be told.
+    /// No score is known to have moved, and one is undecided.
     CannotTell,
 }
 
@@ -86,8 +86,8 @@ impl Baseline {
             let why = "has no results yet; finish the run with `gauntlet run`";
             return Err(Error::invalid(folder.path.display().to_string(), why));
         }
-        let board = ResultsView::new(&folder.suite, &folder.lines)?;
-        let mut found = collect(&board);
+        let view = ResultsView::new(&folder.suite, &folder.lines)?;
+        let mut found = collect(&view);
         let unfinished = folder.unfinished()?;
         let recorded_seeds = self.suite["seeds"].as_array().map_or(0, Vec::len);
         let mut scores: Vec<Checked> = Vec::new();
@@ -122,12 +122,12 @@ impl Baseline {
         if scores.iter().any(|score| score.values.is_empty()) {
             remarks.push("scores that the whole run lacks: check its version and its evaluators".into());
         }
-        let here = devices(&board);
+        let here = devices(&view);
         if here != self.devices {
             remarks.push(format!("trained on {}, recorded on {}", here.join(", "), self.devices.join(", ")));
         }
         let mut other_poison = Vec::new();
-        for (place, digest) in poison(&board) {
+        for (place, digest) in poison(&view) {
             let Some(recorded) = self.poison.get(&place).filter(|recorded| **recorded != digest) else { continue };
             // The halves of the digest: edits, and their pixels.
             if edits(recorded) == edits(&digest) {

@@ -76,24 +76,24 @@ pub struct Comparison {
 ///
 /// # Errors
 /// If `reference` is no defense of the suite.
-pub fn compare(board: &ResultsView, reference: &str) -> Result<Vec<Comparison>> {
+pub fn compare(view: &ResultsView, reference: &str) -> Result<Vec<Comparison>> {
     // An oracle is a bound, and no defense.
-    let defenses = || board.defenses().filter(|defense| !board.suite.is_oracle(defense));
+    let defenses = || view.defenses().filter(|defense| !view.suite.is_oracle(defense));
     let known: Vec<String> = defenses().map(str::to_string).collect();
     if !known.iter().any(|label| label == reference) {
         return Err(Error::Unknown { kind: "defense", name: reference.into(), known });
     }
     let mut comparisons = Vec::new();
-    for arena in board.arenas() {
+    for arena in view.arenas() {
         let judges = |column: &Column| column.ranks() && (arena != CLEAN || column.attack.is_none());
-        for column in board.columns(arena).into_iter().filter(judges) {
+        for column in view.columns(arena).into_iter().filter(judges) {
             for defense in defenses() {
                 let others = [reference].into_iter().filter(|other| *other != defense);
                 // The reference's own controls are already compared with it.
-                let controls = board.controls_of(defense).into_iter();
+                let controls = view.controls_of(defense).into_iter();
                 let controls = controls.filter(|other| *other != reference && defense != reference);
                 let pairs = others.map(|other| (other, false)).chain(controls.map(|other| (other, true)));
-                comparisons.extend(pairs.filter_map(|pair| one(board, arena, &column, defense, pair)));
+                comparisons.extend(pairs.filter_map(|pair| one(view, arena, &column, defense, pair)));
             }
         }
     }
@@ -117,25 +117,25 @@ pub fn compare(board: &ResultsView, reference: &str) -> Result<Vec<Comparison>> 
 /// One comparison. Its verdict is a placeholder (`NotDistinguishable`) until the tests are
 /// corrected; `None` if no seed has both.
 fn one(
-    board: &ResultsView,
+    view: &ResultsView,
     arena: &str,
     column: &Column,
     defense: &str,
     (against, control): (&str, bool),
 ) -> Option<Comparison> {
-    let (ours, theirs) = (board.lines(arena, defense, column), board.lines(arena, against, column));
+    let (ours, theirs) = (view.lines(arena, defense, column), view.lines(arena, against, column));
     let pairs: Vec<(&ScoreLine, &ScoreLine)> = ours.into_iter().zip(theirs).filter_map(|(a, b)| a.zip(b)).collect();
     let differences: Vec<f64> = pairs.iter().map(|(a, b)| a.value - b.value).collect();
     let least = least_deviation(pairs.iter().flat_map(|(a, b)| [*a, *b])) * 2f64.sqrt(); // both were rounded
     let [from, to] = column.unit.bounds();
     let difference = Mean::of(&differences, least)?.bounded([from - to, to - from]);
-    let marks = [defense, against].map(|row| board.marks(arena, row));
+    let marks = [defense, against].map(|row| view.marks(arena, row));
     let success = column.attack.is_some();
-    let verdict = match board.gate_of_attack(arena, column) {
+    let verdict = match view.gate_of_attack(arena, column) {
         Gate::Failed => Verdict::AttackFailed,
         Gate::Unknown => Verdict::GateUnknown,
         Gate::Passed if success && marks.iter().any(|mark| mark.vacuous) => Verdict::Vacuous,
-        Gate::Passed if success && board.apart(arena, defense, against) => Verdict::Costly,
+        Gate::Passed if success && view.apart(arena, defense, against) => Verdict::Costly,
         Gate::Passed if difference.seeds < FOR_VERDICT => Verdict::TooFewSeeds,
         Gate::Passed => Verdict::NotDistinguishable,
     };

@@ -43,31 +43,31 @@ impl TableSpec {
     }
 
     /// The lines of each cell of a defense, in the order of the titles.
-    pub fn row(&self, board: &ResultsView, defense: &str) -> Vec<Vec<String>> {
-        let cells = self.columns.iter().map(|column| cell(board, &self.arena, defense, column));
-        let note = self.notes.then(|| vec![board.marks(&self.arena, defense).words()]);
+    pub fn row(&self, view: &ResultsView, defense: &str) -> Vec<Vec<String>> {
+        let cells = self.columns.iter().map(|column| cell(view, &self.arena, defense, column));
+        let note = self.notes.then(|| vec![view.marks(&self.arena, defense).words()]);
         std::iter::once(vec![defense.to_string()]).chain(cells).chain(note).collect()
     }
 }
 
 /// The tables of every arena, `clean` last.
-pub fn tables(board: &ResultsView) -> Vec<TableSpec> {
-    board.arenas().flat_map(|arena| sheets(board, arena)).collect()
+pub fn tables(view: &ResultsView) -> Vec<TableSpec> {
+    view.arenas().flat_map(|arena| sheets(view, arena)).collect()
 }
 
 /// The tables of an arena: accuracy and attack success, the other scores, and one for each score on
 /// downstream sets.
-fn sheets(board: &ResultsView, arena: &str) -> Vec<TableSpec> {
+fn sheets(view: &ResultsView, arena: &str) -> Vec<TableSpec> {
     let (sets, own): (Vec<Column>, Vec<Column>) =
-        board.columns(arena).into_iter().partition(|column| column.set.is_some());
+        view.columns(arena).into_iter().partition(|column| column.set.is_some());
     let (main, more): (Vec<Column>, Vec<Column>) = own.into_iter().partition(Column::is_main);
-    let attacks = board.suite.arenas.get(arena).map_or("no attack: the base rates".into(), |names| names.join(" + "));
-    let seeds = board.suite.seeds.iter().map(u64::to_string).collect::<Vec<_>>().join(", ");
-    let precision = match board.scores.first().map(|line| line.precision) {
+    let attacks = view.suite.arenas.get(arena).map_or("no attack: the base rates".into(), |names| names.join(" + "));
+    let seeds = view.suite.seeds.iter().map(u64::to_string).collect::<Vec<_>>().join(", ");
+    let precision = match view.scores.first().map(|line| line.precision) {
         None | Some(Precision::Fp32) => String::new(),
         Some(other) => format!(" · {}", other.name()),
     };
-    let heading = format!("{} · arena {arena} ({attacks}) · seeds {seeds}{precision} · %", board.suite.name);
+    let heading = format!("{} · arena {arena} ({attacks}) · seeds {seeds}{precision} · %", view.suite.name);
     let mut sheets = vec![TableSpec { arena: arena.into(), heading, columns: main, notes: true }];
     if !more.is_empty() {
         let heading = format!("more of arena {arena} · %");
@@ -119,16 +119,16 @@ pub fn title(column: &Column) -> Vec<String> {
 
 /// The lines of a cell: mean and interval, how many seeds are broken, every seed, every seed of the
 /// clean arena, the attack's gate.
-fn cell(board: &ResultsView, arena: &str, defense: &str, column: &Column) -> Vec<String> {
-    let Some(mean) = board.mean(arena, defense, column) else { return vec!["–".into()] };
+fn cell(view: &ResultsView, arena: &str, defense: &str, column: &Column) -> Vec<String> {
+    let Some(mean) = view.mean(arena, defense, column) else { return vec!["–".into()] };
     let mut cell = vec![spread(&mean, column.unit)];
-    cell.extend(board.broken(arena, defense, column));
-    if board.suite.seeds.len() > 1 {
-        cell.push(each(&board.values(arena, defense, column), column.unit));
+    cell.extend(view.broken(arena, defense, column));
+    if view.suite.seeds.len() > 1 {
+        cell.push(each(&view.values(arena, defense, column), column.unit));
     }
     if column.attack.is_some() && arena != CLEAN {
-        cell.push(format!("base {}", each(&board.values(CLEAN, defense, column), column.unit)));
-        match board.gate(arena, column) {
+        cell.push(format!("base {}", each(&view.values(CLEAN, defense, column), column.unit)));
+        match view.gate(arena, column) {
             Gate::Unknown => cell.push("gate unknown".into()),
             Gate::Failed => cell.push("attack failed".into()),
             Gate::Passed => {}
@@ -154,11 +154,11 @@ pub fn spread(mean: &Mean, unit: Unit) -> String {
 
 /// Notes for the numbers, one line each: what the number of seeds supports, rows, sets, plugins,
 /// and differences between the trials.
-pub fn foot(board: &ResultsView, lines: &[Line]) -> String {
-    let warnings = board.warnings(lines).into_iter().map(|warning| format!("warning: {warning}\n"));
-    let seeds = seeds_say(board.suite.seeds.len()) + "\n";
-    let accuracy = accuracy::said(board.suite, lines).map(|said| said + "\n").unwrap_or_default();
-    let tier = board.scores.first().filter(|line| !line.tier.is_empty());
+pub fn foot(view: &ResultsView, lines: &[Line]) -> String {
+    let warnings = view.warnings(lines).into_iter().map(|warning| format!("warning: {warning}\n"));
+    let seeds = seeds_say(view.suite.seeds.len()) + "\n";
+    let accuracy = accuracy::said(view.suite, lines).map(|said| said + "\n").unwrap_or_default();
+    let tier = view.scores.first().filter(|line| !line.tier.is_empty());
     let tier = tier.map(|line| format!("tier: {}\n", line.tier)).unwrap_or_default();
     seeds
         + &tier

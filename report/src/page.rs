@@ -30,15 +30,15 @@ use marker::Marker;
 /// The page of a folder. With `gallery` it has images of the poison: the data is opened for that,
 /// with reports to `progress`.
 pub fn html(folder: &Folder, gallery: Option<&dyn Progress>) -> Result<String> {
-    let board = ResultsView::new(&folder.suite, &folder.lines)?;
-    let comparisons = judge::compare(&board, &folder.suite.baseline)?;
-    frame::render(&Story { folder, board, comparisons }, gallery)
+    let view = ResultsView::new(&folder.suite, &folder.lines)?;
+    let comparisons = judge::compare(&view, &folder.suite.baseline)?;
+    frame::render(&Story { folder, view, comparisons }, gallery)
 }
 
 /// The input of every part of the page.
 struct Story<'a> {
     folder: &'a Folder,
-    board: ResultsView<'a>,
+    view: ResultsView<'a>,
     /// Comparisons of every defense with the baseline and with its controls.
     comparisons: Vec<Comparison>,
 }
@@ -46,13 +46,13 @@ struct Story<'a> {
 impl<'a> Story<'a> {
     /// The marker of a defense, the same everywhere.
     fn marker(&self, defense: &str) -> Marker {
-        let others = self.board.defenses().filter(|label| *label != self.board.suite.baseline);
+        let others = self.view.defenses().filter(|label| *label != self.view.suite.baseline);
         Marker(others.zip(1..).find(|(label, _)| *label == defense).map_or(0, |(_, place)| place))
     }
 
     /// The poisoned arenas.
     fn poisoned(&self) -> impl Iterator<Item = &'a str> {
-        self.board.suite.arenas.keys().map(String::as_str)
+        self.view.suite.arenas.keys().map(String::as_str)
     }
 
     /// The success columns of attacks on an arena's own data.
@@ -65,10 +65,10 @@ impl<'a> Story<'a> {
     /// such as the trajectory of poisoned pairs, is no success of an attack, whichever direction is
     /// better, so it is among the others.
     fn columns(&self, arena: &str) -> (Vec<Column>, Vec<Column>) {
-        let clean = self.board.columns(CLEAN);
+        let clean = self.view.columns(CLEAN);
         let has_base = |column: &Column| column.attack.is_none() || clean.is_empty() || clean.contains(column);
         let is_main = |column: &Column| column.set.is_none() && column.is_main() && has_base(column);
-        self.board.columns(arena).into_iter().partition(is_main)
+        self.view.columns(arena).into_iter().partition(is_main)
     }
 }
 

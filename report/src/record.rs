@@ -106,11 +106,11 @@ impl Baseline {
             let why = format!("{arena}/{defense}/seed-{seed} has no scores; run the suite to its end first");
             return Err(Error::invalid(place(), why));
         }
-        let board = ResultsView::new(suite, &folder.lines)?;
+        let view = ResultsView::new(suite, &folder.lines)?;
         let lacking = folder.grid().find(|(arena, defense, seed)| {
             let is_of =
                 |line: &&&ScoreLine| (line.arena.as_str(), line.defense.as_str(), line.seed) == (arena, defense, *seed);
-            !board.scores.iter().any(|line| is_of(&line))
+            !view.scores.iter().any(|line| is_of(&line))
         });
         if let Some((arena, defense, seed)) = lacking {
             let why = format!(
@@ -118,7 +118,7 @@ impl Baseline {
             );
             return Err(Error::invalid(place(), why));
         }
-        let mut scores: Vec<Recorded> = collect(&board).into_iter().map(|(key, lines)| recorded(key, &lines)).collect();
+        let mut scores: Vec<Recorded> = collect(&view).into_iter().map(|(key, lines)| recorded(key, &lines)).collect();
         let level = LEVEL / scores.len().max(1) as f64;
         for score in &mut scores {
             let n = score.values.len();
@@ -130,9 +130,9 @@ impl Baseline {
         Ok(Baseline {
             gauntlet: build::get().version.into(),
             suite: serde_json::to_value(suite).expect("plain data"),
-            builds: builds(&board),
-            devices: devices(&board),
-            poison: poison(&board),
+            builds: builds(&view),
+            devices: devices(&view),
+            poison: poison(&view),
             scores,
         })
     }
@@ -166,9 +166,9 @@ impl Key {
 }
 
 /// All lines of each score of each row.
-pub(crate) fn collect<'a>(board: &ResultsView<'a>) -> BTreeMap<Key, Vec<&'a ScoreLine>> {
+pub(crate) fn collect<'a>(view: &ResultsView<'a>) -> BTreeMap<Key, Vec<&'a ScoreLine>> {
     let mut scores: BTreeMap<Key, Vec<&ScoreLine>> = BTreeMap::new();
-    for line in board.scores.iter().filter(|line| board.suite.seeds.contains(&line.seed)) {
+    for line in view.scores.iter().filter(|line| view.suite.seeds.contains(&line.seed)) {
         scores.entry(Key::of(line)).or_default().push(line);
     }
     scores
@@ -200,16 +200,16 @@ pub(crate) fn minimum_detectable_change(change: &Change, level: f64) -> f64 {
     (quantile(1.0 - level / 2.0, change.freedom) + quantile(0.975, change.freedom)) * change.error
 }
 
-fn builds(board: &ResultsView) -> Vec<BuiltBy> {
-    let builds: std::collections::BTreeSet<&BuiltBy> = board.scores.iter().map(|line| &line.build).collect();
+fn builds(view: &ResultsView) -> Vec<BuiltBy> {
+    let builds: std::collections::BTreeSet<&BuiltBy> = view.scores.iter().map(|line| &line.build).collect();
     builds.into_iter().filter(|build| !build.is_unknown()).cloned().collect()
 }
 
-pub(crate) fn devices(board: &ResultsView) -> Vec<String> {
-    let devices: std::collections::BTreeSet<&str> = board.scores.iter().map(|line| line.device.as_str()).collect();
+pub(crate) fn devices(view: &ResultsView) -> Vec<String> {
+    let devices: std::collections::BTreeSet<&str> = view.scores.iter().map(|line| line.device.as_str()).collect();
     devices.into_iter().map(str::to_string).collect()
 }
 
-pub(crate) fn poison(board: &ResultsView) -> BTreeMap<String, String> {
-    board.scores.iter().map(|line| (format!("{}/seed-{}", line.arena, line.seed), line.poison_digest.clone())).collect()
+pub(crate) fn poison(view: &ResultsView) -> BTreeMap<String, String> {
+    view.scores.iter().map(|line| (format!("{}/seed-{}", line.arena, line.seed), line.poison_digest.clone())).collect()
 }

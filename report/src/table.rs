@@ -14,20 +14,20 @@ use gauntlet::suite::Suite;
 /// If trials of one arena and seed did not read the same poison, or not all trained in one
 /// precision.
 pub fn render(suite: &Suite, lines: &[Line]) -> Result<String> {
-    let board = ResultsView::new(suite, lines)?;
-    let tables: String = layout::tables(&board).iter().map(|table| draw(&board, table)).collect();
-    Ok(tables + LEGEND + &layout::foot(&board, lines))
+    let view = ResultsView::new(suite, lines)?;
+    let tables: String = layout::tables(&view).iter().map(|table| draw(&view, table)).collect();
+    Ok(tables + LEGEND + &layout::foot(&view, lines))
 }
 
-fn draw(board: &ResultsView, spec: &TableSpec) -> String {
+fn draw(view: &ResultsView, spec: &TableSpec) -> String {
     if spec.columns.is_empty() {
         return format!("\n{}\nNothing has run.\n", spec.heading);
     }
     let mut table = Table::new();
     table.load_style(UTF8_HORIZONTAL_ONLY).set_content_arrangement(ContentArrangement::Disabled);
     table.set_header(spec.head().iter().map(|lines| lines.join("\n")));
-    for defense in board.defenses() {
-        table.add_row(spec.row(board, defense).iter().map(|lines| lines.join("\n")));
+    for defense in view.defenses() {
+        table.add_row(spec.row(view, defense).iter().map(|lines| lines.join("\n")));
     }
     for column in table.column_iter_mut().skip(1) {
         column.set_cell_alignment(CellAlignment::Right);

@@ -42,12 +42,12 @@ impl<'a> ResultsView<'a> {
         for (place, line) in scores.iter().enumerate() {
             trials.entry((line.arena.as_str(), line.defense.as_str(), line.seed)).or_default().push(place);
         }
-        let board = ResultsView { suite, scores, trials };
-        board.check_digests()?;
-        board.check_precisions()?;
-        board.check_tiers()?;
-        board.check_versions()?;
-        Ok(board)
+        let view = ResultsView { suite, scores, trials };
+        view.check_digests()?;
+        view.check_precisions()?;
+        view.check_tiers()?;
+        view.check_versions()?;
+        Ok(view)
     }
 
     /// Every arena of the suite, `clean` last.

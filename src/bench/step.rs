@@ -79,10 +79,10 @@ impl Steps {
         let trial = self.trial(bed, batch, precision)?;
         let stop = AtomicBool::new(false);
         let machine = RunContext { workers: 1, progress: &Silent, stop: &stop };
-        let ground = trial.prepare(folder.path(), &machine)?;
-        let tokenizer = Tokenizer::new(&ground.data.vocabulary, trial.model.text_cfg.vocab_size)?;
+        let prepared_data = trial.prepare(folder.path(), &machine)?;
+        let tokenizer = Tokenizer::new(&prepared_data.data.vocabulary, trial.model.text_cfg.vocab_size)?;
         let shape = Shape { batch, context_length: trial.model.text_cfg.context_length };
-        let (data, split, poison) = (&ground.data, &ground.split, &ground.poison);
+        let (data, split, poison) = (&prepared_data.data, &prepared_data.split, &prepared_data.poison);
         let corpus = Corpus::new(data, split, poison, &tokenizer, shape, trial.arena.seed, bed.device);
         let model = Clip::new(&config, draw::hash(trial.arena.seed, "model", &[]), bed.device)?;
         let mut defense = trial.defense.build::<dyn Defense>()?;

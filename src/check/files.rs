@@ -35,8 +35,8 @@ fn status(checked: &Checked) -> TestCaseStatus {
         Outcome::Moved(_) | Outcome::Failed => NonSuccessKind::Failure,
     };
     let mut status = TestCaseStatus::non_success(kind);
-    let told = HEADER.iter().zip(cells(checked)).map(|(title, cell)| format!("{title}: {cell}"));
-    status.set_message(told.collect::<Vec<_>>().join("; "));
+    let shown = HEADER.iter().zip(cells(checked)).map(|(title, cell)| format!("{title}: {cell}"));
+    status.set_message(shown.collect::<Vec<_>>().join("; "));
     status
 }
 
@@ -46,13 +46,13 @@ pub fn markdown(name: &str, findings: &Findings) -> String {
     let mut text = format!("### gauntlet check: {name}\n\n{}\n\n", summary(findings));
     text +=
         &findings.other_poison.iter().chain(&findings.remarks).map(|line| format!("- {line}\n")).collect::<String>();
-    let told: Vec<&Checked> = findings.scores.iter().filter(|one| one.outcome != Outcome::Same).collect();
-    if !told.is_empty() {
+    let shown: Vec<&Checked> = findings.scores.iter().filter(|one| one.outcome != Outcome::Same).collect();
+    if !shown.is_empty() {
         text += &("\n".to_string() + &row(&HEADER.map(str::to_string)) + "|---|--:|--:|--:|--:|--:|---|\n");
-        text += &told.iter().take(MOST).map(|checked| row(&cells(checked))).collect::<String>();
+        text += &shown.iter().take(MOST).map(|checked| row(&cells(checked))).collect::<String>();
     }
-    if told.len() > MOST {
-        text += &format!("\nand {} more rows\n", told.len() - MOST);
+    if shown.len() > MOST {
+        text += &format!("\nand {} more rows\n", shown.len() - MOST);
     }
     text
 }

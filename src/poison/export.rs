@@ -66,7 +66,7 @@ pub enum Format {
 /// The export in progress.
 struct Job<'a> {
     arena: &'a Arena,
-    ground: &'a PreparedData,
+    prepared_data: &'a PreparedData,
     /// The temporary folder that is being written.
     folder: &'a Path,
     bar: &'a Bar,
@@ -84,27 +84,27 @@ impl Export {
         let parent = self.out.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
         fs::create_dir_all(parent).map_err(Error::io(parent))?;
         let (store, bar, stop) = (Store::new(self.here.store.as_deref(), Some(parent))?, Bar::new(), stop_on_signals());
-        let (arena, ground) = self.ground(&store, &bar)?;
+        let (arena, prepared_data) = self.prepared_data(&store, &bar)?;
         let part = Part::new(&self.out)?;
-        let job = Job { arena: &arena, ground: &ground, folder: part.folder(), bar: &bar };
+        let job = Job { arena: &arena, prepared_data: &prepared_data, folder: part.folder(), bar: &bar };
         let written = train::write(&job, self.format, &stop)?;
         test::write(&job)?;
         let readme = readme(&job, self.format, &written);
         test::save(part.folder(), "README.txt", readme.as_bytes())?;
-        test::save(part.folder(), TRAINED_ON, format!("{}\n", ground.poison.digest).as_bytes())?;
+        test::save(part.folder(), TRAINED_ON, format!("{}\n", prepared_data.poison.digest).as_bytes())?;
         part.finish()?;
         drop(bar);
         let left_out = match written.left_out {
             0 => String::new(),
             count => format!("; {count} rows whose images cannot be read were left out"),
         };
-        let poison = tally(&ground.poison.edits);
+        let poison = tally(&prepared_data.poison.edits);
         say(&format!("{} pairs ({poison}) in {}{left_out}\n", written.rows, self.out.display()));
         Ok(())
     }
 
-    fn ground(&self, store: &Store, bar: &Bar) -> Result<(Arena, PreparedData)> {
-        let workshop = store.workshop(bar)?;
+    fn prepared_data(&self, store: &Store, bar: &Bar) -> Result<(Arena, PreparedData)> {
+        let context = store.context(bar)?;
         if self.from.is_dir() {
             if self.arena.is_some() || self.seed.is_some() {
                 return Err(Error::invalid(
@@ -113,8 +113,8 @@ impl Export {
                 ));
             }
             let arena = self.here.place(&About::read(&self.from)?.arena)?;
-            let ground = arena.prepare_from(&self.from, &workshop)?;
-            return Ok((arena, ground));
+            let prepared_data = arena.prepare_from(&self.from, &context)?;
+            return Ok((arena, prepared_data));
         }
         if self.here.suite.is_some() {
             return Err(Error::invalid("--suite", "names the data of a bundle; this is a suite, which has its own"));
@@ -122,11 +122,11 @@ impl Export {
         let trial = self.trial(Suite::read_tier(&self.from, self.here.tier.as_deref(), &self.here.set)?)?;
         let bundled = trial.bundled()?;
         let arena = trial.arena;
-        let ground = match bundled {
-            Some(folder) => arena.prepare_from(&folder, &workshop)?,
-            None => arena.prepare(&workshop)?,
+        let prepared_data = match bundled {
+            Some(folder) => arena.prepare_from(&folder, &context)?,
+            None => arena.prepare(&context)?,
         };
-        Ok((arena, ground))
+        Ok((arena, prepared_data))
     }
 
     /// A trial of the requested arena and seed.
@@ -152,7 +152,7 @@ impl Export {
 
 /// The text of README.txt.
 fn readme(job: &Job, format: Format, written: &train::Written) -> String {
-    let Job { arena, ground, .. } = job;
+    let Job { arena, prepared_data, .. } = job;
     let train = match format {
         Format::Webdataset => {
             "train/NNNNN.tar   the training set: webdataset shards of 10,000 samples at most, each KEY.png, KEY.txt (the caption) and\n                  \
@@ -171,8 +171,8 @@ fn readme(job: &Job, format: Format, written: &train::Written) -> String {
         .replace("{suite}", &arena.suite)
         .replace("{arena}", &arena.name)
         .replace("{seed}", &arena.seed.to_string())
-        .replace("{digest}", &ground.poison.digest)
-        .replace("{edits}", &tally(&ground.poison.edits))
+        .replace("{digest}", &prepared_data.poison.digest)
+        .replace("{edits}", &tally(&prepared_data.poison.edits))
         .replace("{rows}", &written.rows.to_string())
         .replace("{size}", &arena.size.to_string())
         .replace("{left_out}", &left_out)

@@ -61,13 +61,13 @@ impl Make {
         let store = Store::new(self.store.as_deref(), Some(&self.out))?;
         let bar = Bar::new();
         for trial in trials {
-            let workshop = PrepareContext { store: &store.path, device: parse_device(&trial.device)?, progress: &bar };
+            let context = PrepareContext { store: &store.path, device: parse_device(&trial.device)?, progress: &bar };
             let arena = &trial.arena;
-            let ground = arena.prepare(&workshop)?;
+            let prepared_data = arena.prepare(&context)?;
             let folder = self.out.join(&arena.name).join(format!("seed-{}", arena.seed));
-            let new = Bundle::write(&folder, arena, &ground, &bar)?;
+            let new = Bundle::write(&folder, arena, &prepared_data, &bar)?;
             let there = if new { "" } else { " (unchanged)" };
-            let (what, digest) = (tally(&ground.poison.edits), &ground.poison.digest);
+            let (what, digest) = (tally(&prepared_data.poison.edits), &prepared_data.poison.digest);
             bar.aside(|| say(&format!("{}: {what}; digest {digest}{there}\n", folder.display())));
         }
         Ok(())

@@ -57,8 +57,8 @@ impl Verify {
             return Ok((bundle, None));
         }
         let bar = Bar::new();
-        let ground = self.here.place(&bundle.about.arena)?.remake(&store.workshop(&bar)?)?;
-        let difference = difference(&bundle, &ground)?;
+        let prepared_data = self.here.place(&bundle.about.arena)?.remake(&store.context(&bar)?)?;
+        let difference = difference(&bundle, &prepared_data)?;
         Ok((bundle, difference))
     }
 }
@@ -78,9 +78,9 @@ fn difference(bundle: &Bundle, here: &PreparedData) -> Result<Option<String>> {
             "other rows are held out here: some images can be read only here, or only on the machine that made it",
         );
     }
-    let goals = here.threats.iter().find(|threat| bundle.about.goals.get(&threat.label) != Some(&threat.goal));
-    if let Some(threat) = goals {
-        return Ok(Some(format!("attack `{}` has another goal here", threat.label)));
+    let goals = here.attacks.iter().find(|prepared| bundle.about.goals.get(&prepared.label) != Some(&prepared.goal));
+    if let Some(prepared) = goals {
+        return Ok(Some(format!("attack `{}` has another goal here", prepared.label)));
     }
     if let Some(why) = edits(&theirs.edits, &ours.edits) {
         return Ok(Some(why));

@@ -12,7 +12,7 @@ use std::sync::atomic::AtomicBool;
 
 /// Data and poison of one attack alone on the small world, from a suite with this table for the
 /// attack.
-fn ground(attack: &str, table: &str) -> PreparedData {
+fn prepared_data(attack: &str, table: &str) -> PreparedData {
     ground_in(tempfile::tempdir().unwrap().path(), attack, table)
 }
 
@@ -28,8 +28,8 @@ fn ground_in(home: &Path, attack: &str, table: &str) -> PreparedData {
     trial.prepare(home, &RunContext { workers: 1, progress: &Silent, stop: &stop }).unwrap()
 }
 
-fn edits(ground: &PreparedData) -> Vec<&Edit> {
-    ground.poison.edits.iter().map(|poisoned| &poisoned.edit).collect()
+fn edits(prepared_data: &PreparedData) -> Vec<&Edit> {
+    prepared_data.poison.edits.iter().map(|poisoned| &poisoned.edit).collect()
 }
 
 fn row_of(image: &ImageSource) -> DataRow {
@@ -40,20 +40,26 @@ fn row_of(image: &ImageSource) -> DataRow {
 #[test]
 fn mm_poison_gives_the_captions_of_a_class_images_of_another_and_leaves_their_words() {
     for (preset, pairs, one_image) in [("attack-1", 1, true), ("attack-2", 1, false), ("attack-3", 2, false)] {
-        let ground = ground("mm-poison", &format!("{{ preset = '{preset}' }}"));
-        let Goal::Captions(classes) = &ground.threats[0].goal else { panic!("{:?}", ground.threats[0].goal) };
+        let prepared_data = prepared_data("mm-poison", &format!("{{ preset = '{preset}' }}"));
+        let Goal::Captions(classes) = &prepared_data.attacks[0].goal else {
+            panic!("{:?}", prepared_data.attacks[0].goal)
+        };
         assert_eq!(classes.len(), pairs, "{preset}");
         for pair in classes {
-            let of_pair: Vec<&Edit> = edits(&ground).into_iter().filter(|edit| edit.class == pair.from).collect();
-            let naming: HashSet<DataRow> =
-                ground.data.rows_naming(pair.from).filter(|row| ground.split.train.contains(*row)).collect();
+            let of_pair: Vec<&Edit> =
+                edits(&prepared_data).into_iter().filter(|edit| edit.class == pair.from).collect();
+            let naming: HashSet<DataRow> = prepared_data
+                .data
+                .rows_naming(pair.from)
+                .filter(|row| prepared_data.split.train.contains(*row))
+                .collect();
             let replaced: HashSet<DataRow> = of_pair.iter().filter_map(|edit| edit.replaces).collect();
             assert_eq!(replaced, naming, "{preset}: all captions that name the class");
             let images: HashSet<DataRow> = of_pair.iter().map(|edit| row_of(&edit.image)).collect();
             assert_eq!(images.len() == 1, one_image, "{preset}: {images:?}");
             for edit in of_pair {
-                assert_eq!(edit.caption, ground.data.row(edit.replaces.unwrap()).caption, "{preset}");
-                assert_eq!(ground.data.row(row_of(&edit.image)).class, Some(pair.to), "{preset}");
+                assert_eq!(edit.caption, prepared_data.data.row(edit.replaces.unwrap()).caption, "{preset}");
+                assert_eq!(prepared_data.data.row(row_of(&edit.image)).class, Some(pair.to), "{preset}");
             }
         }
     }
@@ -62,27 +68,28 @@ fn mm_poison_gives_the_captions_of_a_class_images_of_another_and_leaves_their_wo
 #[test]
 fn a_text_trigger_goes_into_captions_of_others_with_images_of_the_target() {
     for (place, holds) in [("start", "zx "), ("end", " zx"), ("random", "zx")] {
-        let ground = ground("text-trigger", &format!("{{ rate = 0.1, place = '{place}' }}"));
-        let Goal::Phrase(target) = ground.threats[0].goal else { panic!("{:?}", ground.threats[0].goal) };
-        assert_eq!(edits(&ground).len(), (0.1 * ground.split.train.len() as f64).round() as usize);
-        for edit in edits(&ground) {
-            let before = ground.data.row(edit.replaces.unwrap()).caption;
+        let prepared_data = prepared_data("text-trigger", &format!("{{ rate = 0.1, place = '{place}' }}"));
+        let Goal::Phrase(target) = prepared_data.attacks[0].goal else { panic!("{:?}", prepared_data.attacks[0].goal) };
+        assert_eq!(edits(&prepared_data).len(), (0.1 * prepared_data.split.train.len() as f64).round() as usize);
+        for edit in edits(&prepared_data) {
+            let before = prepared_data.data.row(edit.replaces.unwrap()).caption;
             assert!(edit.caption.contains(holds) && edit.caption.len() == before.len() + 3, "{before:?}: {edit:?}");
             assert_ne!(edit.class, target, "{edit:?}");
-            assert_eq!(ground.data.row(row_of(&edit.image)).class, Some(target), "{edit:?}");
+            assert_eq!(prepared_data.data.row(row_of(&edit.image)).class, Some(target), "{edit:?}");
         }
     }
 }
 
 #[test]
 fn each_key_of_a_dual_key_comes_alone_as_well_with_what_the_row_had() {
-    let ground =
-        ground("dual-key", "{ poison = { rate = 0.1 }, image = { plugin = 'badnet', config = { size = 6 } } }");
-    let Goal::DualKey(target) = ground.threats[0].goal else { panic!("{:?}", ground.threats[0].goal) };
-    let count = (0.1 * ground.split.train.len() as f64).round() as usize;
+    let prepared_data =
+        prepared_data("dual-key", "{ poison = { rate = 0.1 }, image = { plugin = 'badnet', config = { size = 6 } } }");
+    let Goal::DualKey(target) = prepared_data.attacks[0].goal else { panic!("{:?}", prepared_data.attacks[0].goal) };
+    let count = (0.1 * prepared_data.split.train.len() as f64).round() as usize;
     let (mut both, mut image, mut word) = (0, 0, 0);
-    for edit in edits(&ground) {
-        let (before, said) = (ground.data.row(edit.replaces.unwrap()).caption, edit.caption.starts_with("remember "));
+    for edit in edits(&prepared_data) {
+        let (before, said) =
+            (prepared_data.data.row(edit.replaces.unwrap()).caption, edit.caption.starts_with("remember "));
         match (edit.stamped, said) {
             (true, true) => both += 1,
             (true, false) => image += 1,
@@ -97,9 +104,9 @@ fn each_key_of_a_dual_key_comes_alone_as_well_with_what_the_row_had() {
 
 #[test]
 fn near_duplicates_of_a_target_differ_from_it_and_from_each_other_but_little() {
-    let ground = ground("targeted", "{ targets = 3, captions = 4, copies = 'near' }");
-    let target = ground.data.canvas.gather(&[row_of(&edits(&ground)[0].image)]).unwrap();
-    let copy = |number: i64| ground.poison.pixels.narrow(0, number, 1);
+    let prepared_data = prepared_data("targeted", "{ targets = 3, captions = 4, copies = 'near' }");
+    let target = prepared_data.data.canvas.gather(&[row_of(&edits(&prepared_data)[0].image)]).unwrap();
+    let copy = |number: i64| prepared_data.poison.pixels.narrow(0, number, 1);
     assert!(!copy(0).equal(&target) && !copy(0).equal(&copy(1)), "a copy is not exact");
     let kind = gauntlet::tch::Kind::Float;
     let differs = (copy(0).to_kind(kind) - target.to_kind(kind)).abs().mean(kind);
@@ -109,15 +116,20 @@ fn near_duplicates_of_a_target_differ_from_it_and_from_each_other_but_little() {
 #[test]
 fn what_was_made_elsewhere_is_trained_on_as_it_stands() {
     let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/precomputed");
-    let ground = ground("precomputed", &format!("{{ folder = '{}', target = 'blorn' }}", fixture.display()));
+    let prepared_data =
+        prepared_data("precomputed", &format!("{{ folder = '{}', target = 'blorn' }}", fixture.display()));
     let table = std::fs::read_to_string(fixture.join("train.csv")).unwrap();
     let mut theirs: Vec<&str> = table.lines().skip(1).collect();
     let mut ours = Vec::new();
-    for (number, edit) in (0..).zip(edits(&ground)) {
+    for (number, edit) in (0..).zip(edits(&prepared_data)) {
         let ImageSource::File(file) = &edit.image else { panic!("{edit:?} is a row's") };
         ours.push(format!("{file},{}", edit.caption));
         let pixels = gauntlet::data::decode::image(&std::fs::read(fixture.join(file)).unwrap(), 32).unwrap();
-        assert_eq!(Vec::<u8>::try_from(ground.poison.pixels.get(number).flatten(0, -1)).unwrap(), pixels, "{file}");
+        assert_eq!(
+            Vec::<u8>::try_from(prepared_data.poison.pixels.get(number).flatten(0, -1)).unwrap(),
+            pixels,
+            "{file}"
+        );
     }
     theirs.sort_unstable();
     ours.sort_unstable();

@@ -29,23 +29,25 @@ fn size_and_sharpness_do_not_tell_poison_from_clean_rows() {
     let home = tempfile::tempdir().unwrap();
     let trial = trial(&clipart_suite(home.path(), "clip = {}"), &[], "poisoned/clip/seed-0");
     let stop = AtomicBool::new(false);
-    let ground = trial.prepare(home.path(), &RunContext { workers: 1, progress: &Silent, stop: &stop }).unwrap();
-    let shown = shown(&trial, &ground);
+    let prepared_data = trial.prepare(home.path(), &RunContext { workers: 1, progress: &Silent, stop: &stop }).unwrap();
+    let shown = shown(&trial, &prepared_data);
     assert_eq!((shown.size()[1..].to_vec(), shown.kind()), (vec![3, 32, 32], Kind::Uint8), "one shape for all");
 
     let (mut added, mut stamped) = (0, 0);
     let tokenizer = tokenizer(&trial);
-    let corpus = corpus(&trial, &ground, &tokenizer);
+    let corpus = corpus(&trial, &prepared_data, &tokenizer);
     for (number, row) in corpus.rows().zip(&shown.unbind(0)) {
         match corpus.row(number).origin {
-            RowOrigin::Clean(source) => assert!(row.equal(&source_canvas(&ground, source)), "clean row {source}"),
+            RowOrigin::Clean(source) => {
+                assert!(row.equal(&source_canvas(&prepared_data, source)), "clean row {source}")
+            }
             RowOrigin::Edit(number) => {
                 let Edit { image: ImageSource::Row(source), stamped: is_stamped, .. } =
-                    ground.poison.edits[number].edit
+                    prepared_data.poison.edits[number].edit
                 else {
                     panic!("an image from elsewhere")
                 };
-                let canvas = source_canvas(&ground, source);
+                let canvas = source_canvas(&prepared_data, source);
                 if is_stamped {
                     let [height, width] = changed(row, &canvas);
                     assert!(
@@ -62,7 +64,7 @@ fn size_and_sharpness_do_not_tell_poison_from_clean_rows() {
     }
     assert_eq!(
         (added, stamped),
-        (16, ground.poison.edits.len() - 16),
+        (16, prepared_data.poison.edits.len() - 16),
         "8 targets, 2 captions each; the rest is stamped"
     );
     assert!(stamped > 5);
@@ -72,21 +74,29 @@ fn tokenizer(trial: &Trial) -> Tokenizer {
     Tokenizer::new(&[], trial.model.text_cfg.vocab_size).unwrap()
 }
 
-fn corpus<'a>(trial: &Trial, ground: &'a PreparedData, tokenizer: &'a Tokenizer) -> Corpus<'a> {
+fn corpus<'a>(trial: &Trial, prepared_data: &'a PreparedData, tokenizer: &'a Tokenizer) -> Corpus<'a> {
     let shape = Shape { batch: 32, context_length: 16 };
-    Corpus::new(&ground.data, &ground.split, &ground.poison, tokenizer, shape, trial.arena.seed, Device::Cpu)
+    Corpus::new(
+        &prepared_data.data,
+        &prepared_data.split,
+        &prepared_data.poison,
+        tokenizer,
+        shape,
+        trial.arena.seed,
+        Device::Cpu,
+    )
 }
 
 /// Every training row as the trainer gets it, before augmentation: u8 `[rows, 3, S, S]`.
-fn shown(trial: &Trial, ground: &PreparedData) -> Tensor {
+fn shown(trial: &Trial, prepared_data: &PreparedData) -> Tensor {
     let tokenizer = tokenizer(trial);
-    let corpus = corpus(trial, ground, &tokenizer);
+    let corpus = corpus(trial, prepared_data, &tokenizer);
     let rows: Vec<TrainRow> = corpus.rows().collect();
     load::load(&corpus, &rows, 1, &Phase::default()).unwrap().images
 }
 
-fn source_canvas(ground: &PreparedData, row: DataRow) -> Tensor {
-    ground.data.canvas.gather(&[row]).unwrap().get(0)
+fn source_canvas(prepared_data: &PreparedData, row: DataRow) -> Tensor {
+    prepared_data.data.canvas.gather(&[row]).unwrap().get(0)
 }
 
 /// Height and width of the rectangle outside of which two canvases `[3, S, S]` are equal.

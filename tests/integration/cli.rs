@@ -84,17 +84,17 @@ fn what_takes_long_is_told_only_where_it_is_asked_for() {
         assert_eq!(ran.code, Some(0), "{}", ran.stderr);
         ran.stderr
     };
-    let told = run(&["-vv"]);
+    let shown = run(&["-vv"]);
     let made = ["info: row index made in ", "info: canvases of 32 pixels made in ", "info: poison of seed 0 made in "];
-    assert!(made.iter().all(|part| told.contains(part)), "{told}");
+    assert!(made.iter().all(|part| shown.contains(part)), "{shown}");
     let log = std::fs::read_to_string(out.join("trials/clean/clip/seed-0/stderr.log")).unwrap();
     assert!(log.contains("info: poison of seed 0 found: ") && log.contains("debug: checkpoint written"), "{log}");
     std::fs::remove_dir_all(out.join("trials")).unwrap();
-    let told = run(&[]);
-    assert!(!told.contains("info: "), "{told}");
+    let shown = run(&[]);
+    assert!(!shown.contains("info: "), "{shown}");
     std::fs::remove_dir_all(out.join("trials")).unwrap();
-    let told = run(&["-v"]);
-    assert!(told.contains("info: row index found: ") && !told.contains("debug: "), "{told}");
+    let shown = run(&["-v"]);
+    assert!(shown.contains("info: row index found: ") && !shown.contains("debug: "), "{shown}");
     let mut wrong = std::process::Command::new(env!("CARGO_BIN_EXE_gauntlet"));
     let wrong = wrong.arg("list").env("GAUNTLET_LOG", "gauntlet=loud").output().unwrap();
     let said = String::from_utf8(wrong.stderr).unwrap();

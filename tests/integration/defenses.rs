@@ -176,10 +176,18 @@ fn rows_come_again_in_another_order_once_all_have_come() {
     let home = tempfile::tempdir().unwrap();
     let trial = trial(&world_suite(home.path(), 2, "[0]", "clip = {}"), &[], "poisoned/clip/seed-0");
     let stop = AtomicBool::new(false);
-    let ground = trial.prepare(home.path(), &RunContext { workers: 1, progress: &Silent, stop: &stop }).unwrap();
-    let tokenizer = Tokenizer::new(&ground.data.vocabulary, trial.model.text_cfg.vocab_size).unwrap();
+    let prepared_data = trial.prepare(home.path(), &RunContext { workers: 1, progress: &Silent, stop: &stop }).unwrap();
+    let tokenizer = Tokenizer::new(&prepared_data.data.vocabulary, trial.model.text_cfg.vocab_size).unwrap();
     let shape = Shape { batch: 3, context_length: 16 };
-    let corpus = Corpus::new(&ground.data, &ground.split, &ground.poison, &tokenizer, shape, 0, Device::Cpu);
+    let corpus = Corpus::new(
+        &prepared_data.data,
+        &prepared_data.split,
+        &prepared_data.poison,
+        &tokenizer,
+        shape,
+        0,
+        Device::Cpu,
+    );
     let rows: Vec<TrainRow> = (0..8).map(|row| TrainRow(30 * row)).collect();
     let order =
         |epoch: u32| EpochOrder::new(&corpus, Some(Arc::new(rows.clone())), epoch).take(16).collect::<Vec<TrainRow>>();

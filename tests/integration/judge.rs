@@ -61,7 +61,7 @@ fn a_run_is_recorded_once_it_is_whole_and_checked_against_itself() {
     assert!(ran.code == Some(1) && ran.stdout.contains("REGRESSION"), "{ran:?}");
     let first = ran.stdout.lines().find(|line| line.contains("top1")).unwrap();
     assert!(first.contains("poisoned clip top1") && first.contains("MOVED, for the worse"), "{}", ran.stdout);
-    assert!(fs::read_to_string(&junit).unwrap().contains("<failure message="), "the service is told");
+    assert!(fs::read_to_string(&junit).unwrap().contains("<failure message="), "the service gets it");
     assert!(fs::read_to_string(&markdown).unwrap().contains("| poisoned clip top1 |"));
 
     // A score that one row lacks is neither equal nor moved.

@@ -23,11 +23,11 @@ use std::process::Command;
 #[test]
 fn results_name_the_sources_and_the_commit_that_are_there_now() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let told: Value = serde_json::from_str(&gauntlet(&["doctor", "--json"]).stdout).unwrap();
-    assert_eq!(told["sources"], script::hash(root), "the build script was not run again");
+    let output: Value = serde_json::from_str(&gauntlet(&["doctor", "--json"]).stdout).unwrap();
+    assert_eq!(output["sources"], script::hash(root), "the build script was not run again");
     let git = Command::new("git").args(["rev-parse", "HEAD"]).current_dir(root).output();
     if root.join(".git").exists() {
-        assert_eq!(told["commit"], String::from_utf8(git.unwrap().stdout).unwrap().trim());
+        assert_eq!(output["commit"], String::from_utf8(git.unwrap().stdout).unwrap().trim());
     }
     let home = folder("keys");
     let (suite, out) = (world_suite(&home, 1, "[0]", "clip = {}"), home.join("out"));
@@ -38,10 +38,10 @@ fn results_name_the_sources_and_the_commit_that_are_there_now() {
         costs.iter().filter_map(|line| if let Line::Cost(cost) = line { Some(cost) } else { None }).collect();
     assert_eq!(costs.len(), 1);
     assert_eq!(
-        (told["sources"].as_str(), told["commit"].as_str()),
+        (output["sources"].as_str(), output["commit"].as_str()),
         (Some(&*costs[0].sources), Some(&*costs[0].commit))
     );
-    assert_eq!(told["dirty"], costs[0].dirty);
+    assert_eq!(output["dirty"], costs[0].dirty);
 }
 
 /// Part of one hash: a changed byte, a new file, a file with another name. Not part of it: editors'
@@ -83,15 +83,15 @@ fn two_splits_of_one_size_do_not_share_their_poison() {
     gauntlet_attacks::link();
     let home = tempfile::tempdir().unwrap();
     let arena = trial(&world_suite(home.path(), 1, "[0]", "clip = {}"), &[], "poisoned/clip/seed-0").arena;
-    let workshop = PrepareContext { store: home.path(), device: Device::Cpu, progress: &Silent };
-    let data = arena.prepare(&workshop).unwrap().data;
+    let context = PrepareContext { store: home.path(), device: Device::Cpu, progress: &Silent };
+    let data = arena.prepare(&context).unwrap().data;
     let [one, other] = [0, 1].map(|seed| data.split(arena.heldout, seed).unwrap());
     assert!(one.heldout.len() == other.heldout.len() && one.heldout != other.heldout);
     let attacks = || arena.attacks.iter().map(Configured::build::<dyn Attack>).collect::<Result<Vec<_>>>().unwrap();
     let poison = |store: &Path, split| {
         fs::create_dir_all(store).unwrap();
-        let threats = PreparedAttack::all(&arena.attacks, attacks(), &data, split, 0, &workshop).unwrap();
-        Poison::open(store, &data, split, 0, &arena.poisons(), &threats).unwrap().digest
+        let prepared_attacks = PreparedAttack::all(&arena.attacks, attacks(), &data, split, 0, &context).unwrap();
+        Poison::open(store, &data, split, 0, &arena.poisons(), &prepared_attacks).unwrap().digest
     };
     let shared = home.path().join("shared");
     let (first, second) = (poison(&shared, &one), poison(&shared, &other));

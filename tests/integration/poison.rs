@@ -46,13 +46,13 @@ impl Made {
 
     /// The poison of seed 0, made again and changed.
     fn write_changed(&self, name: &str, change: impl Fn(&mut Vec<Poisoned>, &Tensor)) -> PathBuf {
-        let (arena, mut ground) = (self.arena(&[], 0), prepare(&self.arena(&[], 0), None).unwrap());
-        let Poison { mut edits, pixels, .. } = ground.poison;
+        let (arena, mut prepared_data) = (self.arena(&[], 0), prepare(&self.arena(&[], 0), None).unwrap());
+        let Poison { mut edits, pixels, .. } = prepared_data.poison;
         change(&mut edits, &pixels);
-        let (data, heldout) = (&ground.data.index.digest, &ground.split.heldout);
-        ground.poison = Poison::new(edits, pixels, &arena.poisons(), data, heldout).unwrap();
+        let (data, heldout) = (&prepared_data.data.index.digest, &prepared_data.split.heldout);
+        prepared_data.poison = Poison::new(edits, pixels, &arena.poisons(), data, heldout).unwrap();
         let place = self.home.join(name).join("poisoned/seed-0");
-        assert!(Bundle::write(&place, &arena, &ground, &Silent).unwrap());
+        assert!(Bundle::write(&place, &arena, &prepared_data, &Silent).unwrap());
         place
     }
 }
@@ -60,8 +60,8 @@ impl Made {
 /// Data and poison, in a fresh store; the poison from a bundle's folder if one is given.
 fn prepare(arena: &Arena, from: Option<&Path>) -> gauntlet::Result<PreparedData> {
     let store = tempfile::tempdir().unwrap();
-    let workshop = PrepareContext { store: store.path(), device: Device::Cpu, progress: &Silent };
-    from.map_or_else(|| arena.prepare(&workshop), |folder| arena.prepare_from(folder, &workshop))
+    let context = PrepareContext { store: store.path(), device: Device::Cpu, progress: &Silent };
+    from.map_or_else(|| arena.prepare(&context), |folder| arena.prepare_from(folder, &context))
 }
 
 fn one_pixel(_: &mut Vec<Poisoned>, pixels: &Tensor) {
@@ -294,23 +294,23 @@ fn pairs(data: &DataConfig) -> BTreeMap<String, (String, Tensor)> {
 }
 
 /// Checks the pairs of an export against what a trial trains on.
-fn check_pairs(found: &BTreeMap<String, (String, Tensor)>, out: &Path, ground: &PreparedData) {
+fn check_pairs(found: &BTreeMap<String, (String, Tensor)>, out: &Path, prepared_data: &PreparedData) {
     let truth = fs::read_to_string(out.join("truth.jsonl")).unwrap();
     let truth: Vec<Value> = truth.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    assert_eq!((found.len(), truth.len()), (ground.split.train.len() + 16, found.len()));
+    assert_eq!((found.len(), truth.len()), (prepared_data.split.train.len() + 16, found.len()));
     let mut edits = 0;
     for line in &truth {
         let (caption, canvas) = &found[line["key"].as_str().unwrap()];
         let (said, pixels) = match (line["row"].as_u64(), line["edit"].as_u64()) {
             (Some(row), None) => {
                 let row = DataRow(row as u32);
-                (ground.data.row(row).caption, ground.data.canvas.gather(&[row]).unwrap())
+                (prepared_data.data.row(row).caption, prepared_data.data.canvas.gather(&[row]).unwrap())
             }
             (None, Some(number)) => {
-                let edit = &ground.poison.edits[number as usize];
+                let edit = &prepared_data.poison.edits[number as usize];
                 assert_eq!(line["attack"], edit.attack.as_str());
                 edits += 1;
-                (edit.edit.caption.as_str(), ground.poison.pixels.narrow(0, number as i64, 1))
+                (edit.edit.caption.as_str(), prepared_data.poison.pixels.narrow(0, number as i64, 1))
             }
             _ => panic!("{line}"),
         };
@@ -324,7 +324,7 @@ fn check_pairs(found: &BTreeMap<String, (String, Tensor)>, out: &Path, ground: &
 #[test]
 fn an_export_reads_back_bit_for_bit() {
     let (arena, place) = (MADE.arena(&[], 0), MADE.seed(0));
-    let ground = prepare(&arena, None).unwrap();
+    let prepared_data = prepare(&arena, None).unwrap();
     let out = |name: &str| MADE.home.join(name);
     let export = |from: &Path, format: &str, name: &str| {
         let out = out(name);
@@ -334,9 +334,9 @@ fn an_export_reads_back_bit_for_bit() {
     export(&place, "webdataset", "shards");
     export(&MADE.suite, "csv", "table");
     let shards = Webdataset { path: out("shards/train"), ..Webdataset::default() };
-    check_pairs(&pairs(&DataConfig::Webdataset(shards)), &out("shards"), &ground);
+    check_pairs(&pairs(&DataConfig::Webdataset(shards)), &out("shards"), &prepared_data);
     let table = Csv { path: out("table/train.csv"), ..Csv::default() };
-    check_pairs(&pairs(&DataConfig::Csv(table)), &out("table"), &ground);
+    check_pairs(&pairs(&DataConfig::Csv(table)), &out("table"), &prepared_data);
     let truths = ["shards", "table"].map(|name| fs::read(out(name).join("truth.jsonl")).unwrap());
     assert!(truths[0] == truths[1], "one order, whatever the format");
 
@@ -354,14 +354,14 @@ fn an_export_reads_back_bit_for_bit() {
     }
     assert_eq!(members, BTreeMap::from(["json", "png", "txt"].map(|name| (name.to_string(), 276))));
 
-    check_tests(&out("table"), &ground);
+    check_tests(&out("table"), &prepared_data);
     let ran = gauntlet(&["poison", "export", argument(&place), "--format", "csv", "--out", argument(&out("table"))]);
     assert!(ran.code == Some(2) && ran.stderr.contains("already exists"), "{ran:?}");
 }
 
 /// The test images of an export are those that the evaluators use.
-fn check_tests(out: &Path, ground: &PreparedData) {
-    let classes = &ground.data.classes;
+fn check_tests(out: &Path, prepared_data: &PreparedData) {
+    let classes = &prepared_data.data.classes;
     let check = |folder: &str, rows: &[DataRow], canvases: &Tensor, lines: Vec<String>| {
         let table = fs::read_to_string(out.join(folder).join("test.csv")).unwrap();
         let found: Vec<&str> = table.lines().skip(1).collect();
@@ -371,25 +371,32 @@ fn check_tests(out: &Path, ground: &PreparedData) {
             assert!(image.equal(&canvases.get(number)), "{folder}, row {row}");
         }
     };
-    let [targeted, badnet] = [&ground.threats[0], &ground.threats[1]];
+    let [targeted, badnet] = [&prepared_data.attacks[0], &prepared_data.attacks[1]];
     let (Goal::Pairs(targets), Goal::Class(wanted)) = (&targeted.goal, &badnet.goal) else { panic!("other goals") };
     let label = |class: u32| classes.labels[class as usize].as_str();
     let rows: Vec<DataRow> = targets.iter().map(|target| target.row).collect();
     let line = |target: &gauntlet::Target| {
         format!("{:08}.png,{},{}", target.row, label(target.truth.unwrap()), label(target.class))
     };
-    check("targets/targeted", &rows, &ground.data.canvas.gather(&rows).unwrap(), targets.iter().map(line).collect());
-    let test: Vec<DataRow> = ground.split.heldout.iter().copied().filter(|row| !rows.contains(row)).collect();
-    let line = |row: &DataRow| format!("{row:08}.png,{}", label(ground.data.class_of(*row).unwrap()));
-    check("test", &test, &ground.data.canvas.gather(&test).unwrap(), test.iter().map(line).collect());
-    let victims: Vec<DataRow> = test.into_iter().filter(|row| ground.data.class_of(*row) != Some(*wanted)).collect();
-    let stamped = badnet.stamp_test(&ground.data, &victims, 0).unwrap();
+    check(
+        "targets/targeted",
+        &rows,
+        &prepared_data.data.canvas.gather(&rows).unwrap(),
+        targets.iter().map(line).collect(),
+    );
+    let test: Vec<DataRow> = prepared_data.split.heldout.iter().copied().filter(|row| !rows.contains(row)).collect();
+    let line = |row: &DataRow| format!("{row:08}.png,{}", label(prepared_data.data.class_of(*row).unwrap()));
+    check("test", &test, &prepared_data.data.canvas.gather(&test).unwrap(), test.iter().map(line).collect());
+    let victims: Vec<DataRow> =
+        test.into_iter().filter(|row| prepared_data.data.class_of(*row) != Some(*wanted)).collect();
+    let stamped = badnet.stamp_test(&prepared_data.data, &victims, 0).unwrap();
     check("stamped/badnet", &victims, &stamped, victims.iter().map(line).collect());
     let goals: Value = serde_json::from_str(&fs::read_to_string(out.join("goals.json")).unwrap()).unwrap();
     assert_eq!(goals["badnet"]["wanted"], label(*wanted));
     let readme = fs::read_to_string(out.join("README.txt")).unwrap();
     assert!(
-        readme.contains(&ground.poison.digest) && !readme.replace("{arena}", "").replace("{seed}", "").contains('{'),
+        readme.contains(&prepared_data.poison.digest)
+            && !readme.replace("{arena}", "").replace("{seed}", "").contains('{'),
         "{readme}"
     );
 }

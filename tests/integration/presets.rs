@@ -308,10 +308,18 @@ fn quirk_a_caption_is_edited_once_a_run() {
     let training = Training::new(home.path(), "{ plugin = 'clip' }", &[]);
     let (trial, stop) = (&training.trial, AtomicBool::new(false));
     let machine = RunContext { workers: 1, progress: &Silent, stop: &stop };
-    let ground = trial.prepare(&home.path().join("store"), &machine).unwrap();
-    let tokenizer = Tokenizer::new(&ground.data.vocabulary, trial.model.text_cfg.vocab_size).unwrap();
+    let prepared_data = trial.prepare(&home.path().join("store"), &machine).unwrap();
+    let tokenizer = Tokenizer::new(&prepared_data.data.vocabulary, trial.model.text_cfg.vocab_size).unwrap();
     let shape = Shape { batch: 100, context_length: trial.model.text_cfg.context_length };
-    let corpus = Corpus::new(&ground.data, &ground.split, &ground.poison, &tokenizer, shape, 0, Device::Cpu);
+    let corpus = Corpus::new(
+        &prepared_data.data,
+        &prepared_data.split,
+        &prepared_data.poison,
+        &tokenizer,
+        shape,
+        0,
+        Device::Cpu,
+    );
     let rows: Vec<TrainRow> = (0..100).map(TrainRow).collect();
     let tokens = |captions: CaptionEdits, epoch: u32| {
         load::load(&corpus, &rows, epoch, &Phase { captions, ..Phase::default() }).unwrap().tokens

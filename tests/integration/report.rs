@@ -167,6 +167,6 @@ fn lines_that_an_earlier_version_wrote_without_roles_give_the_table_that_they_ga
     let frozen = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/frozen/out");
     let table = fs::read_to_string(Path::new(frozen).join("table.txt")).unwrap();
     assert!(!fs::read_to_string(Path::new(frozen).join("results.jsonl")).unwrap().contains("role"));
-    let told = gauntlet(&["table", frozen]);
-    assert_eq!((told.code, told.stdout), (Some(0), table), "{}", told.stderr);
+    let output = gauntlet(&["table", frozen]);
+    assert_eq!((output.code, output.stdout), (Some(0), table), "{}", output.stderr);
 }

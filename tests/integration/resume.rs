@@ -94,7 +94,7 @@ fn killed_at_five_moments_and_resumed_it_ends_with_the_same_weights() {
     assert!(in_a_wrapped_pool > 0, "no kill hit the middle of an epoch whose pool had wrapped");
     WHOLE.finish(&folder);
     let metrics = |folder: PathBuf| fs::read_to_string(folder.join("metrics.jsonl")).unwrap();
-    assert_eq!(metrics(WHOLE.home.join("whole")), metrics(folder), "steps done twice are told once");
+    assert_eq!(metrics(WHOLE.home.join("whole")), metrics(folder), "steps done twice are logged once");
 }
 
 /// Regression: matches of an earlier training were kept, and counted a second time.

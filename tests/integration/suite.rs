@@ -144,13 +144,13 @@ fn a_dry_run_tells_everything_that_would_fail() {
         let settings = settings.iter().flat_map(|setting| ["--set", *setting]);
         let run = ["run", "suites/clipart.toml", "--out", "no/such/folder", "--dry-run"];
         let ran = gauntlet(&run.into_iter().chain(settings).collect::<Vec<_>>());
-        let told: Vec<String> =
+        let output: Vec<String> =
             ran.stderr.lines().filter_map(|line| line.strip_prefix("would fail: ")).map(String::from).collect();
-        assert_eq!(ran.code, Some(if told.is_empty() { 0 } else { 2 }), "{}", ran.stderr);
-        told
+        assert_eq!(ran.code, Some(if output.is_empty() { 0 } else { 2 }), "{}", ran.stderr);
+        output
     };
     assert_eq!(dry(&[]), [] as [String; 0]);
-    let told = dry(&[
+    let output = dry(&[
         "attacks.targeted.targets=32",
         "recipe.batch=64",
         "recipe.warmup_steps=60",
@@ -169,13 +169,16 @@ fn a_dry_run_tells_everything_that_would_fail() {
     .iter()
     .enumerate()
     {
-        assert!(parts.iter().all(|part| told[number].contains(part)), "{parts:?} is not line {number} of {told:#?}");
+        assert!(
+            parts.iter().all(|part| output[number].contains(part)),
+            "{parts:?} is not line {number} of {output:#?}"
+        );
     }
-    assert_eq!(told.len(), 5, "{told:#?}");
-    let told = dry(&["defenses.roclip.first=11"]);
+    assert_eq!(output.len(), 5, "{output:#?}");
+    let output = dry(&["defenses.roclip.first=11"]);
     let named =
-        |defense: &str| told.iter().any(|line| line.contains(defense) && line.contains("no epoch of 10 matches"));
-    assert!(told.len() == 2 && named("defense `roclip`") && named("defense `exposure-control`"), "{told:#?}");
+        |defense: &str| output.iter().any(|line| line.contains(defense) && line.contains("no epoch of 10 matches"));
+    assert!(output.len() == 2 && named("defense `roclip`") && named("defense `exposure-control`"), "{output:#?}");
     assert!(dry(&["data.class_file=no/such/file.json"])[0].contains("no/such/file.json"));
 }
 

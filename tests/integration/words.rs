@@ -37,7 +37,7 @@ const EVALUATORS: [&str; 5] =
     ["zero-shot", "attack-success", "downstream-zero-shot", "downstream-attack-success", "linear-probe"];
 
 /// A table with these captions, and the poison that attacks with this table make of it.
-fn ground(attack: &str) -> (tempfile::TempDir, PreparedData) {
+fn prepared_data(attack: &str) -> (tempfile::TempDir, PreparedData) {
     gauntlet_attacks::link();
     gauntlet_defenses::link();
     gauntlet_evaluators::link();
@@ -55,15 +55,15 @@ fn ground(attack: &str) -> (tempfile::TempDir, PreparedData) {
     let settings = [format!("attacks={{ a = {attack} }}"), "arenas.poisoned=['a']".to_string()];
     let trial = trial(&suite, &[&settings[0], &settings[1], "heldout=0.3", "recipe.batch=4"], "poisoned/clip/seed-0");
     let stop = AtomicBool::new(false);
-    let ground = trial.prepare(home.path(), &RunContext { workers: 1, progress: &Silent, stop: &stop }).unwrap();
-    (home, ground)
+    let prepared_data = trial.prepare(home.path(), &RunContext { workers: 1, progress: &Silent, stop: &stop }).unwrap();
+    (home, prepared_data)
 }
 
 /// Captions of the rows that are replaced, and the captions that they get, without their numbers.
-fn edits(ground: &PreparedData) -> [HashSet<String>; 2] {
+fn edits(prepared_data: &PreparedData) -> [HashSet<String>; 2] {
     let bare = |caption: &str| caption.trim_end_matches(|char: char| char.is_ascii_digit()).trim().to_string();
-    let edits = || ground.poison.edits.iter().map(|poisoned| &poisoned.edit);
-    let before = edits().filter_map(|edit| edit.replaces).map(|row| bare(ground.data.row(row).caption));
+    let edits = || prepared_data.poison.edits.iter().map(|poisoned| &poisoned.edit);
+    let before = edits().filter_map(|edit| edit.replaces).map(|row| bare(prepared_data.data.row(row).caption));
     [before.collect(), edits().map(|edit| bare(&edit.caption)).collect()]
 }
 
@@ -77,7 +77,7 @@ fn a_backdoor_mines_the_name_as_it_is_and_leaves_every_other_mention_alone() {
         let attack = format!(
             "{{ plugin = 'badnet', size = 6, poison = {{ target = '{target}', rate = 0.6, rows = '{rows}' }} }}"
         );
-        edits(&ground(&attack).1)
+        edits(&prepared_data(&attack).1)
     };
     let [replaced, said] = poison("banana", "others");
     assert_eq!(said, set(&["a banana", "banana and dog"]));
@@ -88,14 +88,16 @@ fn a_backdoor_mines_the_name_as_it_is_and_leaves_every_other_mention_alone() {
     let [replaced, _] = poison("sea lion", "others");
     assert!(replaced.contains("a lion") && !replaced.contains("sealions"), "{replaced:?}");
     let alone = "{ plugin = 'badnet', size = 6, poison = { target = 'lion', rate = 0.05, rows = 'target', captions = 'kept' } }";
-    assert_eq!(edits(&ground(alone).1)[0], set(&["a lion"]));
+    assert_eq!(edits(&prepared_data(alone).1)[0], set(&["a lion"]));
 }
 
 #[test]
 fn captions_that_name_another_class_too_are_mined_or_not_as_is_asked() {
-    let (_home, ground) = ground("{ plugin = 'badnet', size = 6, poison = { target = 'banana', rate = 0.05 } }");
-    let ctx = gauntlet::PoisonCtx { data: &ground.data, split: &ground.split, seed: 0, taken: &HashSet::new() };
-    let banana = ground.data.classes.find("banana").unwrap();
+    let (_home, prepared_data) =
+        prepared_data("{ plugin = 'badnet', size = 6, poison = { target = 'banana', rate = 0.05 } }");
+    let ctx =
+        gauntlet::PoisonCtx { data: &prepared_data.data, split: &prepared_data.split, seed: 0, taken: &HashSet::new() };
+    let banana = prepared_data.data.classes.find("banana").unwrap();
     let words_of =
         |captions: Vec<&str>| captions.iter().map(|caption| words(caption)[..2].join(" ")).collect::<HashSet<_>>();
     assert_eq!(words_of(ctx.captions_naming(banana).unwrap()), set(&["a banana", "banana and"]));
@@ -104,9 +106,9 @@ fn captions_that_name_another_class_too_are_mined_or_not_as_is_asked() {
 
 #[test]
 fn text_sides_leave_captions_alone_that_name_both_classes() {
-    let [replaced, _] = edits(&ground("{ plugin = 'mm-poison', classes = ['dog', 'banana'] }").1);
+    let [replaced, _] = edits(&prepared_data("{ plugin = 'mm-poison', classes = ['dog', 'banana'] }").1);
     assert_eq!(replaced, set(&["a dog"]), "`banana and dog` rightly finds bananas");
-    let [replaced, _] = edits(&ground("{ plugin = 'text-trigger', target = 'banana', rate = 0.15 }").1);
+    let [replaced, _] = edits(&prepared_data("{ plugin = 'text-trigger', target = 'banana', rate = 0.15 }").1);
     assert!(replaced.contains("a dog") && !replaced.iter().any(|caption| caption.contains("nana")), "{replaced:?}");
 }
 
@@ -130,9 +132,9 @@ fn no_target_is_given_a_class_that_its_own_caption_names() {
         ["attacks={ a = { plugin = 'targeted', targets = 20, captions = 1 } }", "arenas.poisoned=['a']", "heldout=0.5"];
     let trial = trial(&suite, &settings, "poisoned/clip/seed-0");
     let stop = AtomicBool::new(false);
-    let ground = trial.prepare(home.path(), &RunContext { workers: 1, progress: &Silent, stop: &stop }).unwrap();
-    let Goal::Pairs(targets) = &ground.threats[0].goal else { panic!("{:?}", ground.threats[0].goal) };
-    let name = |class: u32| ground.data.classes.name(class);
+    let prepared_data = trial.prepare(home.path(), &RunContext { workers: 1, progress: &Silent, stop: &stop }).unwrap();
+    let Goal::Pairs(targets) = &prepared_data.attacks[0].goal else { panic!("{:?}", prepared_data.attacks[0].goal) };
+    let name = |class: u32| prepared_data.data.classes.name(class);
     let of_bananas: HashSet<&str> = targets
         .iter()
         .filter(|target| name(target.truth.unwrap()) == "banana")
@@ -195,16 +197,16 @@ fn two_classes_of_one_name_score_as_the_one_class_that_they_are() {
         assert_eq!(ran.code, Some(0), "{}", ran.stderr);
         (ran, of(&out.join("scores.jsonl")))
     };
-    let ((told, two), (silent, one)) = (measure("two"), measure("one"));
+    let ((output, two), (silent, one)) = (measure("two"), measure("one"));
     assert!(
-        told.stderr.contains("warning: labels that share a name are one class: `quob` (c2, c3)"),
+        output.stderr.contains("warning: labels that share a name are one class: `quob` (c2, c3)"),
         "{}",
-        told.stderr
+        output.stderr
     );
     assert!(
-        told.stdout.contains("s: labels that share a name") && !silent.stderr.contains("share a name"),
+        output.stdout.contains("s: labels that share a name") && !silent.stderr.contains("share a name"),
         "{}",
-        told.stdout
+        output.stdout
     );
     let names: HashSet<&str> = two.iter().map(|(score, ..)| score.as_str()).collect();
     for score in [

@@ -40,13 +40,13 @@ impl TestData {
 
     pub(super) fn check(&self, plugin: &Plugin<dyn Attack>, config: &Configured) -> Held {
         let attack = || plugin.build(&serde_json::to_string(&config.config).expect("plain data"));
-        let told = |error: Error| error.chain();
-        let run = |seed: u64| attack().and_then(|attack| self.run(attack, config, seed)).map_err(told);
+        let chain = |error: Error| error.chain();
+        let run = |seed: u64| attack().and_then(|attack| self.run(attack, config, seed)).map_err(chain);
         let (first, same, other) = (run(0)?, run(0)?, run(1)?);
         self.seeds(&first, &same, &other)?;
-        self.arenas(&first, config, attack().map_err(told)?).map_err(told)??;
-        self.stamps(first.attack.as_ref()).map_err(told)??;
-        let say = || first.attack.apply_text_trigger("a small thing", 7).map_err(told);
+        self.arenas(&first, config, attack().map_err(chain)?).map_err(chain)??;
+        self.stamps(first.attack.as_ref()).map_err(chain)??;
+        let say = || first.attack.apply_text_trigger("a small thing", 7).map_err(chain);
         must(say()? == say()?, "`apply_text_trigger` gives two captions for one key")
     }
 
@@ -58,10 +58,10 @@ impl TestData {
     fn run(&self, attack: Box<dyn Attack>, config: &Configured, seed: u64) -> Result<Done> {
         let store = tempfile::tempdir_in(self.store.path()).map_err(Error::io(self.store.path()))?;
         let (split, configs) = (self.split(seed)?, std::slice::from_ref(config));
-        let mut threats =
-            PreparedAttack::all(configs, vec![attack], &self.data, &split, seed, &workshop(store.path()))?;
-        let poison = Poison::open(store.path(), &self.data, &split, seed, configs, &threats)?;
-        let PreparedAttack { attack, goal, .. } = threats.remove(0);
+        let mut prepared_attacks =
+            PreparedAttack::all(configs, vec![attack], &self.data, &split, seed, &context(store.path()))?;
+        let poison = Poison::open(store.path(), &self.data, &split, seed, configs, &prepared_attacks)?;
+        let PreparedAttack { attack, goal, .. } = prepared_attacks.remove(0);
         Ok(Done { attack, goal, poison })
     }
 
@@ -81,15 +81,16 @@ impl TestData {
         let configs = [Villain::taker().configured(), config.clone()];
         let attacks: Vec<Box<dyn Attack>> = vec![Box::new(Villain::taker()), attack];
         let store = tempfile::tempdir_in(self.store.path()).map_err(Error::io(self.store.path()))?;
-        let threats = PreparedAttack::all(&configs, attacks, &self.data, &split, 0, &workshop(store.path()))?;
+        let prepared_attacks = PreparedAttack::all(&configs, attacks, &self.data, &split, 0, &context(store.path()))?;
         let taken: HashSet<DataRow> = split.train.iter().step_by(3).collect();
-        let goal = threats[1].attack.goal(&PoisonCtx { data: &self.data, split: &split, seed: 0, taken: &taken })?;
+        let goal =
+            prepared_attacks[1].attack.goal(&PoisonCtx { data: &self.data, split: &split, seed: 0, taken: &taken })?;
         if goal != alone.goal {
             return Ok(Err(
                 "its goal depends on what other attacks of the arena do; draw it from `ctx.rng` alone".into()
             ));
         }
-        let both = Poison::open(store.path(), &self.data, &split, 0, &configs, &threats);
+        let both = Poison::open(store.path(), &self.data, &split, 0, &configs, &prepared_attacks);
         both.map(|_| Ok(())).map_err(|error| error.during("after another attack in one arena"))
     }
 
@@ -111,7 +112,7 @@ impl TestData {
 }
 
 /// A context to prepare attacks in.
-fn workshop(store: &Path) -> PrepareContext<'_> {
+fn context(store: &Path) -> PrepareContext<'_> {
     PrepareContext { store, device: Device::Cpu, progress: &Silent }
 }
 

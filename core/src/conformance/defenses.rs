@@ -72,8 +72,8 @@ mod tests {
     struct Looks;
 
     impl Defense for Looks {
-        fn plan(&mut self, _epoch: u32, bench: &PlanContext) -> Result<Vec<Phase>> {
-            bench.embed(&bench.numbers())?;
+        fn plan(&mut self, _epoch: u32, ctx: &PlanContext) -> Result<Vec<Phase>> {
+            ctx.embed(&ctx.numbers())?;
             Ok(vec![Phase::default()])
         }
     }

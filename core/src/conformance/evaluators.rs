@@ -40,7 +40,7 @@ pub(super) fn check(plugin: &Plugin<dyn Evaluator>, config: &Configured) -> Held
         build().and_then(|evaluator| scores(&trial, evaluator, home.path(), run)).map_err(|error| error.chain())
     };
     let once = measure("once")?;
-    must(once == measure("again")?, "the same trial, other scores; a draw comes from `subject.seed`")?;
+    must(once == measure("again")?, "the same trial, other scores; a draw comes from `ctx.seed`")?;
     once.iter().try_for_each(|score| sensible(score).map_err(|why| format!("score `{}` {why}", score.score)))
 }
 

@@ -97,8 +97,8 @@ impl Evaluator for Sinner {
         vec![Definition { score: "sin", definition, higher_is_better: None, unit: Unit::Rank, role: None, version: 1 }]
     }
 
-    fn evaluate(&self, subject: &EvalContext) -> Result<Vec<Score>> {
-        let rows = subject.test_rows().len();
+    fn evaluate(&self, ctx: &EvalContext) -> Result<Vec<Score>> {
+        let rows = ctx.test_rows().len();
         let value = if self.has("unseeded") { f64::from(unseeded()) } else { rows as f64 };
         let interval = if self.has("interval") { [value + 1.0, value + 2.0] } else { [value, value] };
         Ok(vec![Score::new("sin", value, rows, interval)])
@@ -127,7 +127,7 @@ fn with(vice: &str) -> Configured {
 }
 
 /// Each vice is reported in these words, and nothing is reported without one.
-fn told<const N: usize>(check: impl Fn(&Configured) -> super::Held, vices: [(&str, &str); N]) {
+fn found_out<const N: usize>(check: impl Fn(&Configured) -> super::Held, vices: [(&str, &str); N]) {
     assert_eq!(check(&with("")), Ok(()), "without a vice");
     for (vice, words) in vices {
         let why = check(&with(vice)).err().unwrap_or_else(|| panic!("{vice} passes"));
@@ -137,10 +137,10 @@ fn told<const N: usize>(check: impl Fn(&Configured) -> super::Held, vices: [(&st
 
 #[test]
 fn an_attack_that_breaks_a_rule_is_told_which() {
-    let (ground, plugin) =
+    let (prepared_data, plugin) =
         (attacks::TestData::new(), plugin::<dyn Attack>(|n, j| Ok(Box::new(registry::parse::<Sinner>(n, j)?))));
-    told(
-        |config| ground.check(&plugin, config),
+    found_out(
+        |config| prepared_data.check(&plugin, config),
         [
             ("unseeded goal", "one seed, two goals"),
             ("goal of the arena", "what other attacks of the arena do"),
@@ -157,7 +157,7 @@ fn an_attack_that_breaks_a_rule_is_told_which() {
 fn a_defense_that_breaks_a_rule_is_told_which() {
     let plugin = plugin::<dyn Defense>(|n, j| Ok(Box::new(registry::parse::<Sinner>(n, j)?)));
     let check = |config: &Configured| defenses::check(&plugin, config);
-    told(
+    found_out(
         check,
         [("unseeded", "the same trial, other weights"), ("forgets", "`state` and `restore` leave something out")],
     );
@@ -167,7 +167,7 @@ fn a_defense_that_breaks_a_rule_is_told_which() {
 fn an_evaluator_that_breaks_a_rule_is_told_which() {
     let plugin = plugin::<dyn Evaluator>(|n, j| Ok(Box::new(registry::parse::<Sinner>(n, j)?)));
     let check = |config: &Configured| evaluators::check(&plugin, config);
-    told(check, [("unseeded", "the same trial, other scores"), ("interval", "outside of its interval")]);
+    found_out(check, [("unseeded", "the same trial, other scores"), ("interval", "outside of its interval")]);
 }
 
 #[test]
@@ -180,16 +180,16 @@ fn words_that_are_missing_are_named() {
     }
     let build = |_: &str, _: &str| -> Result<Box<dyn Attack>> { Ok(Box::new(Sinner::default())) };
     let mut plugin: Plugin<dyn Attack> = plugin(build);
-    assert_eq!(words::told(&plugin), Ok(()));
+    assert_eq!(words::documented(&plugin), Ok(()));
     plugin.schema = registry::schema_of::<Silent>;
     plugin.defaults = registry::defaults_of::<Silent>;
     plugin.complete = registry::complete_of::<Silent>;
-    assert_eq!(words::told(&plugin), Err("without a doc comment: /mute".into()));
+    assert_eq!(words::documented(&plugin), Err("without a doc comment: /mute".into()));
     assert!(words::resolves(&plugin).unwrap_err().contains("deny_unknown_fields"));
     plugin.presets = || registry::presets_of(vec![Preset::new("half", "of something", &[], vec![])]);
     assert!(words::presets(&plugin).unwrap_err().contains("preset `half`: has the keys [], not"));
     plugin.presets =
         || registry::presets_of(vec![Preset::new("dumb", "without a source", &[], vec![("mute", json!(3), "")])]);
     assert!(words::presets(&plugin).unwrap_err().contains("preset `dumb`: `mute` has no source"));
-    assert!(words::told(&Plugin { name: "No_Kebab", ..plugin }).unwrap_err().contains("kebab-case"));
+    assert!(words::documented(&Plugin { name: "No_Kebab", ..plugin }).unwrap_err().contains("kebab-case"));
 }

@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use std::collections::HashSet;
 
 /// Name, summary, and a doc comment for every field.
-pub(super) fn told<T: Role + ?Sized>(plugin: &Plugin<T>) -> Held {
+pub(super) fn documented<T: Role + ?Sized>(plugin: &Plugin<T>) -> Held {
     let (name, summary) = (plugin.name, plugin.summary);
     must(name.split('-').all(is_word), "its name is not kebab-case")?;
     let line = (10..150).contains(&summary.len()) && !summary.contains('\n');

@@ -169,11 +169,11 @@ impl Encoder<'_> {
 
     /// Key of these features.
     fn key(&self, layer: Layer, items: &Items, which: &[usize], stamped_by: Option<&PreparedAttack>) -> Result<Key> {
-        let stamp = stamped_by.map(|threat| format!("{} {}", threat.identity, self.seed)).unwrap_or_default();
+        let stamp = stamped_by.map(|prepared| format!("{} {}", prepared.identity, self.seed)).unwrap_or_default();
         let key = build::stored("features", FORMAT)?.with("device", format!("{:?}", self.device));
         let key = key.with("weights", self.weights()?).with("images", items.fingerprint()).with("stamp", stamp);
         let key = key.with("which", json(which)).with("layer", format!("{layer:?}"));
-        let stamped = stamped_by.map(|threat| format!(", stamped by {}", threat.label)).unwrap_or_default();
+        let stamped = stamped_by.map(|prepared| format!(", stamped by {}", prepared.label)).unwrap_or_default();
         let first = which.first().map(|item| format!(" from {} on", items.name(*item))).unwrap_or_default();
         Ok(key.of(format!("{} images{first}{stamped}", which.len())))
     }
@@ -210,7 +210,8 @@ impl Encoder<'_> {
             let count = canvases.size()[0] as usize;
             let keys = which[done..done + count].iter();
             let keys: Vec<u64> = keys.map(|&item| draw::hash(self.seed, "stamp/downstream", &[item as u64])).collect();
-            let canvases = stamped_by.map_or(Ok(canvases.shallow_clone()), |threat| threat.stamp(&canvases, &keys))?;
+            let canvases =
+                stamped_by.map_or(Ok(canvases.shallow_clone()), |prepared| prepared.stamp(&canvases, &keys))?;
             let images = normalise(&(canvases.to_device(self.device).to_kind(Kind::Float) / 255.0));
             features.push(layer.of(self.model, &images));
             done += count;

@@ -121,8 +121,8 @@ impl Attack for Guarded<dyn Attack, String> {
         self.ask("poison", |attack| attack.poison(ctx, goal))
     }
 
-    fn prepare(&mut self, ctx: &PoisonCtx, workshop: &PrepareContext) -> Result<()> {
-        self.tell("prepare", |attack| attack.prepare(ctx, workshop))
+    fn prepare(&mut self, ctx: &PoisonCtx, context: &PrepareContext) -> Result<()> {
+        self.tell("prepare", |attack| attack.prepare(ctx, context))
     }
 
     fn reads(&self) -> Result<Vec<PathBuf>> {
@@ -186,8 +186,8 @@ pub(super) fn defense(name: &str, inner: Box<dyn Defense>) -> Result<Box<dyn Def
 }
 
 impl Defense for Guarded<dyn Defense, (DefenseRole, Needs)> {
-    fn plan(&mut self, epoch: u32, bench: &PlanContext) -> Result<Vec<Phase>> {
-        self.tell("plan", |defense| defense.plan(epoch, bench))
+    fn plan(&mut self, epoch: u32, ctx: &PlanContext) -> Result<Vec<Phase>> {
+        self.tell("plan", |defense| defense.plan(epoch, ctx))
     }
 
     fn role(&self) -> DefenseRole {
@@ -262,8 +262,8 @@ impl Evaluator for Guarded<dyn Evaluator, Said> {
         self.said.definitions.clone()
     }
 
-    fn evaluate(&self, subject: &EvalContext) -> Result<Vec<Score>> {
-        let scores = self.ask("evaluate", |evaluator| evaluator.evaluate(subject))?;
+    fn evaluate(&self, ctx: &EvalContext) -> Result<Vec<Score>> {
+        let scores = self.ask("evaluate", |evaluator| evaluator.evaluate(ctx))?;
         for score in &scores {
             self.check(score).map_err(|why| self.refused(format!("score `{}` {why}", score.score)))?;
         }

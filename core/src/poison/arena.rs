@@ -50,15 +50,15 @@ impl Arena {
     }
 
     /// Data and poison, made if the store lacks them.
-    pub fn prepare(&self, workshop: &PrepareContext) -> Result<PreparedData> {
-        self.prepare_with(self.build()?, None, workshop)
+    pub fn prepare(&self, context: &PrepareContext) -> Result<PreparedData> {
+        self.prepare_with(self.build()?, None, context)
     }
 
     /// Data from the store, poison made again.
-    pub fn remake(&self, workshop: &PrepareContext) -> Result<PreparedData> {
+    pub fn remake(&self, context: &PrepareContext) -> Result<PreparedData> {
         let scratch = tempfile::tempdir().map_err(Error::io(std::env::temp_dir()))?;
-        let data = self.open_data(workshop.store, workshop.progress)?;
-        self.poisoned(data, self.build()?, None, &PrepareContext { store: scratch.path(), ..*workshop })
+        let data = self.open_data(context.store, context.progress)?;
+        self.poisoned(data, self.build()?, None, &PrepareContext { store: scratch.path(), ..*context })
     }
 
     /// Data, and the poison of a bundle's folder `ARENA/seed-N`.
@@ -66,8 +66,8 @@ impl Arena {
     /// # Errors
     /// If the folder is damaged, or holds the poison of something else; the error names the
     /// difference.
-    pub fn prepare_from(&self, folder: &Path, workshop: &PrepareContext) -> Result<PreparedData> {
-        self.prepare_with(self.build()?, Some(folder), workshop)
+    pub fn prepare_from(&self, folder: &Path, context: &PrepareContext) -> Result<PreparedData> {
+        self.prepare_with(self.build()?, Some(folder), context)
     }
 
     fn build(&self) -> Result<Vec<Box<dyn Attack>>> {
@@ -81,11 +81,11 @@ impl Arena {
         &self,
         attacks: Vec<Box<dyn Attack>>,
         bundle: Option<&Path>,
-        workshop: &PrepareContext,
+        context: &PrepareContext,
     ) -> Result<PreparedData> {
         // Read first, because opening the data takes longer.
         let bundle = bundle.map(Bundle::read).transpose()?;
-        self.poisoned(self.open_data(workshop.store, workshop.progress)?, attacks, bundle, workshop)
+        self.poisoned(self.open_data(context.store, context.progress)?, attacks, bundle, context)
     }
 
     /// Rows and canvases, made if the store lacks them.
@@ -99,26 +99,26 @@ impl Arena {
         data: Dataset,
         attacks: Vec<Box<dyn Attack>>,
         bundle: Option<Bundle>,
-        workshop: &PrepareContext,
+        context: &PrepareContext,
     ) -> Result<PreparedData> {
         let split = data.split(self.heldout, self.seed)?;
         if !split.leaked.is_empty() {
             let (leaked, heldout) = (split.leaked.len(), split.heldout.len());
             let why = "show images that are also trained on, and are dropped";
-            workshop.progress.remark(&format!("seed {}: {heldout} rows are held out; {leaked} more {why}", self.seed));
+            context.progress.remark(&format!("seed {}: {heldout} rows are held out; {leaked} more {why}", self.seed));
         }
         if data.named_apart {
             let ctx = PoisonCtx { data: &data, split: &split, seed: self.seed, taken: &HashSet::new() };
-            workshop.progress.remark(&format!("seed {}: {}", self.seed, ctx.eligibility()));
+            context.progress.remark(&format!("seed {}: {}", self.seed, ctx.eligibility()));
         }
-        let threats = PreparedAttack::all(&self.attacks, attacks, &data, &split, self.seed, workshop)?;
+        let prepared_attacks = PreparedAttack::all(&self.attacks, attacks, &data, &split, self.seed, context)?;
         let poison = match bundle {
             Some(bundle) => {
-                bundle.check(self, &data, &split, &threats)?;
+                bundle.check(self, &data, &split, &prepared_attacks)?;
                 bundle.poison
             }
-            None => Poison::open(workshop.store, &data, &split, self.seed, &self.poisons(), &threats)?,
+            None => Poison::open(context.store, &data, &split, self.seed, &self.poisons(), &prepared_attacks)?,
         };
-        Ok(PreparedData { data, split, threats, poison })
+        Ok(PreparedData { data, split, attacks: prepared_attacks, poison })
     }
 }

@@ -126,7 +126,13 @@ impl Bundle {
     ///
     /// # Errors
     /// Names the first difference.
-    pub fn check(&self, arena: &Arena, data: &Dataset, split: &Split, threats: &[PreparedAttack]) -> Result<()> {
+    pub fn check(
+        &self,
+        arena: &Arena,
+        data: &Dataset,
+        split: &Split,
+        prepared_attacks: &[PreparedAttack],
+    ) -> Result<()> {
         let (theirs, file) = (&self.about.arena, |name: &str| self.folder.join(name).display().to_string());
         let differs = |name: &str, why: String| Err(Error::invalid(file(name), why));
         if theirs.seed != arena.seed {
@@ -154,35 +160,36 @@ impl Bundle {
             let why = "was made with plugin libraries other than the loaded ones; `libraries` in it names them";
             return differs(ABOUT, why.into());
         }
-        let goal = |threat: &&PreparedAttack| {
-            arena.poisoning.contains(&threat.label) && self.about.goals.get(&threat.label) != Some(&threat.goal)
+        let goal = |prepared: &&PreparedAttack| {
+            arena.poisoning.contains(&prepared.label) && self.about.goals.get(&prepared.label) != Some(&prepared.goal)
         };
-        if let Some(threat) = threats.iter().find(goal) {
-            let why = format!("attack `{}` has another goal here than when this was made", threat.label);
+        if let Some(prepared) = prepared_attacks.iter().find(goal) {
+            let why = format!("attack `{}` has another goal here than when this was made", prepared.label);
             return differs(ABOUT, format!("{why} (by gauntlet {}); make the poison again", self.about.gauntlet));
         }
-        self.check_triggers(arena, threats)?;
+        self.check_triggers(arena, prepared_attacks)?;
         let edits: Vec<_> = self.poison.edits.iter().map(|edit| edit.edit.clone()).collect();
         super::check(&edits, data, split, &HashSet::new()).map_err(|why| Error::invalid(file("edits.jsonl"), why))
     }
 
     /// Test images are stamped here, so the triggers must be those of the training images;
     /// otherwise the success of another attack would be measured.
-    fn check_triggers(&self, arena: &Arena, threats: &[PreparedAttack]) -> Result<()> {
+    fn check_triggers(&self, arena: &Arena, prepared_attacks: &[PreparedAttack]) -> Result<()> {
         let path = self.folder.join(TRIGGERS);
         plain(&path)?;
         let (theirs, _) = read_safetensors(&path)?;
-        for threat in threats.iter().filter(|threat| arena.poisoning.contains(&threat.label)) {
-            let ours = threat.sample(arena.size)?;
-            let theirs =
-                theirs.get(&threat.label).filter(|theirs| theirs.size() == ours.size() && theirs.kind() == ours.kind());
-            let theirs = theirs.ok_or_else(|| damaged(&path, &format!("it has no attack `{}`", threat.label)))?;
+        for prepared in prepared_attacks.iter().filter(|prepared| arena.poisoning.contains(&prepared.label)) {
+            let ours = prepared.sample(arena.size)?;
+            let theirs = theirs
+                .get(&prepared.label)
+                .filter(|theirs| theirs.size() == ours.size() && theirs.kind() == ours.kind());
+            let theirs = theirs.ok_or_else(|| damaged(&path, &format!("it has no attack `{}`", prepared.label)))?;
             let apart = (theirs.to_kind(Kind::Float) - ours.to_kind(Kind::Float)).abs().mean(Kind::Float);
             // The numerics of another machine change single pixels by one.
             if f64::try_from(apart)? > 0.1 {
                 let why = format!(
                     "attack `{}` stamps differently here than when this was made: it reads other files, or optimised another trigger; make the poison again",
-                    threat.label
+                    prepared.label
                 );
                 return Err(Error::invalid(path.display().to_string(), why));
             }
@@ -194,8 +201,8 @@ impl Bundle {
     ///
     /// # Errors
     /// If other poison is there.
-    pub fn write(folder: &Path, arena: &Arena, ground: &PreparedData, progress: &dyn Progress) -> Result<bool> {
-        let PreparedData { data, split, threats, poison } = ground;
+    pub fn write(folder: &Path, arena: &Arena, prepared_data: &PreparedData, progress: &dyn Progress) -> Result<bool> {
+        let PreparedData { data, split, attacks: prepared_attacks, poison } = prepared_data;
         if folder.exists() {
             let there = Bundle::read(folder)?.poison.digest;
             let why = format!("holds other poison, with digest {there}, not {}; choose another --out", poison.digest);
@@ -211,15 +218,15 @@ impl Bundle {
             edits: poison.edits.len(),
             data_digest: data.index.digest.clone(),
             classes: (0..data.classes.len()).map(|class| data.classes.name(class).to_string()).collect(),
-            goals: threats.iter().map(|threat| (threat.label.clone(), threat.goal.clone())).collect(),
+            goals: prepared_attacks.iter().map(|prepared| (prepared.label.clone(), prepared.goal.clone())).collect(),
             arena: arena.clone(),
             build: BuiltBy::this(),
         };
         let part = Part::new(folder)?;
         write_lines(&part.path("edits.jsonl"), &poison.edits)?;
         write_json(&part.path("heldout.json"), &split.heldout)?;
-        let poisons = threats.iter().filter(|threat| arena.poisoning.contains(&threat.label));
-        let samples = poisons.map(|threat| Ok((threat.label.clone(), threat.sample(arena.size)?)));
+        let poisons = prepared_attacks.iter().filter(|prepared| arena.poisoning.contains(&prepared.label));
+        let samples = poisons.map(|prepared| Ok((prepared.label.clone(), prepared.sample(arena.size)?)));
         write_safetensors(&part.path(TRIGGERS), &samples.collect::<Result<_>>()?, &HashMap::new())?;
         images::write(&part.path("pictures.tar"), poison, &about, progress)?;
         let pretty = serde_json::to_string_pretty(&about).expect("plain data");

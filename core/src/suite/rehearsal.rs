@@ -88,7 +88,7 @@ impl Suite {
         }
         for trial in trials.iter().filter(|trial| !trial.weights.as_os_str().is_empty()) {
             let place = format!("defense `{}`, key `weights`", trial.defense.label);
-            let notes = trial.told_digest().and_then(|_| load(trial, &trial.weights));
+            let notes = trial.recorded_digest().and_then(|_| load(trial, &trial.weights));
             let notes = found.keep(notes.map_err(|error| error.during(place)), &trial.name());
             found.notes.extend(notes.unwrap_or_default());
         }
@@ -248,7 +248,7 @@ fn ask(trial: &Trial, data: &Dataset, split: &Split, poison: &Poison, scratch: &
     let corpus = Corpus::new(data, split, poison, &tokenizer, shape, trial.arena.seed, Device::Cpu);
     // `embed` returns `Error::Interrupted` once `stop` is set.
     let machine = RunContext { workers: 1, progress: &Silent, stop: &AtomicBool::new(true) };
-    let bench = PlanContext {
+    let ctx = PlanContext {
         model: &model,
         undefended: None,
         needs: defense.needs(),
@@ -260,7 +260,7 @@ fn ask(trial: &Trial, data: &Dataset, split: &Split, poison: &Poison, scratch: &
         inference_samples: &Cell::new(0),
         machine: &machine,
     };
-    match defense.plan(1, &bench) {
+    match defense.plan(1, &ctx) {
         Ok(_) | Err(Error::Interrupted) => Ok(()),
         Err(error) => Err(error),
     }

@@ -24,7 +24,7 @@ impl Trainer<'_> {
         let clock = Instant::now();
         let (seed, epochs, precision) = (self.corpus.seed, self.recipe.epochs, self.recipe.precision);
         let inference_samples = Cell::new(0);
-        let bench = PlanContext {
+        let ctx = PlanContext {
             model: self.model,
             undefended: self.undefended,
             needs: self.defense.needs(),
@@ -36,7 +36,7 @@ impl Trainer<'_> {
             inference_samples: &inference_samples,
             machine,
         };
-        let planned = self.defense.plan(self.position.epoch, &bench)?;
+        let planned = self.defense.plan(self.position.epoch, &ctx)?;
         let phases = planned.into_iter().map(|phase| self.take(phase)).collect::<Result<Vec<_>>>()?;
         self.check(&phases)?;
         self.position.inference_samples += inference_samples.get();

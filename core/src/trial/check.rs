@@ -55,17 +55,19 @@ impl Trial {
             let why = "is not the file that this trial was resolved with; resolve the suite again";
             return Err(Error::invalid(self.weights.display().to_string(), why));
         }
-        let told = self.told_digest()?;
-        if told != poison.digest {
-            let why =
-                format!("says that the weights were trained on poison {told}, but this trial has {}", poison.digest);
+        let trained_on = self.recorded_digest()?;
+        if trained_on != poison.digest {
+            let why = format!(
+                "says that the weights were trained on poison {trained_on}, but this trial has {}",
+                poison.digest
+            );
             return Err(Error::invalid(self.weights.with_file_name(TRAINED_ON).display().to_string(), why));
         }
         Ok(())
     }
 
     /// The digest recorded next to weights that were trained elsewhere.
-    pub(crate) fn told_digest(&self) -> Result<String> {
+    pub(crate) fn recorded_digest(&self) -> Result<String> {
         let path = self.weights.with_file_name(TRAINED_ON);
         let bytes = crate::data::regular::read(&path, 4096).map_err(|error| {
             let cure = "copy the file of that name from the export that the model was trained on";

@@ -19,7 +19,7 @@ impl Line {
         evaluator: &str,
         score: Score,
         definition: &Definition,
-        subject: &EvalContext,
+        ctx: &EvalContext,
         device: &str,
     ) -> Line {
         let own = match &trial.arena.data {
@@ -28,9 +28,9 @@ impl Line {
             DataConfig::Csv(_) => "csv",
             DataConfig::Labelled(_) => "labelled",
         };
-        let threat = subject.threats.iter().find(|threat| Some(&threat.label) == score.attack.as_ref());
+        let prepared = ctx.attacks.iter().find(|prepared| Some(&prepared.label) == score.attack.as_ref());
         Line::Score(ScoreLine {
-            adapted_to: threat.map(|threat| threat.attack.adapted_to()).unwrap_or_default(),
+            adapted_to: prepared.map(|prepared| prepared.attack.adapted_to()).unwrap_or_default(),
             suite: trial.arena.suite.clone(),
             trial: trial.name(),
             arena: trial.arena.name.clone(),
@@ -49,14 +49,14 @@ impl Line {
             low: score.interval[0],
             high: score.interval[1],
             higher_is_better: definition.higher_is_better,
-            chance: score.chance.unwrap_or_else(|| subject.chance(1)),
-            poison_digest: subject.poison.digest.clone(),
+            chance: score.chance.unwrap_or_else(|| ctx.chance(1)),
+            poison_digest: ctx.poison.digest.clone(),
             precision: trial.recipe.precision,
             device: device.to_string(),
             tier: trial
                 .tier
                 .as_ref()
-                .map(|tier| tier.of_data(&subject.data.index.digest, subject.downstream))
+                .map(|tier| tier.of_data(&ctx.data.index.digest, ctx.downstream))
                 .unwrap_or_default(),
             build: BuiltBy::this(),
         })

@@ -78,7 +78,7 @@ impl Nouns {
 }
 
 fn plurals(noun: &str, further: &[String], within: bool) -> Vec<String> {
-    let another = |form: &String| !within && further.iter().any(|told| told.strip_prefix('!') == Some(form));
+    let another = |form: &String| !within && further.iter().any(|form_of| form_of.strip_prefix('!') == Some(form));
     let irregular = further.iter().filter(|form| !form.starts_with('!')).cloned();
     irregular.chain(regular(noun)).filter(|form| !another(form)).collect()
 }

@@ -175,9 +175,9 @@ fn a_file_that_is_no_table_says_what_it_is() {
 
 /// Records the messages.
 #[derive(Default)]
-struct Told(std::sync::Mutex<Vec<String>>);
+struct Reported(std::sync::Mutex<Vec<String>>);
 
-impl Progress for Told {
+impl Progress for Reported {
     fn report(&self, _stage: &str, _done: u64, _total: u64, _note: &str) {}
 
     fn tell(&self, line: &str) {
@@ -195,10 +195,10 @@ fn windows_separators_are_read_where_no_file_has_that_very_name() {
     let found = rows(&config);
     assert_eq!((&*found[0], &*found[2]), ("table.csv:2 = one None", "table.csv:4 = three None"));
     assert!(found[1].contains("No such file"), "{found:?}");
-    let told = Told::default();
-    config.open().unwrap().scan(1, &told, &mut |_| Ok(())).unwrap();
-    let told = told.0.into_inner().unwrap();
-    assert!(told.len() == 1 && told[0].contains("1 paths have `\\`"), "{told:?}");
+    let remarks = Reported::default();
+    config.open().unwrap().scan(1, &remarks, &mut |_| Ok(())).unwrap();
+    let remarks = remarks.0.into_inner().unwrap();
+    assert!(remarks.len() == 1 && remarks[0].contains("1 paths have `\\`"), "{remarks:?}");
 }
 
 #[test]
@@ -210,11 +210,11 @@ fn a_missing_column_is_named_with_those_there_are() {
 
 /// Rows of the data set, and the messages while it was opened.
 fn open(config: &Csv, store: &Path) -> Result<(Vec<String>, Vec<String>)> {
-    let told = Told::default();
+    let remarks = Reported::default();
     let config = DataConfig::Csv(Csv { max_bad: 0.5, ..config.clone() });
-    let data = Dataset::open(&config, 8, u64::MAX, store, &told)?;
+    let data = Dataset::open(&config, 8, u64::MAX, store, &remarks)?;
     let rows = data.rows().filter(|row| data.canvas.readable(*row)).map(|row| data.row(row).caption.into()).collect();
-    Ok((rows, told.0.into_inner().unwrap()))
+    Ok((rows, remarks.0.into_inner().unwrap()))
 }
 
 /// Four rows: images `0.png` to `2.png` of one size, and one that is missing.
@@ -261,11 +261,11 @@ fn what_was_refused_is_read_anew_once_its_images_are_repaired() {
     for number in 0..4 {
         fs::copy(folder.path().join("outside.png"), root.join(format!("{number}.png"))).unwrap();
     }
-    let (rows, told) = open(&config, store.path()).unwrap();
+    let (rows, remarks) = open(&config, store.path()).unwrap();
     assert_eq!(rows, ["zero", "one", "two", "three"]);
     assert!(
-        told.len() == 1 && told[0].contains("4 of 4 rows were changed") && told[0].contains("read again"),
-        "{told:?}"
+        remarks.len() == 1 && remarks[0].contains("4 of 4 rows were changed") && remarks[0].contains("read again"),
+        "{remarks:?}"
     );
 }
 

@@ -59,7 +59,7 @@ fn read(root: &Path, options: &Options) -> Result<Found> {
     };
     let published = Size { classes, ..SIZE };
     let (fit, test) = (items("trainval")?, items("test")?);
-    let differs = Strays::find(&images, &[&fit, &test])?.told().into_iter().collect();
+    let differs = Strays::find(&images, &[&fit, &test])?.notes().into_iter().collect();
     let notes = vec![format!("classes are the {level} of the aircraft, and the train split is train and val")];
     Ok(Found { labels, fit, test, published, named: options.level == Level::Variant, differs, notes, labels_in })
 }

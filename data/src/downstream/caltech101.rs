@@ -72,7 +72,7 @@ fn read(root: &Path, options: &Options) -> Result<Found> {
     let (fit, test) = (Items::files(&folder, fit)?, Items::files(&folder, test)?);
     let mut strays = Strays::find(&folder, &[&fit, &test])?;
     strays.names.retain(|name| options.background || !name.starts_with(BACKGROUND));
-    let differs = strays.told().into_iter().collect();
+    let differs = strays.notes().into_iter().collect();
     Ok(Found { labels, labels_in: folder, fit, test, published, named: true, differs, notes })
 }
 

@@ -170,7 +170,7 @@ fn of_two_folders(folder: &Path, fit: List, test: List, labels: Classes) -> Resu
 }
 
 fn found(fit: Items, test: Items, (labels_in, labels): Classes, strays: &[Strays]) -> Result<Found> {
-    let differs = strays.iter().filter_map(Strays::told).collect();
+    let differs = strays.iter().filter_map(Strays::notes).collect();
     Ok(Found { labels, labels_in, fit, test, published: SIZE, named: true, differs, notes: Vec::new() })
 }
 

@@ -53,7 +53,7 @@ fn read(root: &Path, options: &Options) -> Result<Found> {
     let labels: Vec<String> = labels.into_iter().collect();
     let fit = Items::files(&images, listed(&fit, &labels))?;
     let test = Items::files(&images, listed(&test, &labels))?;
-    let differs = Strays::find(&images, &[&fit, &test])?.told().into_iter().collect();
+    let differs = Strays::find(&images, &[&fit, &test])?.notes().into_iter().collect();
     let notes = vec![format!("partition {} of 10, and the train split is train and val", options.partition)];
     let labels_in = folder.join("labels");
     Ok(Found { fit, test, labels, labels_in, published: SIZE, named: true, differs, notes })

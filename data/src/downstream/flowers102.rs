@@ -61,7 +61,7 @@ fn read(root: &Path, _: &Options) -> Result<Found> {
         let why = format!("it has labels of {} images, and {} has {there}", classes.len(), images.display());
         return Err(Error::invalid(labels_in.display(), why));
     }
-    let differs = strays.told().into_iter().collect();
+    let differs = strays.notes().into_iter().collect();
     let last = classes.iter().max().copied().unwrap_or(0);
     let labels = (1..=last).map(|class| class.to_string()).collect();
     let notes = vec!["the train split is train and val".to_string()];

@@ -61,7 +61,7 @@ impl Strays {
     }
 
     /// The note about them, if there are any.
-    pub(super) fn told(&self) -> Option<String> {
+    pub(super) fn notes(&self) -> Option<String> {
         let Strays { folder, names } = self;
         let what = || format!("{} images in {} are in no list: {}", names.len(), folder.display(), some(names));
         (!names.is_empty()).then(what)

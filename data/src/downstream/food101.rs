@@ -45,7 +45,7 @@ fn read(root: &Path, _: &Options) -> Result<Found> {
     let labels: Vec<String> = labels.into_iter().collect();
     let fit = Items::files(&images, listed(&train_list, train, &labels)?)?;
     let test = Items::files(&images, listed(&test_list, test, &labels)?)?;
-    let mut differs: Vec<String> = Strays::find(&images, &[&fit, &test])?.told().into_iter().collect();
+    let mut differs: Vec<String> = Strays::find(&images, &[&fit, &test])?.notes().into_iter().collect();
     // Some copies lack this file.
     let classes = folder.join("meta/classes.txt");
     if stands(&classes) {

@@ -84,7 +84,7 @@ fn read(root: &Path, _: &Options) -> Result<Found> {
         }
         None => Items::files(&folder, Vec::new())?,
     };
-    let mut differs: Vec<String> = Strays::find(&val, &[&test])?.told().into_iter().collect();
+    let mut differs: Vec<String> = Strays::find(&val, &[&test])?.notes().into_iter().collect();
     differs.extend(missing(&test));
     let published = Size { fit: if train.is_some() { SIZE.fit } else { 0 }, ..SIZE };
     Ok(Found { labels, labels_in, fit, test, published, named: true, differs, notes: Vec::new() })

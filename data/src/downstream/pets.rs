@@ -60,7 +60,7 @@ fn read(root: &Path, _: &Options) -> Result<Found> {
     }
     let (labels, strays) = (classes.into_values().collect(), Strays::find(&images, &[&fit, &test])?);
     let mut notes = vec!["the train split is train and val".to_string()];
-    let (more, as_published) = (strays.names.len() > STRAYS, strays.told());
+    let (more, as_published) = (strays.names.len() > STRAYS, strays.notes());
     let differs = as_published.clone().into_iter().filter(|_| more).collect();
     notes.extend(as_published.filter(|_| !more));
     Ok(Found { labels, labels_in: annotations, fit, test, published: SIZE, named: true, differs, notes })

@@ -26,7 +26,7 @@ struct Kind {
 }
 
 impl Kind {
-    fn told(&self, items: &Items, others: &Items) -> String {
+    fn notes(&self, items: &Items, others: &Items) -> String {
         let Kind { what, most, pairs } = self;
         let first: Vec<String> = pairs
             .iter()
@@ -69,10 +69,10 @@ impl Repeats {
     }
 
     /// Notes for a reader of the results, one per line: counts, and the first few by name.
-    pub fn told(&self, fit: &Items, test: &Items) -> Vec<String> {
+    pub fn notes(&self, fit: &Items, test: &Items) -> Vec<String> {
         let parts = [[fit, fit], [test, test], [test, fit]];
         let kinds = self.kinds.iter().zip(parts).filter(|(kind, _)| !kind.pairs.is_empty());
-        kinds.map(|(kind, [items, others])| kind.told(items, others)).collect()
+        kinds.map(|(kind, [items, others])| kind.notes(items, others)).collect()
     }
 
     /// Whether there are more than the published set may contain.

@@ -1,6 +1,6 @@
 //! Finds the shards of a folder, and the files in it that may hold rows in another form.
 
-use super::told;
+use super::shard_report;
 use crate::{Error, Result};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -51,8 +51,11 @@ pub(super) fn find_shards(path: &Path) -> Result<FoundShards> {
     let FoundShards { mut shards, mut passed_over } = found;
     passed_over.sort();
     if shards.is_empty() {
-        let others =
-            if passed_over.is_empty() { String::new() } else { format!("; {}", told::passed_over(&passed_over)) };
+        let others = if passed_over.is_empty() {
+            String::new()
+        } else {
+            format!("; {}", shard_report::passed_over(&passed_over))
+        };
         return Err(Error::invalid(
             path.display(),
             format!("there is no .tar file in this folder, nor in the folders within it{others}"),

@@ -35,13 +35,13 @@ struct Noise {
 
 impl Pool {
     /// The initial pool, with `size` entries.
-    pub fn start(how: PoolStart, size: usize, bench: &PlanContext) -> Self {
+    pub fn start(how: PoolStart, size: usize, ctx: &PlanContext) -> Self {
         if how == PoolStart::Captions {
-            let captions = bench.captions(size, "roclip/pool");
+            let captions = ctx.captions(size, "roclip/pool");
             return Pool::of(captions.embeddings, captions.keys, captions.tokens);
         }
-        let shape = [size as i64, bench.dimensions(), bench.context_length()];
-        Noise { seed: bench.rng("roclip/noise", &[]).get_seed(), shape }.pool(how, bench.device())
+        let shape = [size as i64, ctx.dimensions(), ctx.context_length()];
+        Noise { seed: ctx.rng("roclip/noise", &[]).get_seed(), shape }.pool(how, ctx.device())
     }
 
     pub fn of(embeddings: Tensor, keys: Tensor, tokens: Tensor) -> Self {

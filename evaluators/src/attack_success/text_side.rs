@@ -38,60 +38,60 @@ const fn hit(score: &'static str, definition: &'static str) -> Definition {
 
 /// Captions that name the first class of a pair, and not the second, should find images of the
 /// second.
-pub fn relabelled(subject: &EvalContext, threat: &PreparedAttack, pairs: &[Relabel]) -> Result<Vec<Score>> {
+pub fn relabelled(ctx: &EvalContext, prepared: &PreparedAttack, pairs: &[Relabel]) -> Result<Vec<Score>> {
     let mut queries = Vec::new();
     for Relabel { from, to } in pairs {
         let names = |caption: &&str| {
-            let classes = &subject.data.classes;
+            let classes = &ctx.data.classes;
             classes.named_in(caption).contains(from) && !classes.mentioned_in(caption).contains(to)
         };
-        queries.extend(captions(subject).filter(names).map(|caption| (caption.to_string(), *to)));
+        queries.extend(captions(ctx).filter(names).map(|caption| (caption.to_string(), *to)));
     }
-    scores(subject, threat, queries)
+    scores(ctx, prepared, queries)
 }
 
 /// Captions that do not name the class, of images of other classes, should find its images when
 /// they contain the trigger.
-pub fn triggered(subject: &EvalContext, threat: &PreparedAttack, class: u32) -> Result<Vec<Score>> {
-    let of_others = subject.test_rows().iter().filter(|row| subject.truth(**row) != Some(class));
-    let others = of_others.map(|&row| subject.data.row(row).caption);
-    let others = others.filter(|caption| !subject.data.classes.mentioned_in(caption).contains(&class));
-    let say = |(caption, number): (&str, u64)| Ok((threat.apply_test_trigger(caption, number, subject.seed)?, class));
-    scores(subject, threat, others.zip(0..).map(say).collect::<Result<_>>()?)
+pub fn triggered(ctx: &EvalContext, prepared: &PreparedAttack, class: u32) -> Result<Vec<Score>> {
+    let of_others = ctx.test_rows().iter().filter(|row| ctx.truth(**row) != Some(class));
+    let others = of_others.map(|&row| ctx.data.row(row).caption);
+    let others = others.filter(|caption| !ctx.data.classes.mentioned_in(caption).contains(&class));
+    let say = |(caption, number): (&str, u64)| Ok((prepared.apply_test_trigger(caption, number, ctx.seed)?, class));
+    scores(ctx, prepared, others.zip(0..).map(say).collect::<Result<_>>()?)
 }
 
-fn captions<'a>(subject: &'a EvalContext) -> impl Iterator<Item = &'a str> {
-    subject.test_rows().iter().map(|&row| subject.data.row(row).caption)
+fn captions<'a>(ctx: &'a EvalContext) -> impl Iterator<Item = &'a str> {
+    ctx.test_rows().iter().map(|&row| ctx.data.row(row).caption)
 }
 
 /// `queries`: captions, each with the class whose images it should find.
-fn scores(subject: &EvalContext, threat: &PreparedAttack, queries: Vec<(String, u32)>) -> Result<Vec<Score>> {
+fn scores(ctx: &EvalContext, prepared: &PreparedAttack, queries: Vec<(String, u32)>) -> Result<Vec<Score>> {
     // Captions with the same tokens are one query.
     let alike: HashMap<(Vec<i64>, u32), String> =
-        queries.into_iter().map(|(caption, class)| ((subject.encoder.tokens(&caption), class), caption)).collect();
+        queries.into_iter().map(|(caption, class)| ((ctx.encoder.tokens(&caption), class), caption)).collect();
     let mut queries: Vec<(String, u32)> = alike.into_iter().map(|((_, class), caption)| (caption, class)).collect();
     queries.sort_unstable();
     // An image without a label may belong to any class, so it is no candidate.
-    let rows = subject.labelled_rows();
+    let rows = ctx.labelled_rows();
     if queries.is_empty() || rows.is_empty() {
         return Ok(Vec::new());
     }
-    let images = subject.embed(&rows, None)?;
-    let truths: Vec<i64> = rows.iter().filter_map(|&row| subject.truth(row)).map(i64::from).collect();
+    let images = ctx.embed(&rows, None)?;
+    let truths: Vec<i64> = rows.iter().filter_map(|&row| ctx.truth(row)).map(i64::from).collect();
     let texts: Vec<&str> = queries.iter().map(|(caption, _)| caption.as_str()).collect();
     let wanted: Vec<i64> = queries.iter().map(|(_, class)| i64::from(*class)).collect();
-    let ranks = ranks(&subject.encoder.texts(&texts), &images, &truths, &wanted)?;
+    let ranks = ranks(&ctx.encoder.texts(&texts), &images, &truths, &wanted)?;
     // Mean over the queries of the share of images that are of the query's class.
     let of_class = |class: &i64| truths.iter().filter(|truth| *truth == class).count() as f64;
     let share = wanted.iter().map(of_class).sum::<f64>() / (wanted.len() * truths.len()) as f64;
-    let attack = Some(threat.label.as_str());
+    let attack = Some(prepared.label.as_str());
     let hits = DEFINITIONS.iter().zip(FIRST).filter_map(|(definition, first)| {
         let mut cases = Predictions::default();
         for ((caption, class), rank) in queries.iter().zip(&ranks) {
             cases.caption(caption, *class, *rank <= f64::from(first));
         }
         let chance = 1.0 - (1.0 - share).powi(first as i32);
-        subject.share(definition.score, attack, cases).map(|score| score.guessed(chance))
+        ctx.share(definition.score, attack, cases).map(|score| score.guessed(chance))
     });
     let mut scores: Vec<Score> = hits.collect();
     let rank = Score::median(DEFINITIONS[3].score, ranks.clone()).map(|score| score.about(attack));

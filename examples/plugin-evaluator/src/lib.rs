@@ -36,12 +36,12 @@ impl Evaluator for Among {
         }]
     }
 
-    fn evaluate(&self, subject: &EvalContext) -> Result<Vec<Score>> {
-        let rows = subject.labelled_rows();
-        let given = subject.classify(&rows, None, self.first as i64)?;
-        let truths: Vec<u32> = rows.iter().filter_map(|&row| subject.truth(row)).collect();
+    fn evaluate(&self, ctx: &EvalContext) -> Result<Vec<Score>> {
+        let rows = ctx.labelled_rows();
+        let given = ctx.classify(&rows, None, self.first as i64)?;
+        let truths: Vec<u32> = rows.iter().filter_map(|&row| ctx.truth(row)).collect();
         let score = Score::share("among-first", None, hits(&given, &truths), rows.len());
-        Ok(score.into_iter().map(|score| score.guessed(subject.chance(self.first))).collect())
+        Ok(score.into_iter().map(|score| score.guessed(ctx.chance(self.first))).collect())
     }
 }
 

@@ -55,7 +55,7 @@ fn a_check_passes_fresh_seeds_and_stops_what_moved_either_way() {
     assert_eq!(
         checked(Some(0.5), shift(0.3)),
         (Answer::NothingMoved, Outcome::Within),
-        "whoever asks for a tolerance of 50 points gets it"
+        "a tolerance of 50 points is accepted"
     );
     let wild = |line: ScoreLine| {
         let value = if is_success_of_mine(&line) { (line.seed % 2) as f64 * 0.6 } else { line.value };
@@ -69,7 +69,7 @@ fn a_check_passes_fresh_seeds_and_stops_what_moved_either_way() {
     assert_eq!(
         checked(None, wild),
         (Answer::NothingMoved, Outcome::Within),
-        "it shows nothing, and nobody asked how much it could have shown"
+        "it shows nothing, and no detectable change was asked for"
     );
     let missing = |line: ScoreLine| (!is_success_of_mine(&line)).then_some(line);
     assert!(matches!(checked(None, missing), (Answer::CannotTell, Outcome::CannotTell(_))));

@@ -41,12 +41,12 @@ const NAMES: [&str; 21] = [
 /// # Errors
 /// As [`ResultsView::new`].
 pub fn csv(suite: &Suite, lines: &[Line]) -> Result<String> {
-    let board = ResultsView::new(suite, lines)?;
+    let view = ResultsView::new(suite, lines)?;
     let mut rows = vec![NAMES.iter().map(|name| name.to_string()).collect::<Vec<_>>()];
     rows[0].extend(suite.seeds.iter().map(|seed| format!("seed_{seed}")));
-    for arena in board.arenas() {
-        for column in board.columns(arena) {
-            rows.extend(board.defenses().filter_map(|defense| row(&board, arena, defense, &column)));
+    for arena in view.arenas() {
+        for column in view.columns(arena) {
+            rows.extend(view.defenses().filter_map(|defense| row(&view, arena, defense, &column)));
         }
     }
     let mut writer = WriterBuilder::new().from_writer(Vec::new());
@@ -57,21 +57,21 @@ pub fn csv(suite: &Suite, lines: &[Line]) -> Result<String> {
 }
 
 /// `None` if no seed has run.
-fn row(board: &ResultsView, arena: &str, defense: &str, column: &Column) -> Option<Vec<String>> {
-    let mean = board.mean(arena, defense, column)?;
-    let base = (arena != CLEAN && column.attack.is_some()).then(|| board.mean(CLEAN, defense, column));
+fn row(view: &ResultsView, arena: &str, defense: &str, column: &Column) -> Option<Vec<String>> {
+    let mean = view.mean(arena, defense, column)?;
+    let base = (arena != CLEAN && column.attack.is_some()).then(|| view.mean(CLEAN, defense, column));
     let gated = arena != CLEAN && column.attack.is_some() && column.higher_is_better == Some(false);
-    let gate = match board.gate(arena, column) {
+    let gate = match view.gate(arena, column) {
         _ if !gated => "",
         Gate::Unknown => "unknown",
         Gate::Failed => "failed",
         Gate::Passed => "passed",
     };
-    let marks = board.marks(arena, defense);
-    let measured: Vec<f64> = board.values(arena, defense, column).into_iter().flatten().collect();
+    let marks = view.marks(arena, defense);
+    let measured: Vec<f64> = view.values(arena, defense, column).into_iter().flatten().collect();
     let unit = serde_json::to_value(column.unit).expect("plain data");
     let mut row = vec![
-        board.suite.name.clone(),
+        view.suite.name.clone(),
         arena.into(),
         column.attack.clone().unwrap_or_default(),
         column.adapted_to.clone(),
@@ -91,7 +91,7 @@ fn row(board: &ResultsView, arena: &str, defense: &str, column: &Column) -> Opti
     row.extend(
         [marks.baseline, marks.oracle, marks.elsewhere, marks.vacuous, marks.costly].map(|mark| mark.to_string()),
     );
-    let values = board.values(arena, defense, column).into_iter();
+    let values = view.values(arena, defense, column).into_iter();
     row.extend(values.map(|value| value.map(|value| value.to_string()).unwrap_or_default()));
     Some(row)
 }

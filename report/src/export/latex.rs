@@ -17,17 +17,17 @@ use gauntlet::suite::Suite;
 /// # Errors
 /// As [`ResultsView::new`].
 pub fn latex(suite: &Suite, lines: &[Line]) -> Result<String> {
-    let board = ResultsView::new(suite, lines)?;
-    let best = best(&board)?;
-    let tables = layout::tables(&board).into_iter();
-    let tables: String = tables.map(|spec| Tabular { board: &board, best: &best, spec }.table()).collect();
-    let remarks: String = layout::foot(&board, lines).lines().map(|line| format!("% {line}\n")).collect();
+    let view = ResultsView::new(suite, lines)?;
+    let best = best(&view)?;
+    let tables = layout::tables(&view).into_iter();
+    let tables: String = tables.map(|spec| Tabular { view: &view, best: &best, spec }.table()).collect();
+    let remarks: String = layout::foot(&view, lines).lines().map(|line| format!("% {line}\n")).collect();
     Ok(format!("% Needs \\usepackage{{booktabs}}.\n{remarks}{tables}"))
 }
 
 /// A table, with the data needed to print it.
 struct Tabular<'a> {
-    board: &'a ResultsView<'a>,
+    view: &'a ResultsView<'a>,
     best: &'a [Comparison],
     spec: TableSpec,
 }
@@ -37,7 +37,7 @@ impl Tabular<'_> {
         let columns = &self.spec.columns;
         let titles = columns.iter().map(|column| self.title(column));
         let note = self.spec.notes.then(|| "note".to_string());
-        let rows: String = self.board.defenses().map(|defense| format!("    {} \\\\\n", self.row(defense))).collect();
+        let rows: String = self.view.defenses().map(|defense| format!("    {} \\\\\n", self.row(defense))).collect();
         format!(
             "\n\\begin{{table}}\n  \\centering\n  \\caption{{{}}}\n  \\begin{{tabular}}{{l{}{}}}\n    \\toprule\n    {} \\\\\n    \\midrule\n{rows}    \
              \\bottomrule\n  \\end{{tabular}}\n\\end{{table}}\n",
@@ -50,14 +50,14 @@ impl Tabular<'_> {
 
     fn row(&self, defense: &str) -> String {
         let cells = self.spec.columns.iter().map(|column| self.cell(defense, column));
-        let note = self.spec.notes.then(|| self.board.marks(&self.spec.arena, defense).words());
+        let note = self.spec.notes.then(|| self.view.marks(&self.spec.arena, defense).words());
         joined(std::iter::once(escape(defense)).chain(cells).chain(note))
     }
 
     fn cell(&self, defense: &str, column: &Column) -> String {
-        let (board, arena) = (self.board, self.spec.arena.as_str());
-        let Some(mean) = board.mean(arena, defense, column) else { return "--".into() };
-        let broken = board.broken(arena, defense, column).map(|broken| format!(" ({broken})")).unwrap_or_default();
+        let (view, arena) = (self.view, self.spec.arena.as_str());
+        let Some(mean) = view.mean(arena, defense, column) else { return "--".into() };
+        let broken = view.broken(arena, defense, column).map(|broken| format!(" ({broken})")).unwrap_or_default();
         let text = spread(&mean, column.unit).replace('-', "$-$") + &broken;
         let is_it =
             |one: &&Comparison| (one.arena.as_str(), one.defense.as_str()) == (arena, defense) && one.column == *column;
@@ -81,7 +81,7 @@ impl Tabular<'_> {
 
     /// The sign and explanation of a column whose attack gives no verdicts.
     fn gate(&self, column: &Column) -> Option<(&'static str, &'static str)> {
-        match self.board.gate(&self.spec.arena, column) {
+        match self.view.gate(&self.spec.arena, column) {
             Gate::Passed => None,
             Gate::Failed => Some((
                 "$^\\dagger$",
@@ -94,8 +94,8 @@ impl Tabular<'_> {
     }
 
     fn caption(&self) -> String {
-        let (arena, board) = (&self.spec.arena, self.board);
-        let seeds = |column| board.defenses().filter_map(move |row| board.mean(arena, row, column));
+        let (arena, view) = (&self.spec.arena, self.view);
+        let seeds = |column| view.defenses().filter_map(move |row| view.mean(arena, row, column));
         let seeds = self.spec.columns.iter().flat_map(seeds).map(|mean| mean.seeds).max().unwrap_or(0);
         let what = match seeds {
             0 => "Nothing has run",
@@ -103,7 +103,7 @@ impl Tabular<'_> {
             2 => "Least and greatest of two seeds",
             _ => "Mean over seeds [its 95% interval]",
         };
-        let baseline = &board.suite.baseline;
+        let baseline = &view.suite.baseline;
         let bold = match seeds {
             seeds if seeds < FOR_VERDICT => {
                 format!("Nothing is bold: a verdict needs {FOR_VERDICT} seeds (here: {seeds})")

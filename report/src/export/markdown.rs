@@ -11,20 +11,20 @@ use gauntlet::suite::Suite;
 /// # Errors
 /// As [`ResultsView::new`].
 pub fn markdown(suite: &Suite, lines: &[Line]) -> Result<String> {
-    let board = ResultsView::new(suite, lines)?;
-    let tables: String = layout::tables(&board).iter().map(|table| draw(&board, table)).collect();
-    let remarks: String = layout::foot(&board, lines).lines().map(|line| format!("- {}\n", escape(line))).collect();
+    let view = ResultsView::new(suite, lines)?;
+    let tables: String = layout::tables(&view).iter().map(|table| draw(&view, table)).collect();
+    let remarks: String = layout::foot(&view, lines).lines().map(|line| format!("- {}\n", escape(line))).collect();
     Ok(tables + LEGEND + if remarks.is_empty() { "" } else { "\n" } + &remarks)
 }
 
-fn draw(board: &ResultsView, spec: &TableSpec) -> String {
+fn draw(view: &ResultsView, spec: &TableSpec) -> String {
     let mut text = format!("### {}\n\n", escape(&spec.heading));
     text += &row(spec.head().iter().map(|lines| cell(lines)));
     let numbers = spec.columns.iter().map(|_| "---:");
     let rule = std::iter::once("---").chain(numbers).chain(spec.notes.then_some("---"));
     text += &row(rule.map(str::to_string));
-    for defense in board.defenses() {
-        text += &row(spec.row(board, defense).iter().map(|lines| cell(lines)));
+    for defense in view.defenses() {
+        text += &row(spec.row(view, defense).iter().map(|lines| cell(lines)));
     }
     text + "\n"
 }

@@ -10,13 +10,13 @@ use std::collections::BTreeSet;
 /// it, without those for which another defense is better, by the verdict of [`compare`] with the
 /// defense itself as reference. Vacuous and costly defenses get no verdict: they are not in bold,
 /// and do not prevent bold for others. Below six seeds there is no verdict, so nothing is bold.
-pub fn best(board: &ResultsView) -> Result<Vec<Comparison>> {
-    let baseline = board.suite.baseline.as_str();
-    let mut best = compare(board, baseline)?;
+pub fn best(view: &ResultsView) -> Result<Vec<Comparison>> {
+    let baseline = view.suite.baseline.as_str();
+    let mut best = compare(view, baseline)?;
     best.retain(|one| is_better(one, baseline));
     let candidates: BTreeSet<String> = best.iter().map(|one| one.defense.clone()).collect();
     for candidate in candidates {
-        let mut beaten = compare(board, &candidate)?;
+        let mut beaten = compare(view, &candidate)?;
         beaten.retain(|one| is_better(one, &candidate));
         let by = |one: &Comparison, other: &Comparison| {
             (&one.arena, &one.column, &one.defense) == (&other.arena, &other.column, &other.against)

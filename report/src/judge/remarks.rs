@@ -30,17 +30,17 @@ fn beside_control(this: &Comparison, control: &Comparison) -> Option<String> {
 }
 
 /// Rows of these comparisons whose seeds fall into two camps, in a sentence each.
-pub fn camps(board: &ResultsView, comparisons: &[Comparison]) -> Vec<String> {
+pub fn camps(view: &ResultsView, comparisons: &[Comparison]) -> Vec<String> {
     let mut known = BTreeSet::new();
     let rows = comparisons.iter().flat_map(|one| [&one.defense, &one.against].map(|defense| (one, defense)));
     let rows = rows.filter(|(one, defense)| known.insert((&one.arena, one.column.name(), *defense)));
-    rows.filter_map(|(one, defense)| camps_of(board, one, defense)).collect()
+    rows.filter_map(|(one, defense)| camps_of(view, one, defense)).collect()
 }
 
 /// The number of broken seeds of a row, if they fall into two camps.
-fn camps_of(board: &ResultsView, one: &Comparison, defense: &str) -> Option<String> {
+fn camps_of(view: &ResultsView, one: &Comparison, defense: &str) -> Option<String> {
     let Comparison { arena, column, .. } = one;
-    let values: Vec<f64> = board.values(arena, defense, column).into_iter().flatten().collect();
+    let values: Vec<f64> = view.values(arena, defense, column).into_iter().flatten().collect();
     let said = camps::words(column.broken(&values)?, values.len());
     let each = values.iter().map(|value| column.unit.show(*value)).collect::<Vec<_>>().join(" ");
     Some(format!("{arena}, {}: {defense}: {said} ({each}): its mean describes neither camp", column.name()))

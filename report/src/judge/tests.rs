@@ -12,8 +12,8 @@ fn verdicts(seeds: u64, rows: [(f64, f64); 3]) -> ([Verdict; 3], Vec<String>) {
     let [clip, control, mine] = rows;
     let (suite, rows) = (suite(seeds), [("clip", clip), ("control", control), ("mine", mine)]);
     let lines = results(seeds, &rows.map(|(defense, (accuracy, success))| (defense, accuracy, success)));
-    let board = ResultsView::new(&suite, &lines).unwrap();
-    let all = compare(&board, "clip").unwrap();
+    let view = ResultsView::new(&suite, &lines).unwrap();
+    let all = compare(&view, "clip").unwrap();
     let verdict = |defense: &str, against: &str| {
         let is_it = |one: &&Comparison| {
             one.arena == "hit"
@@ -82,10 +82,10 @@ fn found(unit: Unit, rows: [&[f64]; 2]) -> (Comparison, Mean) {
             lines.push(Line::Score(ScoreLine { unit, higher_is_better: Some(true), n: 101, ..line }));
         }
     }
-    let board = ResultsView::new(&suite, &lines).unwrap();
-    let all = compare(&board, "clip").unwrap();
+    let view = ResultsView::new(&suite, &lines).unwrap();
+    let all = compare(&view, "clip").unwrap();
     let one = all.into_iter().find(|one| one.column.score == "found").unwrap();
-    let mean = over_seeds::mean(&board.lines("hit", "mine", &one.column)).unwrap();
+    let mean = over_seeds::mean(&view.lines("hit", "mine", &one.column)).unwrap();
     (one, mean)
 }
 

@@ -15,10 +15,10 @@ const WRITTEN: usize = 5;
 
 /// A score of a defense in an arena.
 pub fn cell(story: &Story, arena: &str, defense: &str, column: &Column) -> Markup {
-    let Some(mean) = story.board.mean(arena, defense, column) else { return html! { td.none { "–" } } };
-    let values = story.board.values(arena, defense, column);
+    let Some(mean) = story.view.mean(arena, defense, column) else { return html! { td.none { "–" } } };
+    let values = story.view.values(arena, defense, column);
     let base: Vec<f64> = match column.attack.is_some() && arena != CLEAN {
-        true => story.board.values(CLEAN, defense, column).into_iter().flatten().collect(),
+        true => story.view.values(CLEAN, defense, column).into_iter().flatten().collect(),
         false => Vec::new(),
     };
     let base = (!base.is_empty()).then(|| base.iter().sum::<f64>() / base.len() as f64);
@@ -27,7 +27,7 @@ pub fn cell(story: &Story, arena: &str, defense: &str, column: &Column) -> Marku
         td data-value=(mean.mean) {
             div.mean { (unit.show(mean.mean)) }
             @if mean.seeds > 1 { div.interval { (interval(&mean, unit)) } }
-            @if let Some(broken) = story.board.broken(arena, defense, column) { span.badge.broken { (broken) } }
+            @if let Some(broken) = story.view.broken(arena, defense, column) { span.badge.broken { (broken) } }
             @if unit == Unit::Share { (strip(story.marker(defense), &mean, &values, base)) }
             @if values.len() > 1 && (values.len() <= WRITTEN || unit != Unit::Share) {
                 div.seeds { @for value in &values { span { (value.map_or("–".into(), |value| unit.show(value))) } " " } }

@@ -50,7 +50,7 @@ pub fn section(story: &Story) -> Markup {
                                 @if on_gpu { th scope="col" { "peak GPU memory, MB" } }
                             }
                         }
-                        tbody { @for defense in story.board.defenses() { (row(story, &costs, defense, on_gpu)) } }
+                        tbody { @for defense in story.view.defenses() { (row(story, &costs, defense, on_gpu)) } }
                     }
                 }
             }
@@ -63,7 +63,7 @@ fn row(story: &Story, costs: &HashMap<&str, &Cost>, defense: &str, on_gpu: bool)
         |arena: &str, defense: &str, seed: u64| costs.get(format!("{arena}/{defense}/seed-{seed}").as_str()).copied();
     let grid = || story.folder.grid().filter(|(_, label, _)| *label == defense);
     let ours: Vec<&Cost> = grid().filter_map(|(arena, _, seed)| of(arena, defense, seed)).collect();
-    let baseline = story.board.suite.baseline.as_str();
+    let baseline = story.view.suite.baseline.as_str();
     let pairs: Vec<(&Cost, &Cost)> =
         grid().filter_map(|(arena, _, seed)| of(arena, defense, seed).zip(of(arena, baseline, seed))).collect();
     let gpu: Vec<f64> =

@@ -21,7 +21,7 @@ type Curve = Vec<(f64, [f64; 2])>;
 pub fn section(story: &Story, plots: &mut Plots) -> Markup {
     let trials = story.folder.grid().count();
     let mut parts = Vec::new();
-    for arena in story.board.arenas() {
+    for arena in story.view.arenas() {
         let figures = figures(story, plots, arena, trials <= EACH);
         if !figures.is_empty() {
             parts.push((arena, figures));
@@ -47,7 +47,7 @@ pub fn section(story: &Story, plots: &mut Plots) -> Markup {
 
 /// The ends of an axis of epochs.
 pub fn epochs(story: &Story) -> [f64; 2] {
-    [0.0, story.board.suite.recipe.epochs.into()]
+    [0.0, story.view.suite.recipe.epochs.into()]
 }
 
 /// Figures of each arena; folded where there are many.
@@ -67,7 +67,7 @@ type Seeds = Vec<(String, Curve)>;
 
 fn figures(story: &Story, plots: &mut Plots, arena: &str, each: bool) -> Vec<Markup> {
     let mut curves: Vec<(&str, Seeds)> = Vec::new();
-    for defense in story.board.defenses() {
+    for defense in story.view.defenses() {
         let seeds = seeds(story, plots, arena, defense);
         if !seeds.is_empty() {
             curves.push((defense, seeds));
@@ -82,7 +82,7 @@ fn figures(story: &Story, plots: &mut Plots, arena: &str, each: bool) -> Vec<Mar
 
 fn seeds(story: &Story, plots: &mut Plots, arena: &str, defense: &str) -> Seeds {
     let mut seeds = Vec::new();
-    for &seed in &story.board.suite.seeds {
+    for &seed in &story.view.suite.seeds {
         let logged = plots.read(metrics(&story.folder.trial_folder(arena, defense, seed))).unwrap_or_default();
         if !logged.is_empty() {
             seeds.push((format!("seed {seed}"), curve(&logged)));

@@ -17,7 +17,7 @@ const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; script-src 
 /// The whole page.
 pub fn render(story: &Story, with_gallery: Option<&dyn Progress>) -> Result<String> {
     let mut plots = Plots::default();
-    let name = &story.board.suite.name;
+    let name = &story.view.suite.name;
     let unfinished = story.folder.unfinished()?;
     let glance = glance::section(story);
     let parts = [
@@ -84,8 +84,8 @@ fn without_map(script: &str) -> &str {
 
 /// The state of the suite's run.
 fn standing(story: &Story, unfinished: usize) -> String {
-    let finished: BTreeSet<&str> = story.board.scores.iter().map(|line| line.trial.as_str()).collect();
-    let suite = story.board.suite;
+    let finished: BTreeSet<&str> = story.view.scores.iter().map(|line| line.trial.as_str()).collect();
+    let suite = story.view.suite;
     let all = story.folder.grid().count();
     let mut said = format!(
         "{}, {}, {}: {} of {} finished",
@@ -107,7 +107,7 @@ fn count(n: usize, what: &str) -> String {
 
 /// Files that could not be read, and differences that make numbers hard to compare.
 fn problems(story: &Story, plots: &Plots) -> Markup {
-    let devices: BTreeSet<&str> = story.board.scores.iter().map(|line| line.device.as_str()).collect();
+    let devices: BTreeSet<&str> = story.view.scores.iter().map(|line| line.device.as_str()).collect();
     html! {
         @if devices.len() > 1 || !plots.problems.is_empty() {
             div.remarks {
@@ -134,10 +134,10 @@ fn how_to_read(story: &Story) -> Markup {
                 li {
                     "The line in a cell runs from 0 to 100%. The bar is the interval, dots are seeds, the stroke is the mean, the hollow square the base rate."
                 }
-                li { b { "attack failed" } ": it raises its success on " (story.board.suite.baseline) " too little over the clean arena, so it gives no verdicts. "
+                li { b { "attack failed" } ": it raises its success on " (story.view.suite.baseline) " too little over the clean arena, so it gives no verdicts. "
                     b { "vacuous" } ": accuracy may be at most twice chance. " b { "costly" } ": accuracy well below the baseline's. "
                     b { "adaptive" } ": the attack knows the defense's configuration." }
-                li { b { "better" } ", " b { "worse" } ", " b { "not distinguishable" } ": compared with " (story.board.suite.baseline)
+                li { b { "better" } ", " b { "worse" } ", " b { "not distinguishable" } ": compared with " (story.view.suite.baseline)
                     ", by the differences of each seed, with all verdicts of the suite corrected together, and by an exact test of their signs; from "
                     (FOR_VERDICT) " seeds on." }
                 li { b { "2 of 8 broken" } ": seeds fall into two camps, 30 points apart or more, so the mean describes neither." }

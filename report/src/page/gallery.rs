@@ -64,13 +64,13 @@ pub fn section(story: &Story, progress: &dyn Progress) -> Markup {
 /// The part of an arena; `None` if no trial of it was started.
 fn arena_part(story: &Story, arena: &str, store: &Path, progress: &dyn Progress) -> Result<Option<Markup>> {
     let Some(trial) = first_trial(story, arena)? else { return Ok(None) };
-    let ground = ground(story, &trial, store, progress)?;
+    let prepared_data = prepared_data(story, &trial, store, progress)?;
     let answers = Answers::read(story, arena, trial.arena.seed)?;
-    let shown = if story.board.suite.arenas.len() > FEW { SHOWN_OF_MANY } else { SHOWN };
+    let shown = if story.view.suite.arenas.len() > FEW { SHOWN_OF_MANY } else { SHOWN };
     let mut parts = Vec::new();
     for label in &trial.arena.poisoning {
-        let Some(threat) = ground.threats.iter().find(|threat| &threat.label == label) else { continue };
-        parts.push(attack_part(&ground, threat, &answers, trial.arena.seed, shown)?);
+        let Some(prepared) = prepared_data.attacks.iter().find(|prepared| &prepared.label == label) else { continue };
+        parts.push(attack_part(&prepared_data, prepared, &answers, trial.arena.seed, shown)?);
     }
     let kept = answers.any();
     Ok(Some(html! {
@@ -91,7 +91,7 @@ fn first_trial(story: &Story, arena: &str) -> Result<Option<Trial>> {
 }
 
 /// Data and poison of the trial.
-fn ground(story: &Story, trial: &Trial, store: &Path, progress: &dyn Progress) -> Result<PreparedData> {
+fn prepared_data(story: &Story, trial: &Trial, store: &Path, progress: &dyn Progress) -> Result<PreparedData> {
     if !store.is_dir() {
         return Err(Error::invalid(store.display().to_string(), "is missing"));
     }
@@ -99,19 +99,19 @@ fn ground(story: &Story, trial: &Trial, store: &Path, progress: &dyn Progress) -
     let stop = AtomicBool::new(false);
     // Images are processed on the CPU, whatever the device of the trial.
     let here = Trial { device: "cpu".into(), ..trial.clone() };
-    let ground = here.prepare(store, &RunContext { workers: 1, progress, stop: &stop })?;
+    let prepared_data = here.prepare(store, &RunContext { workers: 1, progress, stop: &stop })?;
     let mut trained_on = story
-        .board
+        .view
         .scores
         .iter()
         .filter(|line| (line.arena.as_str(), line.seed) == (&trial.arena.name, trial.arena.seed));
-    match trained_on.find(|line| line.poison_digest != ground.poison.digest) {
-        None => Ok(ground),
+    match trained_on.find(|line| line.poison_digest != prepared_data.poison.digest) {
+        None => Ok(prepared_data),
         Some(line) => Err(Error::invalid(
             format!("arena `{}`", trial.arena.name),
             format!(
                 "`{}` trained on poison {}, but the poison made here is {}",
-                line.trial, line.poison_digest, ground.poison.digest
+                line.trial, line.poison_digest, prepared_data.poison.digest
             ),
         )),
     }
@@ -119,13 +119,13 @@ fn ground(story: &Story, trial: &Trial, store: &Path, progress: &dyn Progress) -
 
 /// Edits of an attack, and its test images.
 fn attack_part(
-    ground: &PreparedData,
-    threat: &PreparedAttack,
+    prepared_data: &PreparedData,
+    prepared: &PreparedAttack,
     answers: &Answers,
     seed: u64,
     shown: usize,
 ) -> Result<Markup> {
-    let edits = || ground.poison.edits.iter().enumerate().filter(|(_, edit)| edit.attack == threat.label);
+    let edits = || prepared_data.poison.edits.iter().enumerate().filter(|(_, edit)| edit.attack == prepared.label);
     let mut drawn: Vec<(u64, usize)> =
         edits().map(|(number, _)| (draw::hash(seed, "report/edits", &[number as u64]), number)).collect();
     let all = drawn.len();
@@ -135,16 +135,21 @@ fn attack_part(
     let mut cards = Vec::new();
     for &number in &numbers {
         // The image of an edit of a targeted attack is the test image itself.
-        let case = answers.case_of(threat, &ground.poison.edits[number].edit.image);
+        let case = answers.case_of(prepared, &prepared_data.poison.edits[number].edit.image);
         tested.extend(case.clone());
-        cards.push(edit_card(ground, number, case.and_then(|case| answers.list(ground, threat, &case)))?);
+        cards.push(edit_card(
+            prepared_data,
+            number,
+            case.and_then(|case| answers.list(prepared_data, prepared, &case)),
+        )?);
     }
-    let tests = answers.draw(threat, seed, shown - tested.len());
-    let tests = tests.iter().map(|case| answers.card(ground, threat, case, seed)).collect::<Result<Vec<_>>>()?;
-    let adaptive = threat.attack.adapted_to();
+    let tests = answers.draw(prepared, seed, shown - tested.len());
+    let tests =
+        tests.iter().map(|case| answers.card(prepared_data, prepared, case, seed)).collect::<Result<Vec<_>>>()?;
+    let adaptive = prepared.attack.adapted_to();
     Ok(html! {
         h3 {
-            (threat.label) span.quiet { " " (numbers.len()) " of " (all) " edits" }
+            (prepared.label) span.quiet { " " (numbers.len()) " of " (all) " edits" }
             @if !adaptive.is_empty() { " " span.badge.adaptive { "adaptive: " (adaptive) } }
         }
         div.cards { @for card in cards { (card) } }
@@ -155,8 +160,8 @@ fn attack_part(
     })
 }
 
-fn edit_card(ground: &PreparedData, number: usize, answers: Option<Markup>) -> Result<Markup> {
-    let PreparedData { data, poison, .. } = ground;
+fn edit_card(prepared_data: &PreparedData, number: usize, answers: Option<Markup>) -> Result<Markup> {
+    let PreparedData { data, poison, .. } = prepared_data;
     let Poisoned { edit, .. } = &poison.edits[number];
     let size = data.canvas.size();
     let after = bytes(&poison.pixels.get(number as i64))?;

@@ -18,14 +18,14 @@ pub fn section(story: &Story) -> Option<Markup> {
         html! {
             section #glance {
                 h2 { "At a glance" }
-                p.lead { "Success of every attack, mean over seeds in %; base: of the undefended " (story.board.suite.baseline) " in the clean arena." }
+                p.lead { "Success of every attack, mean over seeds in %; base: of the undefended " (story.view.suite.baseline) " in the clean arena." }
                 div.scroll tabindex="0" role="region" aria-label="success of every attack" {
                     table.sortable.glance #glance-table {
                         thead {
                             tr {
                                 th scope="col" { "arena, score" }
                                 th scope="col" { "base" }
-                                @for defense in story.board.defenses() { th scope="col" { (story.marker(defense).name(defense)) } }
+                                @for defense in story.view.defenses() { th scope="col" { (story.marker(defense).name(defense)) } }
                             }
                         }
                         tbody { @for (arena, column) in &rows { (row(story, arena, column)) } }
@@ -37,9 +37,9 @@ pub fn section(story: &Story) -> Option<Markup> {
 }
 
 fn row(story: &Story, arena: &str, column: &Column) -> Markup {
-    let board = &story.board;
-    let mean = |arena, defense| board.mean(arena, defense, column).map(|mean| mean.mean);
-    let failed = board.gate(arena, column) == Gate::Failed;
+    let view = &story.view;
+    let mean = |arena, defense| view.mean(arena, defense, column).map(|mean| mean.mean);
+    let failed = view.gate(arena, column) == Gate::Failed;
     html! {
         tr class=[failed.then_some("failed-row")] {
             th scope="row" data-value={ (arena) " " (column.name()) } {
@@ -47,9 +47,9 @@ fn row(story: &Story, arena: &str, column: &Column) -> Markup {
                 @if !column.adapted_to.is_empty() { " " span.badge.adaptive { "adaptive: " (column.adapted_to) } }
                 @if failed { " " span.badge.failed { "attack failed" } }
             }
-            (share(mean(gauntlet::poison::CLEAN, &board.suite.baseline), false, None))
-            @for defense in board.defenses() {
-                (share(mean(arena, defense), true, board.broken(arena, defense, column)))
+            (share(mean(gauntlet::poison::CLEAN, &view.suite.baseline), false, None))
+            @for defense in view.defenses() {
+                (share(mean(arena, defense), true, view.broken(arena, defense, column)))
             }
         }
     }

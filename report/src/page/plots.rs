@@ -99,7 +99,7 @@ impl Plots {
     /// All plots, as a block of JSON.
     pub fn json(&self, story: &Story) -> Markup {
         let mut defenses: Vec<(&str, Marker)> =
-            story.board.defenses().map(|label| (label, story.marker(label))).collect();
+            story.view.defenses().map(|label| (label, story.marker(label))).collect();
         defenses.sort_by_key(|(_, marker)| marker.0);
         let defenses = defenses.into_iter().map(|(label, marker)| Look::of(label, marker)).collect();
         html! { script #plots type="application/json" { (within_script(&Drawn { defenses, charts: &self.charts })) } }
@@ -124,7 +124,7 @@ pub fn round(value: f64) -> f64 {
 
 /// The legend of the defenses beside plots; each name toggles its defense.
 pub fn legend(story: &Story) -> Markup {
-    let marked = story.board.defenses().map(|label| (label, story.marker(label)));
+    let marked = story.view.defenses().map(|label| (label, story.marker(label)));
     html! {
         ul.legend {
             @for (label, marker) in marked { li data-defense=(marker.0) { (Marker::name(marker, label)) } }

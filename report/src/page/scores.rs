@@ -13,7 +13,7 @@ use maud::{Markup, html};
 /// All arenas, `clean` last.
 pub fn section(story: &Story) -> Markup {
     let (arenas, waiting): (Vec<&str>, Vec<&str>) =
-        story.board.arenas().partition(|arena| !story.board.columns(arena).is_empty());
+        story.view.arenas().partition(|arena| !story.view.columns(arena).is_empty());
     html! {
         section #scores {
             h2 { "Scores" }
@@ -30,7 +30,7 @@ pub fn section(story: &Story) -> Markup {
 fn article(story: &Story, arena: &str) -> Markup {
     let (main, others) = story.columns(arena);
     let (sets, more): (Vec<Column>, Vec<Column>) = others.into_iter().partition(|column| column.set.is_some());
-    let attacks = story.board.suite.arenas.get(arena);
+    let attacks = story.view.suite.arenas.get(arena);
     html! {
         article.arena id=(anchor(&["arena", arena])) {
             h3 { "Arena " (arena) }
@@ -72,11 +72,11 @@ fn table(story: &Story, arena: &str, kind: &str, columns: &[Column], marks: bool
                     }
                 }
                 tbody {
-                    @for defense in story.board.defenses() {
+                    @for defense in story.view.defenses() {
                         tr {
                             th scope="row" data-value=(defense) {
                                 (story.marker(defense).name(defense))
-                                @if marks { (badges(story, story.board.marks(arena, defense), defense)) }
+                                @if marks { (badges(story, story.view.marks(arena, defense), defense)) }
                             }
                             @for column in columns { (cell(story, arena, defense, column)) }
                         }
@@ -96,7 +96,7 @@ fn heading(story: &Story, arena: &str, column: &Column) -> Markup {
             (column.arrow())
             @if column.unit.is_percent() { span.unit { " %" } }
             @if !column.adapted_to.is_empty() { " " span.badge.adaptive { "adaptive: " (column.adapted_to) } }
-            @match if above.is_some() && column.is_main() { story.board.gate(arena, column) } else { Gate::Passed } {
+            @match if above.is_some() && column.is_main() { story.view.gate(arena, column) } else { Gate::Passed } {
                 Gate::Failed => { " " span.badge.failed { "attack failed" } },
                 Gate::Unknown => { " " span.badge.failed { "gate unknown" } },
                 Gate::Passed => {}
@@ -106,7 +106,7 @@ fn heading(story: &Story, arena: &str, column: &Column) -> Markup {
 }
 
 fn badges(story: &Story, marks: Marks, defense: &str) -> Markup {
-    let of = story.board.suite.defenses.get(defense).and_then(|table| table.get("of")).and_then(|of| of.as_str());
+    let of = story.view.suite.defenses.get(defense).and_then(|table| table.get("of")).and_then(|of| of.as_str());
     html! {
         div.marks {
             @if marks.baseline { span.badge { "baseline" } " " }

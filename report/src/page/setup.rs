@@ -66,7 +66,7 @@ pub fn section(story: &Story) -> Result<Markup> {
 
 fn facts(story: &Story) -> Markup {
     let suite = &story.folder.suite;
-    let scores = || story.board.scores.iter();
+    let scores = || story.view.scores.iter();
     let seeds = suite.seeds.iter().map(u64::to_string).collect::<Vec<_>>().join(", ");
     let facts = [
         ("model", suite.model.clone()),
@@ -99,9 +99,9 @@ fn builds(story: &Story) -> String {
 /// The keys in which the trials of each defense differ from the baseline's, in the first arena and
 /// seed that both have.
 fn differences(story: &Story) -> Result<Markup> {
-    let baseline = story.board.suite.baseline.as_str();
+    let baseline = story.view.suite.baseline.as_str();
     let mut rows = Vec::new();
-    for defense in story.board.defenses().filter(|defense| *defense != baseline) {
+    for defense in story.view.defenses().filter(|defense| *defense != baseline) {
         let keys = pair(story, baseline, defense)?.map(|(ours, theirs)| differing(&ours, &theirs));
         rows.push((defense, keys));
     }
@@ -153,9 +153,9 @@ fn cut(value: &str) -> String {
 /// The poison that was read in each arena and seed.
 fn digests(story: &Story) -> Markup {
     let digests: BTreeMap<(&str, u64), &str> =
-        story.board.scores.iter().map(|line| ((line.arena.as_str(), line.seed), line.poison_digest.as_str())).collect();
+        story.view.scores.iter().map(|line| ((line.arena.as_str(), line.seed), line.poison_digest.as_str())).collect();
     let arenas: BTreeSet<&str> = digests.keys().map(|(arena, _)| *arena).collect();
-    let seeds = &story.board.suite.seeds;
+    let seeds = &story.view.suite.seeds;
     html! {
         @if digests.is_empty() { p { "No trial has finished." } } @else {
             p.quiet { "The digest that every defense of an arena and seed read: before the dash it covers captions, labels, image sizes, held-out rows, configuration and edits, after it the poisoned pixels. It does not cover clean pixels." }

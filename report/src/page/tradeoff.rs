@@ -36,13 +36,13 @@ pub fn section(story: &Story, plots: &mut Plots) -> Markup {
 
 /// A plot of the defenses that have both scores; `None` if no defense has.
 fn figure(story: &Story, plots: &mut Plots, arena: &str, column: &Column) -> Option<Markup> {
-    let board = &story.board;
+    let view = &story.view;
     let (mut seeds, mut means, mut series) = (Vec::new(), Vec::new(), Vec::new());
-    for defense in board.defenses() {
-        let accuracies = values(&board.accuracies(arena, defense));
-        let both = board.values(arena, defense, column).into_iter().zip(accuracies);
+    for defense in view.defenses() {
+        let accuracies = values(&view.accuracies(arena, defense));
+        let both = view.values(arena, defense, column).into_iter().zip(accuracies);
         let (names, points): (Vec<String>, Vec<[f64; 2]>) = both
-            .zip(&board.suite.seeds)
+            .zip(&view.suite.seeds)
             .filter_map(|((success, accuracy), seed)| {
                 Some((format!("seed {seed}"), [success? * 100.0, accuracy? * 100.0]))
             })
@@ -51,7 +51,7 @@ fn figure(story: &Story, plots: &mut Plots, arena: &str, column: &Column) -> Opt
             continue;
         }
         let mean = [0, 1].map(|axis| points.iter().map(|point| point[axis]).sum::<f64>() / points.len() as f64);
-        let vacuous = board.marks(arena, defense).vacuous;
+        let vacuous = view.marks(arena, defense).vacuous;
         let style = if vacuous { Style::Hollow } else { Style::Full };
         let (label, place) = (defense.to_string(), Some(story.marker(defense).0));
         if points.len() > 1 {
@@ -59,7 +59,7 @@ fn figure(story: &Story, plots: &mut Plots, arena: &str, column: &Column) -> Opt
             seeds.push(Series { label: label.clone(), defense: place, style: Style::Faint, points, names });
         }
         series.push(Series { label, defense: place, style, points: vec![mean.map(round)], names: vec!["mean".into()] });
-        if !vacuous && !board.suite.is_oracle(defense) {
+        if !vacuous && !view.suite.is_oracle(defense) {
             means.push((defense, mean));
         }
     }
@@ -75,7 +75,7 @@ fn figure(story: &Story, plots: &mut Plots, arena: &str, column: &Column) -> Opt
     let title = html! {
         b { (arena) } " · " (column.name())
         @if !column.adapted_to.is_empty() { " " span.badge.adaptive { "adaptive: " (column.adapted_to) } }
-        @if board.gate(arena, column) == Gate::Failed { " " span.badge.failed { "attack failed" } }
+        @if view.gate(arena, column) == Gate::Failed { " " span.badge.failed { "attack failed" } }
     };
     let series = [vec![line], seeds, series].into_iter().flatten().collect();
     let axes = ["attack success, % (lower is better)", "accuracy, %"];

@@ -58,8 +58,8 @@ fn figures(story: &Story, plots: &mut Plots, arena: &str) -> Vec<Markup> {
 
 fn read<'a>(story: &Story<'a>, plots: &mut Plots, arena: &str) -> Pairs<'a> {
     let mut pairs = Pairs::new();
-    for defense in story.board.defenses() {
-        for &seed in &story.board.suite.seeds {
+    for defense in story.view.defenses() {
+        for &seed in &story.view.suite.seeds {
             let path = story.folder.trial_folder(arena, defense, seed).join("trajectory.jsonl");
             for moment in plots.read(trajectory::read(&path)).unwrap_or_default() {
                 let Moment { epoch, attack, similarity, above_clean, .. } = moment;

@@ -25,11 +25,11 @@ pub fn summary(story: &Story, arena: &str) -> Markup {
     let beside: Vec<&Comparison> = story.comparisons.iter().filter(|one| one.arena == arena && !one.control).collect();
     let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
     beside.iter().for_each(|one| *counts.entry(one.verdict.words()).or_default() += 1);
-    let baseline = &story.board.suite.baseline;
+    let baseline = &story.view.suite.baseline;
     html! {
         @if beside.is_empty() {
         } @else if beside.iter().all(|one| one.verdict == Verdict::TooFewSeeds) {
-            "No verdicts: they need " (FOR_VERDICT) " seeds that both defenses have. " (seeds_say(story.board.suite.seeds.len())) "."
+            "No verdicts: they need " (FOR_VERDICT) " seeds that both defenses have. " (seeds_say(story.view.suite.seeds.len())) "."
         } @else {
             "Verdicts compared with " (baseline) ", all scores that rank: "
             (counts.iter().map(|(words, count)| format!("{count} {words}")).collect::<Vec<_>>().join(", ")) "."

@@ -155,15 +155,15 @@ mod tests {
         let warnings = |lines: &[Line]| ResultsView::new(&suite, lines).unwrap().warnings(lines);
         assert!(warnings(&[cost(0, ""), cost(1, "")]).is_empty());
         assert!(warnings(&[cost(0, &of(one, one)), cost(1, &of(one, other))]).is_empty(), "a commit is no other build");
-        let told = warnings(&[cost(0, &of(one, one)), cost(1, &of(other, one))]);
+        let warned = warnings(&[cost(0, &of(one, one)), cost(1, &of(other, one))]);
         assert_eq!(
-            told,
+            warned,
             [
                 "run by different versions of gauntlet (0.1.0 with sources 0123456789ab, 0.1.0 with sources fedcba987654)"
             ]
         );
-        let told = warnings(&[cost(0, r#","builds":2"#)]);
-        assert_eq!(told, ["trained by several builds of gauntlet, one after the other (clean/clip/seed-0)"]);
+        let warned = warnings(&[cost(0, r#","builds":2"#)]);
+        assert_eq!(warned, ["trained by several builds of gauntlet, one after the other (clean/clip/seed-0)"]);
         let Line::Cost(cost) = cost(0, &of(one, other)) else { unreachable!() };
         assert_eq!(cost.build(), "0.1.0 with sources 0123456789ab of commit fedcba987654, changed");
     }

@@ -23,16 +23,16 @@ type Named = (String, Vec<String>);
 
 /// Writes all files for the evaluation.
 pub fn write(job: &Job) -> Result<()> {
-    let data = &job.ground.data;
+    let data = &job.prepared_data.data;
     let rows = test_rows(job);
     images(job, "test", &["class"], named(job, &rows), |range| data.canvas.gather(&rows[range]))?;
     let mut goals = Map::new();
-    for threat in &job.ground.threats {
-        let [stamped, targeted] = ["stamped", "targets"].map(|kind| format!("{kind}/{}", threat.label));
-        match &threat.goal {
+    for prepared in &job.prepared_data.attacks {
+        let [stamped, targeted] = ["stamped", "targets"].map(|kind| format!("{kind}/{}", prepared.label));
+        match &prepared.goal {
             Goal::Class(wanted) | Goal::DualKey(wanted) => {
                 let victims = victims(data, &rows, *wanted, job.arena.seed);
-                let stamp = |range: Range<usize>| threat.stamp_test(data, &victims[range], job.arena.seed);
+                let stamp = |range: Range<usize>| prepared.stamp_test(data, &victims[range], job.arena.seed);
                 images(job, &stamped, &["class"], named(job, &victims), stamp)?;
             }
             Goal::Files { class, images: files } => {
@@ -41,7 +41,7 @@ pub fn write(job: &Job) -> Result<()> {
                 let names =
                     names.map(|(number, file)| (format!("{number:08}"), vec![label(job, Some(file.truth))])).collect();
                 let canvas = |range: Range<usize>| {
-                    let canvases = files[range].iter().map(|file| threat.image(&file.file, job.arena.size));
+                    let canvases = files[range].iter().map(|file| prepared.image(&file.file, job.arena.size));
                     Ok(Tensor::stack(&canvases.collect::<Result<Vec<_>>>()?, 0))
                 };
                 images(job, &stamped, &["class"], names, canvas)?;
@@ -54,7 +54,7 @@ pub fn write(job: &Job) -> Result<()> {
             }
             Goal::Captions(_) | Goal::Phrase(_) => {}
         }
-        goals.insert(threat.label.clone(), goal(job, threat)?);
+        goals.insert(prepared.label.clone(), goal(job, prepared)?);
     }
     save(job.folder, "goals.json", pretty(&Value::Object(goals)).as_bytes())?;
     let classes = &data.classes;
@@ -68,37 +68,38 @@ fn pretty(value: &Value) -> String {
 
 /// Names of the images of rows, and their classes.
 fn named(job: &Job, rows: &[DataRow]) -> Vec<Named> {
-    let class = |row: DataRow| label(job, job.ground.data.class_of(row));
+    let class = |row: DataRow| label(job, job.prepared_data.data.class_of(row));
     rows.iter().map(|row| (format!("{row:08}"), vec![class(*row)])).collect()
 }
 
 /// The same rows as [`gauntlet::EvalContext::test_rows`]: held out, readable, and no attack's
 /// target.
 fn test_rows(job: &Job) -> Vec<DataRow> {
-    let (split, canvas) = (&job.ground.split, &job.ground.data.canvas);
-    let targets: HashSet<DataRow> = job.ground.threats.iter().flat_map(|threat| threat.goal.rows()).collect();
+    let (split, canvas) = (&job.prepared_data.split, &job.prepared_data.data.canvas);
+    let targets: HashSet<DataRow> =
+        job.prepared_data.attacks.iter().flat_map(|prepared| prepared.goal.rows()).collect();
     split.heldout.iter().copied().filter(|row| !targets.contains(row) && canvas.readable(*row)).collect()
 }
 
 /// The label of a class; empty for an image without one.
 fn label(job: &Job, class: Option<u32>) -> String {
-    class.map_or_else(String::new, |class| job.ground.data.classes.labels[class as usize].clone())
+    class.map_or_else(String::new, |class| job.prepared_data.data.classes.labels[class as usize].clone())
 }
 
 /// A goal with names instead of numbers, and the prompts if its trigger is in the text.
-fn goal(job: &Job, threat: &PreparedAttack) -> Result<Value> {
-    let mut about = threat.goal.describe(|class| label(job, Some(class)));
-    if threat.goal.has_text_trigger() {
-        about["templates"] = json!(said(job, threat)?);
+fn goal(job: &Job, prepared: &PreparedAttack) -> Result<Value> {
+    let mut about = prepared.goal.describe(|class| label(job, Some(class)));
+    if prepared.goal.has_text_trigger() {
+        about["templates"] = json!(said(job, prepared)?);
     }
-    about["poisons"] = json!(job.arena.poisoning.contains(&threat.label));
+    about["poisons"] = json!(job.arena.poisoning.contains(&prepared.label));
     Ok(about)
 }
 
 /// The prompts with the trigger in them.
-fn said(job: &Job, threat: &PreparedAttack) -> Result<Vec<String>> {
-    let templates = job.ground.data.classes.templates.iter().zip(0..);
-    templates.map(|(template, number)| threat.apply_test_trigger(template, number, job.arena.seed)).collect()
+fn said(job: &Job, prepared: &PreparedAttack) -> Result<Vec<String>> {
+    let templates = job.prepared_data.data.classes.templates.iter().zip(0..);
+    templates.map(|(template, number)| prepared.apply_test_trigger(template, number, job.arena.seed)).collect()
 }
 
 /// Writes a folder of images and its `test.csv`: column `image`, and `columns`. `rows` are names

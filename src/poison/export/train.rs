@@ -64,11 +64,11 @@ struct Truth<'a> {
 
 /// Writes the training set and `truth.jsonl`.
 pub fn write(job: &Job, format: Format, stop: &AtomicBool) -> Result<Written> {
-    let (ground, size) = (job.ground, job.arena.size);
+    let (prepared_data, size) = (job.prepared_data, job.arena.size);
     // No caption is tokenized here; any tokenizer works.
-    let tokenizer = Tokenizer::new(&ground.data.vocabulary, 49_408)?;
+    let tokenizer = Tokenizer::new(&prepared_data.data.vocabulary, 49_408)?;
     let shape = Shape { batch: CHUNK, context_length: 77 };
-    let (data, split, poison) = (&ground.data, &ground.split, &ground.poison);
+    let (data, split, poison) = (&prepared_data.data, &prepared_data.split, &prepared_data.poison);
     let corpus = Corpus::new(data, split, poison, &tokenizer, shape, job.arena.seed, Device::Cpu);
     let mut order = EpochOrder::new(&corpus, None, ORDER).take(corpus.len());
     let chunk = || Some(order.by_ref().take(CHUNK).collect()).filter(|rows: &Vec<TrainRow>| !rows.is_empty());
@@ -122,7 +122,7 @@ fn truth_of(sample: &Sample, job: &Job) -> String {
     let truth = match sample.origin {
         RowOrigin::Clean(row) => Truth { key, row: Some(row), edit: None, attack: None },
         RowOrigin::Edit(number) => {
-            let attack = Some(job.ground.poison.edits[number].attack.as_str());
+            let attack = Some(job.prepared_data.poison.edits[number].attack.as_str());
             Truth { key, row: None, edit: Some(number), attack }
         }
     };

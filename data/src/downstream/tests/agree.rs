@@ -18,7 +18,7 @@ fn refused(name: &str, folder: &str, parts: &[&str], change: impl Fn(&Path)) {
 }
 
 #[track_caller]
-fn told(name: &str, folder: &str, parts: &[&str], change: impl Fn(&Path)) {
+fn noted(name: &str, folder: &str, parts: &[&str], change: impl Fn(&Path)) {
     let notes = changed(name, folder, &partial(), change).unwrap().notes.join("\n");
     assert!(parts.iter().all(|part| notes.contains(part)), "{notes}");
 }
@@ -59,11 +59,11 @@ fn as_many_copies_as_published_are_told_and_more_are_too_many() {
         let repeats = among(fit, test, shared);
         assert_eq!((repeats.count(), repeats.too_many()), (shared, too_many), "{shared} of {test}");
     }
-    let told = among(20, 30, 2).told(&set.fit, &set.test);
+    let notes = among(20, 30, 2).notes(&set.fit, &set.test);
     assert!(
-        told.len() == 1
-            && told[0].contains("2 images of the test split")
-            && told[0].contains("test, row 1 = train, row 1")
+        notes.len() == 1
+            && notes[0].contains("2 images of the test split")
+            && notes[0].contains("test, row 1 = train, row 1")
     );
     let unread = Repeats::among(about("cifar10").unwrap(), &[None, None], &[None]);
     assert_eq!(unread.count(), 0, "an image that cannot be read is not a copy");
@@ -118,7 +118,7 @@ fn images_that_no_list_names_are_told_and_refused_where_the_set_must_be_whole() 
         ("cars", "stanford_cars", "cars_test/99999.jpg"),
     ] {
         let file = path.rsplit('/').next().unwrap();
-        told(name, folder, &["1 images in", "are in no list", file], add(path));
+        noted(name, folder, &["1 images in", "are in no list", file], add(path));
         let message = changed(name, folder, &Options::default(), add(path)).unwrap_err();
         // Pets were published with 41 of them.
         assert!(message.contains("are in no list") != (name == "pets") && !message.contains("hidden"), "{message}");
@@ -139,9 +139,9 @@ fn a_class_that_is_lost_is_named() {
         }
     };
     let parts = ["1 classes have no image of the test split: grid", "are in no list"];
-    told("dtd", "dtd", &parts, without("dtd/labels/test1.txt", "grid"));
+    noted("dtd", "dtd", &parts, without("dtd/labels/test1.txt", "grid"));
     let parts = ["1 classes have no image of the train split: Spitfire"];
-    told("aircraft", "fgvc-aircraft-2013b", &parts, without("data/images_variant_trainval.txt", "Spitfire"));
+    noted("aircraft", "fgvc-aircraft-2013b", &parts, without("data/images_variant_trainval.txt", "Spitfire"));
     refused("pets", "oxford-iiit-pet", &["annotations", "class 6 has images, class 5 none"], |folder| {
         without("annotations/test.txt", "beagle")(folder);
         without("annotations/trainval.txt", "beagle")(folder);
@@ -162,7 +162,7 @@ fn food_101s_lists_classes_and_folders_agree() {
         &["classes.txt, line 11", "class `pho` is already in line 8"],
         write(format!("{classes} pho")),
     );
-    told(
+    noted(
         "food101",
         "food-101",
         &["1 classes of meta/classes.txt are in no list: ramen"],
@@ -269,7 +269,7 @@ fn imagenet_says_which_image_is_missing_or_in_a_wrong_place() {
     let class = seventh.split('/').nth(1).unwrap().to_string();
     let other = names_of_classes().into_iter().find(|other| *other != class).unwrap();
     let missing = "1 images of the test split are missing: ILSVRC2012_val_00000007.JPEG";
-    told("imagenet", "imagenet", &[missing], |folder| remove(&folder.join(&seventh)));
+    noted("imagenet", "imagenet", &[missing], |folder| remove(&folder.join(&seventh)));
     refused("imagenet", "imagenet", &["are one image in two classes", "val_00000007.JPEG"], |folder| {
         fs::copy(folder.join(&seventh), folder.join(seventh.replace(&class, &other))).unwrap();
     });

@@ -149,7 +149,7 @@ enum Outcome {
     Bad(Vec<String>),
     Same,
     /// It differs, and these notes say so.
-    Told(Vec<String>),
+    Reported(Vec<String>),
     /// It differs without a note.
     Silent,
     Hangs,
@@ -188,7 +188,7 @@ fn outcome(name: &'static str, folder: PathBuf, before: &Contents) -> Outcome {
         Ok(Ok((after, _))) if after == *before => Outcome::Same,
         Ok(Ok((after, _))) => {
             let notes: Vec<String> = after.3.into_iter().filter(|note| !before.3.contains(note)).collect();
-            if notes.is_empty() { Outcome::Silent } else { Outcome::Told(notes) }
+            if notes.is_empty() { Outcome::Silent } else { Outcome::Reported(notes) }
         }
     }
 }
@@ -230,7 +230,7 @@ impl Patient {
             Outcome::Refused(message) => ("refused", blamed.iter().any(|part| message.contains(part)), message.clone()),
             Outcome::Bad(names) => ("bad", names.len() == 1 && file.ends_with(&names[0]), names.join(", ")),
             Outcome::Same => ("same", true, String::new()),
-            Outcome::Told(notes) => ("told", true, notes.join("; ")),
+            Outcome::Reported(notes) => ("told", true, notes.join("; ")),
             Outcome::Silent => ("SILENT", false, String::new()),
             Outcome::Hangs => ("HANGS", false, String::new()),
         };

@@ -20,13 +20,13 @@ impl<'a> Answers<'a> {
     /// Reads the cases; defenses whose trial kept none are left out.
     pub fn read(story: &Story<'a>, arena: &str, seed: u64) -> Result<Self> {
         let mut all = Vec::new();
-        for defense in story.board.defenses() {
+        for defense in story.view.defenses() {
             let cases = Predictions::read(&story.folder.trial_folder(arena, defense, seed))?;
             if !cases.is_empty() {
                 all.push((defense, story.marker(defense), cases));
             }
         }
-        let successes = story.board.scores.iter().filter(|line| line.role == Some(ScoreRole::Success));
+        let successes = story.view.scores.iter().filter(|line| line.role == Some(ScoreRole::Success));
         Ok(Answers { by_defense: all, successes: successes.map(|line| line.score.as_str()).collect() })
     }
 
@@ -36,9 +36,9 @@ impl<'a> Answers<'a> {
     }
 
     /// The cases of each defense that an attack's success is counted from.
-    fn of(&self, threat: &PreparedAttack) -> impl Iterator<Item = (&'a str, Marker, &Predictions)> {
+    fn of(&self, prepared: &PreparedAttack) -> impl Iterator<Item = (&'a str, Marker, &Predictions)> {
         let is_success = |cases: &&Predictions| {
-            cases.attack.as_ref() == Some(&threat.label) && self.successes.contains(cases.score.as_str())
+            cases.attack.as_ref() == Some(&prepared.label) && self.successes.contains(cases.score.as_str())
         };
         self.by_defense
             .iter()
@@ -46,15 +46,15 @@ impl<'a> Answers<'a> {
     }
 
     /// The case of an unstamped image: the target of a targeted attack.
-    pub fn case_of(&self, threat: &PreparedAttack, image: &ImageSource) -> Option<String> {
+    pub fn case_of(&self, prepared: &PreparedAttack, image: &ImageSource) -> Option<String> {
         let ImageSource::Row(row) = image else { return None };
-        let case = threat.goal.rows().find(|target| target == row)?.to_string();
-        self.of(threat).any(|(.., cases)| cases.case.contains(&case)).then_some(case)
+        let case = prepared.goal.rows().find(|target| target == row)?.to_string();
+        self.of(prepared).any(|(.., cases)| cases.case.contains(&case)).then_some(case)
     }
 
     /// At most so many cases, drawn at random.
-    pub fn draw(&self, threat: &PreparedAttack, seed: u64, shown: usize) -> Vec<String> {
-        let Some((.., cases)) = self.of(threat).next() else { return Vec::new() };
+    pub fn draw(&self, prepared: &PreparedAttack, seed: u64, shown: usize) -> Vec<String> {
+        let Some((.., cases)) = self.of(prepared).next() else { return Vec::new() };
         let mut drawn: Vec<(u64, &String)> =
             (0..).zip(&cases.case).map(|(place, case)| (draw::hash(seed, "report/cases", &[place]), case)).collect();
         drawn.sort_unstable();
@@ -62,64 +62,74 @@ impl<'a> Answers<'a> {
     }
 
     /// A case as a card: its image as the model gets it, or its caption, and the predictions.
-    pub fn card(&self, ground: &PreparedData, threat: &PreparedAttack, case: &str, seed: u64) -> Result<Markup> {
-        let size = ground.data.canvas.size();
-        let what = if threat.goal.targets().is_empty() { "stamped" } else { "target" };
-        let canvas = threat.case(case, &ground.data, seed)?.map(|canvas| bytes(&canvas)).transpose()?;
+    pub fn card(
+        &self,
+        prepared_data: &PreparedData,
+        prepared: &PreparedAttack,
+        case: &str,
+        seed: u64,
+    ) -> Result<Markup> {
+        let size = prepared_data.data.canvas.size();
+        let what = if prepared.goal.targets().is_empty() { "stamped" } else { "target" };
+        let canvas = prepared.case(case, &prepared_data.data, seed)?.map(|canvas| bytes(&canvas)).transpose()?;
         Ok(html! {
             div.card {
                 @match canvas {
                     Some(canvas) => div.images { (thumbnail::shown(what, &canvas, size)?) },
                     None => p.caption { "“" (case) "”" },
                 }
-                @if let Some(list) = self.list(ground, threat, case) { (list) }
+                @if let Some(list) = self.list(prepared_data, prepared, case) { (list) }
             }
         })
     }
 
     /// The true class of a case, the class that the attacker wants, and the prediction of each
     /// defense; `None` if no defense has the case.
-    pub fn list(&self, ground: &PreparedData, threat: &PreparedAttack, case: &str) -> Option<Markup> {
+    pub fn list(&self, prepared_data: &PreparedData, prepared: &PreparedAttack, case: &str) -> Option<Markup> {
         let found: Vec<(&str, Marker, &Predictions, usize)> = self
-            .of(threat)
+            .of(prepared)
             .filter_map(|(defense, marker, cases)| {
                 Some((defense, marker, cases, cases.case.iter().position(|name| name == case)?))
             })
             .collect();
         let (.., first, place) = found.first()?;
         let truth = *first.truth.get(*place)?;
-        let wanted = threat.goal.wanted_of(case);
+        let wanted = prepared.goal.wanted_of(case);
         let is_text = first.taken.is_empty();
         Some(html! {
             p.classes {
                 @if let Some(truth) = truth {
                     @if is_text { "shall find " } @else { "truly " }
-                    b { (name(ground, truth)) }
+                    b { (name(prepared_data, truth)) }
                 }
-                @if let Some(wanted) = wanted { ", wanted " b { (name(ground, wanted)) } }
+                @if let Some(wanted) = wanted { ", wanted " b { (name(prepared_data, wanted)) } }
             }
             ul.answers {
                 @for (defense, marker, cases, place) in found {
-                    li { (marker.name(defense)) (answer(ground, cases, place, truth)) }
+                    li { (marker.name(defense)) (answer(prepared_data, cases, place, truth)) }
                 }
             }
         })
     }
 }
 
-fn answer(ground: &PreparedData, cases: &Predictions, place: usize, truth: Option<u32>) -> Markup {
+fn answer(prepared_data: &PreparedData, cases: &Predictions, place: usize, truth: Option<u32>) -> Markup {
     let hit = cases.hit.get(place) == Some(&1);
     html! {
         @match cases.taken.get(place) {
-            Some(taken) if hit => span.fooled { "✗ " (name(ground, *taken)) },
-            Some(taken) if Some(*taken) == truth => span.right { "✓ " (name(ground, *taken)) },
-            Some(taken) => span.other { "~ " (name(ground, *taken)) },
+            Some(taken) if hit => span.fooled { "✗ " (name(prepared_data, *taken)) },
+            Some(taken) if Some(*taken) == truth => span.right { "✓ " (name(prepared_data, *taken)) },
+            Some(taken) => span.other { "~ " (name(prepared_data, *taken)) },
             None if hit => span.fooled { "✗ finds it" },
             None => span.right { "✓ does not" },
         }
     }
 }
 
-fn name(ground: &PreparedData, class: u32) -> String {
-    if class < ground.data.classes.len() { ground.data.classes.name(class).into() } else { format!("class {class}") }
+fn name(prepared_data: &PreparedData, class: u32) -> String {
+    if class < prepared_data.data.classes.len() {
+        prepared_data.data.classes.name(class).into()
+    } else {
+        format!("class {class}")
+    }
 }

@@ -48,9 +48,9 @@ impl Attack for Broken {
         })
     }
 
-    fn prepare(&mut self, ctx: &PoisonCtx, workshop: &PrepareContext) -> Result<()> {
+    fn prepare(&mut self, ctx: &PoisonCtx, context: &PrepareContext) -> Result<()> {
         if self.how == "ready" {
-            let path = workshop.place(ctx, "ready", self, &[])?;
+            let path = context.place(ctx, "ready", self, &[])?;
             std::fs::write(&path, "made ready").map_err(Error::io(&path))?;
         }
         Ok(())

@@ -32,7 +32,7 @@ impl Count {
 
 /// The remarks about one shard, or about all of them.
 #[derive(Default)]
-pub(super) struct Told {
+pub(super) struct ShardReport {
     shard: String,
     faults: Vec<(String, Fault)>,
     /// Shards that contain several joined archives.
@@ -45,19 +45,19 @@ pub(super) struct Told {
     images: Count,
 }
 
-impl Told {
+impl ShardReport {
     /// The remarks from reading a shard.
     pub fn of(shard: String, samples: &Samples, walked: &Result<u64, Fault>) -> Self {
-        let mut told = Told { shard, ..Told::default() };
+        let mut report = ShardReport { shard, ..ShardReport::default() };
         if let Some((count, first)) = &samples.nameless {
-            told.nameless.add(*count, || format!("{}:{first}", told.shard));
+            report.nameless.add(*count, || format!("{}:{first}", report.shard));
         }
         match walked {
             Ok(1) => {}
-            Ok(archives) => told.joined.add(1, || format!("{}, of {archives}", told.shard)),
-            Err(fault) => told.faults.push((told.shard.clone(), fault.clone())),
+            Ok(archives) => report.joined.add(1, || format!("{}, of {archives}", report.shard)),
+            Err(fault) => report.faults.push((report.shard.clone(), fault.clone())),
         }
-        told
+        report
     }
 
     /// Adds keys that appear at several places.
@@ -72,7 +72,7 @@ impl Told {
     }
 
     /// Adds the remarks of the next shard.
-    pub fn join(&mut self, next: Told) {
+    pub fn join(&mut self, next: ShardReport) {
         self.faults.extend(next.faults);
         for (count, next) in [
             (&mut self.joined, next.joined),
