@@ -4,7 +4,9 @@ use gauntlet::Progress;
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 /// One line of progress from a trial to its suite.
@@ -20,6 +22,22 @@ pub struct ProgressLine {
     pub note: String,
 }
 
+/// The last line of a trial that ends because another process trains the undefended model that it
+/// needs.
+#[derive(Serialize, Deserialize)]
+pub struct WaitsFor {
+    /// The folder of that model.
+    pub waits_for: PathBuf,
+}
+
+/// Set by a signal: loops that report progress end.
+static STOP: AtomicBool = AtomicBool::new(false);
+
+/// Asks everything that reports progress to stop.
+pub fn request_stop() {
+    STOP.store(true, Ordering::Relaxed);
+}
+
 /// Prints progress as JSON lines on standard output. It drops notes on the data, which the suite
 /// prints when it opens the data first.
 pub struct JsonLines;
@@ -33,6 +51,10 @@ impl Progress for JsonLines {
     /// The suite keeps a trial's standard error beside it.
     fn tell(&self, line: &str) {
         eprintln!("{line}");
+    }
+
+    fn stopped(&self) -> bool {
+        STOP.load(Ordering::Relaxed)
     }
 }
 
@@ -69,6 +91,10 @@ impl Progress for Bar {
             self.aside(|| eprintln!("{line}"));
         }
     }
+
+    fn stopped(&self) -> bool {
+        STOP.load(Ordering::Relaxed)
+    }
 }
 
 /// A bar for data that the user did not name, such as the world that `plan` times: notes on it are
@@ -89,6 +115,10 @@ impl Progress for BarAlone {
 
     fn tell(&self, line: &str) {
         self.0.aside(|| eprintln!("{line}"));
+    }
+
+    fn stopped(&self) -> bool {
+        STOP.load(Ordering::Relaxed)
     }
 }
 
@@ -111,6 +141,8 @@ pub struct SuiteBars {
     /// All bars together.
     pub all: MultiProgress,
     overall: ProgressBar,
+    /// Trials that were finished at the start.
+    before: u64,
 }
 
 impl SuiteBars {
@@ -122,7 +154,7 @@ impl SuiteBars {
         let overall = all.add(ProgressBar::new(total as u64).with_style(style).with_prefix("all trials"));
         overall.set_position(finished as u64);
         overall.enable_steady_tick(Duration::from_millis(500));
-        SuiteBars { all, overall }
+        SuiteBars { all, overall, before: finished as u64 }
     }
 
     /// A bar for a trial that starts.
@@ -132,10 +164,11 @@ impl SuiteBars {
         bar
     }
 
-    /// Records the end of a trial; `left` is the estimated time of the others.
-    pub fn finished(&self, left: Duration) {
-        self.overall.inc(1);
-        self.overall.set_message(format!("about {} left", indicatif::HumanDuration(left)));
+    /// Shows that `done` of `left` trials have ended since the start, each after `each` on average.
+    pub fn finished(&self, done: usize, left: usize, each: Duration) {
+        self.overall.set_position(self.before + done as u64);
+        let rest = each * left.saturating_sub(done) as u32;
+        self.overall.set_message(format!("about {} left", indicatif::HumanDuration(rest)));
     }
 
     /// Prints a line above the bars, or to standard error if there is no terminal.

@@ -9,7 +9,7 @@ use crate::trial::stop_on_signals;
 use crate::{one_or_more, say};
 use clap::Args;
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets::UTF8_HORIZONTAL_ONLY};
-use gauntlet::lock::Lock;
+use gauntlet::lease::Lease;
 use gauntlet::model::Checkpoint;
 use gauntlet::poison::Arena;
 use gauntlet::results::{Line, ScoreLine};
@@ -18,7 +18,6 @@ use gauntlet::suite::Suite;
 use gauntlet::{Error, Result, Trial};
 use gauntlet_report::notes;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 /// Measures a checkpoint.
 ///
@@ -115,8 +114,8 @@ impl Eval {
             warn(&trial.arena, &beside.arena);
         }
         let (stop, bar) = (stop_on_signals(), Bar::new());
-        let _lock = Lock::take(&out, Duration::ZERO, &stop).map_err(|error| error.during("--out"))?;
-        let machine = RunContext { workers: 1, progress: &bar, stop: &stop };
+        let (_lease, _) = Lease::only(&out).map_err(|error| error.during("--out"))?;
+        let machine = RunContext::new(&bar, &stop);
         let lines = trial.measure(&weights, &out, &store, &machine)?;
         drop(bar);
         if !lines.iter().any(|line| matches!(line, Line::Score(_))) {

@@ -13,6 +13,9 @@ pub enum Exit {
     Mistake = 2,
     /// No answer: scores are missing, or the seeds cannot show the change asked for.
     CannotTell = 3,
+    /// A trial of a suite ended early, because another process trains the undefended model that it
+    /// needs; the suite starts it again. No command that a user gives ends so.
+    PutBack = 75,
     /// Stopped by a signal; the same command resumes.
     Interrupted = 130,
 }

@@ -140,7 +140,7 @@ impl Plan {
                 weights: PathBuf::new(),
                 ..trial.clone()
             };
-            let machine = RunContext { workers: 1, progress: &bar, stop: &stop };
+            let machine = RunContext::new(&bar, &stop);
             let lines = match probe.run(&home.path().join(label), &home.path().join("store"), &machine) {
                 Ok(lines) => lines,
                 Err(Error::Interrupted) => return Err(Error::Interrupted),

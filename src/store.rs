@@ -2,11 +2,9 @@
 
 use crate::say;
 use clap::Args;
-use gauntlet::data::store::{State, Stored, list};
-use gauntlet::lock::Lock;
-use gauntlet::{Result, build};
+use gauntlet::data::store::{State, Stored, Using, list};
+use gauntlet::{Error, Result, build};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 /// Seconds per day.
@@ -46,7 +44,10 @@ impl Store {
     }
 
     fn prune(&self, store: &Path, found: &[Stored]) -> Result<()> {
-        let _run = if self.dry_run { None } else { of_run(store)? };
+        if let Some(holder) = Using::find(store)?.filter(|_| !self.dry_run) {
+            let why = format!("{holder} uses it; wait until it has ended, or stop it");
+            return Err(Error::invalid(store.display(), why));
+        }
         let (mut count, mut bytes) = (0, 0);
         for entry in found.iter().filter(|entry| self.is_useless(entry)) {
             let removed = if self.dry_run { !entry.is_held()? } else { entry.remove()? };
@@ -69,16 +70,6 @@ impl Store {
         let old =
             self.unused_days.is_some_and(|days| entry.unused_for() >= Duration::from_secs(days.saturating_mul(DAY)));
         old || matches!(entry.state, State::Foreign | State::Part)
-    }
-}
-
-/// Locks the run that a store belongs to, so that no suite runs in its folder.
-fn of_run(store: &Path) -> Result<Option<Lock>> {
-    match store.parent() {
-        Some(out) if store.ends_with("store") && out.join("lock").is_file() => {
-            Lock::take(out, Duration::ZERO, &AtomicBool::new(false)).map(Some)
-        }
-        _ => Ok(None),
     }
 }
 

@@ -1,52 +1,81 @@
 //! `gauntlet run`: runs a suite as a grid of child processes, so that a panic, an out-of-memory
-//! kill or an abort costs one trial. `sweep/folder.rs` checks the existing content of its folder.
+//! kill or an abort costs one trial. Any number of runs may share one folder, on one machine or on
+//! many: each takes trials that no other has.
+//!
+//! `sweep/select.rs` chooses trials, `sweep/folder.rs` checks the existing content of the folder,
+//! `sweep/queue.rs` takes trials one by one, `sweep/child.rs` runs one, `sweep/devices.rs` gives
+//! each a GPU.
 
+pub mod child;
+mod devices;
 mod folder;
+mod queue;
+mod select;
 
-use crate::bars::{Bar, ProgressLine, SuiteBars, show};
+use crate::bars::{Bar, SuiteBars};
 use crate::exit::Exit;
 use crate::say;
 use crate::scratch::Scratch;
+use crate::table;
 use crate::trial::stop_on_signals;
-use crate::{table, trace};
+use child::Ended;
 use clap::Args;
+use devices::Devices;
 use gauntlet::data::files::write_atomic;
+use gauntlet::data::lease::{Before, Lease, attempt};
+use gauntlet::data::store::Using;
 use gauntlet::evaluator::Downstream;
-use gauntlet::lock::Lock;
 use gauntlet::registry::origin;
 use gauntlet::results::{self, Line};
 use gauntlet::run::RunContext;
 use gauntlet::suite::Suite;
 use gauntlet::suite::plan::Measured;
+use gauntlet::train::checkpoint;
 use gauntlet::{Error, Result, Trial};
-use gauntlet_report::folder::last_lines;
-use std::collections::{BTreeMap, VecDeque};
-use std::io::{BufRead, BufReader};
+use gauntlet_report::folder::{gather, last_lines};
+use queue::{Next, Queue, Taken};
+use select::Selection;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, mpsc};
+use std::sync::{Mutex, MutexGuard, mpsc};
 use std::time::{Duration, Instant};
+
+/// How often a worker looks for a trial while it waits for other processes.
+const POLL: Duration = Duration::from_millis(500);
+
+/// How much longer the run works between two writes of `results.jsonl` than a write takes. Readers
+/// do not need that file: it is for people and other programs.
+const BETWEEN_WRITES: u32 = 20;
 
 /// Runs a suite.
 #[derive(Args)]
 pub struct Run {
     /// The suite, a TOML file (`gauntlet describe suite` explains its keys)
     suite: PathBuf,
-    /// Folder for results, trials and the files that they share; run the same command again to
-    /// continue
+    /// Folder for results, trials and the files that they share. Run the same command again to
+    /// continue; run it on several machines that share the folder, and they divide the trials
     #[arg(long)]
     out: PathBuf,
-    /// Number of concurrent trials; 0: as many as the cores allow, one on a GPU
+    /// Number of concurrent trials; 0: as many as the cores allow, one on each GPU
     #[arg(long, default_value_t = 0)]
     jobs: usize,
     /// Threads per trial that read batches ahead; affects only the speed
     #[arg(long, default_value_t = 1)]
     workers: usize,
-    /// Run only trials whose name (arena/defense/seed-N) contains this; may be given several times
-    /// to run any of them
-    #[arg(long, value_name = "TEXT")]
-    only: Vec<String>,
+    #[command(flatten)]
+    selection: Selection,
+    /// Start at most N trials, then end: for the tasks of a job array
+    #[arg(long, value_name = "N")]
+    at_most: Option<usize>,
+    /// Stay until all trials are finished, those of other runs included, and take over what they
+    /// leave. Without it, the run ends when it can start no more
+    #[arg(long)]
+    wait: bool,
+    /// Folder for what can be made again (index, canvases, poison), such as a node's own disk;
+    /// default: `store` in --out
+    #[arg(long, value_name = "DIR")]
+    store: Option<PathBuf>,
     /// Override a key of the suite, e.g. recipe.epochs=3, data.path=shards or 'seeds=[0, 1]'; may
     /// be given several times
     #[arg(long, value_name = "KEY=VALUE")]
@@ -64,14 +93,6 @@ pub struct Run {
     dry_run: bool,
 }
 
-/// The state of a trial of the suite.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
-    Finished,
-    Started,
-    New,
-}
-
 impl Run {
     /// Runs the unfinished trials, prints the table, and fails if a trial did.
     pub fn run(mut self) -> Result<Exit> {
@@ -81,43 +102,33 @@ impl Run {
         for warning in suite.warnings()? {
             eprintln!("warning: {warning}");
         }
-        let names: Vec<String> = trials.iter().map(Trial::name).collect();
-        if !self.only.is_empty() && !names.iter().any(|name| self.wants(name)) {
-            return Err(Error::invalid(
-                format!("--only {}", self.only.join(" ")),
-                format!("matches none of {}", names.join(", ")),
-            ));
-        }
-        if !self.dry_run {
-            // Report missing data before any training.
-            drop(Downstream::open_all(&suite.downstream)?);
-        }
-        let stop = stop_on_signals();
-        let lock = || Lock::take(&self.out, Duration::ZERO, &stop).map_err(|error| error.during("--out"));
-        let _lock = (!self.dry_run).then(lock).transpose()?;
-        folder::check(&self.out, &suite, &trials)?.iter().for_each(|said| eprintln!("note: {said}"));
-        let states = trials.iter().map(|trial| self.state(trial)).collect::<Result<Vec<_>>>()?;
+        let selected = self.selection.of(&trials)?;
         if self.dry_run {
-            let chosen = names.iter().zip(&states).filter(|(name, _)| self.wants(name));
-            say(&chosen.clone().map(|(name, state)| format!("{name:60} {state:?}\n")).collect::<String>());
-            let left = chosen.filter(|(_, state)| **state != State::Finished).count();
-            say(&suite.estimate(trials.len(), left, self.measured()?)?);
-            return rehearse(&suite, &trials.iter().filter(|trial| self.wants(&trial.name())).collect::<Vec<_>>());
+            return self.rehearse(&suite, &trials, &selected);
         }
-        // Clean up trials that were killed between writing their scores and this.
-        trials.iter().try_for_each(|trial| trial.tidy(&self.folder(trial)))?;
-        std::fs::create_dir_all(self.out.join("store")).map_err(Error::io(&self.out))?;
-        let before = folder::results(&self.out)?;
-        let resolved = serde_json::to_string_pretty(&suite).expect("plain data");
-        write_atomic(&self.out.join("suite.json"), resolved.as_bytes())?;
-        let todo: VecDeque<&Trial> = trials
-            .iter()
-            .zip(&states)
-            .filter(|(trial, state)| **state != State::Finished && self.wants(&trial.name()))
-            .map(|(trial, _)| trial)
-            .collect();
-        self.prepare(&todo, &stop)?;
-        let failures = self.run_all(&trials, todo, &suite, &before, &stop)?;
+        // Report missing data before any training.
+        drop(Downstream::open_all(&suite.downstream)?);
+        let stop = stop_on_signals();
+        self.begin(&suite, &trials)?;
+        let _using = (Using::new(&self.out.join("store"))?, self.store.as_deref().map(Using::new).transpose()?);
+        let mut left = Vec::new();
+        for trial in &selected {
+            let folder = TrialFolder::of(&self.out, trial);
+            // Clean up trials that were killed between writing their scores and this.
+            trial.tidy(&folder.newest()?)?;
+            if folder.state(trial)? != State::Finished {
+                left.push(*trial);
+            }
+        }
+        let finished = selected.len() - left.len();
+        let queue = Queue::new(self.out.clone(), left.clone(), self.at_most, self.wait)?;
+        self.prepare(&left, &stop)?;
+        let bars = SuiteBars::new(selected.len(), finished);
+        let queue = Mutex::new(queue);
+        let failures = self.run_all(&suite, &left, &queue, &bars, &stop);
+        drop(bars);
+        self.collect(&suite)?;
+        let failures = failures?;
         if stop.load(Ordering::Relaxed) {
             return Err(Error::Interrupted);
         }
@@ -125,47 +136,74 @@ impl Run {
         for (name, lines) in &failures {
             eprintln!("failed: {name}\n{lines}");
         }
-        Ok(if failures.is_empty() { Exit::Done } else { Exit::Failed })
+        let queue = lock(&queue);
+        if let Some((trial, holder)) = queue.elsewhere().first() {
+            let count = queue.elsewhere().len();
+            eprintln!(
+                "note: other runs have {count} more trials ({} by {holder}); --wait stays until they are finished",
+                trial.name()
+            );
+        }
+        for name in &queue.failed_elsewhere {
+            eprintln!("failed in another run: {name}");
+        }
+        Ok(if failures.is_empty() && queue.failed_elsewhere.is_empty() { Exit::Done } else { Exit::Failed })
+    }
+
+    /// Checks the folder and writes the suite to it. Runs that start at the same time do so one
+    /// after the other.
+    fn begin(&self, suite: &Suite, trials: &[Trial]) -> Result<()> {
+        let store = self.out.join("store");
+        let (_lease, _) = Lease::wait(&store.join("leases/suite"), &Bar::new())?;
+        folder::check(&self.out, suite, trials)?.iter().for_each(|note| eprintln!("note: {note}"));
+        for trial in trials {
+            TrialFolder::of(&self.out, trial).state(trial)?;
+        }
+        let resolved = serde_json::to_string_pretty(suite).expect("plain data");
+        write_atomic(&self.out.join("suite.json"), resolved.as_bytes())
+    }
+
+    /// Prints the trials, their cost and what would fail.
+    fn rehearse(&self, suite: &Suite, trials: &[Trial], selected: &[&Trial]) -> Result<Exit> {
+        folder::check(&self.out, suite, trials)?.iter().for_each(|note| eprintln!("note: {note}"));
+        let mut left = 0;
+        for trial in selected {
+            let state = TrialFolder::of(&self.out, trial).state(trial)?;
+            left += usize::from(state != State::Finished);
+            say(&format!("{:60} {state:?}\n", trial.name()));
+        }
+        let array =
+            if left > 0 { format!("; a job array with one trial per task: 0-{}", left - 1) } else { String::new() };
+        say(&format!("{left} of {} trials to run{array}\n", selected.len()));
+        say(&suite.estimate(trials.len(), left, self.measured(suite)?)?);
+        rehearse(suite, selected)
     }
 
     /// The training speed of finished trials.
-    fn measured(&self) -> Result<Option<Measured>> {
-        let lines = folder::results(&self.out)?;
+    fn measured(&self, suite: &Suite) -> Result<Option<Measured>> {
+        let lines = if self.out.join("suite.json").exists() { gather(&self.out, suite)? } else { Vec::new() };
         let rate = |line: &Line| if let Line::Cost(cost) = line { Some(cost.samples_per_second) } else { None };
         let rates: Vec<f64> = lines.iter().filter_map(rate).filter(|rate| *rate > 0.0).collect();
         let train_rate = rates.iter().sum::<f64>() / rates.len() as f64;
         Ok((!rates.is_empty()).then_some(Measured { train_rate, trials: rates.len() }))
     }
 
-    fn wants(&self, name: &str) -> bool {
-        self.only.is_empty() || self.only.iter().any(|only| name.contains(only.as_str()))
-    }
-
-    fn folder(&self, trial: &Trial) -> PathBuf {
-        self.out.join("trials").join(trial.name())
-    }
-
-    /// Reports a folder that contains another trial before anything runs.
-    fn state(&self, trial: &Trial) -> Result<State> {
-        let folder = self.folder(trial);
-        if !folder.join("trial.json").exists() {
-            return Ok(State::New);
-        }
-        trial.check_manifest(&folder)?;
-        Ok(if trial.has_finished(&folder) { State::Finished } else { State::Started })
+    /// The folder of what can be made again.
+    fn store(&self) -> PathBuf {
+        self.store.clone().unwrap_or_else(|| self.out.join("store"))
     }
 
     /// Makes canvases and poison once, before the trials share them.
-    fn prepare(&self, todo: &VecDeque<&Trial>, stop: &AtomicBool) -> Result<()> {
+    fn prepare(&self, left: &[&Trial], stop: &AtomicBool) -> Result<()> {
+        let soon = left.iter().take(self.at_most.unwrap_or(usize::MAX));
         let arenas: BTreeMap<(&str, u64), &Trial> =
-            todo.iter().map(|trial| ((trial.arena.name.as_str(), trial.arena.seed), *trial)).collect();
+            soon.map(|trial| ((trial.arena.name.as_str(), trial.arena.seed), *trial)).collect();
         let bar = Bar::new();
-        let machine = RunContext { workers: 1, progress: &bar, stop };
+        let (machine, store) = (RunContext::new(&bar, stop), self.store());
         for trial in arenas.values() {
             if stop.load(Ordering::Relaxed) {
                 return Err(Error::Interrupted);
             }
-            let store = self.out.join("store");
             // A loaded library may abort, which must not stop the suite. It is used only in the
             // trials, which then make their own poison.
             match !origin::used(&trial.arena.attacks).is_empty() {
@@ -176,87 +214,203 @@ impl Run {
         Ok(())
     }
 
-    /// Runs the trials, `jobs` at a time. Returns the failed ones with the last lines of their
-    /// messages.
-    fn run_all(
+    /// Runs the trials of the queue, several at a time. Returns the failed ones with the last lines
+    /// of their messages.
+    fn run_all<'a>(
         &self,
-        trials: &[Trial],
-        todo: VecDeque<&Trial>,
         suite: &Suite,
-        before: &[Line],
+        left: &[&'a Trial],
+        queue: &Mutex<Queue<'a>>,
+        bars: &SuiteBars,
         stop: &AtomicBool,
     ) -> Result<Vec<(String, String)>> {
+        let devices = Devices::of(left);
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        let room = if trials.iter().any(|trial| trial.device != "cpu") { 1 } else { cores / suite.threads as usize };
+        let room = match left.iter().any(|trial| trial.device != "cpu") {
+            true => devices.count(),
+            false => cores / suite.threads as usize,
+        };
         let jobs = if self.jobs > 0 { self.jobs } else { room.max(1) };
-        let (left, began) = (todo.len(), Instant::now());
-        let wanted = trials.iter().filter(|trial| self.wants(&trial.name())).count();
-        let bars = SuiteBars::new(wanted, wanted - left);
-        let queue = Mutex::new(todo);
+        let began = Instant::now();
         let (send, ended) = mpsc::channel();
-        let mut failures = Vec::new();
+        let (mut failures, mut done, mut written) = (Vec::new(), 0, Instant::now());
         std::thread::scope(|scope| {
-            for _ in 0..jobs {
-                let (queue, bars, send) = (&queue, &bars, send.clone());
+            for slot in 0..jobs {
+                let (send, device) = (send.clone(), devices.of_slot(slot));
                 scope.spawn(move || {
-                    while !stop.load(Ordering::Relaxed) {
-                        let Some(trial) = queue.lock().expect("no thread panics with the queue").pop_front() else {
-                            return;
-                        };
-                        // The receiver lives as long as this scope.
-                        let _ = send.send((trial, self.run_child(trial, bars, stop)));
+                    let report = |message| drop(send.send(message));
+                    if let Err(error) = self.work(queue, device, bars, stop, &report) {
+                        report(Message::Broken(error));
                     }
                 });
             }
             drop(send);
-            for (done, (trial, outcome)) in ended.iter().enumerate() {
-                if let Err(error) = outcome {
-                    if !stop.load(Ordering::Relaxed) {
+            let mut pause = Duration::ZERO;
+            for message in ended {
+                match message {
+                    Message::Broken(error) => return Err(error),
+                    Message::Note(note) => bars.say(&note),
+                    Message::Ended(_, Err(_)) if stop.load(Ordering::Relaxed) => {}
+                    Message::Ended(trial, Err(error)) => {
                         bars.say(&format!("failed: {}", trial.name()));
                         failures.push((trial.name(), error.chain()));
+                        done += 1;
                     }
-                } else {
-                    bars.say(&format!("finished {} ({:.0?})", trial.name(), began.elapsed()));
+                    Message::Ended(trial, Ok(())) => {
+                        bars.say(&format!("finished {} ({:.0?})", trial.name(), began.elapsed()));
+                        done += 1;
+                    }
                 }
-                self.collect(trials, before)?;
-                let each = began.elapsed() / (done as u32 + 1);
-                bars.finished(each * (left - done - 1) as u32);
+                let elsewhere = lock(queue).ended_elsewhere();
+                bars.finished(done + elsewhere, left.len(), began.elapsed() / (done.max(1) as u32));
+                if written.elapsed() >= pause {
+                    let before = Instant::now();
+                    self.collect(suite)?;
+                    (written, pause) = (Instant::now(), before.elapsed() * BETWEEN_WRITES);
+                }
             }
-            self.collect(trials, before)
-        })?;
-        Ok(failures)
+            Ok(failures)
+        })
     }
 
-    /// Writes the lines of the trials that have finished so far.
-    fn collect(&self, trials: &[Trial], before: &[Line]) -> Result<()> {
-        results::write_lines(&self.out.join("results.jsonl"), &folder::gather(&self.out, trials, before)?)
+    /// Takes trials from the queue and runs them, one after the other.
+    fn work<'a>(
+        &self,
+        queue: &Mutex<Queue<'a>>,
+        device: Option<&str>,
+        bars: &SuiteBars,
+        stop: &AtomicBool,
+        report: &dyn Fn(Message<'a>),
+    ) -> Result<()> {
+        while !stop.load(Ordering::Relaxed) {
+            let next = lock(queue).next()?;
+            let Taken { trial, lease, before } = match next {
+                Next::Start(taken) => taken,
+                Next::Wait => {
+                    std::thread::sleep(POLL);
+                    continue;
+                }
+                Next::Done => return Ok(()),
+            };
+            match self.run_child(trial, &lease, before, device, bars, stop) {
+                Ok(Ended::PutBack(folder)) => lock(queue).put_back(trial, folder),
+                Ok(Ended::Lost) => {
+                    report(Message::Note(format!("given up: another run has taken over {}", trial.name())));
+                    lock(queue).lost(trial)?;
+                }
+                Ok(Ended::Exit(_)) => report(Message::Ended(trial, Ok(()))),
+                Err(error) => {
+                    if !stop.load(Ordering::Relaxed) {
+                        lease.fail();
+                    }
+                    report(Message::Ended(trial, Err(error)));
+                }
+            }
+        }
+        Ok(())
     }
 
-    /// Runs one trial in a child process: its progress is shown in a bar, its standard error is
-    /// written to `stderr.log`.
-    fn run_child(&self, trial: &Trial, bars: &SuiteBars, stop: &AtomicBool) -> Result<()> {
-        let folder = self.folder(trial);
-        std::fs::create_dir_all(&folder).map_err(Error::io(&folder))?;
+    /// Writes the lines of the trials that have finished so far, whoever ran them. Another run may
+    /// write at the same time, so this looks again after it wrote.
+    fn collect(&self, suite: &Suite) -> Result<()> {
+        let mut lines = gather(&self.out, suite)?;
+        loop {
+            results::write_lines(&self.out.join("results.jsonl"), &lines)?;
+            let again = gather(&self.out, suite)?;
+            if again.len() == lines.len() {
+                return Ok(());
+            }
+            lines = again;
+        }
+    }
+
+    /// Runs one trial in a child process.
+    fn run_child(
+        &self,
+        trial: &Trial,
+        lease: &Lease,
+        before: Before,
+        device: Option<&str>,
+        bars: &SuiteBars,
+        stop: &AtomicBool,
+    ) -> Result<Ended> {
+        let leased = TrialFolder::of(&self.out, trial).leased;
+        let folder = attempt::open(&leased, lease, before, checkpoint::FILE)?;
+        if folder != leased {
+            bars.say(&format!("taken over from a silent run: {}", trial.name()));
+        }
         trial.check_or_write_manifest(&folder)?;
         let (log, program) = (folder.join("stderr.log"), std::env::current_exe().map_err(Error::io("gauntlet"))?);
         let stderr = std::fs::File::create(&log).map_err(Error::io(&log))?;
-        let mut child = child(&program, &folder, &self.out.join("store"))
-            .args(["--workers", &self.workers.to_string()])
-            .stderr(stderr)
-            .spawn()
-            .map_err(Error::io(&program))?;
-        let bar = bars.start(&trial.name());
-        let status = follow(&mut child, &bar, &trial.name(), stop).map_err(Error::io(&program))?;
-        bar.finish_and_clear();
-        if status.success() {
-            return Ok(());
+        let mut command = child::command(&program, &folder, &self.store());
+        command.args(["--workers", &self.workers.to_string()]).arg("--shared").arg(self.out.join("store"));
+        if let Some(device) = device {
+            command.env("CUDA_VISIBLE_DEVICES", device);
         }
+        let mut process = command.stderr(stderr).spawn().map_err(Error::io(&program))?;
+        lease.add_process(process.id())?;
+        let bar = bars.start(&trial.name());
+        let ended = child::follow(&mut process, lease, &bar, &trial.name(), stop).map_err(Error::io(&program))?;
+        bar.finish_and_clear();
+        let status = match ended {
+            Ended::Exit(_) if lease.check_lost() => return Ok(Ended::Lost),
+            Ended::Exit(status) if !status.success() => status,
+            ended => return Ok(ended),
+        };
         let said = std::fs::read_to_string(&log).map_err(Error::io(&log))?;
         let last = last_lines(&said).replace('\n', "\n  ");
         // An aborted process cannot name the library that caused it.
         let libraries = trial.libraries.iter().map(|library| format!(", with plugins of {}", library.file));
         let status = status.to_string() + &libraries.collect::<String>();
         Err(Error::invalid(status, format!("the last lines of {}:\n  {last}", log.display())))
+    }
+}
+
+/// What a worker tells the thread that shows and stores results.
+enum Message<'a> {
+    /// A trial ended; the error is its failure.
+    Ended(&'a Trial, Result<()>),
+    /// A line for the user.
+    Note(String),
+    /// The worker cannot go on.
+    Broken(Error),
+}
+
+fn lock<'q, 'a>(queue: &'q Mutex<Queue<'a>>) -> MutexGuard<'q, Queue<'a>> {
+    queue.lock().expect("no thread panics with the queue")
+}
+
+/// The state of a trial of the suite.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Finished,
+    Started,
+    New,
+}
+
+/// The folder of a trial in a run's folder.
+struct TrialFolder {
+    /// The folder that a lease is for; it holds the attempts.
+    leased: PathBuf,
+}
+
+impl TrialFolder {
+    fn of(out: &Path, trial: &Trial) -> TrialFolder {
+        TrialFolder { leased: out.join("trials").join(trial.name()) }
+    }
+
+    fn newest(&self) -> Result<PathBuf> {
+        attempt::newest(&self.leased)
+    }
+
+    /// Reports a folder that contains another trial before anything runs.
+    fn state(&self, trial: &Trial) -> Result<State> {
+        let folder = self.newest()?;
+        if !folder.join("trial.json").exists() {
+            return Ok(State::New);
+        }
+        trial.check_manifest(&folder)?;
+        Ok(if trial.has_finished(&folder) { State::Finished } else { State::Started })
     }
 }
 
@@ -269,62 +423,4 @@ fn rehearse(suite: &Suite, trials: &[&Trial]) -> Result<Exit> {
     found.notes.iter().for_each(|note| eprintln!("note: {note}"));
     found.problems().for_each(|problem| eprintln!("would fail: {problem}"));
     Ok(if found.problems().next().is_none() { Exit::Done } else { Exit::Mistake })
-}
-
-/// A new process for the trial whose `trial.json` is in `folder`; it reports on its standard
-/// output.
-pub fn child(program: &Path, folder: &Path, store: &Path) -> Command {
-    let mut command = Command::new(program);
-    command
-        .arg("trial")
-        .arg(folder.join("trial.json"))
-        .arg("--child")
-        .arg("--out")
-        .arg(folder)
-        .arg("--store")
-        .arg(store);
-    for library in origin::loaded() {
-        command.arg("--plugin").arg(&library.given);
-    }
-    command.args(trace::options());
-    // Trials run side by side: waiting threads that spin would take each other's cores.
-    command.env("OMP_WAIT_POLICY", "passive").stdin(Stdio::piped()).stdout(Stdio::piped());
-    // Allocate the memory of tensors in pages of 2 MB if the kernel allows it: misses of small
-    // pages cost some 7% of the demo's training.
-    if std::env::var_os("GLIBC_TUNABLES").is_none() {
-        command.env("GLIBC_TUNABLES", "glibc.malloc.hugetlb=1");
-    }
-    command
-}
-
-/// Shows a child's reports until it ends. On a stop request, closes its standard input, and the
-/// child writes a checkpoint.
-fn follow(
-    child: &mut Child,
-    bar: &indicatif::ProgressBar,
-    name: &str,
-    stop: &AtomicBool,
-) -> std::io::Result<std::process::ExitStatus> {
-    let stdout = child.stdout.take().expect("standard output is piped");
-    let mut stdin: Option<ChildStdin> = child.stdin.take();
-    std::thread::scope(|scope| {
-        scope.spawn(move || {
-            for line in BufReader::new(stdout).lines().map_while(|line| line.ok()) {
-                // A plugin may print anything; only reports are shown.
-                if let Ok(report) = serde_json::from_str::<ProgressLine>(&line) {
-                    show(bar, name, &report);
-                }
-            }
-        });
-        loop {
-            if let Some(status) = child.try_wait()? {
-                return Ok(status);
-            }
-            if stop.load(Ordering::Relaxed) {
-                stdin = None;
-            }
-            std::thread::sleep(Duration::from_millis(50));
-        }
-    })
-    .inspect(|_| drop(stdin))
 }

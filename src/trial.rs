@@ -1,16 +1,20 @@
 //! `gauntlet trial`: runs one trial in this process. A suite starts its trials in this way.
 
-use crate::bars::{Bar, JsonLines};
+use crate::bars::{self, Bar, JsonLines, WaitsFor};
 use crate::exit::Exit;
 use clap::Args;
-use gauntlet::lock::Lock;
+use gauntlet::data::store::Using;
+use gauntlet::lease::{Lease, attempt};
 use gauntlet::run::RunContext;
 use gauntlet::suite::resolve_device;
-use gauntlet::{Progress, Result, Trial};
+use gauntlet::train::checkpoint;
+use gauntlet::{Error, Progress, Result, Trial};
+use signal_hook::iterator::Signals;
+use std::io::Read;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
 
 /// Runs one trial.
 #[derive(Args)]
@@ -33,6 +37,9 @@ pub struct RunTrial {
     /// Print progress as JSON lines on standard output, and stop when standard input closes
     #[arg(long, hide = true)]
     child: bool,
+    /// Folder for undefended models, if it is not --store
+    #[arg(long, hide = true)]
+    shared: Option<PathBuf>,
 }
 
 impl RunTrial {
@@ -44,21 +51,37 @@ impl RunTrial {
         }
         let stop = stop_on_signals();
         let progress: Box<dyn Progress> = if self.child { Box::new(JsonLines) } else { Box::new(Bar::new()) };
-        if self.child {
-            stop_when_stdin_closes(stop.clone());
+        // A suite that starts a trial has its lease.
+        let lease = (!self.child).then(|| Lease::only(&self.out)).transpose();
+        let lease = lease.map_err(|error| error.during("--out"))?;
+        if self.child && !may_start(stop.clone()) {
+            return Err(Error::Interrupted);
         }
-        // If the suite was killed, its trial stops by itself, and writes its checkpoint first.
-        let patience = Duration::from_secs(if self.child { 120 } else { 0 });
-        let _lock = Lock::take(&self.out, patience, &stop).map_err(|error| error.during("--out"))?;
-        let store = self.store.unwrap_or_else(|| self.out.join("store"));
-        let machine = RunContext { workers: self.workers, progress: progress.as_ref(), stop: &stop };
-        if trial.has_finished(&self.out) && !self.child {
+        let out = match &lease {
+            Some((lease, before)) => attempt::open(&self.out, lease, *before, checkpoint::FILE)?,
+            None => self.out.clone(),
+        };
+        let store = self.store.clone().unwrap_or_else(|| self.out.join("store"));
+        let _using = (!self.child).then(|| Using::new(&store)).transpose()?;
+        let machine = RunContext {
+            workers: self.workers,
+            shared: self.shared.as_deref(),
+            waits: !self.child,
+            ..RunContext::new(progress.as_ref(), &stop)
+        };
+        if trial.has_finished(&out) && !self.child {
             eprintln!(
                 "note: the trial in {} has finished; these are its results. Delete them to run it again",
-                self.out.display()
+                out.display()
             );
         }
-        let lines = trial.run(&self.out, &store, &machine)?;
+        let lines = match trial.run(&out, &store, &machine) {
+            Err(Error::Busy { folder, .. }) if self.child => {
+                println!("{}", serde_json::to_string(&WaitsFor { waits_for: folder }).expect("plain data"));
+                return Ok(Exit::PutBack);
+            }
+            lines => lines?,
+        };
         drop(progress);
         if !self.child {
             for line in lines {
@@ -69,24 +92,50 @@ impl RunTrial {
     }
 }
 
-/// A flag that SIGINT and SIGTERM set; a second one of them ends the process at once.
+/// A second SIGTERM within this time is no second request: a launcher and the scheduler above it
+/// each pass one on.
+const GRACE: Duration = Duration::from_secs(2);
+
+/// A flag that SIGINT and SIGTERM set. A second SIGINT, or a SIGTERM after the [`GRACE`], ends the
+/// process at once.
 pub fn stop_on_signals() -> Arc<AtomicBool> {
-    let stop = Arc::new(AtomicBool::new(false));
-    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
-        // The order matters: the shutdown reads the flag before this signal sets it.
-        let registered = signal_hook::flag::register_conditional_shutdown(signal, 130, stop.clone())
-            .and_then(|_| signal_hook::flag::register(signal, stop.clone()));
-        registered.expect("SIGINT and SIGTERM can be handled");
-    }
-    stop
+    use signal_hook::consts::{SIGINT, SIGTERM};
+    static STOP: OnceLock<Arc<AtomicBool>> = OnceLock::new();
+    let registered = STOP.get_or_init(|| {
+        let stop = Arc::new(AtomicBool::new(false));
+        let mut signals = Signals::new([SIGINT, SIGTERM]).expect("SIGINT and SIGTERM can be handled");
+        let flag = stop.clone();
+        std::thread::spawn(move || {
+            let mut first: Option<Instant> = None;
+            for signal in signals.forever() {
+                match first {
+                    None => first = Some(Instant::now()),
+                    Some(first) if signal == SIGTERM && first.elapsed() < GRACE => {}
+                    Some(_) => std::process::exit(Exit::Interrupted as i32),
+                }
+                flag.store(true, Ordering::Relaxed);
+                bars::request_stop();
+            }
+        });
+        stop
+    });
+    registered.clone()
 }
 
-/// A suite has the other end of standard input: when it asks to stop, or dies, the trial stops with
-/// a checkpoint.
-fn stop_when_stdin_closes(stop: Arc<AtomicBool>) {
+/// Waits until the suite says that it has recorded this process, and then watches standard input:
+/// when the suite asks to stop, or dies, the trial stops with a checkpoint. `false` if the suite
+/// died before.
+fn may_start(stop: Arc<AtomicBool>) -> bool {
+    let mut first = [0];
+    // Read without a buffer: the thread below reads what follows.
+    if !matches!(std::io::stdin().lock().read(&mut first), Ok(1)) {
+        return false;
+    }
     std::thread::spawn(move || {
         // Whether it ends by closing or by an error, the suite is gone.
         let _ = std::io::copy(&mut std::io::stdin(), &mut std::io::sink());
         stop.store(true, Ordering::Relaxed);
+        bars::request_stop();
     });
+    true
 }

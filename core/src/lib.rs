@@ -32,7 +32,7 @@ pub use corpus::{RowKey, RowNumber, TrainRow};
 pub use defense::{Defense, Phase, PlanContext, Step};
 pub use evaluator::{EvalContext, Evaluator, Score};
 pub use gauntlet_data as data;
-pub use gauntlet_data::{DataRow, Error, Progress, Result, downstream, draw, error, lock, progress};
+pub use gauntlet_data::{DataRow, Error, Progress, Result, downstream, draw, error, lease, progress};
 pub use trial::Trial;
 
 // Plugins build against exactly these versions: they are part of the plugin interface.

@@ -13,6 +13,7 @@ use crate::attack::{Attack, Edit, Goal, ImageSource, PoisonCtx, PrepareContext, 
 use crate::data::files::{
     Part, json, read_json, read_lines, read_safetensors, write_json, write_lines, write_safetensors,
 };
+use crate::data::store::make_once;
 use crate::data::{DataRow, Dataset, Split};
 use crate::registry::{Configured, origin};
 use crate::{Error, Result, build, draw};
@@ -172,7 +173,7 @@ impl Poison {
     /// Reads the poison of an arena from the store, or makes and stores it. `arena` holds the
     /// attacks that poison (none: `clean`).
     pub fn open(
-        store: &Path,
+        context: &PrepareContext,
         data: &Dataset,
         split: &Split,
         seed: u64,
@@ -185,14 +186,15 @@ impl Poison {
         let key = build::stored("poison", FORMAT)?.with("data", &data.key).with("seed", seed).with("attacks", resolved);
         let named = if labels.is_empty() { "no attack".into() } else { labels.join(" + ") };
         let key = key.with("held out", json(&split.heldout)).of(format!("{named}, seed {seed}, {}", data.index.of));
-        let folder = key.folder(store);
-        if folder.join("poison.json").exists() {
-            tracing::info!("poison of seed {seed} found: {}", folder.display());
-        } else {
-            let began = Instant::now();
+        let folder = key.folder(context.store);
+        let began = Instant::now();
+        let make = || {
             let poison = Poison::make(data, split, seed, arena, prepared_attacks)?;
-            poison.write(&folder, arena, prepared_attacks)?;
-            tracing::info!("poison of seed {seed} made in {:.1?}: {}", began.elapsed(), folder.display());
+            poison.write(&folder, arena, prepared_attacks)
+        };
+        match make_once(&folder, context.progress, make)? {
+            false => tracing::info!("poison of seed {seed} found: {}", folder.display()),
+            true => tracing::info!("poison of seed {seed} made in {:.1?}: {}", began.elapsed(), folder.display()),
         }
         key.note_use(&folder)?;
         Poison::read(&folder)

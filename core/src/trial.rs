@@ -150,6 +150,7 @@ impl Trial {
         let prepared = self.prepare_with(attacks, store, machine)?;
         let PreparedData { data, split, poison, .. } = &prepared;
         self.check_trained_on(poison)?;
+        self.check_agreed(poison, store, machine)?;
         let tokenizer = Tokenizer::new(&data.vocabulary, self.model.text_cfg.vocab_size)?;
         let shape = Shape { batch: self.recipe.batch, context_length: self.model.text_cfg.context_length };
         let corpus = Corpus::new(data, split, poison, &tokenizer, shape, self.arena.seed, device);

@@ -12,7 +12,7 @@ use crate::index::Index;
 use crate::ordered::{cores, ordered};
 use crate::rows::{Loss, Lost, Tally};
 use crate::source::{Row, Source};
-use crate::store::Key;
+use crate::store::{Key, make_once};
 use crate::{BadRow, DataRow, Error, Progress, Result};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -78,12 +78,10 @@ impl Canvas {
             tracing::info!("canvases of {size} pixels are not cached: {} bytes are too many", canvas.bytes());
             return Ok(canvas);
         }
-        if folder.exists() {
-            tracing::info!("canvases of {size} pixels found: {}", folder.display());
-        } else {
-            let began = Instant::now();
-            build::build(&canvas, cores(), &folder, progress)?;
-            tracing::info!("canvases of {size} pixels made in {:.1?}: {}", began.elapsed(), folder.display());
+        let began = Instant::now();
+        match make_once(&folder, progress, || build::build(&canvas, cores(), &folder, progress))? {
+            false => tracing::info!("canvases of {size} pixels found: {}", folder.display()),
+            true => tracing::info!("canvases of {size} pixels made in {:.1?}: {}", began.elapsed(), folder.display()),
         }
         canvas.map(&folder)?;
         key.note_use(&folder)?;

@@ -38,6 +38,13 @@ pub enum Error {
     NotFinite(String),
     /// SIGINT or SIGTERM: a checkpoint was written, and the same command resumes from it.
     Interrupted,
+    /// Another process makes a file that is needed here.
+    Busy {
+        /// The folder that it works in.
+        folder: PathBuf,
+        /// The process.
+        holder: String,
+    },
     /// Another error, and what was being done when it came.
     While {
         /// What was being done.
@@ -91,6 +98,7 @@ impl Display for Error {
             Error::Tensor(_) => write!(f, "libtorch"),
             Error::NotFinite(what) => write!(f, "{what}"),
             Error::Interrupted => write!(f, "interrupted; the same command resumes from the last checkpoint"),
+            Error::Busy { folder, holder } => write!(f, "{}: {holder} works in it", folder.display()),
             Error::While { doing, .. } => write!(f, "{doing}"),
         }
     }

@@ -12,7 +12,7 @@ mod write;
 use crate::files::{Held, read_json};
 use crate::rows::Tally;
 use crate::source::{Row, Source};
-use crate::store::Key;
+use crate::store::{Key, make_once};
 use crate::{ClassFile, Classes, DataConfig, DataRow, Error, Progress, Result};
 use gauntlet_torch::Map;
 use serde::{Deserialize, Serialize};
@@ -127,12 +127,10 @@ impl Index {
         if folder.exists() {
             stamps::look(source, &folder, progress)?;
         }
-        if folder.exists() {
-            tracing::info!("row index found: {}", folder.display());
-        } else {
-            let began = Instant::now();
-            write::write(source, config, &key.hex(), &folder, progress)?;
-            tracing::info!("row index made in {:.1?}: {}", began.elapsed(), folder.display());
+        let began = Instant::now();
+        match make_once(&folder, progress, || write::write(source, config, &key.hex(), &folder, progress))? {
+            false => tracing::info!("row index found: {}", folder.display()),
+            true => tracing::info!("row index made in {:.1?}: {}", began.elapsed(), folder.display()),
         }
         let index = Index::read(&folder, &key.hex())?;
         key.note_use(&folder)?;

@@ -8,8 +8,15 @@ pub trait Progress: Sync {
 
     /// A line that the user should read, though nothing has failed.
     fn tell(&self, _line: &str) {}
+
     /// A line about the data that was just opened. It is repeated each time the data is opened.
     fn remark(&self, _line: &str) {}
+
+    /// Whether the user asks to stop. Loops that grow with the data look at it and return
+    /// [`Error::Interrupted`](crate::Error::Interrupted).
+    fn stopped(&self) -> bool {
+        false
+    }
 }
 
 /// Ignores all reports.

@@ -8,6 +8,8 @@ mod stored;
 pub use stored::{State, Stored, list};
 
 use crate::files::write_json;
+use crate::lease::{Holder, Lease};
+use crate::progress::Progress;
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -28,6 +30,12 @@ const NOTE: &str = "key.json";
 
 /// The folder of the notes about entries that are files.
 const NOTES: &str = "keys";
+
+/// The folder of the leases of processes that make entries.
+const LEASES: &str = "leases";
+
+/// The folder of the values that all machines of a run must agree on.
+const AGREED: &str = "agreed";
 
 /// The key of an entry: all inputs that it was made from.
 #[derive(Clone, Debug)]
@@ -118,6 +126,75 @@ impl Key {
             Error::Io { source, .. } => source,
             other => std::io::Error::other(other),
         })
+    }
+}
+
+/// Makes an entry of a store unless it is there. If another process makes it, on any machine that
+/// shares the store, this one waits. Returns whether it was made.
+pub fn make_once(place: &Path, progress: &dyn Progress, make: impl FnOnce() -> Result<()>) -> Result<bool> {
+    if place.exists() {
+        return Ok(false);
+    }
+    let name = place.file_name().expect("an entry has a name");
+    let _lease = Lease::wait(&place.with_file_name(LEASES).join(name), progress)?;
+    if place.exists() { Ok(false) } else { make().map(|()| true) }
+}
+
+/// Compares a value with the one that the first process recorded under this name, on any machine;
+/// records it if this is the first. Returns the other value if they differ.
+pub fn agree(store: &Path, name: &str, value: &str) -> Result<Option<String>> {
+    let folder = store.join(AGREED);
+    std::fs::create_dir_all(&folder).map_err(Error::io(&folder))?;
+    let place = folder.join(name);
+    if !place.exists() {
+        let mut file = tempfile::NamedTempFile::new_in(&folder).map_err(Error::io(&folder))?;
+        std::io::Write::write_all(&mut file, value.as_bytes()).map_err(Error::io(&place))?;
+        file.as_file().sync_all().map_err(Error::io(&place))?;
+        match file.persist_noclobber(&place) {
+            Err(error) if error.error.kind() == ErrorKind::AlreadyExists => {}
+            persisted => drop(persisted.map_err(|error| Error::io(&place)(error.error))?),
+        }
+    }
+    let there = std::fs::read_to_string(&place).map_err(Error::io(&place))?;
+    Ok((there != value).then_some(there))
+}
+
+/// Marks a store as in use while it exists: nothing is pruned meanwhile.
+pub struct Using {
+    folder: PathBuf,
+    _lease: Lease,
+}
+
+impl Using {
+    /// Uses a store, whose folder is made if needed.
+    pub fn new(store: &Path) -> Result<Using> {
+        let around = store.join(LEASES);
+        std::fs::create_dir_all(&around).map_err(Error::io(&around))?;
+        let folder = tempfile::Builder::new().prefix("user-").tempdir_in(&around).map_err(Error::io(&around))?.keep();
+        let (lease, _) = Lease::only(&folder)?;
+        Ok(Using { folder, _lease: lease })
+    }
+
+    /// A process that uses a store or makes an entry of it, on any machine.
+    pub fn find(store: &Path) -> Result<Option<Holder>> {
+        let around = store.join(LEASES);
+        let entries = match std::fs::read_dir(&around) {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+            entries => entries.map_err(Error::io(&around))?,
+        };
+        for entry in entries {
+            if let Some(holder) = Lease::holder(&entry.map_err(Error::io(&around))?.path())? {
+                return Ok(Some(holder));
+            }
+        }
+        Ok(None)
+    }
+}
+
+impl Drop for Using {
+    fn drop(&mut self) {
+        // What is left behind has ended, and says so.
+        let _ = std::fs::remove_dir_all(&self.folder);
     }
 }
 

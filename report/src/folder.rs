@@ -1,12 +1,17 @@
 //! The folder of a suite's run: `suite.json`, `results.jsonl`, and a folder for each trial.
 
 use crate::accuracy;
+use gauntlet::lease::attempt;
 use gauntlet::poison::CLEAN;
 use gauntlet::results::{Line, read_lines};
 use gauntlet::suite::Suite;
 use gauntlet::{Error, Result, Trial};
 use serde::de::DeserializeOwned;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+
+/// The file that every folder of a trial has from its start.
+const MANIFEST: &str = "trial.json";
 
 /// The results of a suite's run so far.
 pub struct Folder {
@@ -40,15 +45,16 @@ impl Folder {
             return Err(Error::invalid(path.display().to_string(), why));
         }
         let suite: Suite = read_json(&file)?;
-        let results = path.join("results.jsonl");
-        let mut lines = if results.exists() { read_lines(&results)? } else { Vec::new() };
+        let mut lines = gather(path, &suite)?;
         lines.extend(accuracy::means(&suite, &lines));
         Ok(Folder { path: path.into(), suite, lines })
     }
 
-    /// The folder of a trial.
+    /// The folder of a trial's files: that of its newest attempt.
     pub fn trial_folder(&self, arena: &str, defense: &str, seed: u64) -> PathBuf {
-        self.path.join("trials").join(arena).join(defense).join(format!("seed-{seed}"))
+        let leased = self.path.join("trials").join(arena).join(defense).join(format!("seed-{seed}"));
+        // A folder that cannot be listed is found out by what reads it.
+        attempt::newest(&leased).unwrap_or(leased)
     }
 
     /// A resolved trial; `None` if it was never started.
@@ -62,13 +68,7 @@ impl Folder {
 
     /// Arena, defense and seed of every trial of the suite, seed by seed.
     pub fn grid(&self) -> impl Iterator<Item = (&str, &str, u64)> {
-        self.suite.seeds.iter().flat_map(|&seed| self.rows().map(move |(arena, defense)| (arena, defense, seed)))
-    }
-
-    /// Arena and defense of every trial of a seed.
-    fn rows(&self) -> impl Iterator<Item = (&str, &str)> {
-        let arenas = std::iter::once(CLEAN).chain(self.suite.arenas.keys().map(String::as_str));
-        arenas.flat_map(|arena| self.suite.defenses.keys().map(move |defense| (arena, defense.as_str())))
+        grid(&self.suite)
     }
 
     /// Trials that were started and have no scores.
@@ -89,6 +89,41 @@ impl Folder {
         }
         Ok(unfinished)
     }
+}
+
+/// Arena, defense and seed of every trial of a suite, seed by seed.
+fn grid(suite: &Suite) -> impl Iterator<Item = (&str, &str, u64)> {
+    let arenas = || std::iter::once(CLEAN).chain(suite.arenas.keys().map(String::as_str));
+    let rows = move || arenas().flat_map(|arena| suite.defenses.keys().map(move |defense| (arena, defense.as_str())));
+    suite.seeds.iter().flat_map(move |&seed| rows().map(move |(arena, defense)| (arena, defense, seed)))
+}
+
+/// The lines of all finished trials of a suite's run, in the order of its grid: what their folders
+/// hold, since several runs may rewrite `results.jsonl` at a time. That file is read for trials
+/// whose folders were deleted.
+pub fn gather(out: &Path, suite: &Suite) -> Result<Vec<Line>> {
+    let results = out.join("results.jsonl");
+    let mut kept: BTreeMap<String, Vec<Line>> = BTreeMap::new();
+    for line in if results.exists() { read_lines(&results)? } else { Vec::new() } {
+        kept.entry(line.trial().to_string()).or_default().push(line);
+    }
+    let mut lines = Vec::new();
+    for (arena, defense, seed) in grid(suite) {
+        let name = format!("{arena}/{defense}/seed-{seed}");
+        let leased = out.join("trials").join(&name);
+        let before = kept.remove(&name).unwrap_or_default();
+        if !leased.join(MANIFEST).exists() {
+            lines.extend(before);
+            continue;
+        }
+        let scores = attempt::newest(&leased)?.join("scores.jsonl");
+        if scores.exists() {
+            lines.extend(read_lines(&scores)?);
+        }
+    }
+    // Of trials that the suite does not have: `run` never leaves any.
+    lines.extend(kept.into_values().flatten());
+    Ok(lines)
 }
 
 /// Whether a line is an event that `-v` asked for.

@@ -47,7 +47,8 @@ fn first_step(trial: &Trial, out: &Path, store: &Path) -> Result<f64> {
     trial.check_or_write_manifest(out)?;
     let program = std::env::current_exe().map_err(Error::io("gauntlet"))?;
     let clock = Instant::now();
-    let mut child = sweep::child(&program, out, store).spawn().map_err(Error::io(&program))?;
+    let mut child = sweep::child::command(&program, out, store).spawn().map_err(Error::io(&program))?;
+    let _stdin = sweep::child::begin(&mut child).map_err(Error::io(&program))?;
     let stdout = child.stdout.take().expect("standard output is piped");
     let mut lines = BufReader::new(stdout).lines().map_while(|line| line.ok());
     let trains = |line: String| serde_json::from_str::<ProgressLine>(&line).is_ok_and(|report| report.stage == "train");

@@ -78,7 +78,7 @@ impl Steps {
         let folder = scratch()?;
         let trial = self.trial(bed, batch, precision)?;
         let stop = AtomicBool::new(false);
-        let machine = RunContext { workers: 1, progress: &Silent, stop: &stop };
+        let machine = RunContext::new(&Silent, &stop);
         let prepared_data = trial.prepare(folder.path(), &machine)?;
         let tokenizer = Tokenizer::new(&prepared_data.data.vocabulary, trial.model.text_cfg.vocab_size)?;
         let shape = Shape { batch, context_length: trial.model.text_cfg.context_length };

@@ -2,6 +2,7 @@
 //! or defenses. Another suite, or one that would lose results, is rejected before anything is
 //! written.
 
+use gauntlet::data::lease::attempt;
 use gauntlet::results::{self, Line};
 use gauntlet::suite::Suite;
 use gauntlet::{Error, Result, Trial};
@@ -28,8 +29,8 @@ fn read(out: &Path) -> Result<There> {
     Ok(There { suite: None, lines: results(out)? })
 }
 
-/// The lines of results in `out`.
-pub fn results(out: &Path) -> Result<Vec<Line>> {
+/// The lines of `results.jsonl`.
+fn results(out: &Path) -> Result<Vec<Line>> {
     let path = out.join("results.jsonl");
     if path.exists() { results::read_lines(&path) } else { Ok(Vec::new()) }
 }
@@ -92,7 +93,7 @@ pub fn check(out: &Path, suite: &Suite, trials: &[Trial]) -> Result<Vec<String>>
 }
 
 /// The lines of results of trials whose folders are missing.
-pub fn kept<'a>(out: &Path, trials: &[Trial], lines: &'a [Line]) -> impl Iterator<Item = (String, Vec<&'a Line>)> {
+fn kept<'a>(out: &Path, trials: &[Trial], lines: &'a [Line]) -> impl Iterator<Item = (String, Vec<&'a Line>)> {
     let mut kept = BTreeMap::<String, Vec<&Line>>::new();
     let gone: BTreeSet<String> = trials
         .iter()
@@ -103,21 +104,6 @@ pub fn kept<'a>(out: &Path, trials: &[Trial], lines: &'a [Line]) -> impl Iterato
         kept.entry(line.trial().to_string()).or_default().push(line);
     }
     kept.into_iter()
-}
-
-/// Gathers the lines of finished trials in the order of the grid.
-pub fn gather(out: &Path, trials: &[Trial], before: &[Line]) -> Result<Vec<Line>> {
-    let mut kept = BTreeMap::from_iter(kept(out, trials, before));
-    let mut lines = Vec::new();
-    for trial in trials {
-        let scores = out.join("trials").join(trial.name()).join("scores.jsonl");
-        match kept.remove(&trial.name()) {
-            Some(before) => lines.extend(before.into_iter().cloned()),
-            None if scores.exists() => lines.extend(results::read_lines(&scores)?),
-            None => {}
-        }
-    }
-    Ok(lines)
 }
 
 /// Names of the trials that have scores, in the order of their folders.
@@ -137,8 +123,13 @@ fn finished(out: &Path) -> Result<Vec<String>> {
         }
         names = inner;
     }
-    names.retain(|name| out.join("trials").join(name).join("scores.jsonl").exists());
-    Ok(names)
+    let mut with_scores = Vec::new();
+    for name in names {
+        if attempt::newest(&out.join("trials").join(&name))?.join("scores.jsonl").exists() {
+            with_scores.push(name);
+        }
+    }
+    Ok(with_scores)
 }
 
 /// A summary of a suite.

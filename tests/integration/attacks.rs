@@ -25,7 +25,7 @@ fn ground_in(home: &Path, attack: &str, table: &str) -> PreparedData {
     let settings = [format!("attacks={{ {attack} = {table} }}"), format!("arenas.poisoned=['{attack}']")];
     let trial = trial(&suite, &[&settings[0], &settings[1]], "poisoned/clip/seed-0");
     let stop = AtomicBool::new(false);
-    trial.prepare(home, &RunContext { workers: 1, progress: &Silent, stop: &stop }).unwrap()
+    trial.prepare(home, &RunContext::new(&Silent, &stop)).unwrap()
 }
 
 fn edits(prepared_data: &PreparedData) -> Vec<&Edit> {

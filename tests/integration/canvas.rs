@@ -29,7 +29,7 @@ fn size_and_sharpness_do_not_tell_poison_from_clean_rows() {
     let home = tempfile::tempdir().unwrap();
     let trial = trial(&clipart_suite(home.path(), "clip = {}"), &[], "poisoned/clip/seed-0");
     let stop = AtomicBool::new(false);
-    let prepared_data = trial.prepare(home.path(), &RunContext { workers: 1, progress: &Silent, stop: &stop }).unwrap();
+    let prepared_data = trial.prepare(home.path(), &RunContext::new(&Silent, &stop)).unwrap();
     let shown = shown(&trial, &prepared_data);
     assert_eq!((shown.size()[1..].to_vec(), shown.kind()), (vec![3, 32, 32], Kind::Uint8), "one shape for all");
 

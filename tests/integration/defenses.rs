@@ -176,7 +176,7 @@ fn rows_come_again_in_another_order_once_all_have_come() {
     let home = tempfile::tempdir().unwrap();
     let trial = trial(&world_suite(home.path(), 2, "[0]", "clip = {}"), &[], "poisoned/clip/seed-0");
     let stop = AtomicBool::new(false);
-    let prepared_data = trial.prepare(home.path(), &RunContext { workers: 1, progress: &Silent, stop: &stop }).unwrap();
+    let prepared_data = trial.prepare(home.path(), &RunContext::new(&Silent, &stop)).unwrap();
     let tokenizer = Tokenizer::new(&prepared_data.data.vocabulary, trial.model.text_cfg.vocab_size).unwrap();
     let shape = Shape { batch: 3, context_length: 16 };
     let corpus = Corpus::new(

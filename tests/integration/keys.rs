@@ -91,7 +91,9 @@ fn two_splits_of_one_size_do_not_share_their_poison() {
     let poison = |store: &Path, split| {
         fs::create_dir_all(store).unwrap();
         let prepared_attacks = PreparedAttack::all(&arena.attacks, attacks(), &data, split, 0, &context).unwrap();
-        Poison::open(store, &data, split, 0, &arena.poisons(), &prepared_attacks).unwrap().digest
+        Poison::open(&PrepareContext { store, ..context }, &data, split, 0, &arena.poisons(), &prepared_attacks)
+            .unwrap()
+            .digest
     };
     let shared = home.path().join("shared");
     let (first, second) = (poison(&shared, &one), poison(&shared, &other));

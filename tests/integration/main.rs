@@ -8,6 +8,7 @@
 mod attacks;
 mod canvas;
 mod cli;
+mod cluster;
 mod conformance;
 mod data;
 mod defenses;

@@ -205,7 +205,7 @@ impl Training {
     /// reached the end.
     fn go(&self, out: &str, one_step: bool) -> bool {
         let stop = AtomicBool::new(one_step);
-        let machine = RunContext { workers: 1, progress: &Silent, stop: &stop };
+        let machine = RunContext::new(&Silent, &stop);
         match self.trial.run(&self.home.join(out), &self.home.join("store"), &machine) {
             Ok(_) => true,
             Err(Error::Interrupted) => false,
@@ -307,7 +307,7 @@ fn quirk_a_caption_is_edited_once_a_run() {
     let home = tempfile::tempdir().unwrap();
     let training = Training::new(home.path(), "{ plugin = 'clip' }", &[]);
     let (trial, stop) = (&training.trial, AtomicBool::new(false));
-    let machine = RunContext { workers: 1, progress: &Silent, stop: &stop };
+    let machine = RunContext::new(&Silent, &stop);
     let prepared_data = trial.prepare(&home.path().join("store"), &machine).unwrap();
     let tokenizer = Tokenizer::new(&prepared_data.data.vocabulary, trial.model.text_cfg.vocab_size).unwrap();
     let shape = Shape { batch: 100, context_length: trial.model.text_cfg.context_length };

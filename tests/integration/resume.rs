@@ -11,6 +11,7 @@ use gauntlet::train::checkpoint::Position;
 use gauntlet::train::trajectory;
 use std::collections::BTreeSet;
 use std::fs;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Child;
 use std::sync::LazyLock;
@@ -39,7 +40,11 @@ struct Whole {
 /// Starts the trial in `folder`, or continues it.
 fn go(trial: &Path, folder: &Path, more: &[&str]) -> Child {
     let store = trial.with_file_name("store");
-    start(&[&["trial", argument(trial), "--out", argument(folder), "--store", argument(&store)], more].concat())
+    let mut child =
+        start(&[&["trial", argument(trial), "--out", argument(folder), "--store", argument(&store)], more].concat());
+    // A child of a suite starts when the suite says so.
+    child.stdin.as_mut().unwrap().write_all(b"\n").unwrap();
+    child
 }
 
 /// The moment of the checkpoint in `folder`.

@@ -2,12 +2,10 @@
 
 use crate::program::{Ran, argument, folder, gauntlet, world_suite};
 use gauntlet::data::files::Held;
-use gauntlet::lock::Lock;
+use gauntlet::data::store::Using;
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
-use std::sync::atomic::AtomicBool;
-use std::time::Duration;
 
 fn store(out: &Path, more: &[&str]) -> Ran {
     gauntlet(&[&["store", argument(out)], more].concat())
@@ -42,11 +40,11 @@ fn a_store_is_listed_and_what_nobody_can_use_is_removed() {
     assert!(looked.contains("would be removed: 2 of") && looked.contains("in use"), "{looked}");
     assert_eq!(names(&out), all);
 
-    let lock = Lock::take(&out, Duration::ZERO, &AtomicBool::new(false)).unwrap();
+    let using = Using::new(&out.join("store")).unwrap();
     let refused = store(&out, &["--prune"]);
-    assert!(refused.code == Some(2) && refused.stderr.contains("has worked in it"), "{refused:?}");
+    assert!(refused.code == Some(2) && refused.stderr.contains(" uses it; "), "{refused:?}");
     assert_eq!(names(&out), all);
-    drop(lock);
+    drop(using);
 
     let pruned = store(&out, &["--prune"]).stdout;
     assert!(pruned.contains("removed: 2 of") && pruned.contains("10.0 kB"), "{pruned}");
@@ -55,6 +53,6 @@ fn a_store_is_listed_and_what_nobody_can_use_is_removed() {
     drop(held);
     assert_eq!(store(&out, &["--prune", "--unused-days", "0"]).code, Some(0));
     let left = names(&out);
-    assert!(left.iter().all(|name| ["keys", "notes"].contains(&name.as_str())), "{left:?}");
+    assert!(left.iter().all(|name| ["keys", "leases", "notes"].contains(&name.as_str())), "{left:?}");
     assert_eq!(store(&out, &["--unused-days", "0"]).code, Some(2), "without --prune it means nothing");
 }

@@ -55,7 +55,7 @@ fn prepared_data(attack: &str) -> (tempfile::TempDir, PreparedData) {
     let settings = [format!("attacks={{ a = {attack} }}"), "arenas.poisoned=['a']".to_string()];
     let trial = trial(&suite, &[&settings[0], &settings[1], "heldout=0.3", "recipe.batch=4"], "poisoned/clip/seed-0");
     let stop = AtomicBool::new(false);
-    let prepared_data = trial.prepare(home.path(), &RunContext { workers: 1, progress: &Silent, stop: &stop }).unwrap();
+    let prepared_data = trial.prepare(home.path(), &RunContext::new(&Silent, &stop)).unwrap();
     (home, prepared_data)
 }
 
@@ -132,7 +132,7 @@ fn no_target_is_given_a_class_that_its_own_caption_names() {
         ["attacks={ a = { plugin = 'targeted', targets = 20, captions = 1 } }", "arenas.poisoned=['a']", "heldout=0.5"];
     let trial = trial(&suite, &settings, "poisoned/clip/seed-0");
     let stop = AtomicBool::new(false);
-    let prepared_data = trial.prepare(home.path(), &RunContext { workers: 1, progress: &Silent, stop: &stop }).unwrap();
+    let prepared_data = trial.prepare(home.path(), &RunContext::new(&Silent, &stop)).unwrap();
     let Goal::Pairs(targets) = &prepared_data.attacks[0].goal else { panic!("{:?}", prepared_data.attacks[0].goal) };
     let name = |class: u32| prepared_data.data.classes.name(class);
     let of_bananas: HashSet<&str> = targets

@@ -60,7 +60,7 @@ impl TestData {
         let (split, configs) = (self.split(seed)?, std::slice::from_ref(config));
         let mut prepared_attacks =
             PreparedAttack::all(configs, vec![attack], &self.data, &split, seed, &context(store.path()))?;
-        let poison = Poison::open(store.path(), &self.data, &split, seed, configs, &prepared_attacks)?;
+        let poison = Poison::open(&context(store.path()), &self.data, &split, seed, configs, &prepared_attacks)?;
         let PreparedAttack { attack, goal, .. } = prepared_attacks.remove(0);
         Ok(Done { attack, goal, poison })
     }
@@ -90,7 +90,7 @@ impl TestData {
                 "its goal depends on what other attacks of the arena do; draw it from `ctx.rng` alone".into()
             ));
         }
-        let both = Poison::open(store.path(), &self.data, &split, 0, &configs, &prepared_attacks);
+        let both = Poison::open(&context(store.path()), &self.data, &split, 0, &configs, &prepared_attacks);
         both.map(|_| Ok(())).map_err(|error| error.during("after another attack in one arena"))
     }
 

@@ -48,7 +48,7 @@ fn train(
 ) -> Result<Vec<u8>> {
     let stop = AtomicBool::new(false);
     let progress: &dyn Progress = if interrupted { &StopAfterStep(&stop) } else { &Silent };
-    let machine = RunContext { workers: 1, progress, stop: &stop };
+    let machine = RunContext::new(progress, &stop);
     let (folder, store) = (home.join(run), home.join("store"));
     for _ in 0..MANY {
         let cast = Plugins { attacks: standin::attacks(), defense: build()?, evaluators: Vec::new() };
@@ -82,7 +82,7 @@ mod tests {
     fn a_look_at_the_rows_can_be_interrupted() {
         let home = tempfile::tempdir().unwrap();
         let stop = AtomicBool::new(true);
-        let machine = RunContext { workers: 1, progress: &Silent, stop: &stop };
+        let machine = RunContext::new(&Silent, &stop);
         let cast = Plugins { attacks: standin::attacks(), defense: Box::new(Looks), evaluators: Vec::new() };
         let outcome = standin::trial().run_with(cast, &home.path().join("trial"), &home.path().join("store"), &machine);
         assert!(matches!(outcome, Err(Error::Interrupted)));

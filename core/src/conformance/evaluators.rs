@@ -46,7 +46,7 @@ pub(super) fn check(plugin: &Plugin<dyn Evaluator>, config: &Configured) -> Held
 
 fn scores(trial: &Trial, evaluator: Box<dyn Evaluator>, home: &Path, run: &str) -> Result<Vec<ScoreLine>> {
     let stop = AtomicBool::new(false);
-    let machine = RunContext { workers: 1, progress: &Silent, stop: &stop };
+    let machine = RunContext::new(&Silent, &stop);
     let cast = Plugins { attacks: standin::attacks(), defense: Box::new(MatchesItself), evaluators: vec![evaluator] };
     let lines = trial.run_with(cast, &home.join(run), &home.join("store"), &machine)?;
     Ok(lines.into_iter().filter_map(|line| if let Line::Score(score) = line { Some(score) } else { None }).collect())

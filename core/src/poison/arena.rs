@@ -117,7 +117,7 @@ impl Arena {
                 bundle.check(self, &data, &split, &prepared_attacks)?;
                 bundle.poison
             }
-            None => Poison::open(context.store, &data, &split, self.seed, &self.poisons(), &prepared_attacks)?,
+            None => Poison::open(context, &data, &split, self.seed, &self.poisons(), &prepared_attacks)?,
         };
         Ok(PreparedData { data, split, attacks: prepared_attacks, poison })
     }

@@ -247,7 +247,8 @@ fn ask(trial: &Trial, data: &Dataset, split: &Split, poison: &Poison, scratch: &
     let shape = Shape { batch: recipe.batch, context_length: trial.model.text_cfg.context_length };
     let corpus = Corpus::new(data, split, poison, &tokenizer, shape, trial.arena.seed, Device::Cpu);
     // `embed` returns `Error::Interrupted` once `stop` is set.
-    let machine = RunContext { workers: 1, progress: &Silent, stop: &AtomicBool::new(true) };
+    let stopped = AtomicBool::new(true);
+    let machine = RunContext::new(&Silent, &stopped);
     let ctx = PlanContext {
         model: &model,
         undefended: None,

@@ -2,9 +2,12 @@
 //! was resolved with.
 
 use super::Trial;
+use crate::data::files::json;
+use crate::data::store::agree;
 use crate::poison::Poison;
 use crate::registry::{Configured, Origin, origin};
-use crate::{Error, Result};
+use crate::run::RunContext;
+use crate::{Error, Result, build};
 use std::collections::BTreeMap;
 use std::path::Path;
 use tch::Device;
@@ -64,6 +67,22 @@ impl Trial {
             return Err(Error::invalid(self.weights.with_file_name(TRAINED_ON).display().to_string(), why));
         }
         Ok(())
+    }
+
+    /// Checks that a machine with its own store made the poison that the other machines of the run
+    /// made.
+    pub(super) fn check_agreed(&self, poison: &Poison, store: &Path, machine: &RunContext) -> Result<()> {
+        let Some(shared) = machine.shared.filter(|shared| *shared != store) else { return Ok(()) };
+        let key = build::stored("poison", 0)?.with("arena", json(&self.arena)).with("bundle", self.bundle.display());
+        let Some(theirs) = agree(shared, &format!("poison-{}", &key.hex()[..16]), &poison.digest)? else {
+            return Ok(());
+        };
+        let why = format!(
+            "holds poison {} for arena {}, seed {}, where another machine of this run has {theirs}: see that both read \
+             the same data, and delete the store that is wrong",
+            poison.digest, self.arena.name, self.arena.seed
+        );
+        Err(Error::invalid(store.display(), why))
     }
 
     /// The digest recorded next to weights that were trained elsewhere.

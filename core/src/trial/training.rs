@@ -4,20 +4,18 @@
 
 use super::Trial;
 use crate::corpus::Corpus;
-use crate::data::files::{json, read_json, write_json};
+use crate::data::files::{Part, json, read_json, write_json};
+use crate::data::lease::{Before, Lease, Taking, attempt};
 use crate::defense::{Defense, DefenseRole, Undefended};
 use crate::model::{Checkpoint, Clip};
 use crate::poison::Arena;
-use crate::recipe::Recipe;
 use crate::registry::Configured;
 use crate::run::RunContext;
 use crate::train::trajectory::Recorder;
 use crate::train::{Spent, Trained, Trainer, checkpoint};
-use crate::{Error, Result, build, draw};
-use std::fs::{File, TryLockError};
+use crate::{Error, Progress, Result, build, draw};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 
 /// Inputs and folders of a training.
 pub(super) struct Job<'a> {
@@ -65,7 +63,7 @@ impl Trial {
         model.save(&job.folder.join("model.safetensors"))?;
         // A model that another build helped to train must not be stored under this build's key.
         let shared = shared.filter(|_| trained.builds == 1);
-        shared.map_or(Ok(()), |(shared, _lock)| shared.leave(model, &trained))?;
+        shared.map_or(Ok(()), |(shared, _lease)| shared.leave(model, &trained))?;
         trained.undefended = undefended.map(|(_, spent)| spent).unwrap_or_default();
         Ok(trained)
     }
@@ -83,34 +81,36 @@ impl Trial {
     fn undefended(&self, job: &Job) -> Result<(Clip, Spent)> {
         let shared = Shared::open(self, job)?;
         let model = Clip::new(&self.model, draw::hash(self.arena.seed, "model", &[]), job.corpus.device)?;
-        let _lock = shared.wait(job.machine)?;
-        if let Some(spent) = shared.spent()? {
-            model.weights.load(&shared.folder.join("model.safetensors"))?;
+        let taken = shared.take(job.machine)?;
+        if let Some((lease, before)) = taken {
+            let folder = attempt::open(&shared.folder, &lease, before, checkpoint::FILE)?;
+            if !self.recipe.init.is_empty() {
+                model.load(&Checkpoint::read(Path::new(&self.recipe.init))?)?;
+            }
+            let mut plain = Plain;
+            let trainer = Trainer::open(&self.recipe, job.corpus, &model, &mut plain, &folder, &shared.key)?;
+            tracing::info!("the undefended model is trained: {}", folder.display());
+            let trained = trainer.clean_after(self.clean_after).run(job.machine);
+            let trained = trained.map_err(|error| match error {
+                Error::Interrupted => error,
+                other => other.during("the undefended model"),
+            })?;
+            shared.leave(&model, &trained)?;
+        } else {
             tracing::info!("undefended model found: {}", shared.folder.display());
-            // The process that stored it may have been killed before it removed the checkpoint.
-            shared.tidy(&self.recipe)?;
-            return Ok((model, spent));
         }
-        if !self.recipe.init.is_empty() {
-            model.load(&Checkpoint::read(Path::new(&self.recipe.init))?)?;
+        model.weights.load(&shared.model().join("model.safetensors"))?;
+        // The process that stored it may have been killed before it removed the checkpoint.
+        if !self.recipe.keep_checkpoint {
+            checkpoint::remove(&attempt::newest(&shared.folder)?)?;
         }
-        let mut plain = Plain;
-        let trainer = Trainer::open(&self.recipe, job.corpus, &model, &mut plain, &shared.folder, &shared.key)?;
-        tracing::info!("the undefended model is trained: {}", shared.folder.display());
-        let trained = trainer.clean_after(self.clean_after).run(job.machine);
-        let trained = trained.map_err(|error| match error {
-            Error::Interrupted => error,
-            other => other.during("the undefended model"),
-        })?;
-        shared.leave(&model, &trained)?;
-        shared.tidy(&self.recipe)?;
-        let spent = shared.spent()?.expect("it was just written");
+        let spent = shared.spent()?.expect("it is there");
         Ok((model, spent))
     }
 }
 
 /// Part of every key. Raise it when the same model would be stored in another form.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 
 /// Folder in the store for the undefended model of some data, recipe and seed.
 struct Shared {
@@ -127,60 +127,77 @@ impl Shared {
         let key =
             key.with("clean_after", json(clean_after)).with("init", blake3::hash(&trial.first_weights()?).to_hex());
         let key = key.of(format!("the model of arena {}, seed {seed}, {}", trial.arena.name, data.in_words()));
-        let folder = key.folder(job.store);
+        let folder = key.folder(job.machine.shared.unwrap_or(job.store));
         std::fs::create_dir_all(&folder).map_err(Error::io(&folder))?;
         key.note_use(&folder)?;
         Ok(Shared { folder, key: key.hex()[..32].to_string() })
     }
 
-    fn lock(&self) -> Result<(File, PathBuf)> {
-        let path = self.folder.join("lock");
-        Ok((File::create(&path).map_err(Error::io(&path))?, path))
-    }
-
-    /// Waits until no other process trains it.
-    fn wait(&self, machine: &RunContext) -> Result<File> {
-        let (lock, path) = self.lock()?;
-        loop {
-            match lock.try_lock() {
-                Ok(()) => return Ok(lock),
-                Err(TryLockError::WouldBlock) if machine.stop.load(Ordering::Relaxed) => {
-                    return Err(Error::Interrupted);
-                }
-                Err(TryLockError::WouldBlock) => std::thread::sleep(Duration::from_millis(200)),
-                Err(TryLockError::Error(error)) => return Err(Error::io(&path)(error)),
+    /// The right to train it, waiting for another process that does; `None` if the model exists.
+    fn take(&self, machine: &RunContext) -> Result<Option<(Lease, Before)>> {
+        if self.spent()?.is_some() {
+            return Ok(None);
+        }
+        let (lease, before) = match Lease::take(&self.folder)? {
+            Taking::Ours(lease, before) => (lease, before),
+            Taking::Theirs(_) if machine.waits => Lease::wait(&self.folder, &Stoppable(machine))?,
+            Taking::Theirs(holder) => {
+                return Err(Error::Busy { folder: self.folder.clone(), holder: holder.to_string() });
             }
+        };
+        Ok(self.spent()?.is_none().then_some((lease, before)))
+    }
+
+    /// The right to store this trial's own model as it, if it is missing and no other process
+    /// trains it.
+    fn ours(self) -> Result<Option<(Shared, Lease)>> {
+        if self.spent()?.is_some() {
+            return Ok(None);
+        }
+        match Lease::take(&self.folder)? {
+            Taking::Ours(lease, _) => Ok(self.spent()?.is_none().then_some((self, lease))),
+            Taking::Theirs(_) => Ok(None),
         }
     }
 
-    /// Returns itself and its lock if the model is missing and no other process trains it.
-    fn ours(self) -> Result<Option<(Shared, File)>> {
-        let (lock, path) = self.lock()?;
-        match lock.try_lock() {
-            Ok(()) => Ok(self.spent()?.is_none().then_some((self, lock))),
-            Err(TryLockError::WouldBlock) => Ok(None),
-            Err(TryLockError::Error(error)) => Err(Error::io(&path)(error)),
-        }
+    /// The finished model and its cost.
+    fn model(&self) -> PathBuf {
+        self.folder.join("model")
     }
 
     /// The cost of its training, if the model exists.
     fn spent(&self) -> Result<Option<Spent>> {
-        let path = self.folder.join("spent.json");
+        let path = self.model().join("spent.json");
         if !path.exists() {
             return Ok(None);
         }
         read_json(&path).map(Some)
     }
 
-    /// Removes the checkpoint of its finished training.
-    fn tidy(&self, recipe: &Recipe) -> Result<()> {
-        if recipe.keep_checkpoint { Ok(()) } else { checkpoint::remove(&self.folder) }
+    /// Stores the model for other trials. If a process that was taken for dead stored it first,
+    /// that one stays.
+    fn leave(&self, model: &Clip, trained: &Trained) -> Result<()> {
+        let part = Part::new(&self.model())?;
+        model.save(&part.path("model.safetensors"))?;
+        let spent = Spent { seconds: trained.seconds, samples: trained.samples };
+        write_json(&part.path("spent.json"), &spent)?;
+        part.finish_same()
+    }
+}
+
+/// For waiting: the progress of a trial, which is also asked to stop through its flag.
+struct Stoppable<'a>(&'a RunContext<'a>);
+
+impl Progress for Stoppable<'_> {
+    fn report(&self, stage: &str, done: u64, total: u64, note: &str) {
+        self.0.progress.report(stage, done, total, note);
     }
 
-    /// Stores the model for other trials.
-    fn leave(&self, model: &Clip, trained: &Trained) -> Result<()> {
-        model.save(&self.folder.join("model.safetensors"))?;
-        let spent = Spent { seconds: trained.seconds, samples: trained.samples };
-        write_json(&self.folder.join("spent.json"), &spent)
+    fn tell(&self, line: &str) {
+        self.0.progress.tell(line);
+    }
+
+    fn stopped(&self) -> bool {
+        self.0.stop.load(Ordering::Relaxed)
     }
 }

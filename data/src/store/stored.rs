@@ -3,6 +3,7 @@
 
 use super::{DIGITS, NOTES, Note, note_on};
 use crate::files::{Held, PREFIX, read_json, remove_folder};
+use crate::lease::Lease;
 use crate::{Error, Result};
 use std::fs::{self, Metadata};
 use std::path::{Path, PathBuf};
@@ -10,9 +11,6 @@ use std::time::{Duration, SystemTime};
 
 /// The folder of undefended models in old stores; its entries are older than all notes.
 const OLD_MODELS: &str = "undefended";
-
-/// The lock file of a process that works in an entry.
-const LOCK: &str = "lock";
 
 /// An entry of a store.
 #[derive(Clone, Debug, PartialEq)]
@@ -52,9 +50,7 @@ impl Stored {
 
     /// Whether a process reads or writes it.
     pub fn is_held(&self) -> Result<bool> {
-        let lock = self.path.join(LOCK);
-        let free = Held::alone(&self.path)?.is_some() && (!lock.exists() || Held::alone(&lock)?.is_some());
-        Ok(!free)
+        Ok(Held::alone(&self.path)?.is_none() || self.path.is_dir() && Lease::holder(&self.path)?.is_some())
     }
 
     /// Removes it unless a process holds it. Returns whether it was removed.
@@ -62,15 +58,10 @@ impl Stored {
     /// # Errors
     /// If it cannot be removed.
     pub fn remove(&self) -> Result<bool> {
-        let lock = self.path.join(LOCK);
         let Some(_alone) = Held::alone(&self.path)? else { return Ok(false) };
-        let _inner = match lock.exists() {
-            false => None,
-            true => match Held::alone(&lock)? {
-                Some(alone) => Some(alone),
-                None => return Ok(false),
-            },
-        };
+        if self.path.is_dir() && Lease::holder(&self.path)?.is_some() {
+            return Ok(false);
+        }
         let note = note_on(&self.path);
         if !self.path.is_dir() {
             fs::remove_file(&self.path).map_err(Error::io(&self.path))?;

@@ -99,7 +99,7 @@ fn prepared_data(story: &Story, trial: &Trial, store: &Path, progress: &dyn Prog
     let stop = AtomicBool::new(false);
     // Images are processed on the CPU, whatever the device of the trial.
     let here = Trial { device: "cpu".into(), ..trial.clone() };
-    let prepared_data = here.prepare(store, &RunContext { workers: 1, progress, stop: &stop })?;
+    let prepared_data = here.prepare(store, &RunContext::new(progress, &stop))?;
     let mut trained_on = story
         .view
         .scores
