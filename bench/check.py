@@ -48,6 +48,7 @@ SHORT = {
     "bench/peers.py": "--rounds 1 --peers-only --only 128",
     "bench/results/persistence_table.py": " ".join(f"{RESULTS}/persistence-{part}cpu-2026-11-26.jsonl.gz" for part in ("at-end-", "", "lasting-")),
     "bench/precomputed.py": "{export} {out}/precomputed",
+    "bench/share.py": "--rounds 1 --epochs 6 --program {gauntlet}",
     "bench/results/rate_table.py": f"suites/poison-rate.toml {RESULTS}/poison-rate-cpu-2026-11-26.jsonl.gz",
     "bench/report_1000.py": "{run} {out}/thousand",
     "bench/trial_peer.py": "{run} poisoned/clip/seed-0 --epochs 1",

@@ -7,6 +7,7 @@ mod augment;
 mod index;
 mod loader;
 mod pool;
+mod share;
 mod step;
 mod trigger;
 
@@ -15,6 +16,6 @@ use criterion::{criterion_group, criterion_main};
 criterion_group! {
     name = benches;
     config = criterion::Criterion::default().sample_size(10).without_plots();
-    targets = loader::bench, augment::bench, trigger::bench, pool::bench, step::bench, index::bench
+    targets = loader::bench, augment::bench, trigger::bench, pool::bench, step::bench, index::bench, share::bench
 }
 criterion_main!(benches);
