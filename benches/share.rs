@@ -6,7 +6,7 @@ use std::path::Path;
 
 fn take(folder: &Path) -> Lease {
     match Lease::take(folder).expect("a lease") {
-        Taking::Ours(lease, _) => lease,
+        Taking::Ours(lease) => lease,
         Taking::Theirs(holder) => panic!("{holder} has it"),
     }
 }

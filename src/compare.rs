@@ -5,6 +5,7 @@ use crate::grid::{align, grid};
 use crate::say;
 use clap::Args;
 use gauntlet::evaluator::Unit;
+use gauntlet::lease::attempt;
 use gauntlet::{Error, Result, Trial};
 use gauntlet_report::differing::{Differing, differing};
 use gauntlet_report::folder::Folder;
@@ -88,7 +89,8 @@ impl Compare {
 
     fn pair(&self, folder: &Folder, first: &Path, second: &Path) -> Result<()> {
         let trials = folder.path.join("trials");
-        let pairs = pair::compare(&trials.join(first), &trials.join(second))?;
+        let newest = |trial: &Path| attempt::newest(&trials.join(trial));
+        let pairs = pair::compare(&newest(first)?, &newest(second)?)?;
         if self.json {
             say(&format!("{:#}\n", json!(pairs)));
             return Ok(());

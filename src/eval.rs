@@ -9,12 +9,14 @@ use crate::trial::stop_on_signals;
 use crate::{one_or_more, say};
 use clap::Args;
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets::UTF8_HORIZONTAL_ONLY};
-use gauntlet::lease::Lease;
+use gauntlet::data::store::Using;
+use gauntlet::lease::{Lease, attempt};
 use gauntlet::model::Checkpoint;
 use gauntlet::poison::Arena;
 use gauntlet::results::{Line, ScoreLine};
 use gauntlet::run::RunContext;
 use gauntlet::suite::Suite;
+use gauntlet::train::checkpoint;
 use gauntlet::{Error, Result, Trial};
 use gauntlet_report::notes;
 use std::path::{Path, PathBuf};
@@ -114,7 +116,9 @@ impl Eval {
             warn(&trial.arena, &beside.arena);
         }
         let (stop, bar) = (stop_on_signals(), Bar::new());
-        let (_lease, _) = Lease::only(&out).map_err(|error| error.during("--out"))?;
+        let lease = Lease::only(&out).map_err(|error| error.during("--out"))?;
+        let out = attempt::open(&out, &lease, checkpoint::FILE)?;
+        let _using = Using::new(&store)?;
         let machine = RunContext::new(&bar, &stop);
         let lines = trial.measure(&weights, &out, &store, &machine)?;
         drop(bar);

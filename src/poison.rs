@@ -11,6 +11,7 @@ use crate::exit::Exit;
 use crate::scratch::Scratch;
 use clap::{Args, Subcommand};
 use gauntlet::attack::PrepareContext;
+use gauntlet::data::store::Using;
 use gauntlet::poison::{Arena, Poisoned};
 use gauntlet::suite::{Suite, resolve_device};
 use gauntlet::trial::parse_device;
@@ -80,6 +81,7 @@ impl Here {
 struct Store {
     path: PathBuf,
     _scratch: Option<Scratch>,
+    _using: Option<Using>,
 }
 
 impl Store {
@@ -87,12 +89,12 @@ impl Store {
     fn new(named: Option<&Path>, beside: Option<&Path>) -> Result<Self> {
         if let Some(path) = named {
             std::fs::create_dir_all(path).map_err(Error::io(path))?;
-            return Ok(Store { path: path.to_path_buf(), _scratch: None });
+            return Ok(Store { path: path.to_path_buf(), _scratch: None, _using: Some(Using::new(path)?) });
         }
         let place = beside.map_or_else(std::env::temp_dir, Path::to_path_buf);
         std::fs::create_dir_all(&place).map_err(Error::io(&place))?;
         let scratch = Scratch::new(&place, ".store-")?;
-        Ok(Store { path: scratch.path().to_path_buf(), _scratch: Some(scratch) })
+        Ok(Store { path: scratch.path().to_path_buf(), _scratch: Some(scratch), _using: None })
     }
 
     /// The context that attacks prepare in, on the best available device.

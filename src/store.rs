@@ -3,7 +3,7 @@
 use crate::say;
 use clap::Args;
 use gauntlet::data::store::{State, Stored, Using, list};
-use gauntlet::{Error, Result, build};
+use gauntlet::{Result, build};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -44,10 +44,7 @@ impl Store {
     }
 
     fn prune(&self, store: &Path, found: &[Stored]) -> Result<()> {
-        if let Some(holder) = Using::find(store)?.filter(|_| !self.dry_run) {
-            let why = format!("{holder} uses it; wait until it has ended, or stop it");
-            return Err(Error::invalid(store.display(), why));
-        }
+        let _lease = if self.dry_run { None } else { Some(Using::prune(store)?) };
         let (mut count, mut bytes) = (0, 0);
         for entry in found.iter().filter(|entry| self.is_useless(entry)) {
             let removed = if self.dry_run { !entry.is_held()? } else { entry.remove()? };

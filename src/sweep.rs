@@ -22,7 +22,7 @@ use child::Ended;
 use clap::Args;
 use devices::Devices;
 use gauntlet::data::files::write_atomic;
-use gauntlet::data::lease::{Before, Lease, attempt};
+use gauntlet::data::lease::{Lease, attempt};
 use gauntlet::data::store::Using;
 use gauntlet::evaluator::Downstream;
 use gauntlet::registry::origin;
@@ -32,7 +32,7 @@ use gauntlet::suite::Suite;
 use gauntlet::suite::plan::Measured;
 use gauntlet::train::checkpoint;
 use gauntlet::{Error, Result, Trial};
-use gauntlet_report::folder::{gather, last_lines};
+use gauntlet_report::folder::{Folder, gather, last_lines};
 use queue::{Next, Queue, Taken};
 use select::Selection;
 use std::collections::BTreeMap;
@@ -109,7 +109,7 @@ impl Run {
         // Report missing data before any training.
         drop(Downstream::open_all(&suite.downstream)?);
         let stop = stop_on_signals();
-        self.begin(&suite, &trials)?;
+        let written = self.begin(&suite, &trials)?;
         let _using = (Using::new(&self.out.join("store"))?, self.store.as_deref().map(Using::new).transpose()?);
         let mut left = Vec::new();
         for trial in &selected {
@@ -118,10 +118,13 @@ impl Run {
             trial.tidy(&folder.newest()?)?;
             if folder.state(trial)? != State::Finished {
                 left.push(*trial);
+            } else if folder.newest()? != folder.leased {
+                // Of a holder that was taken for dead.
+                checkpoint::remove(&folder.leased)?;
             }
         }
         let finished = selected.len() - left.len();
-        let queue = Queue::new(self.out.clone(), left.clone(), self.at_most, self.wait)?;
+        let queue = Queue::new(self.out.clone(), written, left.clone(), self.at_most, self.wait)?;
         self.prepare(&left, &stop)?;
         let bars = SuiteBars::new(selected.len(), finished);
         let queue = Mutex::new(queue);
@@ -136,9 +139,10 @@ impl Run {
         for (name, lines) in &failures {
             eprintln!("failed: {name}\n{lines}");
         }
-        let queue = lock(&queue);
-        if let Some((trial, holder)) = queue.elsewhere().first() {
-            let count = queue.elsewhere().len();
+        let mut queue = lock(&queue);
+        let elsewhere = queue.elsewhere()?;
+        if let Some((trial, holder)) = elsewhere.first() {
+            let count = elsewhere.len();
             eprintln!(
                 "note: other runs have {count} more trials ({} by {holder}); --wait stays until they are finished",
                 trial.name()
@@ -152,15 +156,21 @@ impl Run {
 
     /// Checks the folder and writes the suite to it. Runs that start at the same time do so one
     /// after the other.
-    fn begin(&self, suite: &Suite, trials: &[Trial]) -> Result<()> {
+    fn begin(&self, suite: &Suite, trials: &[Trial]) -> Result<String> {
         let store = self.out.join("store");
-        let (_lease, _) = Lease::wait(&store.join("leases/suite"), &Bar::new())?;
-        folder::check(&self.out, suite, trials)?.iter().for_each(|note| eprintln!("note: {note}"));
+        let _lease = Lease::wait(&store.join("leases/suite"), &Bar::new())?;
+        let notes = folder::check(&self.out, suite, trials)?;
         for trial in trials {
-            TrialFolder::of(&self.out, trial).state(trial)?;
+            let folder = TrialFolder::of(&self.out, trial);
+            folder.state(trial)?;
+            if !notes.is_empty() {
+                folder.check_running(trial)?;
+            }
         }
+        notes.iter().for_each(|note| eprintln!("note: {note}"));
         let resolved = serde_json::to_string_pretty(suite).expect("plain data");
-        write_atomic(&self.out.join("suite.json"), resolved.as_bytes())
+        write_atomic(&self.out.join("suite.json"), resolved.as_bytes())?;
+        Ok(resolved)
     }
 
     /// Prints the trials, their cost and what would fail.
@@ -234,12 +244,14 @@ impl Run {
         let began = Instant::now();
         let (send, ended) = mpsc::channel();
         let (mut failures, mut done, mut written) = (Vec::new(), 0, Instant::now());
+        let (mut broken, ending) = (None, AtomicBool::new(false));
         std::thread::scope(|scope| {
             for slot in 0..jobs {
-                let (send, device) = (send.clone(), devices.of_slot(slot));
+                let (send, device, ending) = (send.clone(), devices.of_slot(slot), &ending);
                 scope.spawn(move || {
                     let report = |message| drop(send.send(message));
-                    if let Err(error) = self.work(queue, device, bars, stop, &report) {
+                    let ends = || stop.load(Ordering::Relaxed) || ending.load(Ordering::Relaxed);
+                    if let Err(error) = self.work(queue, device, bars, stop, &ends, &report) {
                         report(Message::Broken(error));
                     }
                 });
@@ -248,7 +260,11 @@ impl Run {
             let mut pause = Duration::ZERO;
             for message in ended {
                 match message {
-                    Message::Broken(error) => return Err(error),
+                    Message::Broken(error) => {
+                        bars.say(&format!("no more trials are started: {}", error.chain()));
+                        ending.store(true, Ordering::Relaxed);
+                        broken.get_or_insert(error);
+                    }
                     Message::Note(note) => bars.say(&note),
                     Message::Ended(_, Err(_)) if stop.load(Ordering::Relaxed) => {}
                     Message::Ended(trial, Err(error)) => {
@@ -265,12 +281,15 @@ impl Run {
                 bars.finished(done + elsewhere, left.len(), began.elapsed() / (done.max(1) as u32));
                 if written.elapsed() >= pause {
                     let before = Instant::now();
-                    self.collect(suite)?;
+                    // The next one may succeed, and nothing depends on it.
+                    if let Err(error) = self.collect(suite) {
+                        bars.say(&format!("warning: {}", error.chain()));
+                    }
                     (written, pause) = (Instant::now(), before.elapsed() * BETWEEN_WRITES);
                 }
             }
-            Ok(failures)
-        })
+        });
+        broken.map_or(Ok(failures), Err)
     }
 
     /// Takes trials from the queue and runs them, one after the other.
@@ -280,11 +299,12 @@ impl Run {
         device: Option<&str>,
         bars: &SuiteBars,
         stop: &AtomicBool,
+        ends: &dyn Fn() -> bool,
         report: &dyn Fn(Message<'a>),
     ) -> Result<()> {
-        while !stop.load(Ordering::Relaxed) {
+        while !ends() {
             let next = lock(queue).next()?;
-            let Taken { trial, lease, before } = match next {
+            let Taken { trial, lease } = match next {
                 Next::Start(taken) => taken,
                 Next::Wait => {
                     std::thread::sleep(POLL);
@@ -292,19 +312,25 @@ impl Run {
                 }
                 Next::Done => return Ok(()),
             };
-            match self.run_child(trial, &lease, before, device, bars, stop) {
-                Ok(Ended::PutBack(folder)) => lock(queue).put_back(trial, folder),
+            let ended = self.run_child(trial, &lease, device, bars, stop);
+            let failed = ended.is_err() && !stop.load(Ordering::Relaxed);
+            // Given back first: the queue may hand the trial to another worker at once.
+            if failed {
+                lease.fail()
+            } else {
+                drop(lease)
+            }
+            let mut queue = lock(queue);
+            queue.ended();
+            match ended {
+                Ok(Ended::PutBack(folder)) => queue.put_back(trial, folder),
                 Ok(Ended::Lost) => {
-                    report(Message::Note(format!("given up: another run has taken over {}", trial.name())));
-                    lock(queue).lost(trial)?;
+                    let why = "another run has taken it over, or its lease could not be renewed";
+                    report(Message::Note(format!("given up {}: {why}", trial.name())));
+                    queue.lost(trial);
                 }
                 Ok(Ended::Exit(_)) => report(Message::Ended(trial, Ok(()))),
-                Err(error) => {
-                    if !stop.load(Ordering::Relaxed) {
-                        lease.fail();
-                    }
-                    report(Message::Ended(trial, Err(error)));
-                }
+                Err(error) => report(Message::Ended(trial, Err(error))),
             }
         }
         Ok(())
@@ -313,10 +339,12 @@ impl Run {
     /// Writes the lines of the trials that have finished so far, whoever ran them. Another run may
     /// write at the same time, so this looks again after it wrote.
     fn collect(&self, suite: &Suite) -> Result<()> {
-        let mut lines = gather(&self.out, suite)?;
+        // Another run may have added trials to the suite.
+        let there = Folder::read_suite(&self.out).unwrap_or_else(|_| suite.clone());
+        let mut lines = gather(&self.out, &there)?;
         loop {
             results::write_lines(&self.out.join("results.jsonl"), &lines)?;
-            let again = gather(&self.out, suite)?;
+            let again = gather(&self.out, &there)?;
             if again.len() == lines.len() {
                 return Ok(());
             }
@@ -329,14 +357,13 @@ impl Run {
         &self,
         trial: &Trial,
         lease: &Lease,
-        before: Before,
         device: Option<&str>,
         bars: &SuiteBars,
         stop: &AtomicBool,
     ) -> Result<Ended> {
         let leased = TrialFolder::of(&self.out, trial).leased;
-        let folder = attempt::open(&leased, lease, before, checkpoint::FILE)?;
-        if folder != leased {
+        let folder = attempt::open(&leased, lease, checkpoint::FILE)?;
+        if folder.ends_with(attempt::name(lease.number())) {
             bars.say(&format!("taken over from a silent run: {}", trial.name()));
         }
         trial.check_or_write_manifest(&folder)?;
@@ -348,10 +375,16 @@ impl Run {
             command.env("CUDA_VISIBLE_DEVICES", device);
         }
         let mut process = command.stderr(stderr).spawn().map_err(Error::io(&program))?;
-        lease.add_process(process.id())?;
         let bar = bars.start(&trial.name());
-        let ended = child::follow(&mut process, lease, &bar, &trial.name(), stop).map_err(Error::io(&program))?;
+        let ended = lease
+            .add_process(process.id())
+            .and_then(|()| child::follow(&mut process, lease, &bar, &trial.name(), stop).map_err(Error::io(&program)));
         bar.finish_and_clear();
+        if ended.is_err() {
+            // The lease ends next, so nothing may write to the folder any more.
+            process.kill().and_then(|()| process.wait()).map_err(Error::io(&program))?;
+        }
+        let ended = ended?;
         let status = match ended {
             Ended::Exit(_) if lease.check_lost() => return Ok(Ended::Lost),
             Ended::Exit(status) if !status.success() => status,
@@ -401,6 +434,18 @@ impl TrialFolder {
 
     fn newest(&self) -> Result<PathBuf> {
         attempt::newest(&self.leased)
+    }
+
+    /// Reports a trial that another run trains with other keys at this time.
+    fn check_running(&self, trial: &Trial) -> Result<()> {
+        let manifest = self.newest()?.join("trial.json");
+        match Lease::holder(&self.leased)? {
+            Some(holder) if manifest.exists() && Trial::read(&manifest)? != *trial => {
+                let why = format!("{holder} trains this trial with other keys; stop that run, or choose another --out");
+                Err(Error::invalid(manifest.display(), why))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Reports a folder that contains another trial before anything runs.

@@ -58,7 +58,7 @@ impl RunTrial {
             return Err(Error::Interrupted);
         }
         let out = match &lease {
-            Some((lease, before)) => attempt::open(&self.out, lease, *before, checkpoint::FILE)?,
+            Some(lease) => attempt::open(&self.out, lease, checkpoint::FILE)?,
             None => self.out.clone(),
         };
         let store = self.store.clone().unwrap_or_else(|| self.out.join("store"));
@@ -82,6 +82,11 @@ impl RunTrial {
             }
             lines => lines?,
         };
+        if lease.is_some_and(|lease| lease.check_lost()) {
+            let why =
+                "another process has taken over this trial, since this one was silent too long; its results count";
+            return Err(Error::invalid(self.out.display(), why));
+        }
         drop(progress);
         if !self.child {
             for line in lines {
@@ -111,7 +116,8 @@ pub fn stop_on_signals() -> Arc<AtomicBool> {
                 match first {
                     None => first = Some(Instant::now()),
                     Some(first) if signal == SIGTERM && first.elapsed() < GRACE => {}
-                    Some(_) => std::process::exit(Exit::Interrupted as i32),
+                    // Without destructors, which may wait for threads that compute.
+                    Some(_) => signal_hook::low_level::exit(Exit::Interrupted as i32),
                 }
                 flag.store(true, Ordering::Relaxed);
                 bars::request_stop();
@@ -127,7 +133,6 @@ pub fn stop_on_signals() -> Arc<AtomicBool> {
 /// died before.
 fn may_start(stop: Arc<AtomicBool>) -> bool {
     let mut first = [0];
-    // Read without a buffer: the thread below reads what follows.
     if !matches!(std::io::stdin().lock().read(&mut first), Ok(1)) {
         return false;
     }

@@ -242,7 +242,9 @@ impl Trial {
     /// The canvas cache and the poison of this trial, made if the store lacks them; with `bundle`,
     /// the poison is read from the bundle.
     pub fn prepare(&self, store: &Path, machine: &RunContext) -> Result<PreparedData> {
-        self.prepare_with(self.build_attacks()?, store, machine)
+        let prepared = self.prepare_with(self.build_attacks()?, store, machine)?;
+        self.check_agreed(&prepared.poison, store, machine)?;
+        Ok(prepared)
     }
 
     fn prepare_with(&self, attacks: Vec<Box<dyn Attack>>, store: &Path, machine: &RunContext) -> Result<PreparedData> {

@@ -1,19 +1,22 @@
-//! Leases: one process at a time works in a folder that several machines share. They need neither
-//! file locks nor synchronised clocks, only what NFS and parallel file systems promise: that a file
-//! is created once (`O_EXCL`), and that one server dates all files.
+//! Leases: one process at a time works in a folder that several machines share. They need no file
+//! locks, only what NFS and parallel file systems promise: that a file is created once (`O_EXCL`).
 //!
 //! A process takes a folder by creating `lease-00001` in it. It renews the file as long as it lives
 //! and marks it when it ends. Who comes later reads the lease with the highest number. If that one
-//! has ended, or its processes are gone, or it was not renewed for [`silence`], the next
-//! number is created, which only one process can do. A holder that was frozen, and so lost its
-//! lease, finds the higher number when it wakes up. Leases stay: a number is never used twice.
+//! has ended, or its processes are gone, or it was not renewed for [`silence`], the next number is
+//! created, which only one process can do. A holder that was frozen, and so lost its lease, finds
+//! the higher number when it wakes up. Leases stay: a number is never used twice.
 //! `lease/attempt.rs` keeps the files of such a holder apart.
+//!
+//! The dates of files suggest that a holder is silent. Some file systems take them from the clocks
+//! of the clients, so a taker also watches the lease itself for a while before it believes that.
 
 pub mod attempt;
 
 use crate::progress::Progress;
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::fs::{self, File, OpenOptions};
 use std::io::{ErrorKind, Read};
@@ -21,13 +24,20 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 /// Prefix of the files, before the number.
 pub const PREFIX: &str = "lease-";
 
+/// Bounds of the time between two looks at a folder that is waited for.
+const SHORTEST_LOOK: Duration = Duration::from_millis(50);
+const LONGEST_LOOK: Duration = Duration::from_secs(2);
+
 /// Renewals within the silence that ends a lease.
 const BEATS: u32 = 20;
+
+/// Renewals that a taker waits for, and misses, before it believes that a holder is silent.
+const MISSED: u32 = 2;
 
 /// Size of a lease in bytes: every write replaces all of it, so no reader finds a part.
 const BYTES: usize = 1024;
@@ -49,19 +59,9 @@ struct Inner {
 /// The outcome of taking a folder.
 pub enum Taking {
     /// This process has it now.
-    Ours(Lease, Before),
+    Ours(Lease),
     /// Another process has it.
     Theirs(Holder),
-}
-
-/// The holder before this one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Before {
-    /// None, or one that is known to have ended: it writes no more.
-    Ended,
-    /// One that gave no sign of life. It may be frozen and go on later, so this process must not
-    /// write to the same files.
-    Silent,
 }
 
 /// The process that holds a folder, for messages and for the decision whether it is alive.
@@ -78,11 +78,19 @@ pub struct Holder {
     pub job: String,
     /// Seconds without a renewal after which another process may take the folder.
     silence: f64,
+    /// Number of renewals: a lease that lives changes.
+    beat: u64,
+    /// The attempt that it writes to, once it is known; 0: the folder itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    attempt: Option<u32>,
     /// Whether it has ended.
     ended: bool,
     /// Whether it ended because its work failed.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     failed: bool,
+    /// Whether it gave no sign of life for its silence, and is watched before that is believed.
+    #[serde(skip)]
+    suspect: bool,
 }
 
 /// A process of a machine; the start tells it from a later one of the same number.
@@ -120,13 +128,11 @@ impl Lease {
         fs::create_dir_all(folder).map_err(Error::io(folder))?;
         loop {
             let newest = newest(folder)?;
-            let before = match newest {
-                None => Before::Ended,
-                Some(number) => match state(folder, number)? {
-                    State::Over(before) => before,
-                    State::Held(holder) => return Ok(Taking::Theirs(holder)),
-                },
-            };
+            if let Some(number) = newest
+                && let State::Held(holder) = state(folder, number)?
+            {
+                return Ok(Taking::Theirs(holder));
+            }
             let number = newest.unwrap_or(0) + 1;
             let holder = Holder::this(silence);
             let mut new = OpenOptions::new();
@@ -135,7 +141,7 @@ impl Lease {
                     file.write_all_at(&holder.bytes(), 0)
                         .and_then(|()| file.sync_all())
                         .map_err(Error::io(path(folder, number)))?;
-                    return Ok(Taking::Ours(Lease::keep(folder, number, holder, silence), before));
+                    return Ok(Taking::Ours(Lease::keep(folder, number, holder, silence)));
                 }
                 // Another process was faster.
                 Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
@@ -149,23 +155,20 @@ impl Lease {
     ///
     /// # Errors
     /// [`Error::Interrupted`] if the user asks to stop.
-    pub fn wait(folder: &Path, progress: &dyn Progress) -> Result<(Lease, Before)> {
-        let mut told = None;
+    pub fn wait(folder: &Path, progress: &dyn Progress) -> Result<Lease> {
+        let (began, mut told) = (Instant::now(), false);
         loop {
             match Lease::take(folder)? {
-                Taking::Ours(lease, before) => return Ok((lease, before)),
+                Taking::Ours(lease) => return Ok(lease),
                 Taking::Theirs(_) if progress.stopped() => return Err(Error::Interrupted),
                 Taking::Theirs(holder) => {
-                    let who = holder.to_string();
                     // Most waits are short.
-                    if told.as_ref().is_none_or(|(last, _)| *last != who) {
-                        told = Some((who, std::time::Instant::now()));
-                    } else if let Some((who, since)) = &told
-                        && (2_000..2_200).contains(&since.elapsed().as_millis())
-                    {
-                        progress.tell(&format!("waiting for {who}, in {}", folder.display()));
+                    if !told && began.elapsed() > Duration::from_secs(2) {
+                        told = true;
+                        progress.tell(&format!("waiting for {holder}, in {}", folder.display()));
                     }
-                    std::thread::sleep(Duration::from_millis(100));
+                    // The longer the wait, the rarer the looks: a file server serves many.
+                    std::thread::sleep((began.elapsed() / 10).clamp(SHORTEST_LOOK, LONGEST_LOOK));
                 }
             }
         }
@@ -175,9 +178,9 @@ impl Lease {
     ///
     /// # Errors
     /// If another process has it; the message says which one.
-    pub fn only(folder: &Path) -> Result<(Lease, Before)> {
+    pub fn only(folder: &Path) -> Result<Lease> {
         match Lease::take(folder)? {
-            Taking::Ours(lease, before) => Ok((lease, before)),
+            Taking::Ours(lease) => Ok(lease),
             Taking::Theirs(holder) => {
                 let why = format!(
                     "{holder} works in it, and both would write the same files; wait until it has ended, stop it, or \
@@ -194,11 +197,13 @@ impl Lease {
         Ok(if let State::Held(holder) = state(folder, number)? { Some(holder) } else { None })
     }
 
-    /// The number of the last lease of a folder, if its holder ended because its work failed.
-    pub fn failed(folder: &Path) -> Result<Option<u32>> {
+    /// The last lease of a folder, if its holder ended because its work failed: its number, and
+    /// whether that was on this machine.
+    pub fn failed(folder: &Path) -> Result<Option<(u32, bool)>> {
         let Some(number) = newest(folder)? else { return Ok(None) };
-        let text = fs::read_to_string(path(folder, number)).map_err(Error::io(path(folder, number)))?;
-        Ok(serde_json::from_str(&text).is_ok_and(|holder: Holder| holder.failed).then_some(number))
+        let (holder, _) = read_lease(folder, number)?;
+        let here = holder.host == Holder::this(SILENCE).host;
+        Ok(holder.failed.then_some((number, here)))
     }
 
     /// Renews a new lease until it is dropped.
@@ -208,14 +213,14 @@ impl Lease {
         let inner = Arc::new(Inner { folder: folder.to_path_buf(), number, holder, lost });
         let renewed = inner.clone();
         std::thread::spawn(move || {
-            let mut last = SystemTime::now();
+            let mut last = Instant::now();
             while dropped.recv_timeout(silence / BEATS) == Err(mpsc::RecvTimeoutError::Timeout) {
-                let renewal = if renewed.is_newest() { renewed.write() } else { Ok(false) };
+                let renewal = if renewed.is_newest() { renewed.write(|holder| holder.beat += 1) } else { Ok(false) };
                 match renewal {
-                    Ok(true) => last = SystemTime::now(),
+                    Ok(true) => last = Instant::now(),
                     Ok(false) => return renewed.lost.store(true, Ordering::Relaxed),
                     // A file server may be away for a while; others see the same silence.
-                    Err(_) if last.elapsed().is_ok_and(|silent| silent < silence) => {}
+                    Err(_) if last.elapsed() < silence => {}
                     Err(_) => return renewed.lost.store(true, Ordering::Relaxed),
                 }
             }
@@ -247,19 +252,22 @@ impl Lease {
         self.inner.holder.lock().expect("no thread panics with it").failed = true;
     }
 
+    /// Records the attempt that this holder writes to.
+    fn record_attempt(&self, number: u32) -> Result<()> {
+        self.inner.record(|holder| holder.attempt = Some(number))
+    }
+
     /// Adds a process that works for this one: the folder is not free before it has ended, too.
     pub fn add_process(&self, pid: u32) -> Result<()> {
         let process = Process::of(pid).unwrap_or(Process { pid, start: 0 });
-        self.inner.holder.lock().expect("no thread panics with it").processes.push(process);
-        self.inner.write().map(drop).map_err(Error::io(path(&self.inner.folder, self.inner.number)))
+        self.inner.record(|holder| holder.processes.push(process))
     }
 }
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        self.inner.holder.lock().expect("no thread panics with it").ended = true;
         // If this fails, the lease ends by the end of this process, or by its silence.
-        let _ = self.inner.write();
+        let _ = self.inner.write(|holder| holder.ended = true);
     }
 }
 
@@ -268,14 +276,20 @@ impl Inner {
         !path(&self.folder, self.number + 1).exists()
     }
 
-    /// Writes the lease; `false` if the folder was deleted.
-    fn write(&self) -> std::io::Result<bool> {
-        let bytes = self.holder.lock().expect("no thread panics with it").bytes();
+    fn record(&self, change: impl FnOnce(&mut Holder)) -> Result<()> {
+        self.write(change).map(drop).map_err(Error::io(path(&self.folder, self.number)))
+    }
+
+    /// Writes the changed lease; `false` if the folder was deleted. One write at a time: a renewal
+    /// must not overtake the mark of the end.
+    fn write(&self, change: impl FnOnce(&mut Holder)) -> std::io::Result<bool> {
+        let mut holder = self.holder.lock().expect("no thread panics with it");
+        change(&mut holder);
         let file = match OpenOptions::new().write(true).open(path(&self.folder, self.number)) {
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(false),
             file => file?,
         };
-        file.write_all_at(&bytes, 0)?;
+        file.write_all_at(&holder.bytes(), 0)?;
         file.sync_all()?;
         Ok(true)
     }
@@ -283,11 +297,15 @@ impl Inner {
 
 enum State {
     Held(Holder),
-    Over(Before),
+    /// Its processes are known to have ended: they write no more.
+    Ended,
+    /// It gave no sign of life. It may be frozen and go on later, so that nobody else may write to
+    /// the same files.
+    Silent,
 }
 
-/// The state of a lease, as this process sees it.
-fn state(folder: &Path, number: u32) -> Result<State> {
+/// A lease, and when it was written.
+fn read_lease(folder: &Path, number: u32) -> Result<(Holder, SystemTime)> {
     let path = path(folder, number);
     let mut file = File::open(&path).map_err(Error::io(&path))?;
     let mut text = String::new();
@@ -295,12 +313,42 @@ fn state(folder: &Path, number: u32) -> Result<State> {
     let renewed = file.metadata().and_then(|about| about.modified()).map_err(Error::io(&path))?;
     // It is empty for an instant after it was created.
     let unknown = Holder { host: "another machine".into(), silence: SILENCE.as_secs_f64(), ..Holder::default() };
-    let holder: Holder = serde_json::from_str(text.trim_end_matches('\0')).unwrap_or(unknown);
+    Ok((serde_json::from_str(text.trim_end_matches('\0')).unwrap_or(unknown), renewed))
+}
+
+/// The state of a lease, as this process sees it.
+fn state(folder: &Path, number: u32) -> Result<State> {
+    let (mut holder, renewed) = read_lease(folder, number)?;
     if holder.ended || holder.is_gone() {
-        return Ok(State::Over(Before::Ended));
+        return Ok(State::Ended);
     }
-    let silent = now(folder)?.duration_since(renewed).unwrap_or_default();
-    Ok(if silent.as_secs_f64() < holder.silence { State::Held(holder) } else { State::Over(Before::Silent) })
+    let silence = Duration::try_from_secs_f64(holder.silence).unwrap_or(SILENCE);
+    // A date of the near past by this machine's clock is believed; a file server is asked only
+    // about others.
+    let young = renewed.elapsed().is_ok_and(|age| age < silence / 2);
+    if young || now(folder)?.duration_since(renewed).unwrap_or_default() < silence {
+        return Ok(State::Held(holder));
+    }
+    match missed(&path(folder, number), &holder, silence * MISSED / BEATS) {
+        true => Ok(State::Silent),
+        false => {
+            holder.suspect = true;
+            Ok(State::Held(holder))
+        }
+    }
+}
+
+/// Whether a lease has not changed for some time, since this process first looked at it.
+fn missed(path: &Path, holder: &Holder, time: Duration) -> bool {
+    static SEEN: Mutex<BTreeMap<PathBuf, (Holder, Instant)>> = Mutex::new(BTreeMap::new());
+    let mut seen = SEEN.lock().expect("no thread panics with it");
+    match seen.get(path) {
+        Some((before, since)) if before == holder => since.elapsed() >= time,
+        _ => {
+            seen.insert(path.to_path_buf(), (holder.clone(), Instant::now()));
+            false
+        }
+    }
 }
 
 /// The time of the file server, which dates all leases.
@@ -339,8 +387,11 @@ impl Holder {
             processes: vec![process],
             job: scheduled_job(),
             silence: silence.as_secs_f64(),
+            beat: 0,
+            attempt: None,
             ended: false,
             failed: false,
+            suspect: false,
         }
     }
 
@@ -356,13 +407,18 @@ impl Holder {
 
     /// Whether it is known that all its processes have ended: only on its own machine.
     fn is_gone(&self) -> bool {
-        !self.space.is_empty() && self.space == space() && !self.processes.iter().any(Process::lives)
+        self.is_here() && !self.processes.iter().any(Process::lives)
     }
 
-    /// Whether it is ending: its first process has died, and one that it started writes a
-    /// checkpoint.
+    fn is_here(&self) -> bool {
+        // Some machines hide the processes of other users.
+        !self.space.is_empty() && self.space == space() && Path::new("/proc/1").exists()
+    }
+
+    /// Whether it may soon be free: its first process has died, and one that it started writes a
+    /// checkpoint; or it is silent, and watched before that is believed.
     pub fn is_ending(&self) -> bool {
-        self.space == space() && self.processes.first().is_some_and(|first| !first.lives())
+        self.suspect || self.is_here() && self.processes.first().is_some_and(|first| !first.lives())
     }
 }
 

@@ -17,7 +17,7 @@ use std::fmt::Display;
 use std::fs::File;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 /// Digits of a key in the name of its entry.
 const DIGITS: usize = 16;
@@ -36,6 +36,9 @@ const LEASES: &str = "leases";
 
 /// The folder of the values that all machines of a run must agree on.
 const AGREED: &str = "agreed";
+
+/// The lease of a process that prunes.
+const PRUNE: &str = "prune";
 
 /// The key of an entry: all inputs that it was made from.
 #[derive(Clone, Debug)]
@@ -147,7 +150,8 @@ pub fn agree(store: &Path, name: &str, value: &str) -> Result<Option<String>> {
     std::fs::create_dir_all(&folder).map_err(Error::io(&folder))?;
     let place = folder.join(name);
     if !place.exists() {
-        let mut file = tempfile::NamedTempFile::new_in(&folder).map_err(Error::io(&folder))?;
+        let file = tempfile::Builder::new().permissions(umask(0o666)).tempfile_in(&folder);
+        let mut file = file.map_err(Error::io(&folder))?;
         std::io::Write::write_all(&mut file, value.as_bytes()).map_err(Error::io(&place))?;
         file.as_file().sync_all().map_err(Error::io(&place))?;
         match file.persist_noclobber(&place) {
@@ -157,6 +161,11 @@ pub fn agree(store: &Path, name: &str, value: &str) -> Result<Option<String>> {
     }
     let there = std::fs::read_to_string(&place).map_err(Error::io(&place))?;
     Ok((there != value).then_some(there))
+}
+
+/// Permissions of files that other users may share, less the umask.
+fn umask(mode: u32) -> std::fs::Permissions {
+    std::os::unix::fs::PermissionsExt::from_mode(mode)
 }
 
 /// Marks a store as in use while it exists: nothing is pruned meanwhile.
@@ -170,9 +179,14 @@ impl Using {
     pub fn new(store: &Path) -> Result<Using> {
         let around = store.join(LEASES);
         std::fs::create_dir_all(&around).map_err(Error::io(&around))?;
-        let folder = tempfile::Builder::new().prefix("user-").tempdir_in(&around).map_err(Error::io(&around))?.keep();
-        let (lease, _) = Lease::only(&folder)?;
-        Ok(Using { folder, _lease: lease })
+        let folder = tempfile::Builder::new().prefix("user-").permissions(umask(0o777)).tempdir_in(&around);
+        let folder = folder.map_err(Error::io(&around))?.keep();
+        let using = Using { _lease: Lease::only(&folder)?, folder };
+        // Whoever prunes looks for users after it has this lease, and so finds this one.
+        while Lease::holder(&around.join(PRUNE))?.is_some() {
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        Ok(using)
     }
 
     /// A process that uses a store or makes an entry of it, on any machine.
@@ -183,11 +197,30 @@ impl Using {
             entries => entries.map_err(Error::io(&around))?,
         };
         for entry in entries {
-            if let Some(holder) = Lease::holder(&entry.map_err(Error::io(&around))?.path())? {
+            let folder = entry.map_err(Error::io(&around))?.path();
+            if folder.ends_with(PRUNE) {
+                continue;
+            }
+            if let Some(holder) = Lease::holder(&folder)? {
                 return Ok(Some(holder));
             }
         }
         Ok(None)
+    }
+
+    /// The right to prune a store: no process begins to use it meanwhile.
+    ///
+    /// # Errors
+    /// If a process uses it, on any machine; the message says which one.
+    pub fn prune(store: &Path) -> Result<Lease> {
+        let lease = Lease::only(&store.join(LEASES).join(PRUNE))?;
+        match Using::find(store)? {
+            None => Ok(lease),
+            Some(holder) => {
+                let why = format!("{holder} uses it; wait until it has ended, or stop it");
+                Err(Error::invalid(store.display(), why))
+            }
+        }
     }
 }
 

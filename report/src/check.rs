@@ -108,8 +108,7 @@ impl Baseline {
         scores.sort_by(|a, b| a.rank().total_cmp(&b.rank()));
         let mut remarks: Vec<String> = found.keys().map(|key| format!("not recorded: {}", key.name())).collect();
         for trial in &unfinished {
-            let log = folder.path.join("trials").join(&trial.name).join("stderr.log");
-            let said = trial.said.lines().last().map(|line| format!(" failed: {line} ({})", log.display()));
+            let said = trial.said.lines().last().map(|line| format!(" failed: {line} ({})", trial.log.display()));
             remarks.push(trial.name.clone() + &said.unwrap_or_else(|| " has not finished".into()));
         }
         let here = folder.suite.seeds.len();

@@ -1,7 +1,7 @@
 //! The folder of a suite's run: `suite.json`, `results.jsonl`, and a folder for each trial.
 
 use crate::accuracy;
-use gauntlet::lease::attempt;
+use gauntlet::lease::{Lease, attempt};
 use gauntlet::poison::CLEAN;
 use gauntlet::results::{Line, read_lines};
 use gauntlet::suite::Suite;
@@ -28,8 +28,10 @@ pub struct Folder {
 pub struct Unfinished {
     /// Arena, defense and seed.
     pub name: String,
-    /// The last lines of its standard error; empty if it was interrupted.
+    /// The last lines of its standard error; empty if it was interrupted, or still runs.
     pub said: String,
+    /// The file of its standard error.
+    pub log: PathBuf,
 }
 
 impl Folder {
@@ -44,15 +46,20 @@ impl Folder {
                 "contains no suite.json, so no suite was run there; name the folder that was given to `run` as --out";
             return Err(Error::invalid(path.display().to_string(), why));
         }
-        let suite: Suite = read_json(&file)?;
+        let suite = Folder::read_suite(path)?;
         let mut lines = gather(path, &suite)?;
         lines.extend(accuracy::means(&suite, &lines));
         Ok(Folder { path: path.into(), suite, lines })
     }
 
+    /// The suite of a run's folder.
+    pub fn read_suite(path: &Path) -> Result<Suite> {
+        read_json(&path.join("suite.json"))
+    }
+
     /// The folder of a trial's files: that of its newest attempt.
     pub fn trial_folder(&self, arena: &str, defense: &str, seed: u64) -> PathBuf {
-        let leased = self.path.join("trials").join(arena).join(defense).join(format!("seed-{seed}"));
+        let leased = leased(&self.path, arena, defense, seed);
         // A folder that cannot be listed is found out by what reads it.
         attempt::newest(&leased).unwrap_or(leased)
     }
@@ -84,11 +91,18 @@ impl Folder {
                 if log.exists() { std::fs::read_to_string(&log).map_err(Error::io(&log))? } else { String::new() };
             // Messages of an interrupted trial are no failure.
             let said: String = said.lines().filter(|line| !is_event(line)).map(|line| format!("{line}\n")).collect();
-            let said = if said.trim_end() == Error::Interrupted.to_string() { String::new() } else { said };
-            unfinished.push(Unfinished { name: format!("{arena}/{defense}/seed-{seed}"), said: last_lines(&said) });
+            let interrupted = said.trim_end().lines().last() == Some(&*Error::Interrupted.to_string());
+            let runs = Lease::holder(&leased(&self.path, arena, defense, seed))?.is_some();
+            let said = if interrupted || runs { String::new() } else { last_lines(&said) };
+            unfinished.push(Unfinished { name: format!("{arena}/{defense}/seed-{seed}"), said, log });
         }
         Ok(unfinished)
     }
+}
+
+/// The folder of a trial that leases are for; it holds the attempts.
+fn leased(out: &Path, arena: &str, defense: &str, seed: u64) -> PathBuf {
+    out.join("trials").join(arena).join(defense).join(format!("seed-{seed}"))
 }
 
 /// Arena, defense and seed of every trial of a suite, seed by seed.
@@ -110,18 +124,18 @@ pub fn gather(out: &Path, suite: &Suite) -> Result<Vec<Line>> {
     let mut lines = Vec::new();
     for (arena, defense, seed) in grid(suite) {
         let name = format!("{arena}/{defense}/seed-{seed}");
-        let leased = out.join("trials").join(&name);
+        let newest = attempt::newest(&leased(out, arena, defense, seed))?;
         let before = kept.remove(&name).unwrap_or_default();
-        if !leased.join(MANIFEST).exists() {
+        if !newest.join(MANIFEST).exists() {
             lines.extend(before);
             continue;
         }
-        let scores = attempt::newest(&leased)?.join("scores.jsonl");
+        let scores = newest.join("scores.jsonl");
         if scores.exists() {
             lines.extend(read_lines(&scores)?);
         }
     }
-    // Of trials that the suite does not have: `run` never leaves any.
+    // Of trials that this suite does not have: another run may have added them.
     lines.extend(kept.into_values().flatten());
     Ok(lines)
 }

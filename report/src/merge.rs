@@ -45,9 +45,10 @@ struct Kept<'a> {
 }
 
 impl Kept<'_> {
-    /// The trial's folder.
+    /// The folder of the trial's newest attempt.
     fn place(&self) -> PathBuf {
-        self.folder.path.join("trials").join(&self.name)
+        let (arena, defense) = (&self.trial.arena, &self.trial.defense);
+        self.folder.trial_folder(&arena.name, &defense.label, arena.seed)
     }
 }
 
@@ -218,8 +219,8 @@ fn check_poison(kept: &[Kept]) -> Result<()> {
 /// Writes everything beside `whole.path`, and moves it there.
 fn write(whole: &Folder, kept: &[Kept], lines: &[Line]) -> Result<()> {
     let staged = Part::new(&whole.path)?;
-    for Kept { name, folder, .. } in kept {
-        let (from, to) = (folder.path.join("trials").join(name), staged.path("trials").join(name));
+    for trial in kept {
+        let (from, to) = (trial.place(), staged.path("trials").join(&trial.name));
         std::fs::create_dir_all(&to).map_err(Error::io(&to))?;
         for file in KEPT.map(|file| from.join(file)).iter().filter(|file| file.is_file()) {
             let name = file.file_name().expect("each has a name");

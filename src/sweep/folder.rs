@@ -1,6 +1,6 @@
 //! Checks the existing content of `--out`. A run continues there, possibly with more seeds, arenas
-//! or defenses. Another suite, or one that would lose results, is rejected before anything is
-//! written.
+//! or defenses. Another suite, or one that would lose results, is rejected before any result
+//! is written.
 
 use gauntlet::data::lease::attempt;
 use gauntlet::results::{self, Line};
@@ -98,7 +98,9 @@ fn kept<'a>(out: &Path, trials: &[Trial], lines: &'a [Line]) -> impl Iterator<It
     let gone: BTreeSet<String> = trials
         .iter()
         .map(Trial::name)
-        .filter(|name| !out.join("trials").join(name).join("trial.json").exists())
+        .filter(|name| {
+            !attempt::newest(&out.join("trials").join(name)).is_ok_and(|folder| folder.join("trial.json").exists())
+        })
         .collect();
     for line in lines.iter().filter(|line| gone.contains(line.trial())) {
         kept.entry(line.trial().to_string()).or_default().push(line);

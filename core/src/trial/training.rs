@@ -5,7 +5,7 @@
 use super::Trial;
 use crate::corpus::Corpus;
 use crate::data::files::{Part, json, read_json, write_json};
-use crate::data::lease::{Before, Lease, Taking, attempt};
+use crate::data::lease::{Lease, Taking, attempt};
 use crate::defense::{Defense, DefenseRole, Undefended};
 use crate::model::{Checkpoint, Clip};
 use crate::poison::Arena;
@@ -82,8 +82,8 @@ impl Trial {
         let shared = Shared::open(self, job)?;
         let model = Clip::new(&self.model, draw::hash(self.arena.seed, "model", &[]), job.corpus.device)?;
         let taken = shared.take(job.machine)?;
-        if let Some((lease, before)) = taken {
-            let folder = attempt::open(&shared.folder, &lease, before, checkpoint::FILE)?;
+        if let Some(lease) = taken {
+            let folder = attempt::open(&shared.folder, &lease, checkpoint::FILE)?;
             if !self.recipe.init.is_empty() {
                 model.load(&Checkpoint::read(Path::new(&self.recipe.init))?)?;
             }
@@ -134,18 +134,18 @@ impl Shared {
     }
 
     /// The right to train it, waiting for another process that does; `None` if the model exists.
-    fn take(&self, machine: &RunContext) -> Result<Option<(Lease, Before)>> {
+    fn take(&self, machine: &RunContext) -> Result<Option<Lease>> {
         if self.spent()?.is_some() {
             return Ok(None);
         }
-        let (lease, before) = match Lease::take(&self.folder)? {
-            Taking::Ours(lease, before) => (lease, before),
+        let lease = match Lease::take(&self.folder)? {
+            Taking::Ours(lease) => lease,
             Taking::Theirs(_) if machine.waits => Lease::wait(&self.folder, &Stoppable(machine))?,
             Taking::Theirs(holder) => {
                 return Err(Error::Busy { folder: self.folder.clone(), holder: holder.to_string() });
             }
         };
-        Ok(self.spent()?.is_none().then_some((lease, before)))
+        Ok(self.spent()?.is_none().then_some(lease))
     }
 
     /// The right to store this trial's own model as it, if it is missing and no other process
@@ -155,7 +155,7 @@ impl Shared {
             return Ok(None);
         }
         match Lease::take(&self.folder)? {
-            Taking::Ours(lease, _) => Ok(self.spent()?.is_none().then_some((self, lease))),
+            Taking::Ours(lease) => Ok(self.spent()?.is_none().then_some((self, lease))),
             Taking::Theirs(_) => Ok(None),
         }
     }

@@ -1,10 +1,11 @@
 //! Attempts: the folders in which the holders of a leased folder write.
 //!
-//! The first holder writes to the leased folder itself, and so does each one that follows a holder
-//! known to have ended. After a silent holder, which may go on writing when it wakes up, the next
-//! one writes to `attempt-N`, where N is the number of its lease. Only the newest attempt counts.
+//! The first holder writes to the leased folder itself, and so does each one that follows holders
+//! known to have ended. If an earlier holder is only silent, it may go on writing when it wakes up.
+//! Then the next one writes to `attempt-N`, where N is the number of its lease. Only the newest
+//! attempt counts.
 
-use super::{Before, Lease};
+use super::{Lease, State, read_lease, state};
 use crate::files::Part;
 use crate::{Error, Result};
 use std::fs;
@@ -16,24 +17,46 @@ const PREFIX: &str = "attempt-";
 
 /// The newest attempt in a leased folder: the folder itself if there is only one.
 pub fn newest(folder: &Path) -> Result<PathBuf> {
-    let mut newest: Option<u32> = None;
+    newest_number(folder).map(|number| path(folder, number))
+}
+
+/// 0 is the folder itself.
+fn newest_number(folder: &Path) -> Result<u32> {
+    let mut newest = 0;
     let entries = match fs::read_dir(folder) {
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(folder.to_path_buf()),
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(0),
         entries => entries.map_err(Error::io(folder))?,
     };
     for entry in entries {
-        newest = newest.max(number(&entry.map_err(Error::io(folder))?.file_name().to_string_lossy()));
+        newest = newest.max(number(&entry.map_err(Error::io(folder))?.file_name().to_string_lossy()).unwrap_or(0));
     }
-    Ok(newest.map_or_else(|| folder.to_path_buf(), |number| path(folder, number)))
+    Ok(newest)
+}
+
+/// Whether an earlier holder may still write to an attempt. One that has not yet recorded where it
+/// writes will find that its lease is lost before it does.
+fn may_change(folder: &Path, attempt: u32, lease: &Lease) -> Result<bool> {
+    for number in 1..lease.number() {
+        let (holder, _) = read_lease(folder, number)?;
+        if holder.attempt == Some(attempt) && !matches!(state(folder, number)?, State::Ended) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// The folder that the holder of `lease` writes to. After a silent holder it is a new one, with
 /// copies of all files, of `first` before the others: a checkpoint may be older than the logs
 /// beside it, never newer.
-pub fn open(folder: &Path, lease: &Lease, before: Before, first: &str) -> Result<PathBuf> {
-    let last = newest(folder)?;
-    if before == Before::Ended {
-        return Ok(last);
+///
+/// # Errors
+/// If another process has taken over the folder meanwhile.
+pub fn open(folder: &Path, lease: &Lease, first: &str) -> Result<PathBuf> {
+    let newest = newest_number(folder)?;
+    let last = path(folder, newest);
+    if !may_change(folder, newest, lease)? {
+        lease.record_attempt(newest)?;
+        return if lease.check_lost() { Err(taken_over(folder)) } else { Ok(last) };
     }
     let place = path(folder, lease.number());
     let part = Part::new(&place)?;
@@ -56,7 +79,12 @@ pub fn open(folder: &Path, lease: &Lease, before: Before, first: &str) -> Result
         }
     }
     part.finish()?;
-    Ok(place)
+    lease.record_attempt(lease.number())?;
+    if lease.check_lost() { Err(taken_over(folder)) } else { Ok(place) }
+}
+
+fn taken_over(folder: &Path) -> Error {
+    Error::invalid(folder.display(), "another process has taken over this folder, since this one was silent too long")
 }
 
 fn number(name: &str) -> Option<u32> {
@@ -64,5 +92,13 @@ fn number(name: &str) -> Option<u32> {
 }
 
 fn path(folder: &Path, number: u32) -> PathBuf {
-    folder.join(format!("{PREFIX}{number:05}"))
+    if number == 0 {
+        return folder.to_path_buf();
+    }
+    folder.join(name(number))
+}
+
+/// The name of the folder of an attempt.
+pub fn name(number: u32) -> String {
+    format!("{PREFIX}{number:05}")
 }

@@ -1,21 +1,36 @@
 use super::*;
-use std::time::Instant;
 
 const SHORT: Duration = Duration::from_millis(400);
 
-fn ours(folder: &Path) -> (Lease, Before) {
+fn ours(folder: &Path) -> Lease {
     match Lease::take_for(folder, SHORT).unwrap() {
-        Taking::Ours(lease, before) => (lease, before),
+        Taking::Ours(lease) => lease,
         Taking::Theirs(holder) => panic!("{holder} has it"),
     }
 }
 
-/// Writes a lease as another process would.
+/// Takes a folder as soon as it is free.
+fn soon(folder: &Path) -> Lease {
+    loop {
+        match Lease::take_for(folder, SHORT).unwrap() {
+            Taking::Ours(lease) => return lease,
+            Taking::Theirs(_) => std::thread::sleep(Duration::from_millis(5)),
+        }
+    }
+}
+
+/// Writes a lease as another process would, at this time.
 fn foreign(folder: &Path, number: u32, change: impl FnOnce(&mut Holder)) {
     fs::create_dir_all(folder).unwrap();
     let mut holder = Holder { host: "n7".into(), space: "elsewhere".into(), ..Holder::this(SHORT) };
     change(&mut holder);
     fs::write(path(folder, number), holder.bytes()).unwrap();
+}
+
+/// Dates a lease into the past.
+fn age(folder: &Path, number: u32) {
+    let file = OpenOptions::new().write(true).open(path(folder, number)).unwrap();
+    file.set_modified(SystemTime::now() - Duration::from_secs(3600)).unwrap();
 }
 
 #[test]
@@ -33,24 +48,28 @@ fn one_of_many_threads_takes_a_folder_and_the_next_comes_when_it_ends() {
     let refused = Lease::only(&folder).err().unwrap().chain();
     assert!(refused.contains(&format!("process {} on ", std::process::id())), "{refused}");
     drop(all);
-    let (second, before) = ours(&folder);
-    assert_eq!((second.number(), before), (2, Before::Ended));
+    let second = ours(&folder);
+    assert_eq!(second.number(), 2);
+    second.fail();
+    assert_eq!(Lease::failed(&folder).unwrap(), Some((2, true)));
 }
 
 #[test]
-fn a_silent_holder_is_taken_over_and_learns_of_it() {
+fn a_silent_holder_is_watched_and_taken_over_and_learns_of_it() {
     let home = tempfile::tempdir().unwrap();
     // A process of another machine that lives nowhere: only its silence ends it.
     foreign(home.path(), 1, |_| {});
-    let began = Instant::now();
-    let (lease, before) = loop {
-        if let Taking::Ours(lease, before) = Lease::take_for(home.path(), SHORT).unwrap() {
-            break (lease, before);
-        }
-        std::thread::sleep(Duration::from_millis(5));
-    };
-    assert!(began.elapsed() >= SHORT && before == Before::Silent && lease.number() == 2);
-    assert!(!lease.check_lost());
+    assert!(!Lease::holder(home.path()).unwrap().unwrap().is_ending());
+    age(home.path(), 1);
+    // Its date may be that of another clock.
+    assert!(Lease::holder(home.path()).unwrap().expect("it is watched first").is_ending());
+    std::thread::sleep(SHORT / BEATS);
+    foreign(home.path(), 1, |holder| holder.beat = 1);
+    age(home.path(), 1);
+    std::thread::sleep(SHORT * MISSED / BEATS);
+    assert!(Lease::holder(home.path()).unwrap().is_some(), "it was renewed");
+    let lease = soon(home.path());
+    assert!(!lease.check_lost() && lease.number() == 2);
     // This process was frozen, and another one took over meanwhile.
     foreign(home.path(), 3, |_| {});
     std::thread::sleep(SHORT / BEATS * 3);
@@ -72,9 +91,38 @@ fn a_dead_process_of_this_machine_is_recognised_at_once_and_its_children_count()
     assert!(holder.is_ending());
     child.kill().unwrap();
     child.wait().unwrap();
-    assert_eq!(ours(home.path()).1, Before::Ended);
+    drop(ours(home.path()));
     // A lease of an earlier start of this machine, or of another container, says nothing of here.
     let other = tempfile::tempdir().unwrap();
     foreign(other.path(), 1, |holder| (holder.space, holder.processes) = (format!("{here}1"), vec![dead]));
     assert!(Lease::holder(other.path()).unwrap().is_some());
+}
+
+#[test]
+fn no_two_holders_that_may_be_alive_write_to_one_attempt() {
+    let home = tempfile::tempdir().unwrap();
+    let folder = home.path();
+    let open = |lease: &Lease| attempt::open(folder, lease, "checkpoint");
+    let write = |name: &str| fs::write(folder.join(name), name).unwrap();
+    ["checkpoint", "metrics.jsonl", ".tmpAbc"].into_iter().for_each(write);
+    let first = ours(folder);
+    assert_eq!(open(&first).unwrap(), folder);
+    drop(first);
+    // One that ended is followed in place; this one freezes.
+    foreign(folder, 2, |holder| holder.attempt = Some(0));
+    age(folder, 2);
+    // The next one dies before it makes its own attempt.
+    drop(soon(folder));
+    let fourth = ours(folder);
+    let place = open(&fourth).unwrap();
+    assert!(place.ends_with("attempt-00004") && attempt::newest(folder).unwrap() == place);
+    let mut names: Vec<_> = fs::read_dir(&place).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    names.sort();
+    assert_eq!(names, ["checkpoint", "metrics.jsonl"]);
+    drop(fourth);
+    let fifth = ours(folder);
+    assert_eq!(open(&fifth).unwrap(), place, "the frozen one does not write there");
+    // It wakes up before it has opened anything: its lease is lost.
+    foreign(folder, 6, |_| {});
+    assert!(open(&fifth).unwrap_err().chain().contains("another process has taken over"));
 }

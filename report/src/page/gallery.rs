@@ -42,8 +42,8 @@ pub fn section(story: &Story, progress: &dyn Progress) -> Markup {
     html! {
         section #gallery {
             h2 { "The poison, and the models' predictions" }
-            @if !store.is_dir() {
-                p { "There is no gallery: " (store.display()) ", where the run kept images and poison, is missing." }
+            @if !has_data(&store) {
+                p { "There is no gallery: " (store.display()) " has no images and poison of the run." }
             } @else if parts.is_empty() {
                 p { "No poisoned arena has started yet." }
             } @else {
@@ -90,10 +90,17 @@ fn first_trial(story: &Story, arena: &str) -> Result<Option<Trial>> {
     Ok(None)
 }
 
+/// Whether a run kept its data in this store. It may have used another one, on a node's own disk:
+/// then nothing is made here.
+fn has_data(store: &Path) -> bool {
+    let entries = std::fs::read_dir(store).into_iter().flatten().flatten();
+    entries.into_iter().any(|entry| entry.file_name().to_string_lossy().starts_with("index-"))
+}
+
 /// Data and poison of the trial.
 fn prepared_data(story: &Story, trial: &Trial, store: &Path, progress: &dyn Progress) -> Result<PreparedData> {
-    if !store.is_dir() {
-        return Err(Error::invalid(store.display().to_string(), "is missing"));
+    if !has_data(store) {
+        return Err(Error::invalid(store.display().to_string(), "has no images and poison of the run"));
     }
     trial.libraries.iter().try_for_each(Origin::check)?;
     let stop = AtomicBool::new(false);
