@@ -18,6 +18,7 @@ use std::path::{Path, PathBuf};
 /// Compares a suite's results with a recorded run of it.
 #[derive(Args)]
 #[command(after_help = "\
+Examples:
   gauntlet run suites/smoke.toml --set 'seeds=[0, 1, 2, 3, 4]' --out out/recorded
   gauntlet check out/recorded --record baseline.json
   gauntlet check out/now --against baseline.json --junit junit.xml --markdown summary.md

@@ -19,6 +19,7 @@ use std::path::{Path, PathBuf};
 /// Compares the defenses of a suite.
 #[derive(Args)]
 #[command(after_help = "\
+Examples:
   gauntlet compare out/demo
   gauntlet compare out/demo --models poisoned/clip/seed-10 poisoned/roclip/seed-10
 

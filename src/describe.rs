@@ -25,12 +25,13 @@ pub fn list(as_json: bool) -> Result<String> {
     }
     let mut text = String::new();
     let mut last = "";
+    let width = rows.iter().map(|row| row.name.len()).max().unwrap_or_default();
     for Listed { kind, name, summary, library, .. } in rows {
         if kind != last {
             text += &format!("{}{kind}s\n", if last.is_empty() { "" } else { "\n" });
         }
-        let from = library.map(|path| format!("\n  {:22} from {}", "", path.display())).unwrap_or_default();
-        text += &format!("  {name:22} {summary}{from}\n");
+        let from = library.map(|path| format!("\n  {:width$} from {}", "", path.display())).unwrap_or_default();
+        text += &format!("  {name:width$} {summary}{from}\n");
         last = kind;
     }
     Ok(text + "\n`gauntlet describe NAME` explains a plugin; `gauntlet describe suite` explains the keys of a suite.\n")

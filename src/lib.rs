@@ -27,9 +27,9 @@ mod trial;
 
 use clap::{Parser, Subcommand};
 use exit::{CODES, Exit};
+use gauntlet::Result;
 use gauntlet::build::{self, Build};
 use gauntlet::library;
-use gauntlet::{Error, Result};
 use std::fmt::Display;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -154,15 +154,16 @@ pub fn main() -> ExitCode {
     }
     let traced = trace::start(arguments.verbose, std::env::var("GAUNTLET_LOG").ok());
     let loaded = traced.and_then(|()| arguments.plugin.iter().try_for_each(|path| library::load(path)));
-    match loaded.and_then(|()| run(arguments.command)) {
+    let outcome = loaded.map_err(|error| (Exit::Mistake, error));
+    match outcome.and_then(|()| run(arguments.command).map_err(|error| (Exit::of(&error), error))) {
         Ok(exit) => exit.into(),
-        Err(Error::Interrupted) => {
-            eprintln!("{}", Error::Interrupted);
+        Err((Exit::Interrupted, error)) => {
+            eprintln!("{error}");
             Exit::Interrupted.into()
         }
-        Err(error) => {
+        Err((exit, error)) => {
             eprintln!("error: {}", error.chain());
-            Exit::Mistake.into()
+            exit.into()
         }
     }
 }

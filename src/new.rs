@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 /// Writes a crate with a plugin, or a suite for your own pairs.
 #[derive(Args)]
 #[command(after_help = "\
+Examples:
   gauntlet new suite mine.toml --data pairs.csv          # a table with a column of image paths and one of captions
   gauntlet new suite mine.toml --data shards             # a folder of img2dataset's shards
   gauntlet new attack mine                               # a crate with an attack that builds and runs")]

@@ -22,6 +22,7 @@ use std::path::PathBuf;
 /// Plans a suite.
 #[derive(Args)]
 #[command(after_help = "\
+Examples:
   gauntlet plan suites/demo.toml
   gauntlet plan suites/paper.toml --device cuda
 

@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 /// Writes the page.
 #[derive(Args)]
 #[command(after_help = "\
+Examples:
   gauntlet report out/mine --html mine.html
 
 The page has scores with every seed, accuracy against attack success, training curves, the trajectory of poisoned pairs, images of the

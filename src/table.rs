@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 /// Prints the results of a suite.
 #[derive(Args)]
 #[command(after_help = "\
+Examples:
   gauntlet table out/demo
   gauntlet table out/demo --format csv --out demo.csv
   gauntlet table out/demo --format latex --out paper/demo.tex

@@ -21,6 +21,7 @@ const FILE: &str = "events.out.tfevents.0.gauntlet";
 /// Converts a suite's results.
 #[derive(Args)]
 #[command(after_help = "\
+Examples:
   gauntlet tensorboard out/demo --out out/demo/tensorboard
   tensorboard --logdir out/demo/tensorboard
 

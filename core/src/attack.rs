@@ -275,20 +275,20 @@ impl PoisonCtx<'_> {
     /// The number of rows in a share of the training rows.
     ///
     /// # Errors
-    /// If it is 0, or more than the `there` rows that can be poisoned; the error names `key`.
-    pub fn share(&self, key: &str, rate: f64, there: usize) -> Result<usize> {
-        self.number(key, (rate * self.split.train.len() as f64).round() as usize, there)
+    /// If it is 0, or more than the `available` rows that can be poisoned; the error names `key`.
+    pub fn share(&self, key: &str, rate: f64, available: usize) -> Result<usize> {
+        self.number(key, (rate * self.split.train.len() as f64).round() as usize, available)
     }
 
     /// Checks a number of training rows.
     ///
     /// # Errors
-    /// If it is 0, or more than the `there` rows that can be poisoned; the error names `key`.
-    pub fn number(&self, key: &str, count: usize, there: usize) -> Result<usize> {
+    /// If it is 0, or more than the `available` rows that can be poisoned; the error names `key`.
+    pub fn number(&self, key: &str, count: usize, available: usize) -> Result<usize> {
         let rows = self.split.train.len();
-        let why = || format!("asks for {count} of {rows} training rows; from 1 to {there} can be poisoned");
+        let why = || format!("asks for {count} of {rows} training rows; from 1 to {available} can be poisoned");
         let error = || Error::invalid(format!("key `{key}`"), why());
-        (1..=there).contains(&count).then_some(count).ok_or_else(error)
+        (1..=available).contains(&count).then_some(count).ok_or_else(error)
     }
 
     /// Captions of training rows that name a class, as an attacker would mine them. A caption that

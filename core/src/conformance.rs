@@ -15,6 +15,7 @@ mod evaluators;
 mod standin;
 mod words;
 
+use crate::library::guard;
 use crate::registry::Configured;
 use crate::registry::{self, Plugin, Role};
 use crate::{Attack, Defense, Evaluator};
@@ -55,6 +56,7 @@ impl Conformance {
     /// # Panics
     /// Like [`check`](check()).
     pub fn check(&self) {
+        guard::shorten_panics();
         let none = names::<dyn Attack>().and_then(|attacks| {
             Ok(attacks.is_empty() && names::<dyn Defense>()?.is_empty() && names::<dyn Evaluator>()?.is_empty())
         });
@@ -126,8 +128,7 @@ impl Conformance {
             Ok(plugins) => plugins,
             Err(error) => return vec![error.chain()],
         };
-        let failure =
-            |plugin: &Plugin<T>| check(plugin).err().map(|why| format!("{} `{}`: {why}", T::KIND, plugin.name));
+        let failure = |plugin: &Plugin<T>| check(plugin).err().map(|why| failure(T::KIND, plugin.name, &why));
         plugins.into_iter().filter_map(failure).collect()
     }
 
@@ -137,6 +138,17 @@ impl Conformance {
         config.extend(self.settings.get(plugin.name).cloned().unwrap_or_default());
         Configured { label: plugin.name.into(), plugin: plugin.name.into(), config }
     }
+}
+
+/// A failure of a plugin. The trial that the plugin failed in has often named it already, by label
+/// and by plugin, which here are the same: it is named once.
+fn failure(kind: &str, name: &str, why: &str) -> String {
+    let names = [format!("{kind} `{name}`: "), format!("plugin `{name}`: ")];
+    let mut rest = why;
+    while let Some(shorter) = names.iter().find_map(|name| rest.strip_prefix(name.as_str())) {
+        rest = shorter;
+    }
+    format!("{}{rest}", names[0])
 }
 
 fn names<T: Role + ?Sized>() -> crate::Result<Vec<&'static str>> {

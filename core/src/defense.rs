@@ -239,7 +239,8 @@ pub struct Step<'a> {
     /// Normalised text embeddings `[batch, dimensions]`; without gradient unless the text tower is
     /// trained.
     pub text: &'a Tensor,
-    /// Factor on similarities, a scalar.
+    /// Factor on similarities, a scalar: the exponential of the learned parameter, which open_clip
+    /// calls by this name.
     pub logit_scale: &'a Tensor,
     /// Row keys i64 `[batch]`.
     pub keys: &'a Tensor,

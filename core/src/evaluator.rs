@@ -156,13 +156,27 @@ impl EvalContext<'_> {
         self.classify_embedded(&self.embed(rows, stamped_by)?, &self.data.classes.templates, k)
     }
 
+    /// Zero-shot logits of rows of the data set `[rows, classes]`, stamped by an attack if one is
+    /// given: the cosine of each image and each class, times the model's logit scale. A softmax
+    /// over the classes gives confidences.
+    pub fn logits(&self, rows: &[DataRow], stamped_by: Option<&PreparedAttack>) -> Result<Tensor> {
+        let cosines = self.cosines(&self.embed(rows, stamped_by)?, &self.data.classes.templates);
+        Ok(tch::no_grad(|| cosines * self.model.logit_scale()))
+    }
+
+    /// Cosines of image embeddings and every class `[images, classes]`, with prompts from
+    /// `templates`.
+    fn cosines(&self, images: &Tensor, templates: &[String]) -> Tensor {
+        let names: Vec<String> = self.data.classes.names.iter().map(|names| names[0].clone()).collect();
+        images.matmul(&self.encoder.classes(&names, templates).tr())
+    }
+
     /// [`classify`](EvalContext::classify) for image embeddings `[images, dimensions]`, with
     /// prompts from `templates`.
     pub fn classify_embedded(&self, images: &Tensor, templates: &[String], k: i64) -> Result<Vec<Vec<u32>>> {
-        let names: Vec<String> = self.data.classes.names.iter().map(|names| names[0].clone()).collect();
-        let classes = self.encoder.classes(&names, templates);
-        let k = k.min(classes.size()[0]);
-        let (_, top) = images.matmul(&classes.tr()).topk(k, -1, true, true);
+        // By the cosines, since a product with the logit scale could round two of them to one.
+        let cosines = self.cosines(images, templates);
+        let (_, top) = cosines.topk(k.min(cosines.size()[1]), -1, true, true);
         let top = Vec::<Vec<i64>>::try_from(top.to_device(Device::Cpu))?;
         Ok(top.into_iter().map(|row| row.into_iter().map(|class| class as u32).collect()).collect())
     }

@@ -218,7 +218,7 @@ impl Poison {
                 .poison(&ctx, &prepared.goal)
                 .map_err(|e| e.during(format!("attack `{}`", prepared.label)))?;
             check(&new, data, split, &taken)
-                .map_err(|why| Error::invalid(format!("plugin `{}`", config.plugin), format!("`poison`: {why}")))
+                .map_err(|why| Error::plugin(&config.plugin, format!("`poison`: {why}")))
                 .map_err(|error| error.during(format!("attack `{}`", prepared.label)))?;
             taken.extend(new.iter().filter_map(|edit| edit.replaces));
             owners.extend(std::iter::repeat_n(prepared, new.len()));

@@ -158,7 +158,7 @@ pub fn find<T: Role + ?Sized>(name: &str) -> Result<&'static Plugin<T>> {
     let found = plugins.iter().find(|plugin| plugin.name == name).copied();
     if let (None, Some((library, _)), None) = (found, name.split_once('/'), origin::of(name)) {
         let why = format!("its library is not loaded; give it: --plugin PATH/lib{}.so", library.replace('-', "_"));
-        return Err(Error::invalid(format!("{} `{name}`", T::KIND), why));
+        return Err(Error::invalid(format!("plugin `{name}`"), why));
     }
     found.ok_or_else(|| Error::Unknown { kind: T::KIND, name: name.to_string(), known: known() })
 }

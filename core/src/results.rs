@@ -76,9 +76,10 @@ pub struct ScoreLine {
     /// Direction that is better for the defender; `None` for a diagnostic.
     pub higher_is_better: Option<bool>,
     /// Chance level: for accuracy, the share of the most common class; for a mean per class and for
-    /// an attack's success, one divided by the number of classes; for a rank, the middle rank. If
-    /// the evaluator gives none: the share of the most common class of the zero-shot test.
-    pub chance: f64,
+    /// an attack's success, one divided by the number of classes; for a rank, the middle rank. Left
+    /// out if the evaluator states none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub chance: Option<f64>,
     /// Identity of the poison: two hashes joined by a dash. The first covers keys, captions, labels
     /// and image sizes of all rows of the data, the held-out rows, the resolved configuration of
     /// the arena's attacks, and every edit. The second covers the pixels of the poisoned rows.

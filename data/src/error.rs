@@ -32,6 +32,13 @@ pub enum Error {
         /// The names that there are.
         known: Vec<String>,
     },
+    /// A plugin panicked, or returned what it may not.
+    Plugin {
+        /// Its name.
+        name: String,
+        /// The method, and what it did.
+        why: String,
+    },
     /// libtorch refused an operation.
     Tensor(tch::TchError),
     /// The training diverged; the message names the step and the rows.
@@ -66,6 +73,16 @@ impl Error {
         move |source| Error::Io { path, source }
     }
 
+    /// An error about the behaviour of a plugin.
+    pub fn plugin(name: impl Display, why: impl Display) -> Self {
+        Error::Plugin { name: name.to_string(), why: why.to_string() }
+    }
+
+    /// The error itself, without what was being done.
+    pub fn root(&self) -> &Error {
+        if let Error::While { source, .. } = self { source.root() } else { self }
+    }
+
     /// Adds the operation during which this error occurred.
     pub fn during(self, doing: impl Into<String>) -> Self {
         Error::While { doing: doing.into(), source: Box::new(self) }
@@ -95,6 +112,7 @@ impl Display for Error {
                 }
                 write!(f, " (there are: {})", known.join(", "))
             }
+            Error::Plugin { name, why } => write!(f, "plugin `{name}`: {why}"),
             Error::Tensor(_) => write!(f, "libtorch"),
             Error::NotFinite(what) => write!(f, "{what}"),
             Error::Interrupted => write!(f, "interrupted; the same command resumes from the last checkpoint"),

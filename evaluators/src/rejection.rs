@@ -108,7 +108,8 @@ impl Evaluator for Rejection {
             let left = cases.filter(|((taken, wanted), suspicion)| taken[0] == **wanted && **suspicion <= threshold);
             let label = Some(prepared.label.as_str());
             let score = if stamp.is_some() { LEFT.score } else { TARGETS.score };
-            scores.push(Score::share(score, label, left.count(), rows.len()));
+            let score = Score::share(score, label, left.count(), rows.len());
+            scores.push(score.map(|score| score.guessed(ctx.chance(1))));
             if stamp.is_some() {
                 scores.push(auroc(AUROC.score, label, &suspicion, &clean));
             }

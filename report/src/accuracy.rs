@@ -66,7 +66,13 @@ fn of_sets(lines: &[Line]) -> impl Iterator<Item = &ScoreLine> {
 
 /// Whether the mean of these is above twice chance.
 fn learnt(lines: &[&ScoreLine]) -> bool {
-    over(lines, |line| line.value) > 2.0 * over(lines, |line| line.chance)
+    over(lines, |line| line.value) > 2.0 * over(lines, chance)
+}
+
+/// The chance level of a set's accuracy; 0 if the evaluator states none, so that nothing is
+/// corrected.
+fn chance(line: &ScoreLine) -> f64 {
+    line.chance.unwrap_or(0.0)
 }
 
 fn over(lines: &[&ScoreLine], of: impl Fn(&ScoreLine) -> f64) -> f64 {
@@ -74,13 +80,14 @@ fn over(lines: &[&ScoreLine], of: impl Fn(&ScoreLine) -> f64) -> f64 {
 }
 
 /// The mean over the sets of one trial. Its `chance` is half of the sets' "twice chance" on this
-/// scale.
+/// scale; without one if no set states its own.
 fn mean(lines: &[&ScoreLine]) -> ScoreLine {
-    let value = over(lines, |line| (line.value - line.chance) / (1.0 - line.chance));
+    let value = over(lines, |line| (line.value - chance(line)) / (1.0 - chance(line)));
     // The sets are independent samples, so the squared errors of their means add up.
-    let squares = over(lines, |line| ((line.high - line.low) / 2.0 / (1.0 - line.chance)).powi(2));
+    let squares = over(lines, |line| ((line.high - line.low) / 2.0 / (1.0 - chance(line))).powi(2));
     let half = squares.sqrt() / (lines.len() as f64).sqrt();
     let names: Vec<&str> = lines.iter().map(|line| line.dataset.as_str()).collect();
+    let states_chance = lines.iter().any(|line| line.chance.is_some());
     ScoreLine {
         evaluator: "accuracy".into(),
         score: OF_ALL.into(),
@@ -92,7 +99,7 @@ fn mean(lines: &[&ScoreLine]) -> ScoreLine {
         n: lines.iter().map(|line| line.n).sum(),
         low: value - half,
         high: (value + half).min(1.0),
-        chance: over(lines, |line| line.chance / (1.0 - line.chance)) / 2.0,
+        chance: states_chance.then(|| over(lines, |line| chance(line) / (1.0 - chance(line))) / 2.0),
         ..lines[0].clone()
     }
 }
@@ -132,5 +139,17 @@ mod tests {
         assert_eq!(found.len(), 2, "a trial without a set has no mean: {found:?}");
         assert!(close(found[0].1, (0.9 + 0.5) / 2.0) && close(found[1].1, (0.8 + 0.4) / 2.0), "{found:?}");
         assert!(super::means(&sample::suite(&[0], &["clip"]), &lines).is_empty(), "only where the suite asks for it");
+    }
+
+    #[test]
+    fn accuracies_without_a_chance_level_are_not_corrected_and_their_mean_has_none() {
+        let suite = Suite { accuracy: MEAN.into(), ..sample::suite(&[0], &["clip"]) };
+        let unknown = |line| match line {
+            Line::Score(line) => Line::Score(ScoreLine { chance: None, ..line }),
+            other => other,
+        };
+        let lines = [line("clean", "clip", "a", 0.6), line("clean", "clip", "b", 0.2)].map(unknown);
+        let Some(Line::Score(mean)) = super::means(&suite, &lines).pop() else { panic!("a mean") };
+        assert!((mean.value - 0.4).abs() < 1e-12 && mean.chance.is_none(), "{mean:?}");
     }
 }

@@ -150,8 +150,26 @@ fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T> {
     serde_json::from_str(&text).map_err(|error| Error::invalid(path.display().to_string(), error.to_string()))
 }
 
-/// The last eight lines of a trial's standard error.
+/// What a trial's standard error says of its failure: eight lines from its last `error:` on, or the
+/// last eight. The frames of a backtrace come before the error, and say less.
 pub fn last_lines(said: &str) -> String {
-    let last: Vec<&str> = said.lines().rev().take(8).collect();
-    last.into_iter().rev().collect::<Vec<_>>().join("\n")
+    let lines: Vec<&str> = said.lines().collect();
+    let error = lines.iter().rposition(|line| line.starts_with("error: "));
+    let first = error.unwrap_or(lines.len().saturating_sub(8));
+    lines[first..].iter().take(8).copied().collect::<Vec<_>>().join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::last_lines;
+
+    #[test]
+    fn a_failure_is_told_from_its_error_on_or_by_its_last_lines() {
+        let frames: String = (0..40).map(|frame| format!("  {frame}: std::rt::lang_start\n")).collect();
+        let said = format!("panicked at src/lib.rs: no\n{frames}error: plugin `mine`: `loss` panicked: no\n");
+        assert_eq!(last_lines(&said), "error: plugin `mine`: `loss` panicked: no");
+        assert_eq!(last_lines(&format!("error: over\nseveral\nlines\n")), "error: over\nseveral\nlines");
+        let aborted = last_lines(&frames);
+        assert_eq!((aborted.lines().count(), aborted.lines().last()), (8, Some("  39: std::rt::lang_start")));
+    }
 }

@@ -38,7 +38,7 @@ pub fn score(arena: &str, attack: Option<&str>, defense: &str, seed: u64, score:
         low: value - 0.02,
         high: value + 0.02,
         higher_is_better: Some(score == "top1"),
-        chance: 0.1,
+        chance: Some(0.1),
         poison_digest: format!("{arena}{seed}-pixels"),
         precision: Precision::Fp32,
         device: "cpu".into(),
@@ -61,7 +61,7 @@ pub fn judged(seeds: u64) -> Suite {
 fn line(arena: &str, defense: &str, seed: u64, attack: Option<&str>, value: f64) -> Line {
     let name = if attack.is_some() { "asr" } else { "top1" };
     let (low, high) = ((value - 0.08).max(0.0), (value + 0.08).min(1.0));
-    Line::Score(ScoreLine { n: 100, low, high, chance: 0.05, ..score(arena, attack, defense, seed, name, value) })
+    Line::Score(ScoreLine { n: 100, low, high, chance: Some(0.05), ..score(arena, attack, defense, seed, name, value) })
 }
 
 /// Jitter of the seeds: a point or two, in an arbitrary order.

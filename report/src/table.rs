@@ -16,7 +16,8 @@ use gauntlet::suite::Suite;
 pub fn render(suite: &Suite, lines: &[Line]) -> Result<String> {
     let view = ResultsView::new(suite, lines)?;
     let tables: String = layout::tables(&view).iter().map(|table| draw(&view, table)).collect();
-    Ok(tables + LEGEND + &layout::foot(&view, lines))
+    let legend = if view.scores.is_empty() { "" } else { LEGEND };
+    Ok(tables + legend + &layout::foot(&view, lines))
 }
 
 fn draw(view: &ResultsView, spec: &TableSpec) -> String {
@@ -64,7 +65,7 @@ mod tests {
             low: 0.4,
             high: 0.6,
             higher_is_better: Some(true),
-            chance: 0.1,
+            chance: Some(0.1),
             poison_digest: "d".into(),
             precision,
             device: device.into(),
@@ -93,6 +94,14 @@ mod tests {
         assert_eq!(row("probe-published").split_whitespace().collect::<Vec<_>>(), ["clip", "25.0", "75.0"]);
         assert_eq!(row("alone-top1").split_whitespace().collect::<Vec<_>>(), ["clip", "6.2"]);
         assert!(!table.contains("probe-top1") && !table.contains("12.5"), "the published measure replaces it: {table}");
+    }
+
+    #[test]
+    fn a_suite_that_has_not_run_has_no_cells_to_explain() {
+        let suite = crate::sample::suite(&[0], &["clip"]);
+        let table = render(&suite, &[]).unwrap();
+        assert!(table.contains("Nothing has run.") && !table.contains("Each cell"), "{table}");
+        assert!(render(&suite, &[line("clip", Precision::Fp32, "cpu")]).unwrap().contains("Each cell"));
     }
 
     #[test]

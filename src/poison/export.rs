@@ -24,6 +24,7 @@ use std::path::{Path, PathBuf};
 /// Writes a poisoned training set.
 #[derive(Args)]
 #[command(after_help = "\
+Examples:
   gauntlet poison export bundle/poisoned/seed-0 --format webdataset --out exported
   gauntlet poison export suites/demo.toml --arena poisoned --seed 10 --format csv --out exported
 

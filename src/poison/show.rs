@@ -14,6 +14,7 @@ use std::path::PathBuf;
 /// Draws edits onto a sheet.
 #[derive(Args)]
 #[command(after_help = "\
+Examples:
   gauntlet poison show bundle/poisoned/seed-0 --out sheet.png --rows 12
 
 Each row is one edit. It has the original image, the image that is trained on and, if a trigger was stamped, the change of the stamp

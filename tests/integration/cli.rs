@@ -40,6 +40,16 @@ fn list_and_describe_as_json_hold_every_plugin_and_every_field() {
 }
 
 #[test]
+fn the_list_is_in_columns() {
+    let text = gauntlet(&["list"]).stdout;
+    let rows = text.lines().filter(|line| line.starts_with("  ") && !line.trim_start().starts_with("from "));
+    // A name holds no space, so the summary starts after the first spaces.
+    let start = |line: &str| line.len() - line.trim_start().split_once(' ').unwrap().1.trim_start().len();
+    let starts: std::collections::HashSet<usize> = rows.map(start).collect();
+    assert_eq!(starts.len(), 1, "{text}");
+}
+
+#[test]
 fn describe_tells_default_range_help_choices_and_definitions() {
     let field = |plugin: &str, key: &str| {
         let about = json(&["describe", plugin, "--json"]);

@@ -106,7 +106,8 @@ fn a_model_recognises_a_set_by_its_class_names_and_by_a_probe_and_shuffled_names
     println!("{}", measured.table);
     for score in ["downstream-top1", "probe-top1", "probe-official-top1", "probe-before-projection-top1"] {
         let ScoreLine { value, chance, n, .. } = measured.find("world", score);
-        assert!(*value > 0.7 && *chance < 0.2 && *n == 400, "{score}: {value}, chance {chance}, {n}");
+        let chance = chance.unwrap();
+        assert!(*value > 0.7 && chance < 0.2 && *n == 400, "{score}: {value}, chance {chance}, {n}");
     }
     assert!(measured.value("shuffled", "downstream-top1") < 0.1);
     assert_eq!(measured.value("shuffled", "probe-top1"), measured.value("world", "probe-top1"));
@@ -125,11 +126,11 @@ fn the_trigger_works_on_a_set_whether_or_not_it_has_the_class_and_through_a_fitt
     let measured = &*MEASURED;
     let asr = measured.find("world", "downstream-asr");
     assert!(
-        asr.chance == 0.1 && measured.find("lacking", "downstream-asr-added").chance == 0.1,
+        asr.chance == Some(0.1) && measured.find("lacking", "downstream-asr-added").chance == Some(0.1),
         "of 10, and of 9 and one"
     );
-    let five = measured.find("world", "downstream-top5").chance;
-    assert!(five > 0.5 && five < 0.7 && measured.find("world", "probe-mean-per-class").chance == 0.1, "{five}");
+    let five = measured.find("world", "downstream-top5").chance.unwrap();
+    assert!(five > 0.5 && five < 0.7 && measured.find("world", "probe-mean-per-class").chance == Some(0.1), "{five}");
     assert!(asr.value > 0.5 && asr.attack.as_deref() == Some("badnet") && asr.n < 400, "{asr:?}");
     assert!(measured.value("lacking", "downstream-asr-added") > 0.5, "the class is added by name");
     assert!(measured.value("world", "downstream-psr") > 0.8 && measured.value("world", "probe-psr") <= 1.0);
@@ -321,6 +322,7 @@ fn a_model_of_the_world_does_well_through_every_reader_and_badly_by_shuffled_nam
         let [zero_shot, probe] = ["downstream-published", "probe-published"].map(|score| find(&right, set, score));
         let shuffled = find(&wrong, set, "downstream-published").value;
         let ScoreLine { value, n, chance, .. } = zero_shot;
+        let chance = chance.unwrap();
         println!("{set:12} {n:>6} {value:>9.3} {shuffled:>9.3} {:>9.3} {chance:>6.3}", probe.value);
         assert!(value > 4.0 * chance && chance <= 0.2 && n >= 20, "{set}: {value} of {n}, chance {chance}");
         assert!(shuffled < 2.0 * chance, "{set}: {shuffled} by shuffled names, chance {chance}");

@@ -101,7 +101,14 @@ fn an_old_trial_is_replayed_and_says_which_build_did_it() {
     let identity = |line: &ScoreLine| {
         // Another machine's rounding may change pixels, which the second half of the digest covers.
         let edits = line.poison_digest.split('-').next().unwrap().to_string();
-        (line.trial.clone(), line.attack.clone(), line.score.clone(), line.n, line.chance.to_string(), edits)
+        (
+            line.trial.clone(),
+            line.attack.clone(),
+            line.score.clone(),
+            line.n,
+            line.chance.map(|chance| chance.to_string()),
+            edits,
+        )
     };
     let (now, before) = (scores(&out.join("scores.jsonl")), scores(&old.with_file_name("scores.jsonl")));
     assert_eq!(now.iter().map(identity).collect::<Vec<_>>(), before.iter().map(identity).collect::<Vec<_>>());

@@ -31,6 +31,54 @@ fn commands() -> Vec<String> {
     blocks.flat_map(|block| block.lines().map(str::to_string).collect::<Vec<_>>()).collect()
 }
 
+/// The document's ```rust block that contains `part`: its `use` lines, and the rest.
+fn block(part: &str) -> [String; 2] {
+    let text = fs::read_to_string(root().join("docs/plugin.md")).unwrap();
+    let mut blocks = text.split("```rust\n").skip(1).map(|rest| rest.split("```").next().unwrap());
+    let block = blocks.find(|block| block.contains(part)).unwrap_or_else(|| panic!("no block has {part}"));
+    let (uses, rest): (Vec<&str>, Vec<&str>) = block.lines().partition(|line| line.starts_with("use "));
+    [uses, rest].map(|lines| lines.join("\n"))
+}
+
+/// A module that holds the document's Rust blocks, each where its reader would paste it.
+fn pasted() -> String {
+    let [attack, place, loss, test, evaluator] =
+        ["fn poison(", "fn place(", "fn loss(", "GivenStep::new", "fn evaluate("].map(block);
+    format!(
+        "
+#[allow(dead_code)]
+mod page {{
+    mod attack {{
+        use crate::*;
+        {} {}
+        struct Mine {{ poison: Backdoor }}
+        impl Attack for Mine {{
+            fn goal(&self, ctx: &PoisonCtx) -> Result<Goal> {{ self.poison.goal(ctx) }}
+            {}
+        }}
+        {}
+    }}
+    mod defense {{
+        use gauntlet::tch::{{Kind, Tensor}};
+        use gauntlet::{{Defense, Result, Step}};
+        {}
+        #[derive(Default)]
+        struct Mine;
+        impl Defense for Mine {{ {} }}
+        {}
+    }}
+    mod evaluator {{
+        use gauntlet::evaluator::{{Definition, Unit}};
+        use gauntlet::{{DataRow, EvalContext, Evaluator, Result, Score}};
+        struct Mine;
+        impl Evaluator for Mine {{ {} }}
+    }}
+}}
+",
+        attack[0], place[0], attack[1], place[1], test[0], loss[1], test[1], evaluator[1]
+    )
+}
+
 /// A string of the repository's own `.cargo/config.toml`: with equal flags, cargo need not build
 /// dependencies again.
 fn rustflags() -> String {
@@ -69,6 +117,8 @@ fn what_the_page_says_is_so() {
             folder.push(inner);
             let manifest = folder.join("Cargo.toml");
             fs::write(&manifest, fs::read_to_string(&manifest).unwrap() + SHARED).unwrap();
+            let tests = folder.join("src/tests.rs");
+            fs::write(&tests, fs::read_to_string(&tests).unwrap() + &pasted()).unwrap();
             std::os::unix::fs::symlink(Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap(), folder.join("target"))
                 .unwrap();
             continue;
@@ -80,6 +130,7 @@ fn what_the_page_says_is_so() {
     for part in [
         "cargo build --release",
         "it_holds_what_every_plugin_must ... ok",
+        "pairs_that_do_not_fit_are_left_out ... ok",
         "arena poisoned (frame)",
         "asr",
         "mine/frame (attack)",

@@ -19,7 +19,7 @@ fn attacks_succeed_on_clip_and_roclip_stops_them() {
     };
     assert!(mean("poisoned", "clip", "psr") >= 0.8 && mean("poisoned", "clip", "asr") >= 0.5, "the attacks succeed");
     assert!(mean("poisoned", "roclip", "psr") <= 0.3 && mean("poisoned", "roclip", "asr") <= 0.3, "RoCLIP stops them");
-    let chance = lines[0].chance;
+    let chance = lines[0].chance.unwrap();
     for line in &lines {
         let ScoreLine { trial, score, value, arena, .. } = line;
         assert!(score != "top1" || *value > 3.0 * chance, "{trial} learns next to nothing: {value}");

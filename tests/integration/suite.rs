@@ -83,7 +83,8 @@ fn every_trial_gives_its_lines() {
     let all = fs::read_to_string(WORLD.out.join("results.jsonl")).unwrap();
     assert_eq!(all.lines().count(), lines.len() + 16, "and every trial one line of cost and one of rows");
     assert!(lines.iter().all(|line| line.dataset == "world" && line.suite == "small"));
-    let guess = |line: &&ScoreLine| line.score == "top1" && line.chance > 0.1 && line.chance < 0.5;
+    let guess =
+        |line: &&ScoreLine| line.score == "top1" && line.chance.is_some_and(|chance| chance > 0.1 && chance < 0.5);
     assert_eq!(lines.iter().filter(guess).count(), 8);
     assert!(lines.iter().all(|line| line.low <= line.value && line.value <= line.high && line.n > 0), "{lines:?}");
 }

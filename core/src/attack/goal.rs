@@ -166,7 +166,7 @@ pub struct Relabel {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Stamped {
-    /// The file name, as passed to [`Attack::image`].
+    /// The file name, as passed to [`Attack::image`](crate::Attack::image).
     pub file: String,
     /// Its true class.
     pub truth: u32,

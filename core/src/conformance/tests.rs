@@ -193,3 +193,31 @@ fn words_that_are_missing_are_named() {
     assert!(words::presets(&plugin).unwrap_err().contains("preset `dumb`: `mute` has no source"));
     assert!(words::documented(&Plugin { name: "No_Kebab", ..plugin }).unwrap_err().contains("kebab-case"));
 }
+
+#[test]
+fn a_failure_names_its_plugin_once() {
+    let said = |why| super::failure("evaluator", "confidence", why);
+    let why = "`evaluate` panicked: no";
+    assert_eq!(
+        said("evaluator `confidence`: plugin `confidence`: `evaluate` panicked: no"),
+        format!("evaluator `confidence`: {why}")
+    );
+    assert_eq!(said(why), format!("evaluator `confidence`: {why}"));
+}
+
+/// Runs itself in another process, because the test reads its standard error.
+#[test]
+fn a_panic_of_libtorch_is_short_in_a_test_of_plugins() {
+    const INNER: &str = "GAUNTLET_TEST_PANICS";
+    if std::env::var_os(INNER).is_some() {
+        let _ = std::panic::catch_unwind(super::check); // no plugin is linked into this binary
+        let _ = Tensor::zeros([2], (tch::Kind::Float, Device::Cpu)).copy_(&Tensor::from_slice(&[1f32, 2.0, 3.0]));
+        return;
+    }
+    let mut again = std::process::Command::new(std::env::current_exe().unwrap());
+    again.args(["--exact", "--nocapture", "conformance::tests::a_panic_of_libtorch_is_short_in_a_test_of_plugins"]);
+    let output = again.env(INNER, "1").env_remove("RUST_BACKTRACE").output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success() && said.contains(": libtorch: "), "{said}");
+    assert!(!said.contains("Exception raised from") && !said.contains("frame #"), "{said}");
+}

@@ -101,7 +101,7 @@ impl PlanContext<'_> {
     }
 
     /// Embeds rows with the undefended model of the same data, recipe and seed, for a defense that
-    /// [`needs`](Defense::needs) it.
+    /// [`needs`](crate::Defense::needs) it.
     pub fn embed_undefended(&self, rows: &[RowNumber]) -> Result<EmbeddedPairs> {
         let missing =
             || Error::invalid("the defense", "asks for the undefended model, but its `needs` does not declare it");
@@ -129,7 +129,7 @@ impl PlanContext<'_> {
         Ok(EmbeddedPairs { image: Tensor::cat(&image, 0), text: Tensor::cat(&text, 0) })
     }
 
-    /// The rows that are known to be clean, as many as the defense [`needs`](Defense::needs);
+    /// The rows that are known to be clean, as many as the defense [`needs`](crate::Defense::needs);
     /// defenses that need equally many get the same rows. In practice a user would have to verify
     /// them.
     ///

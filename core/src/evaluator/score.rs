@@ -115,7 +115,8 @@ pub struct Score {
     pub n: usize,
     /// 95% interval over those cases: about this trained model, not about the defense.
     pub interval: [f64; 2],
-    /// Chance level, unless it is the share of the most common class of the zero-shot test.
+    /// Chance level; `None` if there is none: most cosines, for example. A table marks a row as
+    /// vacuous only by an accuracy with a chance level.
     pub chance: Option<f64>,
 }
 

@@ -18,6 +18,7 @@ use crate::{Attack, Defense, Edit, Error, Evaluator, Goal, PoisonCtx, Result};
 use std::backtrace::{Backtrace, BacktraceStatus};
 use std::panic::{AssertUnwindSafe, catch_unwind, set_hook, take_hook};
 use std::path::PathBuf;
+use std::sync::Once;
 use tch::{Device, Kind, Tensor};
 
 /// A plugin behind its guard. `Said` holds constant answers, which are asked for only once.
@@ -60,8 +61,13 @@ fn catch<R>(name: &str, method: &str, call: impl FnOnce() -> Result<R>) -> Resul
 }
 
 /// Makes panics of tch short on standard error, too: without C++ frames. A plugin's library has a
-/// hook of its own, so each calls this once.
+/// hook of its own, so each calls this; a second call changes nothing.
 pub fn shorten_panics() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(set_short_hook);
+}
+
+fn set_short_hook() {
     let usual = take_hook();
     set_hook(Box::new(move |panic| {
         let Some(text) = panic.payload_as_str().filter(|text| without_frames(text) != *text) else {
@@ -84,7 +90,7 @@ pub(super) fn adopt(key: String) {
 
 /// An error about a plugin's behaviour.
 fn refused(name: &str, why: impl std::fmt::Display) -> Error {
-    Error::invalid(format!("plugin `{name}`"), why)
+    Error::plugin(name, why)
 }
 
 impl<T: ?Sized, Said> Guarded<T, Said> {

@@ -49,7 +49,7 @@ impl Line {
             low: score.interval[0],
             high: score.interval[1],
             higher_is_better: definition.higher_is_better,
-            chance: score.chance.unwrap_or_else(|| ctx.chance(1)),
+            chance: score.chance,
             poison_digest: ctx.poison.digest.clone(),
             precision: trial.recipe.precision,
             device: device.to_string(),

@@ -14,7 +14,7 @@ pub struct Trim {
     /// Share of each batch that is left out.
     #[schemars(range(min = 0.0, max = 0.9))]
     share: f64,
-    /// Epochs of plain CLIP before that: an untrained model cannot tell which pairs fit.
+    /// First epochs, with plain CLIP: an untrained model cannot tell which pairs fit.
     after: u32,
 }
 

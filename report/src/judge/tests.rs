@@ -52,6 +52,13 @@ fn who_may_not_be_judged_is_not() {
     let both = verdicts(6, [good, (0.82, 0.5), (0.80, 0.0)]).0;
     assert_eq!(both, [Costly, Costly, Better], "as costly as its control, it may be compared with it");
     let suite = suite(6);
+    let lines = results(6, &[("clip", 0.95, 0.9), ("control", 0.94, 0.5), ("mine", 0.12, 0.0)]);
+    let unknown = |line| match line {
+        Line::Score(line) => Line::Score(ScoreLine { chance: None, ..line }),
+        other => other,
+    };
+    let view = |lines: &[Line]| ResultsView::new(&suite, lines).unwrap().marks("hit", "mine").vacuous;
+    assert!(view(&lines) && !view(&lines.into_iter().map(unknown).collect::<Vec<_>>()), "no chance level, no mark");
     let lines: Vec<Line> = results(6, &[("clip", 0.95, 0.9), ("mine", 0.9, 0.1)]);
     let hit = |line: &Line| matches!(line, Line::Score(line) if line.arena == "hit");
     let lines: Vec<Line> = lines.into_iter().filter(hit).collect();

@@ -83,7 +83,7 @@ impl ResultsView<'_> {
             elsewhere: self.suite.is_elsewhere(defense),
             // If a row lacks the accuracy that the suite names, nothing shows that its model has
             // learnt anything.
-            vacuous: ours.iter().flatten().any(|line| line.low <= 2.0 * line.chance)
+            vacuous: ours.iter().flatten().any(|line| line.chance.is_some_and(|chance| line.low <= 2.0 * chance))
                 || !self.suite.accuracy.is_empty() && self.has_run(arena, defense) && ours.iter().all(Option::is_none),
             costly: self.costs(arena, defense, &self.suite.baseline),
         }
