@@ -8,6 +8,7 @@ use crate::grid::{align, grid};
 use crate::say;
 use clap::Args;
 use gauntlet::data::files::write_atomic;
+use gauntlet::data::regular;
 use gauntlet::evaluator::Unit;
 use gauntlet::{Error, Result};
 use gauntlet_report::check::{Answer, Checked, Findings, Outcome};
@@ -92,7 +93,7 @@ fn exit(findings: &Findings) -> Exit {
 }
 
 fn read(path: &Path) -> Result<Baseline> {
-    let text = std::fs::read_to_string(path).map_err(Error::io(path))?;
+    let text = regular::read_to_string(path, regular::WRITTEN).map_err(Error::io(path))?;
     serde_json::from_str(&text).map_err(|error| {
         let why =
             format!("is damaged, or is not a baseline recorded by this gauntlet ({error}); make one with `--record`");

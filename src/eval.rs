@@ -9,6 +9,7 @@ use crate::trial::stop_on_signals;
 use crate::{one_or_more, say};
 use clap::Args;
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets::UTF8_HORIZONTAL_ONLY};
+use gauntlet::data::regular;
 use gauntlet::data::store::Using;
 use gauntlet::lease::{Lease, attempt};
 use gauntlet::model::Checkpoint;
@@ -196,7 +197,7 @@ impl Eval {
 
     /// The trial that trained the weights, if they are still in its folder.
     fn trained_by(&self) -> Option<Trial> {
-        let text = std::fs::read_to_string(self.weights.with_file_name("trial.json")).ok()?;
+        let text = regular::read_to_string(&self.weights.with_file_name("trial.json"), regular::WRITTEN).ok()?;
         serde_json::from_str(&text).ok()
     }
 

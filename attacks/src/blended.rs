@@ -5,7 +5,7 @@
 
 use crate::pixels;
 use crate::releases::{self, Fields, ROUNDED, SQUEEZED};
-use gauntlet::data::decode;
+use gauntlet::data::{decode, regular};
 use gauntlet::rand::{Rng, SeedableRng};
 use gauntlet::registry::Preset;
 use gauntlet::serde_json::{Value, json};
@@ -96,7 +96,7 @@ impl Attack for Blended {
 
 impl Blended {
     fn image(&self, side: u32) -> Result<Vec<u8>> {
-        let bytes = std::fs::read(&self.image).map_err(Error::io(&self.image));
+        let bytes = regular::read(&self.image, regular::IMAGE).map_err(Error::io(&self.image));
         let bytes = bytes.map_err(|error| error.during("attack `blended`, key `picture`"))?;
         decode::image(&bytes, side).map_err(|why| Error::invalid(self.image.display().to_string(), why))
     }

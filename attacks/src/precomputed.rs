@@ -6,7 +6,7 @@
 //! `image` and `class` (the true class). Paths are relative to the folder and must stay inside it.
 //! The pairs are added to the data; no row of the data is replaced.
 
-use gauntlet::data::decode;
+use gauntlet::data::{decode, regular};
 use gauntlet::rand::seq::SliceRandom;
 use gauntlet::{Attack, Edit, Error, Goal, ImageSource, PoisonCtx, Result, attack::Stamped};
 use schemars::JsonSchema;
@@ -53,7 +53,7 @@ impl Precomputed {
     fn table<T: DeserializeOwned>(&self, name: &str) -> Result<Vec<T>> {
         let path = self.folder.join(name);
         let place = || path.display().to_string();
-        let text = std::fs::read_to_string(&path).map_err(Error::io(&path))?;
+        let text = regular::read_to_string(&path, regular::LIST).map_err(Error::io(&path))?;
         let rows: std::result::Result<Vec<T>, csv::Error> =
             csv::Reader::from_reader(text.as_bytes()).into_deserialize().collect();
         let rows = rows.map_err(|error| Error::invalid(place(), error.to_string()))?;
@@ -79,7 +79,7 @@ fn whole(path: &Path) -> Result<PathBuf> {
 }
 
 fn read(path: &PathBuf) -> Result<Vec<u8>> {
-    std::fs::read(path).map_err(Error::io(path))
+    regular::read(path, regular::IMAGE).map_err(Error::io(path))
 }
 
 impl Attack for Precomputed {
@@ -128,7 +128,7 @@ impl Attack for Precomputed {
 
     fn image(&self, file: &str, size: u32) -> Result<Tensor> {
         let path = self.path(file)?;
-        let bytes = std::fs::read(&path).map_err(Error::io(&path))?;
+        let bytes = regular::read(&path, regular::IMAGE).map_err(Error::io(&path))?;
         let pixels = decode::image(&bytes, size).map_err(|why| Error::invalid(path.display().to_string(), why))?;
         let side = i64::from(size);
         Ok(Tensor::from_slice(&pixels).view([3, side, side]))

@@ -13,7 +13,7 @@ pub use backdoor::{Backdoor, Captions, Rows};
 pub use goal::{Goal, Relabel, Stamped, Target};
 
 use crate::data::files::json;
-use crate::data::{DataRow, Dataset, Split, words};
+use crate::data::{DataRow, Dataset, Split, regular, words};
 use crate::draw::{self, Rng};
 use crate::{Error, Progress, Result, build};
 use rand::seq::IndexedRandom;
@@ -194,7 +194,7 @@ impl PrepareContext<'_> {
 pub(crate) fn contents(files: &[PathBuf]) -> Result<String> {
     let mut hasher = blake3::Hasher::new();
     for file in files {
-        let bytes = std::fs::read(file).map_err(Error::io(file))?;
+        let bytes = regular::read(file, regular::WEIGHTS).map_err(Error::io(file))?;
         hasher.update(&(bytes.len() as u64).to_le_bytes()).update(&bytes);
     }
     Ok(if files.is_empty() { String::new() } else { hasher.finalize().to_hex().to_string() })

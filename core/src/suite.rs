@@ -15,7 +15,7 @@ mod tier;
 
 pub use schema::schema;
 
-use crate::data::DataConfig;
+use crate::data::{DataConfig, regular};
 use crate::error::from_json;
 use crate::evaluator::DownstreamConfig;
 use crate::model::ModelConfig;
@@ -177,7 +177,7 @@ impl Suite {
     /// [`read`](Suite::read) at one of the suite's tiers. A setting that results depend on marks
     /// the tier as modified.
     pub fn read_tier(path: &Path, tier: Option<&str>, settings: &[String]) -> Result<Suite> {
-        let text = std::fs::read_to_string(path).map_err(Error::io(path))?;
+        let text = regular::read_to_string(path, regular::WRITTEN).map_err(Error::io(path))?;
         let file = || path.display().to_string();
         let mut table: toml::Table =
             text.parse().map_err(|e: toml::de::Error| Error::invalid(file(), e.to_string()))?;

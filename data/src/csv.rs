@@ -16,10 +16,9 @@ use crate::intake::{caption, read_span, stamp};
 use crate::ordered::ordered;
 use crate::rows::{Loss, Why};
 use crate::source::{Entry, Row, Source, Stamp};
-use crate::{BadRow, ClassFile, Error, Progress, Result};
+use crate::{BadRow, ClassFile, Error, Progress, Result, regular};
 use header::Columns;
 use records::{Record, Records};
-use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -135,14 +134,11 @@ impl Table {
         if !real.starts_with(&self.root) {
             return Err(format!("it is outside the folder {}", self.root.display()));
         }
-        let about = real.metadata().map_err(|error| error.to_string())?;
-        if !about.is_file() {
-            return Err("it is not a file".into());
-        }
+        let file = regular::open(&real).map_err(|error| error.to_string())?;
+        let about = file.metadata().map_err(|error| error.to_string())?;
         if about.len() != u64::from(row.size) {
             return Err(format!("it has {} bytes, and had {} when the table was indexed", about.len(), row.size));
         }
-        let file = File::open(&real).map_err(|error| error.to_string())?;
         read_span(&file, 0, about.len())
     }
 

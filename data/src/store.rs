@@ -7,7 +7,7 @@ mod stored;
 
 pub use stored::{State, Stored, list};
 
-use crate::files::write_json;
+use crate::files::{regular, write_json};
 use crate::lease::{Holder, Lease};
 use crate::progress::Progress;
 use crate::{Error, Result};
@@ -159,7 +159,7 @@ pub fn agree(store: &Path, name: &str, value: &str) -> Result<Option<String>> {
             persisted => drop(persisted.map_err(|error| Error::io(&place)(error.error))?),
         }
     }
-    let there = std::fs::read_to_string(&place).map_err(Error::io(&place))?;
+    let there = regular::read_to_string(&place, regular::WRITTEN).map_err(Error::io(&place))?;
     Ok((there != value).then_some(there))
 }
 

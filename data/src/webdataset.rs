@@ -26,7 +26,7 @@ use crate::intake::{caption, read_span, stamp};
 use crate::ordered::ordered;
 use crate::rows::{Loss, Remarks, Why};
 use crate::source::{Entry, Row, Source};
-use crate::{BadRow, ClassFile, Error, Progress, Result, json};
+use crate::{BadRow, ClassFile, Error, Progress, Result, json, regular};
 use serde_json::{Map, Value};
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -79,7 +79,7 @@ impl Shards {
     /// The rows of one shard.
     fn rows(&self, shard: usize, seen: &SeenFields) -> Result<Shard> {
         let path = &self.shards[shard];
-        let file = File::open(path).map_err(Error::io(path))?;
+        let file = regular::open(path).map_err(Error::io(path))?;
         let mut samples = Samples::default();
         let mut walked = archive::walk(&file, |met| samples.meet(met));
         // Members of the sample at a cut may be missing without a trace, for example its label.
@@ -236,7 +236,7 @@ impl Source for Shards {
     }
 
     fn image(&self, row: &Row, size: u32) -> Result<Vec<u8>, String> {
-        let file = File::open(&self.shards[row.file as usize]).map_err(|error| error.to_string())?;
+        let file = regular::open(&self.shards[row.file as usize]).map_err(|error| error.to_string())?;
         image(&read_span(&file, row.start, row.size.into())?, size)
     }
 

@@ -1,6 +1,7 @@
 //! The folder of a suite's run: `suite.json`, `results.jsonl`, and a folder for each trial.
 
 use crate::accuracy;
+use gauntlet::data::regular;
 use gauntlet::lease::{Lease, attempt};
 use gauntlet::poison::CLEAN;
 use gauntlet::results::{Line, read_lines};
@@ -88,7 +89,7 @@ impl Folder {
             }
             let log = folder.join("stderr.log");
             let said =
-                if log.exists() { std::fs::read_to_string(&log).map_err(Error::io(&log))? } else { String::new() };
+                if log.exists() { regular::read_to_string(&log, regular::LIST).map_err(Error::io(&log))? } else { String::new() };
             // Messages of an interrupted trial are no failure.
             let said: String = said.lines().filter(|line| !is_event(line)).map(|line| format!("{line}\n")).collect();
             let interrupted = said.trim_end().lines().last() == Some(&*Error::Interrupted.to_string());
@@ -146,7 +147,7 @@ fn is_event(line: &str) -> bool {
 }
 
 fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T> {
-    let text = std::fs::read_to_string(path).map_err(Error::io(path))?;
+    let text = regular::read_to_string(path, regular::LIST).map_err(Error::io(path))?;
     serde_json::from_str(&text).map_err(|error| Error::invalid(path.display().to_string(), error.to_string()))
 }
 

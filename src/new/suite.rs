@@ -2,10 +2,11 @@
 //! the properties of the data that can be detected (format, columns), and comments for the others.
 
 use crate::say;
+use gauntlet::data::regular;
 use gauntlet::data::vocabulary;
 use gauntlet::data::webdataset::Webdataset;
 use gauntlet::{Error, Result};
-use std::fs::{self, File};
+use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 
@@ -46,7 +47,7 @@ fn source(data: &Path) -> Result<String> {
         return Ok(format!("kind = \"webdataset\"\npath = {}", quoted(&path)));
     }
     let mut header = String::new();
-    let file = File::open(data).map_err(Error::io(data))?;
+    let file = regular::open(data).map_err(Error::io(data))?;
     BufReader::new(file.take(HEADER)).read_line(&mut header).map_err(Error::io(data))?;
     let delimiter = if header.contains('\t') { '\t' } else { ',' };
     let columns: Vec<&str> = header.trim_start_matches('\u{feff}').trim().split(delimiter).map(unquoted).collect();

@@ -85,6 +85,9 @@ fn difference(bundle: &Bundle, here: &PreparedData) -> Result<Option<String>> {
     if let Some(why) = edits(&theirs.edits, &ours.edits) {
         return Ok(Some(why));
     }
+    if let Err(error) = bundle.check_triggers(&bundle.about.arena, &here.attacks) {
+        return Ok(Some(error.chain()));
+    }
     let same = || Ok((theirs.digest != ours.digest).then(|| format!("the digest here is {}", ours.digest)));
     pixels(&theirs.pixels, &ours.pixels)?.map_or_else(same, |why| Ok(Some(why)))
 }

@@ -11,6 +11,10 @@ pub struct Map(Option<memmap2::Mmap>);
 impl Map {
     /// Maps a whole file; an empty one gives no bytes.
     pub fn open(path: &Path) -> io::Result<Map> {
+        // Opening a named pipe would wait for a writer.
+        if !path.metadata()?.is_file() {
+            return Err(io::Error::other("it is not a regular file"));
+        }
         let file = File::open(path)?;
         if file.metadata()?.len() == 0 {
             return Ok(Map(None));

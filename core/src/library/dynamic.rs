@@ -8,6 +8,7 @@
 
 use super::Loaded;
 use super::handshake::{self, Handshake, Header, INTERFACE, MAGIC, SYMBOL};
+use crate::data::regular;
 use crate::registry::origin::{Library, Origin};
 use crate::registry::{Plugin, Role};
 use crate::{Error, Result, build};
@@ -16,7 +17,7 @@ use std::path::Path;
 
 /// Opens the library in `file`, given as `path`; its plugins are named after `name`.
 pub(super) fn open(path: &Path, file: &Path, name: String) -> Result<Loaded> {
-    let content = std::fs::read(file).map_err(Error::io(file))?;
+    let content = regular::read(file, regular::LIBRARY).map_err(Error::io(file))?;
     let wrong = |why: String| Error::invalid("not a library of plugins", why);
     if !content.starts_with(b"\x7fELF") {
         return Err(wrong(

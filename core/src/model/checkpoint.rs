@@ -10,9 +10,9 @@ mod torch_file;
 use super::open_clip::{self, Beside};
 use super::{Clip, ModelConfig, names};
 use crate::data::files::read_safetensors;
+use crate::data::regular;
 use crate::{Error, Result};
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use tch::Tensor;
@@ -50,7 +50,7 @@ impl Checkpoint {
         let wrong = |why: String| Error::invalid(path.display().to_string(), why);
         let mut tensors = match kind(path)? {
             Kind::Safetensors => read_safetensors(path)?.0,
-            Kind::Zip => torch_file::read(File::open(path).map_err(Error::io(path))?).map_err(wrong)?,
+            Kind::Zip => torch_file::read(regular::open(path).map_err(Error::io(path))?).map_err(wrong)?,
             Kind::Other(why) => return Err(wrong(why)),
         };
         let mut notes = Vec::new();
@@ -146,11 +146,8 @@ fn kind(path: &Path) -> Result<Kind> {
     if about.is_dir() {
         return Ok(Kind::Other(open_clip::describe_folder(path)?));
     }
-    if !about.is_file() {
-        return Ok(Kind::Other("is not a regular file".into()));
-    }
     let mut start = Vec::new();
-    File::open(path).and_then(|file| file.take(512).read_to_end(&mut start)).map_err(Error::io(path))?;
+    regular::open(path).and_then(|file| file.take(512).read_to_end(&mut start)).map_err(Error::io(path))?;
     let is = |magic: &[u8]| start.starts_with(magic);
     match () {
         () if start.is_empty() => other("is empty"),

@@ -3,9 +3,11 @@
 //! writes). `config.rs` reads their configurations.
 
 use super::config::ModelConfig;
+use crate::data::regular;
 use crate::{Error, Result};
 use serde::Deserialize;
 use serde_json::{Map, Value};
+use std::path::Path;
 use std::sync::LazyLock;
 
 const OWN: [(&str, &str); 2] = [("tiny", include_str!("tiny.json")), ("small", include_str!("small.json"))];
@@ -88,7 +90,7 @@ fn guess(name: &str, known: &[&'static str]) -> Option<&'static str> {
 /// Reads a configuration from a .json file: a model config, or the `open_clip_config.json` beside
 /// open_clip's weights.
 pub(super) fn file(path: &str) -> Result<Value> {
-    let text = std::fs::read_to_string(path).map_err(Error::io(path))?;
+    let text = regular::read_to_string(Path::new(path), regular::WRITTEN).map_err(Error::io(path))?;
     let json: Value =
         serde_json::from_str(&text).map_err(|why| Error::invalid(format!("model `{path}`"), why.to_string()))?;
     Ok(match json {

@@ -4,6 +4,7 @@
 //! loaded into the model they were trained with.
 
 use super::{Clip, ModelConfig};
+use crate::data::regular;
 use crate::{Error, Result};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -61,7 +62,7 @@ impl Beside {
             return Ok(None);
         }
         let place = format!("{}, beside the weights", path.display());
-        let text = std::fs::read_to_string(&path).map_err(Error::io(&path))?;
+        let text = regular::read_to_string(&path, regular::WRITTEN).map_err(Error::io(&path))?;
         let mut json: Value = serde_json::from_str(&text).map_err(|why| Error::invalid(&place, why.to_string()))?;
         let Some(model) = json.get_mut("model_cfg").map(Value::take) else {
             return Err(Error::invalid(place, "has no `model_cfg`"));

@@ -4,8 +4,8 @@
 //! order), `pictures.tar` (the canvas of each, `images.rs`), `heldout.json` (the held-out rows),
 //! `triggers.safetensors` (two images of shades, stamped by each trigger) and `poison.json`
 //! ([`About`]). The digest covers everything but the triggers, so a changed byte is found without
-//! the data. [`Bundle::check`] checks on use whether the bundle fits the data, and its triggers
-//! those of the test.
+//! the data. Of the triggers, reading checks the form. [`Bundle::check`] checks on use whether the
+//! bundle fits the data, and its triggers those of the test.
 
 use super::arena::Arena;
 use super::{Poison, Poisoned, PreparedAttack, images};
@@ -14,7 +14,7 @@ use crate::build::BuiltBy;
 use crate::data::files::{
     Part, json, parse_lines, read_safetensors, write_atomic, write_json, write_lines, write_safetensors,
 };
-use crate::data::{DataRow, Dataset, Split};
+use crate::data::{DataRow, Dataset, Split, regular};
 use crate::poison::PreparedData;
 use crate::registry::Configured;
 use crate::registry::is_label;
@@ -23,7 +23,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs;
 use std::path::{Path, PathBuf};
-use tch::Kind;
+use tch::{Kind, Tensor};
 
 /// `poison.json`: identity and inputs of the poison.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -58,6 +58,8 @@ pub struct Bundle {
     pub heldout: Vec<DataRow>,
     /// The poison.
     pub poison: Poison,
+    /// Two images stamped by each trigger, by the attack's label.
+    triggers: BTreeMap<String, Tensor>,
 }
 
 /// The file that marks a folder as part of a bundle.
@@ -119,7 +121,8 @@ impl Bundle {
                 format!("{what} or {ABOUT} was changed: they make digest {}, not {}", poison.digest, about.digest);
             return Err(damaged(folder, &why));
         }
-        Ok(Bundle { folder: folder.to_path_buf(), about, heldout, poison })
+        let triggers = read_triggers(folder, &about)?;
+        Ok(Bundle { folder: folder.to_path_buf(), about, heldout, poison, triggers })
     }
 
     /// Checks that it is the poison of `arena` on this data.
@@ -172,17 +175,18 @@ impl Bundle {
         super::check(&edits, data, split, &HashSet::new()).map_err(|why| Error::invalid(file("edits.jsonl"), why))
     }
 
-    /// Test images are stamped here, so the triggers must be those of the training images;
-    /// otherwise the success of another attack would be measured.
-    fn check_triggers(&self, arena: &Arena, prepared_attacks: &[PreparedAttack]) -> Result<()> {
+    /// Checks that the attacks here stamp as those did that made the bundle. Test images are stamped
+    /// here, so the triggers must be those of the training images; otherwise the success of another
+    /// attack would be measured.
+    ///
+    /// # Errors
+    /// Names the attack that stamps differently.
+    pub fn check_triggers(&self, arena: &Arena, prepared_attacks: &[PreparedAttack]) -> Result<()> {
         let path = self.folder.join(TRIGGERS);
-        plain(&path)?;
-        let (theirs, _) = read_safetensors(&path)?;
         for prepared in prepared_attacks.iter().filter(|prepared| arena.poisoning.contains(&prepared.label)) {
             let ours = prepared.sample(arena.size)?;
-            let theirs = theirs
-                .get(&prepared.label)
-                .filter(|theirs| theirs.size() == ours.size() && theirs.kind() == ours.kind());
+            let theirs = self.triggers.get(&prepared.label);
+            let theirs = theirs.filter(|theirs| theirs.size() == ours.size() && theirs.kind() == ours.kind());
             let theirs = theirs.ok_or_else(|| damaged(&path, &format!("it has no attack `{}`", prepared.label)))?;
             let apart = (theirs.to_kind(Kind::Float) - ours.to_kind(Kind::Float)).abs().mean(Kind::Float);
             // The numerics of another machine change single pixels by one.
@@ -289,10 +293,24 @@ fn labels(attacks: &[Configured]) -> String {
     attacks.iter().map(|attack| attack.label.as_str()).collect::<Vec<_>>().join(" + ")
 }
 
+/// The samples of the triggers. No digest covers them, so this checks that every attack that poisons
+/// has one of the right form.
+fn read_triggers(folder: &Path, about: &About) -> Result<BTreeMap<String, Tensor>> {
+    let path = folder.join(TRIGGERS);
+    plain(&path)?;
+    let (triggers, _) = read_safetensors(&path).map_err(|error| error.during(ANEW))?;
+    let side = i64::from(about.arena.size);
+    let whole = |sample: &Tensor| sample.size() == [2, 3, side, side] && sample.kind() == Kind::Uint8;
+    match about.arena.poisoning.iter().find(|label| !triggers.get(*label).is_some_and(whole)) {
+        Some(label) => Err(damaged(&path, &format!("it has no two stamped images of attack `{label}`"))),
+        None => Ok(triggers),
+    }
+}
+
 /// The text of a file of a bundle. Links are refused, since they could lead anywhere.
 fn read(path: &Path) -> Result<String> {
     plain(path)?;
-    fs::read_to_string(path).map_err(Error::io(path))
+    regular::read_to_string(path, regular::LIST).map_err(Error::io(path))
 }
 
 /// Checks that a path is a regular file.

@@ -5,10 +5,10 @@ use super::bundle::{About, damaged, plain};
 use super::{Poison, Poisoned};
 use crate::data::decode::png;
 use crate::data::ordered::{cores, ordered};
+use crate::data::regular;
 use crate::data::webdataset::shard::ShardWriter;
 use crate::{DataRow, Error, Progress, Result};
 use serde::Serialize;
-use std::fs::File;
 use std::io::{BufReader, Read};
 use std::path::Path;
 use tch::{Device, Kind, Tensor};
@@ -70,7 +70,7 @@ pub(super) fn write(path: &Path, poison: &Poison, about: &About, progress: &dyn 
 /// Reads the canvases u8 `[edits, 3, S, S]`; captions and labels next to them must match the edits.
 pub(super) fn read(path: &Path, edits: &[Poisoned], about: &About) -> Result<Tensor> {
     plain(path)?;
-    let file = File::open(path).map_err(Error::io(path))?;
+    let file = regular::open(path).map_err(Error::io(path))?;
     let mut archive = tar::Archive::new(BufReader::new(file));
     let mut members = archive.entries().map_err(Error::io(path))?;
     let side = i64::from(about.arena.size);

@@ -4,6 +4,7 @@
 use super::{Matches, Trainer};
 use crate::corpus::RowKey;
 use crate::data::files::{json, read_whole_lines, write_atomic};
+use crate::data::regular;
 use crate::{Error, Progress, Result};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
@@ -76,7 +77,7 @@ impl Trainer<'_> {
     pub(super) fn keep_metrics(&self) -> Result<()> {
         let path = self.folder.join("metrics.jsonl");
         let text =
-            if path.exists() { std::fs::read_to_string(&path).map_err(Error::io(&path))? } else { String::new() };
+            if path.exists() { regular::read_to_string(&path, regular::LIST).map_err(Error::io(&path))? } else { String::new() };
         let kept: String = text.lines().take(self.position.metrics_lines).map(|line| format!("{line}\n")).collect();
         std::fs::write(&path, kept).map_err(Error::io(&path))
     }
@@ -99,7 +100,7 @@ impl Trainer<'_> {
         let path = self.folder.join("bad_rows.jsonl");
         // Rows found before an interruption stay listed.
         let before =
-            if path.exists() { std::fs::read_to_string(&path).map_err(Error::io(&path))? } else { String::new() };
+            if path.exists() { regular::read_to_string(&path, regular::LIST).map_err(Error::io(&path))? } else { String::new() };
         let mut lines: BTreeSet<String> = before.lines().map(str::to_string).collect();
         lines.extend(bad.iter().map(json));
         write_atomic(&path, lines.into_iter().map(|line| line + "\n").collect::<String>().as_bytes())

@@ -2,8 +2,9 @@
 //! batch's own keys, then the matched keys, i64 little-endian.
 
 use crate::corpus::RowKey;
+use crate::data::regular;
 use crate::{Error, Result};
-use std::fs::{File, OpenOptions};
+use std::fs::OpenOptions;
 use std::io::{BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 use tch::{Device, Kind, Tensor};
@@ -70,7 +71,7 @@ impl Matches {
 
     /// All steps, in chunks of about `look_ups` rows.
     pub fn chunks(&self, look_ups: usize) -> Result<impl Iterator<Item = Result<Vec<LookUps>>> + '_> {
-        let mut file = BufReader::new(File::open(&self.path).map_err(Error::io(&self.path))?);
+        let mut file = BufReader::new(regular::open(&self.path).map_err(Error::io(&self.path))?);
         let step = 2 * self.batch * size_of::<i64>();
         let steps = (look_ups / self.batch).max(1);
         let read = move || {

@@ -3,6 +3,7 @@
 
 use super::Trial;
 use crate::data::files::json;
+use crate::data::regular;
 use crate::data::store::agree;
 use crate::poison::Poison;
 use crate::registry::{Configured, Origin, origin};
@@ -31,8 +32,9 @@ impl Trial {
             }
         }
         let init = Path::new(&self.recipe.init);
-        if !self.recipe.init.is_empty() && !init.is_file() {
-            return Err(Error::invalid("key `recipe.init`", format!("there is no file {}", init.display())));
+        if !self.recipe.init.is_empty() {
+            let looked = regular::look(init).map_err(Error::io(init));
+            looked.map_err(|error| error.during("key `recipe.init`"))?;
         }
         Ok(())
     }
@@ -88,25 +90,29 @@ impl Trial {
     /// The digest recorded next to weights that were trained elsewhere.
     pub(crate) fn recorded_digest(&self) -> Result<String> {
         let path = self.weights.with_file_name(TRAINED_ON);
-        let bytes = crate::data::regular::read(&path, 4096).map_err(|error| {
+        let bytes = regular::read(&path, 4096).map_err(|error| {
             let cure = "copy the file of that name from the export that the model was trained on";
             Error::io(&path)(error).during(format!("{TRAINED_ON} must be beside the weights: {cure}"))
         })?;
         Ok(String::from_utf8_lossy(&bytes).trim().to_string())
     }
 
-    /// The contents of the weights that the recipe starts from; empty if weights are drawn from the
-    /// seed.
-    pub(super) fn first_weights(&self) -> Result<Vec<u8>> {
+    /// Hashes the contents of the weights that the recipe starts from; nothing if weights are drawn
+    /// from the seed.
+    pub(super) fn hash_first_weights(&self, hasher: &mut blake3::Hasher) -> Result<()> {
         let init = Path::new(&self.recipe.init);
-        if self.recipe.init.is_empty() { Ok(Vec::new()) } else { std::fs::read(init).map_err(Error::io(init)) }
+        if !self.recipe.init.is_empty() {
+            let file = regular::open(init).map_err(Error::io(init))?;
+            hasher.update_reader(file).map_err(Error::io(init))?;
+        }
+        Ok(())
     }
 }
 
 /// BLAKE3 of a file.
 pub fn hash_of(path: &Path) -> Result<String> {
     let mut hasher = blake3::Hasher::new();
-    let file = crate::data::regular::open(path).map_err(Error::io(path))?;
+    let file = regular::open(path).map_err(Error::io(path))?;
     hasher.update_reader(file).map_err(Error::io(path))?;
     Ok(hasher.finalize().to_hex().to_string())
 }

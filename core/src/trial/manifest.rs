@@ -4,6 +4,7 @@
 use super::{Trial, Written};
 use crate::build::BuiltBy;
 use crate::data::files::write_atomic;
+use crate::data::regular;
 use crate::poison::Poison;
 use crate::train::checkpoint;
 use crate::{Error, Result};
@@ -18,7 +19,7 @@ pub(super) const SCORES: &str = "scores.jsonl";
 impl Trial {
     /// Reads `trial.json` of this or an earlier version of gauntlet.
     pub fn read(path: &Path) -> Result<Trial> {
-        let text = std::fs::read_to_string(path).map_err(Error::io(path))?;
+        let text = regular::read_to_string(path, regular::WRITTEN).map_err(Error::io(path))?;
         serde_json::from_str(&text).map_err(|error| Error::invalid(path.display().to_string(), error.to_string()))
     }
 
@@ -61,8 +62,10 @@ impl Trial {
     /// Identity of the trial and its inputs: a checkpoint is resumed only if data, poison and
     /// initial weights are the same.
     pub(super) fn identity(&self, trial: &str, poison: &Poison) -> Result<String> {
-        let parts = [trial.as_bytes(), poison.digest.as_bytes(), &self.first_weights()?];
-        Ok(blake3::hash(&parts.concat()).to_hex().to_string())
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(trial.as_bytes()).update(poison.digest.as_bytes());
+        self.hash_first_weights(&mut hasher)?;
+        Ok(hasher.finalize().to_hex().to_string())
     }
 
     /// Whether the trial in `folder` has its scores.

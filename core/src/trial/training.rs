@@ -124,8 +124,9 @@ impl Shared {
         let key = build::stored("undefended", FORMAT)?.with("poison", job.poison).with("pixels", job.data);
         let key = key.with("seed", seed).with("device", device).with("threads", threads).with("data", json(data));
         let key = key.with("heldout", heldout).with("model", json(model)).with("recipe", json(recipe));
-        let key =
-            key.with("clean_after", json(clean_after)).with("init", blake3::hash(&trial.first_weights()?).to_hex());
+        let mut init = blake3::Hasher::new();
+        trial.hash_first_weights(&mut init)?;
+        let key = key.with("clean_after", json(clean_after)).with("init", init.finalize().to_hex());
         let key = key.of(format!("the model of arena {}, seed {seed}, {}", trial.arena.name, data.in_words()));
         let folder = key.folder(job.machine.shared.unwrap_or(job.store));
         std::fs::create_dir_all(&folder).map_err(Error::io(&folder))?;

@@ -8,7 +8,7 @@
 
 use super::{Columns, Table};
 use crate::config::{Csv, Quoting};
-use crate::{Error, Result};
+use crate::{Error, Result, regular};
 use ::csv::ByteRecord;
 use csv_core::{ReadRecordResult, Reader, ReaderBuilder, Terminator};
 use std::fs::File;
@@ -52,7 +52,7 @@ struct Fields {
 impl<'a> Records<'a> {
     /// Starts at the header.
     pub(super) fn open(config: &'a Csv, delimiter: u8) -> Result<Self> {
-        let file = File::open(&config.path).map_err(Error::io(&config.path))?;
+        let file = regular::open(&config.path).map_err(Error::io(&config.path))?;
         let mut parser = ReaderBuilder::new();
         // A line ends with its line feed: a lone carriage return is white space in a caption.
         parser.delimiter(delimiter).terminator(Terminator::Any(b'\n')).quoting(config.quoting == Quoting::Double);

@@ -1,7 +1,7 @@
 //! JSON as written by gauntlet: one value in a file, or one per line. Errors name the file and the
 //! line.
 
-use super::write_atomic;
+use super::{regular, write_atomic};
 use crate::{Error, Result};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -32,7 +32,7 @@ pub fn write_lines<'a, T: Serialize + 'a>(path: &Path, values: impl IntoIterator
 /// # Errors
 /// If the file does not exist or holds something else.
 pub fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T> {
-    let text = std::fs::read_to_string(path).map_err(Error::io(path))?;
+    let text = regular::read_to_string(path, regular::LIST).map_err(Error::io(path))?;
     serde_json::from_str(&text).map_err(|error| Error::invalid(path.display(), error))
 }
 
@@ -41,7 +41,7 @@ pub fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T> {
 /// # Errors
 /// If the file does not exist; names the line that holds something else.
 pub fn read_lines<T: DeserializeOwned>(path: &Path) -> Result<Vec<T>> {
-    parse_lines(path, &std::fs::read_to_string(path).map_err(Error::io(path))?)
+    parse_lines(path, &regular::read_to_string(path, regular::LIST).map_err(Error::io(path))?)
 }
 
 /// Reads values, one per line, from a file that grows by lines; none if it does not exist. Text
@@ -53,7 +53,7 @@ pub fn read_whole_lines<T: DeserializeOwned>(path: &Path) -> Result<Vec<T>> {
     if !path.exists() {
         return Ok(Vec::new());
     }
-    let text = std::fs::read_to_string(path).map_err(Error::io(path))?;
+    let text = regular::read_to_string(path, regular::LIST).map_err(Error::io(path))?;
     parse_lines(path, text.rfind('\n').map_or("", |end| &text[..end]))
 }
 

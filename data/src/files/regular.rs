@@ -7,6 +7,22 @@ use std::io::{self, Read};
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::Path;
 
+/// Limit of a file that a person writes, such as a suite, a trial or the configuration of a model:
+/// 64 MiB.
+pub const WRITTEN: u64 = 64 << 20;
+
+/// Limit of a list that grows with data or training, such as results, edits and losses: 4 GiB.
+pub const LIST: u64 = 4 << 30;
+
+/// Limit of a library of plugins: 4 GiB.
+pub const LIBRARY: u64 = 4 << 30;
+
+/// Limit of the weights of a model: 64 GiB.
+pub const WEIGHTS: u64 = 64 << 30;
+
+/// Limit of an image: 256 MiB.
+pub const IMAGE: u64 = 256 << 20;
+
 /// The metadata of a file; links are followed.
 ///
 /// # Errors
@@ -33,10 +49,22 @@ pub fn read(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
     if size > limit {
         return Err(too_large(size));
     }
-    let mut bytes = Vec::with_capacity(size as usize);
+    let mut bytes = Vec::new();
+    bytes.try_reserve_exact(size as usize).map_err(|_| io::Error::other(format!("no memory for its {size} bytes")))?;
     // It may grow while it is read.
     file.take(limit + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > limit { Err(too_large(bytes.len() as u64)) } else { Ok(bytes) }
+}
+
+/// Reads a regular file of at most `limit` bytes as text in UTF-8, without the byte order mark that
+/// some editors put at its start.
+pub fn read_to_string(path: &Path, limit: u64) -> io::Result<String> {
+    let bytes = read(path, limit)?;
+    let text = String::from_utf8(bytes).map_err(|error| {
+        let at = error.utf8_error().valid_up_to();
+        io::Error::new(io::ErrorKind::InvalidData, format!("byte {at} is not UTF-8; save it as UTF-8"))
+    })?;
+    Ok(text.strip_prefix('\u{feff}').map(str::to_string).unwrap_or(text))
 }
 
 fn checked(file: Metadata) -> io::Result<Metadata> {
@@ -65,6 +93,10 @@ mod tests {
         fs::write(path("file"), "12345").unwrap();
         symlink(path("file"), path("link")).unwrap();
         assert_eq!(read(&path("link"), 5).unwrap(), b"12345");
+        fs::write(path("marked"), "\u{feff}12345").unwrap();
+        assert_eq!(read_to_string(&path("marked"), 8).unwrap(), "12345");
+        fs::write(path("latin"), b"caf\xe9").unwrap();
+        assert!(read_to_string(&path("latin"), 8).unwrap_err().to_string().contains("byte 3 is not UTF-8"));
         assert!(read(&path("file"), 4).unwrap_err().to_string().contains("5 bytes are more than the limit of 4"));
 
         assert!(Command::new("mkfifo").arg(path("pipe")).status().unwrap().success());
