@@ -1,9 +1,12 @@
 //! Progress: bars on a terminal, JSON lines from a trial to its suite.
 
+use crate::output::tell;
 use gauntlet::Progress;
+use gauntlet::data::visible_line;
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
+use std::io::Write;
 use std::path::PathBuf;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -45,12 +48,17 @@ pub struct JsonLines;
 impl Progress for JsonLines {
     fn report(&self, stage: &str, done: u64, total: u64, note: &str) {
         let report = ProgressLine { stage: stage.into(), done, total, note: note.into() };
-        println!("{}", serde_json::to_string(&report).expect("plain data"));
+        let line = serde_json::to_string(&report).expect("plain data") + "\n";
+        let mut out = std::io::stdout().lock();
+        // Nobody reads it any more: the suite is gone.
+        if out.write_all(line.as_bytes()).and_then(|()| out.flush()).is_err() {
+            request_stop();
+        }
     }
 
     /// The suite keeps a trial's standard error beside it.
     fn tell(&self, line: &str) {
-        eprintln!("{line}");
+        tell(line);
     }
 
     fn stopped(&self) -> bool {
@@ -83,12 +91,12 @@ impl Progress for Bar {
     }
 
     fn tell(&self, line: &str) {
-        self.aside(|| eprintln!("{line}"));
+        self.aside(|| tell(line));
     }
 
     fn remark(&self, line: &str) {
         if self.said.lock().expect("no thread panics with it").insert(line.to_string()) {
-            self.aside(|| eprintln!("{line}"));
+            self.aside(|| tell(line));
         }
     }
 
@@ -114,7 +122,7 @@ impl Progress for BarAlone {
     }
 
     fn tell(&self, line: &str) {
-        self.0.aside(|| eprintln!("{line}"));
+        self.0.aside(|| tell(line));
     }
 
     fn stopped(&self) -> bool {
@@ -130,10 +138,10 @@ impl Drop for Bar {
 
 /// Shows a report in a bar, under `prefix`.
 pub fn show(bar: &ProgressBar, prefix: &str, report: &ProgressLine) {
-    bar.set_prefix(prefix.to_string());
+    bar.set_prefix(visible_line(prefix).into_owned());
     bar.set_length(report.total);
     bar.set_position(report.done);
-    bar.set_message(report.note.clone());
+    bar.set_message(visible_line(&report.note).into_owned());
 }
 
 /// Bars of a suite: one for all trials, one for each running trial.
@@ -173,7 +181,7 @@ impl SuiteBars {
 
     /// Prints a line above the bars, or to standard error if there is no terminal.
     pub fn say(&self, line: &str) {
-        if self.all.is_hidden() { eprintln!("{line}") } else { self.all.suspend(|| eprintln!("{line}")) }
+        if self.all.is_hidden() { tell(line) } else { self.all.suspend(|| tell(line)) }
     }
 }
 

@@ -4,6 +4,7 @@
 
 use crate::bars::Bar;
 use crate::exit::Exit;
+use crate::output::tell;
 use crate::scratch::Scratch;
 use crate::trial::stop_on_signals;
 use crate::{one_or_more, say};
@@ -109,7 +110,7 @@ impl Eval {
         let trial = self.trial(scratch.path())?;
         let weights = Checkpoint::read(&self.weights)?;
         for note in weights.notes.iter().cloned().chain(weights.check(&trial.model)?) {
-            eprintln!("note: {note}");
+            tell(&format!("note: {note}"));
         }
         let out = self.out.clone().unwrap_or_else(|| scratch.path().join("out"));
         let store = self.store.clone().unwrap_or_else(|| out.join("store"));
@@ -230,11 +231,11 @@ fn warn(ours: &Arena, theirs: &Arena) {
     ];
     let differs: Vec<&str> = differs.iter().filter(|(_, differs)| *differs).map(|(what, _)| *what).collect();
     if !differs.is_empty() {
-        eprintln!(
+        tell(&format!(
             "warning: the trial.json beside these weights differs in {}: attacks are measured on goals that these weights may not have been \
              poisoned for",
             differs.join(", ")
-        );
+        ));
     }
 }
 

@@ -1,6 +1,9 @@
 //! The commands of gauntlet: parses the arguments; each command is one file. `sweep.rs` runs a
 //! suite.
 
+// They panic if nothing can be written; `output.rs` does not.
+#![deny(clippy::print_stdout, clippy::print_stderr)]
+
 mod bars;
 mod bench;
 mod check;
@@ -13,12 +16,14 @@ mod exit;
 mod grid;
 mod merge;
 mod new;
+mod output;
 mod plan;
 mod poison;
 mod report;
 mod scratch;
 mod sheet;
 mod store;
+#[allow(clippy::print_stderr)]
 mod sweep;
 mod table;
 mod tensorboard;
@@ -30,7 +35,9 @@ use exit::{CODES, Exit};
 use gauntlet::Result;
 use gauntlet::build::{self, Build};
 use gauntlet::library;
+use output::{say, tell};
 use std::fmt::Display;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::str::FromStr;
@@ -148,22 +155,47 @@ pub fn main() -> ExitCode {
     gauntlet_attacks::link();
     gauntlet_defenses::link();
     gauntlet_evaluators::link();
-    let arguments = Arguments::parse();
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(message) => return explain(&message),
+    };
     if let Err(why) = &cuda {
-        eprintln!("warning: {why}; going on with the CPU");
+        tell(&format!("warning: {why}; going on with the CPU"));
     }
     let traced = trace::start(arguments.verbose, std::env::var("GAUNTLET_LOG").ok());
     let loaded = traced.and_then(|()| arguments.plugin.iter().try_for_each(|path| library::load(path)));
+    // What libtorch throws where no error is returned, as for want of memory, is a panic, which is
+    // already told.
     let outcome = loaded.map_err(|error| (Exit::Mistake, error));
-    match outcome.and_then(|()| run(arguments.command).map_err(|error| (Exit::of(&error), error))) {
+    let ran = catch_unwind(AssertUnwindSafe(|| {
+        outcome.and_then(|()| run(arguments.command).map_err(|error| (Exit::of(&error), error)))
+    }));
+    let Ok(ran) = ran else { return Exit::Failed.into() };
+    match ran.and_then(|exit| output::check().map(|()| exit).map_err(|error| (Exit::Mistake, error))) {
         Ok(exit) => exit.into(),
         Err((Exit::Interrupted, error)) => {
-            eprintln!("{error}");
+            tell(&error.to_string());
             Exit::Interrupted.into()
         }
         Err((exit, error)) => {
-            eprintln!("error: {}", error.chain());
+            tell(&format!("error: {}", error.chain()));
             exit.into()
+        }
+    }
+}
+
+/// Prints the help, the version, or what is wrong with the arguments.
+fn explain(message: &clap::Error) -> ExitCode {
+    let printed = message.print();
+    if message.use_stderr() {
+        return Exit::Mistake.into();
+    }
+    output::keep(printed);
+    match output::check() {
+        Ok(()) => Exit::Done.into(),
+        Err(error) => {
+            tell(&format!("error: {}", error.chain()));
+            Exit::Mistake.into()
         }
     }
 }
@@ -211,10 +243,4 @@ where
 {
     let number: T = text.parse().map_err(|error: T::Err| error.to_string())?;
     if number < T::from(1) { Err("must be 1 or more".into()) } else { Ok(number) }
-}
-
-/// Prints to standard output. A closed pipe (`| head`) is no error.
-fn say(text: &str) {
-    use std::io::Write;
-    let _ = std::io::stdout().write_all(text.as_bytes());
 }

@@ -1,5 +1,6 @@
 //! `gauntlet merge`: joins the results of one suite from several machines in one folder.
 
+use crate::output::tell;
 use crate::say;
 use clap::Args;
 use gauntlet::Result;
@@ -36,7 +37,7 @@ impl Merge {
     pub fn run(self) -> Result<()> {
         let merged = merge(&self.folders, &self.out)?;
         for warning in &merged.warnings {
-            eprintln!("warning: {warning}");
+            tell(&format!("warning: {warning}"));
         }
         let unfinished = match merged.unfinished {
             0 => String::new(),

@@ -3,6 +3,7 @@
 
 use crate::bars::BarAlone;
 use crate::grid::{align, grid};
+use crate::output::tell;
 use crate::say;
 use crate::trial::stop_on_signals;
 use clap::Args;
@@ -70,7 +71,7 @@ impl Plan {
         let suite = Suite::read_tier(&self.suite, self.tier.as_deref(), &self.set)?;
         let trials = suite.trials()?;
         for warning in suite.warnings()? {
-            eprintln!("warning: {warning}");
+            tell(&format!("warning: {warning}"));
         }
         let size = suite.size()?;
         let mut text = format!(
@@ -123,7 +124,7 @@ impl Plan {
             trials.iter().filter(|trial| (&trial.arena.name, trial.arena.seed) == (&first.arena.name, first.arena.seed))
         {
             let label = &trial.defense.label;
-            eprintln!("timing {label}: {} epochs of {steps} steps of {batch}", first.recipe.epochs);
+            tell(&format!("timing {label}: {} epochs of {steps} steps of {batch}", first.recipe.epochs));
             let probe = Trial {
                 arena: Arena {
                     data: DataConfig::World(world.clone()),

@@ -24,7 +24,8 @@ pub fn start(verbose: u8, variable: Option<String>) -> Result<()> {
         (None, 1) => Targets::new().with_target("gauntlet", LevelFilter::INFO),
         (None, _) => Targets::new().with_target("gauntlet", LevelFilter::DEBUG),
     };
-    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).event_format(Line);
+    let lines =
+        tracing_subscriber::fmt::layer().with_writer(std::io::stderr).log_internal_errors(false).event_format(Line);
     tracing_subscriber::registry().with(lines).with(filter).init();
     Ok(())
 }

@@ -2,6 +2,8 @@
 
 use crate::bars::{self, Bar, JsonLines, WaitsFor};
 use crate::exit::Exit;
+use crate::output::tell;
+use crate::say;
 use clap::Args;
 use gauntlet::data::store::Using;
 use gauntlet::lease::{Lease, attempt};
@@ -70,14 +72,14 @@ impl RunTrial {
             ..RunContext::new(progress.as_ref(), &stop)
         };
         if trial.has_finished(&out) && !self.child {
-            eprintln!(
+            tell(&format!(
                 "note: the trial in {} has finished; these are its results. Delete them to run it again",
                 out.display()
-            );
+            ));
         }
         let lines = match trial.run(&out, &store, &machine) {
             Err(Error::Busy { folder, .. }) if self.child => {
-                println!("{}", serde_json::to_string(&WaitsFor { waits_for: folder }).expect("plain data"));
+                say(&(serde_json::to_string(&WaitsFor { waits_for: folder }).expect("plain data") + "\n"));
                 return Ok(Exit::PutBack);
             }
             lines => lines?,
@@ -90,7 +92,7 @@ impl RunTrial {
         drop(progress);
         if !self.child {
             for line in lines {
-                println!("{}", serde_json::to_string(&line).expect("plain data"));
+                say(&(serde_json::to_string(&line).expect("plain data") + "\n"));
             }
         }
         Ok(Exit::Done)

@@ -21,6 +21,7 @@ pub mod weights;
 use crate::{Error, Result};
 pub use checkpoint::Checkpoint;
 use config::Layers;
+pub(crate) use config::MOST_SIDE;
 pub use config::ModelConfig;
 use resnet::ModifiedResNet;
 use tch::{Device, Kind, Tensor};

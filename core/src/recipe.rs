@@ -9,6 +9,7 @@ pub use decay::Decay;
 pub use precision::Precision;
 pub use schedule::Schedule;
 
+use crate::{Error, Result};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -55,6 +56,34 @@ pub struct Recipe {
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     #[schemars(extend("default" = false))]
     pub keep_checkpoint: bool,
+}
+
+impl Recipe {
+    /// Checks the ranges of its numbers.
+    ///
+    /// # Errors
+    /// Names the key, and says what it must be.
+    pub fn check(&self) -> Result<()> {
+        let at_least_0 = |number: f64| number.is_finite() && number >= 0.0;
+        match () {
+            () if self.batch < 2 => wrong("batch", "must be at least 2: the loss of a single pair is constant"),
+            () if !(self.learning_rate.is_finite() && self.learning_rate > 0.0) => {
+                wrong("learning_rate", "must be greater than 0")
+            }
+            () if !self.betas.iter().all(|beta| (0.0..1.0).contains(beta)) => {
+                wrong("betas", "must be at least 0 and less than 1")
+            }
+            () if !at_least_0(self.clip_norm) => wrong("clip_norm", "must be 0 or greater"),
+            () if !at_least_0(self.weight_decay) => wrong("weight_decay", "must be 0 or greater"),
+            () if !at_least_0(self.epsilon) => wrong("epsilon", "must be 0 or greater"),
+            () if self.epochs < 1 => wrong("epochs", "must be at least 1"),
+            () => Ok(()),
+        }
+    }
+}
+
+fn wrong(key: &str, why: &str) -> Result<()> {
+    Err(Error::invalid(format!("key `recipe.{key}`"), why))
 }
 
 impl Default for Recipe {

@@ -12,6 +12,7 @@ mod tier;
 mod training;
 mod written;
 
+pub(crate) use check::check_ranges;
 pub use check::{TRAINED_ON, hash_of, parse_device};
 pub use lines::cpu_seconds;
 pub use tier::Tier;

@@ -11,6 +11,7 @@
 
 pub mod error;
 mod numbers;
+mod visible;
 pub mod progress;
 pub mod draw;
 pub mod ordered;
@@ -52,6 +53,7 @@ pub use rows::BadRow;
 pub use source::{Entry, Row, Source, Stamp};
 pub use split::{Split, TrainRows};
 pub use tokenize::words;
+pub use visible::{visible, visible_line};
 
 /// Hash of the sources that make indexes and canvases, and of the versions of their dependencies;
 /// part of the keys of both. It covers less than the other keys: indexes and canvases take longest

@@ -88,8 +88,11 @@ impl Folder {
                 continue;
             }
             let log = folder.join("stderr.log");
-            let said =
-                if log.exists() { regular::read_to_string(&log, regular::LIST).map_err(Error::io(&log))? } else { String::new() };
+            let said = if log.exists() {
+                regular::read_to_string(&log, regular::LIST).map_err(Error::io(&log))?
+            } else {
+                String::new()
+            };
             // Messages of an interrupted trial are no failure.
             let said: String = said.lines().filter(|line| !is_event(line)).map(|line| format!("{line}\n")).collect();
             let interrupted = said.trim_end().lines().last() == Some(&*Error::Interrupted.to_string());

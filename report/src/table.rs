@@ -5,6 +5,7 @@ use crate::layout::{self, LEGEND, TableSpec};
 use crate::view::ResultsView;
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets::UTF8_HORIZONTAL_ONLY};
 use gauntlet::Result;
+use gauntlet::data::visible;
 use gauntlet::results::Line;
 use gauntlet::suite::Suite;
 
@@ -17,7 +18,7 @@ pub fn render(suite: &Suite, lines: &[Line]) -> Result<String> {
     let view = ResultsView::new(suite, lines)?;
     let tables: String = layout::tables(&view).iter().map(|table| draw(&view, table)).collect();
     let legend = if view.scores.is_empty() { "" } else { LEGEND };
-    Ok(tables + legend + &layout::foot(&view, lines))
+    Ok(visible(&(tables + legend + &layout::foot(&view, lines))).into_owned())
 }
 
 fn draw(view: &ResultsView, spec: &TableSpec) -> String {

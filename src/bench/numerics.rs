@@ -3,6 +3,7 @@
 //! with libtorch's in f64.
 
 use super::Bed;
+use crate::output::tell;
 use clap::Args;
 use gauntlet::golden::{self, Distance};
 use gauntlet::recipe::Precision;
@@ -56,7 +57,7 @@ fn section(name: &str, precision: Precision, distances: Result<Vec<Distance>>) -
     let distances = match distances {
         Ok(distances) => distances,
         Err(error) => {
-            eprintln!("{title:40} FAILED: {}", error.chain());
+            tell(&format!("{title:40} FAILED: {}", error.chain()));
             return json!({ "section": name, "precision": precision, "passed": false, "error": error.chain() });
         }
     };
@@ -67,9 +68,9 @@ fn section(name: &str, precision: Precision, distances: Result<Vec<Distance>>) -
         let verdict = if passed { "ok" } else { "FAILED" };
         let count = distances.len();
         let widest = distances.iter().map(|distance| distance.limit).fold(0.0, f64::max);
-        eprintln!(
+        tell(&format!(
             "{title:40} {verdict}: {count} tensors, worst {error:.1e} (limit {limit:.1e}), {tensor}; widest limit {widest:.1e}"
-        );
+        ));
     }
     json!({ "section": name, "precision": precision, "passed": passed, "worst": worst, "tensors": distances })
 }

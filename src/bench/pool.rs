@@ -2,6 +2,7 @@
 
 use super::Bed;
 use crate::one_or_more;
+use crate::output::tell;
 use clap::Args;
 use gauntlet::Result;
 use gauntlet::defense::nearest;
@@ -42,7 +43,7 @@ impl Pools {
             gauntlet_torch::reset_peak_device_memory(bed.device)?;
             let seconds = bed.time(|| look_up(self.repeat))? / f64::from(self.repeat);
             let peak = gauntlet_torch::peak_device_memory(bed.device)?;
-            eprintln!("pool of {size}: {:.2} ms per look-up of {}", seconds * 1e3, self.batch);
+            tell(&format!("pool of {size}: {:.2} ms per look-up of {}", seconds * 1e3, self.batch));
             pools.push(json!({ "size": size, "milliseconds": seconds * 1e3, "peak_device_memory": peak }));
         }
         Ok(json!({ "batch": self.batch, "dimensions": self.dimensions, "pools": pools }))

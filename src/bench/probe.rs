@@ -2,6 +2,7 @@
 //! runs scikit-learn for comparison.
 
 use super::Bed;
+use crate::output::tell;
 use clap::Args;
 use gauntlet::data::files::read_safetensors;
 use gauntlet::{Error, Result, trial};
@@ -40,7 +41,7 @@ impl Probe {
             let found = found.expect("it was fitted, or an error was returned");
             let right = found.layer.classify(&test).eq_tensor(&truth).to_kind(Kind::Double).mean(None);
             let (objective, steps, accuracy) = (found.objective, found.steps, f64::try_from(right)?);
-            eprintln!("C {c}: {seconds:.2} s, {steps} steps, objective {objective}, accuracy {accuracy}");
+            tell(&format!("C {c}: {seconds:.2} s, {steps} steps, objective {objective}, accuracy {accuracy}"));
             fits.push(
                 json!({ "c": c, "seconds": seconds, "cpu_seconds": cpu_seconds, "steps": steps, "objective": objective, "accuracy": accuracy }),
             );

@@ -3,6 +3,7 @@
 
 use super::{Bed, scratch};
 use crate::bars::ProgressLine;
+use crate::output::tell;
 use crate::sweep;
 use clap::Args;
 use gauntlet::suite::Suite;
@@ -35,7 +36,7 @@ impl Start {
         let mut seconds = Vec::new();
         for name in ["unprepared", "prepared"] {
             let step = first_step(&trial, &folder.path().join(name), &folder.path().join("store"))?;
-            eprintln!("{name}: first step after {step:.2} s");
+            tell(&format!("{name}: first step after {step:.2} s"));
             seconds.push(json!({ "store": name, "first_step_seconds": step }));
         }
         Ok(json!({ "trial": trial.name(), "starts": seconds }))

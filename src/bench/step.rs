@@ -3,6 +3,7 @@
 //! without the reading of images.
 
 use super::{Bed, scratch};
+use crate::output::tell;
 use clap::{Args, ValueEnum};
 use gauntlet::corpus::Corpus;
 use gauntlet::corpus::Shape;
@@ -98,10 +99,10 @@ impl Steps {
         let mut step = || trainer.step(host.batch());
 
         let title = format!("{} batch {batch} {}", self.model, precision.name());
-        eprintln!("{title}: {} warm-up steps", self.warmup);
+        tell(&format!("{title}: {} warm-up steps", self.warmup));
         let warmup = bed.time(|| (0..self.warmup).try_for_each(|_| step()))?;
         gauntlet_torch::reset_peak_device_memory(bed.device)?;
-        eprintln!("{title}: {steps} steps");
+        tell(&format!("{title}: {steps} steps"));
         let cpu_before = trial::cpu_seconds();
         let seconds = bed.time(|| (0..steps).try_for_each(|_| step()))? / steps as f64;
         let cpu_seconds = (trial::cpu_seconds() - cpu_before) / steps as f64;
@@ -111,11 +112,11 @@ impl Steps {
         }
         let peak = gauntlet_torch::peak_device_memory(bed.device)?;
         let rate = batch as f64 / seconds;
-        eprintln!(
+        tell(&format!(
             "{title}: {:.1} ms per step, {rate:.1} rows/s, {:.1} CPU ms per step",
             seconds * 1e3,
             cpu_seconds * 1e3
-        );
+        ));
         Ok(json!({
             "model": self.model,
             "parameters": model.weights.parameters.values().map(Tensor::numel).sum::<usize>(),

@@ -9,6 +9,7 @@ use crate::attack::PrepareContext;
 use crate::build;
 use crate::data::Dataset;
 use crate::data::error::without_frames;
+use crate::data::visible;
 use crate::defense::{DefenseRole, Inference, Needs, Phase, PlanContext, State, Step};
 use crate::evaluator::{Definition, EvalContext, Score};
 use crate::recipe::Recipe;
@@ -16,6 +17,7 @@ use crate::registry::{Plugin, Role};
 use crate::train::trajectory::Probe;
 use crate::{Attack, Defense, Edit, Error, Evaluator, Goal, PoisonCtx, Result};
 use std::backtrace::{Backtrace, BacktraceStatus};
+use std::io::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind, set_hook, take_hook};
 use std::path::PathBuf;
 use std::sync::Once;
@@ -74,10 +76,11 @@ fn set_short_hook() {
             return usual(panic);
         };
         let place = panic.location().map(|place| format!(" at {place}")).unwrap_or_default();
-        eprintln!("panicked{place}: {}", without_frames(text));
+        // `eprintln!` panics if standard error takes nothing, and a second panic aborts.
+        let _ = writeln!(std::io::stderr(), "panicked{place}: {}", visible(&without_frames(text)));
         let backtrace = Backtrace::capture(); // where RUST_BACKTRACE asks for one
         if backtrace.status() == BacktraceStatus::Captured {
-            eprintln!("{backtrace}");
+            let _ = writeln!(std::io::stderr(), "{backtrace}");
         }
     }));
 }

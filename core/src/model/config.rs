@@ -131,7 +131,7 @@ impl ModelConfig {
     }
 
     /// Checks that the numbers fit each other; the error names the key and the reason.
-    pub(super) fn check(&self) -> Result<(), String> {
+    pub(crate) fn check(&self) -> Result<(), String> {
         let (vision, text) = (&self.vision_cfg, &self.text_cfg);
         let sizes = [
             ("embed_dim", self.embed_dim),
@@ -146,25 +146,85 @@ impl ModelConfig {
         if let Some((key, size)) = sizes.iter().find(|(_, size)| *size < 1) {
             return Err(format!("key `{key}` is {size}, but must be at least 1"));
         }
+        let more = [
+            ("text_cfg.context_length", text.context_length),
+            ("vision_cfg.patch_size", vision.patch_size.unwrap_or(1)),
+        ];
+        if let Some((key, size)) = sizes.iter().chain(&more).find(|(_, size)| *size > MOST_SIZE) {
+            return Err(format!("key `{key}` is {size}, but must be at most {MOST_SIZE}"));
+        }
         let checks = [
             (text.width % text.heads != 0, "`text_cfg.heads` must divide `text_cfg.width`"),
             (text.context_length < 3, "`text_cfg.context_length` must be at least 3"),
             (hidden(text.width, text.mlp_ratio) < 1, "`text_cfg.mlp_ratio` leaves nothing of `text_cfg.width`"),
         ];
         first_wrong(&checks)?;
+        if vision.image_size > MOST_SIDE {
+            let size = vision.image_size;
+            return Err(format!("key `vision_cfg.image_size` is {size}, but must be at most {MOST_SIDE}"));
+        }
         match &vision.layers {
             Layers::Stages(stages) => vision.check_resnet(stages),
             Layers::Blocks(blocks) => vision.check_transformer(*blocks),
+        }?;
+        let parameters = vision.parameters() + text.parameters();
+        if parameters > MOST_PARAMETERS {
+            return Err(format!(
+                "describes a model of about {parameters:.0e} parameters; at most {MOST_PARAMETERS:.0e} are built"
+            ));
         }
+        Ok(())
     }
 }
 
+/// Largest number of a configuration. The largest vocabularies of open_clip have a quarter of it;
+/// products of three such numbers do not overflow.
+const MOST_SIZE: i64 = 1 << 20;
+
+/// Largest side of an image: a canvas of it has 48 MiB.
+pub(crate) const MOST_SIDE: i64 = 4096;
+
+/// Largest model that is built: ten times open_clip's largest. With a typing mistake in a number,
+/// libtorch would ask for memory until the system ends the process.
+const MOST_PARAMETERS: f64 = 3e10;
+
+impl TextConfig {
+    /// About how many parameters the tower has.
+    fn parameters(&self) -> f64 {
+        let [width, layers] = [self.width, self.layers].map(|number| number as f64);
+        (self.vocab_size + self.context_length) as f64 * width + layers * block(width, self.mlp_ratio)
+    }
+}
+
+/// About how many parameters a transformer's block has.
+fn block(width: f64, mlp_ratio: f64) -> f64 {
+    width * width * (4.0 + 2.0 * mlp_ratio)
+}
+
 impl VisionConfig {
+    /// About how many parameters the tower has.
+    fn parameters(&self) -> f64 {
+        let width = self.width as f64;
+        match &self.layers {
+            Layers::Blocks(blocks) => {
+                let patch = self.patch_size.unwrap_or(1) as f64;
+                let tokens = (self.image_size as f64 / patch).powi(2);
+                (tokens + 3.0 * patch * patch) * width + *blocks as f64 * block(width, self.mlp_ratio)
+            }
+            // A bottleneck has 17 times the square of its inner width, which doubles with each stage.
+            Layers::Stages(stages) => {
+                let widths = (0..).map(|stage| width * f64::from(1 << stage));
+                stages.iter().zip(widths).map(|(blocks, width)| *blocks as f64 * 17.0 * width * width).sum()
+            }
+        }
+    }
+
     fn check_resnet(&self, stages: &[i64]) -> Result<(), String> {
         let known = (1..=6).contains(&stages.len());
         let stride = if known { stride(stages) } else { 1 };
         first_wrong(&[
             (!known, "`vision_cfg.layers` needs one to six stages"),
+            (stages.iter().any(|&blocks| blocks > MOST_SIZE), "`vision_cfg.layers` has a stage of too many blocks"),
             (stages.iter().any(|&blocks| blocks < 1), "each stage of `vision_cfg.layers` needs at least one block"),
             (
                 self.patch_size.is_some(),
@@ -280,6 +340,25 @@ mod tests {
         let other = parse(|json| json["vision_cfg"]["mlp_ratio"] = json!(4.3637)).unwrap();
         assert_eq!(hidden(1408, other.vision_cfg.mlp_ratio), 6144);
         assert_eq!(serde_json::to_value(&other).unwrap()["vision_cfg"]["mlp_ratio"], 4.3637);
+    }
+
+    #[test]
+    fn numbers_that_no_machine_has_memory_for_are_refused_by_name() {
+        let absurd: [(&str, &str, Value, &str); 9] = [
+            ("text_cfg", "context_length", json!(1u64 << 32), "text_cfg.context_length"),
+            ("text_cfg", "vocab_size", json!(i64::MAX), "text_cfg.vocab_size"),
+            ("text_cfg", "width", json!(-512), "text_cfg.width"),
+            ("text_cfg", "layers", json!(0), "text_cfg.layers"),
+            ("text_cfg", "layers", json!(1_000_000), "parameters"),
+            ("vision_cfg", "image_size", json!(100_000), "vision_cfg.image_size"),
+            ("vision_cfg", "layers", json!(1_000_000), "parameters"),
+            ("vision_cfg", "patch_size", json!(i64::MAX), "vision_cfg.patch_size"),
+            ("vision_cfg", "mlp_ratio", json!(1e300), "parameters"),
+        ];
+        for (section, key, value, named) in absurd {
+            let error = parse(|json| json[section][key] = value.clone()).unwrap_err().to_string();
+            assert!(error.contains(named), "{key} = {value}: {error}");
+        }
     }
 
     #[test]

@@ -15,6 +15,7 @@ use crate::data::files::{
     Part, json, parse_lines, read_safetensors, write_atomic, write_json, write_lines, write_safetensors,
 };
 use crate::data::{DataRow, Dataset, Split, regular};
+use crate::model::MOST_SIDE;
 use crate::poison::PreparedData;
 use crate::registry::Configured;
 use crate::registry::is_label;
@@ -85,6 +86,10 @@ impl About {
         let labels = about.arena.attacks.iter().map(|attack| &attack.label);
         if let Some(label) = labels.chain([&about.arena.name]).find(|label| !is_label(label)) {
             return Err(damaged(&path, &format!("`{label}` is not a valid name of an arena or attack")));
+        }
+        let Arena { size, heldout, .. } = about.arena;
+        if !(1..=MOST_SIDE).contains(&size.into()) || !(0.001..=0.9).contains(&heldout) {
+            return Err(damaged(&path, &format!("canvases of size {size} and a share of {heldout} are never made")));
         }
         Ok(about)
     }

@@ -3,37 +3,21 @@
 use super::{MEAN, Suite, configure};
 use crate::poison::CLEAN;
 use crate::registry::is_label;
+use crate::trial::check_ranges;
 use crate::{Error, Result};
 use serde_json::Value;
 
 impl Suite {
     pub(super) fn check(&self) -> Result<()> {
+        check_ranges(self.threads, self.heldout, self.cache_gb, &self.recipe, self.clean_after)?;
         let mut seeds = self.seeds.clone();
         seeds.sort_unstable();
         seeds.dedup();
         match () {
             () if self.seeds.is_empty() => wrong("seeds", "must name at least one seed"),
             () if seeds.len() < self.seeds.len() => wrong("seeds", "names a seed twice"),
-            () if self.threads < 1 => wrong("threads", "must be at least 1"),
-            () if !(0.001..=0.9).contains(&self.heldout) => wrong("heldout", "must be from 0.001 to 0.9"),
-            () if self.cache_gb.is_nan() || self.cache_gb < 0.0 => wrong("cache_gb", "must be 0 or more"),
             () if self.arenas.contains_key(CLEAN) => wrong("arenas", "`clean` is always added and has no attacks"),
-            () if self.recipe.batch < 2 => {
-                wrong("recipe.batch", "must be at least 2: the loss of a single pair is constant")
-            }
-            () if self.recipe.learning_rate.is_nan() || self.recipe.learning_rate <= 0.0 => {
-                wrong("recipe.learning_rate", "must be greater than 0")
-            }
-            () if !self.recipe.betas.iter().all(|beta| (0.0..1.0).contains(beta)) => {
-                wrong("recipe.betas", "must be at least 0 and less than 1")
-            }
-            () if self.recipe.clip_norm.is_nan() || self.recipe.clip_norm < 0.0 => {
-                wrong("recipe.clip_norm", "must be 0 or greater")
-            }
-            () if self.recipe.epochs < 1 => wrong("recipe.epochs", "must be at least 1"),
-            () if self.clean_after.is_some_and(|last| !(1..self.recipe.epochs).contains(&last)) => {
-                wrong("clean_after", "must be at least 1 and less than `recipe.epochs`, so that clean epochs follow")
-            }
+            () if self.clean_after == Some(0) => wrong("clean_after", "must be at least 1"),
             () if self.is_oracle(&self.baseline) => {
                 wrong("baseline", "is an oracle, which uses the ground truth; name a defense that does not")
             }

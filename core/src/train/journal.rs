@@ -76,8 +76,11 @@ impl Trainer<'_> {
     /// Removes lines of `metrics.jsonl` written after the checkpoint: their steps will be repeated.
     pub(super) fn keep_metrics(&self) -> Result<()> {
         let path = self.folder.join("metrics.jsonl");
-        let text =
-            if path.exists() { regular::read_to_string(&path, regular::LIST).map_err(Error::io(&path))? } else { String::new() };
+        let text = if path.exists() {
+            regular::read_to_string(&path, regular::LIST).map_err(Error::io(&path))?
+        } else {
+            String::new()
+        };
         let kept: String = text.lines().take(self.position.metrics_lines).map(|line| format!("{line}\n")).collect();
         std::fs::write(&path, kept).map_err(Error::io(&path))
     }
@@ -99,8 +102,11 @@ impl Trainer<'_> {
         self.bad_rows = bad.len();
         let path = self.folder.join("bad_rows.jsonl");
         // Rows found before an interruption stay listed.
-        let before =
-            if path.exists() { regular::read_to_string(&path, regular::LIST).map_err(Error::io(&path))? } else { String::new() };
+        let before = if path.exists() {
+            regular::read_to_string(&path, regular::LIST).map_err(Error::io(&path))?
+        } else {
+            String::new()
+        };
         let mut lines: BTreeSet<String> = before.lines().map(str::to_string).collect();
         lines.extend(bad.iter().map(json));
         write_atomic(&path, lines.into_iter().map(|line| line + "\n").collect::<String>().as_bytes())

@@ -6,6 +6,7 @@ use crate::data::files::json;
 use crate::data::regular;
 use crate::data::store::agree;
 use crate::poison::Poison;
+use crate::recipe::Recipe;
 use crate::registry::{Configured, Origin, origin};
 use crate::run::RunContext;
 use crate::{Error, Result, build};
@@ -37,6 +38,14 @@ impl Trial {
             looked.map_err(|error| error.during("key `recipe.init`"))?;
         }
         Ok(())
+    }
+
+    /// Checks the ranges of its numbers, as a suite's are checked: a `trial.json` may be written by
+    /// hand.
+    pub(super) fn check_numbers(&self) -> Result<()> {
+        let Trial { arena, threads, recipe, clean_after, .. } = self;
+        check_ranges(*threads, arena.heldout, arena.cache_gb, recipe, *clean_after)?;
+        self.model.check().map_err(|why| Error::invalid("table `model`", why))
     }
 
     /// Checks that the libraries it was made with are loaded, and that no other library provides
@@ -106,6 +115,35 @@ impl Trial {
             hasher.update_reader(file).map_err(Error::io(init))?;
         }
         Ok(())
+    }
+}
+
+/// Most CPU threads of one trial; OpenMP ends the process if the system refuses so many.
+const MOST_THREADS: i32 = 1024;
+
+/// Checks the ranges of the numbers that suites and trials have in common. In a trial, a
+/// `clean_after` of 0 is an oracle.
+///
+/// # Errors
+/// Names the key, and says what it must be.
+pub(crate) fn check_ranges(
+    threads: i32,
+    heldout: f64,
+    cache_gb: f64,
+    recipe: &Recipe,
+    clean_after: Option<u32>,
+) -> Result<()> {
+    let wrong = |key: &str, why: &str| Err(Error::invalid(format!("key `{key}`"), why));
+    match () {
+        () if !(1..=MOST_THREADS).contains(&threads) => {
+            wrong("threads", &format!("must be at least 1, and at most {MOST_THREADS}"))
+        }
+        () if !(0.001..=0.9).contains(&heldout) => wrong("heldout", "must be from 0.001 to 0.9"),
+        () if cache_gb.is_nan() || cache_gb < 0.0 => wrong("cache_gb", "must be 0 or more"),
+        () if clean_after.is_some_and(|last| last >= recipe.epochs) => {
+            wrong("clean_after", "must be at least 1 and less than `recipe.epochs`, so that clean epochs follow")
+        }
+        () => recipe.check(),
     }
 }
 

@@ -18,9 +18,15 @@ pub(super) const SCORES: &str = "scores.jsonl";
 
 impl Trial {
     /// Reads `trial.json` of this or an earlier version of gauntlet.
+    ///
+    /// # Errors
+    /// If it cannot be read, or a number in it is out of its range.
     pub fn read(path: &Path) -> Result<Trial> {
         let text = regular::read_to_string(path, regular::WRITTEN).map_err(Error::io(path))?;
-        serde_json::from_str(&text).map_err(|error| Error::invalid(path.display().to_string(), error.to_string()))
+        let trial: Trial = serde_json::from_str(&text)
+            .map_err(|error| Error::invalid(path.display().to_string(), error.to_string()))?;
+        trial.check_numbers().map_err(|error| error.during(path.display().to_string()))?;
+        Ok(trial)
     }
 
     /// Writes `trial.json`, or checks that the existing one is this trial; replaces that of a trial

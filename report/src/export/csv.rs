@@ -5,6 +5,7 @@
 use crate::column::Column;
 use crate::view::{Gate, ResultsView};
 use ::csv::WriterBuilder;
+use gauntlet::data::visible_line;
 use gauntlet::poison::CLEAN;
 use gauntlet::results::Line;
 use gauntlet::suite::Suite;
@@ -50,10 +51,17 @@ pub fn csv(suite: &Suite, lines: &[Line]) -> Result<String> {
         }
     }
     let mut writer = WriterBuilder::new().from_writer(Vec::new());
-    let written = rows.iter().try_for_each(|row| writer.write_record(row));
+    let written = rows.iter().try_for_each(|row| writer.write_record(row.iter().map(|text| cell(text))));
     written.map_err(|error| Error::invalid("csv", error.to_string()))?;
     let bytes = writer.into_inner().expect("memory takes every byte");
     Ok(String::from_utf8(bytes).expect("only text was written"))
+}
+
+/// A cell that a spreadsheet takes for text, never for a formula.
+fn cell(text: &str) -> String {
+    let formula = text.starts_with(['=', '+', '-', '@', '\t']) && text.parse::<f64>().is_err();
+    let text = visible_line(text);
+    if formula { format!("'{text}") } else { text.into_owned() }
 }
 
 /// `None` if no seed has run.

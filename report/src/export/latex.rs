@@ -9,6 +9,7 @@ use crate::layout::{self, TableSpec, spread};
 use crate::statistics::seeds::FOR_VERDICT;
 use crate::view::{Gate, ResultsView};
 use gauntlet::Result;
+use gauntlet::data::visible_line;
 use gauntlet::results::Line;
 use gauntlet::suite::Suite;
 
@@ -21,7 +22,8 @@ pub fn latex(suite: &Suite, lines: &[Line]) -> Result<String> {
     let best = best(&view)?;
     let tables = layout::tables(&view).into_iter();
     let tables: String = tables.map(|spec| Tabular { view: &view, best: &best, spec }.table()).collect();
-    let remarks: String = layout::foot(&view, lines).lines().map(|line| format!("% {line}\n")).collect();
+    let remarks: String =
+        layout::foot(&view, lines).lines().map(|line| format!("% {}\n", visible_line(line))).collect();
     Ok(format!("% Needs \\usepackage{{booktabs}}.\n{remarks}{tables}"))
 }
 
@@ -130,7 +132,7 @@ fn joined(cells: impl Iterator<Item = String>) -> String {
 
 /// Escapes LaTeX's special characters, and replaces those that its fonts lack.
 fn escape(text: &str) -> String {
-    text.chars().map(escaped).collect()
+    visible_line(text).chars().map(escaped).collect()
 }
 
 fn escaped(c: char) -> String {

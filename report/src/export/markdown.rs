@@ -3,6 +3,7 @@
 use crate::layout::{self, LEGEND, TableSpec};
 use crate::view::ResultsView;
 use gauntlet::Result;
+use gauntlet::data::visible_line;
 use gauntlet::results::Line;
 use gauntlet::suite::Suite;
 
@@ -41,5 +42,5 @@ fn cell(lines: &[String]) -> String {
 /// Escapes Markdown's special characters.
 fn escape(text: &str) -> String {
     let escaped = |c: char| if "\\|*_`<#[]".contains(c) { format!("\\{c}") } else { c.to_string() };
-    text.chars().map(escaped).collect()
+    visible_line(text).chars().map(escaped).collect()
 }
