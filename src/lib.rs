@@ -34,6 +34,7 @@ use clap::{Parser, Subcommand};
 use exit::{CODES, Exit};
 use gauntlet::Result;
 use gauntlet::build::{self, Build};
+use gauntlet::error::without_frames;
 use gauntlet::library;
 use output::{say, tell};
 use std::fmt::Display;
@@ -147,6 +148,7 @@ const BUILD: Build = Build {
 /// The caller must not set a global allocator: loaded plugins free memory of the program, and the
 /// program frees theirs.
 pub fn main() -> ExitCode {
+    gauntlet_torch::report_aborts();
     gauntlet_torch::keep_freed_memory();
     build::set(BUILD);
     library::guard::shorten_panics();
@@ -164,13 +166,19 @@ pub fn main() -> ExitCode {
     }
     let traced = trace::start(arguments.verbose, std::env::var("GAUNTLET_LOG").ok());
     let loaded = traced.and_then(|()| arguments.plugin.iter().try_for_each(|path| library::load(path)));
-    // What libtorch throws where no error is returned, as for want of memory, is a panic, which is
-    // already told.
     let outcome = loaded.map_err(|error| (Exit::Mistake, error));
+    // What libtorch throws where no error is returned, as for want of memory, is a panic.
     let ran = catch_unwind(AssertUnwindSafe(|| {
         outcome.and_then(|()| run(arguments.command).map_err(|error| (Exit::of(&error), error)))
     }));
-    let Ok(ran) = ran else { return Exit::Failed.into() };
+    let ran = match ran {
+        Ok(ran) => ran,
+        Err(panic) => {
+            let text = panic.downcast_ref::<&str>().copied().or(panic.downcast_ref::<String>().map(String::as_str));
+            tell(&format!("error: {}", without_frames(text.unwrap_or("panicked"))));
+            return Exit::Failed.into();
+        }
+    };
     match ran.and_then(|exit| output::check().map(|()| exit).map_err(|error| (Exit::Mistake, error))) {
         Ok(exit) => exit.into(),
         Err((Exit::Interrupted, error)) => {

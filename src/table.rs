@@ -42,7 +42,7 @@ pub struct ShowTable {
 
 #[derive(Clone, Copy, ValueEnum)]
 enum TableFormat {
-    /// Text; also kept in the folder as table.txt
+    /// Text; `run` keeps it in the folder as table.txt, too
     Text,
     /// One row per score, for a data frame
     Csv,
@@ -56,7 +56,7 @@ impl ShowTable {
     /// Prints or writes the table.
     pub fn run(self) -> Result<()> {
         let text = match self.format {
-            TableFormat::Text => text(&self.folder)?,
+            TableFormat::Text => self.export(table::render)?,
             TableFormat::Csv => self.export(export::csv)?,
             TableFormat::Markdown => self.export(export::markdown)?,
             TableFormat::Latex => self.export(export::latex)?,
@@ -74,7 +74,7 @@ impl ShowTable {
     }
 }
 
-/// The table of a suite's folder, which is also kept as `table.txt`.
+/// The table of a suite's folder, which is also written to it as `table.txt`.
 pub fn text(out: &Path) -> Result<String> {
     let Folder { suite, lines, .. } = Folder::read(out)?;
     let table = table::render(&suite, &lines)?;

@@ -146,7 +146,8 @@ impl From<tch::TchError> for Error {
 /// Rust's text of a panic over one, which quotes the message, becomes the message.
 pub fn without_frames(text: &str) -> String {
     // A panic escapes the end of the line.
-    let end = ["\nException raised from ", "\\nException raised from "].into_iter().find_map(|mark| text.find(mark));
+    let marks = ["\nException raised from ", "\\nException raised from ", "\nframe #0: ", "\\nframe #0: "];
+    let end = marks.into_iter().filter_map(|mark| text.find(mark)).min();
     let Some(end) = end else { return text.to_string() };
     let message = text[..end].trim_end();
     match message.split_once("` on an `Err` value: Torch(\"") {
@@ -203,6 +204,9 @@ mod tests {
         let panic = std::panic::catch_unwind(|| &two + &three).map_err(|panic| panic.downcast::<String>());
         let Err(Ok(text)) = panic else { panic!("it does not panic with a text") };
         assert_eq!(without_frames(&text), format!("libtorch: {said}"));
+        let memory = Tensor::f_empty([1 << 50], (tch::Kind::Float, tch::Device::Cpu)).map(drop);
+        let memory = memory.map_err(|error| Error::from(error).chain());
+        assert!(memory.as_ref().is_err_and(|text| text.contains("memory") && text.lines().count() == 1), "{memory:?}");
         assert_eq!(without_frames("index out of range"), "index out of range");
     }
 }

@@ -46,7 +46,9 @@ fn a_run_is_recorded_once_it_is_whole_and_checked_against_itself() {
     let xml = fs::read_to_string(&junit).unwrap();
     assert!(xml.contains("failures=\"0\"") && xml.contains("poisoned clip badnet asr"), "{xml}");
 
-    // Every accuracy of one row drops to zero.
+    // Every accuracy of one row drops to zero. Without the trials' folders the lines are those of
+    // the file.
+    fs::rename(out.join("trials"), home.join("trials")).unwrap();
     let results = out.join("results.jsonl");
     let lines = fs::read_to_string(&results).unwrap();
     let broken = lines.lines().map(|line| {

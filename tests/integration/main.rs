@@ -15,6 +15,7 @@ mod defenses;
 mod downstream;
 mod exports;
 mod frozen;
+mod hostile;
 mod judge;
 mod keys;
 mod layers;

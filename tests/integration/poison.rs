@@ -413,3 +413,33 @@ fn the_shard_of_a_bundle_is_a_webdataset_with_the_poison_alone() {
         assert!(matches!(edit.edit.image, ImageSource::Row(_)));
     }
 }
+
+/// The digest does not cover them, so `verify` once passed a bundle without them.
+#[test]
+fn a_bundle_with_damaged_triggers_is_not_intact() {
+    let home = folder("poison-triggers");
+    let place = home.join("poisoned/seed-0");
+    let verify = |what: &str| {
+        let whole = gauntlet(&["poison", "verify", argument(&home)]);
+        let files = gauntlet(&["poison", "verify", "--files", argument(&home)]);
+        for ran in [&whole, &files] {
+            assert!(ran.code == Some(2) && ran.stdout.contains("triggers.safetensors"), "{what}: {ran:?}");
+        }
+    };
+    crate::report::copy(&MADE.seed(0), &place);
+    let triggers = place.join("triggers.safetensors");
+    fs::write(&triggers, "garbage").unwrap();
+    verify("garbage");
+    fs::remove_file(&triggers).unwrap();
+    verify("gone");
+    let of = |label: &str, tensor: Tensor| (label.to_string(), tensor);
+    let shades = |value: f64| Tensor::full([2, 3, 32, 32], value, (tch::Kind::Uint8, Device::Cpu));
+    let write = |tensors: [(String, Tensor); 2]| {
+        gauntlet::data::files::write_safetensors(&triggers, &tensors.into(), &Default::default()).unwrap();
+    };
+    write([of("targeted", shades(0.0)), of("other", shades(0.0))]);
+    verify("without an attack");
+    write([of("targeted", shades(9.0)), of("badnet", shades(9.0))]);
+    let ran = gauntlet(&["poison", "verify", argument(&home)]);
+    assert!(ran.code == Some(1) && ran.stdout.contains("stamps differently"), "other triggers: {ran:?}");
+}

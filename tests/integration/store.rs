@@ -53,6 +53,6 @@ fn a_store_is_listed_and_what_nobody_can_use_is_removed() {
     drop(held);
     assert_eq!(store(&out, &["--prune", "--unused-days", "0"]).code, Some(0));
     let left = names(&out);
-    assert!(left.iter().all(|name| ["keys", "leases", "notes"].contains(&name.as_str())), "{left:?}");
+    assert!(left.iter().all(|name| ["agreed", "keys", "leases", "notes"].contains(&name.as_str())), "{left:?}");
     assert_eq!(store(&out, &["--unused-days", "0"]).code, Some(2), "without --prune it means nothing");
 }

@@ -34,7 +34,7 @@ pub use cuda::{libtorch_path, load_cuda};
 pub use device::{allows_tf32, device_name, peak_device_memory, pin_memory, reset_peak_device_memory, set_tf32};
 pub use kernels::{use_kernels, uses_kernels};
 pub use map::Map;
-pub use memory::keep_freed_memory;
+pub use memory::{keep_freed_memory, report_aborts};
 pub use norm::{NormOptions, batch_norm};
 pub use pool::halve;
 pub use transfer::{pinned, sent, sent_slice};

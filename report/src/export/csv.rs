@@ -58,7 +58,7 @@ pub fn csv(suite: &Suite, lines: &[Line]) -> Result<String> {
 }
 
 /// A cell that a spreadsheet takes for text, never for a formula.
-fn cell(text: &str) -> String {
+pub(super) fn cell(text: &str) -> String {
     let formula = text.starts_with(['=', '+', '-', '@', '\t']) && text.parse::<f64>().is_err();
     let text = visible_line(text);
     if formula { format!("'{text}") } else { text.into_owned() }

@@ -131,3 +131,19 @@ fn seeds_in_two_camps_are_told_beside_the_mean_in_every_form() {
     let place = reader.headers().unwrap().iter().position(|name| name == "broken").unwrap();
     assert_eq!(&reader.records().next().unwrap().unwrap()[place], "2");
 }
+
+#[test]
+fn text_is_no_formula_and_no_command_of_a_terminal_in_any_format() {
+    let (mut suite, lines) = suite(1);
+    suite.name = "=HYPERLINK(\"x\")\u{1b}[2J".into();
+    let table = csv(&suite, &lines).unwrap();
+    let rows: Vec<::csv::StringRecord> =
+        ::csv::Reader::from_reader(table.as_bytes()).records().map(|row| row.unwrap()).collect();
+    assert_eq!(&rows[0][0], "'=HYPERLINK(\"x\")\\x1b[2J");
+    let numbers = ["-0.5", "+1e3", "0.9"].map(super::csv::cell);
+    assert_eq!(numbers, ["-0.5", "+1e3", "0.9"], "numbers stay numbers");
+    assert_eq!(["-x", "@SUM(A1)", "\tx"].map(super::csv::cell), ["'-x", "'@SUM(A1)", "'\\tx"]);
+    for format in [csv, markdown, latex] {
+        assert!(!format(&suite, &lines).unwrap().contains('\u{1b}'));
+    }
+}

@@ -86,7 +86,8 @@ fn md5(bytes: &[u8]) -> String {
 
 fn try_it(does: Vec<Does>, md5: &str, file: &Path) -> (Result<()>, Vec<String>) {
     let server = serve(content(), does);
-    let patience = Patience { tries: 3, wait: Duration::from_millis(1), connection: Duration::from_millis(500) };
+    let patience =
+        Patience { tries: 3, wait: Duration::from_millis(1), connection: Duration::from_millis(500), most: 1 << 20 };
     let result = download(&format!("{}/set.tgz", server.address), md5, file, &patience, &Silent);
     let asked = server.asked.lock().unwrap().clone();
     (result, asked)
@@ -158,4 +159,16 @@ fn refusals_and_misunderstandings_are_told() {
     assert!(message.contains("/set.tgz") && message.contains("404"), "{message}");
     let message = try_it(vec![Does::Cuts(10), Does::Misunderstands], &md5(&content()), &file).0.unwrap_err().chain();
     assert!(message.contains("from 10 on") && message.contains("bytes 11-"), "{message}");
+}
+
+#[test]
+fn a_server_that_sends_more_than_a_set_can_have_is_refused_before_the_disk_is_full() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("set.tgz");
+    let server = serve(content(), vec![Does::Serves]);
+    let patience = Patience { tries: 1, wait: Duration::ZERO, connection: Duration::from_millis(500), most: 200_000 };
+    let result = download(&format!("{}/set.tgz", server.address), &md5(&content()), &file, &patience, &Silent);
+    let message = result.unwrap_err().chain();
+    assert!(message.contains("sends 300000 bytes") && message.contains("may have 200000"), "{message}");
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
 }
