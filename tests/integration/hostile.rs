@@ -84,7 +84,10 @@ fn a_special_file_where_a_file_belongs_is_refused_by_name_and_never_waited_for()
             set(format!("attacks.targeted={{plugin = 'precomputed', folder = '{}', target = 'x'}}", place("attack"))),
             "a named pipe",
         ),
-        (set(format!("attacks.targeted={{plugin = 'blended', pattern = 'picture', picture = '{pipe}'}}")), "a named pipe"),
+        (
+            set(format!("attacks.targeted={{plugin = 'blended', pattern = 'picture', picture = '{pipe}'}}")),
+            "a named pipe",
+        ),
     ];
     for (arguments, what) in cases {
         let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
