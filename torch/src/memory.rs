@@ -14,8 +14,8 @@ pub fn keep_freed_memory() {
     }
 }
 
-/// Ends an aborted process with a line of error and exit code 1. Rust aborts if it gets no memory, and
-/// so does C++ if nothing catches libtorch's exception; a caller of the program would see a signal.
+/// Ends an aborted process with a line of error and exit code 1. Rust aborts if it gets no memory,
+/// and so does C++ if nothing catches libtorch's exception; a caller would see a signal.
 ///
 /// Call it at the start of a program: it applies to the whole process.
 pub fn report_aborts() {

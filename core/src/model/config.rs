@@ -211,7 +211,7 @@ impl VisionConfig {
                 let tokens = (self.image_size as f64 / patch).powi(2);
                 (tokens + 3.0 * patch * patch) * width + *blocks as f64 * block(width, self.mlp_ratio)
             }
-            // A bottleneck has 17 times the square of its inner width, which doubles with each stage.
+            // A bottleneck has 17 times the square of its inner width. It doubles with each stage.
             Layers::Stages(stages) => {
                 let widths = (0..).map(|stage| width * f64::from(1 << stage));
                 stages.iter().zip(widths).map(|(blocks, width)| *blocks as f64 * 17.0 * width * width).sum()

@@ -180,9 +180,9 @@ impl Bundle {
         super::check(&edits, data, split, &HashSet::new()).map_err(|why| Error::invalid(file("edits.jsonl"), why))
     }
 
-    /// Checks that the attacks here stamp as those did that made the bundle. Test images are stamped
-    /// here, so the triggers must be those of the training images; otherwise the success of another
-    /// attack would be measured.
+    /// Checks that the attacks here stamp as those did that made the bundle. Test images are
+    /// stamped here, so the triggers must be those of the training images; otherwise the success of
+    /// another attack would be measured.
     ///
     /// # Errors
     /// Names the attack that stamps differently.
@@ -298,8 +298,8 @@ fn labels(attacks: &[Configured]) -> String {
     attacks.iter().map(|attack| attack.label.as_str()).collect::<Vec<_>>().join(" + ")
 }
 
-/// The samples of the triggers. No digest covers them, so this checks that every attack that poisons
-/// has one of the right form.
+/// The samples of the triggers. No digest covers them, so this checks that every attack that
+/// poisons has one of the right form.
 fn read_triggers(folder: &Path, about: &About) -> Result<BTreeMap<String, Tensor>> {
     let path = folder.join(TRIGGERS);
     plain(&path)?;
