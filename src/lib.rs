@@ -29,6 +29,7 @@ mod table;
 mod tensorboard;
 mod trace;
 mod trial;
+mod verify;
 
 use clap::{Parser, Subcommand};
 use exit::{CODES, Exit};
@@ -103,6 +104,8 @@ enum Command {
     Poison(poison::Poison),
     /// List the content of a run's store, and remove unused entries
     Store(store::Store),
+    /// Check every stored file of a run against its hash: was anything changed since it was written?
+    Verify(verify::Verify),
     /// List attacks, defenses and evaluators
     List {
         /// Print JSON
@@ -215,6 +218,7 @@ fn run(command: Command) -> Result<Exit> {
         Command::Trial(trial) => trial.run(),
         Command::Eval(eval) => eval.run(),
         Command::Merge(merge) => merge.run().map(|()| Exit::Done),
+        Command::Verify(verify) => verify.run(),
         Command::Store(store) => store.run().map(|()| Exit::Done),
         Command::Tensorboard(tensorboard) => tensorboard.run().map(|()| Exit::Done),
         Command::Table(show) => show.run().map(|()| Exit::Done),

@@ -104,7 +104,8 @@ fn ago(age: Duration) -> String {
     }
 }
 
-fn size(bytes: u64) -> String {
+/// A number of bytes as text.
+pub fn size(bytes: u64) -> String {
     match bytes {
         0..1_000 => format!("{bytes} B"),
         1_000..1_000_000 => format!("{:.1} kB", bytes as f64 / 1e3),

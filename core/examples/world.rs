@@ -29,7 +29,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     for (class, label) in names.keys().zip(0u8..) {
         let rows = (0..).zip(&labels).filter(|(_, of)| of.as_ref() == Some(class)).map(|(number, _)| number);
         for number in rows.take(each as usize) {
-            let row = Row { number: DataRow(number), key: "", caption: "", class: None, file: 0, start: 0, size: 0 };
+            let row =
+                Row { number: DataRow(number), key: "", caption: "", class: None, file: 0, start: 0, size: 0, seen: 0 };
             out.write_all(&[label])?;
             out.write_all(&source.image(&row, 32)?)?;
         }

@@ -11,7 +11,8 @@ pub use images::bytes;
 
 use crate::attack::{Attack, Edit, Goal, ImageSource, PoisonCtx, PrepareContext, contents};
 use crate::data::files::{
-    Part, json, read_json, read_lines, read_safetensors, write_json, write_lines, write_safetensors,
+    Part, changed, check_sums, json, read_json, read_lines, read_safetensors, write_json, write_lines,
+    write_safetensors,
 };
 use crate::data::store::make_once;
 use crate::data::{DataRow, Dataset, Split};
@@ -160,11 +161,18 @@ pub struct Poison {
 
 /// Part of every key. Raise it when the same poison would be written in another form, so that old
 /// folders are not read.
-const FORMAT: u32 = 4;
+const FORMAT: u32 = 5;
+
+/// Digest and inputs, for the check of a stored folder.
+const MANIFEST: &str = "poison.json";
+
+const PIXELS: &str = "pixels.safetensors";
 
 #[derive(Serialize, Deserialize)]
 struct Manifest {
     digest: String,
+    data_digest: String,
+    heldout: Vec<DataRow>,
     arena: Vec<Configured>,
     goals: BTreeMap<String, Goal>,
 }
@@ -190,14 +198,18 @@ impl Poison {
         let began = Instant::now();
         let make = || {
             let poison = Poison::make(data, split, seed, arena, prepared_attacks)?;
-            poison.write(&folder, arena, prepared_attacks)
+            poison.write(&folder, arena, prepared_attacks, &data.index.digest, &split.heldout)
         };
         match make_once(&folder, context.progress, make)? {
             false => tracing::info!("poison of seed {seed} found: {}", folder.display()),
             true => tracing::info!("poison of seed {seed} made in {:.1?}: {}", began.elapsed(), folder.display()),
         }
         key.note_use(&folder)?;
-        Poison::read(&folder)
+        let (poison, found) = Poison::read(&folder)?;
+        match found.data_digest == data.index.digest && found.heldout == split.heldout && found.arena == arena {
+            true => Ok(poison),
+            false => Err(changed(&folder, MANIFEST, "it is poison of something else")),
+        }
     }
 
     fn make(
@@ -252,25 +264,48 @@ impl Poison {
     }
 
     /// Writes to a temporary folder and renames it, so that a reader sees all or nothing.
-    fn write(&self, folder: &Path, arena: &[Configured], prepared_attacks: &[PreparedAttack]) -> Result<()> {
+    fn write(
+        &self,
+        folder: &Path,
+        arena: &[Configured],
+        prepared_attacks: &[PreparedAttack],
+        data_digest: &str,
+        heldout: &[DataRow],
+    ) -> Result<()> {
         let part = Part::new(folder)?;
         write_lines(&part.path("edits.jsonl"), &self.edits)?;
         let pixels = BTreeMap::from([("pixels".to_string(), self.pixels.shallow_clone())]);
-        write_safetensors(&part.path("pixels.safetensors"), &pixels, &HashMap::new())?;
+        write_safetensors(&part.path(PIXELS), &pixels, &HashMap::new())?;
         let goals = prepared_attacks.iter().map(|prepared| (prepared.label.clone(), prepared.goal.clone())).collect();
-        let manifest = Manifest { digest: self.digest.clone(), arena: arena.to_vec(), goals };
-        write_json(&part.path("poison.json"), &manifest)?;
-        part.finish_same()
+        let (digest, data_digest) = (self.digest.clone(), data_digest.to_string());
+        let manifest = Manifest { digest, data_digest, heldout: heldout.to_vec(), arena: arena.to_vec(), goals };
+        write_json(&part.path(MANIFEST), &manifest)?;
+        // The pixels carry their own hash, and the digest covers them.
+        part.finish_same(&[PIXELS])
     }
 
-    fn read(folder: &Path) -> Result<Self> {
+    fn read(folder: &Path) -> Result<(Self, Manifest)> {
+        check_sums(folder)?;
         let damaged = |error: Error| error.during("poison of the store; delete its folder");
-        let manifest: Manifest = read_json(&folder.join("poison.json")).map_err(damaged)?;
+        let manifest: Manifest = read_json(&folder.join(MANIFEST)).map_err(damaged)?;
         let edits = read_lines(&folder.join("edits.jsonl")).map_err(damaged)?;
-        let (mut tensors, _) = read_safetensors(&folder.join("pixels.safetensors"))?;
-        let missing = || Error::invalid(folder.display().to_string(), "holds no pixels; delete the folder");
-        let pixels = tensors.remove("pixels").ok_or_else(missing)?;
-        Ok(Poison { edits, pixels, digest: manifest.digest })
+        let (mut tensors, _) = read_safetensors(&folder.join(PIXELS)).map_err(damaged)?;
+        let pixels = tensors.remove("pixels").ok_or_else(|| changed(folder, PIXELS, "it holds no pixels"))?;
+        let poison = Poison::new(edits, pixels, &manifest.arena, &manifest.data_digest, &manifest.heldout)?;
+        if poison.digest != manifest.digest {
+            let how = format!("edits and pixels make digest {}, not {}", poison.digest, manifest.digest);
+            return Err(changed(folder, MANIFEST, &how));
+        }
+        Ok((poison, manifest))
+    }
+
+    /// Checks a folder of the store: that its files are as they were written, and make the digest
+    /// that it states.
+    ///
+    /// # Errors
+    /// Names the first file that was changed.
+    pub fn check_stored(folder: &Path) -> Result<()> {
+        Poison::read(folder).map(drop)
     }
 }
 

@@ -152,6 +152,7 @@ impl Trial {
         let PreparedData { data, split, poison, .. } = &prepared;
         self.check_trained_on(poison)?;
         self.check_agreed(poison, store, machine)?;
+        self.check_same_images(data, store, machine)?;
         let tokenizer = Tokenizer::new(&data.vocabulary, self.model.text_cfg.vocab_size)?;
         let shape = Shape { batch: self.recipe.batch, context_length: self.model.text_cfg.context_length };
         let corpus = Corpus::new(data, split, poison, &tokenizer, shape, self.arena.seed, device);
@@ -164,7 +165,7 @@ impl Trial {
             None => {
                 let probe = evaluators.iter().find_map(|evaluator| evaluator.probe());
                 let recorder = probe.map(|probe| Recorder::new(probe, &corpus, poison, &model, folder));
-                let identity = &self.identity(&manifest, poison)?;
+                let identity = &self.identity(&manifest, data, poison)?;
                 let (corpus, data, poison) = (&corpus, &data.key, &poison.digest);
                 let job = Job { corpus, data, poison, folder, store, identity, machine };
                 self.train(&job, &model, defense.as_mut(), recorder)?
@@ -210,7 +211,7 @@ impl Trial {
         lines.extend(self.libraries.iter().map(|library| Line::Library(LibraryLine::new(self, library))));
         let evaluate_seconds = clock.elapsed().as_secs_f64();
         lines.push(Line::Cost(Cost::measured(self, prepare_seconds, &trained, evaluate_seconds, device)?));
-        results::write_lines(&folder.join(SCORES), &lines)?;
+        self.write_scores(folder, &lines)?;
         self.tidy(folder)?;
         Ok(lines)
     }

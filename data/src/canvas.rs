@@ -2,21 +2,25 @@
 //! triggers.
 //!
 //! If they fit the budget, they are kept in a memory-mapped file that is made once per (data, S)
-//! and shared by all trials of a suite (`canvas/build.rs`). Otherwise each is decoded on request by
+//! and shared by all trials of a suite (`canvas/build.rs`), and compared with their hashes when
+//! they are first read (`canvas/checked.rs`). Otherwise each is decoded on request by
 //! the same function (`decode.rs`): the same pixels, bit for bit.
 
 mod build;
+mod checked;
 
-use crate::files::{Held, read_json};
+pub use checked::check_all;
+
+use crate::files::{Held, check_sums, read_json};
 use crate::index::Index;
 use crate::ordered::{cores, ordered};
 use crate::rows::{Loss, Lost, Tally};
 use crate::source::{Row, Source};
 use crate::store::{Key, make_once};
 use crate::{BadRow, DataRow, Error, Progress, Result};
+use checked::Checked;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
@@ -25,7 +29,10 @@ use tch::{Device, Kind, Tensor};
 
 /// Part of every key. Raised whenever the same source would give other files, so that old caches
 /// are not used. The other part, the key of the index, holds a hash of the sources that make both.
-const FORMAT: u32 = 3;
+const FORMAT: u32 = 4;
+
+/// The file of the pixels.
+const PIXELS: &str = "pixels.u8";
 
 /// The pixels of a data set.
 pub struct Canvas {
@@ -34,6 +41,8 @@ pub struct Canvas {
     index: Arc<Index>,
     /// The cache, u8 `[N, 3, S, S]`: pages are read on access and shared between processes.
     cached: Option<Tensor>,
+    /// Its check; there if the cache is.
+    checked: Option<Arc<Checked>>,
     held: Option<Arc<Held>>,
     /// Rows without a canvas, found while the cache was built; ascending.
     dropped: Arc<Vec<DataRow>>,
@@ -73,7 +82,7 @@ impl Canvas {
         let key = key.of(format!("{}, {size} x {size}", index.of));
         let folder = key.folder(store);
         let (dropped, lost, met) = Default::default();
-        let mut canvas = Canvas { size, source, index, cached: None, held: None, dropped, lost, met };
+        let mut canvas = Canvas { size, source, index, cached: None, checked: None, held: None, dropped, lost, met };
         if canvas.bytes() > cache_bytes {
             tracing::info!("canvases of {size} pixels are not cached: {} bytes are too many", canvas.bytes());
             return Ok(canvas);
@@ -95,16 +104,14 @@ impl Canvas {
 
     fn map(&mut self, folder: &Path) -> Result<()> {
         self.held = Some(Arc::new(Held::new(folder)?));
+        check_sums(folder)?;
         let summary: CanvasSummary =
             read_json(&folder.join("canvas.json")).map_err(|error| damaged(folder, &error.chain()))?;
         if (&summary.index, summary.size, summary.rows) != (&self.index.key, self.size, self.index.len()) {
             return Err(damaged(folder, "it belongs to other data"));
         }
-        let pixels = folder.join("pixels.u8");
-        let found = fs::metadata(&pixels).map_err(Error::io(&pixels))?.len();
-        if found != self.bytes() {
-            return Err(damaged(&pixels, &format!("it has {found} bytes instead of {}", self.bytes())));
-        }
+        let pixels = folder.join(PIXELS);
+        self.checked = Some(Arc::new(Checked::open(folder, summary.rows, summary.size)?));
         let name = pixels.to_str().ok_or_else(|| Error::invalid(pixels.display(), "is not UTF-8"))?;
         let mapped = Tensor::f_from_file(name, false, self.bytes() as i64, (Kind::Uint8, Device::Cpu))?;
         let side = i64::from(self.size);
@@ -117,6 +124,13 @@ impl Canvas {
     pub(crate) fn key(&self) -> String {
         let parts = format!("{} {} {:?}", self.index.key, self.size, self.dropped);
         blake3::hash(parts.as_bytes()).to_hex().to_string()
+    }
+
+    /// Identifies the pixels for a training that is resumed, by any build: by their hashes if they
+    /// are cached, otherwise by sizes and times of the source's files.
+    pub(crate) fn identity(&self) -> String {
+        let files = || format!("files {}", self.index.files);
+        self.checked.as_ref().map_or_else(files, |checked| format!("canvases {}", checked.identity()))
     }
 
     /// S: the side of a canvas in pixels.
@@ -150,7 +164,11 @@ impl Canvas {
     ///
     /// # Errors
     /// Names a row whose image cannot be decoded; [`readable`](Canvas::readable) checks for this.
+    /// Names one whose canvas in the cache, or whose file, was changed.
     pub fn gather(&self, rows: &[DataRow]) -> Result<Tensor> {
+        if let Some(checked) = &self.checked {
+            checked.check(rows, |row| self.name(row))?;
+        }
         if let Some(cached) = &self.cached {
             let rows: Vec<i64> = rows.iter().map(|&row| row.into()).collect();
             // Not `index_select`: it starts and joins libtorch's threads once per row, ten times
@@ -163,7 +181,7 @@ impl Canvas {
         let (source, index, size) = (&*self.source, &*self.index, self.size);
         let decode = |row: &DataRow| read(source, index.row(*row), size);
         ordered(rows, vec![decode; threads], |canvas| {
-            pixels.extend(canvas.map_err(|bad| Error::invalid(bad.name, bad.why))?);
+            pixels.extend(canvas?.map_err(|bad| Error::invalid(bad.name, bad.why))?);
             Ok::<_, Error>(())
         })?;
         Ok(self.tensor(&pixels))
@@ -180,10 +198,13 @@ impl Canvas {
             return Ok(hashes.map(|(row, canvas)| readable(row).then(|| blake3::hash(canvas))).collect());
         }
         let (source, index, size) = (&*self.source, &*self.index, self.size);
-        let look = |row: &DataRow| read(source, index.row(*row), size).ok().map(|canvas| blake3::hash(&canvas));
+        let look = |row: &DataRow| {
+            let canvas = read(source, index.row(*row), size)?;
+            Ok::<_, Error>(canvas.ok().map(|canvas| blake3::hash(&canvas)))
+        };
         let mut hashes = Vec::with_capacity(rows.len());
         ordered(rows, vec![look; cores()], |hash| {
-            hashes.push(hash);
+            hashes.push(hash?);
             Ok::<_, Error>(())
         })?;
         Ok(hashes)
@@ -194,7 +215,8 @@ impl Canvas {
     /// next attempt number.
     ///
     /// # Errors
-    /// If more images are bad than `max_bad` allows.
+    /// If more images are bad than `max_bad` allows, or as [`gather`](Canvas::gather) if something
+    /// was changed.
     pub fn gather_or(&self, count: usize, row: impl Fn(usize, u64) -> DataRow) -> Result<(Vec<DataRow>, Tensor)> {
         if self.is_cached() {
             let rows: Vec<DataRow> = (0..count).map(|place| row(place, 0)).collect();
@@ -205,7 +227,7 @@ impl Canvas {
         for place in 0..count {
             for attempt in 0.. {
                 let candidate = row(place, attempt);
-                if let Ok(canvas) = self.decode(candidate) {
+                if let Ok(canvas) = self.decode(candidate)? {
                     rows.push(candidate);
                     pixels.extend(canvas);
                     break;
@@ -225,15 +247,17 @@ impl Canvas {
     pub fn readable(&self, row: DataRow) -> bool {
         match self.is_cached() {
             true => self.dropped.binary_search(&row).is_err(),
-            false => self.decode(row).is_ok(),
+            // A file that was changed is an error as soon as its pixels are asked for.
+            false => self.decode(row).map_or(true, |canvas| canvas.is_ok()),
         }
     }
 
     /// Decodes one image, and records it if it is bad.
-    fn decode(&self, row: DataRow) -> Result<Vec<u8>, BadRow> {
-        read(&*self.source, self.index.row(row), self.size).inspect_err(|bad| {
+    fn decode(&self, row: DataRow) -> Result<Result<Vec<u8>, BadRow>> {
+        let canvas = read(&*self.source, self.index.row(row), self.size)?;
+        Ok(canvas.inspect_err(|bad| {
             self.met.lock().expect("no thread panics with the list").insert(row, bad.why.clone());
-        })
+        }))
     }
 
     fn check_met(&self) -> Result<()> {
@@ -263,6 +287,7 @@ impl Canvas {
             source: self.source.clone(),
             index: self.index.clone(),
             cached: self.cached.as_ref().map(Tensor::shallow_clone),
+            checked: self.checked.clone(),
             held: self.held.clone(),
             dropped: self.dropped.clone(),
             lost: self.lost.clone(),
@@ -273,10 +298,14 @@ impl Canvas {
 
 /// Decodes one image. If the decoder panics on a malicious file, that row is lost and not the data
 /// set.
-fn read(source: &dyn Source, row: Row, size: u32) -> Result<Vec<u8>, BadRow> {
+///
+/// # Errors
+/// If its file was changed, which is no fault of the row.
+fn read(source: &dyn Source, row: Row, size: u32) -> Result<Result<Vec<u8>, BadRow>> {
     let read = catch_unwind(AssertUnwindSafe(|| source.image(&row, size)));
+    source.check_unchanged(&row)?;
     let read = read.unwrap_or_else(|_| Err("the decoder panicked".into()));
-    read.map_err(|why| BadRow::new(source.name(&row), Loss::UnreadableImage.because(why)))
+    Ok(read.map_err(|why| BadRow::new(source.name(&row), Loss::UnreadableImage.because(why))))
 }
 
 /// Folders appear whole, by a rename, so an incomplete one was changed from outside.

@@ -12,7 +12,7 @@ mod tests;
 pub use crate::config::{Csv, Quoting};
 
 use crate::decode::image;
-use crate::intake::{caption, read_span, stamp};
+use crate::intake::{caption, changed, read_span, seen, stamp};
 use crate::ordered::ordered;
 use crate::rows::{Loss, Why};
 use crate::source::{Entry, Row, Source, Stamp};
@@ -96,7 +96,7 @@ impl Table {
             self.backslashes.fetch_add(1, Ordering::Relaxed);
         }
         let label = label.filter(|label| !label.is_empty());
-        Ok(Entry { key: path.into(), caption, label, file: 0, start: *line, size })
+        Ok(Entry { key: path.into(), caption, label, file: 0, start: *line, size, seen: seen(&about) })
     }
 
     /// The place of an image. A path with Windows separators is read with `/`, unless a file has
@@ -199,6 +199,14 @@ impl Source for Table {
     fn image(&self, row: &Row, size: u32) -> Result<Vec<u8>, String> {
         let bytes = self.read_image(row).map_err(|why| format!("image `{}`: {why}", row.key))?;
         image(&bytes, size)
+    }
+
+    fn check_unchanged(&self, row: &Row) -> Result<()> {
+        let path = self.place(row.key);
+        match path.metadata() {
+            Ok(about) if seen(&about) == row.seen => Ok(()),
+            _ => Err(changed(&path)),
+        }
     }
 
     fn name(&self, row: &Row) -> String {

@@ -23,6 +23,8 @@ pub struct Dataset {
     pub canvas: Canvas,
     /// Identifies this data set at this size.
     pub key: String,
+    /// Identifies its images for a training that is resumed; equal for all builds.
+    pub identity: String,
     /// Whether its class names come from the suite instead of the data.
     pub named_apart: bool,
     /// Folder for results that are computed from it once.
@@ -81,7 +83,7 @@ impl Dataset {
         }
         let canvas = Canvas::open(source.clone(), index.clone(), size, cache_bytes, store, progress)?;
         index.mark_used()?;
-        let key = canvas.key();
+        let (key, identity) = (canvas.key(), canvas.identity());
         let tally = canvas.tally();
         progress.remark(&format!("rows: {}", tally.summary()));
         tally.details().iter().for_each(|line| progress.remark(&format!("rows: {line}")));
@@ -93,6 +95,7 @@ impl Dataset {
             vocabulary,
             canvas,
             key,
+            identity,
             named_apart: !named_by.is_empty(),
             store: store.into(),
         })

@@ -1,18 +1,21 @@
 //! Reads and writes files: completely or not at all, regular ones only, and nothing in them is
 //! executed. `files/regular.rs` opens them, `files/folder.rs` makes folders, `files/writer.rs`
-//! writes large files, `files/json.rs` is for JSON, `files/tensors.rs` for safetensors.
+//! writes large files, `files/json.rs` is for JSON, `files/tensors.rs` for safetensors,
+//! `files/sums.rs` for the hashes of finished folders.
 
 mod folder;
 mod held;
 mod json;
 pub mod regular;
+mod sums;
 mod tensors;
 mod writer;
 
 pub use folder::{PREFIX, Part, remove_folder};
 pub use held::Held;
 pub use json::{json, json_lines, parse_lines, read_json, read_lines, read_whole_lines, write_json, write_lines};
-pub use tensors::{read_safetensors, write_safetensors};
+pub use sums::{SUMS, Sum, Sums, changed, check_sums, hash_bytes};
+pub use tensors::{check_safetensors, read_safetensors, write_safetensors};
 pub(crate) use writer::Writer;
 
 use crate::{Error, Result};

@@ -1,15 +1,16 @@
 //! The row index: captions, classes and places of all rows in memory-mapped files, made once per
 //! source and shared by all trials of a suite. A row takes memory only while it is read.
 //!
-//! A folder of the store holds `rows.bin` (32 bytes per row), `text.bin` (keys and captions),
+//! A folder of the store holds `rows.bin` (40 bytes per row), `text.bin` (keys and captions),
 //! `named.bin` (which captions name or mention which class), `dropped.jsonl` (rows that cannot be
 //! used, and why), `stamps.bin` (sizes and times of images, see `index/stamps.rs`) and
-//! `index.json`. It appears whole, by a rename.
+//! `index.json`. It appears whole, by a rename, with `sums.json`: whoever opens it reads all of it
+//! once and compares it with its hashes.
 
 mod stamps;
 mod write;
 
-use crate::files::{Held, read_json};
+use crate::files::{Held, check_sums, hash_bytes, read_json};
 use crate::rows::Tally;
 use crate::source::{Row, Source};
 use crate::store::{Key, make_once};
@@ -21,10 +22,10 @@ use std::time::Instant;
 
 /// Part of every key. Raised whenever the same source would give other files, so that old indexes
 /// are not used.
-const FORMAT: u32 = 4;
+const FORMAT: u32 = 5;
 
 /// Bytes of a row in `rows.bin`, in the layout of [`Record`].
-const RECORD: usize = 32;
+const RECORD: usize = 40;
 
 /// Set in the number of a class that a caption mentions but may not be mined for.
 const MENTIONED: u32 = 1 << 31;
@@ -43,6 +44,9 @@ pub struct Index {
     pub classes: Classes,
     /// Identifies this source by its configuration and its files, including the images of a table.
     pub key: String,
+    /// Hashes of names, sizes and times of the source's files, images of a table included. Unlike
+    /// the key, they are equal for all builds.
+    pub(crate) files: String,
     /// Hash of every row's key, caption, label and image size, and of the generator of the images
     /// if they are generated; independent of the times of the files.
     pub digest: String,
@@ -64,6 +68,7 @@ struct Record {
     caption_length: u32,
     key_length: u16,
     label: u16,
+    seen: u64,
 }
 
 impl Record {
@@ -75,7 +80,8 @@ impl Record {
         bytes[20..24].copy_from_slice(&self.file.to_le_bytes());
         bytes[24..28].copy_from_slice(&self.caption_length.to_le_bytes());
         bytes[28..30].copy_from_slice(&self.key_length.to_le_bytes());
-        bytes[30..].copy_from_slice(&self.label.to_le_bytes());
+        bytes[30..32].copy_from_slice(&self.label.to_le_bytes());
+        bytes[32..].copy_from_slice(&self.seen.to_le_bytes());
         bytes
     }
 
@@ -88,6 +94,7 @@ impl Record {
             caption_length: u32::from_le_bytes(part(bytes, 24)),
             key_length: u16::from_le_bytes(part(bytes, 28)),
             label: u16::from_le_bytes(part(bytes, 30)),
+            seen: u64::from_le_bytes(part(bytes, 32)),
         }
     }
 }
@@ -125,6 +132,8 @@ impl Index {
         let key = key.of(config.in_words());
         let folder = key.folder(store);
         if folder.exists() {
+            // First, or a damaged stamp would be taken for a changed image.
+            check_sums(&folder)?;
             stamps::look(source, &folder, progress)?;
         }
         let began = Instant::now();
@@ -132,7 +141,7 @@ impl Index {
             false => tracing::info!("row index found: {}", folder.display()),
             true => tracing::info!("row index made in {:.1?}: {}", began.elapsed(), folder.display()),
         }
-        let index = Index::read(&folder, &key.hex())?;
+        let index = Index::read(&folder, &key.hex(), &source.fingerprint())?;
         key.note_use(&folder)?;
         Ok(index)
     }
@@ -143,14 +152,15 @@ impl Index {
         stamps::mark_used(&self.folder)
     }
 
-    fn read(folder: &Path, key: &str) -> Result<Self> {
+    fn read(folder: &Path, key: &str, fingerprint: &str) -> Result<Self> {
         let held = Held::new(folder)?;
         let summary: IndexSummary =
             read_json(&folder.join("index.json")).map_err(|error| damaged(folder, &error.chain()))?;
         let map = |name: &str| Map::open(&folder.join(name)).map_err(Error::io(folder.join(name)));
         let (rows, text, named) = (map("rows.bin")?, map("text.bin")?, map("named.bin")?);
         let lengths = [rows.len(), text.len(), named.len()];
-        if summary.key != stamps::key(key, &map("stamps.bin")?)
+        let stamps = map("stamps.bin")?;
+        if summary.key != stamps::key(key, &stamps)
             || lengths != [summary.rows * RECORD, summary.text_bytes as usize, summary.named * 8]
         {
             return Err(damaged(folder, "its files do not belong together"));
@@ -162,6 +172,7 @@ impl Index {
             class_of_label: summary.class_of_label,
             classes: Classes::new(Vec::new(), Some(summary.classes)),
             key: summary.key,
+            files: format!("{} {}", hash_bytes(fingerprint.as_bytes()), hash_bytes(&stamps)),
             digest: summary.digest,
             tally: summary.tally,
             of: summary.config.in_words(),
@@ -214,6 +225,7 @@ fn row_of<'a>(rows: &[u8], text: &'a [u8], row: DataRow, class_of: impl Fn(u16) 
         file: record.file,
         start: record.start,
         size: record.size,
+        seen: record.seen,
     }
 }
 

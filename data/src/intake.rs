@@ -1,9 +1,9 @@
 //! The checks of every source of files on untrusted bytes: the size of a file, and the text of a
 //! caption.
 
-use crate::Result;
 use crate::rows::{Loss, Why};
-use std::fs::File;
+use crate::{Error, Result};
+use std::fs::{File, Metadata};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
 
@@ -51,6 +51,22 @@ pub(crate) fn wide(head: &[u8]) -> Option<&'static str> {
 
 /// Size and modification time of a file, to detect a change without reading it.
 pub(crate) fn stamp(path: &Path) -> std::io::Result<String> {
-    let file = std::fs::metadata(path)?;
-    Ok(format!("{} {}.{:09}", file.len(), file.mtime(), file.mtime_nsec()))
+    std::fs::metadata(path).map(|file| stamp_of(&file))
+}
+
+fn stamp_of(file: &Metadata) -> String {
+    format!("{} {}.{:09}", file.len(), file.mtime(), file.mtime_nsec())
+}
+
+/// The same as a number.
+pub(crate) fn seen(file: &Metadata) -> u64 {
+    let hash = blake3::hash(stamp_of(file).as_bytes());
+    u64::from_le_bytes(hash.as_bytes()[..8].try_into().expect("a hash has 32 bytes"))
+}
+
+/// The error for a file of a source that is no longer the one whose rows were read.
+pub(crate) fn changed(path: &Path) -> Error {
+    let why = "was changed or removed after its rows were read (its size or modification time differs). Images from \
+               before and after must not be mixed: put the old file back, or give another folder (--out or --store)";
+    Error::invalid(path.display(), why)
 }

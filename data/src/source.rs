@@ -38,6 +38,16 @@ pub trait Source: Send + Sync {
     /// error describes the fault.
     fn image(&self, row: &Row, size: u32) -> Result<Vec<u8>, String>;
 
+    /// Checks, after an image was read, that its file is the one that was scanned, by size and
+    /// time. A file that is replaced while it is used is no bad row: old and new images must not be
+    /// mixed.
+    ///
+    /// # Errors
+    /// Names the file.
+    fn check_unchanged(&self, _row: &Row) -> Result<()> {
+        Ok(())
+    }
+
     /// The name of a row in messages: shard and key, or table and line.
     fn name(&self, row: &Row) -> String;
 
@@ -85,6 +95,8 @@ pub struct Entry {
     pub start: u64,
     /// Size of the image file in bytes.
     pub size: u32,
+    /// Detects a change of the image file; 0 if the source's fingerprint covers it.
+    pub seen: u64,
 }
 
 /// A usable row of a data set.
@@ -104,6 +116,8 @@ pub struct Row<'a> {
     pub start: u64,
     /// Size of its image file in bytes.
     pub size: u32,
+    /// Of its image file, as in [`Entry`].
+    pub seen: u64,
 }
 
 /// Detects, without reading it, that the image of a row was replaced, repaired, added or removed.

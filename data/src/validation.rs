@@ -88,6 +88,11 @@ impl Source for WithValidation {
         source.image(&row, size)
     }
 
+    fn check_unchanged(&self, row: &Row) -> Result<()> {
+        let (source, row) = self.of(row);
+        source.check_unchanged(&row)
+    }
+
     fn name(&self, row: &Row) -> String {
         let (source, own) = self.of(row);
         let name = source.name(&own);

@@ -101,6 +101,10 @@ impl Source for Over {
         self.source.image(row, size)
     }
 
+    fn check_unchanged(&self, row: &Row) -> Result<()> {
+        self.source.check_unchanged(row)
+    }
+
     fn name(&self, row: &Row) -> String {
         self.source.name(row)
     }

@@ -22,7 +22,7 @@ use shard_report::ShardReport;
 pub use crate::config::{CutShards, Webdataset};
 
 use crate::decode::image;
-use crate::intake::{caption, read_span, stamp};
+use crate::intake::{caption, changed, read_span, stamp};
 use crate::ordered::ordered;
 use crate::rows::{Loss, Remarks, Why};
 use crate::source::{Entry, Row, Source};
@@ -44,14 +44,15 @@ impl Webdataset {
             return Err(Error::invalid("path", "it is empty; set it to a folder of `.tar` shards"));
         }
         let FoundShards { shards, passed_over } = find_shards(&self.path)?;
-        let mut stamps = String::new();
+        let (mut stamps, mut seen) = (String::new(), Vec::new());
         for path in &shards {
-            stamps += &format!("{} {}\n", shard_name(&self.path, path), stamp(path).map_err(Error::io(path))?);
+            seen.push(stamp(path).map_err(Error::io(path))?);
+            stamps += &format!("{} {}\n", shard_name(&self.path, path), seen[seen.len() - 1]);
         }
         stamps.extend(passed_over.iter().map(|name| format!("{name} passed over\n")));
         let (config, remarks, class_file) =
             (self.clone(), Mutex::default(), ClassFile::read_if_named(&self.class_file)?);
-        Ok(Shards { config, shards, passed_over, stamps, class_file, remarks })
+        Ok(Shards { config, shards, seen, passed_over, stamps, class_file, remarks })
     }
 }
 
@@ -59,6 +60,8 @@ impl Webdataset {
 struct Shards {
     config: Webdataset,
     shards: Vec<PathBuf>,
+    /// Size and time of each when this was opened.
+    seen: Vec<String>,
     /// Files of the folder that may hold rows but are not shards: compressed ones, unfinished
     /// downloads.
     passed_over: Vec<String>,
@@ -110,7 +113,17 @@ impl Shards {
             let lost = at_the_cut.iter().len() as u64;
             rows.push(Err(BadRow::several(shard_name(&self.config.path, path), Loss::CutShard.because(why), lost)));
         }
+        self.check(shard)?;
         Ok(Shard { rows, report })
+    }
+
+    /// Checks that a shard is the file that it was when this was opened.
+    fn check(&self, shard: usize) -> Result<()> {
+        let path = &self.shards[shard];
+        match stamp(path) {
+            Ok(now) if now == self.seen[shard] => Ok(()),
+            _ => Err(changed(path)),
+        }
     }
 
     fn entry(&self, shard: usize, file: &File, sample: &Sample, seen: &SeenFields) -> Result<Entry, Why> {
@@ -138,7 +151,7 @@ impl Shards {
             None => json.as_ref().and_then(|json| label(json.get(&self.config.class_field)?)),
         };
         seen.note(json.as_ref(), &self.config.class_field);
-        Ok(Entry { key: kept(&sample.key), caption, label, file: shard as u32, start: image.start, size })
+        Ok(Entry { key: kept(&sample.key), caption, label, file: shard as u32, start: image.start, size, seen: 0 })
     }
 
     fn caption_field(&self) -> &str {
@@ -238,6 +251,10 @@ impl Source for Shards {
     fn image(&self, row: &Row, size: u32) -> Result<Vec<u8>, String> {
         let file = regular::open(&self.shards[row.file as usize]).map_err(|error| error.to_string())?;
         image(&read_span(&file, row.start, row.size.into())?, size)
+    }
+
+    fn check_unchanged(&self, row: &Row) -> Result<()> {
+        self.check(row.file as usize)
     }
 
     fn name(&self, row: &Row) -> String {

@@ -141,7 +141,16 @@ mod tests {
     use std::collections::HashSet;
 
     fn image(source: &WorldSource, number: u32, size: u32) -> Vec<u8> {
-        let row = Row { number: crate::DataRow(number), key: "", caption: "", class: None, file: 0, start: 0, size: 0 };
+        let row = Row {
+            number: crate::DataRow(number),
+            key: "",
+            caption: "",
+            class: None,
+            file: 0,
+            start: 0,
+            size: 0,
+            seen: 0,
+        };
         source.image(&row, size).unwrap()
     }
 

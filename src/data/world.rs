@@ -90,7 +90,8 @@ impl Shards<'_> {
             self.number += 1;
         }
         let name = format!("{:05}{:04}", self.number - 1, row % self.of.per_shard);
-        let place = Row { number: DataRow(row), key: "", caption: "", class: None, file: 0, start: 0, size: 0 };
+        let place =
+            Row { number: DataRow(row), key: "", caption: "", class: None, file: 0, start: 0, size: 0, seen: 0 };
         let canvas = source.image(&place, self.of.size).map_err(|why| Error::invalid(name.clone(), why))?;
         let meta = json!({ "caption": entry.caption, "key": name, "status": "success", "width": self.of.size,
             "height": self.of.size });

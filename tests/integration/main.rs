@@ -35,4 +35,5 @@ mod schema;
 mod smoke;
 mod store;
 mod suite;
+mod verify;
 mod words;

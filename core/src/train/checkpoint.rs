@@ -72,7 +72,7 @@ pub fn write(path: &Path, trial: &str, position: &Position, parts: &Parts) -> Re
 /// Reads a checkpoint, if there is one.
 ///
 /// # Errors
-/// If it belongs to another trial (`trial` is the hash of the resolved one).
+/// If it belongs to another trial (`trial` is the hash of the resolved one and its inputs).
 pub fn read(path: &Path, trial: &str) -> Result<Option<(Position, HashMap<String, State>)>> {
     if !path.exists() {
         return Ok(None);
@@ -80,7 +80,9 @@ pub fn read(path: &Path, trial: &str) -> Result<Option<(Position, HashMap<String
     let (tensors, metadata) = read_safetensors(path)?;
     let wrong = |why: &str| Error::invalid(path.display().to_string(), why);
     if metadata.get("trial").map(String::as_str) != Some(trial) {
-        return Err(wrong("was written by another trial; choose another --out, or delete it to start over"));
+        return Err(wrong(
+            "was written by another trial, or by this one on other images; choose another --out, or delete it to start over",
+        ));
     }
     let position = metadata.get("position").map(String::as_str).unwrap_or_default();
     let position = serde_json::from_str(position)

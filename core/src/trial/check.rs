@@ -2,6 +2,7 @@
 //! was resolved with.
 
 use super::Trial;
+use crate::data::Dataset;
 use crate::data::files::json;
 use crate::data::regular;
 use crate::data::store::agree;
@@ -94,6 +95,22 @@ impl Trial {
             poison.digest, self.arena.name, self.arena.seed
         );
         Err(Error::invalid(store.display(), why))
+    }
+
+    /// Checks that the images are those of the run's other trials. The digest of the poison does
+    /// not cover clean pixels, so a table could not tell.
+    pub(super) fn check_same_images(&self, data: &Dataset, store: &Path, machine: &RunContext) -> Result<()> {
+        let shared = machine.shared.unwrap_or(store);
+        // Files that each machine has for itself may differ in their times.
+        if !data.canvas.is_cached() && shared != store {
+            return Ok(());
+        }
+        let key = blake3::hash(format!("{} {}", json(&self.arena.data), data.canvas.is_cached()).as_bytes());
+        let name = format!("images-{}-{}", self.arena.size, &key.to_hex()[..16]);
+        let Some(_) = agree(shared, &name, &data.identity)? else { return Ok(()) };
+        let why = "its images are not those of this run's earlier trials, whose captions are the same: results would \
+                   be mixed. Put the images back, or give another folder (--out or --store)";
+        Err(Error::invalid(format!("data {}", self.arena.data.in_words()), why))
     }
 
     /// The digest recorded next to weights that were trained elsewhere.

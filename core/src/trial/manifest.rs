@@ -3,9 +3,11 @@
 
 use super::{Trial, Written};
 use crate::build::BuiltBy;
-use crate::data::files::write_atomic;
-use crate::data::regular;
+use crate::data::files::{Sum, Sums, json_lines, write_atomic};
+use crate::data::{Dataset, regular};
+use crate::lease;
 use crate::poison::Poison;
+use crate::results::Line;
 use crate::train::checkpoint;
 use crate::{Error, Result};
 use std::path::Path;
@@ -66,12 +68,22 @@ impl Trial {
     }
 
     /// Identity of the trial and its inputs: a checkpoint is resumed only if data, poison and
-    /// initial weights are the same.
-    pub(super) fn identity(&self, trial: &str, poison: &Poison) -> Result<String> {
+    /// initial weights are the same. The digest of the poison does not cover clean pixels.
+    pub(super) fn identity(&self, trial: &str, data: &Dataset, poison: &Poison) -> Result<String> {
         let mut hasher = blake3::Hasher::new();
-        hasher.update(trial.as_bytes()).update(poison.digest.as_bytes());
+        hasher.update(trial.as_bytes()).update(poison.digest.as_bytes()).update(data.identity.as_bytes()).update(b" ");
         self.hash_first_weights(&mut hasher)?;
         Ok(hasher.finalize().to_hex().to_string())
+    }
+
+    /// Writes the scores, and before them `sums.json` with the hashes of all results, the scores
+    /// included: `gauntlet verify` compares them.
+    pub(super) fn write_scores(&self, folder: &Path, lines: &[Line]) -> Result<()> {
+        let scores = json_lines(lines);
+        let mut sums = Sums::of(folder, is_result)?;
+        sums.0.insert(SCORES.into(), Sum::of_bytes(scores.as_bytes()));
+        sums.write(folder)?;
+        write_atomic(&folder.join(SCORES), scores.as_bytes())
     }
 
     /// Whether the trial in `folder` has its scores.
@@ -84,6 +96,14 @@ impl Trial {
     pub fn tidy(&self, folder: &Path) -> Result<()> {
         if self.recipe.keep_checkpoint || !self.has_finished(folder) { Ok(()) } else { checkpoint::remove(folder) }
     }
+}
+
+/// Whether a file of a trial's folder stays as it is once the trial has finished. A log grows until
+/// the process ends, a checkpoint is removed, and locks are held by others.
+fn is_result(name: &str) -> bool {
+    !name.starts_with('.')
+        && !name.starts_with(lease::PREFIX)
+        && ![checkpoint::FILE, SCORES, "stderr.log"].contains(&name)
 }
 
 /// Whether a folder holds a checkpoint or scores.

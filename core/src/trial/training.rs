@@ -4,7 +4,7 @@
 
 use super::Trial;
 use crate::corpus::Corpus;
-use crate::data::files::{Part, json, read_json, write_json};
+use crate::data::files::{Part, check_sums, json, read_json, write_json};
 use crate::data::lease::{Lease, Taking, attempt};
 use crate::defense::{Defense, DefenseRole, Undefended};
 use crate::model::{Checkpoint, Clip};
@@ -99,7 +99,7 @@ impl Trial {
         } else {
             tracing::info!("undefended model found: {}", shared.folder.display());
         }
-        model.weights.load(&shared.model().join("model.safetensors"))?;
+        model.weights.load(&shared.model().join(WEIGHTS))?;
         // The process that stored it may have been killed before it removed the checkpoint.
         if !self.recipe.keep_checkpoint {
             checkpoint::remove(&attempt::newest(&shared.folder)?)?;
@@ -110,7 +110,10 @@ impl Trial {
 }
 
 /// Part of every key. Raise it when the same model would be stored in another form.
-const FORMAT: u32 = 2;
+const FORMAT: u32 = 3;
+
+/// The file of the weights, which carries its own hash.
+const WEIGHTS: &str = "model.safetensors";
 
 /// Folder in the store for the undefended model of some data, recipe and seed.
 struct Shared {
@@ -172,6 +175,7 @@ impl Shared {
         if !path.exists() {
             return Ok(None);
         }
+        check_sums(&self.model())?;
         read_json(&path).map(Some)
     }
 
@@ -179,10 +183,10 @@ impl Shared {
     /// that one stays.
     fn leave(&self, model: &Clip, trained: &Trained) -> Result<()> {
         let part = Part::new(&self.model())?;
-        model.save(&part.path("model.safetensors"))?;
+        model.save(&part.path(WEIGHTS))?;
         let spent = Spent { seconds: trained.seconds, samples: trained.samples };
         write_json(&part.path("spent.json"), &spent)?;
-        part.finish_same()
+        part.finish_same(&[WEIGHTS])
     }
 }
 

@@ -5,6 +5,7 @@ use super::*;
 use crate::progress::Silent;
 use crate::webdataset::Webdataset;
 use crate::{ClassFile, DataConfig, Dataset, Entry};
+use std::fs;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// A hundred rows of one colour each. A scan refuses every tenth; the fourth makes its decoder
@@ -152,7 +153,83 @@ fn the_number_of_threads_changes_no_byte() {
         let canvas = open_fake(&source, store.path(), 0).unwrap();
         let folder = store.path().join("canvas");
         build::build(&canvas, threads, &folder, &Silent).unwrap();
-        ["pixels.u8", "dropped.jsonl", "canvas.json"].map(|file| fs::read(folder.join(file)).unwrap())
+        ["pixels.u8", "hashes.bin", "dropped.jsonl", "canvas.json", "sums.json"]
+            .map(|file| fs::read(folder.join(file)).unwrap())
     };
     assert!(build(1) == build(4));
+}
+
+#[test]
+fn one_flipped_bit_of_a_stored_file_is_an_error_that_names_it_and_the_remedy() {
+    let files = [
+        ("index", "rows.bin"),
+        ("index", "text.bin"),
+        ("index", "index.json"),
+        ("index", "dropped.jsonl"),
+        ("index", "sums.json"),
+        ("canvas", "canvas.json"),
+        ("canvas", "hashes.bin"),
+        ("canvas", "dropped.jsonl"),
+        ("canvas", "pixels.u8"),
+    ];
+    for (kind, file) in files {
+        let store = tempfile::tempdir().unwrap();
+        let source = Arc::new(Fake { max_bad: 0.11, ..Default::default() });
+        drop(open_fake(&source, store.path(), u64::MAX).unwrap());
+        let entries = fs::read_dir(store.path()).unwrap().map(|entry| entry.unwrap().path());
+        let folder = entries.into_iter().find(|path| path.to_string_lossy().contains(&format!("{kind}-"))).unwrap();
+        let mut bytes = fs::read(folder.join(file)).unwrap();
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 1;
+        fs::write(folder.join(file), bytes).unwrap();
+        let used = open_fake(&source, store.path(), u64::MAX).and_then(|canvas| {
+            canvas.gather(&[DataRow(0)]).unwrap();
+            canvas.gather(&DataRow::first(90).collect::<Vec<_>>())
+        });
+        let message = used.err().unwrap_or_else(|| panic!("{file} was believed")).chain();
+        // A flip in the sums may hit the hash of any other file.
+        assert!(message.contains(file) || file == "sums.json", "{message}");
+        assert!(message.contains("was changed after it was written"), "{message}");
+        assert!(message.contains(&format!("delete the folder {}", folder.display())), "{message}");
+        assert_eq!(message.contains("the canvas of row 50 "), file == "pixels.u8", "{message}");
+        let mut damaged = Vec::new();
+        if file == "pixels.u8" {
+            check_all(&folder, &Silent, |error| damaged.push(error.chain())).unwrap();
+            assert!(damaged.len() == 1 && damaged[0].contains("row 45"), "{damaged:?}");
+        }
+    }
+}
+
+/// A training must not go on with images of another file, and they are no bad rows.
+#[test]
+fn an_image_or_a_shard_that_is_exchanged_while_it_is_used_is_an_error_that_names_the_file() {
+    let home = tempfile::tempdir().unwrap();
+    let fixture = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/fixtures/clipart"));
+    let shard = fs::read_dir(fixture).unwrap().map(|entry| entry.unwrap().path());
+    let shard = shard.into_iter().find(|path| path.extension().is_some_and(|ending| ending == "tar")).unwrap();
+    let tar = home.path().join("a.tar");
+    fs::copy(shard, &tar).unwrap();
+    let images = ["one.png", "two.png"].map(|name| home.path().join(name));
+    let pixels = [1u8, 2].map(|shade| crate::decode::png::encode(&[shade; 3 * 64], 8));
+    images.iter().for_each(|path| fs::write(path, &pixels[0]).unwrap());
+    let table = home.path().join("t.csv");
+    fs::write(&table, "image,caption\none.png,a cat\ntwo.png,a dog\n").unwrap();
+    let configs = [
+        (DataConfig::Webdataset(Webdataset { path: tar.clone(), ..Default::default() }), tar.clone()),
+        (DataConfig::Csv(crate::csv::Csv { path: table, max_bad: 1.0, ..Default::default() }), images[0].clone()),
+    ];
+    for (config, file) in configs {
+        let open = |store: &Path| Dataset::open(&config, 8, 0, store, &Silent).unwrap();
+        let [store, other] = [(); 2].map(|()| tempfile::tempdir().unwrap());
+        let data = open(store.path());
+        let row = |_, attempt| DataRow(attempt as u32);
+        data.canvas.gather_or(1, row).unwrap();
+        let bytes = fs::read(&file).unwrap();
+        fs::write(&file, if file == tar { bytes } else { pixels[1].clone() }).unwrap();
+        for used in [data.canvas.gather_or(1, row).map(drop), data.canvas.gather(&[DataRow(0)]).map(drop)] {
+            let message = used.err().expect("it was exchanged").chain();
+            assert!(message.contains(&file.display().to_string()) && message.contains("was changed"), "{message}");
+        }
+        assert_ne!(open(other.path()).identity, data.identity, "a checkpoint does not fit either");
+    }
 }

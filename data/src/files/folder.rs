@@ -1,7 +1,7 @@
 //! Folders that appear whole: made beside their final place and renamed into it. A killed build
 //! leaves no partial folder, and if two processes race, one wins.
 
-use super::Held;
+use super::{Held, Sums};
 use crate::{Error, Result};
 use std::fs;
 use std::io::ErrorKind;
@@ -54,8 +54,10 @@ impl Part {
     }
 
     /// The same for a folder whose name determines its content: another process may already have
-    /// made it, with the same bytes.
-    pub fn finish_same(self) -> Result<()> {
+    /// made it, with the same bytes. Adds `sums.json`, of all files but those in `hashed`, whose
+    /// hashes are kept in another way.
+    pub fn finish_same(self, hashed: &[&str]) -> Result<()> {
+        Sums::of(self.part.path(), |name| !hashed.contains(&name))?.write(self.part.path())?;
         match fs::rename(self.part.path(), &self.place) {
             Err(_) if self.place.exists() => Ok(()),
             renamed => renamed.map_err(Error::io(&self.place)),

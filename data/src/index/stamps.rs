@@ -53,7 +53,7 @@ pub(super) fn look(source: &dyn Source, folder: &Path, progress: &dyn Progress) 
         Ok(())
     })?;
     let Some((file, start)) = first else { return Ok(()) };
-    let row = Row { number: Default::default(), key: "", caption: "", class: None, file, start, size: 0 };
+    let row = Row { number: Default::default(), key: "", caption: "", class: None, file, start, size: 0, seen: 0 };
     let (name, folder_name) = (source.name(&row), folder.display());
     if folder.join(USED).exists() {
         let why = format!(

@@ -55,7 +55,7 @@ pub(super) fn write(
         classes: class_file.unwrap_or_else(|| ClassFile::of_labels(labels.into_keys().collect())),
     };
     write_json(&part.path("index.json"), &summary)?;
-    part.finish_same()
+    part.finish_same(&[])
 }
 
 /// `rows.bin` and `text.bin` as they grow.
@@ -96,6 +96,7 @@ impl RowFiles {
             caption_length: entry.caption.len() as u32,
             key_length,
             label,
+            seen: entry.seen,
         };
         for text in [&entry.key, &entry.caption] {
             self.text.write(text.as_bytes())?;
@@ -124,6 +125,7 @@ impl RowFiles {
                 file: entry.file,
                 start: entry.start,
                 size: entry.size,
+                seen: entry.seen,
             };
             return Err(unknown.during(format!("label of {} in the class file", source.name(&row))));
         }
