@@ -102,9 +102,9 @@ fn find(folder: &Path) -> Result<Vec<Item>> {
     for entry in fs::read_dir(folder).map_err(Error::io(folder))? {
         let entry = entry.map_err(Error::io(folder))?;
         let (path, kind) = (entry.path(), entry.file_type().map_err(Error::io(entry.path()))?);
-        // Hidden ones are unfinished, and links lead elsewhere.
+        // Hidden ones are unfinished, leases are named after entries, and links lead elsewhere.
         match entry.file_name().as_encoded_bytes() {
-            [b'.', ..] => {}
+            [b'.', ..] | b"leases" => {}
             _ if kind.is_dir() => folders.push(path),
             _ if kind.is_file() => files.push((path, entry.metadata().map_err(Error::io(entry.path()))?.len())),
             _ => {}
