@@ -183,7 +183,7 @@ fn one_flipped_bit_of_a_stored_file_is_an_error_that_names_it_and_the_remedy() {
         bytes[middle] ^= 1;
         fs::write(folder.join(file), bytes).unwrap();
         let used = open_fake(&source, store.path(), u64::MAX).and_then(|canvas| {
-            canvas.gather(&[DataRow(0)]).unwrap();
+            drop(canvas.gather(&[DataRow(0)]).unwrap());
             canvas.gather(&DataRow::first(90).collect::<Vec<_>>())
         });
         let message = used.err().unwrap_or_else(|| panic!("{file} was believed")).chain();
@@ -191,7 +191,7 @@ fn one_flipped_bit_of_a_stored_file_is_an_error_that_names_it_and_the_remedy() {
         assert!(message.contains(file) || file == "sums.json", "{message}");
         assert!(message.contains("was changed after it was written"), "{message}");
         assert!(message.contains(&format!("delete the folder {}", folder.display())), "{message}");
-        assert_eq!(message.contains("the canvas of row 50 "), file == "pixels.u8", "{message}");
+        assert_eq!(message.contains("the canvas of row 51 "), file == "pixels.u8", "{message}");
         let mut damaged = Vec::new();
         if file == "pixels.u8" {
             check_all(&folder, &Silent, |error| damaged.push(error.chain())).unwrap();
@@ -222,8 +222,8 @@ fn an_image_or_a_shard_that_is_exchanged_while_it_is_used_is_an_error_that_names
         let open = |store: &Path| Dataset::open(&config, 8, 0, store, &Silent).unwrap();
         let [store, other] = [(); 2].map(|()| tempfile::tempdir().unwrap());
         let data = open(store.path());
-        let row = |_, attempt| DataRow(attempt as u32);
-        data.canvas.gather_or(1, row).unwrap();
+        let row = |_: usize, attempt: u64| DataRow(attempt as u32);
+        drop(data.canvas.gather_or(1, row).unwrap());
         let bytes = fs::read(&file).unwrap();
         fs::write(&file, if file == tar { bytes } else { pixels[1].clone() }).unwrap();
         for used in [data.canvas.gather_or(1, row).map(drop), data.canvas.gather(&[DataRow(0)]).map(drop)] {
