@@ -80,19 +80,35 @@ impl Item {
         let (path, mut found, mut hashed) = (&self.path, Vec::new(), true);
         let checked = match self.kind {
             Kind::Unchecked => return Ok((found, false)),
-            Kind::Poison => Poison::check_stored(path),
+            Kind::Poison => {
+                found.extend(check_folder(path));
+                found.extend(check_safetensors(&path.join("pixels.safetensors")).err().map(|error| error.chain()));
+                // The digest covers what is damaged already.
+                if found.is_empty() { Poison::check_stored(path) } else { Ok(()) }
+            }
             Kind::Canvases => check_all(path, bar, |error| found.push(error.chain())),
             Kind::Tensors => check_safetensors(path).map(|has| hashed = has),
-            Kind::Folder => Sums::read(path).map(|sums| {
-                let errors = sums.0.keys().filter_map(|name| sums.check(path, name).err());
-                found.extend(errors.map(|error| error.chain()));
-            }),
+            Kind::Folder => {
+                found.extend(check_folder(path));
+                Ok(())
+            }
         };
         match checked {
             Err(Error::Interrupted) => return Err(Error::Interrupted),
             checked => found.extend(checked.err().map(|error| error.chain())),
         }
         Ok((found, hashed))
+    }
+}
+
+/// What is damaged of the files that have a sum.
+fn check_folder(path: &Path) -> Vec<String> {
+    match Sums::read(path) {
+        Err(error) => vec![error.chain()],
+        Ok(sums) => {
+            let errors = sums.0.keys().filter_map(|name| sums.check(path, name).err());
+            errors.map(|error| error.chain()).collect()
+        }
     }
 }
 
