@@ -8,7 +8,8 @@
 //! synonym at any position, the end included (the release takes synonyms of any word, the first of
 //! an unordered set, never at the end, and gives up after ten words without one); a swap swaps two
 //! words (the release sometimes swaps nothing). A caption without such letters is unchanged, and so
-//! is one that an edit would empty; the release fails with an error.
+//! is one that an edit would empty; the release fails with an error. Words after the 1024th are dropped;
+//! no text tower looks at them.
 
 pub mod wordnet;
 
@@ -21,6 +22,10 @@ use wordnet::WordNet;
 /// The share of words that an operation touches (Wei and Zou, section 2; RoCLIP's release keeps
 /// it).
 const STRENGTH: f64 = 0.1;
+
+/// Number of words of a caption that are edited; the rest is dropped. A model keeps 77 tokens, and
+/// the time of an edit grows with the square of this number.
+const MOST: usize = 1024;
 
 /// Words that synonym operations skip: Snowball's English stop words as first published by NLTK
 /// (`eda/NOTICE`).
@@ -185,6 +190,7 @@ pub fn edit(caption: &str, synonyms: &Synonyms, rng: &mut Rng) -> String {
         return caption.to_string();
     }
     let mut words = before.clone();
+    words.truncate(MOST);
     let times = ((STRENGTH * words.len() as f64) as usize).max(1);
     match rng.random_range(0..4) {
         0 => replace(&mut words, synonyms, times, rng),
@@ -222,11 +228,14 @@ fn replace(words: &mut [String], synonyms: &Synonyms, times: usize, rng: &mut Rn
 
 /// `times` times, inserts a synonym of some word at a random position.
 fn insert(words: &mut Vec<String>, synonyms: &Synonyms, times: usize, rng: &mut Rng) {
+    let mut candidates: Vec<bool> = words.iter().map(|word| has_synonyms(word, synonyms)).collect();
     for _ in 0..times {
-        let candidates = with_synonyms(words, synonyms);
-        let Some(old) = candidates.choose(rng) else { return };
-        let Some(&new) = synonyms.of(old).choose(rng) else { return };
-        words.insert(rng.random_range(0..=words.len()), new.into());
+        let places: Vec<usize> = (0..words.len()).filter(|place| candidates[*place]).collect();
+        let Some(&old) = places.choose(rng) else { return };
+        let Some(&new) = synonyms.of(&words[old]).choose(rng) else { return };
+        let place = rng.random_range(0..=words.len());
+        words.insert(place, new.into());
+        candidates.insert(place, has_synonyms(new, synonyms));
     }
 }
 
@@ -252,8 +261,11 @@ fn delete(words: &mut Vec<String>, rng: &mut Rng) {
 }
 
 fn with_synonyms(words: &[String], synonyms: &Synonyms) -> Vec<String> {
-    let has = |word: &&String| !STOP_WORDS.contains(&word.as_str()) && !synonyms.of(word).is_empty();
-    words.iter().filter(has).cloned().collect()
+    words.iter().filter(|word| has_synonyms(word, synonyms)).cloned().collect()
+}
+
+fn has_synonyms(word: &str, synonyms: &Synonyms) -> bool {
+    !STOP_WORDS.contains(&word) && !synonyms.of(word).is_empty()
 }
 
 #[cfg(test)]

@@ -20,8 +20,23 @@ pub(crate) fn read_span(file: &File, start: u64, size: u64) -> Result<Vec<u8>, S
     Ok(bytes)
 }
 
-/// A caption, trimmed. It is refused if it is not UTF-8, or has no letter and no digit.
+/// Maximum size of a caption in bytes. CLIP reads 77 tokens; what looks at whole captions, such as
+/// the search for class names, takes time for each byte.
+pub(crate) const MAX_CAPTION: usize = 1 << 16;
+
+/// Maximum size of a caption or label in a file of its own, blanks included.
+pub(crate) const MAX_TEXT: u64 = 1 << 20;
+
+/// Maximum size of the JSON beside an image.
+pub(crate) const MAX_JSON: u64 = 16 << 20;
+
+/// A caption, trimmed. It is refused if it is longer than [`MAX_CAPTION`], is not UTF-8, or has no
+/// letter and no digit.
 pub(crate) fn caption(bytes: &[u8]) -> Result<String, Why> {
+    if bytes.trim_ascii().len() > MAX_CAPTION {
+        let why = format!("the caption has {} bytes, and the limit is {MAX_CAPTION}", bytes.trim_ascii().len());
+        return Err(Loss::LongCaption.because(why));
+    }
     let no_caption = |text: String| Err(Loss::NoCaption.because(text));
     let text = match std::str::from_utf8(bytes) {
         Ok(text) => text.trim(),

@@ -27,6 +27,8 @@ pub enum Loss {
     UnreadableImage,
     /// There is no caption, or it has no letter or digit, or it is not text.
     NoCaption,
+    /// The caption is longer than the limit.
+    LongCaption,
     /// The JSON beside an image cannot be read.
     UnreadableJson,
     /// The class label cannot be read.
@@ -49,6 +51,7 @@ impl Loss {
             Loss::NoImage => "no-image",
             Loss::UnreadableImage => "unreadable-image",
             Loss::NoCaption => "no-caption",
+            Loss::LongCaption => "long-caption",
             Loss::UnreadableJson => "unreadable-json",
             Loss::UnreadableLabel => "unreadable-label",
             Loss::RepeatedKey => "repeated-key",

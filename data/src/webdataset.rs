@@ -22,7 +22,7 @@ use shard_report::ShardReport;
 pub use crate::config::{CutShards, Webdataset};
 
 use crate::decode::image;
-use crate::intake::{caption, changed, read_span, stamp};
+use crate::intake::{MAX_JSON, MAX_TEXT, caption, changed, read_span, stamp};
 use crate::ordered::ordered;
 use crate::rows::{Loss, Remarks, Why};
 use crate::source::{Entry, Row, Source};
@@ -135,17 +135,21 @@ impl Shards {
             Some(place) => {
                 let caption = if text.is_some() { None } else { Some(self.caption_field()) };
                 let wanted = [caption, Some(&*self.config.class_field)].into_iter().flatten().collect::<Vec<_>>();
-                let parsed = member(file, place, "json").and_then(|bytes| parse_json(&bytes, &wanted));
+                let parsed = member(file, place, "json", MAX_JSON).and_then(|bytes| parse_json(&bytes, &wanted));
                 Some(parsed.map_err(|why| Loss::UnreadableJson.because(why))?)
             }
             None => None,
         };
         let caption = match text {
-            Some(text) => caption(&member(file, text, "txt").map_err(|why| Loss::NoCaption.because(why))?)?,
+            Some(text) => {
+                let long = matches!(text, Place::File(Span { size, .. }) if size > MAX_TEXT);
+                let kind = if long { Loss::LongCaption } else { Loss::NoCaption };
+                caption(&member(file, text, "txt", MAX_TEXT).map_err(|why| kind.because(why))?)?
+            }
             None => self.json_caption(json.as_ref(), sample)?,
         };
         let label = match sample.member("cls").filter(|_| self.config.class_field.is_empty()) {
-            Some(place) => member(file, place, "cls")
+            Some(place) => member(file, place, "cls", MAX_TEXT)
                 .and_then(|bytes| cls(&bytes))
                 .map_err(|why| Loss::UnreadableLabel.because(why))?,
             None => json.as_ref().and_then(|json| label(json.get(&self.config.class_field)?)),
@@ -173,9 +177,12 @@ impl Shards {
     }
 }
 
-/// The contents of a member with this extension.
-fn member(file: &File, place: Place, extension: &str) -> Result<Vec<u8>, String> {
+/// The contents of a member with this extension and at most `most` bytes.
+fn member(file: &File, place: Place, extension: &str, most: u64) -> Result<Vec<u8>, String> {
     let Span { start, size } = place.span(extension.as_bytes())?;
+    if size > most {
+        return Err(format!("its .{extension} has {size} bytes, and the limit is {most}"));
+    }
     read_span(file, start, size)
 }
 

@@ -3,7 +3,8 @@
 
 use flate2::read::GzDecoder;
 use regex::Regex;
-use std::collections::HashMap;
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap};
 use std::io::Read;
 use std::sync::RwLock;
 
@@ -22,6 +23,9 @@ const WORD: &str = r"(?i:<start_of_text>|<end_of_text>|'s|'t|'re|'ve|'m|'ll|'d)|
 /// Number of cached words. Half of them would cover nearly all running words of a web corpus; more
 /// would only cost memory.
 const REMEMBERED: usize = 1 << 16;
+
+/// Length in bytes up to which a word is cached, and merged by the simpler loop.
+const SHORT: usize = 64;
 
 /// Merges, and a cache of words. The cache affects only the speed.
 pub struct Bpe {
@@ -79,7 +83,8 @@ impl Bpe {
         if !new.is_empty() {
             let mut seen = self.seen.write().expect("nothing panics while it is written");
             let room = REMEMBERED.saturating_sub(seen.len());
-            seen.extend(new.into_iter().take(room).map(|(word, made)| (word.into(), made)));
+            let new = new.into_iter().filter(|(word, _)| word.len() <= SHORT);
+            seen.extend(new.take(room).map(|(word, made)| (word.into(), made)));
         }
         tokens.truncate(most);
         tokens
@@ -92,6 +97,9 @@ impl Bpe {
         let mut pieces: Vec<u32> = word.bytes().map(|byte| self.byte_tokens[usize::from(byte)]).collect();
         if let Some(last) = pieces.last_mut() {
             *last += 256;
+        }
+        if pieces.len() > SHORT {
+            return self.merge_long(&pieces).into_iter().map(i64::from).collect();
         }
         while let Some(next) = pieces.windows(2).filter_map(|pair| self.merged(pair)).min() {
             let mut kept = 0;
@@ -107,6 +115,43 @@ impl Bpe {
         pieces.into_iter().map(i64::from).collect()
     }
 
+    /// Merges the pieces of a long word in time `n log n`. The loop above takes `n^2`, which a
+    /// stranger's caption of one long word would turn into minutes. It merges the same pairs in the
+    /// same order: all of the smallest merge from left to right, since a merge only makes pairs
+    /// whose merges are larger than itself.
+    fn merge_long(&self, pieces: &[u32]) -> Vec<u32> {
+        const GONE: u32 = u32::MAX;
+        let end = pieces.len();
+        let mut pieces = pieces.to_vec();
+        // The neighbours of each piece that is left; the first has none before it.
+        let mut next: Vec<usize> = (1..=end).collect();
+        let mut before: Vec<Option<usize>> = (0..end).map(|place| place.checked_sub(1)).collect();
+        let found = |pieces: &[u32], left: usize, right: usize| self.merged(&[pieces[left], pieces[right]]);
+        let mut waiting: BinaryHeap<Reverse<(u32, usize, usize)>> =
+            (1..end).filter_map(|right| Some(Reverse((found(&pieces, right - 1, right)?, right - 1, right)))).collect();
+        while let Some(Reverse((merge, left, right))) = waiting.pop() {
+            // One of the two may have been merged with another neighbour since.
+            if pieces[left] == GONE || pieces[right] == GONE || next[left] != right {
+                continue;
+            }
+            if found(&pieces, left, right) != Some(merge) {
+                continue;
+            }
+            pieces[left] = merge;
+            pieces[right] = GONE;
+            next[left] = next[right];
+            if next[left] < end {
+                before[next[left]] = Some(left);
+                waiting.extend(found(&pieces, left, next[left]).map(|merge| Reverse((merge, left, next[left]))));
+            }
+            if let Some(first) = before[left] {
+                waiting.extend(found(&pieces, first, left).map(|merge| Reverse((merge, first, left))));
+            }
+        }
+        pieces.retain(|piece| *piece != GONE);
+        pieces
+    }
+
     fn merged(&self, pair: &[u32]) -> Option<u32> {
         self.merges.get(&(pair[0], pair[1])).copied()
     }
@@ -119,4 +164,26 @@ fn alphabet() -> Vec<(char, u8)> {
     let printable = (0..=255).filter(prints).map(|byte| (char::from(byte), byte));
     let others = ('\u{100}'..).zip((0..=255).filter(|byte| !prints(byte)));
     printable.chain(others).collect()
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    /// Words of letters that merge often, longer than those of the golden file.
+    #[test]
+    fn a_long_word_gets_the_tokens_of_the_simple_loop() {
+        let bpe = Bpe::new();
+        for (number, letters) in ["a", "ab", "the", "ing", "photographs", "aaab", "zqj", "ésta"].iter().enumerate() {
+            let word = letters.repeat(40 + number);
+            let pieces: Vec<u32> = word.bytes().map(|byte| bpe.byte_tokens[usize::from(byte)]).collect();
+            let mut simple = pieces.clone();
+            while let Some(next) = simple.windows(2).filter_map(|pair| bpe.merged(pair)).min() {
+                let at = simple.windows(2).position(|pair| bpe.merged(pair) == Some(next)).unwrap();
+                simple.splice(at..at + 2, [next]);
+            }
+            assert_eq!(bpe.merge_long(&pieces), simple, "{letters}");
+        }
+    }
 }
