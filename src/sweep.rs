@@ -14,7 +14,7 @@ mod select;
 
 use crate::bars::{Bar, SuiteBars};
 use crate::exit::Exit;
-use crate::say;
+use crate::output::{say, tell};
 use crate::scratch::Scratch;
 use crate::table;
 use crate::trial::stop_on_signals;
@@ -23,7 +23,8 @@ use clap::Args;
 use devices::Devices;
 use gauntlet::data::files::write_atomic;
 use gauntlet::data::lease::{Lease, attempt};
-use gauntlet::data::store::Using;
+use gauntlet::data::store::{Using, sweep};
+use gauntlet::data::regular;
 use gauntlet::evaluator::Downstream;
 use gauntlet::registry::origin;
 use gauntlet::results::{self, Line};
@@ -100,7 +101,7 @@ impl Run {
         let suite = Suite::read_tier(&self.suite, self.tier.as_deref(), &self.set)?;
         let trials = suite.trials()?;
         for warning in suite.warnings()? {
-            eprintln!("warning: {warning}");
+            tell(&format!("warning: {warning}"));
         }
         let selected = self.selection.of(&trials)?;
         if self.dry_run {
@@ -110,6 +111,13 @@ impl Run {
         drop(Downstream::open_all(&suite.downstream)?);
         let stop = stop_on_signals();
         let written = self.begin(&suite, &trials)?;
+        for store in [&self.out.join("store"), &self.store()] {
+            let swept = sweep(store)?;
+            if !swept.is_empty() {
+                let (count, bytes) = (swept.len(), swept.iter().map(|entry| entry.bytes).sum::<u64>());
+                tell(&format!("note: removed {count} unfinished entries of killed processes, {} MB", bytes / 1_000_000));
+            }
+        }
         let _using = (Using::new(&self.out.join("store"))?, self.store.as_deref().map(Using::new).transpose()?);
         let mut left = Vec::new();
         for trial in &selected {
@@ -137,7 +145,7 @@ impl Run {
         }
         say(&(table::text(&self.out)? + "\n"));
         for (name, lines) in &failures {
-            eprintln!("failed: {name}\n{lines}");
+            tell(&format!("failed: {name}\n{lines}"));
         }
         let mut queue = lock(&queue);
         let elsewhere = queue.elsewhere()?;
@@ -149,7 +157,7 @@ impl Run {
             );
         }
         for name in &queue.failed_elsewhere {
-            eprintln!("failed in another run: {name}");
+            tell(&format!("failed in another run: {name}"));
         }
         Ok(if failures.is_empty() && queue.failed_elsewhere.is_empty() { Exit::Done } else { Exit::Failed })
     }
@@ -167,7 +175,7 @@ impl Run {
                 folder.check_running(trial)?;
             }
         }
-        notes.iter().for_each(|note| eprintln!("note: {note}"));
+        notes.iter().for_each(|note| tell(&format!("note: {note}")));
         let resolved = serde_json::to_string_pretty(suite).expect("plain data");
         write_atomic(&self.out.join("suite.json"), resolved.as_bytes())?;
         Ok(resolved)
@@ -175,7 +183,7 @@ impl Run {
 
     /// Prints the trials, their cost and what would fail.
     fn rehearse(&self, suite: &Suite, trials: &[Trial], selected: &[&Trial]) -> Result<Exit> {
-        folder::check(&self.out, suite, trials)?.iter().for_each(|note| eprintln!("note: {note}"));
+        folder::check(&self.out, suite, trials)?.iter().for_each(|note| tell(&format!("note: {note}")));
         let mut left = 0;
         for trial in selected {
             let state = TrialFolder::of(&self.out, trial).state(trial)?;
@@ -390,7 +398,7 @@ impl Run {
             Ended::Exit(status) if !status.success() => status,
             ended => return Ok(ended),
         };
-        let said = std::fs::read_to_string(&log).map_err(Error::io(&log))?;
+        let said = regular::read_to_string(&log, regular::LIST).map_err(Error::io(&log))?;
         let last = last_lines(&said).replace('\n', "\n  ");
         // An aborted process cannot name the library that caused it.
         let libraries = trial.libraries.iter().map(|library| format!(", with plugins of {}", library.file));
@@ -465,7 +473,7 @@ fn rehearse(suite: &Suite, trials: &[&Trial]) -> Result<Exit> {
     let bar = Bar::new();
     let found = suite.rehearse(trials, scratch.path(), &bar)?;
     drop(bar);
-    found.notes.iter().for_each(|note| eprintln!("note: {note}"));
-    found.problems().for_each(|problem| eprintln!("would fail: {problem}"));
+    found.notes.iter().for_each(|note| tell(&format!("note: {note}")));
+    found.problems().for_each(|problem| tell(&format!("would fail: {problem}")));
     Ok(if found.problems().next().is_none() { Exit::Done } else { Exit::Mistake })
 }

@@ -21,6 +21,9 @@ pub(crate) use writer::Writer;
 use crate::{Error, Result};
 use std::path::Path;
 
+/// Prefix of the temporary files of [`write_atomic`].
+pub const TEMPORARY: &str = ".tmp";
+
 /// Writes a file atomically: a reader finds the old file or the new one and never a part. It writes
 /// a temporary file, flushes it to disk and renames it.
 pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<()> {
@@ -28,7 +31,7 @@ pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<()> {
     let folder = around(path);
     // A temporary file is private to its owner; results get the permissions of the umask.
     let readable = std::os::unix::fs::PermissionsExt::from_mode(0o666);
-    let file = tempfile::Builder::new().permissions(readable).tempfile_in(folder);
+    let file = tempfile::Builder::new().prefix(TEMPORARY).permissions(readable).tempfile_in(folder);
     let mut file = file.map_err(Error::io(path))?;
     file.write_all(bytes).map_err(Error::io(path))?;
     file.as_file().sync_all().map_err(Error::io(path))?;

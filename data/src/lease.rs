@@ -29,6 +29,9 @@ use std::time::{Duration, Instant, SystemTime};
 /// Prefix of the files, before the number.
 pub const PREFIX: &str = "lease-";
 
+/// Prefix of the files whose date is the time of the file server.
+const TOUCHED: &str = ".now-";
+
 /// Bounds of the time between two looks at a folder that is waited for.
 const SHORTEST_LOOK: Duration = Duration::from_millis(50);
 const LONGEST_LOOK: Duration = Duration::from_secs(2);
@@ -353,7 +356,7 @@ fn missed(path: &Path, holder: &Holder, time: Duration) -> bool {
 
 /// The time of the file server, which dates all leases.
 fn now(folder: &Path) -> Result<SystemTime> {
-    let touched = tempfile::Builder::new().prefix(".now-").tempfile_in(folder).map_err(Error::io(folder))?;
+    let touched = tempfile::Builder::new().prefix(TOUCHED).tempfile_in(folder).map_err(Error::io(folder))?;
     std::io::Write::write_all(&mut touched.as_file(), b".").map_err(Error::io(folder))?;
     touched.as_file().sync_all().map_err(Error::io(folder))?;
     touched.as_file().metadata().and_then(|about| about.modified()).map_err(Error::io(folder))

@@ -5,7 +5,7 @@
 
 mod stored;
 
-pub use stored::{State, Stored, list};
+pub use stored::{State, Stored, list, sweep};
 
 use crate::files::{regular, write_json};
 use crate::lease::{Holder, Lease};

@@ -6,7 +6,7 @@
 //! attempt counts.
 
 use super::{Lease, State, read_lease, state};
-use crate::files::Part;
+use crate::files::{self, Part, TEMPORARY};
 use crate::{Error, Result};
 use std::fs;
 use std::io::ErrorKind;
@@ -45,7 +45,8 @@ fn may_change(folder: &Path, attempt: u32, lease: &Lease) -> Result<bool> {
     Ok(false)
 }
 
-/// The folder that the holder of `lease` writes to. After a silent holder it is a new one, with
+/// The folder that the holder of `lease` writes to, without the temporary files of holders that
+/// were killed. After a silent holder it is a new one, with
 /// copies of all files, of `first` before the others: a checkpoint may be older than the logs
 /// beside it, never newer.
 ///
@@ -56,7 +57,10 @@ pub fn open(folder: &Path, lease: &Lease, first: &str) -> Result<PathBuf> {
     let last = path(folder, newest);
     if !may_change(folder, newest, lease)? {
         lease.record_attempt(newest)?;
-        return if lease.check_lost() { Err(taken_over(folder)) } else { Ok(last) };
+        if lease.check_lost() {
+            return Err(taken_over(folder));
+        }
+        return remove_unfinished(&last).map(|()| last);
     }
     let place = path(folder, lease.number());
     let part = Part::new(&place)?;
@@ -85,6 +89,24 @@ pub fn open(folder: &Path, lease: &Lease, first: &str) -> Result<PathBuf> {
 
 fn taken_over(folder: &Path) -> Error {
     Error::invalid(folder.display(), "another process has taken over this folder, since this one was silent too long")
+}
+
+/// Removes temporary files and folders: only the holder writes any.
+fn remove_unfinished(folder: &Path) -> Result<()> {
+    for entry in fs::read_dir(folder).map_err(Error::io(folder))? {
+        let path = entry.map_err(Error::io(folder))?.path();
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let removed = match () {
+            () if name.starts_with(TEMPORARY) || name.starts_with(super::TOUCHED) => fs::remove_file(&path),
+            () if name.starts_with(files::PREFIX) => fs::remove_dir_all(&path),
+            () => Ok(()),
+        };
+        match removed {
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            removed => removed.map_err(Error::io(&path))?,
+        }
+    }
+    Ok(())
 }
 
 fn number(name: &str) -> Option<u32> {

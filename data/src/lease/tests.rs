@@ -107,6 +107,8 @@ fn no_two_holders_that_may_be_alive_write_to_one_attempt() {
     ["checkpoint", "metrics.jsonl", ".tmpAbc"].into_iter().for_each(write);
     let first = ours(folder);
     assert_eq!(open(&first).unwrap(), folder);
+    assert!(!folder.join(".tmpAbc").exists(), "a killed process left it");
+    write(".tmpDef");
     drop(first);
     // One that ended is followed in place; this one freezes.
     foreign(folder, 2, |holder| holder.attempt = Some(0));

@@ -1,7 +1,7 @@
 //! Lists the entries of a store and removes them: never while a process holds one, and atomically,
 //! so that another process finds it whole or not at all.
 
-use super::{DIGITS, NOTES, Note, note_on};
+use super::{DIGITS, NOTES, Note, Using, note_on};
 use crate::files::{Held, PREFIX, read_json, remove_folder};
 use crate::lease::Lease;
 use crate::{Error, Result};
@@ -102,6 +102,23 @@ pub fn list(store: &Path, ours: impl Fn(&str) -> bool) -> Result<Vec<Stored>> {
     }
     found.sort_by(|a, b| (&a.kind, &a.path).cmp(&(&b.kind, &b.path)));
     Ok(found)
+}
+
+/// Removes what killed processes left unfinished in a store, unless a process uses it, on any
+/// machine. Returns what was removed.
+pub fn sweep(store: &Path) -> Result<Vec<Stored>> {
+    if !store.is_dir() || Using::find(store)?.is_some() {
+        return Ok(Vec::new());
+    }
+    // Another process may have begun to use it, or to prune it, at this moment.
+    let Ok(_lease) = Using::prune(store) else { return Ok(Vec::new()) };
+    let mut swept = Vec::new();
+    for entry in list(store, |_| true)?.into_iter().filter(|entry| entry.state == State::Part) {
+        if entry.remove()? {
+            swept.push(entry);
+        }
+    }
+    Ok(swept)
 }
 
 /// The kind of an entry from its name, and its state as far as the name tells: whether it is this

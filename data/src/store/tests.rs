@@ -76,3 +76,22 @@ fn a_use_is_noted_without_a_change_of_what_is_noted() {
     key("a").note_use(&folder).unwrap();
     assert_eq!((age(), fs::read(&note).unwrap()), (0, text));
 }
+
+#[test]
+fn what_killed_processes_left_is_swept_unless_a_process_uses_the_store() {
+    let home = tempfile::tempdir().unwrap();
+    let store = home.path();
+    fs::create_dir(key("a").folder(store)).unwrap();
+    for litter in [".part-killed", "part-of-an-earlier-version"] {
+        fs::create_dir(store.join(litter)).unwrap();
+        fs::write(store.join(litter).join("pixels.u8"), [0; 70]).unwrap();
+    }
+    fs::write(store.join(".tmpAbCdEf"), [0; 30]).unwrap();
+    let using = Using::new(store).unwrap();
+    assert!(sweep(store).unwrap().is_empty(), "a build may go on in it");
+    drop(using);
+    // A process of this machine that builds without a lease holds its folder.
+    let part = Part::new(&store.join("index-0123456789abcdef")).unwrap();
+    assert_eq!(sweep(store).unwrap().iter().map(|entry| entry.bytes).sum::<u64>(), 170);
+    assert!(part.folder().is_dir() && key("a").folder(store).is_dir());
+}
