@@ -23,7 +23,6 @@ mod report;
 mod scratch;
 mod sheet;
 mod store;
-#[allow(clippy::print_stderr)]
 mod sweep;
 mod table;
 mod tensorboard;

@@ -23,8 +23,8 @@ use clap::Args;
 use devices::Devices;
 use gauntlet::data::files::write_atomic;
 use gauntlet::data::lease::{Lease, attempt};
-use gauntlet::data::store::{Using, sweep};
 use gauntlet::data::regular;
+use gauntlet::data::store::{Using, sweep};
 use gauntlet::evaluator::Downstream;
 use gauntlet::registry::origin;
 use gauntlet::results::{self, Line};
@@ -115,7 +115,10 @@ impl Run {
             let swept = sweep(store)?;
             if !swept.is_empty() {
                 let (count, bytes) = (swept.len(), swept.iter().map(|entry| entry.bytes).sum::<u64>());
-                tell(&format!("note: removed {count} unfinished entries of killed processes, {} MB", bytes / 1_000_000));
+                tell(&format!(
+                    "note: removed {count} unfinished entries of killed processes, {} MB",
+                    bytes / 1_000_000
+                ));
             }
         }
         let _using = (Using::new(&self.out.join("store"))?, self.store.as_deref().map(Using::new).transpose()?);
@@ -151,10 +154,10 @@ impl Run {
         let elsewhere = queue.elsewhere()?;
         if let Some((trial, holder)) = elsewhere.first() {
             let count = elsewhere.len();
-            eprintln!(
+            tell(&format!(
                 "note: other runs have {count} more trials ({} by {holder}); --wait stays until they are finished",
                 trial.name()
-            );
+            ));
         }
         for name in &queue.failed_elsewhere {
             tell(&format!("failed in another run: {name}"));
