@@ -188,7 +188,7 @@ mod tests {
         let home = tempfile::tempdir().unwrap();
         let path = home.path().join("file");
         for size in [0, 5, BLOCK, BLOCK + 1, 3 * BLOCK - 1, 9 * BLOCK + 77, 16 * BLOCK] {
-            let bytes: Vec<u8> = (0..size).map(|place| (place * 7919 >> 5) as u8).collect();
+            let bytes: Vec<u8> = (0..size).map(|place| ((place * 7919) >> 5) as u8).collect();
             fs::write(&path, &bytes).unwrap();
             let whole = blake3::hash(&bytes);
             assert_eq!((hash_bytes(&bytes), hash_file(&path).unwrap()), (whole, (size, whole)), "{size}");
@@ -197,7 +197,8 @@ mod tests {
 
     #[test]
     fn a_changed_cut_or_missing_file_is_named_with_the_remedy() {
-        let damage: [(fn(&Path), &str); 5] = [
+        type Damage<'a> = (fn(&Path), &'a str);
+        let damage: [Damage; 5] = [
             (|folder| fs::write(folder.join("a"), "onf").unwrap(), "a: was changed"),
             (|folder| fs::write(folder.join("a"), "on").unwrap(), "it has 2 bytes instead of 3"),
             (|folder| fs::remove_file(folder.join("a")).unwrap(), "a: was changed"),
