@@ -211,6 +211,7 @@ impl<'a> Optimiser<'a> {
                 square = square * 0.999 + gradient.square() * 0.001;
                 let (unbiased, scale) = (&mean / (1.0 - 0.9f64.powi(step)), &square / (1.0 - 0.999f64.powi(step)));
                 patch = (leaf.detach() - attack.learning_rate * unbiased / (scale.sqrt() + 1e-8)).clamp(0.0, 1.0);
+                self.context.progress.check_stopped()?;
                 self.context.progress.report(
                     "badclip: patch",
                     step as u64,

@@ -17,7 +17,7 @@ use crate::data::files::{
 use crate::data::store::make_once;
 use crate::data::{DataRow, Dataset, Split};
 use crate::registry::{Configured, origin};
-use crate::{Error, Result, build, draw};
+use crate::{Error, Progress, Result, build, draw};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::Path;
@@ -197,7 +197,7 @@ impl Poison {
         let folder = key.folder(context.store);
         let began = Instant::now();
         let make = || {
-            let poison = Poison::make(data, split, seed, arena, prepared_attacks)?;
+            let poison = Poison::make(context, data, split, seed, arena, prepared_attacks)?;
             poison.write(&folder, arena, prepared_attacks, &data.index.digest, &split.heldout)
         };
         match make_once(&folder, context.progress, make)? {
@@ -213,6 +213,7 @@ impl Poison {
     }
 
     fn make(
+        context: &PrepareContext,
         data: &Dataset,
         split: &Split,
         seed: u64,
@@ -236,7 +237,7 @@ impl Poison {
             owners.extend(std::iter::repeat_n(prepared, new.len()));
             edits.extend(new.into_iter().map(|edit| Poisoned { attack: prepared.label.clone(), edit }));
         }
-        let pixels = draw_canvases(&edits, &owners, data, seed)?;
+        let pixels = draw_canvases(&edits, &owners, data, seed, context.progress)?;
         Poison::new(edits, pixels, arena, &data.index.digest, &split.heldout)
     }
 
@@ -334,7 +335,13 @@ const CHUNK: usize = 256;
 
 /// The canvas of every edit `[edits, 3, S, S]`, stamped if the edit asks for it. `owners` holds the
 /// attack of each edit.
-fn draw_canvases(edits: &[Poisoned], owners: &[&PreparedAttack], data: &Dataset, seed: u64) -> Result<Tensor> {
+fn draw_canvases(
+    edits: &[Poisoned],
+    owners: &[&PreparedAttack],
+    data: &Dataset,
+    seed: u64,
+    progress: &dyn Progress,
+) -> Result<Tensor> {
     let size = i64::from(data.canvas.size());
     let pixels = Tensor::zeros([edits.len() as i64, 3, size, size], (Kind::Uint8, tch::Device::Cpu));
     let mut start = 0;
@@ -345,6 +352,8 @@ fn draw_canvases(edits: &[Poisoned], owners: &[&PreparedAttack], data: &Dataset,
             let drawn = draw_chunk(prepared, edits, start as u64, data, seed)?;
             pixels.narrow(0, start as i64, edits.len() as i64).copy_(&drawn);
             start += edits.len();
+            progress.check_stopped()?;
+            progress.report("poison", start as u64, pixels.size()[0] as u64, "images");
         }
     }
     Ok(pixels)

@@ -13,7 +13,7 @@ mod write;
 use crate::files::{Held, check_sums, hash_bytes, read_json};
 use crate::rows::Tally;
 use crate::source::{Row, Source};
-use crate::store::{Key, make_once};
+use crate::store::{Key, lease_of, make_once};
 use crate::{ClassFile, Classes, DataConfig, DataRow, Error, Progress, Result};
 use gauntlet_torch::Map;
 use serde::{Deserialize, Serialize};
@@ -134,7 +134,15 @@ impl Index {
         if folder.exists() {
             // First, or a damaged stamp would be taken for a changed image.
             check_sums(&folder)?;
-            stamps::look(source, &folder, progress)?;
+            if stamps::find(source, &folder, progress)?.is_some() {
+                // Another process may be removing it, or may have made it again.
+                let _lease = lease_of(&folder, progress)?;
+                if folder.exists()
+                    && let Some(changed) = stamps::find(source, &folder, progress)?
+                {
+                    stamps::remove(&changed, &folder, progress)?;
+                }
+            }
         }
         let began = Instant::now();
         match make_once(&folder, progress, || write::write(source, config, &key.hex(), &folder, progress))? {

@@ -1,6 +1,8 @@
 //! Progress reports of long operations. This crate prints nothing; the program draws a bar or
 //! passes lines on.
 
+use crate::{Error, Result};
+
 /// A listener to long operations.
 pub trait Progress: Sync {
     /// `done` of `total` units of `stage` are done; `note` is a short remark such as the loss.
@@ -12,10 +14,17 @@ pub trait Progress: Sync {
     /// A line about the data that was just opened. It is repeated each time the data is opened.
     fn remark(&self, _line: &str) {}
 
-    /// Whether the user asks to stop. Loops that grow with the data look at it and return
-    /// [`Error::Interrupted`](crate::Error::Interrupted).
+    /// Whether the user asks to stop.
     fn stopped(&self) -> bool {
         false
+    }
+
+    /// For loops that grow with the data.
+    ///
+    /// # Errors
+    /// [`Error::Interrupted`] if the user asks to stop.
+    fn check_stopped(&self) -> Result<()> {
+        if self.stopped() { Err(Error::Interrupted) } else { Ok(()) }
     }
 }
 

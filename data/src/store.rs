@@ -138,9 +138,14 @@ pub fn make_once(place: &Path, progress: &dyn Progress, make: impl FnOnce() -> R
     if place.exists() {
         return Ok(false);
     }
-    let name = place.file_name().expect("an entry has a name");
-    let _lease = Lease::wait(&place.with_file_name(LEASES).join(name), progress)?;
+    let _lease = lease_of(place, progress)?;
     if place.exists() { Ok(false) } else { make().map(|()| true) }
+}
+
+/// The right to make or remove an entry of a store, waiting for another process that does.
+pub(crate) fn lease_of(place: &Path, progress: &dyn Progress) -> Result<Lease> {
+    let name = place.file_name().expect("an entry has a name");
+    Lease::wait(&place.with_file_name(LEASES).join(name), progress)
 }
 
 /// Compares a value with the one that the first process recorded under this name, on any machine;

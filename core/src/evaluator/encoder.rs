@@ -215,6 +215,7 @@ impl Encoder<'_> {
             let images = normalise(&(canvases.to_device(self.device).to_kind(Kind::Float) / 255.0));
             features.push(layer.of(self.model, &images));
             done += count;
+            self.progress.check_stopped()?;
             self.progress.report("features", done as u64, which.len() as u64, "images");
             Ok::<_, Error>(())
         };

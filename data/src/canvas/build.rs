@@ -45,6 +45,7 @@ pub(super) fn build(canvas: &Canvas, threads: usize, folder: &Path, progress: &d
             }
             done += 1;
         }
+        progress.check_stopped()?;
         progress.report("canvas", done.into(), total.into(), &format!("{} dropped", dropped.len()));
         Ok::<_, Error>(())
     })?;

@@ -25,7 +25,10 @@ const USED: &str = "used";
 pub(super) fn write(source: &dyn Source, part: &Part, key: &str, progress: &dyn Progress) -> Result<String> {
     let path = part.path("stamps.bin");
     let mut file = Writer::create(path.clone())?;
-    source.stamps(cores(), progress, &mut |stamp| file.write(&short(&stamp)))?;
+    source.stamps(cores(), progress, &mut |stamp| {
+        progress.check_stopped()?;
+        file.write(&short(&stamp))
+    })?;
     file.finish()?;
     Ok(self::key(key, &Map::open(&path).map_err(Error::io(&path))?))
 }
@@ -38,9 +41,17 @@ pub(super) fn key(source: &str, stamps: &[u8]) -> String {
     }
 }
 
-/// Checks every image of an existing index. Removes the index if images have changed and nothing
-/// was made of it.
-pub(super) fn look(source: &dyn Source, folder: &Path, progress: &dyn Progress) -> Result<()> {
+/// Images that changed since they were indexed.
+pub(super) struct Changed {
+    /// The name of the first.
+    first: String,
+    changed: usize,
+    /// Of how many rows.
+    rows: usize,
+}
+
+/// Checks every image of an existing index.
+pub(super) fn find(source: &dyn Source, folder: &Path, progress: &dyn Progress) -> Result<Option<Changed>> {
     let path = folder.join("stamps.bin");
     let known = Map::open(&path).map_err(Error::io(&path))?;
     let (mut rows, mut changed, mut first) = (0, 0, None);
@@ -50,11 +61,28 @@ pub(super) fn look(source: &dyn Source, folder: &Path, progress: &dyn Progress) 
             first.get_or_insert((stamp.file, stamp.start));
         }
         rows += 1;
-        Ok(())
+        progress.check_stopped()
     })?;
-    let Some((file, start)) = first else { return Ok(()) };
-    let row = Row { number: Default::default(), key: "", caption: "", class: None, file, start, size: 0, seen: 0 };
-    let (name, folder_name) = (source.name(&row), folder.display());
+    let row = |(file, start)| Row {
+        number: Default::default(),
+        key: "",
+        caption: "",
+        class: None,
+        file,
+        start,
+        size: 0,
+        seen: 0,
+    };
+    Ok(first.map(|place| Changed { first: source.name(&row(place)), changed, rows }))
+}
+
+/// Removes an index whose images have changed, if nothing was made of it.
+///
+/// # Errors
+/// If something was.
+pub(super) fn remove(found: &Changed, folder: &Path, progress: &dyn Progress) -> Result<()> {
+    let Changed { first: name, changed, rows } = found;
+    let folder_name = folder.display();
     if folder.join(USED).exists() {
         let why = format!(
             "its image was changed, added or removed since the data was read, as were those of {changed} of {rows} rows \

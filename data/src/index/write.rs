@@ -28,9 +28,12 @@ pub(super) fn write(
     let key = stamps::write(source, &part, key, progress)?;
     let mut rows = RowFiles::new(&part, source)?;
     let mut dropped = DropList::new(&part)?;
-    source.scan(cores(), progress, &mut |entry| match entry {
-        Ok(entry) => rows.push(entry, source),
-        Err(bad) => dropped.push(&bad),
+    source.scan(cores(), progress, &mut |entry| {
+        progress.check_stopped()?;
+        match entry {
+            Ok(entry) => rows.push(entry, source),
+            Err(bad) => dropped.push(&bad),
+        }
     })?;
     let Remarks { cut, notes } = source.remarks();
     let said = Tally { cut, notes, ..Tally::default() };
@@ -160,6 +163,7 @@ fn write_named(part: &Part, count: usize, classes: &Classes, progress: &dyn Prog
     let (mut bytes, mut done) = (0, 0);
     ordered((0..count).step_by(CHUNK), vec![name; cores()], |pairs| {
         (bytes, done) = (bytes + pairs.len(), count.min(done + CHUNK));
+        progress.check_stopped()?;
         progress.report("captions", done as u64, count as u64, "");
         file.write(&pairs)
     })?;
