@@ -34,8 +34,8 @@ SETS = {
 def fake(folder, count):
     """JPEGs of 400 x 300 with some structure, ten classes, in `train` and `test`."""
     rng = np.random.default_rng(0)
-    for part, pictures in [("train", 10), ("test", count)]:
-        for number in range(pictures):
+    for part, images in [("train", 10), ("test", count)]:
+        for number in range(images):
             low = rng.integers(0, 256, (12, 16, 3), dtype=np.uint8)
             path = Path(folder) / part / f"class{number % 10}" / f"{number:05}.jpg"
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -95,7 +95,7 @@ def main():
     load.append(os.getloadavg()[0])
     cosine = torch.nn.functional.cosine_similarity(ours, theirs).mean().item()
     rate = lambda seconds: {"seconds": seconds, "pictures_per_second": len(ours) / seconds}
-    report = {"model": arguments.model, "pictures": len(ours), "threads": arguments.threads, "load": load}
+    report = {"model": arguments.model, "images": len(ours), "threads": arguments.threads, "load": load}
     report |= {"gauntlet": rate(our_seconds), "pytorch": rate(their_seconds), "ratio": their_seconds / our_seconds}
     print(json.dumps(report | {"mean_cosine": cosine}, indent=1))
 

@@ -125,8 +125,8 @@ def open_clip_step(given, weights, batch, compiled):
 
     def step():
         with autocast(given):
-            pictures = normalised(given, images).contiguous(memory_format=torch.channels_last)
-            found = encode(model, pictures, tokens.to(given.device, non_blocking=True))
+            pixels = normalised(given, images).contiguous(memory_format=torch.channels_last)
+            found = encode(model, pixels, tokens.to(given.device, non_blocking=True))
         optimizer.zero_grad()
         loss_of(*found).backward()
         optimizer.step()
@@ -142,11 +142,11 @@ def release_step(given, weights, batch):
     on_gpu = given.device != "cpu"
     scaler = torch.amp.GradScaler(enabled=on_gpu)
     constant = lambda values: torch.tensor(values).view(1, 3, 1, 1)
-    pictures = (batch["images"].float() / 255 - constant(MEAN)) / constant(STD)  # normalised by its loader's processes
+    pixels = (batch["images"].float() / 255 - constant(MEAN)) / constant(STD)  # normalised by its loader's processes
 
     def step():
         optimizer.zero_grad()
-        image, text, scale = embeddings(model, pictures.to(given.device), batch["tokens"].to(given.device))
+        image, text, scale = embeddings(model, pixels.to(given.device), batch["tokens"].to(given.device))
         with autocast(given, torch.float16) if on_gpu else contextlib.nullcontext():
             loss = loss_of(image, text, scale)
         scaler.scale(loss).backward()

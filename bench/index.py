@@ -50,19 +50,19 @@ def members():
         files = {member.name: tar.extractfile(member).read() for member in tar if member.isfile()}
     stems = sorted({name.rsplit(".", 1)[0] for name in files})
     for stem in stems:
-        picture = next(files[name] for name in (f"{stem}.jpg", f"{stem}.png") if name in files)
+        image = next(files[name] for name in (f"{stem}.jpg", f"{stem}.png") if name in files)
         small = io.BytesIO()
-        Image.open(io.BytesIO(picture)).convert("RGB").resize((32, 32)).save(small, "JPEG", quality=80)
+        Image.open(io.BytesIO(image)).convert("RGB").resize((32, 32)).save(small, "JPEG", quality=80)
         yield small.getvalue(), files[f"{stem}.txt"], json.loads(files[f"{stem}.json"])
 
 
 def write_shard(path, number, rows):
     with tarfile.open(path, "w", format=tarfile.USTAR_FORMAT) as tar:
         for row in range(SHARD):
-            picture, caption, about = rows[row % len(rows)]
+            image, caption, about = rows[row % len(rows)]
             key = f"{number:05}{row:05}"
             about = json.dumps(about | {"key": key}).encode()
-            for ending, content in (("jpg", picture), ("txt", caption), ("json", about)):
+            for ending, content in (("jpg", image), ("txt", caption), ("json", about)):
                 info = tarfile.TarInfo(f"{key}.{ending}")
                 info.size = len(content)
                 tar.addfile(info, io.BytesIO(content))

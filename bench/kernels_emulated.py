@@ -26,7 +26,7 @@ def compare(kind, pairs):
         worst[kind, name] = max(worst.get((kind, name), 0), error if error == error else math.inf)
 
 
-def pictures(shape, number, kind):
+def images(shape, number, kind):
     return number(shape).to(kind).contiguous(memory_format=torch.channels_last)
 
 
@@ -42,7 +42,7 @@ def norms(library, name, kind, shape, shortcut, relu):
     channels, rows = shape[1], shape[0] * shape[2] * shape[3]
     tile = math.gcd(channels // 8, 32)
     grid = [ctypes.c_uint(n) for n in (channels // 8 // tile, 3, tile)]
-    x, added, dy = (pictures(shape, torch.randn, kind) for _ in range(3))
+    x, added, dy = (images(shape, torch.randn, kind) for _ in range(3))
     x, added = x * 1.5 + 3, added + 1
     weight, bias, running_mean, running_var = torch.randn(channels) + 1, torch.randn(channels), torch.randn(channels), torch.rand(channels)
     before = running_mean.double(), running_var.double()
@@ -66,7 +66,7 @@ def norms(library, name, kind, shape, shortcut, relu):
 
 
 def pools(library, name, kind, shape):
-    x = pictures(shape, torch.randn, kind)
+    x = images(shape, torch.randn, kind)
     y = torch.full([*shape[:2], shape[2] // 2, shape[3] // 2], math.nan, dtype=kind).contiguous(memory_format=torch.channels_last)
     dx = torch.full_like(x, math.nan)
     library.pool(at(x), at(y), at(dx), *(ctypes.c_long(n) for n in (y.numel() // 8, y.shape[3], shape[1] // 8)))

@@ -224,11 +224,11 @@ def timed(name, given):
 
     def theirs(layout):
         model.to(memory_format=layout)
-        pictures = images.contiguous(memory_format=layout)
+        pixels = images.contiguous(memory_format=layout)
         times = []
         for _ in range(steps):
             start = time.perf_counter()
-            loss = open_clip.ClipLoss()(model.encode_image(pictures, normalize=True), model.encode_text(tokens, normalize=True), model.logit_scale.exp())
+            loss = open_clip.ClipLoss()(model.encode_image(pixels, normalize=True), model.encode_text(tokens, normalize=True), model.logit_scale.exp())
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()

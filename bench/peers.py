@@ -100,21 +100,21 @@ def rn50_step(compiled):
 
 
 def augment_one(size):
-    augmentation, picture = roclip_augmentation(size), decode().resize((size, size))
-    return lambda: augmentation(picture)
+    augmentation, photo = roclip_augmentation(size), decode().resize((size, size))
+    return lambda: augmentation(photo)
 
 
 def badnet():
     """CleanCLIP's patch (backdoor/utils.py): one image tensor at a time, noise of the image's own
     mean at a random place."""
-    to_tensor, to_picture, picture = T.ToTensor(), T.ToPILImage(), decode().resize((224, 224))
+    to_tensor, to_image, photo = T.ToTensor(), T.ToPILImage(), decode().resize((224, 224))
 
     def body():
-        image = to_tensor(picture)
+        image = to_tensor(photo)
         noise = image.mean((1, 2), keepdim=True) + torch.randn(3, 16, 16)
         x, y = torch.randint(0, 223 - 16, (2,)).tolist()
         image[:, y : y + 16, x : x + 16] = noise
-        to_picture(image)
+        to_image(image)
 
     return body
 

@@ -54,13 +54,13 @@ def read_store():
     captions = [caption(row) for row in rows]
     poison = next(folder for folder in sorted(glob.glob(f"{store}/poison-*")) if os.path.getsize(f"{folder}/edits.jsonl"))
     added, edits = [], [json.loads(line)["edit"] for line in open(f"{poison}/edits.jsonl")]
-    for edit, picture in zip(edits, load_file(f"{poison}/pixels.safetensors")["pixels"]):
+    for edit, photo in zip(edits, load_file(f"{poison}/pixels.safetensors")["pixels"]):
         if edit["replaces"] is not None:  # core/src/attack.rs, Edit
-            pixels[edit["replaces"]], captions[edit["replaces"]] = picture, edit["caption"]
+            pixels[edit["replaces"]], captions[edit["replaces"]] = photo, edit["caption"]
         else:
-            added.append(picture)
+            added.append(photo)
             captions.append(edit["caption"])
-    return torch.cat([pixels, *(picture[None] for picture in added)]), captions
+    return torch.cat([pixels, *(photo[None] for photo in added)]), captions
 
 
 pixels, captions = read_store()
@@ -128,7 +128,7 @@ for epoch in range(given.epochs or EPOCHS):
         chosen = [ids[row] for row in rows]
         length = max(map(len, chosen))
         tokens = torch.tensor([row + [0] * (length - len(row)) for row in chosen])
-        canvases = torch.stack([augment(picture) for picture in pixels[rows]]) if augment else pixels[rows]
+        canvases = torch.stack([augment(photo) for photo in pixels[rows]]) if augment else pixels[rows]
         x = ((canvases.float() / 255 - mean) / std).contiguous(memory_format=torch.channels_last)
         loss = loss_of(x, tokens)
         optimizer.zero_grad()

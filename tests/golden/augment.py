@@ -51,18 +51,18 @@ DRAWINGS = [
 ]
 
 
-def apply(picture, d):
+def apply(image, d):
     if d["flip"]:
-        picture = F.horizontal_flip(picture)
+        image = F.horizontal_flip(image)
     left, top, width, height = d["crop"]
-    picture = F.resized_crop(picture, top, left, height, width, [S, S], interpolation=F.InterpolationMode.BILINEAR, antialias=True)
+    image = F.resized_crop(image, top, left, height, width, [S, S], interpolation=F.InterpolationMode.BILINEAR, antialias=True)
     for name, factor in d["jitter"]:
-        picture = JITTER[name](picture, factor)
+        image = JITTER[name](image, factor)
     if d["grayscale"]:
-        picture = F.rgb_to_grayscale(picture, num_output_channels=3)
+        image = F.rgb_to_grayscale(image, num_output_channels=3)
     if d["blur_reach"] > 0:
-        picture = F.gaussian_blur(picture, [2 * d["blur_reach"] + 1] * 2, [d["blur"]] * 2)
-    return picture
+        image = F.gaussian_blur(image, [2 * d["blur_reach"] + 1] * 2, [d["blur"]] * 2)
+    return image
 
 
 def main():
@@ -73,10 +73,10 @@ def main():
     noisy = torch.rand(3, S, S)
     noisy[:, :4, :4] = 0.4  # gray, for the hue
     noisy[:, :4, 4:8] = torch.tensor([0.8, 0.8, 0.2]).view(3, 1, 1)  # two channels at the maximum
-    pictures = dict(noisy=noisy, smooth=smooth)
-    out = dict(pictures)
+    images = dict(noisy=noisy, smooth=smooth)
+    out = dict(images)
     for number, d in enumerate(DRAWINGS):
-        out |= {f"{number}/{name}": apply(picture, d).clone() for name, picture in pictures.items()}
+        out |= {f"{number}/{name}": apply(image, d).clone() for name, image in images.items()}
     save_file(out, Path(__file__).with_name("augment.safetensors"), metadata=dict(drawings=json.dumps(DRAWINGS)))
 
 

@@ -45,14 +45,14 @@ def calm(model):
 
 
 def inputs():
-    pictures = F.interpolate(torch.randn(BATCH, 3, 4, 4), size=16, mode="bilinear") + torch.randn(BATCH, 3, 16, 16) * 0.2
+    pixels = F.interpolate(torch.randn(BATCH, 3, 4, 4), size=16, mode="bilinear") + torch.randn(BATCH, 3, 16, 16) * 0.2
     tokens = torch.zeros(BATCH, 12, dtype=torch.int64)
     for row in range(BATCH):
         length = 3 + row % 10
         tokens[row, 0] = 98
         tokens[row, 1 : length - 1] = torch.randint(1, 98, (length - 2,))
         tokens[row, length - 1] = 99
-    return (pictures * 40 + 128).clamp(0, 255).byte(), tokens
+    return (pixels * 40 + 128).clamp(0, 255).byte(), tokens
 
 
 def forward(model, images, tokens, enabled):
@@ -92,11 +92,11 @@ def main():
     model = build(CONFIG, False)
     calm(model)
     weights = {n: t.half().float() if t.is_floating_point() else t for n, t in model.state_dict().items()}
-    pictures, tokens = inputs()
-    images = pictures.float().repeat_interleave(4, 2).repeat_interleave(4, 3) / 64 - 2
+    pixels, tokens = inputs()
+    images = pixels.float().repeat_interleave(4, 2).repeat_interleave(4, 3) / 64 - 2
     bf16, fp32 = (trained(weights, images, tokens, enabled) for enabled in [True, False])
     out = {f"weights/{n}": t.half() if t.is_floating_point() else t for n, t in weights.items()}
-    out |= {"images": pictures, "tokens": tokens}
+    out |= {"images": pixels, "tokens": tokens}
     out |= {f"bf16/{name}": tensor for name, tensor in bf16.items()}
     out |= {f"fp32/{name}": tensor for name, tensor in fp32.items() if "gradient" not in name}
     out |= {f"rounding/{name}": rounding(bf16, fp32, name == "visual") for name in ["visual", "text"]}

@@ -25,15 +25,15 @@ from torchvision.transforms import CenterCrop, Compose, InterpolationMode, Resiz
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent / "fixtures/downstream"
-CANVAS = Compose([lambda picture: picture.convert("RGB"), Resize(32, InterpolationMode.BICUBIC), CenterCrop(32)])
+CANVAS = Compose([lambda image: image.convert("RGB"), Resize(32, InterpolationMode.BICUBIC), CenterCrop(32)])
 
 
 def items(dataset, paths, base):
     """Path, label and mean colour of every item; no path where there is none."""
     found = []
     for at in range(len(dataset)):
-        picture, label = dataset[at]
-        mean = np.asarray(CANVAS(picture), float).mean((0, 1))
+        image, label = dataset[at]
+        mean = np.asarray(CANVAS(image), float).mean((0, 1))
         path = str(Path(paths[at]).relative_to(base)) if paths else ""
         found.append([path, int(label), *(round(colour, 2) for colour in mean)])
     return found

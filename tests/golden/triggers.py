@@ -21,7 +21,7 @@ from safetensors.torch import save_file
 rng = np.random.default_rng(0)
 
 
-def pictures():
+def images():
     """One of noise, one smooth, one of 56x48 with edges; PIL, RGB."""
     down, across = np.mgrid[0:32, 0:32] / 31
     smooth = np.stack([across, down, (1 + np.sin(9 * across * down)) / 2], -1)
@@ -30,13 +30,13 @@ def pictures():
     return [Image.fromarray(array.astype(np.uint8)) for array in arrays]
 
 
-def planes(picture):
-    return np.asarray(picture).transpose(2, 0, 1)
+def planes(image):
+    return np.asarray(image).transpose(2, 0, 1)
 
 
-def bytes_of(pictures):
+def bytes_of(images):
     """Unit range to 8 bits."""
-    return torch.from_numpy(np.rint(np.clip(np.asarray(pictures), 0, 1) * 255).astype(np.uint8))
+    return torch.from_numpy(np.rint(np.clip(np.asarray(images), 0, 1) * 255).astype(np.uint8))
 
 
 def grid_patch(size):
@@ -45,8 +45,8 @@ def grid_patch(size):
     return patch
 
 
-def paste_corners(pictures, patch):
-    out, size = pictures.copy(), patch.shape[-1]
+def paste_corners(images, patch):
+    out, size = images.copy(), patch.shape[-1]
     for rows in (slice(0, size), slice(-size, None)):
         for columns in (slice(0, size), slice(-size, None)):
             out[:, :, rows, columns] = patch
@@ -57,15 +57,15 @@ def sine(size, amplitude):
     return amplitude / 255 * np.sin(2 * np.pi * 6 * np.arange(size) / size)
 
 
-def warp(pictures, grid, strength):
+def warp(images, grid, strength):
     """Nguyen and Tran 2021, section 3.3."""
-    size = pictures.shape[-1]
+    size = images.shape[-1]
     grid = torch.from_numpy(grid) / torch.from_numpy(grid).abs().mean()
     field = F.interpolate(grid, size=size, mode="bicubic", align_corners=True).permute(0, 2, 3, 1)
     line = torch.linspace(-1, 1, size)
     identity = torch.stack(torch.meshgrid(line, line, indexing="xy"), -1)
-    where = (identity + strength * field / size).clamp(-1, 1).expand(len(pictures), -1, -1, -1)
-    return F.grid_sample(torch.from_numpy(pictures).float(), where, align_corners=True)
+    where = (identity + strength * field / size).clamp(-1, 1).expand(len(images), -1, -1, -1)
+    return F.grid_sample(torch.from_numpy(images).float(), where, align_corners=True)
 
 
 def main():
@@ -76,7 +76,7 @@ def main():
     grids = {k: rng.uniform(-1, 1, (1, 2, k, k)).astype(np.float32) for k in (4, 32)}
     out |= {f"grid-{k}": torch.from_numpy(grid) for k, grid in grids.items()}
     for size in (32, 64):
-        canvases = [picture.resize((size, size), Image.BICUBIC) for picture in pictures()]
+        canvases = [image.resize((size, size), Image.BICUBIC) for image in images()]
         u8 = np.stack([planes(canvas) for canvas in canvases])
         unit = u8 / 255
         out[f"canvas-{size}"] = torch.from_numpy(u8.copy())

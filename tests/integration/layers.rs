@@ -11,7 +11,7 @@ const ORDERED: [&str; 3] = ["data", "core", "report"];
 #[test]
 fn no_module_uses_one_below_it() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let (mut looked_at, mut wrong) = (0, Vec::new());
+    let (mut uses_seen, mut wrong) = (0, Vec::new());
     for name in ORDERED {
         let source = root.join(name).join("src");
         let order = Order::read(&fs::read_to_string(source.join("lib.rs")).unwrap());
@@ -20,14 +20,14 @@ fn no_module_uses_one_below_it() {
             let own: Vec<&str> = relative.iter().map(|part| part.to_str().unwrap()).collect();
             let Some(place) = order.place(own[0]) else { continue };
             for path in paths(&without_tests(&fs::read_to_string(&file).unwrap()), &own) {
-                looked_at += 1;
+                uses_seen += 1;
                 if order.place_of(&path).is_some_and(|used| used > place) {
                     wrong.push(format!("{name}: {} uses crate::{}", relative.display(), path.join("::")));
                 }
             }
         }
     }
-    assert!(looked_at > 500, "only {looked_at} uses were found");
+    assert!(uses_seen > 500, "only {uses_seen} uses were found");
     assert!(wrong.is_empty(), "{} uses point down:\n{}", wrong.len(), wrong.join("\n"));
 }
 
