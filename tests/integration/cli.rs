@@ -74,7 +74,7 @@ fn help_lists_the_exit_codes() {
     let help = gauntlet(&["--help"]).stdout;
     for part in [
         "Exit codes:",
-        "  1    a trial failed",
+        "  1    a trial or a plugin failed",
         "  2    the request is wrong",
         "  3    undecided",
         "  130  interrupted",

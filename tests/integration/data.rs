@@ -163,6 +163,7 @@ fn cut_shards_are_refused_by_name_and_where_they_are_allowed_all_results_tell_wh
     // Results of an earlier version have no such line.
     let old: Vec<Line> = lines.into_iter().filter(|line| !matches!(line, Line::Data(_))).collect();
     results::write_lines(&out.join("results.jsonl"), &old).unwrap();
+    fs::remove_dir_all(out.join("trials")).unwrap();
     let table = gauntlet(&["table", argument(&out)]);
     assert!(table.code == Some(0) && !table.stdout.contains("found"), "{table:?}");
 }

@@ -109,7 +109,7 @@ fn every_kind_is_trained_measured_and_charged() {
     let shared: Vec<PathBuf> = undefended(&run.out);
     assert_eq!(shared.len(), 4, "one for each arena, and one without its poison");
     let shared: Vec<Vec<u8>> =
-        shared.iter().map(|folder| fs::read(folder.join("model.safetensors")).unwrap()).collect();
+        shared.iter().map(|folder| fs::read(folder.join("model/model.safetensors")).unwrap()).collect();
     assert!(["clean/clip", "poisoned/clip"].iter().all(|trial| shared.contains(&weights(&run.out, trial))));
 
     // Two views of a fifth of the rows, twice over.
@@ -135,7 +135,7 @@ fn an_undefended_model_that_is_trained_for_itself_leaves_no_checkpoint() {
     let shared: Vec<PathBuf> = undefended(&alone.out);
     assert_eq!(shared.len(), 1);
     assert!(
-        shared[0].join("model.safetensors").exists() && shared[0].join("metrics.jsonl").exists(),
+        shared[0].join("model/model.safetensors").exists() && shared[0].join("metrics.jsonl").exists(),
         "it was trained there"
     );
     assert!(!shared[0].join("checkpoint.safetensors").exists());

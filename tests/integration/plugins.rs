@@ -349,7 +349,7 @@ fn an_attack_that_aborts_costs_its_trials_and_not_the_suite() {
     let ran = broken("abort", &[attack, "arenas.other=['mine']", "arenas.poisoned=['badnet']"], "{ zero-shot = {} }");
     assert_eq!(ran.code, Some(0), "an arena without it is poisoned: {}", ran.stderr);
     let ran = broken("abort", &[attack, "arenas.poisoned=['mine']"], "{ zero-shot = {} }");
-    costs_one_trial(&ran, &["signal: 6 (SIGABRT), with plugins of libgauntlet_broken.so"]);
+    costs_one_trial(&ran, &["exit status: 1, with plugins of libgauntlet_broken.so", "error: aborted"]);
 }
 
 #[test]

@@ -15,13 +15,14 @@ use std::process::Command;
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 
 /// Commands that are not run, by a part of the command, and the reason.
-const LEFT_OUT: [(&str, &str); 16] = [
+const LEFT_OUT: [(&str, &str); 17] = [
     ("report out/own", "needs a run of own.toml"),
     ("own.toml", "needs the reader's own pairs; protocol.rs runs such suites"),
     ("make paper-debug", "is what protocol.rs runs"),
     ("for trial in out/persistence", "needs the weights of a run of half an hour"),
     ("cat out/at-end", "needs what the line before it makes"),
     ("/shared/out", "needs a folder that machines share; cluster.rs runs such commands"),
+    ("--shard 1/3", "needs the reader's suite; cluster.rs runs shards"),
     ("part-1 part-2", "needs parts of a suite; cluster.rs merges some"),
     ("make demo", "builds and trains for some minutes"),
     ("make test", "is what runs this"),

@@ -17,7 +17,9 @@ impl Suite {
             () if self.seeds.is_empty() => wrong("seeds", "must name at least one seed"),
             () if seeds.len() < self.seeds.len() => wrong("seeds", "names a seed twice"),
             () if self.arenas.contains_key(CLEAN) => wrong("arenas", "`clean` is always added and has no attacks"),
-            () if self.clean_after == Some(0) => wrong("clean_after", "must be at least 1"),
+            () if self.clean_after == Some(0) => {
+                wrong("clean_after", "must be at least 1 and less than `recipe.epochs`")
+            }
             () if self.is_oracle(&self.baseline) => {
                 wrong("baseline", "is an oracle, which uses the ground truth; name a defense that does not")
             }

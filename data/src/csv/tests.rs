@@ -55,7 +55,7 @@ fn images_outside_the_folder_and_missing_ones_are_bad_rows() {
     let lines = "../outside.png,a,\nROOT/../outside.png,b,\nlink.png,c,\nnone.png,d,\n.,e,\n../images/a.png,f,\n";
     let (_folder, config) = table(&format!("image,caption,class\n{lines}"));
     let found = rows(&config);
-    let reasons = ["outside", "outside", "outside", "No such file", "not a file", "= f"];
+    let reasons = ["outside", "outside", "outside", "No such file", "not a regular file", "= f"];
     for (row, reason) in found.iter().zip(reasons) {
         assert!(row.contains(reason), "{row} should say `{reason}`");
     }
