@@ -228,7 +228,10 @@ fn two_classes_of_one_name_score_as_the_one_class_that_they_are() {
 }
 
 /// Score, attack, value, cases and chance of each line, in order.
-fn of(path: &Path) -> Vec<(String, Option<String>, String, usize, Option<String>)> {
+/// Trial, attack, score, cases and chance level of every score.
+type ScoreParts = (String, Option<String>, String, usize, Option<String>);
+
+fn of(path: &Path) -> Vec<ScoreParts> {
     let score = |line| if let Line::Score(score) = line { Some(score) } else { None };
     let tell = |line: ScoreLine| {
         (line.score, line.attack, line.value.to_string(), line.n, line.chance.map(|chance| chance.to_string()))
