@@ -172,7 +172,7 @@ mod tests {
         let frames: String = (0..40).map(|frame| format!("  {frame}: std::rt::lang_start\n")).collect();
         let said = format!("panicked at src/lib.rs: no\n{frames}error: plugin `mine`: `loss` panicked: no\n");
         assert_eq!(last_lines(&said), "error: plugin `mine`: `loss` panicked: no");
-        assert_eq!(last_lines(&format!("error: over\nseveral\nlines\n")), "error: over\nseveral\nlines");
+        assert_eq!(last_lines("error: over\nseveral\nlines\n"), "error: over\nseveral\nlines");
         let aborted = last_lines(&frames);
         assert_eq!((aborted.lines().count(), aborted.lines().last()), (8, Some("  39: std::rt::lang_start")));
     }

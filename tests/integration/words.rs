@@ -228,7 +228,6 @@ fn two_classes_of_one_name_score_as_the_one_class_that_they_are() {
 }
 
 /// Score, attack, value, cases and chance of each line, in order.
-/// Trial, attack, score, cases and chance level of every score.
 type ScoreParts = (String, Option<String>, String, usize, Option<String>);
 
 fn of(path: &Path) -> Vec<ScoreParts> {
