@@ -108,7 +108,7 @@ pub struct Row<'a> {
     pub key: &'a str,
     /// Its caption.
     pub caption: &'a str,
-    /// Its class, an index into [`Classes`].
+    /// Its class, an index into [`Classes`](crate::Classes).
     pub class: Option<u32>,
     /// The number of the source's file that contains it.
     pub file: u32,
