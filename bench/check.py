@@ -123,10 +123,14 @@ class Stage:
         (folder / "suite.json").write_text(json.dumps(suite))
         (folder / "results.jsonl").write_text(lines)
         shutil.copytree(run / "trials", folder / "trials")
-        for trial in {line["trial"] for line in map(json.loads, lines.splitlines())}:
+        of_trial = {}
+        for line in lines.splitlines(keepends=True):
+            of_trial.setdefault(json.loads(line)["trial"], []).append(line)
+        for trial, scores in of_trial.items():
             arena, defense, _ = trial.split("/")
             if not (folder / "trials" / trial).exists():
                 shutil.copytree(run / "trials" / arena / defense / "seed-0", folder / "trials" / trial)
+            (folder / "trials" / trial / "scores.jsonl").write_text("".join(scores))
         return folder
 
     def make_recorded(self, folder):

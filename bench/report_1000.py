@@ -39,16 +39,19 @@ def main(run, out):
         resolved = json.loads((trial / "trial.json").read_text()) | {"arena": arena, "seed": seed}
         resolved["defense"]["label"] = defense
         (folder / "trial.json").write_text(json.dumps(resolved, indent=2))
-        for file in ["scores.jsonl", "metrics.jsonl", "trajectory.jsonl", "cases.jsonl"]:
+        for file in ["metrics.jsonl", "trajectory.jsonl", "cases.jsonl"]:
             if (trial / file).exists():
                 shutil.copy(trial / file, folder / file)
+        scores = []
         for line in (line for line in lines if line["trial"] == source):
             new = line | {"trial": name}
             if line["line"] == "score":
                 new |= {"arena": arena, "defense": defense, "seed": seed}
                 if line["unit"] == "share":
                     new["value"] = min(1, max(0, line["value"] + draw.gauss(0, 0.02)))
-            results.append(json.dumps(new) + "\n")
+            scores.append(json.dumps(new) + "\n")
+        (folder / "scores.jsonl").write_text("".join(scores))
+        results += scores
     (out / "results.jsonl").write_text("".join(results))
     began = time.time()
     subprocess.run(["target/release/gauntlet", "report", str(out), "--html", str(out / "report.html")], check=True)
