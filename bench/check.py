@@ -57,7 +57,11 @@ SHORT = {
     "tests/golden/synonyms.py": "{wordnet}",
 }
 # Imported only where they are needed.
-MORE = {"bench/results/rate_table.py": [], "bench/captions.py": ["nltk"]}
+MORE = {
+    "bench/results/rate_table.py": [],
+    "bench/captions.py": ["nltk"],
+    "bench/trials.py": ["glob", "numpy", "re", "safetensors", "torch"],  # of trial_peer.py, which it runs
+}
 SKIPPED = {
     "bench/gpu.sh": "it measures a machine with a GPU; bench/gpu.sh --device cpu tries it out, in an hour",
 }
