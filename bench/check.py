@@ -60,7 +60,7 @@ SHORT = {
 MORE = {
     "bench/results/rate_table.py": [],
     "bench/captions.py": ["nltk"],
-    "bench/trials.py": ["glob", "numpy", "re", "safetensors", "torch"],  # of trial_peer.py, which it runs
+    "bench/trials.py": ["numpy", "safetensors", "torch"],  # of trial_peer.py, which it runs
 }
 SKIPPED = {
     "bench/gpu.sh": "it measures a machine with a GPU; bench/gpu.sh --device cpu tries it out, in an hour",
