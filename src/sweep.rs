@@ -220,7 +220,9 @@ impl Run {
         let arenas: BTreeMap<(&str, u64), &Trial> =
             soon.map(|trial| ((trial.arena.name.as_str(), trial.arena.seed), *trial)).collect();
         let bar = Bar::new();
-        let (machine, store) = (RunContext::new(&bar, stop), self.store());
+        let (store, shared) = (self.store(), self.out.join("store"));
+        // A machine that makes other poison stops here, before it takes a trial.
+        let machine = RunContext { shared: Some(&shared), ..RunContext::new(&bar, stop) };
         for trial in arenas.values() {
             if stop.load(Ordering::Relaxed) {
                 return Err(Error::Interrupted);
